@@ -1,0 +1,58 @@
+"""The errors a person meets, each saying what is wrong, where, and how to mend it.
+
+    TruingError                      exit code 1
+    ├── InputError                   exit code 2: something the user gave is wrong
+    │   ├── RecipeError              the recipe or a --set override
+    │   ├── DataError                a data file or a row in it
+    │   ├── ModelError               a base model, adapter or tokenizer
+    │   ├── RewardError              a reward source or judge and what it returned
+    │   └── RunError                 the run directory
+    └── TrainingError                the numbers went wrong while learning
+"""
+
+
+class TruingError(Exception):
+    """The root: what went wrong, where it was seen, and the mend, as one paragraph."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, mend: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.mend = mend
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        mend = f" {self.mend}" if self.mend else ""
+        return f"{place}{self.what}{mend}"
+
+
+class InputError(TruingError):
+    """Something the user gave is wrong; nothing was written over."""
+
+    exit_code = 2
+
+
+class RecipeError(InputError):
+    """A mistake in a recipe or an override."""
+
+
+class DataError(InputError):
+    """A data file that cannot be read, or a row that cannot be used."""
+
+
+class ModelError(InputError):
+    """A model, adapter or tokenizer that cannot be used."""
+
+
+class RewardError(InputError):
+    """A reward source or judge that cannot be used, or that returned what is not a score."""
+
+
+class RunError(InputError):
+    """A run directory that cannot be used as asked."""
+
+
+class TrainingError(TruingError):
+    """Learning produced a number that is not finite."""

@@ -1,0 +1,64 @@
+"""Text that travels: what a row of data means, once read and checked.
+
+`Text` is either a plain string or a conversation. `where` says which file and line a record came from, so that
+every later complaint can name it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Speaker = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Speaker
+    content: str
+
+
+Text = str | tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A prompt and the completion to imitate."""
+
+    prompt: Text
+    completion: Text
+    where: str
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A prompt and two completions, of which a person preferred `chosen`, by `margin` where they said so."""
+
+    prompt: Text
+    chosen: Text
+    rejected: Text
+    where: str
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt to be answered."""
+
+    prompt: Text
+    where: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prompt and the policy's response to it, as text and as tokens.
+
+    `prompt` and `response` are the text without special tokens; `tokens` are the prompt's and the response's,
+    the closing eos included where the response has one (`finished`).
+    """
+
+    prompt: str
+    response: str
+    prompt_tokens: tuple[int, ...]
+    response_tokens: tuple[int, ...]
+    finished: bool
