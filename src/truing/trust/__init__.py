@@ -1,0 +1,1 @@
+"""Evidence that a trained model can be trusted: the reward model's report card, and signs of drift."""

@@ -1,0 +1,119 @@
+"""Signs that a policy drifted where nobody wanted it, as sentences for a person.
+
+They need no true reward and no model, only the figures of a run at its start and at its end. Such signs audit a
+finished run well and warn imperfectly: a run without any can still be over-optimised.
+"""
+
+from collections.abc import Mapping
+
+Figures = Mapping[str, float]
+"""Metrics of one step, keyed as in ppo/metrics.jsonl."""
+
+LENGTH_FACTORS = (0.5, 1.5)
+EOS_RATE_LOW, EOS_RATE_MOVE = 0.9, 0.2
+DISTINCT_2_FACTOR = 0.5
+ENTROPY_FACTOR = 0.25
+KL_RANGE = (-1.0, 20.0)
+
+
+def drift_warnings(first: Figures, last: Figures, uncertainty: Figures | None = None) -> list[str]:
+    """Compares the figures of a run's end with those of its start; an empty list says that nothing stood out.
+
+    | figure             | warns when, at the end,                                                              |
+    |--------------------|--------------------------------------------------------------------------------------|
+    | `length`           | it is at most half, or at least 1.5 times, what it was                               |
+    | `eos_rate`         | it is below 0.9, or moved by 0.2 or more                                             |
+    | `distinct_2`       | it is at most half of what it was                                                    |
+    | `entropy`          | it is below a quarter of what it was                                                 |
+    | `kl`               | it is below -1 nat (the sampler is not the policy) or above 20 nats                  |
+    | `judge_<name>`     | it fell while the score rose (`heldout_score` if both have it, otherwise `score`)    |
+
+    Args:
+        first: Figures at the start. Figures that are missing here or in `last` are not compared.
+        last: Figures at the end.
+        uncertainty: By key, the half-width of the 95% interval of its change from first to last; a judge's fall and
+            a score's rise must exceed it. 0 for keys that are missing.
+    """
+    both = {key: (first[key], last[key]) for key in last if key in first}
+    return [
+        *_length(both),
+        *_eos_rate(last, both),
+        *_variety(both),
+        *_kl(last),
+        *_judges(both, uncertainty or {}),
+    ]
+
+
+def _length(both: Mapping[str, tuple[float, float]]) -> list[str]:
+    if "length" not in both:
+        return []
+    before, after = both["length"]
+    shrunk, grown = LENGTH_FACTORS
+    if before <= 0 or shrunk * before < after < grown * before:
+        return []
+    verb = "grew" if after > before else "shrank"
+    return [
+        f"Responses {verb} from {before:.1f} to {after:.1f} tokens on average: "
+        "look whether the reward is being earned by length."
+    ]
+
+
+def _eos_rate(last: Figures, both: Mapping[str, tuple[float, float]]) -> list[str]:
+    if "eos_rate" not in last:
+        return []
+    before, after = both.get("eos_rate", (last["eos_rate"],) * 2)
+    moved = f" (at the start {before:.0%})" if "eos_rate" in both else ""
+    if after < EOS_RATE_LOW:
+        return [
+            f"Only {after:.0%} of the responses end by themselves{moved}; the others are cut off at the longest length."
+        ]
+    if abs(after - before) >= EOS_RATE_MOVE:
+        return [f"The share of responses that end by themselves moved to {after:.0%}{moved}: stopping itself was learnt."]
+    return []
+
+
+def _variety(both: Mapping[str, tuple[float, float]]) -> list[str]:
+    sentences = []
+    if "distinct_2" in both:
+        before, after = both["distinct_2"]
+        if before > 0 and after <= DISTINCT_2_FACTOR * before:
+            sentences.append(
+                f"The share of distinct word pairs fell from {before:.2f} to {after:.2f}: "
+                "the responses repeat themselves or each other."
+            )
+    if "entropy" in both:
+        before, after = both["entropy"]
+        if before > 0 and after < ENTROPY_FACTOR * before:
+            sentences.append(
+                f"Entropy collapsed from {before:.2f} to {after:.2f} nats a token: the policy hardly explores any more."
+            )
+    return sentences
+
+
+def _kl(last: Figures) -> list[str]:
+    lowest, highest = KL_RANGE
+    kl = last.get("kl", 0.0)
+    if kl < lowest:
+        return [
+            f"KL to the reference is negative ({kl:.1f} nats a sequence), which cannot be: the responses were not drawn "
+            "from the policy whose probabilities are used (temperature, top-k, top-p or a minimum length)."
+        ]
+    if kl > highest:
+        return [
+            f"KL to the reference is {kl:.1f} nats a sequence: the policy is so far from its start that "
+            "the reward model is judging texts unlike any it was trained on."
+        ]
+    return []
+
+
+def _judges(both: Mapping[str, tuple[float, float]], uncertainty: Figures) -> list[str]:
+    score = "heldout_score" if "heldout_score" in both else "score"
+    if score not in both or both[score][1] - both[score][0] <= uncertainty.get(score, 0.0):
+        return []
+    risen = f"the score rose from {both[score][0]:.2f} to {both[score][1]:.2f}"
+    return [
+        f"Judge {key.removeprefix('judge_')} fell from {before:.2f} to {after:.2f} while {risen}: "
+        "the policy found what the reward overrates (reward hacking)."
+        for key, (before, after) in both.items()
+        if key.startswith("judge_") and before - after > uncertainty.get(key, 0.0)
+    ]

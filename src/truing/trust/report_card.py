@@ -1,0 +1,116 @@
+"""How good is a reward model, on pairs that it has not learnt from?"""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from truing.errors import DataError
+from truing.functional import bradley_terry_loss, expected_calibration_error, wilson_interval
+
+BINS = 10
+
+
+class CalibrationBin(TypedDict):
+    """Pairs on which the model was about equally sure."""
+
+    confidence: float
+    """Mean probability that the model gave to the side it preferred, 0.5 to 1."""
+    accuracy: float
+    """Share of them where people preferred that side too; a tie of scores counts half."""
+    accuracy_ci95: tuple[float, float]
+    count: int
+
+
+class ReportCard(TypedDict):
+    """Figures of a reward model on held-out pairs; accuracies are shares of pairs, intervals are Wilson's at 95%."""
+
+    heldout_accuracy: float
+    heldout_accuracy_ci95: tuple[float, float]
+    heldout_pairs: int
+    heldout_loss: float
+    """Bradley-Terry, nats a pair; log 2 = 0.693 is chance."""
+    longer_wins_accuracy: float
+    """What 'the longer response is better' would reach on the same pairs."""
+    longer_wins_ci95: tuple[float, float]
+    ece: float
+    """Expected calibration error of σ(|score difference|)."""
+    calibration: list[CalibrationBin]
+    score_gap_mean: float
+    """Mean of chosen − rejected, in units of the score."""
+    reward_length_correlation: float | None
+    """Pearson's, over all responses; None where scores or lengths do not vary."""
+
+
+def reward_report_card(
+    chosen_scores: Sequence[float] | Tensor,
+    rejected_scores: Sequence[float] | Tensor,
+    chosen_lengths: Sequence[int] | Tensor,
+    rejected_lengths: Sequence[int] | Tensor,
+) -> ReportCard:
+    """The report card from the scores and lengths (in tokens) of N held-out pairs; all four arguments are (N,).
+
+    Raises DataError if there is no pair, if the four differ in shape, or if a score is not finite.
+    """
+    chosen, rejected, longer, shorter = _columns(chosen_scores, rejected_scores, chosen_lengths, rejected_lengths)
+    gaps = chosen - rejected
+    correct = _wins(gaps)
+    confidences = torch.sigmoid(gaps.abs())
+    longer_wins = _wins(longer - shorter)
+    pairs = len(gaps)
+    return ReportCard(
+        heldout_accuracy=float(correct.mean()),
+        heldout_accuracy_ci95=_interval(correct),
+        heldout_pairs=pairs,
+        heldout_loss=float(bradley_terry_loss(chosen, rejected)),
+        longer_wins_accuracy=float(longer_wins.mean()),
+        longer_wins_ci95=_interval(longer_wins),
+        ece=float(expected_calibration_error(confidences, correct, bins=BINS)),
+        calibration=_calibration(confidences, correct),
+        score_gap_mean=float(gaps.mean()),
+        reward_length_correlation=_pearson(torch.cat([chosen, rejected]), torch.cat([longer, shorter])),
+    )
+
+
+def _columns(*columns: Sequence[float] | Sequence[int] | Tensor) -> list[Tensor]:
+    tensors = [torch.as_tensor(column, dtype=torch.float64).detach().cpu() for column in columns]
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) != 1 or tensors[0].ndim != 1 or len(tensors[0]) == 0:
+        raise DataError(f"A report card needs one score and one length for each side of a pair, not shapes {shapes}.")
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise DataError("A score of the reward model on the held-out pairs is not finite.")
+    return tensors
+
+
+def _wins(differences: Tensor) -> Tensor:
+    """(N,) 1 where positive, ½ where zero, 0 where negative."""
+    return (differences.sign() + 1) / 2
+
+
+def _interval(outcomes: Tensor) -> tuple[float, float]:
+    low, high = wilson_interval(float(outcomes.sum()), len(outcomes))
+    return float(low), float(high)
+
+
+def _calibration(confidences: Tensor, correct: Tensor) -> list[CalibrationBin]:
+    """Bins of equal width over [0, 1], as the calibration error has them; those without pairs are left out."""
+    bins = (confidences * BINS).long().clamp(max=BINS - 1)
+    members = [bins == index for index in range(BINS)]
+    return [
+        CalibrationBin(
+            confidence=float(confidences[member].mean()),
+            accuracy=float(correct[member].mean()),
+            accuracy_ci95=_interval(correct[member]),
+            count=int(member.sum()),
+        )
+        for member in members
+        if bool(member.any())
+    ]
+
+
+def _pearson(x: Tensor, y: Tensor) -> float | None:
+    if bool((x == x[0]).all()) or bool((y == y[0]).all()):
+        return None
+    x, y = x - x.mean(), y - y.mean()
+    return float((x * y).sum() / (x.norm() * y.norm()))
