@@ -1,0 +1,41 @@
+"""The mathematics: tensors in, tensors out. No I/O, no modules, no configuration."""
+
+from truing.functional.advantages import gae
+from truing.functional.best_of_n import best_of_n_kl_bound
+from truing.functional.kl import kl_estimate, kl_exact
+from truing.functional.logprobs import token_entropy, token_logprobs
+from truing.functional.masked import masked_mean, masked_whiten
+from truing.functional.ppo import ppo_policy_loss, ppo_value_loss
+from truing.functional.preference import bradley_terry_loss
+from truing.functional.rewards import shape_rewards
+from truing.functional.statistics import (
+    CalibrationBin,
+    calibration_bins,
+    distinct_n,
+    expected_calibration_error,
+    explained_variance,
+    mean_interval,
+    wilson_interval,
+)
+
+__all__ = [
+    "CalibrationBin",
+    "best_of_n_kl_bound",
+    "bradley_terry_loss",
+    "calibration_bins",
+    "distinct_n",
+    "expected_calibration_error",
+    "explained_variance",
+    "gae",
+    "kl_estimate",
+    "kl_exact",
+    "masked_mean",
+    "masked_whiten",
+    "mean_interval",
+    "ppo_policy_loss",
+    "ppo_value_loss",
+    "shape_rewards",
+    "token_entropy",
+    "token_logprobs",
+    "wilson_interval",
+]
