@@ -1,0 +1,148 @@
+"""The embedded world: product reviews whose true reward is known, offline, a pure function of a seed.
+
+The gold score is hidden from training. It likes praise, but less so once praise gushes, and it dislikes repetition,
+words off the topic, broken grammar and excess length. Preferences are drawn from it with noise (Bradley-Terry), so
+a reward model learns an imperfect proxy, and what a policy makes of that proxy can be held against the truth.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from truing import draws
+from truing.data import world_files
+from truing.data.world_language import (
+    ASPECTS,
+    DEGREE,
+    VALENCE,
+    Chance,
+    Kind,
+    clause_pattern,
+    openings,
+    review,
+    stray_words,
+    subject,
+    vocabulary,
+)
+from truing.recipe import World
+
+GOLD = "truing.data.world:gold_scores"
+
+GUSHING = 6.0
+"""The sum of valences up to which praise raises the gold score; beyond it, praise lowers it."""
+LONG = 26
+"""Words after which a review is too long."""
+SHARPNESS = 2.4
+"""k of the labels: `chosen` is the first review with probability sigmoid(k x gold difference)."""
+RAW_MEAN, RAW_STD = 0.11, 3.03
+"""Of the raw score over demonstrations, so that their gold scores have mean 0 and deviation 1."""
+
+DEMONSTRATED: dict[Kind, float] = {"plain": 0.85, "flat": 0.05, "rambling": 0.05, "repetitive": 0.05}
+COMPARED: dict[Kind, float] = {"plain": 0.7, "flat": 0.1, "rambling": 0.1, "repetitive": 0.1}
+
+
+@dataclass(frozen=True)
+class WorldPaths:
+    """Where a world was written."""
+
+    base: Path
+    demonstrations: Path
+    preferences: Path
+    prompts: Path
+
+
+def gold_scores(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """The true reward of each response to its prompt, any text whatever; mean 0 and deviation 1 on grammar reviews."""
+    return [
+        (_raw_score(prompt, response) - RAW_MEAN) / RAW_STD for prompt, response in zip(prompts, responses, strict=True)
+    ]
+
+
+def _raw_score(prompt: str, response: str) -> float:
+    words = re.findall(r"\w+|[^\w\s]", response.lower())
+    clauses = [clause.strip() for clause in re.split(r"[.,]|\band\b|\bbut\b", " ".join(words).removesuffix("."))]
+    judged = [clause_pattern().fullmatch(clause) for clause in clauses]
+    broken = sum(match is None for match in judged) + (words[-1:] != ["."])
+    praise = sum(VALENCE[m["quality"]] * DEGREE.get(m["degree"], 1.0) for m in judged if m and m["quality"])
+    said_again = Counter(word for word in words if word in VALENCE or word in _aspects())
+    repeats = sum(count - 1 for count in said_again.values())
+    strays = sum(word in _off_topic(subject(prompt)[0]) or word not in _known() for word in words)
+    excess = max(0, len(words) - LONG)
+    return praise - 2.0 * max(0.0, praise - GUSHING) - 1.5 * repeats - 0.6 * strays - 1.5 * broken - 0.3 * excess
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(vocabulary())
+
+
+@cache
+def _aspects() -> frozenset[str]:
+    return frozenset(aspect for own in ASPECTS.values() for aspect in own)
+
+
+@cache
+def _off_topic(product: str | None) -> frozenset[str]:
+    """Words that do not belong in a review of `product`: other products, what only those have, and small talk."""
+    if product is None:
+        return stray_words()
+    return stray_words() | (frozenset(ASPECTS) - {product}) | (_aspects() - frozenset(ASPECTS[product]))
+
+
+def write_world(world: World, seed: int, directory: Path) -> WorldPaths:
+    """Write the base model with its tokenizer and the three data files, in the formats every other recipe uses."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = WorldPaths(
+        base=directory / "base",
+        demonstrations=directory / "demonstrations.jsonl",
+        preferences=directory / "preferences.jsonl",
+        prompts=directory / "prompts.jsonl",
+    )
+    world_files.write_base(vocabulary(), seed, paths.base)
+    world_files.write_rows(demonstrations(world.demonstrations, seed), paths.demonstrations)
+    world_files.write_rows(preferences(world.preferences, seed), paths.preferences)
+    world_files.write_rows(prompts(world.prompts, seed), paths.prompts)
+    return paths
+
+
+def demonstrations(count: int, seed: int) -> list[dict[str, str]]:
+    """Rows of `prompt` and `completion`."""
+    rows = []
+    for index in range(count):
+        chance = Chance(seed, "world-demonstrations", index)
+        prompt = chance.pick(openings())
+        rows.append({"prompt": prompt, "completion": _some_review(prompt, DEMONSTRATED, chance)})
+    return rows
+
+
+def preferences(count: int, seed: int) -> list[dict[str, str]]:
+    """Rows of `prompt`, `chosen` and `rejected`: two different reviews and a noisy judgement."""
+    rows = []
+    for index in range(count):
+        chance = Chance(seed, "world-preferences", index)
+        prompt = chance.pick(openings())
+        first = _some_review(prompt, COMPARED, chance)
+        second, attempt = first, 0
+        while second == first:
+            second = _some_review(prompt, COMPARED, Chance(seed, "world-preferences", index, attempt))
+            attempt += 1
+        gold = gold_scores([prompt, prompt], [first, second])
+        first_wins = chance.uniform() < 1 / (1 + math.exp(-SHARPNESS * (gold[0] - gold[1])))
+        chosen, rejected = (first, second) if first_wins else (second, first)
+        rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    return rows
+
+
+def prompts(count: int, seed: int) -> list[dict[str, str]]:
+    """Rows of `prompt`, none twice until every opening has been used."""
+    known = openings()
+    order = draws.permutation(seed, "world-prompts", count=len(known))
+    return [{"prompt": known[order[index % len(known)]]} for index in range(count)]
+
+
+def _some_review(prompt: str, mixture: dict[Kind, float], chance: Chance) -> str:
+    return review(prompt, chance.pick(list(mixture), list(mixture.values())), chance)
