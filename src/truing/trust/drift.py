@@ -68,7 +68,9 @@ def _eos_rate(last: Figures, both: Mapping[str, tuple[float, float]]) -> list[st
             f"Only {after:.0%} of the responses end by themselves{moved}; the others are cut off at the longest length."
         ]
     if abs(after - before) >= EOS_RATE_MOVE:
-        return [f"The share of responses that end by themselves moved to {after:.0%}{moved}: stopping itself was learnt."]
+        return [
+            f"The share of responses that end by themselves moved to {after:.0%}{moved}: stopping itself was learnt."
+        ]
     return []
 
 
@@ -95,8 +97,8 @@ def _kl(last: Figures) -> list[str]:
     kl = last.get("kl", 0.0)
     if kl < lowest:
         return [
-            f"KL to the reference is negative ({kl:.1f} nats a sequence), which cannot be: the responses were not drawn "
-            "from the policy whose probabilities are used (temperature, top-k, top-p or a minimum length)."
+            f"KL to the reference is negative ({kl:.1f} nats a sequence), which cannot be: the responses were not "
+            "drawn from the policy whose probabilities are used (temperature, top-k, top-p or a minimum length)."
         ]
     if kl > highest:
         return [

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from truing.errors import DataError
-from truing.functional import bradley_terry_loss, expected_calibration_error, wilson_interval
-
-BINS = 10
+from truing.functional import bradley_terry_loss, calibration_bins, expected_calibration_error, wilson_interval
 
 
-class CalibrationBin(TypedDict):
+class ConfidenceBin(TypedDict):
     """Pairs on which the model was about equally sure."""
 
     confidence: float
@@ -36,7 +34,7 @@ class ReportCard(TypedDict):
     longer_wins_ci95: tuple[float, float]
     ece: float
     """Expected calibration error of σ(|score difference|)."""
-    calibration: list[CalibrationBin]
+    calibration: list[ConfidenceBin]
     score_gap_mean: float
     """Mean of chosen − rejected, in units of the score."""
     reward_length_correlation: float | None
@@ -66,7 +64,7 @@ def reward_report_card(
         heldout_loss=float(bradley_terry_loss(chosen, rejected)),
         longer_wins_accuracy=float(longer_wins.mean()),
         longer_wins_ci95=_interval(longer_wins),
-        ece=float(expected_calibration_error(confidences, correct, bins=BINS)),
+        ece=expected_calibration_error(confidences, correct),
         calibration=_calibration(confidences, correct),
         score_gap_mean=float(gaps.mean()),
         reward_length_correlation=_pearson(torch.cat([chosen, rejected]), torch.cat([longer, shorter])),
@@ -89,23 +87,19 @@ def _wins(differences: Tensor) -> Tensor:
 
 
 def _interval(outcomes: Tensor) -> tuple[float, float]:
-    low, high = wilson_interval(float(outcomes.sum()), len(outcomes))
-    return float(low), float(high)
+    """Wilson's interval of a share; half a success that ties leave over is rounded down."""
+    return wilson_interval(int(outcomes.sum()), len(outcomes))
 
 
-def _calibration(confidences: Tensor, correct: Tensor) -> list[CalibrationBin]:
-    """Bins of equal width over [0, 1], as the calibration error has them; those without pairs are left out."""
-    bins = (confidences * BINS).long().clamp(max=BINS - 1)
-    members = [bins == index for index in range(BINS)]
+def _calibration(confidences: Tensor, correct: Tensor) -> list[ConfidenceBin]:
     return [
-        CalibrationBin(
-            confidence=float(confidences[member].mean()),
-            accuracy=float(correct[member].mean()),
-            accuracy_ci95=_interval(correct[member]),
-            count=int(member.sum()),
+        ConfidenceBin(
+            confidence=own.confidence,
+            accuracy=own.accuracy,
+            accuracy_ci95=wilson_interval(int(own.accuracy * own.count + 1e-6), own.count),
+            count=own.count,
         )
-        for member in members
-        if bool(member.any())
+        for own in calibration_bins(confidences, correct)
     ]
 
 
