@@ -1,0 +1,171 @@
+"""The run directory: one recipe, one run, nobody else's files."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from truing.errors import RunError
+from truing.recipe import Recipe
+from truing.recipe_files import resolved_yaml
+from truing.runs.files import PARTIAL, remove, sweep, write_text
+from truing.runs.lineage import Lineage
+from truing.runs.lock import locked
+
+_STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LOCK = ".lock"
+_ABSENT = "absent"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class StageDirectory:
+    """The files of one stage."""
+
+    root: Path
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a step."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Prompts and responses seen on the way."""
+        return self.root / "samples.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """The closing figures."""
+        return self.root / "result.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of complete checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The Hugging Face directory that AutoModel loads."""
+        return self.root / "model"
+
+    @property
+    def adapter(self) -> Path:
+        """The PEFT adapter directory beside the merged model."""
+        return self.root / "adapter"
+
+    def fresh(self) -> None:
+        """Make the directory, empty: half-made files of an interrupted attempt go."""
+        try:
+            self.root.mkdir(exist_ok=True)
+        except OSError as fault:
+            raise RunError(f"cannot be made: {fault.strerror}.", where=str(self.root)) from fault
+        for leftover in self.root.iterdir():
+            remove(leftover)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of a run. Reading needs no lock; a run that writes comes from `open_run`."""
+
+    root: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe as resolved, complete."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def record(self) -> Path:
+        """The file behind `lineage`."""
+        return self.root / "run.json"
+
+    @property
+    def report(self) -> Path:
+        """One self-contained HTML file."""
+        return self.root / "report.html"
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """run.json, read once. RunError if this is no run."""
+        return Lineage.read(self.record)
+
+    def stage(self, name: str) -> StageDirectory:
+        """The directory of a stage, made or not. RunError for a name that would lead elsewhere."""
+        if not _STAGE_NAME.fullmatch(name):
+            raise RunError(f"{name!r} cannot name a stage's directory.", mend="Use letters, digits, '.', '_' and '-'.")
+        return StageDirectory(self.root / name)
+
+
+@contextmanager
+def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
+    """Create the run of `recipe` in `root`, or continue it, and hold its lock.
+
+    Raises:
+        RunError: `root` holds another recipe's run, is in use by a live process, holds files that are no run's, or
+            cannot be written. Every byte in it is as before.
+    """
+    run = RunDirectory(root)
+    text = resolved_yaml(recipe)
+    _refuse_foreign(run, text)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise RunError(f"cannot be made: {fault.strerror}.", where=str(root)) from fault
+    with locked(root / _LOCK):
+        _refuse_foreign(run, text)  # another process may have come first
+        sweep(root)
+        if not run.record.exists():
+            write_text(run.recipe, text)
+            Lineage.create(run.record, recipe)
+        yield run
+
+
+def _refuse_foreign(run: RunDirectory, text: str) -> None:
+    """RunError unless `run` is absent, empty, half created, or holds exactly this recipe's run."""
+    if not run.root.exists():
+        return
+    if not run.root.is_dir():
+        raise RunError("is a file, not a directory.", where=str(run.root), mend="Give another --out.")
+    names = {entry.name for entry in run.root.iterdir() if not entry.name.endswith(PARTIAL)}
+    if names <= {_LOCK}:
+        return
+    # The record is written last, so a creation that was cut short has the lock and at most the recipe.
+    if run.record.name not in names and names != {_LOCK, run.recipe.name}:
+        mend = "Give another --out, or an empty directory."
+        raise RunError("holds files, but no run of truing.", where=str(run.root), mend=mend)
+    differences = _differences(_flat(_parsed(run.recipe)), _flat(yaml.safe_load(text)))
+    if differences:
+        shown = "; ".join(differences[:_SHOWN])
+        more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise RunError(
+            f"holds the run of another recipe ({shown}{more}).", where=str(run.root), mend="Give another --out."
+        )
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+        mend = "Put it back, or give another --out."
+        raise RunError("the recipe of this run cannot be read.", where=str(path), mend=mend) from fault
+
+
+def _flat(value: Any, key: str = "") -> dict[str, str]:
+    """Dotted keys to values in words; an empty mapping counts as a value."""
+    if isinstance(value, dict) and value:
+        parts = [_flat(item, f"{key}.{name}" if key else str(name)) for name, item in value.items()]
+        return {name: item for part in parts for name, item in part.items()}
+    return {key: str(value)}
+
+
+def _differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """'ppo.kl.beta: 0.05 → 0.1' for each key that differs, in the order of the new recipe."""
+    keys = [*new, *(key for key in old if key not in new)]
+    pairs = [(key, old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in keys]
+    return [f"{key}: {before} → {after}" for key, before, after in pairs if before != after]

@@ -1,0 +1,150 @@
+"""Files that are complete or absent.
+
+What is written goes to a temporary neighbour first, is forced to disk, and takes its place by a rename, which the
+file system does at once or not at all. A crash at any point leaves the old file whole. A temporary name begins with a
+dot and ends with `.partial`; one left behind by a killed process is swept by the next run.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from truing.errors import RunError, TrainingError
+
+PARTIAL = ".partial"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with Unix line ends, whole or not at all. RunError if the disk refuses."""
+    partial = _partial(path)
+    with _refusals(path):
+        try:
+            with open(partial, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as handle:
+                handle.write(text)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(partial, path)
+            _sync_directory(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain Python values as indented JSON, as `write_text` does; see `check_plain` for what is refused."""
+    check_plain(value, where=str(path))
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON value. RunError if the file is missing, unreadable or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise RunError(f"cannot be read: {fault.strerror}.", where=str(path)) from fault
+    except ValueError as fault:
+        raise RunError(f"is no JSON: {fault}.", where=str(path), mend="Was it edited by hand?") from fault
+
+
+def check_plain(value: Any, where: str, key: str = "") -> None:
+    """Let only what JSON can say pass: str, bool, int, finite float, None, and lists and dicts of these.
+
+    Raises:
+        TrainingError: a number that is not finite, named by `where` and its dotted key.
+        TypeError: anything else, a tensor or a numpy scalar for one, which would drag its own rounding into the file.
+    """
+    if type(value) is dict:
+        for name, item in value.items():
+            if type(name) is not str:
+                raise TypeError(f"{where}: the key {name!r} is no str")
+            check_plain(item, where, f"{key}.{name}" if key else name)
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            check_plain(item, where, f"{key}.{index}")
+    elif type(value) is float:
+        if not math.isfinite(value):
+            raise TrainingError(f"{key} is {value}, not a finite number.", where=where)
+    elif value is not None and type(value) not in (str, bool, int):
+        raise TypeError(f"{where}: {key} is a {type(value).__module__}.{type(value).__qualname__}, not a plain value")
+
+
+@contextmanager
+def complete_directory(final: Path) -> Iterator[Path]:
+    """Yield a new directory beside `final`; when the block ends well it becomes `final`, else it is removed.
+
+    Raises:
+        RunError: `final` exists already, or the disk refuses.
+    """
+    if final.exists():
+        raise RunError("exists already and is not written over.", where=str(final), mend="Move it away.")
+    partial = _partial(final)
+    with _refusals(final):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    try:
+        yield partial
+        with _refusals(final):
+            _sync_tree(partial)
+            os.rename(partial, final)
+            _sync_directory(final.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the temporary neighbours that a killed process left in `directory`."""
+    for leftover in directory.glob(f".*{PARTIAL}"):
+        remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (never what it points to) or a whole directory. RunError if the disk refuses."""
+    with _refusals(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, read in blocks."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Say what the disk refused in the words of a RunError."""
+    try:
+        yield
+    except OSError as fault:
+        mend = "What was there before is untouched."
+        raise RunError(f"cannot be written: {fault.strerror or fault}.", where=str(path), mend=mend) from fault
+
+
+def _sync_tree(directory: Path) -> None:
+    for folder, _, names in os.walk(directory, topdown=False):
+        for name in names:
+            with open(Path(folder, name), "rb+") as handle:
+                os.fsync(handle.fileno())
+        _sync_directory(Path(folder))
+
+
+def _sync_directory(directory: Path) -> None:
+    """Force a rename to disk. Windows opens no directories and journals its renames itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,157 @@
+"""run.json: what a run was made of, and how far it came.
+
+    {"versions": {"truing": "0.1.0", "torch": ..., "transformers": ..., "peft": ..., "numpy": ..., "python": ...,
+                  "platform": ...},
+     "seed": 17, "threads": 2,
+     "inputs": {"base": {"path": ..., "files": {"config.json": sha256, ...}},
+                "data.preferences": {"path": ..., "sha256": ...},
+                "data.prompts": {"hub": "owner/name", "revision": ...}},
+     "stages": [{"name": "sft", "kind": "sft", "state": "done", "started": "2026-01-31T12:00:00+00:00",
+                 "finished": ..., "seconds": 16.2}, ...]}
+
+Every change is written at once and atomically.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from truing import __version__
+from truing.errors import RunError
+from truing.recipe import Recipe
+from truing.runs.files import read_json, sha256_file, write_json
+
+State = Literal["pending", "running", "done"]
+Fingerprint = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of a run. `started` and `finished` are ISO 8601 in UTC; `seconds` is wall time between them."""
+
+    name: str
+    kind: str
+    state: State = "pending"
+    started: str | None = None
+    finished: str | None = None
+    seconds: float | None = None
+
+
+class Lineage:
+    """The content of run.json, kept in step with the file."""
+
+    def __init__(self, path: Path, facts: dict[str, Any], stages: Sequence[StageRecord]) -> None:
+        self._path = path
+        self._facts = facts
+        self._stages = {stage.name: stage for stage in stages}
+        self._began: dict[str, float] = {}
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe) -> Self:
+        """Begin a new run.json."""
+        threads = recipe.compute.threads or os.cpu_count() or 1
+        lineage = cls(path, {"versions": versions(), "seed": recipe.seed, "threads": threads, "inputs": {}}, [])
+        lineage._write()
+        return lineage
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Take up the run.json of an earlier process. RunError if there is none or it is not one of ours."""
+        facts = read_json(path)
+        try:
+            stages = [StageRecord(**stage) for stage in facts.pop("stages")]
+            facts["inputs"].items()
+        except (AttributeError, KeyError, TypeError) as fault:
+            raise RunError("is no record of a run.", where=str(path), mend="Was it edited by hand?") from fault
+        return cls(path, facts, stages)
+
+    @property
+    def stages(self) -> list[StageRecord]:
+        """All stages known, in order."""
+        return list(self._stages.values())
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Versions, seed, threads and inputs."""
+        return self._facts
+
+    def stage_state(self, name: str) -> State:
+        """How far a stage came; `pending` for one never heard of."""
+        return self._stages[name].state if name in self._stages else "pending"
+
+    def plan(self, stages: Sequence[tuple[str, str]]) -> None:
+        """List the (name, kind) of all stages to come, in order; what is known of them already stays."""
+        self._stages = {name: self._stages.get(name, StageRecord(name, kind)) for name, kind in stages}
+        self._write()
+
+    def begin(self, name: str, kind: str) -> None:
+        """A stage starts, or starts over. RunError if it is done: its files are not written over."""
+        if self.stage_state(name) == "done":
+            raise RunError(f"the stage {name} is done and is not started over.", where=str(self._path.parent))
+        self._stages[name] = StageRecord(name, kind, "running", started=_now())
+        self._began[name] = time.monotonic()
+        self._write()
+
+    def finish(self, name: str) -> None:
+        """A stage that was begun by this process is complete on disk."""
+        seconds = round(time.monotonic() - self._began.pop(name), 3)
+        self._stages[name] = replace(self._stages[name], state="done", finished=_now(), seconds=seconds)
+        self._write()
+
+    def record_inputs(self, inputs: Mapping[str, Fingerprint]) -> None:
+        """Keep the fingerprints of data and base model, by name.
+
+        Raises:
+            RunError: the run has fingerprints already and one differs: half of it would rest on other data.
+        """
+        known: dict[str, Fingerprint] = self._facts["inputs"]
+        changed = sorted(name for name in known.keys() & inputs.keys() if _differs(known[name], inputs[name]))
+        if changed:
+            raise RunError(
+                f"the run was begun with other content of {', '.join(changed)}.",
+                where=str(self._path.parent),
+                mend="Put the old files back, or give another --out.",
+            )
+        known.update(inputs)
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self._path, {**self._facts, "stages": [asdict(stage) for stage in self._stages.values()]})
+
+
+def fingerprint(path: str, revision: str | None = None) -> Fingerprint:
+    """What a data set or base model is: SHA-256 of a file or of each file in a directory, else a Hub id.
+
+    Hidden files are left out of a directory. `revision` is the commit of a Hub id, where it is known.
+    """
+    place = Path(path)
+    if place.is_file():
+        return {"path": path, "sha256": sha256_file(place)}
+    if place.is_dir():
+        files = sorted(file for file in place.rglob("*") if file.is_file())
+        names = {file.relative_to(place): file for file in files}
+        visible = {name: file for name, file in names.items() if not any(part.startswith(".") for part in name.parts)}
+        return {"path": path, "files": {name.as_posix(): sha256_file(file) for name, file in visible.items()}}
+    return {"hub": path} if revision is None else {"hub": path, "revision": revision}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on, found without importing any of it."""
+    packages = {name: metadata.version(name) for name in ("torch", "transformers", "peft", "numpy")}
+    return {"truing": __version__, **packages, "python": platform.python_version(), "platform": platform.platform()}
+
+
+def _differs(old: Fingerprint, new: Fingerprint) -> bool:
+    """Content decides, not the path it was found at; a revision known on one side only says nothing."""
+    shared = (old.keys() & new.keys()) - {"path"}
+    return not shared or any(old[key] != new[key] for key in shared)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

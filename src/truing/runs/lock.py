@@ -1,0 +1,71 @@
+"""One process at a time in a run directory.
+
+The lock belongs to an open file and the kernel drops it when its process dies, however it dies, so there is no stale
+lock to clear away. The file itself stays; it holds the number of the process that last took it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from truing.errors import RunError
+
+_held: set[int] = set()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock on `path`, which is made if need be. RunError if a live process holds it; never waits."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as fault:
+        raise RunError(f"cannot be locked: {fault.strerror}.", where=str(path.parent)) from fault
+    try:
+        _take(descriptor, path)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        _held.add(descriptor)
+        yield
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path) -> None:
+    try:
+        _lock_now(descriptor)
+    except (BlockingIOError, PermissionError) as fault:
+        holder = path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
+        raise RunError(
+            f"is in use by process {holder}.",
+            where=str(path.parent),
+            mend="Wait until it ends or stop it, or give another --out.",
+        ) from fault
+    except OSError as fault:
+        mend = "Put --out on a file system that has file locks."
+        raise RunError(f"cannot be locked: {fault.strerror}.", where=str(path.parent), mend=mend) from fault
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock_now(descriptor: int) -> None:
+        # Windows locks bytes against reading too: lock one far behind the process number.
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock_now(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _let_go_in_child() -> None:
+        """A forked child shares the open file and would keep the lock alive after its parent's death."""
+        for descriptor in _held:
+            os.close(descriptor)
+        _held.clear()
+
+    os.register_at_fork(after_in_child=_let_go_in_child)

@@ -1,0 +1,74 @@
+"""One JSON object a line: the metrics and samples of a stage, each line on disk's way as soon as it is known."""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from truing.errors import RunError
+from truing.runs.files import check_plain
+
+
+class JsonLines:
+    """A fresh file of JSON lines. Floats are written so that they read back as the very same number.
+
+    Raises:
+        RunError: the file cannot be opened or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            # A lone surrogate has no UTF-8; "backslashreplace" happens to write what JSON calls it.
+            self._handle = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
+        except OSError as fault:
+            raise RunError(f"cannot be written: {fault.strerror}.", where=str(path)) from fault
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Write one row of plain Python values as one line.
+
+        Raises:
+            TrainingError: a number is not finite; names the step (`row["step"]`) and the key. Nothing is written.
+            TypeError: a value that is no plain Python value, such as a tensor or a numpy scalar.
+            RunError: the disk refuses.
+        """
+        check_plain(row, where=f"{self.path.parent.name} step {row.get('step', 'unknown')}")
+        try:
+            self._handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self._handle.flush()
+        except OSError as fault:
+            raise RunError(f"cannot be written: {fault.strerror}.", where=str(self.path)) from fault
+
+    def close(self) -> None:
+        """Close the file; more rows are an error."""
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        """Close when the block ends."""
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        """Close, whatever happened."""
+        self.close()
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All rows of a file. A last line cut short by a kill (no line end) is left out.
+
+    Raises:
+        RunError: the file is missing, or another line is no JSON object; names the line.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as fault:
+        raise RunError(f"cannot be read: {fault.strerror}.", where=str(path)) from fault
+    return [_read_row(line, f"{path}:{number}") for number, line in enumerate(lines[:-1], start=1)]
+
+
+def _read_row(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as fault:
+        raise RunError(f"is no JSON: {fault}.", where=where, mend="Was it edited by hand?") from fault
+    if not isinstance(row, dict):
+        raise RunError("is no JSON object.", where=where, mend="Was it edited by hand?")
+    return row

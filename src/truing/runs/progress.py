@@ -1,0 +1,155 @@
+"""What a person sees while a stage runs: a live bar on a terminal, plain lines elsewhere, nothing in a library."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Column
+
+Figures = Mapping[str, float]
+
+_QUIET_SECONDS = 10.0
+_SPEED_SECONDS = 600.0
+
+
+class StageProgress(Protocol):
+    """Progress within one stage."""
+
+    def advance(self, step: int, figures: Figures) -> None:
+        """`step` steps of the stage are done; `figures` are the few worth watching, such as score, kl, loss."""
+
+
+class Progress(Protocol):
+    """Progress of a run, stage by stage."""
+
+    def stage(self, name: str, total: int) -> AbstractContextManager[StageProgress]:
+        """Show the stage `name` of `total` steps while the block runs."""
+
+    def note(self, text: str) -> None:
+        """Say one sentence."""
+
+
+def open_progress(console: Console) -> Progress:
+    """Live bars where `console` is a terminal that can move its cursor, plain lines otherwise."""
+    return LiveProgress(console) if console.is_interactive else LineProgress(console)
+
+
+class SilentProgress:
+    """Shows nothing."""
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[StageProgress]:
+        """A stage that nobody watches."""
+        yield self
+
+    def advance(self, step: int, figures: Figures) -> None:
+        """Nothing to show."""
+
+    def note(self, text: str) -> None:
+        """Nothing to say."""
+
+
+class LiveProgress:
+    """One bar a stage: name, bar, steps, time left, figures. The bar of a finished stage stays."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[StageProgress]:
+        """Show a bar while the block runs."""
+        bars = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            console=self._console,
+            refresh_per_second=2,
+            speed_estimate_period=_SPEED_SECONDS,  # a step may take half a minute
+        )
+        with bars:
+            yield _Bar(bars, bars.add_task(name, total=total, figures=""))
+
+    def note(self, text: str) -> None:
+        """Print one line, above the bar if there is one."""
+        self._console.print(text, markup=False, highlight=False)
+
+
+class _Bar:
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, step: int, figures: Figures) -> None:
+        self._bars.update(self._task, completed=step, figures=in_words(figures))
+
+
+class LineProgress:
+    """A line at the start and the end of a stage, at each tenth of it, and after ten seconds of silence.
+
+    The silence grows to a twentieth of the time passed, so that a night's log stays readable.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[StageProgress]:
+        """Print lines while the block runs."""
+        self.note(f"{name}: {total} steps")
+        lines = _Lines(name, total, self.note, self._clock)
+        yield lines
+        lines.close()
+
+    def note(self, text: str) -> None:
+        """Print one line, however long."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Lines:
+    def __init__(self, name: str, total: int, say: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._name = name
+        self._total = total
+        self._say = say
+        self._clock = clock
+        self._began = self._said_at = clock()
+        self._said_tenth = 0
+        self._step = 0
+        self._figures: Figures = {}
+
+    def advance(self, step: int, figures: Figures) -> None:
+        self._step = step
+        self._figures = figures
+        now = self._clock()
+        tenth = 10 * step // max(self._total, 1)
+        quiet = max(_QUIET_SECONDS, (now - self._began) / 20)
+        if step < self._total and (tenth > self._said_tenth or now - self._said_at >= quiet):
+            left = f", {duration((now - self._began) / step * (self._total - step))} left" if step else ""
+            self._say(f"{self._name} {step}/{self._total}{left}{self._ending()}")
+            self._said_at, self._said_tenth = now, tenth
+
+    def close(self) -> None:
+        self._say(f"{self._name}: {self._step} steps in {duration(self._clock() - self._began)}{self._ending()}")
+
+    def _ending(self) -> str:
+        return f", {in_words(self._figures)}" if self._figures else ""
+
+
+def in_words(figures: Figures) -> str:
+    """'score 0.812, kl 3.1': three significant digits each."""
+    return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+
+
+def duration(seconds: float) -> str:
+    """'42 s', '3:05 min' or '1:02:03 h'."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02} h"
+    return f"{minutes}:{rest:02} min" if minutes else f"{rest} s"
