@@ -6,7 +6,7 @@ from truing.functional.shapes import Logits, Number, PerToken, Tokens
 
 
 def token_logprobs(logits: Logits, tokens: Tokens, temperature: Number = 1.0) -> PerToken:
-    """log π(token) = log softmax(logits / temperature)[token], in nats.
+    """The log-probability of each token: log π(token) = log softmax(logits / temperature)[token], in nats.
 
     logits (B, R, V), where row r predicts `tokens[:, r]`; tokens (B, R). Returns (B, R). The temperature has to be the
     sampler's, in the rollout, the reference and the update alike. Raises ValueError unless it is above 0.

@@ -116,5 +116,5 @@ def _variance(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _quantile(confidence: float) -> float:
-    """z such that a standard normal lies within ±z with this probability."""
+    """The z such that a standard normal lies within ±z with this probability."""
     return NormalDist().inv_cdf((1 + confidence) / 2)
