@@ -1,0 +1,51 @@
+"""The losses, one counted token or pair at a time."""
+
+import math
+
+import numpy as np
+from oracles.episodes import counted_positions, mean
+
+
+def ppo_policy(
+    logprobs: np.ndarray, old_logprobs: np.ndarray, advantages: np.ndarray, mask: np.ndarray, clip_range: float
+) -> dict[str, float]:
+    """The objective by cases: a good token gains up to 1 + c, a bad one loses down to 1 − c."""
+    losses, clipped, squares, deviations = [], [], [], [0.0]
+    for b, positions in counted_positions(mask):
+        for t in positions:
+            log_ratio, advantage = logprobs[b, t] - old_logprobs[b, t], advantages[b, t]
+            ratio = math.exp(log_ratio)
+            bound = min(ratio, 1 + clip_range) if advantage >= 0 else max(ratio, 1 - clip_range)
+            losses.append(-bound * advantage)
+            clipped.append(float(bound != ratio))
+            squares.append(log_ratio**2 / 2)
+            deviations.append(abs(ratio - 1))
+    return {
+        "loss": mean(losses),
+        "clip_fraction": mean(clipped),
+        "approx_kl": mean(squares),
+        "ratio_max_deviation": max(deviations),
+    }
+
+
+def ppo_value(
+    values: np.ndarray, old_values: np.ndarray, returns: np.ndarray, mask: np.ndarray, clip_range: float
+) -> dict[str, float]:
+    losses, clipped = [], []
+    for b, positions in counted_positions(mask):
+        for t in positions:
+            low, high = old_values[b, t] - clip_range, old_values[b, t] + clip_range
+            error = (values[b, t] - returns[b, t]) ** 2
+            held_error = (min(max(values[b, t], low), high) - returns[b, t]) ** 2
+            losses.append(max(error, held_error) / 2)
+            clipped.append(float(held_error > error))
+    return {"loss": mean(losses), "value_clip_fraction": mean(clipped)}
+
+
+def bradley_terry(chosen: np.ndarray, rejected: np.ndarray, margin: np.ndarray, label_smoothing: float) -> float:
+    """Cross-entropy of the label with P(chosen wins) = 1 / (1 + e^(−h)); −log of it is log(1 + e^(−h))."""
+    losses = []
+    for win, lose, m in zip(chosen, rejected, margin, strict=True):
+        h = win - lose - m
+        losses.append((1 - label_smoothing) * np.logaddexp(0, -h) + label_smoothing * np.logaddexp(0, h))
+    return mean(losses)
