@@ -1,7 +1,7 @@
 """How good is a reward model, on pairs that it has not learnt from?"""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,44 +10,27 @@ from truing.errors import DataError
 from truing.functional import bradley_terry_loss, calibration_bins, expected_calibration_error, wilson_interval
 
 
-class ConfidenceBin(TypedDict):
-    """Pairs on which the model was about equally sure."""
-
-    confidence: float
-    """Mean probability that the model gave to the side it preferred, 0.5 to 1."""
-    accuracy: float
-    """Share of them where people preferred that side too; a tie of scores counts half."""
-    accuracy_ci95: tuple[float, float]
-    count: int
-
-
-class ReportCard(TypedDict):
-    """Figures of a reward model on held-out pairs; accuracies are shares of pairs, intervals are Wilson's at 95%."""
-
-    heldout_accuracy: float
-    heldout_accuracy_ci95: tuple[float, float]
-    heldout_pairs: int
-    heldout_loss: float
-    """Bradley-Terry, nats a pair; log 2 = 0.693 is chance."""
-    longer_wins_accuracy: float
-    """What 'the longer response is better' would reach on the same pairs."""
-    longer_wins_ci95: tuple[float, float]
-    ece: float
-    """Expected calibration error of σ(|score difference|)."""
-    calibration: list[ConfidenceBin]
-    score_gap_mean: float
-    """Mean of chosen − rejected, in units of the score."""
-    reward_length_correlation: float | None
-    """Pearson's, over all responses; None where scores or lengths do not vary."""
-
-
 def reward_report_card(
     chosen_scores: Sequence[float] | Tensor,
     rejected_scores: Sequence[float] | Tensor,
     chosen_lengths: Sequence[int] | Tensor,
     rejected_lengths: Sequence[int] | Tensor,
-) -> ReportCard:
-    """The report card from the scores and lengths (in tokens) of N held-out pairs; all four arguments are (N,).
+) -> dict[str, Any]:
+    """Figures from the scores and lengths (in tokens) of N held-out pairs; all four arguments are (N,).
+
+    Returns plain values for reward/result.json. Shares count ties half; their `_ci95` are Wilson's 95% intervals.
+
+    | key                           | meaning                                                                          |
+    |-------------------------------|----------------------------------------------------------------------------------|
+    | `heldout_accuracy`, `_ci95`   | share of pairs whose chosen side scores higher                                   |
+    | `heldout_pairs`               | N                                                                                |
+    | `heldout_loss`                | Bradley-Terry, nats a pair; log 2 = 0.69 is chance                               |
+    | `longer_wins_accuracy`        | what 'the longer one is better' would reach on the same pairs                    |
+    | `longer_wins_ci95`            | its interval                                                                     |
+    | `ece`                         | expected calibration error of σ(|score difference|)                              |
+    | `calibration`                 | its bins: mean `confidence` (0.5 to 1), `accuracy`, `accuracy_ci95`, `count`     |
+    | `score_gap_mean`              | mean of chosen − rejected, in units of the score                                 |
+    | `reward_length_correlation`   | Pearson's, over all 2N responses; None where scores or lengths do not vary       |
 
     Raises DataError if there is no pair, if the four differ in shape, or if a score is not finite.
     """
@@ -56,19 +39,18 @@ def reward_report_card(
     correct = _wins(gaps)
     confidences = torch.sigmoid(gaps.abs())
     longer_wins = _wins(longer - shorter)
-    pairs = len(gaps)
-    return ReportCard(
-        heldout_accuracy=float(correct.mean()),
-        heldout_accuracy_ci95=_interval(correct),
-        heldout_pairs=pairs,
-        heldout_loss=float(bradley_terry_loss(chosen, rejected)),
-        longer_wins_accuracy=float(longer_wins.mean()),
-        longer_wins_ci95=_interval(longer_wins),
-        ece=expected_calibration_error(confidences, correct),
-        calibration=_calibration(confidences, correct),
-        score_gap_mean=float(gaps.mean()),
-        reward_length_correlation=_pearson(torch.cat([chosen, rejected]), torch.cat([longer, shorter])),
-    )
+    return {
+        "heldout_accuracy": float(correct.mean()),
+        "heldout_accuracy_ci95": _interval(correct),
+        "heldout_pairs": len(gaps),
+        "heldout_loss": float(bradley_terry_loss(chosen, rejected)),
+        "longer_wins_accuracy": float(longer_wins.mean()),
+        "longer_wins_ci95": _interval(longer_wins),
+        "ece": expected_calibration_error(confidences, correct),
+        "calibration": _calibration(confidences, correct),
+        "score_gap_mean": float(gaps.mean()),
+        "reward_length_correlation": _pearson(torch.cat([chosen, rejected]), torch.cat([longer, shorter])),
+    }
 
 
 def _columns(*columns: Sequence[float] | Sequence[int] | Tensor) -> list[Tensor]:
@@ -91,14 +73,14 @@ def _interval(outcomes: Tensor) -> tuple[float, float]:
     return wilson_interval(int(outcomes.sum()), len(outcomes))
 
 
-def _calibration(confidences: Tensor, correct: Tensor) -> list[ConfidenceBin]:
+def _calibration(confidences: Tensor, correct: Tensor) -> list[dict[str, Any]]:
     return [
-        ConfidenceBin(
-            confidence=own.confidence,
-            accuracy=own.accuracy,
-            accuracy_ci95=wilson_interval(int(own.accuracy * own.count + 1e-6), own.count),
-            count=own.count,
-        )
+        {
+            "confidence": own.confidence,
+            "accuracy": own.accuracy,
+            "accuracy_ci95": wilson_interval(int(own.accuracy * own.count + 1e-6), own.count),
+            "count": own.count,
+        }
         for own in calibration_bins(confidences, correct)
     ]
 
