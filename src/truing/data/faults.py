@@ -1,0 +1,50 @@
+"""What is wrong with a file of data, gathered so that a person mends it once and not row by row."""
+
+from dataclasses import dataclass, field
+
+from truing.errors import DataError
+
+SHOWN = 20
+"""Faults described in full; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: where it stands, in which field (if in one), why it cannot be used, and the mend."""
+
+    where: str
+    field: str | None
+    reason: str
+    mend: str
+
+    @property
+    def what(self) -> str:
+        return f"`{self.field}` {self.reason}." if self.field else f"{self.reason}."
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what} {self.mend}"
+
+
+@dataclass
+class Faults:
+    """The faults of one file: the first in full, the others as a number."""
+
+    path: str
+    first: list[Fault] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, where: str, field: str | None, reason: str, mend: str) -> None:
+        """Notes a fault; whether to go on reading is the caller's decision."""
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(Fault(where, field, reason, mend))
+
+    def check(self) -> None:
+        """Raises one DataError that names them all, if there are any."""
+        if self.count == 1:
+            only = self.first[0]
+            raise DataError(only.what, where=only.where, mend=only.mend)
+        if self.count:
+            listing = "".join(f"\n  {fault}" for fault in self.first)
+            more = f"\n  ... and {self.count - SHOWN} more." if self.count > SHOWN else ""
+            raise DataError(f"{self.count} faults.{listing}{more}", where=self.path)

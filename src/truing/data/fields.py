@@ -1,0 +1,101 @@
+"""One field of a row as checked text, messages or a number. What cannot be used raises FieldError."""
+
+import math
+
+from truing.data.turns import Part, is_transcript, order_fault, split_transcript
+from truing.records import Message, Speaker, Text
+
+ROLES: dict[object, Speaker] = {"system": "system", "user": "user", "assistant": "assistant"}
+_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+
+
+class FieldError(Exception):
+    """A field cannot be used: which, why, and the mend."""
+
+    def __init__(self, field: str, reason: str, mend: str) -> None:
+        self.field = field
+        self.reason = reason
+        self.mend = mend
+        super().__init__(f"`{field}` {reason}. {mend}")
+
+
+def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
+    """Plain text, or messages in an order that suits `part`; FieldError for anything else.
+
+    With `transcripts`, an HH-shaped text becomes messages, unless it is a completion: people's answers and models'
+    do begin with 'Human:', and what follows a prompt is the assistant's whatever it says.
+    """
+    if isinstance(value, list):
+        if not value:
+            raise FieldError(field, "is an empty list of messages", "Give it at least one message.")
+        messages = tuple(_message(f"{field}[{index}]", item) for index, item in enumerate(value))
+    elif not isinstance(value, str):
+        raise FieldError(field, f"is {kind(value)}", "Make it text, or a list of messages.")
+    elif transcripts and part != "completion" and is_transcript(_sound(field, value)):
+        messages = split_transcript(value, part)
+        for index, message in enumerate(messages):
+            _sound(f"{field}[{index}]", message.content)
+    else:
+        return _sound(field, value)
+    fault = order_fault(messages, part)
+    if fault is not None:
+        index, reason = fault
+        mend = "Turns alternate: user, assistant, user, ..., after one system turn at most."
+        raise FieldError(f"{field}[{index}]", reason, mend)
+    return messages
+
+
+def as_margin(value: object, typed: bool) -> float | None:
+    """How much better the chosen side is; None where the row does not say. Without types, digits are a number."""
+    if value is None or (value == "" and not typed):
+        return None
+    try:
+        if isinstance(value, bool) or (isinstance(value, str) and typed) or not isinstance(value, int | float | str):
+            raise ValueError(kind(value))
+        margin = float(value)
+        if not 0 <= margin < math.inf:
+            raise ValueError(str(margin))
+    except (ValueError, OverflowError) as error:
+        mend = "Make it a finite number that is not negative, or leave it out."
+        raise FieldError("margin", f"is {shown(value)}", mend) from error
+    return margin
+
+
+def kind(value: object) -> str:
+    """What a value is, in the words of JSON."""
+    return "null" if value is None else _KINDS.get(type(value), f"of type {type(value).__name__}")
+
+
+def shown(value: object) -> str:
+    """A short value as it stands, a long or nested one by its kind."""
+    is_short = isinstance(value, str | float) and len(str(value)) <= 40
+    return repr(value) if is_short else kind(value)
+
+
+def _message(field: str, item: object) -> Message:
+    if not isinstance(item, dict):
+        raise FieldError(field, f"is {kind(item)}", 'A message is {"role": ..., "content": ...}.')
+    role, content = item.get("role"), item.get("content")
+    if role is None:
+        raise FieldError(field, "has no role", "Its role is system, user or assistant.")
+    if not isinstance(role, str) or role not in ROLES:
+        raise FieldError(f"{field}.role", f"is {shown(role)}", "A role is system, user or assistant.")
+    if not isinstance(content, str):
+        raise FieldError(f"{field}.content", f"is {kind(content)}", "Give it text; nothing else can be learnt from.")
+    return Message(ROLES[role], _sound(f"{field}.content", content))
+
+
+def _sound(field: str, text: str) -> str:
+    """The same text, if it says something and a tokenizer can encode it."""
+    if not text:
+        raise FieldError(field, "is empty", "Give it text, or remove the row.")
+    if not text.strip():
+        raise FieldError(field, "has nothing but white space", "Give it text, or remove the row.")
+    if "\0" in text:
+        raise FieldError(field, "has a NUL character", "Remove the character.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        reason = f"has half a surrogate pair at character {error.start + 1}"
+        raise FieldError(field, reason, "Remove it, or write the character whole.") from error
+    return text
