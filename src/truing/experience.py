@@ -98,9 +98,7 @@ class Sequences:
     def rows(self, index: Sequence[int]) -> Self:
         chosen = torch.as_tensor(index, device=self.tokens.device)
         longest = int(self.lengths[chosen].max())
-        return type(self)(
-            self.tokens[chosen, :longest], self.prompt_lengths[chosen], self.response_lengths[chosen]
-        )
+        return type(self)(self.tokens[chosen, :longest], self.prompt_lengths[chosen], self.response_lengths[chosen])
 
     def to(self, device: torch.device) -> Self:
         return type(self)(*(part.to(device) for part in (self.tokens, self.prompt_lengths, self.response_lengths)))

@@ -184,8 +184,8 @@ class Compute(Section):
     device: str = Field("auto", description="auto, cpu, cuda or mps.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the frozen weights and activations.")
     threads: Count | None = Field(None, description="CPU threads; without it, one a core.")
-    learn_tokens: Count = Field(4096, description="Tokens in one forward and backward.")
-    score_tokens: Count = Field(8192, description="Tokens in one forward without gradients.")
+    learn_tokens: Count = Field(2048, description="Tokens in one forward and backward.")
+    score_tokens: Count = Field(2048, description="Tokens in one forward without gradients.")
     rollout_rows: Count = Field(64, description="Responses sampled side by side.")
 
 

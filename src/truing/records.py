@@ -53,11 +53,11 @@ class Prompt:
 class Sample:
     """A prompt and the policy's response to it, as text and as tokens.
 
-    `prompt` and `response` are the text without special tokens; `tokens` are the prompt's and the response's,
-    the closing eos included where the response has one (`finished`).
+    `response` is text without special tokens; the token tuples are what the models see, the closing eos included
+    where the response has one (`finished`).
     """
 
-    prompt: str
+    prompt: Text
     response: str
     prompt_tokens: tuple[int, ...]
     response_tokens: tuple[int, ...]

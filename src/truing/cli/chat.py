@@ -1,0 +1,38 @@
+"""truing chat."""
+
+from pathlib import Path
+
+from rich.columns import Columns
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from truing.errors import RunError
+from truing.runs.directory import RunDirectory
+
+
+def chat_command(root: Path, stage: str, tokens: int, temperature: float) -> None:
+    """Answers each line with the start and with the result of a stage."""
+    from truing.conversation import Speaker, open_speakers  # imports torch
+
+    run = RunDirectory(root)
+    if run.lineage.stage_state(stage) != "done":
+        finished = [record.name for record in run.lineage.stages if record.state == "done"]
+        raise RunError(
+            f"the stage {stage} is not finished.",
+            where=str(root),
+            mend=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
+        )
+    console = Console()
+    speakers: list[Speaker] = open_speakers(run, stage, tokens, temperature)
+    console.print("A line is a prompt; an empty line ends.", style="dim")
+    while prompt := _ask(console):
+        panels = [Panel(Text(speaker.answer(prompt)), title=Text(speaker.name)) for speaker in speakers]
+        console.print(Columns(panels, equal=True, expand=True))
+
+
+def _ask(console: Console) -> str:
+    try:
+        return console.input("> ")
+    except EOFError:
+        return ""

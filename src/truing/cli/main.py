@@ -1,0 +1,108 @@
+"""The commands, and what becomes of an error. Heavy imports wait inside the commands, so that --help is quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from truing import __version__
+from truing.errors import TruingError
+
+app = typer.Typer(
+    help="Align a language model with human preferences, and see whether it can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="--debug anywhere on the line shows the traceback of an error.",
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as ppo.kl.beta=0.1.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    out: Annotated[Path | None, typer.Option(help="Run directory; without it, runs/NAME of the recipe.")] = None,
+    set_: Overrides = None,
+) -> None:
+    """Run a recipe, or go on with a run that was interrupted; a finished run is left as it is."""
+    from truing.cli.run import run_command
+
+    run_command(recipe, out, set_ or [])
+
+
+@app.command()
+def validate(recipe: RecipeFile, set_: Overrides = None) -> None:
+    """Check a recipe and its data without running anything."""
+    from truing.cli.validate import validate_command
+
+    validate_command(recipe, set_ or [])
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe.")] = None,
+    copy: Annotated[Path | None, typer.Option(help="Copy the named recipe to this file instead.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of every field.")] = False,
+) -> None:
+    """List the shipped recipes, print one or copy one."""
+    from truing.cli.recipes import recipes_command
+
+    recipes_command(name, copy, schema)
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Write the report of a run again and print where it is."""
+    from truing.cli.report import report_command
+
+    report_command(run)
+
+
+@app.command()
+def chat(
+    run: RunPath,
+    stage: Annotated[str, typer.Option(help="Which result to talk to, such as ppo or ppo-no-kl.")] = "ppo",
+    tokens: Annotated[int, typer.Option(min=1, help="Longest response, in tokens.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Of the sampling.")] = 1.0,
+) -> None:
+    """Talk to the start and to the result of a run, side by side."""
+    from truing.cli.chat import chat_command
+
+    chat_command(run, stage, tokens, temperature)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show:
+        print(f"truing {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The entry point: exit 0 done, 2 the input was wrong, 1 anything else, 130 interrupted."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments, prog_name="truing")
+    except KeyboardInterrupt:
+        _complain("interrupted. The same command goes on from the last finished stage.", debug)
+        sys.exit(130)
+    except TruingError as error:
+        _complain(str(error), debug)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        _complain(f"unexpected {type(error).__name__}: {error}. This is a fault of truing; --debug shows where.", debug)
+        sys.exit(1)
+
+
+def _complain(text: str, debug: bool) -> None:
+    if debug:
+        raise
+    print(f"truing: {text}", file=sys.stderr)

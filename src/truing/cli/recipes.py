@@ -1,0 +1,47 @@
+"""truing recipes."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from truing.cli.shelf import recipe_path
+from truing.errors import RecipeError
+from truing.recipe_files import recipe_schema, recipe_shelf
+
+
+def recipes_command(name: str | None, copy: Path | None, schema: bool) -> None:
+    """Lists, prints or copies shipped recipes, or prints the schema."""
+    if schema:
+        print(json.dumps(recipe_schema(), indent=2))
+    elif name is None:
+        _list()
+    elif copy is None:
+        print(recipe_path(Path(name)).read_text(encoding="utf-8"), end="")
+    else:
+        _copy(recipe_path(Path(name)), copy)
+
+
+def _list() -> None:
+    table = Table("recipe", "what it does", box=None)
+    for name, path in recipe_shelf().items():
+        table.add_row(name, _summary(path))
+    Console().print(table)
+
+
+def _summary(path: Path) -> str:
+    """The comment that a recipe opens with."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    return " ".join(lines)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.exists():
+        raise RecipeError("exists already and is not written over.", where=str(target), mend="Give another --copy.")
+    target.write_bytes(source.read_bytes())
+    print(target)

@@ -1,0 +1,24 @@
+"""truing run."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from truing.cli.closing import closing_table
+from truing.cli.shelf import recipe_path
+from truing.recipe_files import load_recipe
+from truing.runs.progress import open_progress
+
+
+def run_command(recipe_file: Path, out: Path | None, overrides: list[str]) -> None:
+    """Runs what is left of the recipe and closes with a table."""
+    path = recipe_path(recipe_file)
+    recipe = load_recipe(path, overrides)
+    # A recipe's own Python, such as its judges, stands beside it.
+    sys.path.insert(0, str(path.resolve().parent))
+    console = Console()
+    from truing.pipeline import run_pipeline  # imports torch, so only once the recipe is sound
+
+    done = run_pipeline(recipe, out or Path("runs") / recipe.name, open_progress(console))
+    closing_table(done, console)

@@ -1,0 +1,1 @@
+"""Models: loading a base, the four roles on it, sampling, scoring, reward sources and saving."""

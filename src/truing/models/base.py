@@ -1,0 +1,141 @@
+"""A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from truing.errors import ModelError
+from truing.recipe import Base, Compute
+
+PAD = "<|pad|>"
+
+
+@dataclass(frozen=True)
+class LoadedBase:
+    """A causal language model with dropout off and its weights frozen, and a tokenizer whose pad is not its eos."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    context: int
+    """Longest sequence the model can read, in tokens"""
+    notes: tuple[str, ...] = ()
+    """What was changed on loading, in words"""
+
+
+def device_of(compute: Compute) -> torch.device:
+    """The device the recipe names, or the best there is."""
+    if compute.device != "auto":
+        return torch.device(compute.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_base(base: Base, compute: Compute) -> LoadedBase:
+    """Loads a causal language model for training.
+
+    Raises:
+        ModelError: the path holds no model, wants remote code, or has only pickled weights.
+    """
+    quiet_transformers()
+    tokenizer = _load_tokenizer(base)
+    model = _load_model(base, compute)
+    notes = ensure_pad(tokenizer, model)
+    model.requires_grad_(False).train(False)
+    return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
+
+
+def quiet_transformers() -> None:
+    """Keeps a library's progress bars and advice out of our user's terminal; errors still arrive."""
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """Positions the model was built for; a model that names no limit has a million."""
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        limit = getattr(model.config, name, None)
+        if isinstance(limit, int) and limit > 0:
+            return limit
+    return 1_000_000
+
+
+def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list[str]:
+    """Gives the tokenizer a pad token of its own where it has none, or where pad is eos; says what it did.
+
+    With pad = eos, padding would be masked out of the loss together with eos, and stopping could not be learnt.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "the tokenizer has no eos token, so a response could never end.",
+            where=tokenizer.name_or_path,
+            mend="Set eos_token in its tokenizer_config.json.",
+        )
+    notes = []
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        was = "no pad token" if tokenizer.pad_token_id is None else f"pad = eos ({tokenizer.eos_token!r})"
+        tokenizer.add_special_tokens({"pad_token": PAD})
+        notes.append(f"The tokenizer had {was}; added {PAD!r} as its pad token.")
+    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    if len(tokenizer) > rows:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        notes.append(f"Embeddings grew from {rows} to {len(tokenizer)} rows to hold it.")
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+    if model.generation_config is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return notes
+
+
+def _load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
+    options = {"gguf_file": base.gguf_file} if base.gguf_file else {}
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            base.path, trust_remote_code=base.trust_remote_code, **options
+        )
+    except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
+        raise _refusal(base, error, "tokenizer") from error
+    return tokenizer
+
+
+def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
+    options = {"gguf_file": base.gguf_file} if base.gguf_file else {"use_safetensors": True}
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            base.path,
+            dtype=getattr(torch, compute.dtype),
+            trust_remote_code=base.trust_remote_code,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
+        raise _refusal(base, error, "causal language model") from error
+    model.config.use_cache = False
+    torch.nn.Module.to(model, device_of(compute))  # in place; the library's own signature hides its return type
+    return model
+
+
+def _refusal(base: Base, error: Exception, what: str) -> ModelError:
+    """The library's complaint, put into what a person can do about it."""
+    text = str(error)
+    reason = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
+    if "trust_remote_code" in text:
+        return ModelError(
+            f"this {what} wants to run Python code that it brings along.",
+            where=base.path,
+            mend="Read that code, then set base.trust_remote_code: true if you trust it.",
+        )
+    directory = Path(base.path)
+    if directory.is_dir() and any(directory.glob("*.bin")) and not any(directory.glob("*.safetensors")):
+        return ModelError(
+            "its weights are pickled (.bin), and unpickling can run code.",
+            where=base.path,
+            mend="Convert them to safetensors first.",
+        )
+    return ModelError(
+        f"no {what} could be loaded from here ({reason}).",
+        where=base.path,
+        mend="base.path takes a directory with config.json, tokenizer files and safetensors weights, or a Hub id.",
+    )

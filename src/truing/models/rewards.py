@@ -1,0 +1,215 @@
+"""Reward sources: where the score of a response comes from.
+
+Three kinds (the reward stage's model, any sequence-classification model, a Python function), and a weighted sum of
+them. A source scores samples; it knows nothing of PPO.
+"""
+
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from truing.data.batches import plan_by_tokens
+from truing.errors import ModelError, RewardError
+from truing.experience import Sequences
+from truing.models.roles import Role
+from truing.models.scoring import end_scores, in_parts
+from truing.records import Sample, Text
+
+
+class RewardSource(Protocol):
+    """Anything that scores samples."""
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        """One finite number a sample; higher is better."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and deviation of a source's score on samples of the SFT model."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def apply(self, scores: Sequence[float]) -> list[float]:
+        """Scores in deviations from the SFT model's mean."""
+        return [(score - self.mean) / self.std for score in scores]
+
+    @classmethod
+    def measure(cls, scores: Sequence[float], where: str) -> "Normalisation":
+        """Mean and population deviation; RewardError where the source gives every sample the same score."""
+        values = torch.tensor(scores, dtype=torch.float64)
+        mean, std = float(values.mean()), float(values.std(correction=0))
+        if std < 1e-8:
+            raise RewardError(
+                f"gives every one of {len(scores)} SFT samples the same score ({mean:.4g}), so it cannot teach.",
+                where=where,
+                mend="Check the reward model's accuracy, or set normalise: false for a rule that rarely fires.",
+            )
+        return cls(mean, std)
+
+
+@dataclass(frozen=True)
+class RoleReward:
+    """The reward stage's model, as a role beside the policy."""
+
+    role: Role
+    pad: int
+    token_budget: int
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        sequences = Sequences.collate(
+            [sample.prompt_tokens for sample in samples], [sample.response_tokens for sample in samples], self.pad
+        ).to(self.role.model.device)
+        (scores,) = in_parts(sequences, self.token_budget, lambda rows, _: (end_scores(self.role, rows),))
+        return [float(score) for score in scores]
+
+
+@dataclass(frozen=True)
+class ClassifierReward:
+    """A sequence-classification model with a tokenizer of its own: it reads the text, not our tokens."""
+
+    model: Any
+    tokenizer: Any
+    token_budget: int
+
+    @classmethod
+    def load(cls, path: str, device: torch.device, token_budget: int) -> "ClassifierReward":
+        """Loads a directory or Hub id.
+
+        Raises:
+            ModelError: nothing can be loaded from there, or it has more than one label.
+        """
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            model = AutoModelForSequenceClassification.from_pretrained(path, use_safetensors=True)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            raise ModelError(
+                f"no sequence-classification model could be loaded from here ({reason}).",
+                where=path,
+                mend="A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id.",
+            ) from error
+        if model.config.num_labels != 1:
+            raise ModelError(
+                f"the model has {model.config.num_labels} labels; a reward model has one.",
+                where=path,
+                mend="Take a model with num_labels: 1, or wrap this one in a reward of kind function.",
+            )
+        return cls(model.to(device).eval().requires_grad_(False), tokenizer, token_budget)
+
+    @torch.no_grad()
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        tokens = [self._encode(sample) for sample in samples]
+        scores = [0.0] * len(samples)
+        for index in plan_by_tokens([len(row) for row in tokens], self.token_budget):
+            batch = self.tokenizer.pad(
+                {"input_ids": [tokens[row] for row in index]}, padding_side="right", return_tensors="pt"
+            ).to(self.model.device)
+            logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            for row, value in zip(index, logits.squeeze(-1).tolist(), strict=True):
+                scores[row] = value
+        return scores
+
+    def _encode(self, sample: Sample) -> list[int]:
+        """Prompt, response and, where the response has ended, eos, in the classifier's own tokens."""
+        if isinstance(sample.prompt, str):
+            tokens: list[int] = self.tokenizer(sample.prompt + sample.response)["input_ids"]
+            if sample.finished and self.tokenizer.eos_token_id not in (None, tokens[-1]):
+                tokens = [*tokens, self.tokenizer.eos_token_id]
+            return tokens
+        turns = [*as_plain(sample.prompt), {"role": "assistant", "content": sample.response}]
+        if self.tokenizer.chat_template is None:
+            return self._encode_plain("\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns))
+        return self._encode_plain(self.tokenizer.apply_chat_template(turns, tokenize=False), special=False)
+
+    def _encode_plain(self, text: str, special: bool = True) -> list[int]:
+        tokens: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        return tokens
+
+
+@dataclass(frozen=True)
+class FunctionReward:
+    """A Python function of prompts and responses; also what a judge is."""
+
+    name: str
+    function: Callable[[list[Any], list[str]], Sequence[float]]
+
+    @classmethod
+    def load(cls, path: str) -> "FunctionReward":
+        """Imports `module:function`.
+
+        Raises:
+            RewardError: the module or the function is not there.
+        """
+        module, _, attribute = path.partition(":")
+        try:
+            function = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise RewardError(
+                f"cannot be imported ({error}).",
+                where=path,
+                mend="Write it as module:function; the module is looked for beside the recipe and on the Python path.",
+            ) from error
+        if not callable(function):
+            raise RewardError("is not a function.", where=path)
+        return cls(path, function)
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        prompts = [as_plain(sample.prompt) for sample in samples]
+        scores = self.function(prompts, [sample.response for sample in samples])
+        if not hasattr(scores, "__len__") or len(scores) != len(samples):
+            returned = len(scores) if hasattr(scores, "__len__") else type(scores).__name__
+            raise RewardError(
+                f"was given {len(samples)} responses and returned {returned}.",
+                where=self.name,
+                mend="It must return one number for each response, in order.",
+            )
+        return [self._number(score, sample) for score, sample in zip(scores, samples, strict=True)]
+
+    def _number(self, score: Any, sample: Sample) -> float:
+        try:
+            value = float(score)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise RewardError(
+                f"returned {score!r} for the response {sample.response[:80]!r}.",
+                where=self.name,
+                mend="Every score must be a finite number.",
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class WeightedPart:
+    """One source in a sum."""
+
+    source: RewardSource
+    weight: float
+    normalisation: Normalisation
+
+
+@dataclass(frozen=True)
+class WeightedReward:
+    """The sum of normalised, weighted sources."""
+
+    parts: tuple[WeightedPart, ...]
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        total = [0.0] * len(samples)
+        for part in self.parts:
+            scores = part.normalisation.apply(part.source.score(samples))
+            total = [sum_ + part.weight * score for sum_, score in zip(total, scores, strict=True)]
+        return total
+
+
+def as_plain(prompt: Text) -> Any:
+    """A prompt as a user's function sees it: a string, or a list of {role, content}."""
+    if isinstance(prompt, str):
+        return prompt
+    return [{"role": message.role, "content": message.content} for message in prompt]

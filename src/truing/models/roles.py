@@ -1,0 +1,188 @@
+"""The four roles of RLHF (policy, reference, critic, reward model), shared on one base or as separate models.
+
+Shared: one frozen base carries an adapter for each trained role, and as it stands it is the reference. A `Role`
+selects its adapter before every forward, so a role is used as if it were a model of its own.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from truing import draws
+from truing.errors import ModelError
+from truing.recipe import Lora
+
+
+class Adapters:
+    """The adapters on one base, and which of them is in force.
+
+    PEFT also decides which adapter collects gradients by which one is in force, so a role must be selected when its
+    backward runs; forward and backward of one role always stand together.
+    """
+
+    def __init__(self, base: PreTrainedModel, lora: Lora, seed: int) -> None:
+        self._base = base
+        self._config = _lora_config(base, lora)
+        self._seed = seed
+        self._peft: PeftModel | None = None
+        self._selected: str | None = None
+
+    @property
+    def peft(self) -> PeftModel:
+        """The PEFT model that holds the adapters."""
+        if self._peft is None:
+            raise ModelError("no adapter has been added to this base yet.")
+        return self._peft
+
+    @property
+    def _tuner(self) -> Any:
+        return self.peft.base_model
+
+    def add(self, name: str) -> None:
+        """A fresh adapter that does nothing yet (its B matrix is zero)."""
+        with seeded(draws.derived_seed(self._seed, f"adapter {name}")):
+            if self._peft is None:
+                self._peft = PeftModel(self._base, self._config, adapter_name=name)
+            else:
+                self._peft.add_adapter(name, self._config)
+        self._refresh()
+
+    def load(self, name: str, directory: str) -> None:
+        """An adapter saved by PEFT."""
+        if self._peft is None:
+            self._peft = PeftModel.from_pretrained(self._base, directory, adapter_name=name, is_trainable=True)
+        else:
+            self._peft.load_adapter(directory, adapter_name=name, is_trainable=True)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self._selected = None
+        self.peft.eval()
+
+    def select(self, name: str | None) -> None:
+        """Puts one adapter in force, or none."""
+        if self._peft is None:
+            return
+        if name is None:
+            self._tuner.disable_adapter_layers()
+        elif name != self._selected:
+            self._tuner.enable_adapter_layers()
+            self._peft.set_adapter(name)
+        self._selected = name
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        """The weights of one adapter."""
+        return [weight for path, weight in self.peft.named_parameters() if f".{name}." in path]
+
+
+@dataclass
+class Role:
+    """One part played by a causal language model: with an adapter or as it is, and with or without a scalar head."""
+
+    model: PreTrainedModel
+    adapters: Adapters | None = None
+    adapter: str | None = None
+    head: nn.Linear | None = None
+
+    def select(self) -> None:
+        """Puts this role's adapter in force."""
+        if self.adapters is not None:
+            self.adapters.select(self.adapter)
+
+    def forward(self, tokens: Tensor, attention_mask: Tensor, cache: Any = None, use_cache: bool = False) -> Any:
+        """The backbone's output for (B, S) new tokens; `attention_mask` (B, cached + S) also counts the cached ones."""
+        self.select()
+        positions = (attention_mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+        return self.model.base_model(
+            input_ids=tokens,
+            attention_mask=attention_mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=use_cache,
+        )
+
+    def hidden(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T, D) last hidden states."""
+        states: Tensor = self.forward(tokens, attention_mask).last_hidden_state
+        return states
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., V) float32 logits of the next token, from (..., D) last hidden states."""
+        self.select()
+        projection: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        logits: Tensor = projection(hidden).float()
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        return cap * torch.tanh(logits / cap) if cap else logits
+
+    def scalar(self, hidden: Tensor) -> Tensor:
+        """(...) float32 output of the scalar head, from (..., D) last hidden states."""
+        if self.head is None:
+            raise ModelError("this role has no scalar head.")
+        out: Tensor = self.head(hidden.to(self.head.weight.dtype)).squeeze(-1)
+        return out.float()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What learning this role changes."""
+        head = [] if self.head is None else list(self.head.parameters())
+        if self.adapters is not None and self.adapter is not None:
+            return self.adapters.parameters(self.adapter) + head
+        # A role with a scalar head never uses the vocabulary projection.
+        return list((self.model if self.head is None else self.model.base_model).parameters()) + head
+
+
+def scalar_head(model: PreTrainedModel, seed: int, bias: bool) -> nn.Linear:
+    """A head from Normal(0, 1/√(d+1)), bias 0 (Stiennon et al. 2020), in float32."""
+    width = int(model.config.hidden_size)
+    head = nn.Linear(width, 1, bias=bias, device=model.device, dtype=torch.float32)
+    values = draws.normal(seed, "scalar head", count=width) / (width + 1) ** 0.5
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor(values, dtype=torch.float32)[None])
+        if bias:
+            head.bias.zero_()
+    return head
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global generator seeded inside, as it was outside: for libraries that draw from it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def check_logits(role: Role) -> None:
+    """Holds that hidden state and vocabulary projection give the model's own logits, whatever its architecture.
+
+    Raises:
+        ModelError: the architecture treats its logits in a way that truing does not know.
+    """
+    tokens = torch.tensor([[0, 1, 2]], device=role.model.device)
+    mask = torch.ones_like(tokens)
+    with torch.no_grad():
+        ours = role.logits(role.hidden(tokens, mask))
+        theirs = role.model(input_ids=tokens, attention_mask=mask).logits.float()
+    if not torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3):
+        raise ModelError(
+            f"the architecture {type(role.model).__name__} changes its logits after the vocabulary projection in a "
+            "way that truing does not reproduce.",
+            where=role.model.name_or_path,
+            mend="Use another base model.",
+        )
+
+
+def _lora_config(base: PreTrainedModel, lora: Lora) -> LoraConfig:
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by the rank and takes any number
+        target_modules=lora.targets,
+        lora_dropout=0.0,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),
+        task_type="CAUSAL_LM",
+    )

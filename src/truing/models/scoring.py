@@ -1,0 +1,83 @@
+"""Log-probabilities, values and scores of sequences, in forwards of a bounded number of tokens."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from truing.data.batches import plan_by_tokens
+from truing.experience import Rollout, Sequences
+from truing.functional import kl_exact, token_entropy, token_logprobs
+from truing.models.roles import Role
+
+
+def response_hidden(role: Role, sequences: Sequences) -> Tensor:
+    """(B, R, D) hidden state from which each response token is predicted: that of the token before it."""
+    hidden = role.hidden(sequences.tokens, sequences.attention_mask)
+    before = (sequences.response_index - 1)[..., None].expand(-1, -1, hidden.shape[-1])
+    return hidden.gather(1, before)
+
+
+def response_logprobs(role: Role, sequences: Sequences, temperature: float = 1.0) -> Tensor:
+    """(B, R) log π(token) of the response's tokens, nats; entries off the mask are arbitrary."""
+    logits = role.logits(response_hidden(role, sequences))
+    return token_logprobs(logits, sequences.response_tokens, temperature=temperature)
+
+
+def response_values(role: Role, sequences: Sequences) -> Tensor:
+    """(B, R) the critic's expectation just before each response token."""
+    return role.scalar(response_hidden(role, sequences))
+
+
+def end_scores(role: Role, sequences: Sequences) -> Tensor:
+    """(B,) the scalar head on the last counted token, eos included where there is one."""
+    hidden = role.hidden(sequences.tokens, sequences.attention_mask)
+    rows = torch.arange(len(sequences), device=hidden.device)
+    return role.scalar(hidden[rows, sequences.lengths - 1])
+
+
+@torch.no_grad()
+def in_parts(
+    sequences: Sequences, token_budget: int, score: Callable[[Sequences, Sequence[int]], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """Runs `score` on parts of at most `token_budget` tokens and puts the rows together again.
+
+    `score` takes some rows of the sequences, and which they are, to tensors of shape (rows,) or (rows, R of these
+    rows); the tensors returned are (B,) or (B, R), zero where a row is shorter.
+    """
+    longest = int(sequences.response_lengths.max())
+    whole: list[Tensor] = []
+    for index in plan_by_tokens(sequences.token_counts, token_budget):
+        parts = score(sequences.rows(index), index)
+        if not whole:
+            shapes = [(len(sequences), longest) if part.dim() == 2 else (len(sequences),) for part in parts]
+            whole = [part.new_zeros(shape) for part, shape in zip(parts, shapes, strict=True)]
+        for part, target in zip(parts, whole, strict=True):
+            if part.dim() == 2:
+                target[index, : part.shape[1]] = part
+            else:
+                target[index] = part
+    return tuple(whole)
+
+
+def distribution_figures(
+    policy: Role, reference: Role, rollout: Rollout, temperature: float, token_budget: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Reference log-probabilities, exact KL(π‖ref) and entropy of π before each response token, each (B, R), nats.
+
+    The policy's distribution comes from the hidden states that its sampling left behind, so it costs no second
+    forward.
+    """
+
+    def figures(sequences: Sequences, index: Sequence[int]) -> tuple[Tensor, ...]:
+        ref_logits = reference.logits(response_hidden(reference, sequences)) / temperature
+        length = ref_logits.shape[1]
+        logits = policy.logits(rollout.hidden[index, :length]) / temperature
+        return (
+            token_logprobs(ref_logits, sequences.response_tokens),
+            kl_exact(logits, ref_logits),
+            token_entropy(logits),
+        )
+
+    ref_logprobs, kl, entropy = in_parts(rollout.sequences, token_budget, figures)
+    return ref_logprobs, kl, entropy

@@ -1,0 +1,115 @@
+"""Prompts answered and scored: what PPO, its held-out look and the reward model's normalisation have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from truing import draws
+from truing.data.encode import EncodedPrompt, encode_prompts
+from truing.data.rows import read_prompts
+from truing.errors import DataError
+from truing.experience import Rollout
+from truing.models.base import LoadedBase
+from truing.models.roles import Role
+from truing.models.sampler import Sampling, sample
+from truing.recipe import Data, Ppo, Recipe, Source
+from truing.records import Sample
+from truing.runs.progress import Progress
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Prompts to learn from, and prompts that learning never sees."""
+
+    train: list[EncodedPrompt]
+    heldout: list[EncodedPrompt]
+
+    def of_episodes(self, episodes: Sequence[int], seed: int) -> list[EncodedPrompt]:
+        """The training prompt of each episode of the run: pass after pass over all of them, each in its own order."""
+        passes = {episode // len(self.train) for episode in episodes}
+        orders = {one: draws.permutation(seed, "prompts", one, count=len(self.train)) for one in passes}
+        return [self.train[orders[episode // len(self.train)][episode % len(self.train)]] for episode in episodes]
+
+
+def load_prompts(recipe: Recipe, base: LoadedBase, progress: Progress) -> PromptSet:
+    """Reads, de-duplicates and splits the prompts that PPO answers."""
+    records = read_prompts(prompt_source(recipe.data), recipe.data.transcripts)
+    unique = list({record.prompt: record for record in records}.values())
+    prompts, report = encode_prompts(base.tokenizer, unique, recipe.data, recipe.ppo.max_new_tokens, base.context)
+    progress.note(f"prompts: {report.sentence()}")
+    held = recipe.ppo.heldout_prompts
+    if held >= len(prompts):
+        raise DataError(
+            f"there are {len(prompts)} different prompts, of which {held} are to be held out: none is left to learn "
+            "from.",
+            where=prompt_source(recipe.data).path,
+            mend="Lower ppo.heldout_prompts or give more prompts.",
+        )
+    order = draws.permutation(recipe.seed, "held-out prompts", count=len(prompts))
+    return PromptSet([prompts[i] for i in sorted(order[held:])], [prompts[i] for i in sorted(order[:held])])
+
+
+def prompt_source(data: Data) -> Source:
+    """The file of prompts, or the first file whose rows have one."""
+    source = data.prompts or data.demonstrations or data.preferences
+    if source is None:
+        raise DataError("the recipe names no prompts to answer.", mend="Set data.prompts.path.")
+    return source
+
+
+def answer(
+    policy: Role, prompts: Sequence[EncodedPrompt], recipe: Recipe, base: LoadedBase, purpose: str, first: int = 0
+) -> Rollout:
+    """One response to each prompt; the draws depend on the purpose and the episode's number alone."""
+    return sample(
+        policy,
+        [prompt.tokens for prompt in prompts],
+        _sampling(recipe.ppo, recipe.compute.rollout_rows, base),
+        recipe.seed,
+        purpose,
+        range(first, first + len(prompts)),
+    )
+
+
+def sft_samples(sft: Role, prompts: PromptSet, recipe: Recipe, base: LoadedBase) -> list[Sample]:
+    """What the SFT model says to training prompts: the scale that scores are measured on."""
+    asked = prompts.of_episodes(range(recipe.reward.normalisation_samples), recipe.seed)
+    return as_samples(asked, answer(sft, asked, recipe, base, "normalisation"), base)
+
+
+def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, base: LoadedBase) -> list[Sample]:
+    """What was said, as text for reward functions and people and as tokens for reward models."""
+    tokens = rollout.sequences.response_tokens.tolist()
+    lengths = rollout.sequences.response_lengths.tolist()
+    responses = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
+    return [
+        Sample(
+            prompt=prompt.text,
+            response=str(base.tokenizer.decode(response, skip_special_tokens=True)),
+            prompt_tokens=prompt.tokens,
+            response_tokens=tuple(response),
+            finished=bool(finished),
+        )
+        for prompt, response, finished in zip(prompts, responses, rollout.finished, strict=True)
+    ]
+
+
+def after_missing_eos(scores: Tensor, finished: Tensor, settings: Ppo) -> Tensor:
+    """(B,) scores once the recipe's rule for responses without eos has been applied."""
+    rule = settings.missing_eos
+    if rule.policy == "keep":
+        return scores
+    other = scores - rule.value if rule.policy == "subtract" else torch.full_like(scores, rule.value)
+    return torch.where(finished, scores, other)
+
+
+def _sampling(settings: Ppo, rows: int, base: LoadedBase) -> Sampling:
+    return Sampling(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        eos=base.tokenizer.eos_token_id,
+        pad=base.tokenizer.pad_token_id,
+        rows=rows,
+    )

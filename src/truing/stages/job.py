@@ -1,0 +1,32 @@
+"""What every stage is handed, and the few things that all of them do with it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from truing.models.layout import RewardModelFiles
+from truing.recipe import Base, Recipe
+from truing.runs.directory import StageDirectory
+from truing.runs.metrics import JsonLines
+from truing.runs.progress import Progress
+from truing.runs.trackers import Tracker
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one run."""
+
+    name: str
+    """The stage's directory: sft, reward, ppo, ppo-no-kl"""
+    recipe: Recipe
+    directory: StageDirectory
+    start: Base
+    """The model this stage begins with; for reward and PPO that is the SFT model"""
+    reward: RewardModelFiles | None
+    """The reward stage's result, where there is one"""
+    progress: Progress
+    tracker: Tracker
+
+    def log(self, metrics: JsonLines, step: int, figures: dict[str, Any]) -> None:
+        """One line of metrics, to the file and to the trackers."""
+        metrics.append({"step": step, **figures})
+        self.tracker.log(self.name, step, figures)

@@ -1,0 +1,113 @@
+"""The one training path: every stage hands a batch and a loss to `Learner.forward_backward`, and nothing else
+calls `.backward()` or an optimiser. Micro-batches are planned by tokens and weighted by what they count, so that
+their size never changes the result.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from truing.data.batches import plan_by_tokens
+from truing.errors import TrainingError
+from truing.experience import Batch
+from truing.recipe import Optimiser
+
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
+Stats = dict[str, Tensor]
+LossFn = Callable[[AnyBatch], tuple[Tensor, Stats]]
+"""A micro-batch to (loss averaged over its `count`, figures averaged likewise)."""
+
+LARGEST = {"ratio_max_deviation"}
+"""Figures of which a batch reports the largest of its parts, not the average."""
+
+
+class Learner:
+    """Parameters, their optimiser and its schedule."""
+
+    def __init__(
+        self,
+        groups: Iterable[tuple[list[nn.Parameter], float]],
+        optimiser: Optimiser,
+        steps: int,
+        token_budget: int,
+        device: torch.device,
+    ) -> None:
+        """Args:
+        groups: (parameters, peak learning rate) of each role that learns.
+        steps: optimiser steps of the whole stage, for the schedule.
+        token_budget: tokens in one forward and backward.
+        """
+        pairs = list(groups)
+        self._parameters = [weight for weights, _ in pairs for weight in weights]
+        self._optimiser = torch.optim.AdamW(
+            [{"params": weights, "lr": rate} for weights, rate in pairs],
+            eps=optimiser.adam_eps,
+            weight_decay=optimiser.weight_decay,
+        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimiser, lambda step: learning_rate_factor(step, steps, optimiser)
+        )
+        self._max_grad_norm = optimiser.max_grad_norm
+        self._token_budget = token_budget
+        self._device = device
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the first group, for the next step."""
+        return float(self._schedule.get_last_lr()[0])
+
+    def forward_backward(self, batch: AnyBatch, loss_fn: LossFn[AnyBatch]) -> dict[str, float]:
+        """Adds the gradient of the batch's mean loss; returns the mean of `loss_fn`'s figures, and `loss` itself.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        figures: dict[str, float] = {}
+        for index in plan_by_tokens(batch.token_counts, self._token_budget):
+            micro = batch.rows(index).to(self._device)
+            loss, stats = loss_fn(micro)
+            share = micro.count / batch.count
+            (loss * share).backward()  # type: ignore[no-untyped-call]
+            for name, value in {"loss": loss, **stats}.items():
+                figures[name] = _combined(name, figures.get(name), float(value), share)
+        if not math.isfinite(figures["loss"]):
+            raise TrainingError(
+                f"the loss became {figures['loss']}.", mend="Lower the learning rate; look at the last metrics."
+            )
+        return figures
+
+    def step(self) -> float:
+        """Clips the joint gradient, steps the optimiser and the schedule; returns the gradient's norm before clipping.
+
+        Raises:
+            TrainingError: the gradient is not finite.
+        """
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm))
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"the gradient's norm became {norm}.", mend="Lower the learning rate; look at the last metrics."
+            )
+        self._optimiser.step()
+        self._schedule.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        return norm
+
+
+def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:
+    """Share of the peak learning rate at a step (from 0): a linear rise, then the schedule's fall towards 0."""
+    rise = round(optimiser.warmup * steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    progress = (step - rise) / max(1, steps - rise)
+    if optimiser.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    return 1 - progress if optimiser.schedule == "linear" else 1.0
+
+
+def _combined(name: str, so_far: float | None, value: float, share: float) -> float:
+    if name in LARGEST:
+        return value if so_far is None else max(so_far, value)
+    return (so_far or 0.0) + share * value

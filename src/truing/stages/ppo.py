@@ -1,0 +1,216 @@
+"""Proximal policy optimisation against a reward, held to the reference by a KL penalty. See docs/algorithms/ppo.md."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from truing import draws
+from truing.experience import Experience, Rollout
+from truing.functional import (
+    distinct_n,
+    explained_variance,
+    gae,
+    masked_mean,
+    masked_whiten,
+    ppo_policy_loss,
+    ppo_value_loss,
+    shape_rewards,
+)
+from truing.models.layout import Roles, ppo_roles
+from truing.models.saving import merge, save_adapter, save_policy
+from truing.models.scoring import distribution_figures, in_parts, response_logprobs, response_values
+from truing.recipe import Ppo, Recipe
+from truing.runs.metrics import JsonLines
+from truing.stages.episodes import PromptSet, after_missing_eos, answer, as_samples, load_prompts
+from truing.stages.heldout import HeldoutLook
+from truing.stages.job import Job
+from truing.stages.kl_control import KlController
+from truing.stages.loop import Learner
+from truing.stages.ppo_result import closing_figures
+from truing.stages.reward_sources import build_reward
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A rollout with everything that was measured on it before learning."""
+
+    rollout: Rollout
+    scores: Tensor
+    """(B,) as the reward source gave them, normalised"""
+    ref_logprobs: Tensor
+    """(B, R)"""
+    kl_exact: Tensor
+    """(B, R) full-vocabulary KL(π‖ref) before each token"""
+    entropy: Tensor
+    """(B, R)"""
+    values: Tensor
+    """(B, R) of the critic"""
+
+    @property
+    def kl(self) -> Tensor:
+        """(B,) k1 estimate of KL(π‖ref), nats per sequence."""
+        mask = self.rollout.sequences.response_mask
+        return ((self.rollout.logprobs - self.ref_logprobs) * mask).sum(1)
+
+
+def train_ppo(job: Job) -> dict[str, Any]:
+    """Runs every update, looks at held-out prompts as it goes, saves `model/` and returns the closing figures."""
+    recipe, settings = job.recipe, job.recipe.ppo
+    roles = ppo_roles(recipe, job.start, job.reward)
+    prompts = load_prompts(recipe, roles.base, job.progress)
+    reward = build_reward(recipe, roles, prompts)
+    learner = _learner(recipe, roles)
+    controller = KlController.start(settings.kl)
+    look = HeldoutLook(recipe, roles, reward, prompts.heldout)
+    history: list[dict[str, Any]] = []
+    with (
+        JsonLines(job.directory.metrics) as metrics,
+        JsonLines(job.directory.samples) as samples,
+        job.progress.stage(job.name, settings.updates) as bar,
+    ):
+        history.append(look.take(0, samples))
+        job.log(metrics, 0, history[-1])
+        for update in range(1, settings.updates + 1):
+            timer = _Timer()
+            rollout, said = _collect(update, recipe, roles, prompts)
+            timer.lap("rollout_s")
+            scored = score_rollout(rollout, reward.score(said), roles, recipe)
+            experience = make_experience(scored, settings, controller.beta)
+            timer.lap("score_s")
+            figures = {"learning_rate": learner.learning_rate} | learn(experience, roles, learner, recipe, update)
+            timer.lap("learn_s")
+            figures = rollout_figures(scored, experience, settings, controller.beta) | figures | timer.laps
+            controller = controller.after(figures["kl"], settings.episodes)
+            if update % settings.heldout_every == 0 or update == settings.updates:
+                figures |= look.take(update, samples)
+            figures["episodes"] = update * settings.episodes
+            history.append(figures)
+            job.log(metrics, update, figures)
+            bar.advance(update, {name: figures[name] for name in ("score", "kl", "entropy", "length")})
+    result = closing_figures(history, look)
+    if roles.policy.adapters is not None:
+        save_adapter(roles.policy, job.directory.adapter)
+    save_policy(merge(roles.policy), roles.base.tokenizer, job.directory.model)
+    return result
+
+
+def _collect(update: int, recipe: Recipe, roles: Roles, prompts: PromptSet) -> tuple[Rollout, list[Any]]:
+    """The update's episodes: prompts in their order, answered by the policy as it is now."""
+    first = (update - 1) * recipe.ppo.episodes
+    asked = prompts.of_episodes(range(first, first + recipe.ppo.episodes), recipe.seed)
+    rollout = answer(roles.policy, asked, recipe, roles.base, "rollout", first)
+    return rollout, as_samples(asked, rollout, roles.base)
+
+
+def score_rollout(rollout: Rollout, scores: Sequence[float], roles: Roles, recipe: Recipe) -> Scored:
+    """Asks the reference and the critic about what the policy said."""
+    budget = recipe.compute.score_tokens
+    ref_logprobs, kl, entropy = distribution_figures(
+        roles.policy, roles.reference, rollout, recipe.ppo.temperature, budget
+    )
+    (values,) = in_parts(rollout.sequences, budget, lambda rows, _: (response_values(roles.critic, rows),))
+    return Scored(rollout, torch.tensor(scores, device=values.device), ref_logprobs, kl, entropy, values)
+
+
+def make_experience(scored: Scored, settings: Ppo, beta: float) -> Experience:
+    """Rewards token by token, advantages and returns by GAE, advantages whitened over the whole batch."""
+    rollout, mask = scored.rollout, scored.rollout.sequences.response_mask
+    scores = after_missing_eos(scored.scores, rollout.finished, settings)
+    rewards = shape_rewards(scores, rollout.logprobs, scored.ref_logprobs, mask, beta)
+    if settings.whiten_rewards:
+        rewards = masked_whiten(rewards, mask, shift_mean=False)
+    advantages, returns = gae(rewards, scored.values, mask, gamma=settings.gamma, gae_lambda=settings.gae_lambda)
+    return Experience(
+        sequences=rollout.sequences,
+        old_logprobs=rollout.logprobs,
+        old_values=scored.values,
+        advantages=masked_whiten(advantages, mask),
+        returns=returns,
+    )
+
+
+def learn(experience: Experience, roles: Roles, learner: Learner, recipe: Recipe, update: int) -> dict[str, float]:
+    """All epochs and minibatches over one update's experience; figures are means over its optimiser steps."""
+    settings = recipe.ppo
+
+    def policy_loss(batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
+        logprobs = response_logprobs(roles.policy, batch.sequences, settings.temperature)
+        mask = batch.sequences.response_mask
+        return ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, mask, settings.clip_range)
+
+    def value_loss(batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
+        values = response_values(roles.critic, batch.sequences)
+        mask = batch.sequences.response_mask
+        loss, stats = ppo_value_loss(values, batch.old_values, batch.returns, mask, settings.value_clip_range)
+        return settings.value_coefficient * loss, stats
+
+    steps = []
+    for minibatch in _minibatches(experience, settings, recipe.seed, update):
+        policy = learner.forward_backward(minibatch, policy_loss)
+        value = learner.forward_backward(minibatch, value_loss)
+        steps.append(
+            policy
+            | value
+            | {"policy_loss": policy["loss"], "value_loss": value["loss"] / settings.value_coefficient}
+            | {"grad_norm": learner.step()}
+        )
+    names = ("policy_loss", "value_loss", "clip_fraction", "approx_kl", "value_clip_fraction", "grad_norm")
+    means = {name: sum(step[name] for step in steps) / len(steps) for name in names}
+    return means | {"ratio_max_deviation": steps[0]["ratio_max_deviation"]}
+
+
+def _minibatches(experience: Experience, settings: Ppo, seed: int, update: int) -> Iterator[Experience]:
+    size = len(experience) // settings.minibatches
+    for epoch in range(settings.epochs):
+        order = draws.permutation(seed, "minibatches", update, epoch, count=len(experience))
+        for start in range(0, len(order), size):
+            yield experience.rows(order[start : start + size])
+
+
+def rollout_figures(scored: Scored, experience: Experience, settings: Ppo, beta: float) -> dict[str, Any]:
+    """What an update's episodes show of the policy; every mean is over counted tokens or over sequences."""
+    sequences, mask = scored.rollout.sequences, scored.rollout.sequences.response_mask
+    penalised = after_missing_eos(scored.scores, scored.rollout.finished, settings)
+    responses = [row[:n] for row, n in zip(sequences.response_tokens.tolist(), sequences.response_lengths, strict=True)]
+    return {
+        "score": float(scored.scores.mean()),
+        "score_std": float(scored.scores.std(correction=0)),
+        "objective": float((penalised - beta * scored.kl).mean()),
+        "kl": float(scored.kl.mean()),
+        "kl_exact": float((scored.kl_exact * mask).sum(1).mean()),
+        "beta": beta,
+        "entropy": float(masked_mean(scored.entropy, mask)),
+        "explained_variance": float(explained_variance(scored.values, experience.returns, mask)),
+        "length": float(sequences.response_lengths.float().mean()),
+        "eos_rate": float(scored.rollout.finished.float().mean()),
+        "distinct_2": distinct_n(responses, 2),
+    }
+
+
+def _learner(recipe: Recipe, roles: Roles) -> Learner:
+    """One optimiser over policy and critic, so that their joint gradient is clipped once."""
+    settings = recipe.ppo
+    rate = settings.optimiser.learning_rate
+    return Learner(
+        [(roles.policy.parameters(), rate), (roles.critic.parameters(), settings.critic_learning_rate or rate)],
+        settings.optimiser,
+        steps=settings.updates * settings.epochs * settings.minibatches,
+        token_budget=recipe.compute.learn_tokens,
+        device=roles.base.model.device,
+    )
+
+
+class _Timer:
+    """Seconds of each phase."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name], self._last = now - self._last, now

@@ -1,0 +1,45 @@
+"""The recipe's list of rewards becomes one weighted sum."""
+
+from truing.errors import RecipeError
+from truing.models.layout import Roles
+from truing.models.rewards import (
+    ClassifierReward,
+    FunctionReward,
+    Normalisation,
+    RewardSource,
+    RoleReward,
+    WeightedPart,
+    WeightedReward,
+)
+from truing.recipe import Recipe
+from truing.recipe import RewardSource as RewardSettings
+from truing.records import Sample
+from truing.stages.episodes import PromptSet, sft_samples
+
+
+def build_reward(recipe: Recipe, roles: Roles, prompts: PromptSet) -> WeightedReward:
+    """Loads every source; those without a saved normalisation are measured on samples of the SFT model."""
+    calibration: list[Sample] = []
+    parts = []
+    for settings in recipe.ppo.rewards:
+        source = _source(settings, recipe, roles)
+        if not settings.normalise:
+            normalisation = Normalisation()
+        elif settings.kind == "stage":
+            normalisation = roles.normalisation
+        else:
+            calibration = calibration or sft_samples(roles.reference, prompts, recipe, roles.base)
+            normalisation = Normalisation.measure(source.score(calibration), where=settings.path or settings.kind)
+        parts.append(WeightedPart(source, settings.weight, normalisation))
+    return WeightedReward(tuple(parts))
+
+
+def _source(settings: RewardSettings, recipe: Recipe, roles: Roles) -> RewardSource:
+    budget = recipe.compute.score_tokens
+    if settings.kind == "function":
+        return FunctionReward.load(settings.path or "")
+    if settings.kind == "model":
+        return ClassifierReward.load(settings.path or "", roles.base.model.device, budget)
+    if roles.reward is None:
+        raise RecipeError("ppo.rewards asks for the reward stage's model, but stages has no reward before ppo.")
+    return RoleReward(roles.reward, roles.base.tokenizer.pad_token_id, budget)

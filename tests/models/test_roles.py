@@ -1,0 +1,72 @@
+"""Adapters on one base are models of their own, and the reference is the base as it stands."""
+
+import pytest
+import tiny
+import torch
+
+from truing.models.roles import Adapters, Role, check_logits, scalar_head
+from truing.recipe import Lora
+
+TOKENS = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 33]])
+MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+
+
+def _disturb(role: Role) -> None:
+    with torch.no_grad():
+        for weight in role.parameters():
+            weight.add_(0.1)
+
+
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_hidden_state_and_projection_give_the_models_own_logits(shape: str) -> None:
+    model = tiny.model(shape)
+    role = Role(model)
+    check_logits(role)
+    with torch.no_grad():
+        expected = model(input_ids=TOKENS, attention_mask=MASK).logits
+        found = role.logits(role.hidden(TOKENS, MASK))
+    torch.testing.assert_close(found[MASK.bool()], expected[MASK.bool()], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_a_fresh_adapter_changes_nothing_and_a_trained_one_only_its_own_role(shape: str) -> None:
+    model = tiny.model(shape)
+    adapters = Adapters(model, Lora(rank=2), seed=0)
+    adapters.add("policy")
+    adapters.add("critic")
+    policy, critic, reference = Role(model, adapters, "policy"), Role(model, adapters, "critic"), Role(model, adapters)
+    with torch.no_grad():
+        before = reference.hidden(TOKENS, MASK)
+        assert torch.equal(policy.hidden(TOKENS, MASK), before)
+        _disturb(policy)
+        assert not torch.allclose(policy.hidden(TOKENS, MASK), before, atol=1e-2)
+        assert torch.equal(reference.hidden(TOKENS, MASK), before)
+        assert torch.equal(critic.hidden(TOKENS, MASK), before)
+
+
+def test_only_the_role_that_ran_collects_gradients() -> None:
+    model = tiny.model().requires_grad_(False)
+    adapters = Adapters(model, Lora(rank=2), seed=0)
+    adapters.add("policy")
+    adapters.add("critic")
+    policy, critic = Role(model, adapters, "policy"), Role(model, adapters, "critic")
+    _disturb(critic)
+    policy.hidden(TOKENS, MASK).square().sum().backward()
+    assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in policy.parameters())
+    assert all(weight.grad is None for weight in critic.parameters())
+    assert all(weight.grad is None for name, weight in model.named_parameters() if "lora" not in name)
+
+
+def test_adapters_are_a_function_of_the_seed() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        adapters = Adapters(tiny.model(), Lora(rank=2), seed)
+        adapters.add("policy")
+        return torch.cat([weight.flatten() for weight in adapters.parameters("policy")])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_the_head_has_the_deviation_of_the_paper() -> None:
+    heads = torch.cat([scalar_head(tiny.model(), seed, bias=True).weight.detach().flatten() for seed in range(200)])
+    assert float(heads.std()) == pytest.approx((16 + 1) ** -0.5, rel=0.05)

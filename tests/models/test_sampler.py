@@ -1,0 +1,82 @@
+"""Sampling draws from the policy's own distribution, whatever stands beside it in the batch."""
+
+from collections import Counter
+
+import pytest
+import tiny
+import torch
+
+from truing.models.roles import Role
+from truing.models.sampler import Sampling, draw_tokens, sample
+from truing.models.scoring import response_logprobs
+
+PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11]]
+EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
+
+
+def _sampling(rows: int = 64, temperature: float = 1.0) -> Sampling:
+    return Sampling(max_new_tokens=12, temperature=temperature, eos=EOS, pad=PAD, rows=rows)
+
+
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sampled_log_probabilities_are_the_teacher_forced_ones(shape: str, temperature: float) -> None:
+    role = Role(tiny.model(shape))
+    rollout = sample(role, PROMPTS * 8, _sampling(temperature=temperature), 0, "test", range(32))
+    mask = rollout.sequences.response_mask
+    with torch.no_grad():
+        forced = response_logprobs(role, rollout.sequences, temperature)
+    assert rollout.finished.any()
+    assert not rollout.finished.all()
+    torch.testing.assert_close(rollout.logprobs[mask], forced[mask], atol=2e-5, rtol=0)
+
+
+def test_draws_do_not_depend_on_what_is_sampled_beside_them() -> None:
+    role = Role(tiny.model())
+    together = sample(role, PROMPTS, _sampling(), 0, "test", range(4)).sequences
+    for row, prompt in enumerate(PROMPTS):
+        alone = sample(role, [prompt], _sampling(), 0, "test", [row]).sequences
+        length = int(together.lengths[row])
+        assert together.tokens[row, :length].tolist() == alone.tokens[0].tolist()
+    assert torch.equal(sample(role, PROMPTS, _sampling(rows=2), 0, "test", range(4)).sequences.tokens, together.tokens)
+
+
+def test_another_seed_purpose_or_id_draws_something_else() -> None:
+    role = Role(tiny.model())
+
+    def said(seed: int, purpose: str, first: int) -> list[list[int]]:
+        return sample(role, PROMPTS, _sampling(), seed, purpose, range(first, first + 4)).sequences.tokens.tolist()
+
+    assert said(0, "test", 0) != said(1, "test", 0)
+    assert said(0, "test", 0) != said(0, "other", 0)
+    assert said(0, "test", 0) != said(0, "test", 4)
+
+
+def test_the_first_token_follows_the_models_distribution() -> None:
+    role, count = Role(tiny.model()), 4000
+    rollout = sample(role, [PROMPTS[0]] * count, Sampling(1, 1.0, EOS, PAD, rows=count), 0, "test", range(count))
+    drawn = Counter(rollout.sequences.response_tokens[:, 0].tolist())
+    prompt = torch.tensor([PROMPTS[0]])
+    with torch.no_grad():
+        expected = role.logits(role.hidden(prompt, torch.ones_like(prompt)))[0, -1].double().softmax(-1) * count
+    common = [token for token in range(len(expected)) if expected[token] > 5]
+    chi_square = sum((drawn[token] - float(expected[token])) ** 2 / float(expected[token]) for token in common)
+    # 99.99% quantile by Wilson and Hilferty's approximation
+    degrees = len(common)
+    assert chi_square < degrees * (1 - 2 / (9 * degrees) + 3.72 * (2 / (9 * degrees)) ** 0.5) ** 3
+
+
+def test_inversion_takes_the_token_whose_interval_holds_the_draw() -> None:
+    logits = torch.tensor([[0.2, 0.0, 0.5, 0.3]]).log().repeat(5, 1)
+    uniforms = torch.tensor([0.0, 0.1999, 0.2001, 0.6999, 0.9999])
+    assert draw_tokens(logits, uniforms).tolist() == [0, 0, 2, 2, 3]
+
+
+def test_a_response_ends_with_its_first_eos() -> None:
+    rollout = sample(Role(tiny.model()), PROMPTS * 8, _sampling(), 3, "test", range(32))
+    for row, finished in enumerate(rollout.finished):
+        length = int(rollout.sequences.response_lengths[row])
+        response = rollout.sequences.response_tokens[row, :length].tolist()
+        assert EOS not in response[:-1]
+        assert (response[-1] == EOS) == bool(finished)
+        assert finished or length == 12
