@@ -1,0 +1,82 @@
+"""Prompts with the responses before and after training, beside each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from truing.report.run_files import Row, StageFiles, figure, table
+from truing.report.wording import number, whole
+
+SHOWN = 10
+"""Prompts on the page: the first, so nobody chose them."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a policy said, and what was thought of it. `series` is the variant's place; None for before training."""
+
+    label: str
+    text: str
+    facts: list[str]
+    finished: bool
+    series: int | None
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One prompt and all responses to it."""
+
+    prompt: str
+    responses: list[Response]
+
+
+def exchanges(stages: Sequence[StageFiles], labels: Sequence[str]) -> list[Exchange]:
+    """The first prompts, each with the response before training and, for every stage, its latest one.
+
+    Stages that begin from the same model give the same response before; it is shown once.
+    """
+    looks = [_looks(stage.samples) for stage in stages]
+    prompts = dict.fromkeys(key for before, _ in looks for key in before)
+    return [Exchange(key[0], [*_before(key, looks), *_after(key, looks, labels)]) for key in list(prompts)[:SHOWN]]
+
+
+_Key = tuple[str, int]
+_Looks = tuple[dict[_Key, Row], dict[_Key, Row]]
+
+
+def _looks(samples: Sequence[Row]) -> _Looks:
+    """The first look at the held-out prompts, and the latest answer to each of them after it."""
+    by_step: dict[float, dict[_Key, Row]] = {}
+    for row in samples:
+        step, prompt = figure(row, "step"), row.get("prompt")
+        if step is not None and isinstance(prompt, str):
+            look = by_step.setdefault(step, {})
+            repeats = sum(1 for known, _ in look if known == prompt)
+            look[prompt, repeats] = row
+    steps = sorted(by_step)
+    latest = {key: row for step in steps[1:] for key, row in by_step[step].items()}
+    return (by_step[steps[0]] if steps else {}), latest
+
+
+def _before(key: _Key, looks: Sequence[_Looks]) -> list[Response]:
+    rows = [before[key] for before, _ in looks if key in before]
+    distinct = {str(row.get("response")): row for row in reversed(rows)}
+    return [_response("Before", row, None) for row in reversed(distinct.values())]
+
+
+def _after(key: _Key, looks: Sequence[_Looks], labels: Sequence[str]) -> list[Response]:
+    return [
+        _response(f"After update {whole(figure(after[key], 'step'))} · {label}", after[key], series)
+        for series, ((_, after), label) in enumerate(zip(looks, labels, strict=True))
+        if key in after
+    ]
+
+
+def _response(label: str, row: Row, series: int | None) -> Response:
+    judges = table(row, "judges")
+    facts = [
+        f"score {number(figure(row, 'score'))}",
+        *(f"{name} {number(figure(judges, name))}" for name in judges),
+        f"KL {number(figure(row, 'kl'))}",
+        f"{whole(figure(row, 'length'))} tokens",
+    ]
+    return Response(label, str(row.get("response", "")), facts, bool(row.get("finished", True)), series)
