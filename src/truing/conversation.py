@@ -33,7 +33,7 @@ class Speaker:
         rollout = sample(Role(self.base.model), [tokens], self.sampling, self.seed, "chat", [self._answers])
         self._answers += 1
         said = rollout.sequences.tokens[0, len(tokens) :].tolist()
-        response: str = self.base.tokenizer.decode(said, skip_special_tokens=True)
+        response = str(self.base.tokenizer.decode(said, skip_special_tokens=True))
         self._turns.append(Message("assistant", response))
         return response
 

@@ -1,5 +1,7 @@
 """The errors a person meets, each saying what is wrong, where, and how to mend it.
 
+::
+
     TruingError                      exit code 1
     ├── InputError                   exit code 2: something the user gave is wrong
     │   ├── RecipeError              the recipe or a --set override

@@ -48,8 +48,8 @@ class Data(Section):
     """The rows to learn from."""
 
     demonstrations: Source | None = Field(None, description="prompt and completion, or messages.")
-    preferences: Source | None = Field(None, description="prompt (or shared beginning), chosen, rejected, maybe margin.")
-    prompts: Source | None = Field(None, description="Prompts for PPO; without it, those of the demonstrations or preferences.")
+    preferences: Source | None = Field(None, description="prompt (or shared beginning), chosen, rejected, margin.")
+    prompts: Source | None = Field(None, description="Prompts for PPO; else those of the demonstrations or pairs.")
     heldout_demonstrations: Source | None = Field(None, description="Instead of a split of `demonstrations`.")
     heldout_preferences: Source | None = Field(None, description="Instead of a split of `preferences`.")
     heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
@@ -194,12 +194,12 @@ class Recipe(Section):
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the default run directory.")
     seed: Annotated[int, Field(ge=0)] = Field(17, description="Of every random draw.")
-    stages: list[StageName] = Field(default_factory=lambda: ["sft", "reward", "ppo"], min_length=1, description="In this order.")
+    stages: list[StageName] = Field(["sft", "reward", "ppo"], min_length=1, description="In this order.")
     base: Base | None = Field(None, description="The model to begin with; none with `world`.")
     world: World | None = Field(None, description="The embedded world, instead of base and data.")
     data: Data = Field(default_factory=Data, description="The rows to learn from.")
     roles: Literal["shared", "separate"] = Field(
-        "shared", description="shared: adapters and heads on one frozen base. separate: full models, all weights trained."
+        "shared", description="shared: adapters and heads on one frozen base. separate: a full model for each."
     )
     lora: Lora = Field(default_factory=Lora, description="The adapters of shared roles and of sft.method lora.")
     sft: Sft = Field(default_factory=Sft, description="Supervised fine-tuning.")

@@ -5,7 +5,9 @@ import importlib
 import io
 import itertools
 import json
+import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from types import ModuleType
@@ -20,8 +22,11 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "movies"
 
 
 @pytest.fixture(autouse=True)
-def _example_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def _example_on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(EXAMPLE))
+    yield
+    for script in EXAMPLE.glob("*.py"):  # their names are plain; leave them to other tests
+        sys.modules.pop(script.stem, None)
 
 
 def module(name: str) -> ModuleType:
@@ -54,11 +59,12 @@ def tar_of(files: dict[str, bytes]) -> bytes:
 
 
 def test_ratings_are_the_raw_ones_and_texts_are_tidied(tmp_path: Path) -> None:
-    sdist = archive(tmp_path / "deep" / ".." / "sdist.tar.gz")
+    sdist = archive(tmp_path / "sdist.tar.gz")
     snippets = module("snippets").parse_snippets(*module("material").read_ratings(sdist))
     assert [snippet.rating for snippet in snippets] == [fmean(rating_of(i)) for i in range(120)]
     assert snippets[4].text == 'Film 4 has one"s heart - and it is worth 12 tears.'
-    assert [path.name for path in tmp_path.iterdir()] == ["sdist.tar.gz"], "reading the archive must write nothing"
+    assert list(tmp_path.rglob("*")) == [sdist], "reading the archive must write nothing"
+    assert not (tmp_path.parent / "outside.txt").exists()
 
 
 @pytest.mark.parametrize("listed", ["[1, 2]", "no list", str([5] * 15), str([1.5] * 15)])
@@ -111,9 +117,9 @@ def test_rows_depend_on_the_seed_alone(tmp_path: Path) -> None:
 
 
 def test_too_few_snippets_are_refused(tmp_path: Path) -> None:
+    rows, snippets = module("rows"), [module("snippets").Snippet(str(i), "a b c d e f", 4.0 * i) for i in range(2)]
     with pytest.raises(DataError, match="preferences: 2 snippets give"):
-        rows = module("rows")
-        rows.make_rows([module("snippets").Snippet(str(i), "a b c d e f", 4.0 * i) for i in range(2)], rows.Sizes(), 1)
+        rows.make_rows(snippets, rows.Sizes(), 1)
 
 
 def test_tfidf_learns_what_decides_and_a_tie_counts_half() -> None:

@@ -23,8 +23,13 @@ ppo:
 OPENINGS = ["the kettle", "this lamp is", "i bought the tent", "the speaker", "after a week the chair", "my phone case"]
 
 
-def write_example_run(root: Path, *, stages: Sequence[str] = ("sft", "reward", "ppo", "ppo-no-kl"),
-                      judge: str = "gold", prompts: Sequence[str] | None = None) -> Path:  # fmt: skip
+def write_example_run(
+    root: Path,
+    *,
+    stages: Sequence[str] = ("sft", "reward", "ppo", "ppo-no-kl"),
+    judge: str = "gold",
+    prompts: Sequence[str] | None = None,
+) -> Path:
     """Writes a finished run with these stages; `judge` names its judge, `prompts` its held-out prompts."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
@@ -86,7 +91,11 @@ def _write_sft(directory: Path) -> None:
 
 def _write_reward(directory: Path) -> None:
     lines = [
-        {"step": step, "loss": 0.72 - 0.004 * step + _wobble(step, 0.04), "accuracy": 0.5 + 0.005 * step + _wobble(step, 0.08)}
+        {
+            "step": step,
+            "loss": 0.72 - 0.004 * step + _wobble(step, 0.04),
+            "accuracy": 0.5 + 0.005 * step + _wobble(step, 0.08),
+        }
         for step in range(1, 41)
     ]
     write_lines(directory / "metrics.jsonl", lines)
@@ -97,11 +106,22 @@ def _write_reward(directory: Path) -> None:
         {"confidence": 0.86, "accuracy": 0.857, "accuracy_ci95": [0.49, 0.97], "count": 7},
     ]
     result = {
-        "heldout_accuracy": 0.686, "heldout_accuracy_ci95": [0.57, 0.783], "heldout_pairs": 70, "heldout_loss": 0.598,
-        "longer_wins_accuracy": 0.479, "longer_wins_ci95": [0.366, 0.594], "ece": 0.041, "calibration": calibration,
-        "score_gap_mean": 0.61, "reward_length_correlation": -0.18, "train_pairs": 630, "score_mean": 0.31,
-        "score_std": 0.92, "truncation": "700 pairs, all within 512 tokens.", "notes": [],
-    }  # fmt: skip
+        "heldout_accuracy": 0.686,
+        "heldout_accuracy_ci95": [0.57, 0.783],
+        "heldout_pairs": 70,
+        "heldout_loss": 0.598,
+        "longer_wins_accuracy": 0.479,
+        "longer_wins_ci95": [0.366, 0.594],
+        "ece": 0.041,
+        "calibration": calibration,
+        "score_gap_mean": 0.61,
+        "reward_length_correlation": -0.18,
+        "train_pairs": 630,
+        "score_mean": 0.31,
+        "score_std": 0.92,
+        "truncation": "700 pairs, all within 512 tokens.",
+        "notes": [],
+    }
     write_json(directory / "result.json", result)
 
 
@@ -118,22 +138,33 @@ def write_ppo(directory: Path, *, beta: float, judge: str, prompts: Sequence[str
     )
     score, gold = _score(updates, free), _gold(updates, free)
     result = {
-        "steps": updates, "episodes": 64 * updates, "score_first": 0.03, "score_last": score, "kl_last": _kl(updates, free),
-        "beta": beta, "ratio_max_deviation": 3.2e-6, "stopped_by": "updates", "heldout_prompts": len(prompts),
+        "steps": updates,
+        "episodes": 64 * updates,
+        "score_first": 0.03,
+        "score_last": score,
+        "kl_last": _kl(updates, free),
+        "beta": beta,
+        "ratio_max_deviation": 3.2e-6,
+        "stopped_by": "updates",
+        "heldout_prompts": len(prompts),
         **{f"heldout_score_{key}": value for key, value in _comparison(0.02, score, 0.22).items()},
         "judges": {judge: _comparison(0.05, gold, 0.2)},
         "seconds": {"rollout_s": 11.2, "score_s": 4.1, "learn_s": 14.9},
         "warnings": ["Responses shrank from 16.0 to 7.9 tokens on average."] if free else [],
-    }  # fmt: skip
+    }
     write_json(directory / "result.json", result)
 
 
 def _comparison(first: float, last: float, half: float) -> dict[str, Any]:
     change = last - first
     return {
-        "first": first, "first_ci95": [first - half, first + half], "last": last, "last_ci95": [last - half, last + half],
-        "change": change, "change_ci95": [change - half, change + half],
-    }  # fmt: skip
+        "first": first,
+        "first_ci95": [first - half, first + half],
+        "last": last,
+        "last_ci95": [last - half, last + half],
+        "change": change,
+        "change_ci95": [change - half, change + half],
+    }
 
 
 def _score(step: int, free: bool) -> float:
@@ -141,7 +172,9 @@ def _score(step: int, free: bool) -> float:
 
 
 def _gold(step: int, free: bool) -> float:
-    return 0.05 + (1.9 * step / 15 * math.exp(1 - step / 15) - 2.2 * (step / 45) ** 2 if free else 0.8 * (1 - math.exp(-step / 14)))
+    return 0.05 + (
+        1.9 * step / 15 * math.exp(1 - step / 15) - 2.2 * (step / 45) ** 2 if free else 0.8 * (1 - math.exp(-step / 14))
+    )
 
 
 def _kl(step: int, free: bool) -> float:
@@ -152,24 +185,51 @@ def _ppo_line(step: int, beta: float, judge: str, look: bool) -> dict[str, Any]:
     free, line = beta == 0, {"step": step}
     if step:
         line |= {
-            "episodes": 64 * step, "score": _score(step, free) + _wobble(step, 0.15), "score_std": 0.9, "beta": beta,
-            "kl": _kl(step, free) + _wobble(step, 0.4), "kl_exact": _kl(step, free), "policy_loss": -0.01,
-            "entropy": (1.7 - 0.033 * step) if free else 1.7 - 0.008 * step, "clip_fraction": abs(_wobble(step, 0.2)),
-            "approx_kl": 0.004 + abs(_wobble(step, 0.008)), "ratio_max_deviation": 3.2e-6, "learning_rate": 1e-3,
-            "value_loss": 0.4 * math.exp(-step / 20) + 0.1, "explained_variance": 1 - 4 * math.exp(-step / 8),
-            "length": (16 - 0.18 * step) if free else 16 + _wobble(step), "eos_rate": min(1.0, 0.93 + 0.001 * step),
-            "distinct_2": (0.42 - 0.006 * step) if free else 0.42, "rollout_s": 0.25, "score_s": 0.09, "learn_s": 0.33,
-        }  # fmt: skip
+            "episodes": 64 * step,
+            "score": _score(step, free) + _wobble(step, 0.15),
+            "score_std": 0.9,
+            "beta": beta,
+            "kl": _kl(step, free) + _wobble(step, 0.4),
+            "kl_exact": _kl(step, free),
+            "policy_loss": -0.01,
+            "entropy": (1.7 - 0.033 * step) if free else 1.7 - 0.008 * step,
+            "clip_fraction": abs(_wobble(step, 0.2)),
+            "approx_kl": 0.004 + abs(_wobble(step, 0.008)),
+            "ratio_max_deviation": 3.2e-6,
+            "learning_rate": 1e-3,
+            "value_loss": 0.4 * math.exp(-step / 20) + 0.1,
+            "explained_variance": 1 - 4 * math.exp(-step / 8),
+            "length": (16 - 0.18 * step) if free else 16 + _wobble(step),
+            "eos_rate": min(1.0, 0.93 + 0.001 * step),
+            "distinct_2": (0.42 - 0.006 * step) if free else 0.42,
+            "rollout_s": 0.25,
+            "score_s": 0.09,
+            "learn_s": 0.33,
+        }
     if look:
-        line |= {"heldout_score": _score(step, free), "heldout_kl": _kl(step, free), f"judge_{judge}": _gold(step, free)}
+        line |= {
+            "heldout_score": _score(step, free),
+            "heldout_kl": _kl(step, free),
+            f"judge_{judge}": _gold(step, free),
+        }
     return line
 
 
 def _sample(step: int, place: int, prompt: str, free: bool, judge: str) -> dict[str, Any]:
     before = "arrived late and the handle is fairly loose , though the colour is nice ."
-    after = "fairly good . fairly good . fairly good ." if free else "is lovely and the handle feels sturdy . it heats quickly ."
+    after = (
+        "fairly good . fairly good . fairly good ."
+        if free
+        else "is lovely and the handle feels sturdy . it heats quickly ."
+    )
     score = _score(step, free) + _wobble(place, 0.5)
     return {
-        "step": step, "prompt": prompt, "response": before if step == 0 else after, "score": score, "kl": _kl(step, free),
-        "length": 14, "finished": place % 4 != 3, "judges": {judge: _gold(step, free) + _wobble(place, 0.4)},
-    }  # fmt: skip
+        "step": step,
+        "prompt": prompt,
+        "response": before if step == 0 else after,
+        "score": score,
+        "kl": _kl(step, free),
+        "length": 14,
+        "finished": place % 4 != 3,
+        "judges": {judge: _gold(step, free) + _wobble(place, 0.4)},
+    }

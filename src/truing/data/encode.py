@@ -28,6 +28,14 @@ class EncodedPair:
 
 
 @dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt's tokens, which may be cut, and its text, which is whole."""
+
+    text: Text
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class LengthReport:
     """What became of the rows: rows = kept + dropped + identical."""
 
@@ -76,10 +84,10 @@ def encode_preferences(
 
 def encode_prompts(
     tokenizer: "PreTrainedTokenizerBase", records: Sequence[Prompt], data: Data, room: int, context: int
-) -> tuple[list[tuple[int, ...]], LengthReport]:
+) -> tuple[list[EncodedPrompt], LengthReport]:
     """The same for prompts that leave `room` new tokens of the length; cut_completion drops those that do not."""
     kept, report = _within(_encoded(tokenizer, records, lambda _: ()), tokenizer, data, context, room)
-    return [row.prompt for row in kept], report
+    return [EncodedPrompt(records[row.index].prompt, row.prompt) for row in kept], report
 
 
 @dataclass(frozen=True)

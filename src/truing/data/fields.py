@@ -81,7 +81,8 @@ def _message(field: str, item: object) -> Message:
     if not isinstance(role, str) or role not in ROLES:
         raise FieldError(f"{field}.role", f"is {shown(role)}", "A role is system, user or assistant.")
     if not isinstance(content, str):
-        raise FieldError(f"{field}.content", f"is {kind(content)}", "Give it text; nothing else can be learnt from.")
+        reason = f"is {kind(content)}" if "content" in item else "is missing"
+        raise FieldError(f"{field}.content", reason, "Give it text; nothing else can be learnt from.")
     return Message(ROLES[role], _sound(f"{field}.content", content))
 
 

@@ -140,10 +140,9 @@ def _draw(axes: Axes, line: Line) -> None:
     steps, values = thinned(line.steps), thinned(line.values)
     colour, dash = _colour(line.series), DASHES[line.series % SERIES]
     marker = "" if len(values) > _MOST_DOTS or (line.thin and len(values) > 1) else "o"
-    axes.plot(
-        steps, values, color=colour, linestyle=(0, dash) if dash else "-", marker=marker, markersize=3.2, markeredgecolor=PAPER,
-        markeredgewidth=0.4, linewidth=0.8 if line.thin else 1.5, alpha=0.6 if line.thin else None,
-    )  # fmt: skip
+    dots: dict[str, Any] = {"marker": marker, "markersize": 3.2, "markeredgecolor": PAPER, "markeredgewidth": 0.4}
+    style: dict[str, Any] = {"linestyle": (0, dash) if dash else "-", "linewidth": 0.8 if line.thin else 1.5}
+    axes.plot(steps, values, color=colour, alpha=0.6 if line.thin else None, **style, **dots)
     for place, interval in ((0, line.first_ci), (-1, line.last_ci)):
         if interval:
             axes.plot([steps[place]] * 2, interval, color=colour, linewidth=1.0)

@@ -1,5 +1,6 @@
 """The run directory: one recipe, one run, nobody else's files."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +14,12 @@ import yaml
 from truing.errors import RunError
 from truing.recipe import Recipe
 from truing.recipe_files import resolved_yaml
-from truing.runs.files import PARTIAL, remove, sweep, write_text
+from truing.runs.files import PARTIAL, disk_faults, remove, sweep, write_text
 from truing.runs.lineage import Lineage
 from truing.runs.lock import locked
 
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOCK = ".lock"
-_ABSENT = "absent"
 _SHOWN = 10
 
 
@@ -61,10 +61,8 @@ class StageDirectory:
 
     def fresh(self) -> None:
         """Make the directory, empty: half-made files of an interrupted attempt go."""
-        try:
+        with disk_faults(self.root, "cannot be made"):
             self.root.mkdir(exist_ok=True)
-        except OSError as fault:
-            raise RunError(f"cannot be made: {fault.strerror}.", where=str(self.root)) from fault
         for leftover in self.root.iterdir():
             remove(leftover)
 
@@ -112,15 +110,15 @@ def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
     """
     run = RunDirectory(root)
     text = resolved_yaml(recipe)
-    _refuse_foreign(run, text)
-    try:
+    with disk_faults(root, "cannot be used"):
+        _refuse_foreign(run, text)
         root.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise RunError(f"cannot be made: {fault.strerror}.", where=str(root)) from fault
     with locked(root / _LOCK):
         _refuse_foreign(run, text)  # another process may have come first
         sweep(root)
-        if not run.record.exists():
+        if run.record.exists():
+            run.lineage.go_on(recipe)
+        else:
             write_text(run.recipe, text)
             Lineage.create(run.record, recipe)
         yield run
@@ -157,15 +155,17 @@ def _parsed(path: Path) -> Any:
 
 
 def _flat(value: Any, key: str = "") -> dict[str, str]:
-    """Dotted keys to values in words; an empty mapping counts as a value."""
+    """Dotted keys to values as JSON; what holds nothing, and a list of plain values, is a value itself."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        value = dict(enumerate(value))
     if isinstance(value, dict) and value:
         parts = [_flat(item, f"{key}.{name}" if key else str(name)) for name, item in value.items()]
         return {name: item for part in parts for name, item in part.items()}
-    return {key: str(value)}
+    return {key: json.dumps(value, ensure_ascii=False, default=str)}
 
 
 def _differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
     """'ppo.kl.beta: 0.05 → 0.1' for each key that differs, in the order of the new recipe."""
     keys = [*new, *(key for key in old if key not in new)]
-    pairs = [(key, old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in keys]
+    pairs = [(key, old.get(key, "absent"), new.get(key, "absent")) for key in keys]
     return [f"{key}: {before} → {after}" for key, before, after in pairs if before != after]

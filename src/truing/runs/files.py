@@ -1,8 +1,8 @@
 """Files that are complete or absent.
 
 What is written goes to a temporary neighbour first, is forced to disk, and takes its place by a rename, which the
-file system does at once or not at all. A crash at any point leaves the old file whole. A temporary name begins with a
-dot and ends with `.partial`; one left behind by a killed process is swept by the next run.
+file system does at once or not at all. A crash at any point leaves the old file whole. A temporary neighbour that a
+killed process left behind is known by its suffix and swept by the next run.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from typing import Any
 
 from truing.errors import RunError, TrainingError
 
-PARTIAL = ".partial"
+PARTIAL = ".truing-partial"
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with Unix line ends, whole or not at all. RunError if the disk refuses."""
     partial = _partial(path)
-    with _refusals(path):
+    with disk_faults(path, "cannot be written", mend="What was there before is untouched."):
         try:
             with open(partial, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as handle:
                 handle.write(text)
@@ -43,10 +43,10 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read one JSON value. RunError if the file is missing, unreadable or no JSON."""
+    with disk_faults(path, "cannot be read"):
+        content = path.read_bytes()
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise RunError(f"cannot be read: {fault.strerror}.", where=str(path)) from fault
+        return json.loads(content)
     except ValueError as fault:
         raise RunError(f"is no JSON: {fault}.", where=str(path), mend="Was it edited by hand?") from fault
 
@@ -83,12 +83,12 @@ def complete_directory(final: Path) -> Iterator[Path]:
     if final.exists():
         raise RunError("exists already and is not written over.", where=str(final), mend="Move it away.")
     partial = _partial(final)
-    with _refusals(final):
+    with disk_faults(final, "cannot be written"):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     try:
         yield partial
-        with _refusals(final):
+        with disk_faults(final, "cannot be written"):
             _sync_tree(partial)
             os.rename(partial, final)
             _sync_directory(final.parent)
@@ -104,7 +104,7 @@ def sweep(directory: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, a link (never what it points to) or a whole directory. RunError if the disk refuses."""
-    with _refusals(path):
+    with disk_faults(path, "cannot be removed"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -112,29 +112,29 @@ def remove(path: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal, read in blocks."""
-    with open(path, "rb") as handle:
+    """SHA-256 of a file's bytes, in hexadecimal, read in blocks. RunError if it cannot be read."""
+    with disk_faults(path, "cannot be read"), open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def disk_faults(path: Path, what: str, mend: str | None = None) -> Iterator[None]:
+    """Turn what the operating system refuses in the block into a RunError: '`path`: `what`: no space left.'"""
+    try:
+        yield
+    except OSError as fault:
+        raise RunError(f"{what}: {(fault.strerror or str(fault)).lower()}.", where=str(path), mend=mend) from fault
 
 
 def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
 
 
-@contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """Say what the disk refused in the words of a RunError."""
-    try:
-        yield
-    except OSError as fault:
-        mend = "What was there before is untouched."
-        raise RunError(f"cannot be written: {fault.strerror or fault}.", where=str(path), mend=mend) from fault
-
-
 def _sync_tree(directory: Path) -> None:
+    mode = "rb+" if os.name == "nt" else "rb"  # Windows forces only what is open for writing
     for folder, _, names in os.walk(directory, topdown=False):
         for name in names:
-            with open(Path(folder, name), "rb+") as handle:
+            with open(Path(folder, name), mode) as handle:
                 os.fsync(handle.fileno())
         _sync_directory(Path(folder))
 

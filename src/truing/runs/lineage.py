@@ -7,9 +7,11 @@
                 "data.preferences": {"path": ..., "sha256": ...},
                 "data.prompts": {"hub": "owner/name", "revision": ...}},
      "stages": [{"name": "sft", "kind": "sft", "state": "done", "started": "2026-01-31T12:00:00+00:00",
-                 "finished": ..., "seconds": 16.2}, ...]}
+                 "finished": ..., "seconds": 16.2}, ...],
+     "continued": [{"at": ..., "versions": {...}, "threads": 4}]}
 
-Every change is written at once and atomically.
+`continued` is there only if the run went on with other versions or threads than it was begun with. Every change is
+written at once and atomically.
 """
 
 import os
@@ -55,8 +57,7 @@ class Lineage:
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> Self:
         """Begin a new run.json."""
-        threads = recipe.compute.threads or os.cpu_count() or 1
-        lineage = cls(path, {"versions": versions(), "seed": recipe.seed, "threads": threads, "inputs": {}}, [])
+        lineage = cls(path, {"seed": recipe.seed, **_environment(recipe), "inputs": {}}, [])
         lineage._write()
         return lineage
 
@@ -66,10 +67,18 @@ class Lineage:
         facts = read_json(path)
         try:
             stages = [StageRecord(**stage) for stage in facts.pop("stages")]
-            facts["inputs"].items()
+            facts["inputs"].items(), facts["versions"], facts["threads"]
         except (AttributeError, KeyError, TypeError) as fault:
             raise RunError("is no record of a run.", where=str(path), mend="Was it edited by hand?") from fault
         return cls(path, facts, stages)
+
+    def go_on(self, recipe: Recipe) -> None:
+        """Another process takes the run up: say so where its versions or threads are not those of the last one."""
+        past = [self._facts, *self._facts.get("continued", [])][-1]
+        now = _environment(recipe)
+        if any(past[key] != value for key, value in now.items()):
+            self._facts.setdefault("continued", []).append({"at": _now(), **now})
+            self._write()
 
     @property
     def stages(self) -> list[StageRecord]:
@@ -145,6 +154,10 @@ def versions() -> dict[str, str]:
     """Versions of what a result depends on, found without importing any of it."""
     packages = {name: metadata.version(name) for name in ("torch", "transformers", "peft", "numpy")}
     return {"truing": __version__, **packages, "python": platform.python_version(), "platform": platform.platform()}
+
+
+def _environment(recipe: Recipe) -> dict[str, Any]:
+    return {"versions": versions(), "threads": recipe.compute.threads or os.cpu_count() or 1}
 
 
 def _differs(old: Fingerprint, new: Fingerprint) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from truing.errors import RunError
+from truing.runs.files import disk_faults
 
 _held: set[int] = set()
 
@@ -18,19 +19,20 @@ _held: set[int] = set()
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock on `path`, which is made if need be. RunError if a live process holds it; never waits."""
-    try:
+    mend = "Put --out on a disk that can be written to and has file locks."
+    with disk_faults(path.parent, "cannot be locked", mend):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as fault:
-        raise RunError(f"cannot be locked: {fault.strerror}.", where=str(path.parent)) from fault
+    _held.add(descriptor)
     try:
-        _take(descriptor, path)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        _held.add(descriptor)
+        with disk_faults(path.parent, "cannot be locked", mend):
+            _take(descriptor, path)
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
-        _held.discard(descriptor)
-        os.close(descriptor)
+        if descriptor in _held:  # a forked child that unwinds has closed it already
+            _held.discard(descriptor)
+            os.close(descriptor)
 
 
 def _take(descriptor: int, path: Path) -> None:
@@ -43,9 +45,6 @@ def _take(descriptor: int, path: Path) -> None:
             where=str(path.parent),
             mend="Wait until it ends or stop it, or give another --out.",
         ) from fault
-    except OSError as fault:
-        mend = "Put --out on a file system that has file locks."
-        raise RunError(f"cannot be locked: {fault.strerror}.", where=str(path.parent), mend=mend) from fault
 
 
 if sys.platform == "win32":
@@ -55,6 +54,7 @@ if sys.platform == "win32":
         # Windows locks bytes against reading too: lock one far behind the process number.
         os.lseek(descriptor, 1 << 20, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
 
 else:
     import fcntl

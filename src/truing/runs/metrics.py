@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from truing.errors import RunError
-from truing.runs.files import check_plain
+from truing.runs.files import check_plain, disk_faults
 
 
 class JsonLines:
@@ -17,11 +17,9 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with disk_faults(path, "cannot be written"):
             # A lone surrogate has no UTF-8; "backslashreplace" happens to write what JSON calls it.
             self._handle = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
-        except OSError as fault:
-            raise RunError(f"cannot be written: {fault.strerror}.", where=str(path)) from fault
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row of plain Python values as one line.
@@ -32,11 +30,9 @@ class JsonLines:
             RunError: the disk refuses.
         """
         check_plain(row, where=f"{self.path.parent.name} step {row.get('step', 'unknown')}")
-        try:
+        with disk_faults(self.path, "cannot be written"):
             self._handle.write(json.dumps(row, ensure_ascii=False) + "\n")
             self._handle.flush()
-        except OSError as fault:
-            raise RunError(f"cannot be written: {fault.strerror}.", where=str(self.path)) from fault
 
     def close(self) -> None:
         """Close the file; more rows are an error."""
@@ -52,16 +48,24 @@ class JsonLines:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All rows of a file. A last line cut short by a kill (no line end) is left out.
+    """All rows of a file, without a last line that a kill cut short.
 
     Raises:
         RunError: the file is missing, or another line is no JSON object; names the line.
     """
+    with disk_faults(path, "cannot be read"):
+        *lines, unended = path.read_bytes().split(b"\n")
+    if unended.endswith(b"}") and _is_json(unended):
+        lines.append(unended)
+    return [_read_row(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+
+
+def _is_json(line: bytes) -> bool:
     try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as fault:
-        raise RunError(f"cannot be read: {fault.strerror}.", where=str(path)) from fault
-    return [_read_row(line, f"{path}:{number}") for number, line in enumerate(lines[:-1], start=1)]
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_row(line: bytes, where: str) -> dict[str, Any]:

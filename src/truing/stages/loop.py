@@ -72,7 +72,7 @@ class Learner:
             share = micro.count / batch.count
             (loss * share).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
-                figures[name] = _combined(name, figures.get(name), float(value), share)
+                figures[name] = _combined(name, figures.get(name), float(value.detach()), share)
         if not math.isfinite(figures["loss"]):
             raise TrainingError(
                 f"the loss became {figures['loss']}.", mend="Lower the learning rate; look at the last metrics."

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from truing.data.batches import optimiser_batches
-from truing.data.encode import Encoded, encode_demonstrations
+from truing.data.chat import Encoded
+from truing.data.encode import encode_demonstrations
 from truing.data.rows import read_demonstrations
 from truing.data.split import split_by_prompt
 from truing.errors import DataError

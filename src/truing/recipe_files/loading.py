@@ -1,0 +1,103 @@
+"""From a recipe's file to a checked `Recipe`, telling all mistakes at once, and back to text."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from truing.errors import RecipeError
+from truing.recipe import Recipe
+from truing.recipe_files.checks import cross_checks
+from truing.recipe_files.mistakes import Mistake, recipe_error
+from truing.recipe_files.overrides import apply_override
+from truing.recipe_files.paths import resolve_paths
+from truing.recipe_files.variants import flatten_variants, variant_mistakes
+from truing.recipe_files.wording import mistakes_of, shown
+from truing.recipe_files.yaml_text import read_yaml, write_yaml
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with `a.b=value` overrides applied.
+
+    A section need only name what differs from the defaults of its place. Paths in the file are meant from the file's
+    own folder, or else from the current one; paths in overrides from the current one.
+
+    Raises:
+        RecipeError: all mistakes of the file and the overrides together.
+    """
+    read = read_yaml(_text(path))
+    if not isinstance(read.value, dict):
+        raise recipe_error(path, read.mistakes or [_no_recipe(read.value)])
+    document = _completed(Recipe().model_dump(), resolve_paths(read.value, path.parent))
+    faults = list(read.mistakes)
+    given: dict[str, str] = {}
+    for override in overrides:
+        key, wrong = apply_override(document, override)
+        given |= {} if wrong else {key: override}
+        faults += wrong
+    document = _completed(Recipe().model_dump(), document)
+    flatten_variants(document)
+    recipe, wrong = _validated(document)
+    faults += [_located(mistake, read.lines, given) for mistake in wrong]
+    if recipe is None or faults:
+        raise recipe_error(path, faults)
+    return recipe
+
+
+def resolved_yaml(recipe: Recipe) -> str:
+    """Every field of the recipe as YAML, in the order of their definition; `load_recipe` gives the same recipe back."""
+    return write_yaml(recipe.model_dump())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        mend = "`truing recipes` lists those that come with truing."
+        raise RecipeError("there is no such file.", where=str(path), mend=mend) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"the file is not text in UTF-8 (byte {error.start}).", where=str(path)) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RecipeError(f"the file cannot be read: {reason}.", where=str(path)) from None
+
+
+def _no_recipe(value: Any) -> Mistake:
+    if value is None:
+        return Mistake("", "the file is empty.", "A recipe has base: {path: ...} and data, or world: {}.")
+    return Mistake("", f"the file should hold sections such as base, data and ppo, and holds {shown(value)}.")
+
+
+def _completed(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The given values over the defaults; a section given as nothing is the default one."""
+    result = default | given
+    for name, value in default.items():
+        if isinstance(value, dict) and result[name] is None:
+            result[name] = value
+        elif isinstance(value, dict) and isinstance(result[name], dict):
+            result[name] = _completed(value, result[name])
+    return result
+
+
+def _validated(document: dict[str, Any]) -> tuple[Recipe | None, list[Mistake]]:
+    """The recipe, unless a field is wrong, and everything that is."""
+    recipe, faults = None, []
+    try:
+        recipe = Recipe.model_validate(document)
+    except ValidationError as error:
+        faults = mistakes_of(error, document)
+    faults += cross_checks(document)
+    of_ppo = [mistake for mistake in faults if mistake.key.split(".")[0] == "ppo"]
+    return recipe, [*faults, *variant_mistakes(document, of_ppo)]
+
+
+def _located(mistake: Mistake, lines: dict[str, int], given: dict[str, str]) -> Mistake:
+    """The mistake with the override or line that its key, or else the nearest section around it, came from."""
+    parts = mistake.key.split(".")
+    keys = [".".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
+    override = next((given[key] for key in keys if key in given), None)
+    if override is not None:
+        return replace(mistake, override=override)
+    return replace(mistake, line=next((lines[key] for key in keys if key in lines), None))

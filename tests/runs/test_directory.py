@@ -1,0 +1,193 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from truing.errors import RunError
+from truing.recipe import Kl, Ppo, Recipe, RewardSource
+from truing.runs.directory import RunDirectory, open_run
+
+RECIPE = Recipe(seed=1, ppo=Ppo(kl=Kl(beta=0.05), variants={"no-kl": {"kl.beta": 0.0}}))
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def refused(root: Path, recipe: Recipe) -> str:
+    """The message of the refusal, after which every byte in `root` is as before."""
+    before = contents(root)
+    with pytest.raises(RunError) as caught, open_run(root, recipe):
+        pass
+    assert contents(root) == before
+    return str(caught.value)
+
+
+def test_a_run_is_created_with_its_recipe_and_record(tmp_path: Path) -> None:
+    with open_run(tmp_path / "runs" / "a", RECIPE) as run:
+        assert run.lineage.stages == []
+    assert set(contents(run.root)) == {"recipe.yaml", "run.json", ".lock"}
+    assert Recipe.model_validate(yaml.safe_load(run.recipe.read_text())) == RECIPE
+
+
+def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
+    with open_run(tmp_path, RECIPE) as run:
+        run.lineage.begin("sft", "sft")
+        run.stage("sft").fresh()
+        run.stage("sft").result.write_text("{}")
+        run.lineage.finish("sft")
+    before = contents(tmp_path)
+    with open_run(tmp_path, RECIPE) as run:
+        assert run.lineage.stage_state("sft") == "done"
+        assert run.lineage.stage_state("ppo") == "pending"
+    assert contents(tmp_path) == before
+    assert RunDirectory(tmp_path).lineage.stage_state("sft") == "done"
+
+
+def test_a_recipe_that_was_only_laid_out_otherwise_continues(tmp_path: Path) -> None:
+    with open_run(tmp_path, RECIPE) as run:
+        pass
+    values = yaml.safe_load(run.recipe.read_text())
+    run.recipe.write_text("# a comment\n" + yaml.safe_dump(values, sort_keys=True, default_flow_style=True))
+    with open_run(tmp_path, RECIPE):
+        pass
+
+
+def test_another_recipe_is_refused_with_what_differs(tmp_path: Path) -> None:
+    with open_run(tmp_path, RECIPE):
+        pass
+    rewards = [RewardSource(kind="stage"), RewardSource(kind="function", path="a:b", weight=0.5)]
+    other = Recipe(seed=2, ppo=Ppo(kl=Kl(beta=0.1), rewards=rewards, variants={"no-kl": {"kl.beta": False}}))
+    message = refused(tmp_path, other)
+    assert message.startswith(f"{tmp_path}: holds the run of another recipe (")
+    assert "seed: 1 → 2;" in message
+    assert "ppo.kl.beta: 0.05 → 0.1;" in message
+    assert 'ppo.rewards.1.path: absent → "a:b";' in message
+    assert "ppo.variants.no-kl.kl.beta: 0.0 → false" in message
+    assert message.endswith("Give another --out.")
+
+
+def test_only_ten_differences_are_shown(tmp_path: Path) -> None:
+    with open_run(tmp_path, RECIPE):
+        pass
+    other: dict[str, Any] = {"variants": {f"v{index}": {"gamma": 0.5} for index in range(12)}, "kl": RECIPE.ppo.kl}
+    message = refused(tmp_path, Recipe(seed=1, ppo=Ppo(**other)))
+    assert message.count("→") == 10
+    assert "and 3 more)" in message  # twelve new variants, one that went
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    for name in ("recipe.yaml", "notes.txt", ".hidden", "film.partial", ".film.partial"):
+        place = tmp_path / name.replace(".", "_")
+        place.mkdir()
+        (place / name).write_text("seed: 1")
+        assert "holds files, but no run of truing. Give another --out" in refused(place, RECIPE)
+    assert "is a file, not a directory" in refused(tmp_path / "notes_txt" / "notes.txt", RECIPE)
+    with (
+        pytest.raises(RunError, match="cannot be used: not a directory"),
+        open_run(tmp_path / "notes_txt/notes.txt/a", RECIPE),
+    ):
+        pass
+
+
+def test_a_run_whose_recipe_is_gone_or_broken_is_refused(tmp_path: Path) -> None:
+    with open_run(tmp_path, RECIPE) as run:
+        pass
+    run.recipe.write_text("a: [")
+    assert "the recipe of this run cannot be read" in refused(tmp_path, RECIPE)
+    run.recipe.unlink()
+    assert "the recipe of this run cannot be read" in refused(tmp_path, RECIPE)
+
+
+def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
+    with open_run(tmp_path, RECIPE):
+        assert f"is in use by process {os.getpid()}" in refused(tmp_path, RECIPE)
+    with open_run(tmp_path, RECIPE):
+        pass
+
+
+CRASH = """
+import os, sys
+from pathlib import Path
+from truing.recipe import Recipe
+from truing.runs.directory import open_run
+calls = int(sys.argv[2])
+passed = {name: getattr(os, name) for name in ("fsync", "replace")}
+def counted(name):
+    def call(*arguments):
+        global calls
+        calls -= 1
+        if calls < 0:
+            os._exit(9)
+        return passed[name](*arguments)
+    return call
+for name in passed:
+    setattr(os, name, counted(name))
+with open_run(Path(sys.argv[1]), Recipe()):
+    pass
+"""
+
+
+def test_a_creation_cut_short_anywhere_is_taken_up(tmp_path: Path) -> None:
+    """Killed before its n-th fsync or rename, for each of the six of them; another recipe may not slip in."""
+    codes = []
+    for call in range(7):
+        root = tmp_path / str(call)
+        codes.append(subprocess.run([sys.executable, "-c", CRASH, str(root), str(call)]).returncode)
+        if (root / "recipe.yaml").exists():
+            assert "seed: 17 → 18" in refused(root, Recipe(seed=18))
+        with open_run(root, Recipe()) as run:
+            assert run.lineage.stages == []
+        assert set(contents(root)) == {"recipe.yaml", "run.json", ".lock"}
+    assert codes == [9] * 6 + [0]
+
+
+def test_a_fresh_stage_is_empty_and_follows_no_links(tmp_path: Path) -> None:
+    treasure = tmp_path / "treasure"
+    treasure.mkdir()
+    (treasure / "gold").write_text("mine")
+    with open_run(tmp_path / "run", RECIPE) as run:
+        stage = run.stage("ppo-no-kl")
+        stage.fresh()
+        (stage.root / "model" / "deep").mkdir(parents=True)
+        (stage.root / "model" / "deep" / "half").write_text("h")
+        stage.metrics.write_text("{")
+        (stage.root / "link").symlink_to(treasure)
+        stage.fresh()
+        assert list(stage.root.iterdir()) == []
+    assert (treasure / "gold").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".", "..", ".lock", "/tmp", "a\n"])
+def test_a_stage_name_cannot_lead_out_of_the_run(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError, match="cannot name"):
+        RunDirectory(tmp_path).stage(name)
+
+
+def test_paths_are_those_of_the_design(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    stage = run.stage("ppo")
+    paths = [run.recipe, run.record, run.report, stage.metrics, stage.samples, stage.result, stage.checkpoints]
+    assert [str(path.relative_to(tmp_path)) for path in [*paths, stage.model, stage.adapter]] == [
+        "recipe.yaml",
+        "run.json",
+        "report.html",
+        "ppo/metrics.jsonl",
+        "ppo/samples.jsonl",
+        "ppo/result.json",
+        "ppo/checkpoints",
+        "ppo/model",
+        "ppo/adapter",
+    ]
+
+
+def test_the_room_is_entered_without_torch() -> None:
+    rooms = "directory, files, lock, lineage, metrics, trackers, progress"
+    program = (
+        f"import sys; from truing.runs import {rooms}; print({{'torch', 'transformers', 'numpy'}} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "set()"

@@ -1,0 +1,145 @@
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+import transformers
+
+from truing.errors import RunError
+from truing.recipe import Compute, Recipe
+from truing.runs import lineage as module
+from truing.runs.lineage import Lineage, StageRecord, fingerprint
+
+
+def content(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_text())
+    assert isinstance(value, dict)
+    return value
+
+
+def test_a_new_record_says_what_the_run_is_made_of(tmp_path: Path) -> None:
+    Lineage.create(tmp_path / "run.json", Recipe(seed=5, compute=Compute(threads=3)))
+    record = content(tmp_path / "run.json")
+    assert (record["seed"], record["threads"], record["inputs"], record["stages"]) == (5, 3, {}, [])
+    for package in (torch, transformers, numpy):
+        assert record["versions"][package.__name__] == package.__version__
+
+
+def test_a_stage_goes_from_pending_to_running_to_done_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    lineage = Lineage.create(path, Recipe())
+    lineage.plan([("sft", "sft"), ("ppo", "ppo"), ("ppo-no-kl", "ppo")])
+    assert lineage.stage_state("sft") == lineage.stage_state("never heard of") == "pending"
+    lineage.begin("sft", "sft")
+    assert Lineage.read(path).stage_state("sft") == "running"
+    lineage.finish("sft")
+    again = Lineage.read(path)
+    assert [(stage.name, stage.kind, stage.state) for stage in again.stages] == [
+        ("sft", "sft", "done"),
+        ("ppo", "ppo", "pending"),
+        ("ppo-no-kl", "ppo", "pending"),
+    ]
+    stage = again.stages[0]
+    assert stage.started
+    assert stage.finished
+    assert stage.seconds is not None
+    started, finished = datetime.fromisoformat(stage.started), datetime.fromisoformat(stage.finished)
+    assert started.utcoffset() is not None
+    assert started <= finished
+    assert 0 <= stage.seconds <= (finished - started).total_seconds() + 1
+
+
+def test_an_interrupted_stage_starts_over_and_a_done_one_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    Lineage.create(path, Recipe()).begin("sft", "sft")
+    lineage = Lineage.read(path)
+    lineage.plan([("sft", "sft")])
+    assert lineage.stage_state("sft") == "running"
+    lineage.begin("sft", "sft")
+    lineage.finish("sft")
+    before = path.read_bytes()
+    with pytest.raises(RunError, match="sft is done and is not started over"):
+        lineage.begin("sft", "sft")
+    assert path.read_bytes() == before
+    with pytest.raises(KeyError):
+        Lineage.read(path).finish("sft")  # not begun by this process
+
+
+def test_a_run_that_goes_on_elsewhere_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, recipe = tmp_path / "run.json", Recipe(compute=Compute(threads=1))
+    Lineage.create(path, recipe)
+    before = path.read_bytes()
+    Lineage.read(path).go_on(recipe)
+    assert path.read_bytes() == before
+    monkeypatch.setattr(module, "versions", lambda: {"torch": "99.0"})
+    for _ in range(2):
+        Lineage.read(path).go_on(recipe)
+    (change,) = content(path)["continued"]
+    assert change["versions"] == {"torch": "99.0"}
+    assert content(path)["versions"]["torch"] == torch.__version__
+
+
+def test_fingerprints_are_hashes_of_files_or_the_id_of_what_is_no_path(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    (model / "deep").mkdir(parents=True)
+    (model / ".cache").mkdir()
+    for name in ("config.json", "deep/weights", ".cache/junk", ".hidden"):
+        (model / name).write_text(name)
+    file = str(model / "config.json")
+    hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("config.json", "deep/weights")}
+    assert fingerprint(str(model)) == {"path": str(model), "files": hashes}
+    assert fingerprint(file) == {"path": file, "sha256": hashes["config.json"]}
+    assert fingerprint("owner/name") == {"hub": "owner/name"}
+    assert fingerprint("owner/name", "a1b2") == {"hub": "owner/name", "revision": "a1b2"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ({"path": "a", "sha256": "1"}, {"path": "b", "sha256": "1"}, True),
+        ({"path": "a", "sha256": "1"}, {"path": "a", "sha256": "2"}, False),
+        ({"path": "a", "files": {"x": "1"}}, {"path": "a", "files": {"x": "1", "y": "2"}}, False),
+        ({"path": "a", "sha256": "1"}, {"hub": "a"}, False),
+        ({"hub": "a"}, {"hub": "a", "revision": "1"}, True),
+        ({"hub": "a", "revision": "2"}, {"hub": "a", "revision": "1"}, False),
+    ],
+)
+def test_changed_inputs_are_refused_by_name(tmp_path: Path, old: Any, new: Any, same: bool) -> None:
+    path = tmp_path / "run.json"
+    Lineage.create(path, Recipe()).record_inputs({"base": {"hub": "b"}, "data.prompts": old})
+    before = path.read_bytes()
+    lineage = Lineage.read(path)
+    if same:
+        lineage.record_inputs({"base": {"hub": "b"}, "data.prompts": new})
+    else:
+        with pytest.raises(RunError, match=r"other content of data\.prompts\."):
+            lineage.record_inputs({"base": {"hub": "b"}, "data.prompts": new})
+        assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"stages": [{"x": 1}], "inputs": {}}', '{"stages": []}', "{"])
+def test_a_record_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"run\.json: is no"):
+        Lineage.read(tmp_path / "run.json")
+
+
+def test_a_record_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.json"
+    lineage = Lineage.create(path, Recipe())
+
+    class Crash(BaseException):
+        pass
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    monkeypatch.setattr("os.replace", crash)
+    with pytest.raises(Crash):
+        lineage.begin("sft", "sft")
+    assert Lineage.read(path).stages == []
+    assert lineage.stages == [StageRecord("sft", "sft", "running", started=lineage.stages[0].started)]

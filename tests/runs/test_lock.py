@@ -1,0 +1,86 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from truing.errors import RunError
+from truing.runs.lock import locked
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from truing.runs.lock import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+FORKING_HOLDER = """
+import os, sys, time
+from pathlib import Path
+from truing.runs.lock import locked
+with locked(Path(sys.argv[1])):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+def start(program: str, path: Path) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_live_process_keeps_others_out_and_a_dead_one_does_not(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    holder, _ = start(HOLDER, path)
+    try:
+        with (
+            pytest.raises(RunError, match=rf"is in use by process {holder.pid}\..*another --out") as caught,
+            locked(path),
+        ):
+            pass
+        assert caught.value.exit_code == 2
+        assert path.read_text() == f"{holder.pid}\n"
+    finally:
+        kill(holder)
+    with locked(path):
+        assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_child_left_behind_by_a_killed_holder_does_not_hold_the_lock(tmp_path: Path) -> None:
+    holder, child = start(FORKING_HOLDER, tmp_path / ".lock")
+    try:
+        with pytest.raises(RunError, match=str(holder.pid)), locked(tmp_path / ".lock"):
+            pass
+        holder.kill()
+        holder.wait()
+        with locked(tmp_path / ".lock"):
+            pass
+    finally:
+        os.kill(int(child), signal.SIGKILL)
+        kill(holder)
+
+
+def test_the_lock_is_let_go_when_the_block_fails(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(tmp_path / ".lock"):
+        raise ZeroDivisionError
+    with locked(tmp_path / ".lock"), pytest.raises(RunError, match="in use"), locked(tmp_path / ".lock"):
+        pass
+
+
+def test_a_place_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="none: cannot be locked: no such file"), locked(tmp_path / "none" / ".lock"):
+        pass

@@ -1,0 +1,91 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from truing.errors import RunError, TrainingError
+from truing.runs.metrics import JsonLines, read_jsonl
+
+plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+rows = st.dictionaries(
+    st.text(), st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+)
+
+
+@given(written=st.lists(rows, max_size=5))
+def test_rows_read_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, written: list[dict[str, object]]
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "metrics.jsonl"
+    with JsonLines(path) as lines:
+        for row in written:
+            lines.append(row)
+    assert path.read_bytes().count(b"\n") == len(written)
+    assert repr(read_jsonl(path)) == repr(written)  # repr tells 1 from 1.0 and True, and 0.0 from -0.0
+
+
+def test_a_line_is_there_as_soon_as_it_is_appended(tmp_path: Path) -> None:
+    with JsonLines(tmp_path / "metrics.jsonl") as lines:
+        lines.append({"step": 1, "loss": 0.1 + 0.2})
+        assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 0.30000000000000004}\n'
+
+
+def test_opening_begins_anew(tmp_path: Path) -> None:
+    for step in (1, 2):
+        with JsonLines(tmp_path / "metrics.jsonl") as lines:
+            lines.append({"step": step})
+    assert read_jsonl(tmp_path / "metrics.jsonl") == [{"step": 2}]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_names_step_and_key(tmp_path: Path, value: float) -> None:
+    (tmp_path / "ppo").mkdir()
+    with JsonLines(tmp_path / "ppo" / "samples.jsonl") as lines:
+        lines.append({"step": 6})
+        with pytest.raises(TrainingError, match=rf"ppo step 7: judges\.gold is {value}, not a finite number"):
+            lines.append({"step": 7, "score": 1.0, "judges": {"gold": value}})
+    assert read_jsonl(tmp_path / "ppo" / "samples.jsonl") == [{"step": 6}]
+
+
+@pytest.mark.parametrize("value", [torch.tensor(0.5), np.float64(0.5), np.float32(0.5), np.int64(3), np.bool_(True)])
+def test_tensors_and_numpy_scalars_are_refused(tmp_path: Path, value: object) -> None:
+    with JsonLines(tmp_path / "metrics.jsonl") as lines, pytest.raises(TypeError, match=r"loss is a (torch|numpy)"):
+        lines.append({"step": 1, "loss": value})
+    assert read_jsonl(tmp_path / "metrics.jsonl") == []
+
+
+def test_a_line_cut_short_is_left_out_wherever_the_cut_is(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    whole = '{"step": 1}\n{"step": 2, "text": "{ä}"}'.encode()
+    for length in range(12, len(whole)):
+        path.write_bytes(whole[:length])
+        assert read_jsonl(path) == [{"step": 1}]
+    path.write_bytes(whole)
+    assert read_jsonl(path) == [{"step": 1}, {"step": 2, "text": "{ä}"}]
+
+
+@pytest.mark.parametrize("line", [b"{", b"[1]", b"", b"\xff"])
+def test_a_broken_line_in_the_middle_is_named(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "m.jsonl").write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+    with pytest.raises(RunError, match=r"m\.jsonl:2: is no JSON"):
+        read_jsonl(tmp_path / "m.jsonl")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"m\.jsonl: cannot be read"):
+        read_jsonl(tmp_path / "m.jsonl")
+    with pytest.raises(RunError, match=r"m\.jsonl: cannot be written"):
+        JsonLines(tmp_path / "none" / "m.jsonl")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_a_run_error() -> None:
+    lines = JsonLines(Path("/dev/full"))
+    with pytest.raises(RunError, match="no space left"):
+        lines.append({"step": 1})
+    with pytest.raises(OSError, match="No space"):
+        lines.close()
