@@ -9,7 +9,6 @@ from oracles.episodes import counted_values
 from sklearn.metrics import explained_variance_score
 
 from truing.functional import (
-    CalibrationBin,
     calibration_bins,
     distinct_n,
     expected_calibration_error,
@@ -50,7 +49,8 @@ def test_calibration_by_hand():
     assert [b.confidence for b in bins] == pytest.approx([0.05, 0.525, 0.975])
     error = (1 * 0.05 + 2 * 0.025 + 2 * 0.025) / 5
     assert expected_calibration_error(confidences, outcomes) == pytest.approx(error)
-    assert calibration_bins(confidences, outcomes, bins=1) == [CalibrationBin(pytest.approx(0.61), 0.6, 5)]
+    (only,) = calibration_bins(confidences, outcomes, bins=1)
+    assert (only.confidence, only.accuracy, only.count) == (pytest.approx(0.61), 0.6, 5)
 
 
 def test_calibration_error_goes_to_zero_for_honest_confidences_only():
