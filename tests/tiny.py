@@ -1,6 +1,9 @@
-"""Tiny models with random weights, of the shapes that people bring, and a tokenizer of characters for them."""
+"""Tiny models with random weights, of the shapes that people bring, a tokenizer of characters for them, and rows."""
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -17,10 +20,31 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from truing.recipe import Base, Recipe, Source
+from truing.recipe_files.overrides import assign
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:!?"
 EOS = "<|end|>"
 VOCABULARY = len(LETTERS) + 2
 SHAPES = ("llama", "gpt2", "qwen", "gemma")
+SMALL: dict[str, Any] = {
+    "lora.rank": 2,
+    "sft.batch_size": 8,
+    "sft.epochs": 2,
+    "sft.optimiser.learning_rate": 1e-2,
+    "reward.batch_size": 8,
+    "reward.epochs": 2,
+    "reward.optimiser.learning_rate": 1e-2,
+    "reward.normalisation_samples": 8,
+    "ppo.updates": 2,
+    "ppo.episodes": 8,
+    "ppo.epochs": 2,
+    "ppo.minibatches": 2,
+    "ppo.max_new_tokens": 6,
+    "ppo.heldout_prompts": 4,
+    "ppo.optimiser.learning_rate": 1e-3,
+}
+"""What makes a recipe tiny"""
 
 
 def tokenizer(pad: str | None = "<|pad|>") -> PreTrainedTokenizerFast:
@@ -61,3 +85,39 @@ def directory(place: Path, shape: str = "llama", pad: str | None = "<|pad|>") ->
     model(shape).save_pretrained(place)
     tokenizer(pad).save_pretrained(place)
     return place
+
+
+def write_rows(place: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+    """JSON lines."""
+    place.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return place
+
+
+def demonstrations(count: int = 24) -> list[dict[str, str]]:
+    """Different prompts, and one of two short answers to each."""
+    return [{"prompt": prompt, "completion": ("aha.", "oho.")[i % 2]} for i, prompt in enumerate(_prompts(count))]
+
+
+def preferences(count: int = 24) -> list[dict[str, str]]:
+    """Pairs whose chosen side says 'a' and whose rejected side says 'z'."""
+    sides = [("aa" + "b" * (i % 3), "zz" + "y" * (i % 2)) for i in range(count)]
+    return [{"prompt": p, "chosen": c, "rejected": r} for p, (c, r) in zip(_prompts(count), sides, strict=True)]
+
+
+def _prompts(count: int) -> list[str]:
+    return [f"{LETTERS[i % 26]}{LETTERS[i // 26]}{' ' * (i % 2)}{'e' * (i % 3)}?" for i in range(count)]
+
+
+def recipe(place: Path, shape: str = "llama", pad: str | None = "<|pad|>", **changes: Any) -> Recipe:
+    """Every stage in seconds, on a model and rows written to `place`; `changes` are dotted keys of the recipe."""
+    place.mkdir(parents=True, exist_ok=True)
+    directory(place / "base", shape, pad)
+    document = Recipe().model_dump() | {"base": Base(path=str(place / "base")).model_dump()}
+    files = {
+        "demonstrations": write_rows(place / "demonstrations.jsonl", demonstrations()),
+        "preferences": write_rows(place / "preferences.jsonl", preferences()),
+    }
+    data = {f"data.{name}": Source(path=str(path)).model_dump() for name, path in files.items()}
+    for key, value in (data | SMALL | changes).items():
+        assign(document, key, value)
+    return Recipe.model_validate(document)
