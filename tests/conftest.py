@@ -2,7 +2,17 @@
 
 import os
 
+import pytest
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 install_import_hook("truing.functional", "beartype.beartype")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows the lengths of files and functions below the results."""
+    from architecture.lengths import length_report
+
+    terminalreporter.section("lengths")
+    for line in length_report():
+        terminalreporter.write_line(line)

@@ -1,0 +1,59 @@
+"""What no file of truing does."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from architecture.sources import FILES, module, named, tree
+
+MACHINE_PATH = re.compile(r"(^|[\s'\"=:(])(/(home|root|work|tmp|Users|mnt|scratch)/|~/|[A-Z]:\\)")
+UNPICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+TALK = {"print", "input", "Console", "sys.stdout", "sys.stdin", "sys.argv"}
+DANGER = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.load", "os.system", "os.popen"}
+
+
+def uses(file: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and text of each `a.b` that is read and each plain name that is called."""
+    for node in ast.walk(file):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield node.lineno, f"{node.value.id}.{node.attr}"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.lineno, node.func.id
+
+
+def found(path: Path, names: set[str]) -> list[str]:
+    return [f"{named(path)}:{line} has {name}" for line, name in uses(tree(path)) if name in names]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not module(path).startswith("cli")], ids=named)
+def test_only_the_command_line_talks_and_listens(path: Path) -> None:
+    assert found(path, TALK) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_nothing_given_is_run_as_code(path: Path) -> None:
+    assert found(path, DANGER) == []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {str(getattr(node, "module", None))}
+            assert not {name.partition(".")[0] for name in names} & UNPICKLING
+        elif isinstance(node, ast.keyword) and node.arg in ("shell", "allow_pickle"):
+            assert isinstance(node.value, ast.Constant)
+            assert not node.value.value, f"{named(path)}:{node.value.lineno} sets {node.arg}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_no_machine_is_named(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [f"{named(path)}:{number}" for number, line in enumerate(lines, 1) if MACHINE_PATH.search(line)] == []
+
+
+@pytest.mark.parametrize("name", ["cli.main", "data.rows", "recipe_files"])
+def test_what_must_start_fast_imports_no_model_library(name: str) -> None:
+    code = f"import sys, truing.{name}; print(*{{'torch', 'transformers', 'datasets', 'peft'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")

@@ -1,0 +1,43 @@
+"""An option that nothing reads would be a promise that is not kept."""
+
+import ast
+
+import pytest
+from architecture.recipe_reads import SECTIONS, fields_read
+from architecture.sources import FILES, module, tree
+
+READ = fields_read([tree(path) for path in FILES if not module(path).startswith("recipe")])
+
+
+@pytest.mark.parametrize(
+    ("section", "field"), [(name, field) for name, section in SECTIONS.items() for field in section.model_fields]
+)
+def test_every_field_of_the_recipe_is_read(section: str, field: str) -> None:
+    assert (section, field) in READ, f"no code reads {field} of {section}"
+
+
+EXAMPLE = """
+from truing.recipe import Ppo, Recipe, RewardSource as Settings
+class Job:
+    recipe: Recipe
+def train(job, more: Ppo | None, other: Data):
+    recipe, settings = job.recipe, job.recipe.ppo
+    def inner():
+        return settings.kl.beta, recipe.seed, more.gamma, other.heldout
+    for part in settings.rewards:
+        part.weight
+def score(settings: Settings):
+    settings.kl = settings.path
+"""
+
+
+def test_reads_are_traced_to_their_section() -> None:
+    paths = {("Recipe", "ppo"), ("Ppo", "kl"), ("Ppo", "rewards")}
+    leaves = {
+        ("Kl", "beta"),
+        ("Recipe", "seed"),
+        ("Ppo", "gamma"),
+        ("RewardSource", "weight"),
+        ("RewardSource", "path"),
+    }
+    assert fields_read([ast.parse(EXAMPLE)]) == paths | leaves
