@@ -9,10 +9,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 install_import_hook("truing.functional", "beartype.beartype")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Shows the lengths of files and functions below the results."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """Shows the lengths of files and functions once everything passes."""
     from architecture.lengths import length_report
 
-    terminalreporter.section("lengths")
-    for line in length_report():
+    for line in length_report() if exitstatus == 0 else ():
         terminalreporter.write_line(line)
