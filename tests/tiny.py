@@ -49,16 +49,18 @@ SMALL: dict[str, Any] = {
 
 def tokenizer(pad: str | None = "<|pad|>") -> PreTrainedTokenizerFast:
     """One token a letter; `pad` may be None, or eos itself."""
-    words = {letter: index for index, letter in enumerate(LETTERS)} | {EOS: len(LETTERS), "<|pad|>": len(LETTERS) + 1}
+    tokens = [*LETTERS, EOS] if pad in (None, EOS) else [*LETTERS, EOS, pad]
+    words = {token: index for index, token in enumerate(tokens)}
     inner = Tokenizer(models.WordLevel(words, unk_token="?"))
     inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     inner.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, pad_token=pad)
 
 
-def model(shape: str = "llama", seed: int = 0) -> PreTrainedModel:
+def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY) -> PreTrainedModel:
     """A causal language model with random weights, large enough to tell positions apart."""
-    common = {"vocab_size": VOCABULARY, "eos_token_id": len(LETTERS), "pad_token_id": len(LETTERS) + 1}
+    pad = len(LETTERS) + 1 if vocabulary == VOCABULARY else None
+    common = {"vocab_size": vocabulary, "eos_token_id": len(LETTERS), "pad_token_id": pad, "bos_token_id": None}
     narrow = common | {
         "hidden_size": 16,
         "intermediate_size": 32,
@@ -82,8 +84,9 @@ def model(shape: str = "llama", seed: int = 0) -> PreTrainedModel:
 
 def directory(place: Path, shape: str = "llama", pad: str | None = "<|pad|>") -> Path:
     """Model and tokenizer, saved as a Hugging Face directory."""
-    model(shape).save_pretrained(place)
-    tokenizer(pad).save_pretrained(place)
+    words = tokenizer(pad)
+    model(shape, vocabulary=len(words)).save_pretrained(place)
+    words.save_pretrained(place)
     return place
 
 

@@ -1,6 +1,5 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from truing.errors import ModelError
+from truing.models.weights import UNREADABLE, load_weights, reason_of
 from truing.recipe import Base, Compute
 
 PAD = "<|pad|>"
@@ -80,8 +80,8 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> li
         notes.append(f"The tokenizer had {was}; added {PAD!r} as its pad token.")
     rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     if len(tokenizer) > rows:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        notes.append(f"Embeddings grew from {rows} to {len(tokenizer)} rows to hold it.")
+        _grow(model, rows, len(tokenizer))
+        notes.append(f"The embeddings grew from {rows} to {len(tokenizer)} rows, one for each token.")
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     if model.generation_config is not None:
@@ -90,13 +90,26 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> li
     return notes
 
 
+def _grow(model: PreTrainedModel, old: int, new: int) -> None:
+    """New tokens get the mean of the old ones' rows.
+
+    So their logit is the mean logit, and by Jensen's inequality their probability at most that of an even choice.
+    A row near zero would be the likeliest of all in a model whose logits are far below zero, such as GPT-2.
+    """
+    model.resize_token_embeddings(new, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):  # type: ignore[no-untyped-call]
+            for weight in layer.parameters():
+                weight[old:] = weight[:old].mean(0)
+
+
 def _load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     options = {"gguf_file": base.gguf_file} if base.gguf_file else {}
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             base.path, trust_remote_code=base.trust_remote_code, **options
         )
-    except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
+    except UNREADABLE as error:
         raise _refusal(base, error, "tokenizer") from error
     return tokenizer
 
@@ -104,13 +117,14 @@ def _load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
     options = {"gguf_file": base.gguf_file} if base.gguf_file else {"use_safetensors": True}
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model = load_weights(
+            AutoModelForCausalLM,
             base.path,
             dtype=getattr(torch, compute.dtype),
             trust_remote_code=base.trust_remote_code,
             **options,
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
+    except UNREADABLE as error:
         raise _refusal(base, error, "causal language model") from error
     model.config.use_cache = False
     torch.nn.Module.to(model, device_of(compute))  # in place; the library's own signature hides its return type
@@ -119,9 +133,7 @@ def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
 
 def _refusal(base: Base, error: Exception, what: str) -> ModelError:
     """The library's complaint, put into what a person can do about it."""
-    text = str(error)
-    reason = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
-    if "trust_remote_code" in text:
+    if "trust_remote_code" in str(error):
         return ModelError(
             f"this {what} wants to run Python code that it brings along.",
             where=base.path,
@@ -135,7 +147,7 @@ def _refusal(base: Base, error: Exception, what: str) -> ModelError:
             mend="Convert them to safetensors first.",
         )
     return ModelError(
-        f"no {what} could be loaded from here ({reason}).",
+        f"no {what} could be loaded from here ({reason_of(error)}).",
         where=base.path,
         mend="base.path takes a directory with config.json, tokenizer files and safetensors weights, or a Hub id.",
     )

@@ -18,6 +18,7 @@ from truing.errors import ModelError, RewardError
 from truing.experience import Sequences
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, in_parts
+from truing.models.weights import UNREADABLE, load_weights, reason_of
 from truing.records import Sample, Text
 
 
@@ -86,11 +87,10 @@ class ClassifierReward:
         """
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModelForSequenceClassification.from_pretrained(path, use_safetensors=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
+            model = load_weights(AutoModelForSequenceClassification, path, use_safetensors=True)
+        except UNREADABLE as error:
             raise ModelError(
-                f"no sequence-classification model could be loaded from here ({reason}).",
+                f"no sequence-classification model could be loaded from here ({reason_of(error)}).",
                 where=path,
                 mend="A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id.",
             ) from error

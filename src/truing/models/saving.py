@@ -25,7 +25,8 @@ def save_adapter(role: Role, directory: Path) -> None:
     assert role.adapter is not None
     directory.mkdir(parents=True, exist_ok=True)
     peft = role.adapters.peft
-    peft.save_pretrained(str(directory), selected_adapters=[role.adapter])
+    # Embeddings are not trained; PEFT would save them all the same where a pad token made them grow.
+    peft.save_pretrained(str(directory), selected_adapters=[role.adapter], save_embedding_layers=False)
     nested = directory / role.adapter  # PEFT puts every adapter but "default" into a folder of its name
     for file in nested.iterdir():
         file.rename(directory / file.name)

@@ -1,0 +1,29 @@
+"""Pretrained weights: all that a model has, or a refusal."""
+
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
+UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
+"""What transformers and its readers raise over files that are missing, damaged or of another kind"""
+
+
+def load_weights(auto: Any, path: str, **options: Any) -> PreTrainedModel:
+    """What `auto.from_pretrained` loads from a directory or Hub id.
+
+    The library gives random values to weights that the files lack; here that is a ValueError.
+    """
+    model: PreTrainedModel
+    model, info = auto.from_pretrained(path, output_loading_info=True, **options)
+    missing = sorted(info["missing_keys"])
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
+    return model
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of the library's complaint, for one of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__
