@@ -61,6 +61,11 @@ class Sequences:
         return len(self.tokens)
 
     @property
+    def prompts(self) -> list[list[int]]:
+        """The tokens of every prompt."""
+        return [row[:length] for row, length in zip(self.tokens.tolist(), self.prompt_lengths.tolist(), strict=True)]
+
+    @property
     def lengths(self) -> Tensor:
         """(B,) tokens of prompt and response together."""
         return self.prompt_lengths + self.response_lengths
@@ -130,6 +135,35 @@ class PairBatch:
 
     def to(self, device: torch.device) -> Self:
         return type(self)(self.chosen.to(device), self.rejected.to(device), self.margin.to(device))
+
+
+@dataclass(frozen=True)
+class ReferencedPairs:
+    """Pairs, and how likely the reference thinks their responses: measured once, kept for every epoch."""
+
+    pairs: PairBatch
+    ref_chosen: Tensor
+    """(B,) log π_ref of the chosen response, nats"""
+    ref_rejected: Tensor
+    """(B,) the same of the rejected one"""
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def count(self) -> int:
+        return self.pairs.count
+
+    @property
+    def token_counts(self) -> list[int]:
+        return self.pairs.token_counts
+
+    def rows(self, index: Sequence[int]) -> Self:
+        chosen = torch.as_tensor(index, device=self.ref_chosen.device)
+        return type(self)(self.pairs.rows(index), self.ref_chosen[chosen], self.ref_rejected[chosen])
+
+    def to(self, device: torch.device) -> Self:
+        return type(self)(self.pairs.to(device), self.ref_chosen.to(device), self.ref_rejected.to(device))
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,18 @@ from truing.runs.files import complete_directory, write_json
 from truing.runs.lineage import fingerprint
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker, open_tracker
+from truing.stages.dpo import train_dpo
 from truing.stages.job import Job
 from truing.stages.ppo import train_ppo
 from truing.stages.reward import train_reward
 from truing.stages.sft import train_sft
 
-TRAIN: dict[str, Callable[[Job], dict[str, Any]]] = {"sft": train_sft, "reward": train_reward, "ppo": train_ppo}
+TRAIN: dict[str, Callable[[Job], dict[str, Any]]] = {
+    "sft": train_sft,
+    "reward": train_reward,
+    "ppo": train_ppo,
+    "dpo": train_dpo,
+}
 
 
 @dataclass(frozen=True)

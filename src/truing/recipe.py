@@ -11,7 +11,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0.0)]
-StageName = Literal["sft", "reward", "ppo"]
+StageName = Literal["sft", "reward", "ppo", "dpo"]
 
 
 class Section(BaseModel):
@@ -178,6 +178,26 @@ class Ppo(Section):
         return self
 
 
+class Dpo(Section):
+    """Direct preference optimisation: from the preferences to a policy, without a reward model."""
+
+    epochs: Count = Field(1, description="Passes over the pairs.")
+    batch_size: Count = Field(32, description="Pairs an optimiser step.")
+    beta: Positive = Field(0.1, description="Price of one nat of KL that the loss assumes; lower moves further.")
+    variant: Literal["sigmoid", "robust", "ipo"] = Field("sigmoid", description="Which loss; ipo averages over tokens.")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
+        0.0, description="Share of labels taken as wrong; sigmoid: conservative DPO."
+    )
+    heldout_every: Count = Field(10, description="Steps between two looks at held-out pairs and prompts.")
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=5e-5), description="How it learns.")
+
+    @model_validator(mode="after")
+    def _ipo_has_no_smoothing(self) -> Self:
+        if self.variant == "ipo" and self.label_smoothing:
+            raise ValueError("the variant ipo has no label_smoothing; set it to 0")
+        return self
+
+
 class Compute(Section):
     """Where and how much at once. None of these changes a result beyond rounding."""
 
@@ -205,6 +225,7 @@ class Recipe(Section):
     sft: Sft = Field(default_factory=Sft, description="Supervised fine-tuning.")
     reward: Reward = Field(default_factory=Reward, description="The reward model.")
     ppo: Ppo = Field(default_factory=Ppo, description="Proximal policy optimisation.")
+    dpo: Dpo = Field(default_factory=Dpo, description="Direct preference optimisation.")
     judges: dict[str, str] = Field(
         default_factory=dict, description="name: module:function. Scores that training never sees, for the report."
     )

@@ -36,13 +36,20 @@ def _reward(result: dict[str, Any]) -> str:
 
 
 def _ppo(result: dict[str, Any]) -> str:
-    judges = "".join(
-        f"; {name} {figures['first']:+.2f} → {figures['last']:+.2f}" for name, figures in result["judges"].items()
-    )
-    return (
-        f"β {result['beta']:g}: held-out score {result['heldout_score_first']:+.2f} → "
-        f"{result['heldout_score_last']:+.2f}{judges}; KL {result['kl_last']:.1f} nats"
-    )
+    return f"β {result['beta']:g}: {_policy(result)}"
 
 
-WORDS = {"sft": _sft, "reward": _reward, "ppo": _ppo}
+def _dpo(result: dict[str, Any]) -> str:
+    return f"β {result['beta']:g}, {result['variant']}: {_reward(result)}; {_policy(result)}"
+
+
+def _policy(result: dict[str, Any]) -> str:
+    """What changed on held-out prompts: the score where there is one, every judge, and the price in nats."""
+    changes = {name: (figures["first"], figures["last"]) for name, figures in result["judges"].items()}
+    if "heldout_score_last" in result:
+        changes = {"held-out score": (result["heldout_score_first"], result["heldout_score_last"])} | changes
+    words = [f"{name} {first:+.2f} → {last:+.2f}" for name, (first, last) in changes.items()]
+    return "; ".join([*words, f"KL {result['kl_last']:.1f} nats"])
+
+
+WORDS = {"sft": _sft, "reward": _reward, "ppo": _ppo, "dpo": _dpo}

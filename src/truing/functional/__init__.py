@@ -6,7 +6,7 @@ from truing.functional.kl import kl_estimate, kl_exact
 from truing.functional.logprobs import token_entropy, token_logprobs
 from truing.functional.masked import masked_mean, masked_whiten
 from truing.functional.ppo import ppo_policy_loss, ppo_value_loss
-from truing.functional.preference import bradley_terry_loss
+from truing.functional.preference import bradley_terry_loss, dpo_loss
 from truing.functional.rewards import shape_rewards
 from truing.functional.statistics import (
     CalibrationBin,
@@ -24,6 +24,7 @@ __all__ = [
     "bradley_terry_loss",
     "calibration_bins",
     "distinct_n",
+    "dpo_loss",
     "expected_calibration_error",
     "explained_variance",
     "gae",

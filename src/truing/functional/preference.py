@@ -1,5 +1,8 @@
 """Losses over pairs of which one was preferred."""
 
+from typing import Literal
+
+import torch
 from torch.nn.functional import logsigmoid
 
 from truing.functional.shapes import Number, Scalar, Values
@@ -21,3 +24,44 @@ def bradley_terry_loss(
     if margin is not None:
         h = h - margin
     return -((1 - label_smoothing) * logsigmoid(h) + label_smoothing * logsigmoid(-h)).mean()
+
+
+def dpo_loss(
+    chosen: Values,
+    rejected: Values,
+    ref_chosen: Values,
+    ref_rejected: Values,
+    beta: Number = 0.1,
+    variant: Literal["sigmoid", "robust", "ipo"] = "sigmoid",
+    label_smoothing: Values | Number = 0.0,
+) -> Scalar:
+    """Direct preference optimisation: the policy is its own reward model, r = β·log(π/π_ref).
+
+        h = (log π(chosen) − log π_ref(chosen)) − (log π(rejected) − log π_ref(rejected))
+
+        sigmoid   −(1 − ε)·log σ(βh) − ε·log σ(−βh)                    ε > 0 is conservative DPO
+        robust    (−(1 − ε)·log σ(βh) + ε·log σ(−βh)) / (1 − 2ε)       unbiased where a share ε of labels is flipped
+        ipo       (h − 1/(2β))²                                        on log-probabilities averaged over tokens
+
+    Rafailov et al. 2023 (arXiv:2305.18290), equation 7; Mitchell 2023, "A note on DPO with noisy preferences";
+    Chowdhury et al. 2024 (arXiv:2403.00409), equation 11; Azar et al. 2023 (arXiv:2310.12036), equation 17.
+
+    chosen, rejected, ref_chosen, ref_rejected (B,) log-probabilities of whole responses, nats; label_smoothing one
+    number or (B,). Returns the mean, a scalar. Raises ValueError unless β > 0, on another variant, on ipo with label
+    smoothing (it has none) and on robust with ε = ½ (such labels say nothing).
+    """
+    if not beta > 0:
+        raise ValueError(f"beta must be above 0, not {beta}")
+    h = (chosen - ref_chosen) - (rejected - ref_rejected)
+    flipped = torch.as_tensor(label_smoothing, dtype=h.dtype, device=h.device)
+    won, lost = -logsigmoid(beta * h), -logsigmoid(-beta * h)
+    match variant:
+        case "sigmoid":
+            return ((1 - flipped) * won + flipped * lost).mean()
+        case "robust" if not (flipped == 0.5).any():
+            return (((1 - flipped) * won - flipped * lost) / (1 - 2 * flipped)).mean()
+        case "ipo" if not flipped.any():
+            return (h - 1 / (2 * beta)).square().mean()
+        case "robust" | "ipo":
+            raise ValueError(f"the variant {variant} has no label smoothing of {label_smoothing}")
+    raise ValueError(f"unknown DPO variant {variant!r}; there are 'sigmoid', 'robust' and 'ipo'")

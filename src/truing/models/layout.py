@@ -24,16 +24,22 @@ class RewardModelFiles:
 
 @dataclass(frozen=True)
 class Roles:
-    """The four roles of a PPO run."""
+    """A policy to train and what it is held against."""
 
     base: LoadedBase
     policy: Role
     reference: Role
-    critic: Role
     reward: Role | None
     """None where the recipe takes its reward from elsewhere"""
     normalisation: Normalisation
     """Of the reward role's score"""
+
+
+@dataclass(frozen=True)
+class PpoRoles(Roles):
+    """The four roles of a PPO run."""
+
+    critic: Role
 
 
 def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head: bool = False) -> Role:
@@ -47,46 +53,51 @@ def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head
     return Role(base.model, adapters, name, linear)
 
 
-def ppo_roles(recipe: Recipe, sft: Base, reward: RewardModelFiles | None) -> Roles:
-    """Policy and critic to train, reference and reward model to leave alone; the critic starts as the reward model."""
-    base = load_base(sft, recipe.compute)
+def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> Roles:
+    """A policy to train, the model it begins as to hold it against, and the reward model where there is one."""
+    base = load_base(start, recipe.compute)
     check_logits(Role(base.model))
+    if recipe.roles == "shared":
+        adapters = Adapters(base.model, recipe.lora, recipe.seed)
+        adapters.add("policy")
+        policy, reference = Role(base.model, adapters, "policy"), Role(base.model, adapters, None)
+    else:
+        reference = Role(load_base(start, recipe.compute).model)
+        base.model.requires_grad_(True)
+        policy = Role(base.model)
     normalisation = load_normalisation(reward.model) if reward else None
-    build = _shared if recipe.roles == "shared" else _separate
-    policy, reference, critic, reward_role = build(recipe, sft, base, reward)
-    if reward_role is not None and critic.head is not None and normalisation is not None:
-        _start_critic(critic.head, reward_role, normalisation)
-    return Roles(base, policy, reference, critic, reward_role, normalisation or Normalisation())
+    return Roles(base, policy, reference, _reward_role(policy, base, reward), normalisation or Normalisation())
 
 
-def _shared(
-    recipe: Recipe, sft: Base, base: LoadedBase, reward: RewardModelFiles | None
-) -> tuple[Role, Role, Role, Role | None]:
-    adapters = Adapters(base.model, recipe.lora, recipe.seed)
-    adapters.add("policy")
-    reward_role = None
+def ppo_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> PpoRoles:
+    """The same and a critic, which starts as the reward model."""
+    roles = policy_roles(recipe, start, reward)
+    critic = _critic(recipe, start, roles, reward)
+    if roles.reward is not None and roles.reward.head is not None and critic.head is not None:
+        _start_head(critic.head, roles.reward.head, roles.normalisation)
+    return PpoRoles(roles.base, roles.policy, roles.reference, roles.reward, roles.normalisation, critic)
+
+
+def _reward_role(policy: Role, base: LoadedBase, reward: RewardModelFiles | None) -> Role | None:
+    if reward is None:
+        return None
+    if policy.adapters is None:
+        return Role(_load_backbone(reward.model, base), head=_frozen_head(base, reward.model))
+    policy.adapters.load("reward", str(reward.adapter))
+    return Role(base.model, policy.adapters, "reward", _frozen_head(base, reward.adapter))
+
+
+def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles | None) -> Role:
+    base, adapters = roles.base, roles.policy.adapters
+    head = scalar_head(base.model, recipe.seed, bias=True)
+    if adapters is None:
+        model = _load_backbone(reward.model, base) if reward else load_base(start, recipe.compute).model
+        return Role(model.requires_grad_(True), head=head)
     if reward is None:
         adapters.add("critic")
     else:
         adapters.load("critic", str(reward.adapter))
-        adapters.load("reward", str(reward.adapter))
-        reward_role = Role(base.model, adapters, "reward", _frozen_head(base, reward.adapter))
-    critic = Role(base.model, adapters, "critic", scalar_head(base.model, recipe.seed, bias=True))
-    return Role(base.model, adapters, "policy"), Role(base.model, adapters, None), critic, reward_role
-
-
-def _separate(
-    recipe: Recipe, sft: Base, base: LoadedBase, reward: RewardModelFiles | None
-) -> tuple[Role, Role, Role, Role | None]:
-    head = scalar_head(base.model, recipe.seed, bias=True)
-    base.model.requires_grad_(True)
-    reference = Role(load_base(sft, recipe.compute).model)
-    if reward is None:
-        critic = load_base(sft, recipe.compute).model.requires_grad_(True)
-        return Role(base.model), reference, Role(critic, head=head), None
-    critic = _load_backbone(reward.model, base).requires_grad_(True)
-    reward_role = Role(_load_backbone(reward.model, base), head=_frozen_head(base, reward.model))
-    return Role(base.model), reference, Role(critic, head=head), reward_role
+    return Role(base.model, adapters, "critic", head)
 
 
 def _load_backbone(directory: Path, base: LoadedBase):  # type: ignore[no-untyped-def]
@@ -101,9 +112,8 @@ def _frozen_head(base: LoadedBase, directory: Path) -> nn.Linear:
     return head.requires_grad_(False)
 
 
-def _start_critic(head: nn.Linear, reward: Role, normalisation: Normalisation) -> None:
+def _start_head(critic: nn.Linear, reward: nn.Linear, normalisation: Normalisation) -> None:
     """The critic predicts the normalised score, so its head is the reward head with the normalisation folded in."""
-    assert reward.head is not None
     with torch.no_grad():
-        head.weight.copy_(reward.head.weight / normalisation.std)
-        head.bias.fill_(-normalisation.mean / normalisation.std)
+        critic.weight.copy_(reward.weight / normalisation.std)
+        critic.bias.fill_(-normalisation.mean / normalisation.std)

@@ -24,6 +24,13 @@ def response_logprobs(role: Role, sequences: Sequences, temperature: float = 1.0
     return token_logprobs(logits, sequences.response_tokens, temperature=temperature)
 
 
+def sequence_logprobs(role: Role, sequences: Sequences, average: bool = False) -> Tensor:
+    """(B,) log π(response), nats: summed over its tokens, or their mean if `average`."""
+    mask = sequences.response_mask
+    total = torch.where(mask, response_logprobs(role, sequences), 0.0).sum(1)
+    return total / sequences.response_lengths if average else total
+
+
 def response_values(role: Role, sequences: Sequences) -> Tensor:
     """(B, R) the critic's expectation just before each response token."""
     return role.scalar(response_hidden(role, sequences))

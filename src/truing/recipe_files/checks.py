@@ -7,7 +7,12 @@ from truing.recipe import StageName
 from truing.recipe_files.mistakes import Mistake
 
 _ORDER = list(get_args(StageName))
-_ROWS = {"sft": ["demonstrations"], "reward": ["preferences"], "ppo": ["prompts", "demonstrations", "preferences"]}
+_ROWS = {
+    "sft": ["demonstrations"],
+    "reward": ["preferences"],
+    "ppo": ["prompts", "demonstrations", "preferences"],
+    "dpo": ["preferences"],
+}
 """The data that each stage needs: any of these"""
 
 

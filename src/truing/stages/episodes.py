@@ -1,6 +1,6 @@
 """Prompts answered and scored: what PPO, its held-out look and the reward model's normalisation have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,14 @@ class PromptSet:
         passes = {episode // len(self.train) for episode in episodes}
         orders = {one: draws.permutation(seed, "prompts", one, count=len(self.train)) for one in passes}
         return [self.train[orders[episode // len(self.train)][episode % len(self.train)]] for episode in episodes]
+
+    def without(self, seen: Iterable[Sequence[int]]) -> "PromptSet":
+        """The same with as many held-out prompts as there are that were not `seen`, given as tokens."""
+        known = {tuple(prompt) for prompt in seen}
+        unseen = [prompt for prompt in [*self.heldout, *self.train] if prompt.tokens not in known]
+        if not unseen:
+            raise DataError("every prompt is in a pair that is learnt from.", mend="Give other data.prompts.")
+        return PromptSet(self.train, unseen[: len(self.heldout)])
 
 
 def load_prompts(recipe: Recipe, base: LoadedBase, progress: Progress) -> PromptSet:

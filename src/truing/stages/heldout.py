@@ -1,11 +1,11 @@
 """A look at prompts that learning never sees: the same prompts and the same draws every time."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
-import torch
-
 from truing.data.encode import EncodedPrompt
+from truing.functional import mean_interval
 from truing.models.layout import Roles
 from truing.models.rewards import FunctionReward, RewardSource
 from truing.models.scoring import in_parts, response_logprobs
@@ -21,7 +21,9 @@ class HeldoutLook:
     Common random numbers make two looks comparable: what changes between them is the policy alone.
     """
 
-    def __init__(self, recipe: Recipe, roles: Roles, reward: RewardSource, prompts: Sequence[EncodedPrompt]) -> None:
+    def __init__(
+        self, recipe: Recipe, roles: Roles, reward: RewardSource | None, prompts: Sequence[EncodedPrompt]
+    ) -> None:
         self._recipe = recipe
         self._roles = roles
         self._reward = reward
@@ -42,39 +44,67 @@ class HeldoutLook:
         said = as_samples(self._prompts, rollout, self._roles.base)
         judged = {name: judge.score(said) for name, judge in self._judges.items()}
         rows = [
-            _row(step, sample, score, float(nats), {name: scores[i] for name, scores in judged.items()})
-            for i, (sample, score, nats) in enumerate(zip(said, self._reward.score(said), kl, strict=True))
+            _row(step, sample, float(nats)) | {"judges": {name: scores[i] for name, scores in judged.items()}}
+            for i, (sample, nats) in enumerate(zip(said, kl, strict=True))
         ]
+        if self._reward is not None:
+            rows = [row | {"score": score} for row, score in zip(rows, self._reward.score(said), strict=True)]
         for row in rows:
             samples.append(row)
         self.rows[step] = rows
         return _means(rows)
 
+    def closing_figures(self) -> dict[str, Any]:
+        """What changed between the first look and the last, for result.json."""
+        before, after = self.rows[min(self.rows)], self.rows[max(self.rows)]
+        judges = {
+            name: _change([row["judges"][name] for row in before], [row["judges"][name] for row in after])
+            for name in before[0]["judges"]
+        }
+        figures = {
+            "heldout_prompts": len(before),
+            "heldout_kl_last": mean_interval([row["kl"] for row in after])[0],
+            "judges": judges,
+        }
+        if self._reward is None:
+            return figures
+        score = _change([row["score"] for row in before], [row["score"] for row in after])
+        return figures | {f"heldout_score_{key}": value for key, value in score.items()}
 
-def _row(step: int, sample: Sample, score: float, kl: float, judges: dict[str, float]) -> dict[str, Any]:
+
+def _change(before: list[float], after: list[float]) -> dict[str, Any]:
+    """Mean and 95% interval at the first look, at the last, and of the change of each prompt's own figure."""
+    first, *first_ci95 = mean_interval(before)
+    last, *last_ci95 = mean_interval(after)
+    change, *change_ci95 = mean_interval([b - a for a, b in zip(before, after, strict=True)])
+    return {
+        "first": first,
+        "last": last,
+        "first_ci95": first_ci95,
+        "last_ci95": last_ci95,
+        "change": change,
+        "change_ci95": change_ci95,
+    }
+
+
+def _row(step: int, sample: Sample, kl: float) -> dict[str, Any]:
     return {
         "step": step,
         "prompt": readable(sample.prompt),
         "response": sample.response,
-        "score": score,
         "kl": kl,
         "length": len(sample.response_tokens),
         "finished": sample.finished,
-        "judges": judges,
     }
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    def mean(values: list[float]) -> float:
-        return float(torch.tensor(values, dtype=torch.float64).mean())
-
-    judges = {f"judge_{name}": mean([row["judges"][name] for row in rows]) for name in rows[0]["judges"]}
-    return {
-        "heldout_score": mean([row["score"] for row in rows]),
-        "heldout_kl": mean([row["kl"] for row in rows]),
-        "heldout_length": mean([row["length"] for row in rows]),
-        "heldout_eos_rate": mean([row["finished"] for row in rows]),
-    } | judges
+    means = {
+        f"heldout_{name}": fmean(row[key] for row in rows)
+        for name, key in (("score", "score"), ("kl", "kl"), ("length", "length"), ("eos_rate", "finished"))
+        if key in rows[0]
+    }
+    return means | {f"judge_{name}": fmean(row["judges"][name] for row in rows) for name in rows[0]["judges"]}
 
 
 def readable(prompt: Text) -> str:

@@ -20,7 +20,7 @@ from truing.functional import (
     ppo_value_loss,
     shape_rewards,
 )
-from truing.models.layout import Roles, ppo_roles
+from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.saving import merge, save_adapter, save_policy
 from truing.models.scoring import distribution_figures, in_parts, response_logprobs, response_values
 from truing.recipe import Ppo, Recipe
@@ -98,7 +98,7 @@ def train_ppo(job: Job) -> dict[str, Any]:
     return result
 
 
-def _collect(update: int, recipe: Recipe, roles: Roles, prompts: PromptSet) -> tuple[Rollout, list[Any]]:
+def _collect(update: int, recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> tuple[Rollout, list[Any]]:
     """The update's episodes: prompts in their order, answered by the policy as it is now."""
     first = (update - 1) * recipe.ppo.episodes
     asked = prompts.of_episodes(range(first, first + recipe.ppo.episodes), recipe.seed)
@@ -106,7 +106,7 @@ def _collect(update: int, recipe: Recipe, roles: Roles, prompts: PromptSet) -> t
     return rollout, as_samples(asked, rollout, roles.base)
 
 
-def score_rollout(rollout: Rollout, scores: Sequence[float], roles: Roles, recipe: Recipe) -> Scored:
+def score_rollout(rollout: Rollout, scores: Sequence[float], roles: PpoRoles, recipe: Recipe) -> Scored:
     """Asks the reference and the critic about what the policy said."""
     budget = recipe.compute.score_tokens
     ref_logprobs, kl, entropy = distribution_figures(
@@ -133,7 +133,7 @@ def make_experience(scored: Scored, settings: Ppo, beta: float) -> Experience:
     )
 
 
-def learn(experience: Experience, roles: Roles, learner: Learner, recipe: Recipe, update: int) -> dict[str, float]:
+def learn(experience: Experience, roles: PpoRoles, learner: Learner, recipe: Recipe, update: int) -> dict[str, float]:
     """All epochs and minibatches over one update's experience; figures are means over its optimiser steps."""
     settings = recipe.ppo
 
@@ -191,7 +191,7 @@ def rollout_figures(scored: Scored, experience: Experience, settings: Ppo, beta:
     }
 
 
-def _learner(recipe: Recipe, roles: Roles) -> Learner:
+def _learner(recipe: Recipe, roles: PpoRoles) -> Learner:
     """One optimiser over policy and critic, so that their joint gradient is clipped once."""
     settings = recipe.ppo
     rate = settings.optimiser.learning_rate

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from truing.functional import mean_interval
 from truing.stages.heldout import HeldoutLook
 from truing.trust.drift import drift_warnings
 
@@ -14,12 +13,6 @@ def closing_figures(history: list[dict[str, Any]], look: HeldoutLook) -> dict[st
     """From the log of every update (history[0] is the held-out look before the first) to result.json."""
     updates = history[1:]
     first, last = updates[0], updates[-1]
-    before, after = look.rows[min(look.rows)], look.rows[max(look.rows)]
-    judges = {
-        name: _compare([row["judges"] for row in before], [row["judges"] for row in after], name)
-        for name in before[0]["judges"]
-    }
-    heldout = _compare(before, after, "score")
     return {
         "steps": len(updates),
         "episodes": last["episodes"],
@@ -36,27 +29,9 @@ def closing_figures(history: list[dict[str, Any]], look: HeldoutLook) -> dict[st
         "beta": last["beta"],
         "ratio_max_deviation": max(update["ratio_max_deviation"] for update in updates),
         "stopped_by": "updates",
-        "heldout_prompts": len(before),
-        **{f"heldout_score_{key}": value for key, value in heldout.items()},
-        "heldout_kl_last": sum(row["kl"] for row in after) / len(after),
-        "judges": judges,
+        **look.closing_figures(),
         "seconds": {phase: sum(update[phase] for update in updates) for phase in PHASES},
         "warnings": drift_warnings(_figures(first, history[0]), _figures(last, history[max(look.rows)])),
-    }
-
-
-def _compare(before: list[dict[str, Any]], after: list[dict[str, Any]], key: str) -> dict[str, Any]:
-    """Mean and 95% interval at the first and the last look."""
-    first, *first_ci95 = mean_interval([row[key] for row in before])
-    last, *last_ci95 = mean_interval([row[key] for row in after])
-    change, *change_ci95 = mean_interval([b[key] - a[key] for a, b in zip(before, after, strict=True)])
-    return {
-        "first": first,
-        "last": last,
-        "first_ci95": first_ci95,
-        "last_ci95": last_ci95,
-        "change": change,
-        "change_ci95": change_ci95,
     }
 
 

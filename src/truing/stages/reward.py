@@ -1,17 +1,11 @@
 """The reward model: a scalar that ranks completions as people did. See docs/algorithms/reward.md."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from truing.data.batches import optimiser_batches
-from truing.data.encode import encode_preferences
-from truing.data.rows import read_preferences
-from truing.data.split import split_by_prompt
-from truing.errors import DataError
 from truing.experience import PairBatch, Sequences
 from truing.functional import bradley_terry_loss
 from truing.models.base import LoadedBase, load_base
@@ -21,19 +15,13 @@ from truing.models.roles import Role
 from truing.models.saving import merge, save_adapter, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, in_parts
 from truing.recipe import Reward
-from truing.records import Preference, Sample
+from truing.records import Sample
 from truing.runs.metrics import JsonLines
 from truing.stages.episodes import load_prompts, sft_samples
 from truing.stages.job import Job
 from truing.stages.loop import Learner
+from truing.stages.pairs import load_pairs
 from truing.trust.report_card import reward_report_card
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    train: PairBatch
-    heldout: PairBatch
-    truncation: str
 
 
 def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor, dict[str, Tensor]]:
@@ -48,7 +36,7 @@ def train_reward(job: Job) -> dict[str, Any]:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the closing figures."""
     recipe, settings = job.recipe, job.recipe.reward
     base = load_base(job.start, recipe.compute)
-    pairs = _load_pairs(job, base)
+    pairs = load_pairs(job, base)
     samples = sft_samples(Role(base.model), load_prompts(recipe, base, job.progress), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
     batches = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, "reward")
@@ -79,31 +67,6 @@ def train_reward(job: Job) -> dict[str, Any]:
         "truncation": pairs.truncation,
         "notes": list(base.notes),
     }
-
-
-def _load_pairs(job: Job, base: LoadedBase) -> _Pairs:
-    data = job.recipe.data
-    if data.preferences is None:
-        raise DataError("the reward stage has no preferences.", mend="Set data.preferences.path.")
-    records = read_preferences(data.preferences, data.transcripts)
-    if data.heldout_preferences is None:
-        train, heldout = split_by_prompt(records, data.heldout, job.recipe.seed, "preferences")
-    else:
-        train, heldout = records, read_preferences(data.heldout_preferences, data.transcripts)
-    (train_batch, report), (heldout_batch, _) = _encode(job, base, train), _encode(job, base, heldout)
-    job.progress.note(f"reward: {report.sentence()}")
-    return _Pairs(train_batch, heldout_batch, report.sentence())
-
-
-def _encode(job: Job, base: LoadedBase, records: list[Preference]) -> tuple[PairBatch, Any]:
-    rows, report = encode_preferences(base.tokenizer, records, job.recipe.data, base.context)
-    prompts, pad = [row.prompt for row in rows], base.tokenizer.pad_token_id
-    batch = PairBatch(
-        Sequences.collate(prompts, [row.chosen for row in rows], pad),
-        Sequences.collate(prompts, [row.rejected for row in rows], pad),
-        torch.tensor([row.margin or 0.0 for row in rows]),
-    )
-    return batch.to(base.model.device), report
 
 
 def _report_card(reward: Role, heldout: PairBatch, token_budget: int) -> dict[str, Any]:

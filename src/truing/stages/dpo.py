@@ -1,0 +1,154 @@
+"""Direct preference optimisation: from preferences to a policy without a reward model. See docs/algorithms/dpo.md."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from truing.data.batches import optimiser_batches
+from truing.experience import PairBatch, ReferencedPairs
+from truing.functional import dpo_loss
+from truing.models.layout import Roles, policy_roles
+from truing.models.roles import Role
+from truing.models.saving import merge, save_adapter, save_policy
+from truing.models.scoring import in_parts, sequence_logprobs
+from truing.recipe import Dpo, Recipe
+from truing.runs.metrics import JsonLines
+from truing.stages.episodes import load_prompts
+from truing.stages.heldout import HeldoutLook
+from truing.stages.job import Job
+from truing.stages.loop import Learner
+from truing.stages.pairs import Pairs, load_pairs
+from truing.stages.reward_sources import build_reward
+from truing.trust.drift import drift_warnings
+from truing.trust.report_card import reward_report_card
+
+LOGGED = ("heldout_accuracy", "heldout_loss", "score_gap_mean")
+
+
+def preference_loss(policy: Role, batch: ReferencedPairs, settings: Dpo) -> tuple[Tensor, dict[str, Tensor]]:
+    """The DPO loss of a batch, and what the policy's implicit reward β·log(π/π_ref) says of it."""
+    chosen, rejected = (
+        sequence_logprobs(policy, side, average(settings)) for side in (batch.pairs.chosen, batch.pairs.rejected)
+    )
+    loss = dpo_loss(
+        chosen,
+        rejected,
+        batch.ref_chosen,
+        batch.ref_rejected,
+        beta=settings.beta,
+        variant=settings.variant,
+        label_smoothing=settings.label_smoothing,
+    )
+    with torch.no_grad():
+        chosen_reward = settings.beta * (chosen - batch.ref_chosen)
+        rejected_reward = settings.beta * (rejected - batch.ref_rejected)
+        stats = {
+            "accuracy": (chosen_reward > rejected_reward).float().mean(),
+            "margin": (chosen_reward - rejected_reward).mean(),
+            "chosen_reward": chosen_reward.mean(),
+            "rejected_reward": rejected_reward.mean(),
+        }
+    return loss, stats
+
+
+def average(settings: Dpo) -> bool:
+    """Whether the variant takes a response's log-probability as the mean over its tokens, not the sum."""
+    return settings.variant == "ipo"
+
+
+def train_dpo(job: Job) -> dict[str, Any]:
+    """Trains on the preferences, looks at held-out pairs and prompts as it goes, saves `model/`."""
+    recipe, settings = job.recipe, job.recipe.dpo
+    roles = policy_roles(recipe, job.start, job.reward)
+    pairs = load_pairs(job, roles.base)
+    train, heldout = (with_reference(roles.reference, side, recipe) for side in (pairs.train, pairs.heldout))
+    look = _look(job, roles, pairs)
+    batches = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, "dpo")
+    learner = Learner(
+        [(roles.policy.parameters(), settings.optimiser.learning_rate)],
+        settings.optimiser,
+        steps=len(batches),
+        token_budget=recipe.compute.learn_tokens,
+        device=roles.base.model.device,
+    )
+    with (
+        JsonLines(job.directory.metrics) as metrics,
+        JsonLines(job.directory.samples) as samples,
+        job.progress.stage(job.name, len(batches)) as bar,
+    ):
+        first = latest = look.take(0, samples)
+        job.log(metrics, 0, first)
+        for step, index in enumerate(batches, start=1):
+            rate = learner.learning_rate
+            figures = learner.forward_backward(
+                train.rows(index), lambda micro: preference_loss(roles.policy, micro, settings)
+            )
+            figures |= {"grad_norm": learner.step(), "learning_rate": rate}
+            if step % settings.heldout_every == 0 or step == len(batches):
+                card = report_card(roles.policy, heldout, recipe)
+                latest = {name: card[name] for name in LOGGED} | look.take(step, samples)
+                figures |= latest
+            job.log(metrics, step, figures)
+            bar.advance(step, {name: figures[name] for name in ("loss", "accuracy", "margin")})
+    closing = report_card(roles.policy, heldout, recipe) | _drift_figures(first, latest) | look.closing_figures()
+    _save(job, roles)  # merges the adapter, so nothing is measured after it
+    return closing | {
+        "steps": len(batches),
+        "train_pairs": len(train),
+        "beta": settings.beta,
+        "variant": settings.variant,
+        "truncation": pairs.truncation,
+        "notes": list(roles.base.notes),
+    }
+
+
+def with_reference(reference: Role, pairs: PairBatch, recipe: Recipe) -> ReferencedPairs:
+    """The pairs with the reference's log-probabilities: one pass, before anything is learnt."""
+    return ReferencedPairs(pairs, *_pair_logprobs(reference, pairs, recipe))
+
+
+def report_card(policy: Role, heldout: ReferencedPairs, recipe: Recipe) -> dict[str, Any]:
+    """The policy's implicit reward on pairs that are not learnt from, judged as a reward model is."""
+    chosen, rejected = _pair_logprobs(policy, heldout.pairs, recipe)
+    return reward_report_card(
+        recipe.dpo.beta * (chosen - heldout.ref_chosen),
+        recipe.dpo.beta * (rejected - heldout.ref_rejected),
+        heldout.pairs.chosen.response_lengths,
+        heldout.pairs.rejected.response_lengths,
+    )
+
+
+def _pair_logprobs(role: Role, pairs: PairBatch, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    budget, mean = recipe.compute.score_tokens, average(recipe.dpo)
+    chosen, rejected = (
+        in_parts(side, budget, lambda rows, _: (sequence_logprobs(role, rows, mean),))[0]
+        for side in (pairs.chosen, pairs.rejected)
+    )
+    return chosen, rejected
+
+
+def _look(job: Job, roles: Roles, pairs: Pairs) -> HeldoutLook:
+    """At prompts that are in no pair it learns from; scored by the reward of the recipe where there is one."""
+    prompts = load_prompts(job.recipe, roles.base, job.progress).without(pairs.train.chosen.prompts)
+    reward = build_reward(job.recipe, roles, prompts) if roles.reward is not None else None
+    return HeldoutLook(job.recipe, roles, reward, prompts.heldout)
+
+
+def _drift_figures(first: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
+    def figures(look: dict[str, Any]) -> dict[str, float]:
+        return look | {name: look[f"heldout_{name}"] for name in ("length", "eos_rate", "kl")}
+
+    return {
+        "kl_last": last["heldout_kl"],
+        "length_first": first["heldout_length"],
+        "length_last": last["heldout_length"],
+        "eos_rate_last": last["heldout_eos_rate"],
+        "warnings": drift_warnings(figures(first), figures(last)),
+    }
+
+
+def _save(job: Job, roles: Roles) -> None:
+    if roles.policy.adapters is not None:
+        save_adapter(roles.policy, job.directory.adapter)
+    save_policy(merge(roles.policy), roles.base.tokenizer, job.directory.model)

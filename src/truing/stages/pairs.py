@@ -1,0 +1,50 @@
+"""Preferences on their way to a stage: read, split by prompt, encoded. The reward model and DPO learn from the same."""
+
+from dataclasses import dataclass
+
+import torch
+
+from truing.data.encode import LengthReport, encode_preferences
+from truing.data.rows import read_preferences
+from truing.data.split import split_by_prompt
+from truing.errors import DataError
+from truing.experience import PairBatch, Sequences
+from truing.models.base import LoadedBase
+from truing.records import Preference
+from truing.stages.job import Job
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs to learn from, and pairs under other prompts to measure on."""
+
+    train: PairBatch
+    heldout: PairBatch
+    truncation: str
+    """What became of rows that were too long, in words"""
+
+
+def load_pairs(job: Job, base: LoadedBase) -> Pairs:
+    """The recipe's preferences; DataError if there are none."""
+    data = job.recipe.data
+    if data.preferences is None:
+        raise DataError(f"the {job.name} stage has no preferences.", mend="Set data.preferences.path.")
+    records = read_preferences(data.preferences, data.transcripts)
+    if data.heldout_preferences is None:
+        train, heldout = split_by_prompt(records, data.heldout, job.recipe.seed, "preferences")
+    else:
+        train, heldout = records, read_preferences(data.heldout_preferences, data.transcripts)
+    (train_batch, report), (heldout_batch, _) = _encode(job, base, train), _encode(job, base, heldout)
+    job.progress.note(f"{job.name}: {report.sentence()}")
+    return Pairs(train_batch, heldout_batch, report.sentence())
+
+
+def _encode(job: Job, base: LoadedBase, records: list[Preference]) -> tuple[PairBatch, LengthReport]:
+    rows, report = encode_preferences(base.tokenizer, records, job.recipe.data, base.context)
+    prompts, pad = [row.prompt for row in rows], base.tokenizer.pad_token_id
+    batch = PairBatch(
+        Sequences.collate(prompts, [row.chosen for row in rows], pad),
+        Sequences.collate(prompts, [row.rejected for row in rows], pad),
+        torch.tensor([row.margin or 0.0 for row in rows]),
+    )
+    return batch.to(base.model.device), report
