@@ -14,6 +14,7 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
@@ -47,9 +48,9 @@ SMALL: dict[str, Any] = {
 """What makes a recipe tiny"""
 
 
-def tokenizer(pad: str | None = "<|pad|>") -> PreTrainedTokenizerFast:
+def tokenizer(pad: str | None = "<|pad|>", letters: str = LETTERS) -> PreTrainedTokenizerFast:
     """One token a letter; `pad` may be None, or eos itself."""
-    tokens = [*LETTERS, EOS] if pad in (None, EOS) else [*LETTERS, EOS, pad]
+    tokens = [*letters, EOS] if pad in (None, EOS) else [*letters, EOS, pad]
     words = {token: index for index, token in enumerate(tokens)}
     inner = Tokenizer(models.WordLevel(words, unk_token="?"))
     inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
@@ -86,6 +87,18 @@ def directory(place: Path, shape: str = "llama", pad: str | None = "<|pad|>") ->
     """Model and tokenizer, saved as a Hugging Face directory."""
     words = tokenizer(pad)
     model(shape, vocabulary=len(words)).save_pretrained(place)
+    words.save_pretrained(place)
+    return place
+
+
+def classifier(place: Path, labels: int = 1, pad: str | None = "<|pad|>") -> Path:
+    """A sequence-classification model whose tokenizer numbers the letters backwards, as a Hugging Face directory."""
+    words = tokenizer(pad, LETTERS[::-1])
+    config = model(vocabulary=len(words)).config
+    config.num_labels = labels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        LlamaForSequenceClassification(config).save_pretrained(place)
     words.save_pretrained(place)
     return place
 

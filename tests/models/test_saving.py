@@ -132,7 +132,7 @@ def test_the_files_of_an_adapter_are_the_same_every_time(tmp_path: Path) -> None
 def test_an_architecture_without_a_linear_classifier_is_refused_with_the_mend(tmp_path: Path) -> None:
     config = T5Config(vocab_size=tiny.VOCABULARY, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     model = T5ForConditionalGeneration(config)
-    with pytest.raises(ModelError, match="has a head of another shape.*single linear head"):
+    with pytest.raises(ModelError, match=r"has a head of another shape.*single linear head"):
         save_reward_model(model, torch.nn.Linear(16, 1, bias=False), tiny.tokenizer(), tmp_path)
 
 

@@ -120,6 +120,7 @@ def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
         model = load_weights(
             AutoModelForCausalLM,
             base.path,
+            device_of(compute),
             dtype=getattr(torch, compute.dtype),
             trust_remote_code=base.trust_remote_code,
             **options,
@@ -127,7 +128,6 @@ def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
     except UNREADABLE as error:
         raise _refusal(base, error, "causal language model") from error
     model.config.use_cache = False
-    torch.nn.Module.to(model, device_of(compute))  # in place; the library's own signature hides its return type
     return model
 
 

@@ -5,12 +5,16 @@ them. A source scores samples; it knows nothing of PPO.
 """
 
 import importlib
+import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.data.batches import plan_by_tokens
@@ -87,7 +91,7 @@ class ClassifierReward:
         """
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
-            model = load_weights(AutoModelForSequenceClassification, path, use_safetensors=True)
+            model = load_weights(AutoModelForSequenceClassification, path, device, use_safetensors=True)
         except UNREADABLE as error:
             raise ModelError(
                 f"no sequence-classification model could be loaded from here ({reason_of(error)}).",
@@ -100,17 +104,19 @@ class ClassifierReward:
                 where=path,
                 mend="Take a model with num_labels: 1, or wrap this one in a reward of kind function.",
             )
-        return cls(model.to(device).eval().requires_grad_(False), tokenizer, token_budget)
+        model.requires_grad_(False).train(False)
+        return cls(model, tokenizer, token_budget)
 
     @torch.no_grad()
     def score(self, samples: Sequence[Sample]) -> list[float]:
-        tokens = [self._encode(sample) for sample in samples]
+        tokens = [torch.tensor(self._encode(sample)) for sample in samples]
         scores = [0.0] * len(samples)
-        for index in plan_by_tokens([len(row) for row in tokens], self.token_budget):
-            batch = self.tokenizer.pad(
-                {"input_ids": [tokens[row] for row in index]}, padding_side="right", return_tensors="pt"
-            ).to(self.model.device)
-            logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        pad = self.model.config.pad_token_id  # where the model knows none, it reads one text at a time
+        for index in plan_by_tokens([len(row) for row in tokens], 1 if pad is None else self.token_budget):
+            rows = [tokens[row] for row in index]
+            ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0).to(self.model.device)
+            mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(self.model.device)
+            logits = self.model(input_ids=ids, attention_mask=mask).logits
             for row, value in zip(index, logits.squeeze(-1).tolist(), strict=True):
                 scores[row] = value
         return scores
@@ -141,29 +147,34 @@ class FunctionReward:
 
     @classmethod
     def load(cls, path: str) -> "FunctionReward":
-        """Imports `module:function`.
+        """Imports `module:function` or `file.py:function`.
 
         Raises:
-            RewardError: the module or the function is not there.
+            RewardError: the module or the function is not there, or the module cannot be run.
         """
-        module, _, attribute = path.partition(":")
+        place, _, attribute = path.rpartition(":")
         try:
-            function = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+            function = getattr(_module(place), attribute)
+        except Exception as error:  # importing runs the user's code, which raises what it likes
             raise RewardError(
-                f"cannot be imported ({error}).",
+                f"cannot be imported ({type(error).__name__}: {error}).",
                 where=path,
                 mend="Write it as module:function; the module is looked for beside the recipe and on the Python path.",
             ) from error
         if not callable(function):
-            raise RewardError("is not a function.", where=path)
+            raise RewardError("is not a function.", where=path, mend="Name a function of prompts and responses.")
         return cls(path, function)
 
     def score(self, samples: Sequence[Sample]) -> list[float]:
         prompts = [as_plain(sample.prompt) for sample in samples]
-        scores = self.function(prompts, [sample.response for sample in samples])
+        try:
+            scores = self.function(prompts, [sample.response for sample in samples])
+        except Exception as error:  # the user's code raises what it likes
+            raise RewardError(
+                f"raised {type(error).__name__}: {error}.", where=self.name, mend="--debug shows where."
+            ) from error
         if not hasattr(scores, "__len__") or len(scores) != len(samples):
-            returned = len(scores) if hasattr(scores, "__len__") else type(scores).__name__
+            returned = len(scores) if hasattr(scores, "__len__") else repr(scores)
             raise RewardError(
                 f"was given {len(samples)} responses and returned {returned}.",
                 where=self.name,
@@ -183,6 +194,16 @@ class FunctionReward:
                 mend="Every score must be a finite number.",
             )
         return value
+
+
+def _module(place: str) -> ModuleType:
+    """A module by its dotted name, or by its file."""
+    spec = importlib.util.spec_from_file_location(Path(place).stem, place) if place.endswith(".py") else None
+    if spec is None or spec.loader is None:
+        return importlib.import_module(place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @dataclass(frozen=True)

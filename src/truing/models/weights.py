@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
@@ -9,8 +10,8 @@ UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, Safetens
 """What transformers and its readers raise over files that are missing, damaged or of another kind"""
 
 
-def load_weights(auto: Any, path: str, **options: Any) -> PreTrainedModel:
-    """What `auto.from_pretrained` loads from a directory or Hub id.
+def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> PreTrainedModel:
+    """What `auto.from_pretrained` loads from a directory or Hub id, on a device.
 
     The library gives random values to weights that the files lack; here that is a ValueError.
     """
@@ -20,6 +21,7 @@ def load_weights(auto: Any, path: str, **options: Any) -> PreTrainedModel:
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
+    torch.nn.Module.to(model, device)  # in place; the library's own signature hides its return type
     return model
 
 
