@@ -20,24 +20,51 @@ def cross_checks(document: dict[str, Any]) -> list[Mistake]:
     """Mistakes in a document with all defaults written out; what is not of its type is passed over."""
     stages = document["stages"] if isinstance(document["stages"], list) else []
     data = document["data"] if isinstance(document["data"], dict) else {}
-    ppo = document["ppo"] if isinstance(document["ppo"], dict) else {}
-    found = [*_start(document), *_order(stages)]
+    found = [*_start(document), *_order(stages), *_judges(document["judges"])]
     if document["world"] is not None:
         found += _rows_beside_world(data)
     elif document["base"] is not None:
-        found += _rows_for_stages(stages, data)
-    if "ppo" in stages:
-        found += reward_checks(stages, ppo.get("rewards"), "ppo.rewards")
-    return found
+        found += [*_rows_for_stages(stages, data), *_heldout(data)]
+    return [*found, *ppo_checks(document, document["ppo"], "ppo")]
 
 
-def reward_checks(stages: list[Any], rewards: Any, key: str) -> Iterator[Mistake]:
-    """A part of the reward that is the reward stage's model needs that stage."""
+def ppo_checks(document: dict[str, Any], ppo: Any, root: str) -> Iterator[Mistake]:
+    """What a `ppo` section, which stands at the key `root`, asks of the other sections."""
+    stages, data = document["stages"], document["data"]
+    if not isinstance(stages, list) or not isinstance(ppo, dict):
+        return
+    rewards = ppo.get("rewards") if "ppo" in stages else None
     for index, part in enumerate(rewards if isinstance(rewards, list) else []):
-        if isinstance(part, dict) and part.get("kind") == "stage" and "reward" not in stages:
-            what = "is the model of the reward stage, which is not among the stages."
-            mend = "Add reward to stages, or give ppo.rewards of kind model or function."
-            yield Mistake(f"{key}.{index}", what, mend)
+        if isinstance(part, dict):
+            yield from _reward_part(stages, part, f"{root}.rewards.{index}")
+    room, longest = ppo.get("max_new_tokens"), data.get("max_length") if isinstance(data, dict) else None
+    # Stages after SFT all have prompts answered.
+    if stages != ["sft"] and isinstance(room, int) and isinstance(longest, int) and room >= longest:
+        what = f"leaves no room for a prompt: data.max_length is {longest}, prompt and response together."
+        yield Mistake(f"{root}.max_new_tokens", what, "Lower it, or raise data.max_length.")
+
+
+def _reward_part(stages: list[Any], part: dict[str, Any], key: str) -> Iterator[Mistake]:
+    if part.get("kind") == "stage" and "reward" not in stages:
+        what = "is the model of the reward stage, which is not among the stages."
+        mend = "Add reward to stages, or give ppo.rewards of kind model or function."
+        yield Mistake(key, what, mend)
+    if part.get("kind") == "function":
+        yield from _function(part.get("path"), f"{key}.path")
+
+
+def _judges(judges: Any) -> Iterator[Mistake]:
+    for name, path in judges.items() if isinstance(judges, dict) else ():
+        yield from _function(path, f"judges.{name}")
+
+
+def _function(path: Any, key: str) -> Iterator[Mistake]:
+    """Said before the first stage, and not when the function is first called."""
+    if not isinstance(path, str):
+        return
+    module, _, function = path.rpartition(":")
+    if not module or not function.isidentifier():
+        yield Mistake(key, f"{path!r} names no function.", "Write module:function or file.py:function.")
 
 
 def _start(document: dict[str, Any]) -> Iterator[Mistake]:
@@ -68,6 +95,12 @@ def _rows_for_stages(stages: list[Any], data: dict[str, Any]) -> Iterator[Mistak
         if stage in stages and all(data.get(kind) is None for kind in kinds):
             what = f"stage {stage} needs {_any_of(kinds)}, and none are named."
             yield Mistake("data", what, f"Add data.{kinds[0]}.path, or take {stage} out of stages.")
+
+
+def _heldout(data: dict[str, Any]) -> Iterator[Mistake]:
+    for kind in ("demonstrations", "preferences"):
+        if data.get(f"heldout_{kind}") is not None and data.get(kind) is None:
+            yield Mistake(f"data.heldout_{kind}", f"stands without data.{kind}.", "Name both, or neither.")
 
 
 def _any_of(names: list[str]) -> str:

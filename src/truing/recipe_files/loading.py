@@ -40,7 +40,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     document = _completed(Recipe().model_dump(), document)
     flatten_variants(document)
     recipe, wrong = _validated(document)
-    faults += [_located(mistake, read.lines, given) for mistake in wrong]
+    unread = {mistake.key for mistake in read.mistakes if mistake.key}
+    faults += [_located(mistake, read.lines, given) for mistake in wrong if mistake.key not in unread]
     if recipe is None or faults:
         raise recipe_error(path, faults)
     return recipe
@@ -58,7 +59,8 @@ def _text(path: Path) -> str:
         mend = "`truing recipes` lists those that come with truing."
         raise RecipeError("there is no such file.", where=str(path), mend=mend) from None
     except UnicodeDecodeError as error:
-        raise RecipeError(f"the file is not text in UTF-8 (byte {error.start}).", where=str(path)) from None
+        what = f"the file is not text in UTF-8 (byte {error.start + 1})."
+        raise RecipeError(what, where=str(path), mend="Save it as UTF-8.") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecipeError(f"the file cannot be read: {reason}.", where=str(path)) from None

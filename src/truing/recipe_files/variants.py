@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from truing.errors import RecipeError
 from truing.recipe import Ppo, Recipe
-from truing.recipe_files.checks import reward_checks
+from truing.recipe_files.checks import ppo_checks
 from truing.recipe_files.mistakes import Mistake
 from truing.recipe_files.overrides import OverrideError, assign, flat
 from truing.recipe_files.wording import mistakes_of, nearest
@@ -66,8 +66,7 @@ def _mistakes(document: dict[str, Any], changes: dict[str, Any], root: str) -> I
         Ppo.model_validate(ppo)
     except ValidationError as error:
         yield from mistakes_of(error, ppo, root)
-    if isinstance(document["stages"], list):
-        yield from reward_checks(document["stages"], ppo.get("rewards"), f"{root}.rewards")
+    yield from ppo_checks(document, ppo, root)
 
 
 def _variants(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -55,7 +55,7 @@ def shown(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {value!r}" if len(value) <= 60 else f"the text {value[:60]!r}..."
     if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "a section"
+        return ("a list" if value else "an empty list") if isinstance(value, list) else "a section"
     return str(value)
 
 
@@ -96,7 +96,7 @@ def _mend(kind: str, key: str, details: ErrorDetails) -> str:
         close = nearest(str(value), details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
         return f"Did you mean {close}?" if close else ""
     if kind == "string_type" and isinstance(value, bool | int | float):
-        return f'Put it in quotes: "{value}".'
+        return f'Put it in quotes: "{shown(value)}".'
     if kind == "bool_type" and str(value).lower() in _YES_NO:
         return f"Write {_YES_NO[str(value).lower()]}."
     if kind in ("int_type", "float_type"):

@@ -20,6 +20,8 @@ MOST_VALUES = 100_000
 MOST_DIGITS = 30
 """Digits of a whole number; more are a slip of the keyboard."""
 
+_RARE_BREAKS = frozenset("\x85\u2028\u2029")
+
 _TAG = "tag:yaml.org,2002:"
 _CORE_SCALARS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -43,6 +45,12 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Between double quotes, where rare line breaks are escaped and so survive."""
+        return self.represent_scalar(f"{_TAG}str", data, style='"' if _RARE_BREAKS.intersection(data) else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 for _kind, _pattern, _first in _CORE_SCALARS:
     for _class in (_Loader, _Dumper):
@@ -171,7 +179,7 @@ def _join(key: str, name: str | int) -> str:
 
 
 def _whole_number(text: str) -> int:
-    if len(text) > MOST_DIGITS:
+    if len(text.lstrip("+-")) > MOST_DIGITS:
         raise ValueError
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
@@ -190,7 +198,12 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
 }
 
 
-_PLAINER = {"the node content": "a value", "'<stream end>'": "the end of the text", r"'\t'": "a tab"}
+_PLAINER = {
+    "the node content": "a value",
+    "'<stream end>'": "the end of the text",
+    r"character '\t'": "a tab",
+    r"'\t'": "a tab",
+}
 _SYNTAX_MENDS = {
     "a tab": "Indent with spaces.",
     "mapping values are not allowed": "Is the indentation even, and is text that holds ': ' in quotes?",
