@@ -37,81 +37,103 @@ class Plot:
     change: Callable[[StageFiles], Change | None] = _unmeasured
     floor: float | None = None
     ceiling: float | None = None
-    percent: bool = False
+
+    @property
+    def percent(self) -> bool:
+        return self.term.unit.startswith("%")
 
 
-_DOTS = "Dots: held-out prompts, intervals at the ends"
-_SCORE = Plot(GLOSSARY["score"], "heldout_score", "score", f"{_DOTS}; thin: each update's own.", heldout_score)
-_KL = Plot(
-    GLOSSARY["kl"], "kl_exact", "kl", "Thick: exact, over the whole vocabulary; thin: estimated from the samples."
-)
+_LOOKS = "Dots: held-out prompts; thin: each update's own."
+_ENDS = "Bars: 95% intervals."
+_BATCH = "Each step's batch."
+_PAIRS = "Dots: held-out pairs; thin: each step's batch."
+
+_SFT = [Plot(GLOSSARY["loss"], "heldout_loss", "loss", "Dots: held-out rows; thin: each step's batch.")]
+_REWARD = [
+    Plot(GLOSSARY["pair_loss"], "loss", legend=_BATCH, floor=0.0),
+    Plot(GLOSSARY["pair_accuracy"], "accuracy", legend=_BATCH, floor=0.0, ceiling=1.0),
+]
+_DPO = [
+    Plot(GLOSSARY["dpo_loss"], "loss", legend=_BATCH),
+    Plot(GLOSSARY["pair_accuracy"], "heldout_accuracy", "accuracy", _PAIRS, floor=0.0, ceiling=1.0),
+    Plot(GLOSSARY["margin"], "score_gap_mean", "margin", _PAIRS),
+]
+_SCORE = Plot(GLOSSARY["score"], "heldout_score", "score", f"{_LOOKS} {_ENDS}", heldout_score)
+_KL = Plot(GLOSSARY["kl"], "heldout_kl", "kl_exact", "Dots: held-out prompts; thin: exact, each update's own.")
 _WRITING = [
-    Plot(GLOSSARY["length"], "length", floor=0.0),
-    Plot(GLOSSARY["eos_rate"], "eos_rate", floor=0.0, ceiling=1.02, percent=True),
-    Plot(GLOSSARY["distinct_2"], "distinct_2", floor=0.0, ceiling=1.02),
-    Plot(GLOSSARY["entropy"], "entropy", floor=0.0),
+    Plot(GLOSSARY["length"], "heldout_length", "length", _LOOKS, floor=0.0),
+    Plot(GLOSSARY["eos_rate"], "heldout_eos_rate", "eos_rate", _LOOKS, floor=0.0, ceiling=1.0),
+    Plot(GLOSSARY["distinct_2"], "distinct_2", floor=0.0, ceiling=1.0),
 ]
 _OPTIMISING = [
-    Plot(GLOSSARY["clip_fraction"], "clip_fraction", floor=0.0, percent=True),
+    Plot(GLOSSARY["entropy"], "entropy", floor=0.0),
+    Plot(GLOSSARY["clip_fraction"], "clip_fraction", floor=0.0, ceiling=1.0),
     Plot(GLOSSARY["approx_kl"], "approx_kl", floor=0.0),
-    Plot(GLOSSARY["explained_variance"], "explained_variance", legend="Not drawn below −1.", floor=-1.0, ceiling=1.02),
+    Plot(GLOSSARY["explained_variance"], "explained_variance", legend="Not drawn below −1.", floor=-1.0, ceiling=1.0),
     Plot(GLOSSARY["value_loss"], "value_loss", floor=0.0),
-    Plot(GLOSSARY["beta"], "beta", floor=0.0),
+    Plot(GLOSSARY["grad_norm"], "grad_norm", floor=0.0),
 ]
 
 
 def sft_charts(stage: StageFiles) -> list[Chart]:
     """The loss of supervised fine-tuning."""
-    loss = Plot(GLOSSARY["loss"], "heldout_loss", "loss", "Dots: held-out rows; thin: each step's batch.")
-    return _drawn(stage.name, [loss], [stage], "step")
+    return _drawn(stage.name, _SFT, [stage], "step")
 
 
-def reward_training_charts(stage: StageFiles) -> list[Chart]:
-    """Loss and accuracy of the reward model on the batches it learnt from."""
-    loss = Plot(GLOSSARY["pair_loss"], "loss", legend="Each step's batch.")
-    accuracy = Plot(GLOSSARY["pair_accuracy"], "accuracy", legend="Each step's batch.", ceiling=1.02, percent=True)
-    return _drawn(stage.name, [loss, accuracy], [stage], "step")
+def reward_charts(stage: StageFiles) -> list[Chart]:
+    """What held-out pairs say of the reward model, and how it learnt."""
+    return [*_card_charts(stage, "Reward model"), *_drawn(stage.name, _REWARD, [stage], "step")]
 
 
-def reward_card_charts(stage: StageFiles) -> list[Chart]:
+def dpo_charts(stage: StageFiles) -> list[Chart]:
+    """What held-out pairs say of the policy as a reward model, and how it learnt."""
+    return [*_card_charts(stage, "DPO's reward"), *_drawn(stage.name, _DPO, [stage], "step")]
+
+
+def outcome_charts(stages: Sequence[StageFiles]) -> list[Chart]:
+    """The score, beside it every judge, and the KL that was paid: all policies in the same axes."""
+    judges = dict.fromkeys(name for stage in stages for name in stage.judges())
+    return _drawn("outcome", [_SCORE, *map(_judge_plot, judges), _KL], stages, "update")
+
+
+def behaviour_charts(stages: Sequence[StageFiles]) -> dict[str, list[Chart]]:
+    """How the policies write and how they learnt, in groups; what no stage measured is left out."""
+    varied = [stage for stage in stages if len(set(stage.series("beta")[1])) > 1]
+    groups = {
+        "How it writes": _drawn("writing", _WRITING, stages, "update"),
+        "How the optimisation went": [
+            *_drawn("optimising", _OPTIMISING, stages, "update"),
+            *_drawn("beta", [Plot(GLOSSARY["beta"], "beta", floor=0.0)], stages if varied else [], "update"),
+        ],
+    }
+    return {title: charts for title, charts in groups.items() if charts}
+
+
+def _card_charts(stage: StageFiles, who: str) -> list[Chart]:
     """Accuracy beside its baseline, and calibration, on held-out pairs."""
     charts = []
     accuracies = [
         (title, value, ends(stage.result, interval))
         for title, key, interval in (
-            ("Reward model", "heldout_accuracy", "heldout_accuracy_ci95"),
+            (who, "heldout_accuracy", "heldout_accuracy_ci95"),
             ("Longer wins", "longer_wins_accuracy", "longer_wins_ci95"),
         )
         if (value := figure(stage.result, key)) is not None
     ]
     if accuracies:
-        drawing = accuracy_chart(f"{stage.name}-accuracy", "Held-out accuracy", accuracies)
-        charts.append(Chart("Accuracy on held-out pairs", drawing, "Bars: 95% intervals; dashed: chance."))
+        drawing = accuracy_chart(f"{stage.name}-card", "Held-out accuracy", accuracies)
+        charts.append(Chart("Accuracy on held-out pairs", drawing, f"{_ENDS} Dashed: chance."))
     bins = [point for row in rows(stage.result, "calibration") if (point := _calibration_point(row))]
     if bins:
         drawing = calibration_chart(f"{stage.name}-calibration", "Calibration", bins)
-        reading = "On the dashed line, the model is as sure as it should be; larger dots hold more pairs."
+        reading = f"On the dashed line, it is as sure as it should be; larger dots hold more pairs. {_ENDS}"
         charts.append(Chart("Calibration on held-out pairs", drawing, reading))
     return charts
 
 
-def ppo_charts(stages: Sequence[StageFiles]) -> dict[str, list[Chart]]:
-    """Small multiples in groups, all variants in the same axes; what no stage measured is left out."""
-    judges = dict.fromkeys(name for stage in stages for name in stage.judges())
-    groups = {
-        "What it learnt": [_SCORE, *map(_judge_plot, judges), _KL],
-        "How it writes": _WRITING,
-        "How the optimisation went": _OPTIMISING,
-    }
-    drawn = {
-        title: _drawn(f"ppo-{place}", plots, stages, "update") for place, (title, plots) in enumerate(groups.items())
-    }
-    return {title: charts for title, charts in drawn.items() if charts}
-
-
 def _judge_plot(name: str) -> Plot:
-    term = Term(f"Judge: {name}", "", GLOSSARY["judge"].definition)
-    return Plot(term, f"judge_{name}", legend=f"{_DOTS}.", change=partial(judged, judge=name))
+    term = Term(f"Judge: {name}", "judge's scale", GLOSSARY["judge"].definition)
+    return Plot(term, f"judge_{name}", legend=f"Dots: held-out prompts. {_ENDS}", change=partial(judged, judge=name))
 
 
 def _drawn(prefix: str, plots: Sequence[Plot], stages: Sequence[StageFiles], x_label: str) -> list[Chart]:
@@ -124,21 +146,23 @@ def _drawn(prefix: str, plots: Sequence[Plot], stages: Sequence[StageFiles], x_l
                 f"{prefix}-{place}",
                 plot.term.heading,
                 lines,
+                unit=plot.term.unit,
                 floor=plot.floor,
                 ceiling=plot.ceiling,
                 percent=plot.percent,
                 x_label=x_label,
             )
-            charts.append(Chart(plot.term.heading, drawing, f"{plot.term.definition} {plot.legend}".strip()))
+            charts.append(Chart(plot.term.title, drawing, f"{plot.term.definition} {plot.legend}".strip()))
     return charts
 
 
 def _lines(plot: Plot, stage: StageFiles, series: int) -> list[Line]:
-    thin = Line(*stage.series(plot.thin), series, thin=True) if plot.thin else None
+    """The curves that this stage measured; the thin one counts where there is no thick one."""
+    thick, thin = stage.series(plot.thick), stage.series(plot.thin) if plot.thin else ([], [])
     change = plot.change(stage)
     intervals = (change.first_ci, change.last_ci) if change else (None, None)
-    thick = Line(*stage.series(plot.thick), series, False, *intervals)
-    return [line for line in (thin, thick) if line and line.values]
+    lines = [Line(*thin, series, bool(thick[1])), Line(*thick, series, False, *intervals)]
+    return [line for line in lines if line.values]
 
 
 def _calibration_point(row: Row) -> tuple[float, float, float, Interval | None] | None:

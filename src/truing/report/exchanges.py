@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from truing.report.run_files import Row, StageFiles, figure, table
-from truing.report.wording import number, whole
+from truing.report.wording import clipped, nats, numbers, whole
 
 SHOWN = 10
 """Prompts on the page: the first, so nobody chose them."""
+MOST_CHARACTERS = 4000
+"""Of a prompt or response on the page."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ def exchanges(stages: Sequence[StageFiles], labels: Sequence[str]) -> list[Excha
     """
     looks = [_looks(stage.samples) for stage in stages]
     prompts = dict.fromkeys(key for before, _ in looks for key in before)
-    return [Exchange(key[0], [*_before(key, looks), *_after(key, looks, labels)]) for key in list(prompts)[:SHOWN]]
+    return [
+        Exchange(clipped(key[0], MOST_CHARACTERS), [*_before(key, looks), *_after(key, looks, labels)])
+        for key in list(prompts)[:SHOWN]
+    ]
 
 
 _Key = tuple[str, int]
@@ -72,11 +77,18 @@ def _after(key: _Key, looks: Sequence[_Looks], labels: Sequence[str]) -> list[Re
 
 
 def _response(label: str, row: Row, series: int | None) -> Response:
+    text = clipped(str(row.get("response", "")), MOST_CHARACTERS)
+    return Response(label, text, _facts(row), bool(row.get("finished", True)), series)
+
+
+def _facts(row: Row) -> list[str]:
     judges = table(row, "judges")
-    facts = [
-        f"score {number(figure(row, 'score'))}",
-        *(f"{name} {number(figure(judges, name))}" for name in judges),
-        f"KL {number(figure(row, 'kl'))}",
-        f"{whole(figure(row, 'length'))} tokens",
+    scores = {"score": figure(row, "score")} | {name: figure(judges, name) for name in judges}
+    given = {name: value for name, value in scores.items() if value is not None}
+    forms = numbers(*given.values()) if given else []
+    kl, length = figure(row, "kl"), figure(row, "length")
+    return [
+        *(f"{name} {form}" for name, form in zip(given, forms, strict=True)),
+        *([] if kl is None else [f"KL {nats(kl)} nats"]),
+        *([] if length is None else [f"{whole(length)} tokens"]),
     ]
-    return Response(label, str(row.get("response", "")), facts, bool(row.get("finished", True)), series)

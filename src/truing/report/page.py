@@ -7,14 +7,16 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from truing.report.charts import ppo_charts, reward_card_charts, reward_training_charts, sft_charts
+from truing.report.charts import behaviour_charts, outcome_charts
+from truing.report.comparison import comparison, label
 from truing.report.exchanges import exchanges
-from truing.report.figures import DASHES, SERIES
 from truing.report.glossary import GLOSSARY
-from truing.report.run_files import RunFiles, StageFiles, figure, read_run, table
-from truing.report.tables import comparison, label, reward_facts, stage_rows
-from truing.report.verdict import verdict
-from truing.report.wording import capitalised, listed, visible, whole
+from truing.report.kinds import kind_of, policies, sections, stage_rows
+from truing.report.portable import portable
+from truing.report.run_files import RunFiles, StageFiles, read_run, table
+from truing.report.svg import DASHES, SERIES
+from truing.report.verdict import verdicts
+from truing.report.wording import capitalised, listed, moment, visible
 from truing.runs.directory import RunDirectory
 from truing.runs.files import write_text
 
@@ -49,49 +51,52 @@ def _shown(value: Any) -> Any:
 
 
 def _content(run: RunFiles) -> dict[str, Any]:
-    sft, reward, ppo = (run.of_kind(kind) for kind in ("sft", "reward", "ppo"))
-    labels = [label(stage) for stage in ppo]
+    learnt = policies(run)
+    labels = [label(stage) for stage in learnt]
+    facts = run.lineage.facts
     return {
-        "run": run,
+        "name": run.name,
         "done": all(stage.done for stage in run.stages),
-        "finished": max((stage.record.finished or "" for stage in run.stages), default=""),
+        "finished": moment(max((stage.record.finished or "" for stage in run.stages), default="")),
         "summary": _summary(run),
-        "verdicts": list(zip(labels, map(verdict, ppo), strict=True)),
-        "stages": stage_rows(run),
-        "sft": [(stage, sft_charts(stage)) for stage in sft],
-        "reward": [
-            (stage, reward_facts(stage), reward_card_charts(stage), reward_training_charts(stage)) for stage in reward
-        ],
         "labels": labels,
-        "dashes": [_dash_array(series) for series in range(len(ppo))],
-        "ppo": ppo_charts(ppo),
-        "comparison": comparison(ppo),
-        "exchanges": exchanges(ppo, labels),
-        "facts": run.lineage.facts,
-        "inputs": yaml.safe_dump(dict(table(dict(run.lineage.facts), "inputs")), sort_keys=False, allow_unicode=True),
+        "dashes": [_dash_array(series) for series in range(len(learnt))],
+        "verdicts": verdicts(run),
+        "outcome": outcome_charts(learnt),
+        "stages": stage_rows(run),
+        "absent": [kind for kind in ("sft", "reward") if kind not in {stage.record.kind for stage in run.stages}],
+        "sections": sections(run),
+        "comparison": comparison(learnt),
+        "behaviour": behaviour_charts(learnt),
+        "exchanges": exchanges(learnt, labels),
+        "facts": {name: facts.get(name, "") for name in ("seed", "threads")} | table(dict(facts), "versions"),
+        "inputs": _yaml(portable(table(dict(facts), "inputs"), run.root)),
+        "recipe": _yaml(portable(run.recipe, run.root)),
         "glossary": GLOSSARY.values(),
     }
 
 
 def _summary(run: RunFiles) -> str:
-    """What was trained, from what, in a sentence."""
-    base = table(run.recipe, "base").get("path")
-    origin = f"the model {base}" if base else "the embedded world of product reviews" if run.recipe.get("world") else ""
-    parts = [part for stage in run.stages if (part := _part(stage))]
-    if not parts:
+    """What was trained, from what, in a sentence or two."""
+    if not run.stages:
         return "No stages were planned."
-    return f"{capitalised(listed(parts))}{f', from {origin}' if origin else ''}."
+    base = table(run.recipe, "base").get("path")
+    origin = f" Base model: {portable(base, run.root)}." if base else ""
+    if run.recipe.get("world") is not None:
+        origin = " The rows are the embedded world's, whose true reward is known: the judge gold, which only looks on."
+    return f"{capitalised(listed([_part(stage) for stage in run.stages]))}.{origin}"
 
 
 def _part(stage: StageFiles) -> str:
-    rows, pairs = figure(stage.result, "train_rows"), figure(stage.result, "train_pairs")
-    match stage.record.kind:
-        case "sft":
-            return "supervised fine-tuning" + (f" on {whole(rows)} demonstrations" if rows else "")
-        case "reward":
-            return "a reward model" + (f" from {whole(pairs)} preference pairs" if pairs else "")
-        case _:
-            return f"{stage.record.kind.upper()} ({label(stage)})"
+    kind = kind_of(stage)
+    if kind.policy:
+        return f"{kind.title} ({label(stage)})"
+    taught = kind.taught(stage)
+    return f"{kind.title} from {taught}" if taught else kind.title
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def _dash_array(series: int) -> str:

@@ -50,7 +50,6 @@ class RunFiles:
     """A run directory, read."""
 
     root: Path
-    recipe_text: str
     recipe: Row
     lineage: Lineage
     stages: list[StageFiles]
@@ -60,17 +59,13 @@ class RunFiles:
         name = self.recipe.get("name")
         return name if isinstance(name, str) else self.root.resolve().name
 
-    def of_kind(self, kind: str) -> list[StageFiles]:
-        """Its stages of one kind that have anything to show."""
-        return [stage for stage in self.stages if stage.record.kind == kind and (stage.metrics or stage.result)]
-
 
 def read_run(root: Path) -> RunFiles:
     """Reads the files of a run, finished or not. RunError if `root` holds no run, or a file of it is damaged."""
     run = RunDirectory(root)
     lineage = run.lineage
     text = run.recipe.read_text(encoding="utf-8", errors="replace") if run.recipe.is_file() else ""
-    return RunFiles(root, text, _yaml_object(text), lineage, [_stage(run, record) for record in lineage.stages])
+    return RunFiles(root, _yaml_object(text), lineage, [_stage(run, record) for record in lineage.stages])
 
 
 def figure(row: Row, key: str) -> float | None:

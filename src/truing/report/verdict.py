@@ -1,57 +1,104 @@
-"""What came of a PPO stage, in words: did the reward rise, and do those agree whom training never asked?"""
+"""What came of a policy, in words: did the reward rise, and do those agree whom training never asked?
+
+The score and the judges are means over held-out prompts. One rose or fell if the 95% interval of its change, prompt
+by prompt, lies on one side of 0. A judge fell back if its best look is above its last by more than half the width of
+that interval.
+
+| score           | judges                       | tone | headline                                                |
+|-----------------|------------------------------|------|---------------------------------------------------------|
+| stage not done  |                              | open | Not finished: these are the figures so far.             |
+| neither is measured                            || open | Finished, without held-out prompts to judge it by.      |
+| fell            |                              | bad  | The reward fell on held-out prompts.                    |
+| within noise    |                              | bad  | The reward did not rise beyond noise on ...             |
+| rose            | one fell                     | bad  | The reward rose while ... fell: the policy found ...    |
+| rose            | one fell back                | bad  | The reward rose, but ... fell back from its best: ...   |
+| rose            | none                         | open | The reward rose. No judge outside of training ...       |
+| rose            | one within noise             | open | The reward rose; ... moved no further than noise.       |
+| rose            | all rose                     | good | The reward rose, and ..., which training never saw, ... |
+| not measured    | one fell or fell back        | bad  | ... fell. or ... fell back from its best: ...           |
+| not measured    | one within noise             | open | ... moved no further than noise.                        |
+| not measured    | all rose                     | good | ..., which training never saw, rose.                    |
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from truing.report.change import Change, heldout_score, judged, moved
-from truing.report.run_files import StageFiles, figure, table, words
-from truing.report.wording import interval, listed, number, signed, whole
+from truing.report.change import Change, heldout_score, judged, policy_kl, updates
+from truing.report.kinds import kind_of, policies
+from truing.report.run_files import RunFiles, StageFiles, figure, table, words
+from truing.report.wording import capitalised, listed, nats, numbers, whole
 
 Tone = Literal["good", "bad", "open"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A stage's outcome: in short, in sentences, and the warnings it left."""
+    """An outcome: in short, in sentences, what it took, and the warnings it left."""
 
-    stage: str
     tone: Tone
     headline: str
     sentences: list[str]
+    effort: str
     warnings: list[str]
 
 
+@dataclass(frozen=True)
+class _Peak:
+    """The best look of a judge that fell back from it."""
+
+    step: float
+    value: float
+
+
+def verdicts(run: RunFiles) -> list[Verdict]:
+    """One for each policy, in the order of `policies`; without any, one that says so."""
+    return [verdict(stage) for stage in policies(run)] or [_no_policy(run)]
+
+
 def verdict(stage: StageFiles) -> Verdict:
-    """The verdict on one PPO stage, finished or not."""
+    """The verdict on one policy, finished or not."""
     score = heldout_score(stage)
     judges = {name: change for name in stage.judges() if (change := judged(stage, name))}
-    tone, headline = _headline(stage, score, judges)
+    peaks = {name: peak for name, change in judges.items() if (peak := _peak(stage, name, change))}
+    tone, headline = _headline(stage, score, judges, list(peaks))
     told = [_told("The score on held-out prompts", score)] if score else []
     told += [_told(f"The judge {name}, which training never saw,", change) for name, change in judges.items()]
-    told += [sentence for name, change in judges.items() if (sentence := _past_its_peak(stage, name, change))]
-    sentences = [*told, _distance(stage), _effort(stage)]
-    return Verdict(stage.name, tone, headline, [s for s in sentences if s], words(stage.result, "warnings"))
+    told += [_told_peak(name, peak, judges[name]) for name, peak in peaks.items()]
+    kl = policy_kl(stage)
+    told += [] if kl is None else [f"It ends {nats(kl)} nats a sequence away from the reference (KL)."]
+    return Verdict(tone, headline, told, _effort(stage), words(stage.result, "warnings"))
 
 
-def _headline(stage: StageFiles, score: Change | None, judges: dict[str, Change]) -> tuple[Tone, str]:
+def _no_policy(run: RunFiles) -> Verdict:
+    waiting = [stage.name for stage in run.stages if kind_of(stage).policy]
+    if waiting:
+        headline = f"No verdict yet: {listed(waiting)} left no figures so far."
+    else:
+        headline = "No policy was optimised in this run, so there is none to judge."
+    outcomes = [kind_of(stage).outcome(stage) for stage in run.stages]
+    return Verdict("open", headline, [outcome for outcome in outcomes if outcome], "", [])
+
+
+def _headline(
+    stage: StageFiles, score: Change | None, judges: dict[str, Change], fell_back: list[str]
+) -> tuple[Tone, str]:
     if not stage.done:
         return "open", "Not finished: these are the figures so far."
     if score is None or score.direction == "unknown":
-        return "open", "Finished, without held-out prompts to judge it by."
+        return _judges_alone(judges, fell_back)
     if score.direction != "rose":
         what = "fell" if score.direction == "fell" else "did not rise beyond noise"
         return "bad", f"The reward {what} on held-out prompts."
-    return _agreement(judges)
+    return _agreement(judges, fell_back)
 
 
-def _agreement(judges: dict[str, Change]) -> tuple[Tone, str]:
+def _agreement(judges: dict[str, Change], fell_back: list[str]) -> tuple[Tone, str]:
     """The reward rose; what do the judges say?"""
-    fell, rose, undecided = (
-        [name for name, change in judges.items() if change.direction in directions]
-        for directions in (("fell",), ("rose",), ("level", "unknown"))
-    )
+    rose, fell, undecided = _sorted(judges)
     if fell:
         return "bad", f"The reward rose while {listed(fell)} fell: the policy found what the reward overrates."
+    if fell_back:
+        return "bad", f"The reward rose, but {listed(fell_back)} fell back from its best: it was trained for too long."
     if not judges:
         return "open", "The reward rose. No judge outside of training was there to confirm it."
     if undecided:
@@ -60,43 +107,62 @@ def _agreement(judges: dict[str, Change]) -> tuple[Tone, str]:
     return "good", f"The reward rose, and {listed(rose)}, which training never saw, rose with it."
 
 
+def _judges_alone(judges: dict[str, Change], fell_back: list[str]) -> tuple[Tone, str]:
+    """No score was measured; what do the judges say?"""
+    rose, fell, undecided = _sorted(judges)
+    if not rose and not fell:
+        silent = "Finished, without held-out prompts to judge it by."
+        return "open", f"{capitalised(listed(undecided))} moved no further than noise." if judges else silent
+    if fell:
+        return "bad", f"{capitalised(listed(fell))} fell."
+    if fell_back:
+        return "bad", f"{capitalised(listed(fell_back))} fell back from its best: it was trained for too long."
+    if undecided:
+        return "open", f"{capitalised(listed(rose))} rose; {listed(undecided)} moved no further than noise."
+    return "good", f"{capitalised(listed(rose))}, which training never saw, rose."
+
+
+def _sorted(judges: dict[str, Change]) -> tuple[list[str], list[str], list[str]]:
+    """Names of the judges that rose, that fell, and of the others."""
+    rose, fell, undecided = (
+        [name for name, change in judges.items() if change.direction in directions]
+        for directions in (("rose",), ("fell",), ("level", "unknown"))
+    )
+    return rose, fell, undecided
+
+
 def _told(subject: str, change: Change) -> str:
     verb = {"rose": "rose", "fell": "fell", "level": "moved within noise", "unknown": "went"}[change.direction]
-    by = f" (change {signed(change.last - change.first)} {interval(change.change_ci)})" if change.change_ci else ""
-    return f"{subject} {verb} from {number(change.first)} to {number(change.last)}{by}."
+    first, last = numbers(change.first, change.last)
+    by = f" (change {change.difference})" if change.difference else ""
+    return f"{subject} {verb} from {first} to {last}{by}."
 
 
-def _past_its_peak(stage: StageFiles, judge: str, change: Change) -> str | None:
-    """A judge that rose and then fell back by more than noise: the mark of over-optimisation."""
+def _peak(stage: StageFiles, judge: str, change: Change) -> _Peak | None:
+    """Where a judge was at its best, if it then fell back by more than noise."""
     steps, values = stage.series(f"judge_{judge}")
     if not values or change.change_ci is None:
         return None
+    best = max(range(len(values)), key=values.__getitem__)
     noise = (change.change_ci[1] - change.change_ci[0]) / 2
-    peak = max(range(len(values)), key=values.__getitem__)
-    if peak == 0 or values[peak] - change.last <= noise:
-        return None
+    return _Peak(steps[best], values[best]) if best > 0 and values[best] - change.last > noise else None
+
+
+def _told_peak(judge: str, peak: _Peak, change: Change) -> str:
+    best, last = numbers(peak.value, change.last)
     return (
-        f"The judge {judge} was at its highest, {number(values[peak])}, at update {whole(steps[peak])} and fell back "
-        f"to {number(change.last)} while training went on: the mark of over-optimisation."
+        f"The judge {judge} was at its highest, {best}, at update {whole(peak.step)} and fell back to {last} "
+        "while training went on: the mark of over-optimisation."
     )
 
 
-def _distance(stage: StageFiles) -> str | None:
-    kl = figure(stage.result, "kl_last")
-    if kl is None:
-        change = moved(stage, "kl")
-        kl = change.last if change else None
-    return None if kl is None else f"It ends {number(kl)} nats a sequence away from the reference (KL)."
-
-
-def _effort(stage: StageFiles) -> str | None:
-    updates, episodes = figure(stage.result, "steps"), figure(stage.result, "episodes")
-    if updates is None:
-        so_far = moved(stage, "step")
-        return f"{whole(so_far.last)} updates so far." if so_far else None
-    sampled = f" on {whole(episodes)} responses of its own" if episodes else ""
+def _effort(stage: StageFiles) -> str:
+    count = updates(stage)
+    if count is None:
+        return ""
+    taught = kind_of(stage).taught(stage)
     seconds = {name: figure(table(stage.result, "seconds"), f"{name}_s") for name in ("rollout", "score", "learn")}
     total = sum(value for value in seconds.values() if value)
     shares = [f"{name} {value / total:.0%}" for name, value in seconds.items() if value]
     spent = f" Time went to {listed(shares)}." if shares else ""
-    return f"{whole(updates)} updates{sampled}.{spent}"
+    return f"{whole(count)} updates{f' on {taught}' if taught else ''}{'' if stage.done else ' so far'}.{spent}"

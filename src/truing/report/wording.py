@@ -2,6 +2,8 @@
 
 import math
 import unicodedata
+from collections.abc import Callable
+from datetime import datetime
 
 MISSING = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -10,21 +12,28 @@ _JOINERS = "\u200c\u200d"
 
 def number(value: float | None) -> str:
     """About three significant digits: 1,234 · 12.3 · 0.85 · 0.012 · 1.2 × 10⁻⁵."""
-    if value is None:
-        return MISSING
-    size = abs(value)
+    return MISSING if value is None else numbers(value)[0]
+
+
+def numbers(*values: float) -> list[str]:
+    """Figures to be compared, with as many decimals as the largest of them needs: −0.04 and 0.52."""
+    size = max(map(abs, values))
     if size >= 1e6 or 0 < size < 1e-3:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}".replace("-", "−")
+        return [_scientific(value) for value in values]
     decimals = (
         0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 1 - math.floor(math.log10(size))
     )
-    return f"{value:,.{decimals}f}".replace("-", "−")
+    return [f"{value:z,.{decimals}f}".replace("-", "−") for value in values]
 
 
-def signed(value: float) -> str:
-    """A difference: +0.85 · −0.12."""
-    return f"+{number(value)}" if value > 0 else number(value)
+def nats(value: float | None) -> str:
+    """A KL to two decimals: what is less is rounding."""
+    return MISSING if value is None else f"{value:z,.2f}".replace("-", "−")
+
+
+def setting(value: float | None) -> str:
+    """A number as a person would have set it: 0.1 · 0 · 0.0734."""
+    return MISSING if value is None else f"{value:.3g}".replace("-", "−")
 
 
 def whole(value: float | None) -> str:
@@ -34,15 +43,23 @@ def whole(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A share of 1 in per cent: 68.6%."""
-    return MISSING if value is None else f"{100 * value:.1f}%".replace("-", "−")
+    return MISSING if value is None else f"{100 * value:z.1f}%".replace("-", "−")
+
+
+def arrow(first: float, last: float, form: Callable[[float], str] | None = None) -> str:
+    """From where to where: −0.04 → 0.52."""
+    return " → ".join(numbers(first, last) if form is None else map(form, (first, last)))
 
 
 def interval(ends: tuple[float, float] | None, percent: bool = False) -> str:
     """An interval in square brackets, or nothing."""
-    if ends is None:
-        return ""
-    low, high = (share(end) if percent else number(end) for end in ends)
-    return f"[{low}, {high}]"
+    return "" if ends is None else _bracketed(*(map(share, ends) if percent else numbers(*ends)))
+
+
+def difference(value: float, ends: tuple[float, float]) -> str:
+    """A change with its interval: +0.57 [0.28, 0.86]."""
+    by, *bounds = numbers(value, *ends)
+    return f"{'+' if value > 0 else ''}{by} {_bracketed(*bounds)}"
 
 
 def duration(seconds: float | None) -> str:
@@ -58,6 +75,14 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
 
 
+def moment(text: str) -> str:
+    """A time of run.json: 2026-01-31 12:00 UTC. As it is where it is no time."""
+    try:
+        return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M %Z}".strip()
+    except ValueError:
+        return text
+
+
 def listed(words: list[str]) -> str:
     """A, b and c."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
@@ -68,6 +93,11 @@ def capitalised(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def clipped(text: str, most: int) -> str:
+    """The text, or its first `most` characters and how many more there are."""
+    return text if len(text) <= most else f"{text[:most]} … {len(text) - most:,} more characters"
+
+
 def visible(text: str) -> str:
     """The text with every character that would hide, reorder or break what a reader sees written out as ⟨U+202E⟩.
 
@@ -75,6 +105,17 @@ def visible(text: str) -> str:
     """
     lines = text.replace("\r\n", "\n")
     return "".join(f"⟨U+{ord(character):04X}⟩" if _hides(character) else character for character in lines)
+
+
+def _scientific(value: float) -> str:
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}".replace("-", "−")
+
+
+def _bracketed(low: str, high: str) -> str:
+    return f"[{low}, {high}]"
 
 
 def _hides(character: str) -> bool:

@@ -1,0 +1,88 @@
+"""A matplotlib figure as inline SVG: no clashing ids, no fonts, scripts or addresses, and colours that CSS decides.
+
+Figures are drawn in stand-in colours, which become CSS variables, so that one drawing serves the light page, the dark
+page and paper. They hold numbers and the project's own words, no text from data.
+"""
+
+import re
+from io import StringIO
+from typing import Any
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from truing.report.wording import visible
+
+SERIES = 6
+"""Variants that get a colour and a dash pattern of their own."""
+DASHES = [(), (4.0, 1.5), (1.0, 1.2), (6.0, 1.5, 1.0, 1.5), (8.0, 2.0), (3.0, 1.0, 1.0, 1.0, 1.0, 1.0)]
+"""Their dash patterns, in line widths; the first is solid."""
+INK, MUTED, RULE, PAPER = "#0b0b01", "#0b0b02", "#0b0b03", "#0b0b04"
+_VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
+_VARIABLES |= {f"#0c0c0{index}": f"series-{index}" for index in range(SERIES)}
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "truing",
+    "font.size": 8.0,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.unicode_minus": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 0.0,
+    "lines.solid_capstyle": "round",
+}
+
+
+def series_colour(series: int) -> str:
+    """The stand-in colour of a variant."""
+    return f"#0c0c0{series % SERIES}"
+
+
+def blank(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty drawing, in inches of 72 units."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        return figure, figure.add_subplot()
+
+
+def inline_svg(figure: Figure, name: str, label: str) -> Markup:
+    """The drawing for the page; `name` sets its ids apart from those of others, `label` is read out."""
+    buffer = StringIO()
+    with matplotlib.rc_context(_STYLE):
+        undated = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=undated)
+    width, height = (72 * side for side in figure.get_size_inches())
+    opening = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+        f"{width:g}", f"{height:g}", visible(label)
+    )
+    return opening + Markup(_body(buffer.getvalue(), name))
+
+
+def _body(drawing: str, name: str) -> str:
+    """What is inside the <svg> of a file, fit for a page that holds many."""
+    body = drawing[drawing.index(">", drawing.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
+    body = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", body)
+    body = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    body = re.sub(r'="[^"]*"', lambda found: re.sub(r"(\d\.\d\d)\d+", r"\1", found[0]), body)
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(colour, f"var(--{variable})")
+    return " ".join(body.split())
