@@ -21,8 +21,14 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from truing.models.base import LoadedBase, load_base
+from truing.models.layout import RewardModelFiles
 from truing.recipe import Base, Recipe, Source
 from truing.recipe_files.overrides import assign
+from truing.runs.directory import StageDirectory
+from truing.runs.progress import SilentProgress
+from truing.runs.trackers import open_tracker
+from truing.stages.job import Job
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:!?"
 EOS = "<|end|>"
@@ -137,3 +143,23 @@ def recipe(place: Path, shape: str = "llama", pad: str | None = "<|pad|>", **cha
     for key, value in (data | SMALL | changes).items():
         assign(document, key, value)
     return Recipe.model_validate(document)
+
+
+def load(of: Recipe) -> LoadedBase:
+    """The base of a recipe."""
+    assert of.base is not None
+    return load_base(of.base, of.compute)
+
+
+def job(of: Recipe, place: Path, name: str, reward: Path | None = None) -> Job:
+    """A stage of a recipe on its own, which begins with the base; `reward` is the directory of a reward stage."""
+    assert of.base is not None
+    files = StageDirectory(place / name)
+    files.root.mkdir(parents=True, exist_ok=True)
+    learnt = None if reward is None else RewardModelFiles(reward / "model", reward / "adapter")
+    return Job(name, of, files, of.base, learnt, SilentProgress(), open_tracker([], name, place))
+
+
+def letter_a(prompts: Sequence[Any], responses: Sequence[str]) -> list[float]:
+    """A reward: how often a response says 'a'."""
+    return [float(response.count("a")) for response in responses]

@@ -7,7 +7,6 @@ import tiny
 import torch
 
 from truing.experience import Sequences
-from truing.models.base import load_base
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles, trained_role
 from truing.models.rewards import Normalisation
 from truing.models.roles import Role
@@ -27,8 +26,7 @@ def _recipe(place: Path, layout: str, shape: str = "llama") -> Recipe:
 
 def _reward_stage(recipe: Recipe, place: Path) -> RewardModelFiles:
     """The files of a reward model whose adapter and head have moved."""
-    assert recipe.base is not None
-    base = load_base(recipe.base, recipe.compute)
+    base = tiny.load(recipe)
     role = trained_role(base, "reward", Lora(rank=2), seed=3, head=True)
     with torch.no_grad():
         for weight in role.parameters():
@@ -127,8 +125,7 @@ def test_a_run_without_a_reward_stage_has_a_critic_all_the_same(layout: str, tmp
 
 def test_a_role_trained_in_full_moves_every_weight(tmp_path: Path) -> None:
     recipe = _recipe(tmp_path, "separate")
-    assert recipe.base is not None
-    base = load_base(recipe.base, recipe.compute)
+    base = tiny.load(recipe)
     role = trained_role(base, "policy", None, seed=0)
     assert {id(weight) for weight in role.parameters()} == {id(weight) for weight in base.model.parameters()}
     assert all(weight.requires_grad for weight in role.parameters())

@@ -1,0 +1,218 @@
+"""PPO: experience by the formulas, a ratio against the policy that sampled, and as many steps as the recipe says."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from oracles import distributions, episodes
+
+from truing.experience import Rollout, Sequences
+from truing.models.layout import PpoRoles, ppo_roles
+from truing.recipe import Ppo, Recipe
+from truing.runs.metrics import read_jsonl
+from truing.stages.episodes import load_prompts
+from truing.stages.loop import Learner
+from truing.stages.ppo import Scored, joint_learner, make_experience, ppo_update, rollout_figures, train_ppo
+from truing.stages.reward import train_reward
+from truing.stages.reward_sources import build_reward
+
+PAD = len(tiny.LETTERS) + 1
+BY_FUNCTION = {"ppo.rewards": [{"kind": "function", "path": "tiny:letter_a", "normalise": False}]}
+STEPS = (
+    "step episodes score kl kl_exact beta entropy clip_fraction approx_kl ratio_max_deviation value_loss "
+    "explained_variance length eos_rate distinct_2 rollout_s score_s learn_s"
+)
+CLOSING = "steps episodes score_first score_last kl_last entropy_last eos_rate_last length_last stopped_by"
+
+
+def _scored(seed: int = 0) -> Scored:
+    """Three responses of 4, 1 and 3 tokens, the last without eos, with something vile where nothing counts."""
+    lengths = [4, 1, 3]
+    mask = np.arange(4)[None] < np.array(lengths)[:, None]
+    numbers = np.random.default_rng(seed)
+    logprobs, ref, kl, entropy, values = (
+        torch.tensor(np.where(mask, numbers.normal(size=(3, 4)), 1e9)) for _ in range(5)
+    )
+    rollout = Rollout(
+        Sequences.collate([[1], [2, 3], [4]], [[5 + n] * length for n, length in enumerate(lengths)], PAD),
+        logprobs,
+        hidden=torch.zeros(3, 4, 1),
+        finished=torch.tensor([True, True, False]),
+    )
+    return Scored(rollout, torch.tensor(numbers.normal(size=3)), ref, kl, entropy, values)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+@pytest.mark.parametrize("beta", [0.0, 0.3])
+def test_experience_is_that_of_the_formulas(whiten: bool, beta: float) -> None:
+    settings = Ppo.model_validate(
+        {"whiten_rewards": whiten, "gamma": 0.9, "gae_lambda": 0.8, "missing_eos": {"value": 1.5}}
+    )
+    scored = _scored()
+    mask = scored.rollout.sequences.response_mask.numpy()
+    logprobs, ref, values = (x.numpy() for x in (scored.rollout.logprobs, scored.ref_logprobs, scored.values))
+    scores = scored.scores.numpy() - np.array([0, 0, 1.5])
+    rewards = episodes.shaped_rewards(scores, logprobs, ref, mask, beta)
+    if whiten:
+        rewards = episodes.whiten(rewards, mask, shift_mean=False)
+    advantages, returns = episodes.gae(rewards, values, mask, 0.9, 0.8)
+    found = make_experience(scored, settings, beta)
+    np.testing.assert_allclose(found.returns.numpy()[mask], returns[mask], atol=1e-8)
+    np.testing.assert_allclose(
+        found.advantages.numpy()[mask], episodes.whiten(advantages, mask, shift_mean=True)[mask], atol=1e-6
+    )
+    assert found.old_logprobs is scored.rollout.logprobs
+    assert found.old_values is scored.values
+
+
+def test_the_figures_of_an_update_are_means_over_what_counts() -> None:
+    scored, settings = _scored(), Ppo()
+    mask = scored.rollout.sequences.response_mask.numpy()
+    kl = ((scored.rollout.logprobs - scored.ref_logprobs).numpy() * mask).sum(1)
+    penalised = scored.scores.numpy() - np.array([0, 0, 1.0])
+    figures = rollout_figures(scored, make_experience(scored, settings, 0.3), settings, 0.3)
+    expected = {
+        "score": scored.scores.numpy().mean(),
+        "score_std": scored.scores.numpy().std(),
+        "objective": (penalised - 0.3 * kl).mean(),
+        "kl": kl.mean(),
+        "kl_exact": (scored.kl_exact.numpy() * mask).sum(1).mean(),
+        "beta": 0.3,
+        "entropy": episodes.mean(episodes.counted_values(scored.entropy.numpy(), mask)),
+        "length": 8 / 3,
+        "eos_rate": 2 / 3,
+        "distinct_2": 2 / 5,  # five pairs of neighbours, of two kinds
+    }
+    assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+
+
+def _set_up(place: Path, **changes: Any) -> tuple[Recipe, PpoRoles]:
+    """Roles with a reward model that a tiny reward stage has learnt."""
+    recipe = tiny.recipe(place, **changes)
+    reward = tiny.job(recipe, place, "reward")
+    train_reward(reward)
+    ready = tiny.job(recipe, place, "ppo", reward.directory.root)
+    return recipe, ppo_roles(recipe, ready.start, ready.reward)
+
+
+def _update(number: int, recipe: Recipe, roles: PpoRoles, learner: Learner) -> dict[str, Any]:
+    prompts = load_prompts(recipe, roles.base, tiny.SilentProgress())
+    return ppo_update(number, roles, prompts, build_reward(recipe, roles, prompts), learner, recipe, beta=0.05)
+
+
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_each_update_begins_with_a_ratio_of_one_although_the_policy_has_left_the_reference(
+    layout: str, temperature: float, tmp_path: Path
+) -> None:
+    recipe, roles = _set_up(tmp_path, **{"roles": layout, "ppo.temperature": temperature})
+    learner = joint_learner(recipe, roles)
+    updates = [_update(number, recipe, roles, learner) for number in (1, 2, 3)]
+    assert all(figures["ratio_max_deviation"] < 1e-5 for figures in updates)
+    assert updates[0]["kl_exact"] < 1e-5 < 1e-3 < updates[1]["kl_exact"] < updates[2]["kl_exact"]
+    assert all(figures["approx_kl"] > 1e-7 for figures in updates)
+
+
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+def test_an_update_moves_policy_and_critic_and_leaves_reference_and_reward(layout: str, tmp_path: Path) -> None:
+    recipe, roles = _set_up(tmp_path, roles=layout)
+    assert roles.reward is not None
+    learnt = {id(weight) for role in (roles.policy, roles.critic) for weight in role.parameters()}
+    models = {role.model for role in (roles.policy, roles.reference, roles.critic, roles.reward)}
+    held = {id(weight): weight for model in models for weight in model.parameters() if id(weight) not in learnt}
+    held |= {id(weight): weight for weight in roles.reward.parameters()}
+    before = {key: weight.detach().clone() for key, weight in held.items()}
+    moving = [[weight.detach().clone() for weight in role.parameters()] for role in (roles.policy, roles.critic)]
+    _update(1, recipe, roles, joint_learner(recipe, roles))
+    assert all(torch.equal(weight, before[key]) for key, weight in held.items())
+    for old, role in zip(moving, (roles.policy, roles.critic), strict=True):
+        assert any(not torch.equal(one, weight) for one, weight in zip(old, role.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("epochs", "minibatches"), [(1, 1), (3, 1), (1, 4), (2, 4)])
+def test_minibatches_are_optimiser_steps(
+    epochs: int, minibatches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.epochs": epochs, "ppo.minibatches": minibatches})
+    steps = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: (steps.append(1), step(self)))
+    train_ppo(tiny.job(recipe, tmp_path, "ppo"))
+    assert len(steps) == 2 * epochs * minibatches
+
+
+def test_every_episode_of_an_update_is_learnt_from_once_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, roles = _set_up(tmp_path, **{"ppo.epochs": 3, "ppo.minibatches": 4})
+    learnt = []
+    forward_backward = Learner.forward_backward
+    monkeypatch.setattr(
+        Learner,
+        "forward_backward",
+        lambda self, batch, loss: (learnt.append(batch.old_logprobs), forward_backward(self, batch, loss))[1],
+    )
+    _update(1, recipe, roles, joint_learner(recipe, roles))
+    policy = learnt[::2]  # the critic learns from the same minibatch right after
+    assert [len(batch) for batch in policy] == [2] * 12
+    firsts = [float(row[0]) for batch in policy for row in batch]
+    epochs = [firsts[:8], firsts[8:16], firsts[16:]]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2])
+    assert epochs[0] != epochs[1]
+
+
+def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
+    changes = {"ppo.updates": 3, "ppo.heldout_every": 2, "judges": {"letters": "tiny:letter_a"}}
+    job = tiny.job(tiny.recipe(tmp_path, **BY_FUNCTION, **changes), tmp_path, "ppo")
+    result = train_ppo(job)
+    metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)
+    assert [row["step"] for row in metrics] == [0, 1, 2, 3]
+    assert all(set(STEPS.split()) <= row.keys() for row in metrics[1:])
+    assert [row["episodes"] for row in metrics[1:]] == [8, 16, 24]
+    assert [row["step"] for row in metrics if "heldout_score" in row] == [0, 2, 3]
+    assert set(CLOSING.split()) <= result.keys()
+    assert (result["steps"], result["episodes"], result["stopped_by"]) == (3, 24, "updates")
+    assert result["score_first"] == metrics[1]["score"]
+    assert result["score_last"] == metrics[3]["score"]
+    assert result["kl_last"] == metrics[3]["kl"]
+    assert [row["step"] for row in samples] == [0] * 4 + [2] * 4 + [3] * 4
+    assert [row["prompt"] for row in samples[:4]] == [row["prompt"] for row in samples[4:8]]
+    assert all(row["judges"]["letters"] == row["response"].count("a") for row in samples)
+    assert abs(samples[0]["kl"]) < 1e-4
+
+
+def test_beta_moves_with_the_kl_that_was_seen(tmp_path: Path) -> None:
+    kl = {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0}
+    job = tiny.job(tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.updates": 3, "ppo.kl": kl}), tmp_path, "ppo")
+    train_ppo(job)
+    updates = read_jsonl(job.directory.metrics)[1:]
+    beta = 0.5
+    for figures in updates:
+        assert figures["beta"] == pytest.approx(beta)
+        beta *= 1 + max(-0.2, min(0.2, figures["kl"] / 1e-3 - 1)) * 8 / 16
+    assert len({figures["beta"] for figures in updates}) == 3
+
+
+def test_the_logged_kl_is_that_of_the_full_distributions(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.max_new_tokens": 1, "ppo.updates": 2})
+    job = tiny.job(recipe, tmp_path, "ppo")
+    roles = ppo_roles(recipe, job.start, None)
+    learner = joint_learner(recipe, roles)
+    _update(1, recipe, roles, learner)
+    prompts = load_prompts(recipe, roles.base, job.progress)
+    kls = []
+    for prompt in prompts.of_episodes(range(8, 16), recipe.seed):
+        tokens = torch.tensor([prompt.tokens])
+        with torch.no_grad():
+            p, q = (
+                role.logits(role.hidden(tokens, torch.ones_like(tokens)))[0, -1].numpy()
+                for role in (roles.policy, roles.reference)
+            )
+        kls.append(distributions.kl(p, q))
+    figures = _update(2, recipe, roles, learner)
+    assert figures["kl_exact"] == pytest.approx(sum(kls) / 8, rel=1e-3)
+    assert math.isfinite(figures["kl"])

@@ -1,0 +1,70 @@
+"""Supervised fine-tuning lowers the loss of completions, and says how far."""
+
+import math
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForCausalLM
+
+from truing.experience import Sequences
+from truing.models.roles import Role
+from truing.runs.files import read_json
+from truing.runs.metrics import read_jsonl
+from truing.stages.sft import completion_loss, heldout_loss, train_sft
+
+EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
+PROMPTS, COMPLETIONS = [[1, 2], [3], [4, 5, 6]], [[7, EOS], [8, 9, 10, EOS], [11]]
+BATCH = Sequences.collate(PROMPTS, COMPLETIONS, PAD)
+
+
+def test_the_loss_is_the_mean_over_completion_tokens_alone() -> None:
+    model, losses = tiny.model(), []
+    for prompt, completion in zip(PROMPTS, COMPLETIONS, strict=True):
+        with torch.no_grad():
+            logprobs = model(torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
+        losses += [-float(logprobs[len(prompt) + t - 1, token]) for t, token in enumerate(completion)]
+    expected = sum(losses) / len(losses)
+    with torch.no_grad():
+        loss, _ = completion_loss(Role(model), BATCH)
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
+    assert heldout_loss(Role(model), BATCH, token_budget=6) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_lowers_the_loss_and_leaves_what_it_promises(method: str, tmp_path: Path) -> None:
+    job = tiny.job(tiny.recipe(tmp_path, **{"sft.method": method, "sft.log_every": 2}), tmp_path, "sft")
+    result = train_sft(job)
+    metrics = read_jsonl(job.directory.metrics)
+    assert result["heldout_loss"] < result["heldout_loss_before"] - 0.5
+    assert metrics[-1]["loss"] < metrics[1]["loss"]
+    assert result["heldout_perplexity"] == pytest.approx(math.exp(result["heldout_loss"]))
+    assert (result["steps"], result["train_rows"], result["heldout_rows"]) == (6, 22, 2)
+    assert result["heldout_tokens"] == 2 * 5  # 'aha.' or 'oho.', and eos
+    assert [row["step"] for row in metrics if "heldout_loss" in row] == [0, 2, 4, 6]
+    assert [row["step"] for row in metrics] == list(range(7))
+    assert all({"loss", "grad_norm", "learning_rate", "tokens"} <= row.keys() for row in metrics[1:])
+    assert job.directory.adapter.exists() == (method == "lora")
+
+
+def test_the_saved_model_has_the_held_out_loss_that_was_reported(tmp_path: Path) -> None:
+    own = tiny.write_rows(tmp_path / "heldout.jsonl", [{"prompt": "ab?", "completion": "aha."}])
+    recipe = tiny.recipe(tmp_path, **{"data.heldout_demonstrations": {"path": str(own)}})
+    job = tiny.job(recipe, tmp_path, "sft")
+    result = train_sft(job)
+    model = AutoModelForCausalLM.from_pretrained(job.directory.model)
+    tokens = [*tiny.tokenizer().encode("ab?aha."), EOS]
+    with torch.no_grad():
+        logprobs = model(torch.tensor([tokens])).logits[0].log_softmax(-1)
+    losses = [-float(logprobs[t - 1, tokens[t]]) for t in range(3, 8)]
+    assert result["heldout_loss"] == pytest.approx(sum(losses) / 5, abs=1e-4)
+    assert result["train_rows"] == 24
+
+
+def test_notes_and_truncation_are_told(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, pad=None, **{"data.too_long": "drop", "data.max_length": 9})
+    result = train_sft(tiny.job(recipe, tmp_path, "sft"))
+    assert "no pad token" in result["notes"][0]
+    assert "dropped as too long" in result["truncation"]
+    assert read_json(tmp_path / "sft" / "model" / "config.json")["pad_token_id"] == EOS + 1
