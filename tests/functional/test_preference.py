@@ -6,9 +6,11 @@ import torch
 from oracles import losses
 from oracles.cases import draw, tensor
 
-from truing.functional import bradley_terry_loss
+from truing.functional import bradley_terry_loss, dpo_loss
 
 CHOSEN, REJECTED, MARGIN = draw(0, 6), draw(1, 6), abs(draw(2, 6))
+SEQUENCES = [draw(seed, 6, scale=5.0) - 20 for seed in range(4)]
+VARIANTS = [("sigmoid", 0.0), ("sigmoid", 0.1), ("robust", 0.0), ("robust", 0.2), ("ipo", 0.0)]
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.5])
@@ -71,3 +73,75 @@ def test_the_loss_is_least_at_the_reward_behind_the_labels_whatever_its_constant
     assert slope(planted) < 1e-12
     assert slope(planted + 7) < 1e-12
     assert slope(planted * 1.1) > 1e-2
+
+
+@pytest.mark.parametrize("beta", [0.03, 0.1, 1.0])
+@pytest.mark.parametrize(("variant", "label_smoothing"), VARIANTS)
+def test_dpo_loss(variant, label_smoothing, beta):
+    actual = dpo_loss(*map(tensor, SEQUENCES), beta, variant, label_smoothing)
+    assert actual.item() == pytest.approx(losses.dpo(*SEQUENCES, beta, variant, np.full(6, label_smoothing)))
+
+
+def test_dpo_takes_a_label_smoothing_for_each_pair():
+    chances = np.linspace(0.0, 0.9, 6)
+    actual = dpo_loss(*map(tensor, SEQUENCES), label_smoothing=tensor(chances))
+    assert actual.item() == pytest.approx(losses.dpo(*SEQUENCES, 0.1, "sigmoid", chances))
+
+
+def test_a_policy_that_is_the_reference_prefers_neither_side():
+    chosen, rejected = tensor(CHOSEN), tensor(REJECTED)
+    assert dpo_loss(chosen, rejected, chosen, rejected).item() == pytest.approx(math.log(2))
+    assert dpo_loss(chosen, rejected, chosen, rejected, 0.1, "ipo").item() == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize("flipped", [0.1, 0.3])
+def test_robust_dpo_expects_under_flipped_labels_what_plain_dpo_costs_under_true_ones(flipped):
+    right = [tensor(x) for x in SEQUENCES]
+    wrong = [right[1], right[0], right[3], right[2]]
+    expected = (1 - flipped) * dpo_loss(*right, 0.1, "robust", flipped) + flipped * dpo_loss(
+        *wrong, 0.1, "robust", flipped
+    )
+    assert expected.item() == pytest.approx(dpo_loss(*right, 0.1).item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("h", "variant", "label_smoothing", "loss", "gradient"),
+    [
+        (1e4, "sigmoid", 0.0, 0.0, 0.0),
+        (-1e4, "sigmoid", 0.0, 1e4, -1.0),
+        (-1e4, "sigmoid", 0.25, 7500.0, -0.75),
+        (-1e4, "robust", 0.25, 15000.0, -1.5),
+        (1e4, "ipo", 0.0, (1e4 - 0.5) ** 2, 2 * (1e4 - 0.5)),
+    ],
+)
+def test_dpo_of_differences_of_ten_thousand(h, variant, label_smoothing, loss, gradient, dtype):
+    chosen, zero = torch.tensor([h], dtype=dtype, requires_grad=True), torch.zeros(1, dtype=dtype)
+    actual = dpo_loss(chosen, zero, zero, zero, 1.0, variant, label_smoothing)
+    actual.backward()
+    assert actual.item() == pytest.approx(loss)
+    assert chosen.grad is not None
+    assert chosen.grad.item() == pytest.approx(gradient)
+
+
+@pytest.mark.parametrize(("variant", "label_smoothing"), VARIANTS)
+def test_dpo_gradient_and_precision(variant, label_smoothing):
+    inputs = [tensor(x).requires_grad_() for x in SEQUENCES]
+    assert torch.autograd.gradcheck(lambda *x: dpo_loss(*x, 0.1, variant, label_smoothing), inputs)
+    single = dpo_loss(*(x.float() for x in inputs), 0.1, variant, label_smoothing)
+    assert single.dtype == torch.float32
+    assert single.item() == pytest.approx(dpo_loss(*inputs, 0.1, variant, label_smoothing).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("beta", "variant", "label_smoothing", "complaint"),
+    [
+        (0.0, "sigmoid", 0.0, "beta must be above 0"),
+        (-0.1, "ipo", 0.0, "beta must be above 0"),
+        (0.1, "ipo", 0.1, "no label smoothing"),
+        (0.1, "robust", 0.5, "no label smoothing"),
+    ],
+)
+def test_dpo_refuses_what_has_no_meaning(beta, variant, label_smoothing, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        dpo_loss(*map(tensor, SEQUENCES), beta, variant, label_smoothing)

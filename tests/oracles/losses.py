@@ -49,3 +49,29 @@ def bradley_terry(chosen: np.ndarray, rejected: np.ndarray, margin: np.ndarray, 
         h = win - lose - m
         losses.append((1 - label_smoothing) * np.logaddexp(0, -h) + label_smoothing * np.logaddexp(0, h))
     return mean(losses)
+
+
+def dpo(
+    chosen: np.ndarray,
+    rejected: np.ndarray,
+    ref_chosen: np.ndarray,
+    ref_rejected: np.ndarray,
+    beta: float,
+    variant: str,
+    label_smoothing: np.ndarray,
+) -> float:
+    """Pair by pair, from the probability 1 / (1 + e^(−βh)) that the policy's own reward gives the label."""
+    losses = []
+    for win, lose, ref_win, ref_lose, flipped in zip(
+        chosen, rejected, ref_chosen, ref_rejected, label_smoothing, strict=True
+    ):
+        h = (win - lose) - (ref_win - ref_lose)
+        right, wrong = np.logaddexp(0, -beta * h), np.logaddexp(0, beta * h)
+        match variant:
+            case "sigmoid":
+                losses.append((1 - flipped) * right + flipped * wrong)
+            case "robust":
+                losses.append(((1 - flipped) * right - flipped * wrong) / (1 - 2 * flipped))
+            case "ipo":
+                losses.append((h - 0.5 / beta) ** 2)
+    return mean(losses)

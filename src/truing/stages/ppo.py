@@ -21,6 +21,7 @@ from truing.functional import (
     shape_rewards,
 )
 from truing.models.layout import PpoRoles, ppo_roles
+from truing.models.rewards import RewardSource
 from truing.models.saving import merge, save_adapter, save_policy
 from truing.models.scoring import distribution_figures, in_parts, response_logprobs, response_values
 from truing.recipe import Ppo, Recipe
@@ -63,7 +64,7 @@ def train_ppo(job: Job) -> dict[str, Any]:
     roles = ppo_roles(recipe, job.start, job.reward)
     prompts = load_prompts(recipe, roles.base, job.progress)
     reward = build_reward(recipe, roles, prompts)
-    learner = _learner(recipe, roles)
+    learner = joint_learner(recipe, roles)
     controller = KlController.start(settings.kl)
     look = HeldoutLook(recipe, roles, reward, prompts.heldout)
     history: list[dict[str, Any]] = []
@@ -75,15 +76,7 @@ def train_ppo(job: Job) -> dict[str, Any]:
         history.append(look.take(0, samples))
         job.log(metrics, 0, history[-1])
         for update in range(1, settings.updates + 1):
-            timer = _Timer()
-            rollout, said = _collect(update, recipe, roles, prompts)
-            timer.lap("rollout_s")
-            scored = score_rollout(rollout, reward.score(said), roles, recipe)
-            experience = make_experience(scored, settings, controller.beta)
-            timer.lap("score_s")
-            figures = {"learning_rate": learner.learning_rate} | learn(experience, roles, learner, recipe, update)
-            timer.lap("learn_s")
-            figures = rollout_figures(scored, experience, settings, controller.beta) | figures | timer.laps
+            figures = ppo_update(update, roles, prompts, reward, learner, recipe, controller.beta)
             controller = controller.after(figures["kl"], settings.episodes)
             if update % settings.heldout_every == 0 or update == settings.updates:
                 figures |= look.take(update, samples)
@@ -96,6 +89,27 @@ def train_ppo(job: Job) -> dict[str, Any]:
         save_adapter(roles.policy, job.directory.adapter)
     save_policy(merge(roles.policy), roles.base.tokenizer, job.directory.model)
     return result
+
+
+def ppo_update(
+    update: int,
+    roles: PpoRoles,
+    prompts: PromptSet,
+    reward: RewardSource,
+    learner: Learner,
+    recipe: Recipe,
+    beta: float,
+) -> dict[str, Any]:
+    """One round: the policy answers, its answers are scored, policy and critic learn. Returns the log's figures."""
+    timer = _Timer()
+    rollout, said = _collect(update, recipe, roles, prompts)
+    timer.lap("rollout_s")
+    scored = score_rollout(rollout, reward.score(said), roles, recipe)
+    experience = make_experience(scored, recipe.ppo, beta)
+    timer.lap("score_s")
+    figures = {"learning_rate": learner.learning_rate} | learn(experience, roles, learner, recipe, update)
+    timer.lap("learn_s")
+    return rollout_figures(scored, experience, recipe.ppo, beta) | figures | timer.laps
 
 
 def _collect(update: int, recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> tuple[Rollout, list[Any]]:
@@ -191,7 +205,7 @@ def rollout_figures(scored: Scored, experience: Experience, settings: Ppo, beta:
     }
 
 
-def _learner(recipe: Recipe, roles: PpoRoles) -> Learner:
+def joint_learner(recipe: Recipe, roles: PpoRoles) -> Learner:
     """One optimiser over policy and critic, so that their joint gradient is clipped once."""
     settings = recipe.ppo
     rate = settings.optimiser.learning_rate
