@@ -35,7 +35,7 @@ def read_jsonl(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
                 continue
             where = f"{name}:{number}"
             try:
-                value = _parse(line)
+                value = _parse(line.rstrip("\r\n"))
             except ValueError as error:
                 faults.add(where, None, f"no valid JSON: {error}", "Write one complete JSON object a line.")
             else:
@@ -77,7 +77,8 @@ def read_csv(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
                 elif len(fields) == len(header):
                     yield RawRow(dict(zip(header, fields, strict=True)), where, typed=False)
                 else:
-                    reason = f"{len(fields)} fields where the header has {len(header)}"
+                    count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
+                    reason = f"{count} where the header has {len(header)}"
                     faults.add(where, None, reason, 'Put text with commas or line breaks into "quotes".')
         except csv.Error as error:
             # What follows a broken quote cannot be told from what it encloses, so nothing after it is read.
@@ -120,7 +121,8 @@ def _parse(text: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at column {error.colno}") from error
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise ValueError(f"{error.msg.removesuffix(' at')} at {line}column {error.colno}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
