@@ -14,7 +14,7 @@ def split_by_prompt(records: list[R], heldout: float, seed: int, what: str) -> t
     """(kept, held out), both in the order of `records`, with no prompt on both sides.
 
     Prompts are taken in a random order that depends on `seed` and `what` alone, while their rows still fit into
-    `heldout`, a share of all rows; at least one prompt is held out. DataError where a side would be empty.
+    `heldout`, a share of all rows; at least one prompt is held out and one is kept. DataError where there is only one.
     """
     rows = Counter(record.prompt for record in records)
     if len(rows) < 2:
@@ -24,7 +24,7 @@ def split_by_prompt(records: list[R], heldout: float, seed: int, what: str) -> t
         )
     prompts = list(rows)
     order = [prompts[index] for index in draws.permutation(seed, f"split {what}", count=len(prompts))]
-    room = round(heldout * len(records))
+    room = min(round(heldout * len(records)), len(records) - 1)
     taken: set[Text] = set()
     for prompt in order:
         if rows[prompt] <= room:

@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from truing.data.split import split_by_prompt
+from truing.errors import DataError
+from truing.records import Demonstration, Prompt
+
+
+def rows(prompts: list[int]) -> list[Demonstration]:
+    return [Demonstration(f"prompt {prompt}", f"answer {row}", f"f:{row}") for row, prompt in enumerate(prompts)]
+
+
+PROMPTS = st.lists(st.integers(0, 12), min_size=2, max_size=60).filter(lambda prompts: len(set(prompts)) > 1)
+SHARE = st.floats(0.01, 0.99)
+
+
+@given(PROMPTS, SHARE, st.integers(0, 5))
+def test_every_row_is_on_one_side_in_order_and_no_prompt_on_both(prompts: list[int], share: float, seed: int) -> None:
+    records = rows(prompts)
+    kept, held = split_by_prompt(records, share, seed, "rows")
+    assert kept
+    assert held
+    assert not {row.prompt for row in kept} & {row.prompt for row in held}
+    assert sorted(kept + held, key=records.index) == records
+    assert kept == [row for row in records if row in kept]
+    assert held == [row for row in records if row in held]
+
+
+@given(PROMPTS, SHARE)
+def test_no_more_is_held_out_than_asked_unless_it_is_one_prompt(prompts: list[int], share: float) -> None:
+    _, held = split_by_prompt(rows(prompts), share, 0, "rows")
+    fewest = min(prompts.count(prompt) for prompt in prompts)
+    assert len(held) <= max(round(share * len(prompts)), fewest)
+
+
+def test_rows_of_different_prompts_are_held_out_to_the_row() -> None:
+    for share, count in ((0.1, 10), (0.5, 50), (0.005, 1), (0.999, 99)):
+        assert len(split_by_prompt(rows(list(range(100))), share, 0, "rows")[1]) == count
+
+
+def test_the_split_is_a_function_of_seed_and_name() -> None:
+    records = rows(list(range(100)))
+    split = split_by_prompt(records, 0.2, 1, "pairs")
+    assert split == split_by_prompt(records, 0.2, 1, "pairs")
+    assert split != split_by_prompt(records, 0.2, 2, "pairs")
+    assert split != split_by_prompt(records, 0.2, 1, "demonstrations")
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_prompts_cannot_be_split(count: int) -> None:
+    records = [Prompt("the same", f"f:{row}") for row in range(3 * count)]
+    with pytest.raises(DataError, match=f"the prompts have {count} different prompts, too few to hold some out"):
+        split_by_prompt(records, 0.5, 0, "prompts")
