@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from truing.data.world import GOLD, write_world
+from truing.models.base import quiet_transformers
 from truing.models.layout import RewardModelFiles
+from truing.models.rewards import FunctionReward
 from truing.recipe import Base, Data, Recipe, Source
 from truing.recipe_files import variant
 from truing.report import write_report
@@ -56,11 +58,14 @@ def run_pipeline(recipe: Recipe, root: Path, progress: Progress) -> RunDirectory
     """Runs what is left of a recipe's stages in `root` and writes the report.
 
     Raises:
+        RewardError: a function of the recipe cannot be imported; nothing was written.
         RunError: `root` holds another recipe's run or is in use.
         TruingError: whatever a stage refuses; finished stages stay finished.
     """
     if recipe.compute.threads is not None:
         torch.set_num_threads(recipe.compute.threads)
+    quiet_transformers()
+    _import_functions(recipe)
     with open_run(root, recipe) as run:
         grounded = with_world(recipe, run)
         stages = list(plan(grounded))
@@ -117,6 +122,13 @@ def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: T
     )
     write_json(directory.result, TRAIN[stage.kind](job))
     run.lineage.finish(stage.name)
+
+
+def _import_functions(recipe: Recipe) -> None:
+    """A reward or judge that cannot be imported is told before hours of training, not after."""
+    parts = [part for stage in plan(recipe) if stage.kind == "ppo" for part in stage.recipe.ppo.rewards]
+    for path in [*recipe.judges.values(), *(part.path for part in parts if part.kind == "function")]:
+        FunctionReward.load(path or "")
 
 
 def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:

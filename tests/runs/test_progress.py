@@ -65,6 +65,15 @@ def test_notes_are_said_as_they_are() -> None:
     assert out.getvalue() == "[bold]3 of 7 rows[/bold] were cut, and this sentence is longer than the console is wide\n"
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_note_is_said_once_however_many_stages_give_it(terminal: bool) -> None:
+    out = io.StringIO()
+    progress = open_progress(Console(file=out, force_terminal=terminal, legacy_windows=False))
+    for sentence in ("prompts: 3 of 3 rows kept", "reward: 2 of 3 rows kept", "prompts: 3 of 3 rows kept"):
+        progress.note(sentence)
+    assert out.getvalue() == "prompts: 3 of 3 rows kept\nreward: 2 of 3 rows kept\n"
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_a_terminal_gets_a_bar_of_one_line(width: int) -> None:
     out = io.StringIO()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import promised
 import pytest
 import tiny
 import torch
@@ -22,11 +23,6 @@ from truing.stages.reward_sources import build_reward
 
 PAD = len(tiny.LETTERS) + 1
 BY_FUNCTION = {"ppo.rewards": [{"kind": "function", "path": "tiny:letter_a", "normalise": False}]}
-STEPS = (
-    "step episodes score kl kl_exact beta entropy clip_fraction approx_kl ratio_max_deviation value_loss "
-    "explained_variance length eos_rate distinct_2 rollout_s score_s learn_s"
-)
-CLOSING = "steps episodes score_first score_last kl_last entropy_last eos_rate_last length_last stopped_by"
 
 
 def _scored(seed: int = 0) -> Scored:
@@ -171,10 +167,10 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     result = train_ppo(job)
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)
     assert [row["step"] for row in metrics] == [0, 1, 2, 3]
-    assert all(set(STEPS.split()) <= row.keys() for row in metrics[1:])
+    assert all(row.keys() >= promised.PPO_METRICS for row in metrics[1:])
     assert [row["episodes"] for row in metrics[1:]] == [8, 16, 24]
     assert [row["step"] for row in metrics if "heldout_score" in row] == [0, 2, 3]
-    assert set(CLOSING.split()) <= result.keys()
+    assert result.keys() >= promised.RESULT["ppo"]
     assert (result["steps"], result["episodes"], result["stopped_by"]) == (3, 24, "updates")
     assert result["score_first"] == metrics[1]["score"]
     assert result["score_last"] == metrics[3]["score"]

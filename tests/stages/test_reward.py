@@ -4,6 +4,7 @@ import math
 import statistics
 from pathlib import Path
 
+import promised
 import pytest
 import tiny
 import torch
@@ -18,7 +19,6 @@ from truing.stages.episodes import load_prompts, sft_samples
 from truing.stages.reward import pair_loss, train_reward
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
-PROMISED = {"heldout_accuracy", "heldout_accuracy_ci95", "heldout_pairs", "longer_wins_accuracy", "ece"}
 PROMPTS = [[1, 2], [3]]
 CHOSEN, REJECTED = [[4, EOS], [5, 6, 7, EOS]], [[8, 9, EOS], [10]]
 
@@ -54,7 +54,7 @@ def test_a_run_learns_the_preference_and_leaves_what_it_promises(roles: str, tmp
     job = tiny.job(recipe, tmp_path, "reward")
     result = train_reward(job)
     metrics = read_jsonl(job.directory.metrics)
-    assert result.keys() >= PROMISED
+    assert result.keys() >= promised.RESULT["reward"]
     assert metrics[-1]["loss"] < metrics[0]["loss"] / 2
     assert (result["heldout_accuracy"], result["heldout_pairs"]) == (1.0, 2)
     assert (result["steps"], result["train_pairs"]) == (6, 22)

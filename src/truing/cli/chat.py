@@ -34,5 +34,5 @@ def chat_command(root: Path, stage: str, tokens: int, temperature: float) -> Non
 def _ask(console: Console) -> str:
     try:
         return console.input("> ")
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
         return ""

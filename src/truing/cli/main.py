@@ -1,6 +1,7 @@
 """The commands, and what becomes of an error. Heavy imports wait inside the commands, so that --help is quick."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,8 @@ RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe fil
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as ppo.kl.beta=0.1.")
 ]
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of the signal"""
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
 
@@ -89,11 +92,14 @@ def main() -> None:
     """The entry point: exit 0 done, 2 the input was wrong, 1 anything else, 130 interrupted."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if not (debug or sys.warnoptions):
+        warnings.filterwarnings("ignore", module=r"(?!truing\.)")  # libraries warn programmers, who have --debug
     try:
         app(arguments, prog_name="truing")
-    except KeyboardInterrupt:
-        _complain("interrupted. The same command goes on from the last finished stage.", debug)
-        sys.exit(130)
+    except SystemExit as leaving:  # which is how typer ends, and what it makes of Ctrl-C
+        if leaving.code == INTERRUPTED:
+            print("truing: interrupted. `truing run` goes on from the last finished stage.", file=sys.stderr)
+        raise
     except TruingError as error:
         _complain(str(error), debug)
         sys.exit(error.exit_code)

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from truing.cli.closing import closing_table
 from truing.cli.shelf import recipe_path
+from truing.cli.validate import check_inputs
 from truing.recipe_files import load_recipe
 from truing.runs.progress import open_progress
 
@@ -15,6 +16,7 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str]) -> No
     """Runs what is left of the recipe and closes with a table."""
     path = recipe_path(recipe_file)
     recipe = load_recipe(path, overrides)
+    check_inputs(recipe)
     # A recipe's own Python, such as its judges, stands beside it.
     sys.path.insert(0, str(path.resolve().parent))
     console = Console()

@@ -1,13 +1,16 @@
 """truing validate."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from truing.cli.shelf import recipe_path
+from truing.data.read import HUB_ID
 from truing.data.rows import read_demonstrations, read_preferences, read_prompts
+from truing.data.split import split_by_prompt
 from truing.errors import DataError, InputError, ModelError
-from truing.recipe import Recipe
+from truing.recipe import Base, Recipe
 from truing.recipe_files import load_recipe
 
 READERS: dict[str, Callable[..., list[Any]]] = {
@@ -20,26 +23,72 @@ READERS: dict[str, Callable[..., list[Any]]] = {
 
 
 def validate_command(recipe_file: Path, overrides: list[str]) -> None:
-    """Checks the recipe, the base's directory and every row of every file; all faults together."""
+    """Checks the recipe, the directories of its models and every row of every file; all faults together."""
     recipe = load_recipe(recipe_path(recipe_file), overrides)
-    faults = [*_base_faults(recipe)]
-    for name, read in READERS.items():
-        source = getattr(recipe.data, name)
-        if source is not None:
-            try:
-                print(f"data.{name}: {len(read(source, recipe.data.transcripts))} rows are sound")
-            except DataError as error:
-                faults.append(error)
-    if faults:
-        raise InputError("\n".join(str(fault) for fault in faults))
+    for sentence in check_inputs(recipe):
+        print(sentence)
     print(f"{recipe_file}: sound. Stages: {', '.join(recipe.stages)}.")
 
 
-def _base_faults(recipe: Recipe) -> Iterator[InputError]:
-    if recipe.base is None:
-        return
-    place = Path(recipe.base.path)
-    if place.is_dir() and recipe.base.gguf_file is None and not (place / "config.json").is_file():
-        yield ModelError("the directory has no config.json, so it holds no model.", where=str(place))
-    if place.is_file() or (recipe.base.path.startswith((".", "/")) and not place.exists()):
-        yield ModelError("is not a directory.", where=str(place), mend="base.path takes a model's directory or Hub id.")
+def check_inputs(recipe: Recipe) -> list[str]:
+    """What the recipe's files hold, in words.
+
+    Raises:
+        InputError: what is wrong with them, all faults together.
+    """
+    sound = []
+    faults: list[InputError] = [*_model_faults(recipe)]
+    for name in READERS:
+        try:
+            count = _rows(recipe, name)
+        except DataError as error:
+            faults.append(error)
+        else:
+            sound += [f"data.{name}: {count} rows are sound"] if count else []
+    if faults:
+        raise InputError("\n".join(str(fault) for fault in faults))
+    return sound
+
+
+def _rows(recipe: Recipe, name: str) -> int:
+    """How many rows a source of the recipe has, 0 where it is not named; DataError unless all of them can be used."""
+    data = recipe.data
+    source = getattr(data, name)
+    if source is None:
+        return 0
+    rows = READERS[name](source, data.transcripts)
+    if name in ("demonstrations", "preferences") and getattr(data, f"heldout_{name}") is None:
+        split_by_prompt(rows, data.heldout, recipe.seed, name)
+    return len(rows)
+
+
+def _model_faults(recipe: Recipe) -> Iterator[ModelError]:
+    """What can be seen of a model without loading it."""
+    if recipe.base is not None:
+        yield from _directory_faults("base.path", recipe.base)
+    for index, part in enumerate(recipe.ppo.rewards):
+        if part.kind == "model" and part.path is not None:
+            yield from _directory_faults(f"ppo.rewards.{index}.path", Base(path=part.path))
+
+
+def _directory_faults(key: str, model: Base) -> Iterator[ModelError]:
+    place, where = Path(model.path), f"{key}: {model.path}"
+    holds = "A model's directory has config.json, tokenizer files and safetensors weights."
+    if not place.is_dir():
+        if place.exists() or not HUB_ID.fullmatch(model.path):
+            yield ModelError("is no directory.", where=where, mend="Give a model's directory or a Hub id.")
+    elif model.gguf_file is not None:
+        if not (place / model.gguf_file).is_file():
+            yield ModelError(f"holds no {model.gguf_file}.", where=where, mend="Correct base.gguf_file.")
+    elif not _is_json(place / "config.json"):
+        yield ModelError("has no config.json that can be read, so it holds no model.", where=where, mend=holds)
+    elif not any(place.glob("*.safetensors")):
+        yield ModelError("holds no safetensors weights.", where=where, mend=holds)
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True

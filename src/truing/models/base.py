@@ -48,7 +48,7 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
 
 
 def quiet_transformers() -> None:
-    """Keeps a library's progress bars and advice out of our user's terminal; errors still arrive."""
+    """Keeps the library's progress bars and advice out of our user's terminal; errors still arrive."""
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 

@@ -30,7 +30,7 @@ class Progress(Protocol):
         """Show the stage `name` of `total` steps while the block runs."""
 
     def note(self, text: str) -> None:
-        """Say one sentence."""
+        """Say one sentence, the first time it is given."""
 
 
 def open_progress(console: Console) -> Progress:
@@ -58,6 +58,7 @@ class LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._said: set[str] = set()
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[StageProgress]:
@@ -77,7 +78,9 @@ class LiveProgress:
 
     def note(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
-        self._console.print(text, markup=False, highlight=False)
+        if text not in self._said:
+            self._said.add(text)
+            self._console.print(text, markup=False, highlight=False)
 
 
 class _Bar:
@@ -98,17 +101,23 @@ class LineProgress:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
+        self._said: set[str] = set()
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[StageProgress]:
         """Print lines while the block runs."""
-        self.note(f"{name}: {total} steps")
-        lines = _Lines(name, total, self.note, self._clock)
+        self._print(f"{name}: {total} steps")
+        lines = _Lines(name, total, self._print, self._clock)
         yield lines
         lines.close()
 
     def note(self, text: str) -> None:
         """Print one line, however long."""
+        if text not in self._said:
+            self._said.add(text)
+            self._print(text)
+
+    def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
