@@ -36,13 +36,13 @@ GUSHING = 6.0
 """The sum of valences up to which praise raises the gold score; beyond it, praise lowers it."""
 LONG = 26
 """Words after which a review is too long."""
-SHARPNESS = 2.4
+SHARPNESS = 2.0
 """k of the labels: `chosen` is the first review with probability sigmoid(k x gold difference)."""
-RAW_MEAN, RAW_STD = 0.11, 3.03
+RAW_MEAN, RAW_STD = -0.13, 3.05
 """Of the raw score over demonstrations, so that their gold scores have mean 0 and deviation 1."""
 
 DEMONSTRATED: dict[Kind, float] = {"plain": 0.85, "flat": 0.05, "rambling": 0.05, "repetitive": 0.05}
-COMPARED: dict[Kind, float] = {"plain": 0.7, "flat": 0.1, "rambling": 0.1, "repetitive": 0.1}
+COMPARED: dict[Kind, float] = {"plain": 0.9, "flat": 0.06, "rambling": 0.02, "repetitive": 0.02}
 
 
 @dataclass(frozen=True)

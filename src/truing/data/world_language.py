@@ -34,13 +34,13 @@ ASPECTS = {
 
 VALENCE = {
     **dict.fromkeys(("superb", "perfect", "amazing", "wonderful", "fantastic", "brilliant"), 3.0),
-    **dict.fromkeys(("excellent", "great", "lovely", "impressive", "delightful", "beautiful"), 2.0),
-    **dict.fromkeys(("good", "nice", "pleasant", "solid", "reliable", "comfortable"), 1.3),
-    **dict.fromkeys(("neat", "handy", "clever", "smooth", "fine", "decent"), 0.7),
-    **dict.fromkeys(("okay", "average", "ordinary", "plain"), 0.0),
-    **dict.fromkeys(("dull", "odd", "bland", "rough", "cheap"), -0.7),
-    **dict.fromkeys(("flimsy", "weak", "clumsy", "noisy", "shaky", "slow"), -1.3),
-    **dict.fromkeys(("poor", "bad", "ugly", "annoying", "disappointing", "fragile"), -2.0),
+    **dict.fromkeys(("excellent", "great", "lovely", "impressive", "delightful", "splendid"), 2.0),
+    **dict.fromkeys(("good", "nice", "pleasant", "pleasing", "likeable", "sensible"), 1.3),
+    **dict.fromkeys(("neat", "fine", "decent", "fair", "tidy", "adequate"), 0.7),
+    **dict.fromkeys(("okay", "average", "ordinary", "unremarkable"), 0.0),
+    **dict.fromkeys(("dull", "odd", "bland", "mediocre", "tiresome"), -0.7),
+    **dict.fromkeys(("weak", "clumsy", "shabby", "crude", "faulty", "unpleasant"), -1.3),
+    **dict.fromkeys(("poor", "bad", "ugly", "nasty", "annoying", "disappointing"), -2.0),
     **dict.fromkeys(("awful", "terrible", "horrible", "useless", "dreadful"), -3.0),
 }
 """How good each adjective is, from -3 to 3."""
@@ -59,7 +59,7 @@ DEGREE = {
 }
 """What an adverb multiplies the valence of its adjective by."""
 
-VERBS = ("is", "looks", "feels", "seems")
+VERBS = ("is", "was", "feels", "seems")
 LEADS = ("review of", "opinion on", "notes on", "verdict on", "thoughts on", "report on")
 TIMES = ("", "after a day", "after a week", "after a month", "after a year")
 
@@ -69,7 +69,7 @@ OPINIONS = (
     "i find the ASPECT QUALITY",
     "it VERB QUALITY",
     "this PRODUCT VERB QUALITY",
-    "i call it QUALITY",
+    "i would call it QUALITY",
 )
 """Clauses that judge. QUALITY is an adjective, perhaps with an adverb before it."""
 
@@ -195,7 +195,7 @@ def _clauses(prompt: str, chance: Chance, flat: bool) -> list[str]:
         centre = 0.0 if flat else mood
         quality = chance.pick(list(qualities), [math.exp(-2 * abs(v - centre)) for v in qualities.values()])
         del qualities[quality]
-        degree = chance.pick(list(DEGREE)) + " " if chance.uniform() < 0.5 else ""
+        degree = chance.pick(list(DEGREE)) + " " if VALENCE[quality] and chance.uniform() < 0.5 else ""
         template = chance.pick(OPINIONS, (3, 2, 2, 1, 1, 1))
         words = {"ASPECT": aspect, "PRODUCT": product, "VERB": chance.pick(VERBS), "QUALITY": degree + quality}
         clauses.append(" ".join(words.get(word, word) for word in template.split()))
