@@ -40,7 +40,7 @@ def write_run(
     """A finished run with these stages; its policies answer `prompts` with `responses`, before and after."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "recipe.yaml").write_text("name: example\nseed: 17\nworld:\n  demonstrations: 6000\n", encoding="utf-8")
-    write_record(root, {name: "done" for name in stages})
+    write_record(root, dict.fromkeys(stages, "done"))
     for name in stages:
         stage = root / name
         stage.mkdir()

@@ -1,0 +1,71 @@
+import re
+
+import pytest
+from markupsafe import Markup
+
+from truing.report.figures import Line, accuracy_chart, calibration_chart, line_chart, thinned
+
+
+def texts(drawing: Markup) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", drawing)
+
+
+def test_axes_are_labelled_with_their_units() -> None:
+    drawing = line_chart("a", "Loss", [Line([0, 10], [1.0, 2.0])], unit="nats a token", x_label="step")
+    assert {"nats a token", "step", "0", "3"} <= set(texts(drawing))
+
+
+def test_ticks_keep_their_decimals() -> None:
+    drawing = line_chart("a", "Step size", [Line([0, 1], [0.0, 0.006])], unit="nats")
+    assert {"0.002", "0.004", "0.006"} <= set(texts(drawing))
+
+
+def test_per_cent_are_written_short_and_end_at_a_hundred() -> None:
+    drawing = line_chart("a", "Share", [Line([0, 1], [1.0, 1.0])], unit="%", floor=0.0, ceiling=1.0, percent=True)
+    ticks = [float(text.rstrip("%")) for text in texts(drawing) if text.endswith("%") and text != "%"]
+    assert ticks
+    assert max(ticks) <= 100
+
+
+def test_a_single_point_can_be_drawn() -> None:
+    drawing = line_chart("a", "One", [Line([0], [3.0])], unit="")
+    assert "var(--series-0)" in drawing
+
+
+def test_charts_on_one_page_share_no_id() -> None:
+    lines = [Line([0, 1], [1.0, 2.0])]
+    first, second = (line_chart(name, "Same", lines, unit="") for name in ("first", "second"))
+    ids = [set(re.findall(r' id="([^"]+)"', drawing)) for drawing in (first, second)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+def test_colours_and_fonts_are_left_to_the_page() -> None:
+    drawing = accuracy_chart("a", "Accuracy", [("Reward model", 0.7, (0.6, 0.8)), ("Longer wins", 0.5, None)])
+    assert not re.findall(r"#[0-9a-f]{6}", drawing)
+    assert "font-family" not in drawing
+    assert {"Reward model", "Longer wins", "held-out pairs ranked as people did"} <= set(texts(drawing))
+
+
+def test_calibration_shows_every_bin_with_its_interval() -> None:
+    bins = [(0.55, 0.5, 30.0, (0.35, 0.65)), (0.95, 0.9, 5.0, None)]
+    drawing = calibration_chart("a", "Calibration", bins)
+    assert len(re.findall(r"stroke: var\(--series-0\); stroke-width: 0.9", drawing)) == 1
+    assert len(re.findall(r"<use [^>]*fill: var\(--series-0\)", drawing)) == 2
+    assert {"how sure the model was", "how often it was right"} <= set(texts(drawing))
+
+
+def test_a_long_curve_is_thinned_to_means_of_neighbours() -> None:
+    assert thinned([1.0, 3.0, 5.0, 7.0, 9.0], most=3) == [2.0, 6.0, 9.0]
+    assert thinned([], most=3) == []
+    assert len(thinned([0.0] * 100_001)) <= 400
+
+
+def test_no_text_reaches_the_page_unescaped() -> None:
+    assert 'aria-label="&lt;b&gt;⟨U+202E⟩&#34;"' in line_chart("a", '<b>\u202e"', [Line([0], [1.0])], unit="")
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_more_variants_than_colours_still_differ_from_their_neighbours(count: int) -> None:
+    lines = [Line([0, 1], [1.0, 2.0], series) for series in range(count)]
+    assert line_chart("a", "Many", lines, unit="").count("stroke-width: 1.5") == count

@@ -1,0 +1,124 @@
+"""Verdicts against the rules that truing.report.verdict tells."""
+
+from typing import Any
+
+import pytest
+from report.example_run import compared
+
+from truing.report.run_files import StageFiles
+from truing.report.verdict import verdict
+from truing.runs.lineage import StageRecord
+from truing.trust.drift import drift_warnings
+
+ROSE, FELL, LEVEL = compared(0.0, 1.0), compared(1.0, 0.0), compared(0.0, 0.1)
+
+
+def policy(
+    score: dict[str, Any] | None = None,
+    judges: dict[str, dict[str, Any]] | None = None,
+    metrics: list[dict[str, Any]] | None = None,
+    *,
+    kind: str = "ppo",
+    state: Any = "done",
+    **result: Any,
+) -> StageFiles:
+    closing = {f"heldout_score_{key}": value for key, value in (score or {}).items()}
+    record = StageRecord(kind, kind, state)
+    return StageFiles(record, closing | {"judges": judges or {}} | result, metrics or [], [])
+
+
+@pytest.mark.parametrize(
+    ("score", "judges", "tone", "headline"),
+    [
+        (ROSE, {"gold": ROSE}, "good", "The reward rose, and gold, which training never saw, rose with it."),
+        (
+            ROSE,
+            {"gold": ROSE, "form": ROSE},
+            "good",
+            "The reward rose, and gold and form, which training never saw, rose with it.",
+        ),
+        (ROSE, {"gold": FELL}, "bad", "The reward rose while gold fell: the policy found what the reward overrates."),
+        (
+            ROSE,
+            {"gold": FELL, "form": ROSE},
+            "bad",
+            "The reward rose while gold fell: the policy found what the reward overrates.",
+        ),
+        (ROSE, {"gold": LEVEL}, "open", "The reward rose; gold moved no further than noise."),
+        (
+            ROSE,
+            {"gold": ROSE, "form": LEVEL},
+            "open",
+            "The reward rose; gold agreed; form moved no further than noise.",
+        ),
+        (ROSE, {}, "open", "The reward rose. No judge outside of training was there to confirm it."),
+        (LEVEL, {"gold": ROSE}, "bad", "The reward did not rise beyond noise on held-out prompts."),
+        (FELL, {}, "bad", "The reward fell on held-out prompts."),
+        (None, {}, "open", "Finished, without held-out prompts to judge it by."),
+        (None, {"gold": ROSE}, "good", "Gold, which training never saw, rose."),
+        (None, {"gold": FELL}, "bad", "Gold fell."),
+        (None, {"gold": LEVEL}, "open", "Gold moved no further than noise."),
+        (None, {"gold": ROSE, "form": LEVEL}, "open", "Gold rose; form moved no further than noise."),
+    ],
+)
+def test_headline(score: Any, judges: dict[str, Any], tone: str, headline: str) -> None:
+    given = verdict(policy(score, judges))
+    assert (given.tone, given.headline) == (tone, headline)
+
+
+def looks(*gold: float) -> list[dict[str, Any]]:
+    return [{"step": 5 * place, "judge_gold": value} for place, value in enumerate(gold)]
+
+
+@pytest.mark.parametrize(("score", "rise"), [(ROSE, "The reward rose, but gold fell"), (None, "Gold fell")])
+def test_a_judge_that_rose_and_fell_back_is_the_mark_of_over_optimisation(score: Any, rise: str) -> None:
+    # It ends 1.0 above where it began, 0.5 below its best, and half the interval of its change is 0.2.
+    given = verdict(policy(score, {"gold": ROSE}, looks(0.0, 0.7, 1.5, 1.2, 1.0)))
+    assert given.tone == "bad"
+    assert given.headline == f"{rise} back from its best: it was trained for too long."
+    assert (
+        "The judge gold was at its highest, 1.50, at update 10 and fell back to 1.00 "
+        "while training went on: the mark of over-optimisation."
+    ) in given.sentences
+
+
+@pytest.mark.parametrize("gold", [(0.0, 1.15, 1.0), (1.5, 1.2, 1.0), (0.0, 0.5, 1.0)])
+def test_a_step_back_within_noise_or_from_the_start_is_no_such_mark(gold: tuple[float, ...]) -> None:
+    given = verdict(policy(ROSE, {"gold": ROSE}, looks(*gold)))
+    assert given.tone == "good"
+    assert "over-optimisation" not in " ".join(given.sentences)
+
+
+def test_sentences_tell_the_figures_with_their_intervals() -> None:
+    metrics = [{"step": 0, "heldout_kl": -1e-7}, {"step": 40, "heldout_kl": 3.456}]
+    seconds = {"rollout_s": 10.0, "score_s": 4.0, "learn_s": 6.0}
+    given = verdict(policy(ROSE, {"gold": LEVEL}, metrics, steps=40, episodes=2560, seconds=seconds))
+    assert given.sentences == [
+        "The score on held-out prompts rose from 0.00 to 1.00 (change +1.00 [0.80, 1.20]).",
+        "The judge gold, which training never saw, moved within noise from 0.00 to 0.10 (change +0.10 [−0.10, 0.30]).",
+        "It ends 3.46 nats a sequence away from the reference (KL).",
+    ]
+    effort = "40 updates on 2,560 responses of its own. Time went to rollout 50%, score 20% and learn 30%."
+    assert given.effort == effort
+
+
+def test_an_explosion_of_kl_is_warned_of() -> None:
+    # trust/drift.py: warns above 20 nats, whatever the score and the judges say.
+    warnings = drift_warnings({"kl": 0.0}, {"kl": 31.4})
+    given = verdict(policy(ROSE, {"gold": ROSE}, kl_last=31.4, warnings=warnings))
+    assert "It ends 31.40 nats a sequence away from the reference (KL)." in given.sentences
+    assert [warning.split(":")[0] for warning in given.warnings] == ["KL to the reference is 31.4 nats a sequence"]
+
+
+def test_an_unfinished_policy_is_not_judged() -> None:
+    metrics = [{"step": 0, "heldout_score": 0.0, "judge_gold": 1.0}, {"step": 7, "heldout_score": 2.0, "judge_gold": 0}]
+    given = verdict(policy(metrics=metrics, state="running"))
+    assert (given.tone, given.headline) == ("open", "Not finished: these are the figures so far.")
+    assert given.sentences[0] == "The score on held-out prompts went from 0.00 to 2.00."
+    assert given.effort == "7 updates so far."
+
+
+def test_dpo_is_judged_by_the_same_rules() -> None:
+    given = verdict(policy(ROSE, {"gold": ROSE}, kind="dpo", steps=20, train_pairs=630))
+    assert given.tone == "good"
+    assert given.effort == "20 updates on 630 preference pairs."
