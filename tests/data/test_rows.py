@@ -1,0 +1,304 @@
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from truing.data.rows import read_demonstrations, read_preferences, read_prompts
+from truing.errors import DataError
+from truing.recipe import Source
+from truing.records import Demonstration, Message, Preference, Prompt
+
+Rows = list[dict[str, Any]]
+READERS: dict[str, Callable[..., list[Any]]] = {
+    "demonstration": read_demonstrations,
+    "preference": read_preferences,
+    "prompt": read_prompts,
+}
+SYSTEM = {"role": "system", "content": "be kind"}
+USER = {"role": "user", "content": "hi"}
+GOOD = {"role": "assistant", "content": "good"}
+BAD = {"role": "assistant", "content": "bad"}
+TEXT_PAIR = {"prompt": "p", "chosen": "c", "rejected": "r"}
+PAIR = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
+
+
+def messages(*turns: dict[str, str]) -> tuple[Message, ...]:
+    return tuple(Message(turn["role"], turn["content"]) for turn in turns)  # type: ignore[arg-type]
+
+
+def read(place: Path, kind: str, rows: Rows, **options: bool) -> list[Any]:
+    path = place / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return READERS[kind](Source(path=str(path)), **options)
+
+
+def complaints(place: Path, kind: str, rows: Rows, **options: bool) -> list[str]:
+    """What is wrong with the rows, one fault a line, without the folder."""
+    with pytest.raises(DataError) as caught:
+        read(place, kind, rows, **options)
+    first, *more = str(caught.value).replace(f"{place}/", "").splitlines()
+    return [line.strip() for line in more] or [first]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "completion"),
+    [
+        ({"prompt": "p ", "completion": " c", "other": 3}, "p ", " c"),
+        ({"prompt": [USER], "completion": [GOOD]}, messages(USER), messages(GOOD)),
+        ({"prompt": [SYSTEM, USER], "completion": "good"}, messages(SYSTEM, USER), messages(GOOD)),
+        ({"prompt": [USER], "completion": [GOOD, USER, BAD]}, messages(USER, GOOD, USER), messages(BAD)),
+        ({"messages": [USER, GOOD]}, messages(USER), messages(GOOD)),
+        ({"messages": [SYSTEM, USER, GOOD, USER, BAD]}, messages(SYSTEM, USER, GOOD, USER), messages(BAD)),
+    ],
+)
+def test_demonstrations(tmp_path: Path, row: dict[str, Any], prompt: Any, completion: Any) -> None:
+    where = f"{tmp_path}/rows.jsonl:1"
+    assert read(tmp_path, "demonstration", [row]) == [Demonstration(prompt, completion, where)]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "chosen", "rejected"),
+    [
+        (TEXT_PAIR, "p", "c", "r"),
+        (PAIR, messages(USER), messages(GOOD), messages(BAD)),
+        (PAIR | {"chosen": "good"}, messages(USER), messages(GOOD), messages(BAD)),
+        ({"chosen": "all is good", "rejected": "all is bad"}, "all is", " good", " bad"),
+        ({"chosen": [USER, GOOD], "rejected": [USER, BAD]}, messages(USER), messages(GOOD), messages(BAD)),
+        (
+            {"prompt": "hi", "chosen": [SYSTEM, USER, GOOD], "rejected": [SYSTEM, USER, BAD]},
+            messages(SYSTEM, USER),
+            messages(GOOD),
+            messages(BAD),
+        ),
+        (
+            {"chosen": [USER, GOOD, USER, GOOD], "rejected": [USER, GOOD, USER, BAD]},
+            messages(USER, GOOD, USER),
+            messages(GOOD),
+            messages(BAD),
+        ),
+    ],
+)
+def test_preferences(tmp_path: Path, row: dict[str, Any], prompt: Any, chosen: Any, rejected: Any) -> None:
+    where = f"{tmp_path}/rows.jsonl:1"
+    assert read(tmp_path, "preference", [row]) == [Preference(prompt, chosen, rejected, where)]
+    assert read(tmp_path, "prompt", [row]) == [Prompt(prompt, where)]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"prompt": "p"}, "p"),
+        ({"prompt": "p", "completion": "c"}, "p"),
+        ({"prompt": [USER]}, messages(USER)),
+        ({"prompt": [USER], "completion": [GOOD]}, messages(USER)),
+        ({"messages": [USER]}, messages(USER)),
+        ({"messages": [SYSTEM, USER, GOOD]}, messages(SYSTEM, USER)),
+    ],
+)
+def test_prompts(tmp_path: Path, row: dict[str, Any], prompt: Any) -> None:
+    assert read(tmp_path, "prompt", [row]) == [Prompt(prompt, f"{tmp_path}/rows.jsonl:1")]
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0, 0.0), (2, 2.0), (0.5, 0.5), (None, None)])
+def test_a_margin_is_a_number_or_left_out(tmp_path: Path, margin: float | None, expected: float | None) -> None:
+    (row,) = read(tmp_path, "preference", [TEXT_PAIR | {"margin": margin}])
+    assert row.margin == expected
+    assert read(tmp_path, "preference", [TEXT_PAIR])[0].margin is None
+
+
+def test_a_margin_in_csv_is_its_digits(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("prompt,chosen,rejected,margin\np,c,r,0.5\np,c,r,\n")
+    assert [row.margin for row in read_preferences(Source(path=str(tmp_path / "r.csv")))] == [0.5, None]
+
+
+def test_transcripts_are_read_as_messages_where_the_recipe_says_so(tmp_path: Path) -> None:
+    pair = {side: f"\n\nHuman: hi\n\nAssistant: {side}" for side in ("chosen", "rejected")}
+    (plain,) = read(tmp_path, "preference", [pair])
+    assert (plain.prompt, plain.chosen) == ("\n\nHuman: hi\n\nAssistant:", " chosen")
+    (read_as_chat,) = read(tmp_path, "preference", [pair], transcripts=True)
+    assert read_as_chat.prompt == messages(USER)
+    assert read_as_chat.rejected == (Message("assistant", "rejected"),)
+    row = {"prompt": "Human: hi\n\nAssistant:", "completion": " good"}
+    (demonstration,) = read(tmp_path, "demonstration", [row], transcripts=True)
+    assert (demonstration.prompt, demonstration.completion) == (messages(USER), messages(GOOD))
+
+
+TEXT_FAULTS: list[tuple[Any, str]] = [
+    (None, "is null. Make it text, or a list of messages."),
+    (3, "is a number. Make it text, or a list of messages."),
+    (True, "is true or false. Make it text, or a list of messages."),
+    ({"text": "x"}, "is an object. Make it text, or a list of messages."),
+    ("", "is empty. Give it text, or remove the row."),
+    (" \n\t\u3000", "has nothing but white space. Give it text, or remove the row."),
+    ("a\0b", "has a NUL character. Remove the character."),
+    ("ab\ud800", "has half a surrogate pair at character 3. Remove it, or write the character whole."),
+    ([], "is an empty list of messages. Give it at least one message."),
+]
+FIELDS = [("demonstration", "prompt"), ("demonstration", "completion"), ("prompt", "prompt")]
+FIELDS += [("preference", name) for name in TEXT_PAIR]
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS)
+@pytest.mark.parametrize(("value", "reason"), TEXT_FAULTS, ids=[reason.partition(".")[0] for _, reason in TEXT_FAULTS])
+def test_a_field_that_is_no_sound_text_is_named(tmp_path: Path, kind: str, field: str, value: Any, reason: str) -> None:
+    sound = {"prompt": "p", "completion": "c"} if kind == "demonstration" else TEXT_PAIR
+    assert complaints(tmp_path, kind, [sound, sound | {field: value}]) == [f"rows.jsonl:2: `{field}` {reason}"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "field", "there"),
+    [
+        ("demonstration", {"completion": "c", "x": 1}, "prompt", "'completion', 'x'"),
+        ("demonstration", {"prompt": "p"}, "completion", "'prompt'"),
+        ("preference", {"prompt": "p", "rejected": "r"}, "chosen", "'prompt', 'rejected'"),
+        ("preference", {"prompt": [USER], "chosen": "c"}, "rejected", "'prompt', 'chosen'"),
+        ("preference", {"chosen": "c"}, "rejected", "'chosen'"),
+        ("prompt", {"completion": "c"}, "prompt", "'completion'"),
+        ("prompt", {"instruction": "p"}, "prompt", "'instruction'"),
+        ("prompt", {}, "prompt", "nothing"),
+    ],
+)
+def test_a_missing_field_is_named_with_those_there_are(
+    tmp_path: Path, kind: str, row: dict[str, Any], field: str, there: str
+) -> None:
+    told = f"rows.jsonl:1: `{field}` is missing. Every row needs one; this one has {there}."
+    assert complaints(tmp_path, kind, [row]) == [told]
+
+
+USER_FIRST = "Turns alternate: user, assistant, user, ..., after one system turn at most."
+MESSAGE_FAULTS: list[tuple[Any, str]] = [
+    (["hi"], "[0]` is text. A message is"),
+    ([None], "[0]` is null. A message is"),
+    ([{"content": "hi"}], "[0]` has no role. Its role is system, user or assistant."),
+    ([{"role": None, "content": "hi"}], "[0]` has no role."),
+    ([{"role": "human", "content": "hi"}], "[0].role` is 'human'. A role is system, user or assistant."),
+    ([{"role": 3, "content": "hi"}], "[0].role` is a number."),
+    ([{"role": ["user"], "content": "hi"}], "[0].role` is a list."),
+    ([{"role": "user"}], "[0].content` is missing. Give it text; nothing else can be learnt from."),
+    ([{"role": "user", "content": None}], "[0].content` is null. Give it text"),
+    ([{"role": "user", "content": [{"type": "text", "text": "hi"}]}], "[0].content` is a list. Give it text"),
+    ([{"role": "user", "content": ""}], "[0].content` is empty."),
+    ([{"role": "user", "content": " \n"}], "[0].content` has nothing but white space."),
+    ([{"role": "user", "content": "a\0"}], "[0].content` has a NUL character."),
+    ([{"role": "user", "content": "\udfff"}], "[0].content` has half a surrogate pair at character 1."),
+    ([GOOD, USER], f"[0]` is the assistant's, but the user speaks first. {USER_FIRST}"),
+    ([USER, USER, GOOD], f"[1]` is the second user turn in a row. {USER_FIRST}"),
+    ([USER, GOOD, GOOD], f"[2]` is the second assistant turn in a row. {USER_FIRST}"),
+    ([USER, GOOD, USER], f"[2]` is the last turn and not the assistant's. {USER_FIRST}"),
+    ([USER, SYSTEM, GOOD], f"[1]` is a system turn, which may only open a conversation. {USER_FIRST}"),
+    ([SYSTEM], f"[0]` is not followed by a user turn. {USER_FIRST}"),
+    ([], "` is an empty list of messages."),
+]
+
+
+@pytest.mark.parametrize(("turns", "complaint"), MESSAGE_FAULTS)
+def test_a_message_that_cannot_be_is_named(tmp_path: Path, turns: Any, complaint: str) -> None:
+    (told,) = complaints(tmp_path, "demonstration", [{"messages": turns}])
+    assert told.startswith(f"rows.jsonl:1: `messages{complaint}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "complaint"),
+    [
+        ("preference", TEXT_PAIR | {"rejected": "c"}, "`chosen` equals `rejected`. Remove the row; it says nothing"),
+        ("preference", PAIR | {"rejected": "good"}, "`chosen` equals `rejected`."),
+        ("preference", {"chosen": "yes", "rejected": "no"}, "`chosen` shares no beginning with `rejected`"),
+        ("preference", {"chosen": "a b ", "rejected": "a b c"}, "`chosen` ends where the other side goes on."),
+        ("preference", {"chosen": "a b", "rejected": [USER, GOOD]}, "`rejected` is not of the same kind as `chosen`."),
+        ("preference", TEXT_PAIR | {"chosen": [GOOD]}, "`chosen` is messages, but `prompt` is text."),
+        (
+            "preference",
+            {"chosen": [USER, GOOD, USER, GOOD], "rejected": [USER, BAD, USER, BAD]},
+            "`chosen` and `rejected` part before their last turn. Cut both after the first answer that differs",
+        ),
+        ("preference", {"chosen": [GOOD], "rejected": [BAD]}, "`chosen[0]` is the assistant's, but the user speaks"),
+        ("demonstration", {"messages": "hi"}, "`messages` is text. Make it a list of messages."),
+        ("demonstration", {"prompt": "p", "completion": [GOOD]}, "`completion` is messages, but `prompt` is text."),
+        ("demonstration", {"prompt": [USER, GOOD], "completion": "x"}, "`prompt[1]` is the assistant's, but a prompt"),
+        ("demonstration", {"prompt": [USER], "completion": [USER]}, "`completion[0]` is the user's, but a completion"),
+        *(
+            ("preference", TEXT_PAIR | {"margin": margin}, f"`margin` is {shown}. Make it a finite number that is not")
+            for margin, shown in [
+                ("1", "'1'"),
+                (-1, "a number"),
+                (-0.5, "-0.5"),
+                (True, "true or false"),
+                ([], "a list"),
+            ]
+        ),
+        *(
+            ("preference", TEXT_PAIR | {"margin": margin}, f"`margin` is {margin}.")
+            for margin in (float("nan"), float("inf"))
+        ),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_named(tmp_path: Path, kind: str, row: Any, complaint: str) -> None:
+    told, *_ = complaints(tmp_path, kind, [row])
+    assert told.startswith(f"rows.jsonl:1: {complaint}")
+
+
+def test_all_faults_of_a_file_are_told_together_in_its_order(tmp_path: Path) -> None:
+    rows = [TEXT_PAIR, {"prompt": "", "chosen": None, "rejected": "r"}, TEXT_PAIR | {"margin": -1}, {"prompt": "p"}]
+    assert [line.split(" is ")[0] for line in complaints(tmp_path, "preference", rows)] == [
+        "rows.jsonl:2: `prompt`",
+        "rows.jsonl:2: `chosen`",
+        "rows.jsonl:3: `margin`",
+        "rows.jsonl:4: `chosen`",
+        "rows.jsonl:4: `rejected`",
+    ]
+
+
+def test_a_file_does_not_mix_text_with_messages(tmp_path: Path) -> None:
+    (told,) = complaints(tmp_path, "preference", [TEXT_PAIR, TEXT_PAIR, PAIR])
+    assert told == (
+        "rows.jsonl:3: `prompt` is messages, where rows.jsonl:1 has text. Use one of the two throughout a file."
+    )
+
+
+def test_broken_lines_are_told_beside_faulty_rows(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"prompt": "a"}\n{"prompt": ""}\n{"prompt": "\xff"}\n{"prompt": "b'
+    )
+    with pytest.raises(DataError) as caught:
+        read_prompts(Source(path=str(tmp_path / "r.jsonl")))
+    assert [line.split(": ")[0].strip()[-2:] for line in str(caught.value).splitlines()[1:]] == [":2", ":3", ":4"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+TURN = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "user", "assistant", "human", None]), "content": st.text(max_size=3) | JSON}
+)
+FIELD = JSON | st.lists(TURN, max_size=4) | st.sampled_from(["Human: a\n\nAssistant: b", "Human:", "Human: \n\nHuman:"])
+NAMES = st.sampled_from(["prompt", "completion", "messages", "chosen", "rejected", "margin", "other"])
+LINES = st.dictionaries(NAMES, FIELD, max_size=5).map(lambda row: json.dumps(row).encode()) | st.binary(max_size=20)
+
+
+def faults(kind: str, path: Path, transcripts: bool) -> list[str]:
+    """What the error tells, one fault a line; nothing where the file is sound."""
+    try:
+        READERS[kind](Source(path=str(path)), transcripts)
+    except DataError as error:
+        first, *more = str(error).splitlines()
+        return [line.strip() for line in more] or [first]
+    return []
+
+
+@pytest.mark.parametrize("kind", READERS)
+@given(lines=st.lists(LINES, min_size=1, max_size=3), transcripts=st.booleans())
+def test_whatever_a_file_holds_it_is_read_or_told_by_line(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, lines: list[bytes], transcripts: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    of_the_file = (f"{path}: there are no rows in it.", f"{path}: the file is UTF-16.")
+    for fault in faults(kind, path, transcripts):
+        assert re.match(rf"{re.escape(str(path))}:[1-9][0-9]*: .", fault) or fault.startswith(of_the_file)
