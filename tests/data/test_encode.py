@@ -1,0 +1,209 @@
+"""One token a letter and one for eos, so that lengths are counted by eye."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import EOS, LETTERS, tokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
+
+from truing.data.encode import LengthReport, encode_demonstrations, encode_preferences, encode_prompts
+from truing.errors import DataError, ModelError
+from truing.recipe import Data
+from truing.records import Demonstration, Message, Preference, Prompt
+
+TOKENIZER = tokenizer()
+FAR = 10_000
+POLICIES = ["error", "drop", "cut_prompt", "cut_completion"]
+
+
+def with_bos() -> PreTrainedTokenizerFast:
+    made = tokenizer()
+    made.add_special_tokens({"bos_token": "<s>"})
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", made.bos_token_id)]
+    )
+    return made
+
+
+def text(tokens: tuple[int, ...]) -> str:
+    """The letters, with . for eos."""
+    return "".join((LETTERS + ".")[token] for token in tokens)
+
+
+def demonstration(prompt: str, completion: str) -> Demonstration:
+    return Demonstration(prompt, completion, f"f:{prompt}")
+
+
+def report(rows: int, kept: int, dropped: int = 0, cut: int = 0, identical: int = 0) -> LengthReport:
+    return LengthReport(rows, kept, dropped, cut, identical)
+
+
+def data(policy: str, longest: int) -> Data:
+    return Data.model_validate({"too_long": policy, "max_length": longest})
+
+
+SHORT, EXACT, LONG_PROMPT, LONG_ANSWER = (
+    demonstration(*pair) for pair in [("ab", "c"), ("abcd", "ef"), ("abcdefgh", "ij"), ("ab", "cdefgh")]
+)
+ROWS = [SHORT, EXACT, LONG_PROMPT, LONG_ANSWER]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "counted"),
+    [
+        ("drop", ["ab>c.", "abcd>ef."], report(4, 2, dropped=2)),
+        # abcdefgh > ij. keeps 7 − 3 letters of the prompt; ab > cdefgh. has no room for a prompt at all.
+        ("cut_prompt", ["ab>c.", "abcd>ef.", "efgh>ij."], report(4, 3, dropped=1, cut=1)),
+        # abcdefgh alone fills 7; ab > cdefgh. keeps 5 letters and so does not close.
+        ("cut_completion", ["ab>c.", "abcd>ef.", "ab>cdefg"], report(4, 3, dropped=1, cut=1)),
+    ],
+)
+def test_what_becomes_of_longer_demonstrations(policy: str, expected: list[str], counted: LengthReport) -> None:
+    rows, told = encode_demonstrations(TOKENIZER, ROWS, data(policy, 7), FAR)
+    assert [f"{text(row.prompt)}>{text(row.completion)}" for row in rows] == expected
+    assert told == counted
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_rows_that_fit_are_left_as_they_are(policy: str) -> None:
+    rows, told = encode_demonstrations(TOKENIZER, [SHORT, EXACT], data(policy, 7), FAR)
+    assert [f"{text(row.prompt)}>{text(row.completion)}" for row in rows] == ["ab>c.", "abcd>ef."]
+    assert told == report(2, 2)
+
+
+@pytest.mark.parametrize(("longest", "context"), [(7, FAR), (FAR, 7)])
+def test_longer_rows_are_named_with_their_lengths_and_the_mend(longest: int, context: int) -> None:
+    with pytest.raises(DataError) as caught:
+        encode_demonstrations(TOKENIZER, ROWS, data("error", longest), context)
+    named = "f:abcdefgh (prompt 8, which alone fills them), f:ab (prompt 2 + completion 7)"
+    assert caught.value.what == f"2 rows do not fit into 7 tokens: {named}."
+    raising = "Raise data.max_length (the model reads up to 10,000), or set data.too_long to drop"
+    assert str(caught.value.mend).startswith(raising if longest < context else "The model reads no more than 7 tokens")
+
+
+def test_only_the_first_longer_rows_are_named() -> None:
+    rows = [demonstration("a" * length, "b") for length in range(10, 18)]
+    with pytest.raises(DataError, match="8 rows do not fit") as caught:
+        encode_demonstrations(TOKENIZER, rows, data("error", 7), FAR)
+    assert len(re.findall("f:a+", caught.value.what)) == 5
+    assert caught.value.what.endswith(", and 3 more.")
+
+
+@pytest.mark.parametrize("policy", ["drop", "cut_prompt", "cut_completion"])
+def test_a_prompt_that_fills_the_context_leaves_nothing_to_learn(policy: str) -> None:
+    rows = [demonstration("abcdefgh", "abcdefgh")]
+    with pytest.raises(DataError, match="no row is left to learn from: 0 of 1 rows kept") as caught:
+        encode_demonstrations(TOKENIZER, rows, data(policy, FAR), 8)
+    assert caught.value.where == "f:abcdefgh"
+
+
+def test_a_cut_prompt_keeps_its_bos_and_its_end() -> None:
+    made = with_bos()
+    bos = made.bos_token_id
+    rows, told = encode_demonstrations(made, [LONG_PROMPT], data("cut_prompt", 7), FAR)
+    assert rows[0].prompt[0] == bos
+    assert text(rows[0].prompt[1:]) == "fgh"
+    assert told == report(1, 1, cut=1)
+    with pytest.raises(DataError, match="no row is left"):
+        encode_demonstrations(made, [LONG_PROMPT], data("cut_prompt", 4), FAR)
+
+
+PAIRS = [
+    Preference("ab", "cd", "e", "f:1", 0.5),
+    Preference("abcdefg", "h", "ij", "f:2", 1.5),
+    Preference("ab", "cdefgh", "cdefgij", "f:3", 2.5),
+    Preference("ab", "cdefghi", "j", "f:4", 3.5),
+]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "counted"),
+    [
+        ("drop", ["ab>cd.|e."], report(4, 1, dropped=3)),
+        # The longer side decides, and both sides keep the same prompt.
+        ("cut_prompt", ["ab>cd.|e.", "defg>h.|ij."], report(4, 2, dropped=2, cut=1)),
+        # cdefgh. and cdefgij. are the same once cut to five.
+        ("cut_completion", ["ab>cd.|e.", "ab>cdefg|j."], report(4, 2, dropped=1, cut=1, identical=1)),
+    ],
+)
+def test_what_becomes_of_longer_pairs(policy: str, expected: list[str], counted: LengthReport) -> None:
+    rows, told = encode_preferences(TOKENIZER, PAIRS, data(policy, 7), FAR)
+    assert [f"{text(row.prompt)}>{text(row.chosen)}|{text(row.rejected)}" for row in rows] == expected
+    assert told == counted
+    margins = {"ab>cd.|e.": 0.5, "defg>h.|ij.": 1.5, "ab>cdefg|j.": 3.5}
+    assert [row.margin for row in rows] == [margins[row] for row in expected]
+
+
+def test_pairs_that_the_tokenizer_cannot_tell_apart_are_dropped_and_counted() -> None:
+    pairs = [Preference("a", "ä", "ö", "f:1"), Preference("a", "b", "c", "f:2")]
+    rows, told = encode_preferences(TOKENIZER, pairs, data("error", 7), FAR)
+    assert [text(row.chosen) for row in rows] == ["b."]
+    assert told == report(2, 1, identical=1)
+    assert told.sentence() == "1 of 2 rows kept, 0 of them cut; 0 dropped as too long, 1 dropped as identical pairs."
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "counted"),
+    [
+        ("drop", ["ab", "abcd"], report(3, 2, dropped=1)),
+        ("cut_prompt", ["ab", "abcd", "bcde"], report(3, 3, cut=1)),
+        ("cut_completion", ["ab", "abcd"], report(3, 2, dropped=1)),
+    ],
+)
+def test_prompts_leave_room_for_an_answer(policy: str, expected: list[str], counted: LengthReport) -> None:
+    prompts = [Prompt(prompt, f"f:{prompt}") for prompt in ("ab", "abcd", "abcde")]
+    rows, told = encode_prompts(TOKENIZER, prompts, data(policy, 7), room=3, context=FAR)
+    assert [text(row.tokens) for row in rows] == expected
+    assert [row.text for row in rows] == ["ab", "abcd", "abcde"][: len(rows)]
+    assert told == counted
+
+
+def test_a_prompt_without_room_is_named() -> None:
+    with pytest.raises(DataError, match=r"1 row does not fit into 7 tokens: f:1 \(prompt 5 \+ room for 3 new\)"):
+        encode_prompts(TOKENIZER, [Prompt("abcde", "f:1")], data("error", 7), room=3, context=FAR)
+
+
+WORDS = st.text("abc", min_size=1, max_size=12)
+
+
+@given(
+    st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=8), st.sampled_from(POLICIES[1:]), st.integers(3, 20)
+)
+def test_counts_add_up_and_nothing_longer_passes(
+    triples: list[tuple[str, str, str]], policy: str, longest: int
+) -> None:
+    pairs = [Preference("a", "b", "c", "f:0"), *(Preference(*triple, "f:n") for triple in triples)]
+    rows, told = encode_preferences(TOKENIZER, pairs, data(policy, longest), FAR)
+    assert told.rows == len(pairs) == told.kept + told.dropped + told.identical
+    assert told.kept == len(rows)
+    assert told.cut <= told.kept
+    for row in rows:
+        assert row.prompt
+        assert row.chosen != row.rejected
+        assert len(row.prompt) + max(len(row.chosen), len(row.rejected)) <= longest
+
+
+def test_the_row_that_a_template_refuses_is_named() -> None:
+    made = tokenizer()
+    made.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}x"
+    rows = [Prompt((Message("user", "a"),), "f:1"), Prompt((Message("system", "s"), Message("user", "a")), "f:2")]
+    with pytest.raises(ModelError, match="f:2: the chat template cannot render this conversation: no system turn"):
+        encode_prompts(made, rows, data("drop", 9), 1, FAR)
+
+
+def test_a_prompt_of_which_nothing_is_left_is_named() -> None:
+    made = tokenizer()
+    made.chat_template = "{{ '' }}"
+    with pytest.raises(DataError, match="f:1: the tokenizer makes no token of the prompt"):
+        encode_prompts(made, [Prompt((Message("user", "a"),), "f:1")], data("drop", 9), 1, FAR)
+
+
+def test_special_tokens_in_a_row_do_not_end_it() -> None:
+    rows, _ = encode_demonstrations(TOKENIZER, [demonstration("a", f"b{EOS}c")], data("error", 99), FAR)
+    end = TOKENIZER.eos_token_id
+    assert rows[0].completion.count(end) == 1
+    assert rows[0].completion[-1] == end
+    assert len(rows[0].completion) == len(f"b{EOS}c") + 1
