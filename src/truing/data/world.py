@@ -1,8 +1,15 @@
 """The embedded world: product reviews whose true reward is known, offline, a pure function of a seed.
 
-The gold score is hidden from training. It likes praise, but less so once praise gushes, and it dislikes repetition,
-words off the topic, broken grammar and excess length. Preferences are drawn from it with noise (Bradley-Terry), so
-a reward model learns an imperfect proxy, and what a policy makes of that proxy can be held against the truth.
+Its gold score is hidden from training. It likes praise, but less so once praise gushes, and it dislikes repetition,
+words off the topic, broken grammar and excess length:
+
+    raw  = praise − 2·max(0, praise − 6) − 1.5·repeats − 0.6·strays − 1.5·broken − 0.3·max(0, words − 26)
+    gold = (raw − mean) / deviation, both of the raw score over demonstrations
+
+`praise` is the sum over clauses of valence × degree of the adjective. Preferences are drawn from gold with noise
+(Bradley-Terry): the first review is chosen with probability σ(k·(gold of the first − gold of the second)). Pairs seldom
+show what gold dislikes most, so a reward model learns an imperfect proxy, and what a policy makes of that proxy can
+be held against the truth.
 """
 
 import math
@@ -19,30 +26,29 @@ from truing.data.world_language import (
     ASPECTS,
     DEGREE,
     VALENCE,
-    Chance,
-    Kind,
     clause_pattern,
     openings,
-    review,
     stray_words,
     subject,
     vocabulary,
 )
+from truing.data.world_reviews import Chance, Kind, review
 from truing.recipe import World
 
 GOLD = "truing.data.world:gold_scores"
 
 GUSHING = 6.0
-"""The sum of valences up to which praise raises the gold score; beyond it, praise lowers it."""
+"""The praise up to which praise raises the gold score; beyond it, praise lowers it."""
 LONG = 26
-"""Words after which a review is too long."""
+"""Words and full stops after which a review is too long."""
 SHARPNESS = 2.0
-"""k of the labels: `chosen` is the first review with probability sigmoid(k x gold difference)."""
-RAW_MEAN, RAW_STD = -0.13, 3.05
+"""k of the labels: about four in five agree with gold."""
+RAW_MEAN, RAW_STD = 0.12, 3.0
 """Of the raw score over demonstrations, so that their gold scores have mean 0 and deviation 1."""
 
 DEMONSTRATED: dict[Kind, float] = {"plain": 0.85, "flat": 0.05, "rambling": 0.05, "repetitive": 0.05}
 COMPARED: dict[Kind, float] = {"plain": 0.9, "flat": 0.06, "rambling": 0.02, "repetitive": 0.02}
+"""How often each kind of reviewer is demonstrated and compared."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class WorldPaths:
 
 
 def gold_scores(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """The true reward of each response to its prompt, any text whatever; mean 0 and deviation 1 on grammar reviews."""
+    """The true reward of each response to its prompt, any text whatever; mean 0 and deviation 1 on demonstrations."""
     return [
         (_raw_score(prompt, response) - RAW_MEAN) / RAW_STD for prompt, response in zip(prompts, responses, strict=True)
     ]
@@ -66,8 +72,8 @@ def _raw_score(prompt: str, response: str) -> float:
     words = re.findall(r"\w+|[^\w\s]", response.lower())
     clauses = [clause.strip() for clause in re.split(r"[.,]|\band\b|\bbut\b", " ".join(words).removesuffix("."))]
     judged = [clause_pattern().fullmatch(clause) for clause in clauses]
-    broken = sum(match is None for match in judged) + (words[-1:] != ["."])
     praise = sum(VALENCE[m["quality"]] * DEGREE.get(m["degree"], 1.0) for m in judged if m and m["quality"])
+    broken = sum(match is None for match in judged) + (words[-1:] != ["."])
     said_again = Counter(word for word in words if word in VALENCE or word in _aspects())
     repeats = sum(count - 1 for count in said_again.values())
     strays = sum(word in _off_topic(subject(prompt)[0]) or word not in _known() for word in words)
@@ -145,4 +151,4 @@ def prompts(count: int, seed: int) -> list[dict[str, str]]:
 
 
 def _some_review(prompt: str, mixture: dict[Kind, float], chance: Chance) -> str:
-    return review(prompt, chance.pick(list(mixture), list(mixture.values())), chance)
+    return review(prompt, chance.weigh(mixture), chance)

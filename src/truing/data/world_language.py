@@ -1,20 +1,12 @@
-"""The language of the embedded world: its words, its openings and the small grammar that writes its reviews.
+"""The language of the embedded world: its words, its openings and the shapes of its clauses.
 
-A clause template is words with slots in capitals. The same templates write reviews here and recognise grammatical
-clauses in `truing.data.world`, so the two cannot disagree.
+A clause template is words with slots in capitals. The same templates write reviews (`truing.data.world_reviews`) and
+recognise grammatical clauses (`truing.data.world`), so the two cannot disagree. Every adjective goes with every
+aspect, so that nothing a model puts together out of them sounds odd for a reason the gold score does not know.
 """
 
-import math
 import re
-from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
-from typing import Literal, TypeVar
-
-from truing import draws
-
-T = TypeVar("T")
-Kind = Literal["plain", "flat", "rambling", "repetitive"]
 
 ASPECTS = {
     "kettle": ("handle", "lid", "switch", "cable", "price"),
@@ -96,13 +88,14 @@ STRAY = (
 """Clauses that leave the subject."""
 
 JOINS = (".", "and", "but")
+"""What stands between two clauses."""
 
 
 @cache
 def vocabulary() -> tuple[str, ...]:
     """Every word of the world once, in a fixed order."""
     slots = {"ASPECT", "PRODUCT", "VERB", "QUALITY"}
-    phrases = (*OPINIONS, *NEUTRAL, *STRAY, *LEADS, *TIMES, "the and its , : ? ! .", *JOINS, *VERBS, *DEGREE, *VALENCE)
+    phrases = (*OPINIONS, *NEUTRAL, *STRAY, *LEADS, *TIMES, "the and its : .", *JOINS, *VERBS, *DEGREE, *VALENCE)
     aspects = [aspect for own in ASPECTS.values() for aspect in own]
     words = [word for phrase in (*phrases, *ASPECTS, *aspects) for word in phrase.split() if word not in slots]
     return tuple(dict.fromkeys(words))
@@ -123,7 +116,7 @@ def clause_pattern() -> re.Pattern[str]:
 
 def stray_words() -> frozenset[str]:
     """Words that only the stray clauses use."""
-    on_topic = " ".join((*OPINIONS, *NEUTRAL, *LEADS, *TIMES)).split()
+    on_topic = " ".join((*OPINIONS, *VERBS, *NEUTRAL, *LEADS, *TIMES)).split()
     return frozenset(" ".join(STRAY).split()) - frozenset(on_topic)
 
 
@@ -145,72 +138,3 @@ def subject(prompt: str) -> tuple[str | None, str | None]:
     product = next((word for word in words if word in ASPECTS), None)
     aspect = next((word for word in words if product and word in ASPECTS[product]), None)
     return product, aspect
-
-
-class Chance:
-    """The random choices of one text, in order: a pure function of (seed, purpose, position)."""
-
-    def __init__(self, seed: int, purpose: str, *position: int) -> None:
-        self._numbers = iter(draws.uniform(seed, purpose, *position, count=128).tolist())
-
-    def uniform(self) -> float:
-        """A number from [0, 1)."""
-        return float(next(self._numbers))
-
-    def pick(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
-        """One of the options, in proportion to the weights."""
-        weights = weights or [1.0] * len(options)
-        left = self.uniform() * sum(weights)
-        for option, weight in zip(options, weights, strict=True):
-            left -= weight
-            if left < 0:
-                return option
-        return options[-1]
-
-
-def review(prompt: str, kind: Kind, chance: Chance) -> str:
-    """A review that answers `prompt`, of 1 to 4 clauses (more where it rambles or repeats itself)."""
-    clauses = _clauses(prompt, chance, flat=kind == "flat")
-    extra = chance.pick((1, 2))
-    if kind == "rambling":
-        clauses += [chance.pick(STRAY) for _ in range(extra)]
-    if kind == "repetitive":
-        clauses += [chance.pick(clauses)] * extra
-    return _sentences(clauses, chance)
-
-
-def _clauses(prompt: str, chance: Chance, flat: bool) -> list[str]:
-    """Clauses in one mood, which never use an aspect or an adjective twice."""
-    product, asked = subject(prompt)
-    assert product is not None
-    mood = 0.3 + 1.0 * (chance.uniform() + chance.uniform() + chance.uniform() - 1.5) / 0.5
-    aspects = [asked, *(a for a in ASPECTS[product] if a != asked)] if asked else list(ASPECTS[product])
-    qualities = dict(VALENCE)
-    clauses: list[str] = []
-    for _ in range(chance.pick((1, 2, 3, 4), (0.15, 0.35, 0.3, 0.2))):
-        if chance.uniform() < (0.7 if flat else 0.12):
-            clauses.append(chance.pick([clause for clause in NEUTRAL if clause not in clauses]))
-            continue
-        aspect = aspects.pop(0) if asked and len(aspects) == 5 else aspects.pop(int(chance.uniform() * len(aspects)))
-        centre = 0.0 if flat else mood
-        quality = chance.pick(list(qualities), [math.exp(-2 * abs(v - centre)) for v in qualities.values()])
-        del qualities[quality]
-        degree = chance.pick(list(DEGREE)) + " " if VALENCE[quality] and chance.uniform() < 0.5 else ""
-        template = chance.pick(OPINIONS, (3, 2, 2, 1, 1, 1))
-        words = {"ASPECT": aspect, "PRODUCT": product, "VERB": chance.pick(VERBS), "QUALITY": degree + quality}
-        clauses.append(" ".join(words.get(word, word) for word in template.split()))
-    return clauses
-
-
-def _sentences(clauses: list[str], chance: Chance) -> str:
-    """Clauses joined two and two by 'and', or 'but' where the judgement turns, or left alone as sentences."""
-    text, joined = clauses[0], False
-    for before, clause in pairwise(clauses):
-        joined = not joined and chance.uniform() < 0.5
-        join = "but" if _sign(before) * _sign(clause) < 0 else "and"
-        text += f" {join if joined else '.'} {clause}"
-    return text + " ."
-
-
-def _sign(clause: str) -> float:
-    return VALENCE.get(clause.split()[-1], 0.0)
