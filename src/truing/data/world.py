@@ -76,7 +76,8 @@ def _raw_score(prompt: str, response: str) -> float:
     broken = sum(match is None for match in judged) + (words[-1:] != ["."])
     said_again = Counter(word for word in words if word in VALENCE or word in _aspects())
     repeats = sum(count - 1 for count in said_again.values())
-    strays = sum(word in _off_topic(subject(prompt)[0]) or word not in _known() for word in words)
+    off_topic, known = _off_topic(subject(prompt)[0]), _known()
+    strays = sum(word in off_topic or word not in known for word in words)
     excess = max(0, len(words) - LONG)
     return praise - 2.0 * max(0.0, praise - GUSHING) - 1.5 * repeats - 0.6 * strays - 1.5 * broken - 0.3 * excess
 
