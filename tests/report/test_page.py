@@ -72,6 +72,12 @@ def test_the_verdict_comes_first_then_its_curves(page: Page) -> None:
     ]
 
 
+def test_warnings_are_counted_in_the_verdict_and_told_below_the_curves(page: Page) -> None:
+    told = "Warnings · ppo-no-kl, β = 0 Responses shrank from 16.0 to 7.9 tokens on average."
+    assert page.text("verdict").count("1 warning below.") == 1
+    assert page.text("verdict").endswith(told)
+
+
 def test_the_summary_says_what_was_learnt_from_what(page: Page) -> None:
     assert (
         "Supervised fine-tuning from 5,400 demonstrations, reward model from 630 preference pairs, "
