@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import EOS, tokenizer
-from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from truing.data.chat import encode_completion, encode_prompt
@@ -29,16 +28,6 @@ def templated(template: str = CHATML) -> PreTrainedTokenizerFast:
     made = plain()
     made.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
     made.chat_template = template
-    return made
-
-
-def with_bos() -> PreTrainedTokenizerFast:
-    """A tokenizer that opens every text with bos."""
-    made = plain()
-    made.add_special_tokens({"bos_token": "<s>"})
-    made.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", made.bos_token_id)]
-    )
     return made
 
 
@@ -68,11 +57,11 @@ def test_plain_text_is_tokenised_as_it_is_and_closes_with_eos() -> None:
     assert encode_completion(PLAIN, "The film ", " was\n") == spelt(PLAIN, " was\n", end)
 
 
-def test_bos_stands_in_front_of_a_prompt_where_the_tokenizer_puts_it() -> None:
-    made = with_bos()
-    assert encode_prompt(made, "ab") == spelt(made, special(made, "<s>"), "ab")
-    assert encode_prompt(made, turns("a")) == spelt(made, special(made, "<s>"), "User: a\n\nAssistant:")
-    assert encode_completion(made, "ab", "c") == spelt(made, "c", special(made, EOS))
+def test_bos_stands_in_front_of_a_prompt_where_the_tokenizer_puts_it(with_bos: PreTrainedTokenizerFast) -> None:
+    bos, end = special(with_bos, "<s>"), special(with_bos, EOS)
+    assert encode_prompt(with_bos, "ab") == spelt(with_bos, bos, "ab")
+    assert encode_prompt(with_bos, turns("a")) == spelt(with_bos, bos, "User: a\n\nAssistant:")
+    assert encode_completion(with_bos, "ab", "c") == spelt(with_bos, "c", end)
 
 
 def test_a_conversation_without_a_template_is_written_out() -> None:

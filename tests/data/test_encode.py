@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import EOS, LETTERS, tokenizer
-from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from truing.data.encode import LengthReport, encode_demonstrations, encode_preferences, encode_prompts
@@ -17,15 +16,6 @@ from truing.records import Demonstration, Message, Preference, Prompt
 TOKENIZER = tokenizer()
 FAR = 10_000
 POLICIES = ["error", "drop", "cut_prompt", "cut_completion"]
-
-
-def with_bos() -> PreTrainedTokenizerFast:
-    made = tokenizer()
-    made.add_special_tokens({"bos_token": "<s>"})
-    made.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", made.bos_token_id)]
-    )
-    return made
 
 
 def text(tokens: tuple[int, ...]) -> str:
@@ -100,15 +90,12 @@ def test_a_prompt_that_fills_the_context_leaves_nothing_to_learn(policy: str) ->
     assert caught.value.where == "f:abcdefgh"
 
 
-def test_a_cut_prompt_keeps_its_bos_and_its_end() -> None:
-    made = with_bos()
-    bos = made.bos_token_id
-    rows, told = encode_demonstrations(made, [LONG_PROMPT], data("cut_prompt", 7), FAR)
-    assert rows[0].prompt[0] == bos
-    assert text(rows[0].prompt[1:]) == "fgh"
+def test_a_cut_prompt_keeps_its_bos_and_its_end(with_bos: PreTrainedTokenizerFast) -> None:
+    rows, told = encode_demonstrations(with_bos, [LONG_PROMPT], data("cut_prompt", 7), FAR)
+    assert with_bos.convert_ids_to_tokens(rows[0].prompt) == ["<s>", "f", "g", "h"]
     assert told == report(1, 1, cut=1)
     with pytest.raises(DataError, match="no row is left"):
-        encode_demonstrations(made, [LONG_PROMPT], data("cut_prompt", 4), FAR)
+        encode_demonstrations(with_bos, [LONG_PROMPT], data("cut_prompt", 4), FAR)
 
 
 PAIRS = [

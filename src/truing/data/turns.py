@@ -72,5 +72,5 @@ def shared_prompt(chosen: str, rejected: str) -> str:
     shared = chosen[: next((index for index, (ours, theirs) in pairs if ours != theirs), len(rejected))]
     if is_transcript(shared) and ASSISTANT in shared:
         return shared[: shared.rindex(ASSISTANT) + len(ASSISTANT)]
-    ends = [match.start() for match in re.finditer(r"\s+", shared) if match.start() > 0]
+    ends = [match.start() for match in re.finditer(r"\s+", shared)]
     return shared[: ends[-1]] if ends else ""
