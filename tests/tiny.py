@@ -24,6 +24,7 @@ from transformers import (
 from truing.models.base import LoadedBase, load_base
 from truing.models.layout import RewardModelFiles
 from truing.recipe import Base, Recipe, Source
+from truing.recipe_files import resolved_yaml
 from truing.recipe_files.overrides import assign
 from truing.runs.directory import StageDirectory
 from truing.runs.progress import SilentProgress
@@ -143,6 +144,13 @@ def recipe(place: Path, shape: str = "llama", pad: str | None = "<|pad|>", **cha
     for key, value in (data | SMALL | changes).items():
         assign(document, key, value)
     return Recipe.model_validate(document)
+
+
+def recipe_file(place: Path, **changes: Any) -> Path:
+    """The same as a file in `place`."""
+    path = place / "recipe.yaml"
+    path.write_text(resolved_yaml(recipe(place, **changes)), encoding="utf-8")
+    return path
 
 
 def load(of: Recipe) -> LoadedBase:

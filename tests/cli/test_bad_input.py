@@ -1,0 +1,205 @@
+"""What a person gives wrong ends with exit code 2 and one paragraph that says where and how to mend it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+
+def _preference(place: Path, **row: str) -> Path:
+    """Preferences whose third row is this one."""
+    rows: list[Any] = tiny.preferences(6)
+    tiny.write_rows(place / "preferences.jsonl", [*rows[:2], row, *rows[2:]])
+    return place / "preferences.jsonl"
+
+
+def _json(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def _remote_code(place: Path) -> None:
+    (place / "base" / "own.py").write_text("raise SystemExit('ran')")
+    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.Own"}
+    _json(place / "base" / "config.json", model_type="own", auto_map=auto_map)
+
+
+def _reward(place: Path, body: str) -> None:
+    (place / "own.py").write_text(f"def score(prompts, responses):\n    return {body}\n")
+
+
+SCORED = {"stages": ["ppo"], "ppo.rewards": [{"kind": "function", "path": "own.py:score"}]}
+CLASSIFIED = {"stages": ["ppo"], "ppo.rewards": [{"kind": "model", "path": "judge"}]}
+CASES: dict[str, tuple[dict[str, Any], Callable[[Path], object], list[str]]] = {
+    "a missing data file": (
+        {},
+        lambda place: (place / "preferences.jsonl").unlink(),
+        ["preferences.jsonl: no such file.", "check the spelling"],
+    ),
+    "an empty data file": (
+        {},
+        lambda place: (place / "demonstrations.jsonl").write_text(""),
+        ["demonstrations.jsonl: there are no rows in it.", "write the file again"],
+    ),
+    "a pair without one side": (
+        {},
+        lambda place: _preference(place, prompt="ab?", chosen="aa"),
+        ["preferences.jsonl:3: `rejected` is missing.", "Every row needs one"],
+    ),
+    "a pair of equal sides": (
+        {},
+        lambda place: _preference(place, prompt="ab?", chosen="aa", rejected="aa"),
+        ["preferences.jsonl:3: `chosen` equals `rejected`.", "Remove the row"],
+    ),
+    "an empty text": (
+        {},
+        lambda place: _preference(place, prompt="ab?", chosen="aa", rejected=""),
+        ["preferences.jsonl:3: `rejected` is empty."],
+    ),
+    "a prompt longer than the context": (
+        {},
+        lambda place: tiny.write_rows(
+            place / "demonstrations.jsonl", [*tiny.demonstrations(4), {"prompt": "e" * 70, "completion": "aha."}]
+        ),
+        ["demonstrations.jsonl:5 (prompt 70, which alone fills them)", "reads no more than 64 tokens"],
+    ),
+    "a base without a model": (
+        {},
+        lambda place: (place / "base" / "config.json").unlink(),
+        ["base.path: ", "has no config.json that can be read", "A model's directory has"],
+    ),
+    "a base without weights": (
+        {},
+        lambda place: (place / "base" / "model.safetensors").unlink(),
+        ["base.path: ", "holds no safetensors weights", "A model's directory has"],
+    ),
+    "a base without a tokenizer": (
+        {},
+        lambda place: (place / "base" / "tokenizer.json").unlink(),
+        ["base: no tokenizer could be loaded from here", "base.path takes a directory"],
+    ),
+    "a base that runs its own code": (
+        {},
+        _remote_code,
+        ["base: ", "wants to run Python code", "set base.trust_remote_code: true"],
+    ),
+    "a reward that cannot be imported": (
+        SCORED,
+        lambda place: None,
+        ["own.py:score: cannot be imported", "module:function"],
+    ),
+    "a reward that returns too few": (
+        SCORED,
+        lambda place: _reward(place, "[1.0]"),
+        ["own.py:score: was given 8 responses and returned 1.", "one number for each response"],
+    ),
+    "a reward that is no number": (
+        SCORED,
+        lambda place: _reward(place, "[float('nan')] * len(prompts)"),
+        ["own.py:score: returned nan for the response", "must be a finite number"],
+    ),
+    "a reward that raises": (
+        SCORED,
+        lambda place: _reward(place, "1 / 0"),
+        ["own.py:score: raised ZeroDivisionError: division by zero.", "--debug shows where"],
+    ),
+    "a judge of two labels": (
+        CLASSIFIED,
+        lambda place: tiny.classifier(place / "judge", labels=2),
+        ["judge: the model has 2 labels; a reward model has one.", "num_labels: 1"],
+    ),
+    "a judge that is not there": (
+        CLASSIFIED,
+        lambda place: (place / "judge").mkdir(),
+        ["ppo.rewards.0.path: ", "has no config.json", "A model's directory has"],
+    ),
+    "pairs that are all under one prompt": (
+        {},
+        lambda place: tiny.write_rows(
+            place / "preferences.jsonl", [row | {"prompt": "ab?"} for row in tiny.preferences(6)]
+        ),
+        ["preferences have 1 different prompts, too few to hold some out", "a file of their own"],
+    ),
+    "as many held-out prompts as prompts": (
+        {"stages": ["ppo"], "ppo.heldout_prompts": 24, "ppo.rewards": SCORED["ppo.rewards"]},
+        lambda place: _reward(place, "[1.0] * len(prompts)"),
+        ["demonstrations.jsonl: there are 24 different prompts, of which 24 are to be held out", "Lower ppo.heldout"],
+    ),
+}
+
+
+def _complains(said: Any, told: list[str]) -> None:
+    assert said.code == 2, said
+    assert said.err.startswith("truing: ")
+    assert "Traceback" not in said.err
+    assert "\n\n" not in said.err.strip()
+    assert [part for part in told if part not in said.err] == [], said.err
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_ends_with_2_and_says_where_and_how(case: str, truing: Any, tmp_path: Path) -> None:
+    changes, spoil, told = CASES[case]
+    recipe = tiny.recipe_file(tmp_path, **changes)
+    text = recipe.read_text().replace("path: judge", f"path: {tmp_path / 'judge'}")
+    recipe.write_text(text)
+    spoil(tmp_path)
+    _complains(truing("run", recipe, "--out", tmp_path / "run"), told)
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("ppo: {epoch: 3}", ["recipe.yaml:1: ppo.epoch", "epochs"]),
+        ("ppo: {epochs: three}", ["recipe.yaml:1: ppo.epochs", "a whole number"]),
+        ("stages: [ppo, sft]", ["recipe.yaml:1: stages", "Write [sft, ppo]"]),
+        ("seed: [", ["recipe.yaml"]),
+    ],
+)
+def test_a_mistake_in_a_recipe_names_its_line(line: str, told: list[str], truing: Any, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"{line}\nworld: {{}}\n")
+    for command in (["run", recipe, "--out", tmp_path / "run"], ["validate", recipe]):
+        _complains(truing(*command), told)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_in_an_override_is_named_by_the_override(truing: Any, tmp_path: Path) -> None:
+    said = truing("run", "quickstart", "--out", tmp_path / "run", "--set", "ppo.kl.bata=1")
+    _complains(said, ["--set ppo.kl.bata=1", "beta"])
+
+
+def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(truing: Any) -> None:
+    _complains(truing("run", "no-such-recipe"), ["no-such-recipe", "quickstart"])
+
+
+def test_a_directory_with_another_run_is_left_as_it_is(truing: Any, tmp_path: Path) -> None:
+    recipe, root = tiny.recipe_file(tmp_path, stages=["sft"]), tmp_path / "run"
+    assert truing("run", recipe, "--out", root).code == 0
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    _complains(
+        truing("run", recipe, "--out", root, "--set", "seed=18"), ["run: holds the run of another", "another --out"]
+    )
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_a_directory_of_other_files_is_left_as_it_is(truing: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    said = truing("run", tiny.recipe_file(tmp_path), "--out", tmp_path / "mine")
+    _complains(said, ["mine: holds files, but no run of truing", "another --out"])
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("command", ["report", "chat"])
+def test_what_is_no_run_is_refused(command: str, truing: Any, tmp_path: Path) -> None:
+    _complains(truing(command, tmp_path / "nothing"), ["run.json"])
+
+
+@pytest.mark.parametrize("arguments", [["no-such-command"], ["run"], ["run", "quickstart", "--no-such-option"]])
+def test_a_line_that_cannot_be_parsed_ends_with_2(arguments: list[str], truing: Any) -> None:
+    said = truing(*arguments)
+    assert said.code == 2
+    assert "Usage: truing" in said.err

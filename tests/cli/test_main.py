@@ -1,0 +1,148 @@
+"""Start-up is fast, a run closes with a table, and every way of ending has its exit code."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+import truing as package
+from truing.cli import main as entry
+
+HEAVY = ["torch", "transformers", "peft", "datasets", "matplotlib"]
+IMPORTED = f"""
+import sys
+from truing.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print("imported:", [name for name in {HEAVY} if name in sys.modules])
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe of every stage, not run yet."""
+    place = tmp_path_factory.mktemp("cli")
+    tiny.recipe_file(place, **{"ppo.updates": 1})
+    return place
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["validate", "RECIPE"], ["recipes"]])
+def test_what_needs_no_model_imports_no_library_for_models(arguments: list[str], place: Path) -> None:
+    given = [str(place / "recipe.yaml") if argument == "RECIPE" else argument for argument in arguments]
+    done = subprocess.run([sys.executable, "-c", IMPORTED, *given], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "imported: []"
+
+
+def test_a_run_is_told_in_lines_and_a_table_and_libraries_are_silent(place: Path) -> None:
+    command = [sys.executable, "-m", "truing", "run", str(place / "recipe.yaml"), "--out", str(place / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("prompts: ") for line in lines) == 1
+    assert lines[-1] == f"report: {place / 'run' / 'report.html'}"
+    for stage in ("sft", "reward", "ppo"):
+        assert any(line.split()[0] == stage for line in lines[-4:-1])
+
+
+def test_a_finished_run_says_its_table_again(truing: Any, place: Path) -> None:
+    said = truing("run", place / "recipe.yaml", "--out", place / "run")
+    assert said.code == 0
+    assert "held-out loss" in said.out
+    assert "steps" not in said.out
+
+
+def test_report_writes_the_page_again_and_prints_where(truing: Any, place: Path) -> None:
+    page = place / "run" / "report.html"
+    page.unlink()
+    said = truing("report", place / "run")
+    assert (said.code, said.out.strip()) == (0, str(page))
+    assert page.exists()
+
+
+@pytest.mark.parametrize("ending", ["", EOFError, KeyboardInterrupt])
+def test_chat_answers_until_an_empty_line(
+    ending: Any, truing: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = iter(["ab?", ending])
+
+    def typed(*_: object) -> str:
+        line = next(lines)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    monkeypatch.setattr("builtins.input", typed)
+    said = truing("chat", place / "run", "--stage", "ppo", "--tokens", "4")
+    assert said.code == 0
+    assert " start " in said.out
+    assert " ppo " in said.out
+
+
+def test_chat_with_a_stage_that_is_not_done_names_those_that_are(truing: Any, place: Path) -> None:
+    said = truing("chat", place / "run", "--stage", "dpo")
+    assert said.code == 2
+    assert "the stage dpo is not finished. Finished: sft, reward, ppo. Choose with --stage." in said.err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "told"),
+    [
+        (KeyboardInterrupt, 130, "truing: interrupted. `truing run` goes on from the last finished stage."),
+        (
+            ZeroDivisionError("x"),
+            1,
+            "truing: unexpected ZeroDivisionError: x. This is a fault of truing; --debug shows",
+        ),
+    ],
+)
+def test_what_ends_a_command_early_has_its_exit_code(
+    raised: Any, code: int, told: str, truing: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("truing.cli.validate.load_recipe", fail)
+    said = truing("validate", place / "recipe.yaml")
+    assert said.code == code
+    assert told in said.err
+    assert "Traceback" not in said.err
+
+
+def test_debug_shows_the_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["truing", "validate", str(place / "recipe.yaml"), "--debug", "--set", "seed=x"])
+    with pytest.raises(package.errors.RecipeError):
+        entry()
+
+
+def test_a_signal_ends_with_130_and_the_run_can_go_on(place: Path) -> None:
+    root = place / "interrupted"
+    command = [sys.executable, "-m", "truing", "run", str(place / "recipe.yaml"), "--out", str(root)]
+    long = ["--set", "sft.epochs=100000"]
+    with subprocess.Popen([*command, *long], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.endswith(" steps\n"))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "truing: interrupted. `truing run` goes on from the last finished stage.\n"
+    assert not (root / "sft" / "result.json").exists()
+
+
+def test_the_version_is_printed(truing: Any) -> None:
+    assert truing("--version").out == f"truing {package.__version__}\n"
+
+
+def test_a_shipped_recipe_can_be_listed_shown_and_copied_but_not_over_a_file(truing: Any, tmp_path: Path) -> None:
+    assert "quickstart" in truing("recipes").out
+    shown = truing("recipes", "quickstart").out
+    assert truing("recipes", "quickstart", "--copy", tmp_path / "own.yaml").code == 0
+    assert (tmp_path / "own.yaml").read_text() == shown
+    said = truing("recipes", "quickstart", "--copy", tmp_path / "own.yaml")
+    assert said.code == 2
+    assert "is not written over. Give another --copy." in said.err

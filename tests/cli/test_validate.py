@@ -1,0 +1,56 @@
+"""`truing validate` sees in seconds what would otherwise end a run, and tells all of it at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+
+def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    said = truing("validate", recipe)
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        "data.demonstrations: 24 rows are sound",
+        "data.preferences: 24 rows are sound",
+        f"{recipe}: sound. Stages: sft, reward, ppo.",
+    ]
+    assert said.err == ""
+
+
+def test_all_faults_are_told_together(truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    (tmp_path / "base" / "config.json").unlink()
+    (tmp_path / "demonstrations.jsonl").unlink()
+    tiny.write_rows(tmp_path / "preferences.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "b"}])
+    said = truing("validate", recipe)
+    assert said.code == 2
+    for told in ("base.path: ", "demonstrations.jsonl: no such file", "preferences.jsonl:1: `chosen` equals"):
+        assert told in said.err
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("no/such/directory", "is no directory. Give a model's directory or a Hub id."),
+        ("/no-such-directory", "is no directory."),
+        ("{place}/demonstrations.jsonl", "is no directory."),
+        ("{place}", "has no config.json that can be read, so it holds no model."),
+    ],
+)
+def test_a_base_that_is_no_model_is_named(path: str, told: str, truing: Any, tmp_path: Path) -> None:
+    given = path.format(place=tmp_path)
+    said = truing("validate", tiny.recipe_file(tmp_path), "--set", f"base.path={given}")
+    assert said.code == 2
+    assert f"base.path: {given}: {told}" in said.err
+
+
+def test_a_missing_gguf_file_is_named(truing: Any, tmp_path: Path) -> None:
+    said = truing("validate", tiny.recipe_file(tmp_path), "--set", "base.gguf_file=model.gguf")
+    assert said.code == 2
+    assert "base: holds no model.gguf. Correct base.gguf_file." in said.err
+
+
+def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
+    assert truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model").code == 0
