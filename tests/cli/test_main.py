@@ -46,8 +46,8 @@ def test_a_run_is_told_in_lines_and_a_table_and_libraries_are_silent(place: Path
     lines = done.stdout.splitlines()
     assert sum(line.startswith("prompts: ") for line in lines) == 1
     assert lines[-1] == f"report: {place / 'run' / 'report.html'}"
-    for stage in ("sft", "reward", "ppo"):
-        assert any(line.split()[0] == stage for line in lines[-4:-1])
+    table = lines[[line.split()[:2] for line in lines].index(["stage", "time"]) :]
+    assert all(any(line.startswith(f"{stage} ") for line in table) for stage in ("sft", "reward", "ppo"))
 
 
 def test_a_finished_run_says_its_table_again(truing: Any, place: Path) -> None:
