@@ -1,0 +1,118 @@
+"""The same optimiser steps by truing's own stages: their data path, their losses, their one training loop."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from cases import BETA, Case
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+from truing.data.encode import encode_demonstrations, encode_preferences
+from truing.experience import PairBatch, ReferencedPairs, Sequences
+from truing.models.base import LoadedBase, load_base
+from truing.models.roles import Role, scalar_head
+from truing.recipe import Base, Compute, Data, Dpo, Optimiser, Recipe, Reward
+from truing.records import Demonstration, Preference
+from truing.stages.dpo import preference_loss, with_reference
+from truing.stages.loop import Learner, LossFn
+from truing.stages.reward import pair_loss
+from truing.stages.sft import completion_loss
+
+Measured = dict[str, Tensor]
+"""`loss`, and the gradient of every parameter under its Hugging Face name"""
+
+
+def measure(case: Case, material: Path) -> Measured:
+    """One step over the case's rows; in micro-batches of our own planning where TRL's step is in several."""
+    role, batch, loss_fn = build(case, material)
+    learner = learner_of(role, token_budget=2048 if case.micro >= case.rows else 64)
+    figures = learner.forward_backward(batch, loss_fn)
+    return {"loss": torch.tensor(figures["loss"])} | gradients(role)
+
+
+def measure_equal_micro_batches(case: Case, material: Path, micro_batches: list[list[list[int]]]) -> Measured:
+    """The same with TRL's micro-batches, each weighing as much as any other."""
+    role, batch, loss_fn = build(case, material)
+    learner, total = learner_of(role), 0.0
+    rows = [tuple(row) for row in token_rows(batch)]
+    for micro in micro_batches:
+        index = [rows.index(tuple(row)) for row in micro[: len(micro) if case.stage == "sft" else len(micro) // 2]]
+
+        def share_of_loss(part: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            return loss_fn(part)[0] / len(micro_batches), {}
+
+        total += learner.forward_backward(batch.rows(index), share_of_loss)["loss"]
+    return {"loss": torch.tensor(total)} | gradients(role)
+
+
+def build(case: Case, material: Path) -> tuple[Role, Any, LossFn[Any]]:
+    """The model that learns, the batch, and the loss, as the stage has them."""
+    base = load_base(Base(path=str(material / "base")), Compute(device="cpu"))
+    if case.stage == "sft":
+        policy = Role(base.model.requires_grad_(True))
+        return policy, demonstrations(material, base, case.rows), lambda batch: completion_loss(policy, batch)
+    pairs = preferences(material, base, case.rows)
+    if case.stage == "reward":
+        reward, settings = scored_role(material / "reward"), Reward(use_margin=case.margin)
+        return reward, pairs, lambda batch: pair_loss(reward, batch, settings)
+    variant: Any = case.loss_type
+    recipe = Recipe(dpo=Dpo(beta=BETA, variant=variant, label_smoothing=case.smoothing))
+    reference = Role(load_base(Base(path=str(material / "reference")), Compute(device="cpu")).model)
+    referenced: ReferencedPairs = with_reference(reference, pairs, recipe)
+    policy = Role(base.model.requires_grad_(True))
+    return policy, referenced, lambda batch: preference_loss(policy, batch, recipe.dpo)
+
+
+def scored_role(directory: Path) -> Role:
+    """A sequence classifier's backbone and its head."""
+    model = AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.float32).eval()
+    head = scalar_head(model, seed=0, bias=False)
+    head.load_state_dict({"weight": load_file(directory / "model.safetensors")["score.weight"]})
+    return Role(model, head=head)
+
+
+def demonstrations(material: Path, base: LoadedBase, count: int) -> Sequences:
+    records = [Demonstration(**row, where="") for row in rows_of(material / "demonstrations.json", count)]
+    rows, _ = encode_demonstrations(base.tokenizer, records, Data(), base.context)
+    return Sequences.collate([r.prompt for r in rows], [r.completion for r in rows], base.tokenizer.pad_token_id)
+
+
+def preferences(material: Path, base: LoadedBase, count: int) -> PairBatch:
+    records = [Preference(**row, where="") for row in rows_of(material / "preferences.json", count)]
+    rows, _ = encode_preferences(base.tokenizer, records, Data(), base.context)
+    prompts, pad = [row.prompt for row in rows], base.tokenizer.pad_token_id
+    return PairBatch(
+        Sequences.collate(prompts, [row.chosen for row in rows], pad),
+        Sequences.collate(prompts, [row.rejected for row in rows], pad),
+        torch.tensor([row.margin or 0.0 for row in rows]),
+    )
+
+
+def rows_of(path: Path, count: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows[:count]
+
+
+def token_rows(batch: Sequences | PairBatch | ReferencedPairs) -> list[list[int]]:
+    """The tokens of every row without padding; of pairs, those of the chosen side."""
+    while not isinstance(batch, Sequences):
+        batch = batch.pairs.chosen if isinstance(batch, ReferencedPairs) else batch.chosen
+    return [row[:n] for row, n in zip(batch.tokens.tolist(), batch.lengths.tolist(), strict=True)]
+
+
+def learner_of(*roles: Role, token_budget: int = 2048) -> Learner:
+    """truing's training loop over all the roles' weights."""
+    groups = [(role.parameters(), 1e-3) for role in roles]
+    return Learner(groups, Optimiser(learning_rate=1e-3), 1, token_budget, torch.device("cpu"))
+
+
+def gradients(role: Role, rename: Callable[[str], str] = str) -> Measured:
+    """The gradient of every weight that has one; that of the scalar head as `score.weight`."""
+    named = dict(role.model.named_parameters())
+    if role.head is not None:
+        named["score.weight"] = role.head.weight
+    return {rename(name): weight.grad.clone() for name, weight in named.items() if weight.grad is not None}

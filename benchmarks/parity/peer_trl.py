@@ -1,0 +1,114 @@
+"""One optimiser step of TRL's own SFT, reward and DPO trainers for every case; their loss and gradients to disk.
+
+    python peer_trl.py MATERIAL OUT        (in an environment with TRL 1.16)
+
+The trainers run as a user runs them: raw rows in, `train()` called. A callback reads the gradients just before the
+optimiser would step, and what `training_step` returns is summed over the micro-batches: that is the loss of the step.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from cases import BETA, CASES, Case
+from datasets import Dataset
+from safetensors.torch import save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+)
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
+
+
+class GradientReader(TrainerCallback):
+    """Keeps the gradients of the one optimiser step."""
+
+    gradients: dict[str, torch.Tensor]
+
+    def on_pre_optimizer_step(self, args, state, control, model: PreTrainedModel, **_) -> None:
+        """Called by the trainer between backward and step."""
+        named = ((name, weight.grad) for name, weight in model.named_parameters())
+        self.gradients = {name: gradient.clone() for name, gradient in named if gradient is not None}
+
+
+def measure(case: Case, material: Path, scratch: Path) -> tuple[dict[str, torch.Tensor], list[list[list[int]]]]:
+    """Loss and gradients of the case, and the token rows of each micro-batch in order."""
+    trainer = build(case, material, scratch)
+    reader, losses, micro_batches = GradientReader(), [], []
+    trainer.add_callback(reader)
+    step = trainer.training_step
+
+    def recorded(model, inputs, *args, **kwargs):
+        counts = inputs["attention_mask"].sum(1).tolist()
+        micro_batches.append([row[:n] for row, n in zip(inputs["input_ids"].tolist(), counts, strict=True)])
+        losses.append(step(model, inputs, *args, **kwargs))
+        return losses[-1]
+
+    trainer.training_step = recorded
+    trainer.train()
+    return {"loss": torch.stack(losses).sum()} | reader.gradients, micro_batches
+
+
+def build(case: Case, material: Path, scratch: Path) -> Trainer:
+    """The trainer, with everything off that would change a plain loss: clipping, mixed precision, checkpointing."""
+    common = {
+        "output_dir": str(scratch),
+        "per_device_train_batch_size": case.micro,
+        "gradient_accumulation_steps": -(-case.rows // case.micro),
+        "max_steps": 1,
+        "max_grad_norm": 0.0,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "use_cpu": True,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "max_length": None,
+    }
+    tokenizer = AutoTokenizer.from_pretrained(material / "base")
+    if case.stage == "sft":
+        rows = load_rows(material / "demonstrations.json", case.rows)
+        return SFTTrainer(
+            causal(material / "base"), SFTConfig(**common), train_dataset=rows, processing_class=tokenizer
+        )
+    rows = load_rows(material / "preferences.json", case.rows)
+    if not case.margin:
+        rows = rows.remove_columns("margin")
+    if case.stage == "reward":
+        model = AutoModelForSequenceClassification.from_pretrained(material / "reward", dtype=torch.float32)
+        return RewardTrainer(model, RewardConfig(**common), train_dataset=rows, processing_class=tokenizer)
+    return DPOTrainer(
+        causal(material / "base"),
+        causal(material / "reference"),
+        DPOConfig(beta=BETA, loss_type=[case.loss_type], label_smoothing=case.smoothing, **common),
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+
+
+def causal(path: Path) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+
+
+def load_rows(path: Path, count: int) -> Dataset:
+    return Dataset.from_list(json.loads(path.read_text(encoding="utf-8"))[:count])
+
+
+def main() -> None:
+    """Every case, in files named after it."""
+    material, out = Path(sys.argv[1]), Path(sys.argv[2])
+    out.mkdir(parents=True, exist_ok=True)
+    for case in CASES:
+        tensors, micro_batches = measure(case, material, out / "scratch")
+        save_file(tensors, out / f"{case.name}.safetensors")
+        (out / f"{case.name}.json").write_text(json.dumps(micro_batches), encoding="utf-8")
+        print(f"{case.name}: {tensors['loss']:.6f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
