@@ -55,7 +55,7 @@ class PpoCase:
 
 PPO_CASES = (
     PpoCase("ppo-full", "PPO, no response stops early", stops=False),
-    PpoCase("ppo", "PPO, half of the responses stop early"),
+    PpoCase("ppo", "PPO, some responses stop early"),
     PpoCase("ppo-whiten", "PPO, rewards whitened", whiten_rewards=True),
     PpoCase("ppo-micro", "PPO, micro-batches of 4 + 4", micro=4),
 )
@@ -65,7 +65,7 @@ PPO = {
     "length": 8,
     "temperature": 0.8,
     "epochs": 3,
-    "learning_rate": 3e-3,
+    "learning_rate": 1e-3,
     "kl_coef": 0.2,
     "missing_eos_penalty": 1.0,
     "clip_range": 0.2,
@@ -74,4 +74,4 @@ PPO = {
     "gamma": 1.0,
     "gae_lambda": 0.95,
 }
-"""Settings that both sides share; the learning rate is high so that the clips come into force in the third step."""
+"""Settings that both sides share; the learning rate is high so that the clips are in force in the third step."""

@@ -105,7 +105,7 @@ def token_rows(batch: Sequences | PairBatch | ReferencedPairs) -> list[list[int]
 
 
 def learner_of(*roles: Role, token_budget: int = 2048) -> Learner:
-    """truing's training loop over all the roles' weights."""
+    """The training loop that every stage uses, over all the roles' weights."""
     groups = [(role.parameters(), 1e-3) for role in roles]
     return Learner(groups, Optimiser(learning_rate=1e-3), 1, token_budget, torch.device("cpu"))
 

@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
 SEED = 3
-"""With it, half of the responses stop early and none holds a sampled pad, which TRL would take for the end."""
+"""With it, some responses stop early and none holds a sampled pad, which TRL would take for the end."""
 
 
 @dataclass
