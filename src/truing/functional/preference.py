@@ -9,7 +9,7 @@ from truing.functional.shapes import Number, Scalar, Values
 
 
 def bradley_terry_loss(
-    chosen: Values, rejected: Values, margin: Values | Number | None = None, label_smoothing: Number = 0.0
+    chosen: Values, rejected: Values, margin: Values | Number | None = None, label_smoothing: Values | Number = 0.0
 ) -> Scalar:
     """Negative log-likelihood that the chosen response wins.
 
@@ -18,7 +18,7 @@ def bradley_terry_loss(
     Bradley & Terry 1952; Ouyang et al. 2022 (arXiv:2203.02155), equation 1; the margin is that of Touvron et al. 2023
     (arXiv:2307.09288), equation 2; ε is the share of labels taken to be flipped.
 
-    chosen, rejected (B,) scores; margin (B,) or one number. Returns a scalar.
+    chosen, rejected (B,) scores; margin and label_smoothing (B,) or one number. Returns a scalar.
     """
     h = chosen - rejected
     if margin is not None:

@@ -1,0 +1,68 @@
+"""The stages' own code, run on the enumerable world to its end."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from proofs.enumerable import LONGEST, TableReward, World, make_world, prompts, roles_of, total_variation
+
+from truing.recipe import Compute, Kl, MissingEos, Optimiser, Ppo, Recipe
+from truing.stages import ppo
+
+EPISODES = 256
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where PPO ended."""
+
+    logprobs: np.ndarray
+    """(responses,) log π"""
+    ratio_max_deviation: float
+    """The largest on the first minibatch of any update"""
+
+
+def solve(world: World, beta: float, updates: int = 200, gae_lambda: float = 0.95) -> Solution:
+    """PPO from the reference, a table in place of the language model and everything else as it is in a run."""
+    recipe = recipe_for(world, beta, updates, gae_lambda)
+    roles = roles_of(world)
+    learner = ppo.joint_learner(recipe, roles)
+    asked, reward = prompts(EPISODES), TableReward(world)
+    deviations = [
+        ppo.ppo_update(update, roles, asked, reward, learner, recipe, beta)["ratio_max_deviation"]
+        for update in range(1, updates + 1)
+    ]
+    return Solution(world.logprobs(roles.policy.model.table), max(deviations))
+
+
+def apart_after_one_update() -> float:
+    """Total variation between two policies, one of which learnt from the same rewards plus ten."""
+    plain, shifted = (
+        solve(make_world(seed=11, temperature=0.8, offset=offset), 1.0, updates=1, gae_lambda=1.0).logprobs
+        for offset in (0.0, 10.0)
+    )
+    return total_variation(plain, shifted)
+
+
+def expected_distinct(logprobs: np.ndarray, samples: int) -> float:
+    """How many different responses so many samples are expected to show."""
+    return float((1 - (1 - np.exp(logprobs)) ** samples).sum())
+
+
+def recipe_for(world: World, beta: float, updates: int, gae_lambda: float) -> Recipe:
+    """A recipe for a table: large steps, and a critic that may move as fast as it likes."""
+    return Recipe(
+        ppo=Ppo(
+            updates=updates,
+            episodes=EPISODES,
+            epochs=4,
+            max_new_tokens=LONGEST,
+            temperature=world.temperature,
+            missing_eos=MissingEos(policy="keep"),
+            kl=Kl(beta=beta),
+            gae_lambda=gae_lambda,
+            value_clip_range=1.0,
+            value_coefficient=1.0,
+            optimiser=Optimiser(learning_rate=0.05, warmup=0.0, schedule="linear", adam_eps=1e-5, max_grad_norm=100.0),
+        ),
+        compute=Compute(learn_tokens=100_000, score_tokens=100_000, rollout_rows=EPISODES),
+    )
