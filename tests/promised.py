@@ -3,6 +3,7 @@
 RESULT: dict[str, set[str]] = {
     "sft": {"heldout_loss", "heldout_loss_before"},
     "reward": {"heldout_accuracy", "heldout_accuracy_ci95", "heldout_pairs", "longer_wins_accuracy", "ece"},
+    "dpo": {"steps", "heldout_accuracy", "heldout_accuracy_ci95", "heldout_pairs", "longer_wins_accuracy", "kl_last"},
     "ppo": {
         "steps",
         "episodes",

@@ -140,3 +140,10 @@ def test_weights_that_are_missing_are_refused_and_not_made_up(tmp_path: Path) ->
     _edit_json(directory / "config.json", num_hidden_layers=3)
     with pytest.raises(ModelError, match=r"its files lack model.layers.2\S+ and 8 more, which LlamaForCausalLM needs"):
         _load(directory)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    tiny.directory(tmp_path)
+    tiny.model(vocabulary=20).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"\d+ tokens and the model only 20"):
+        _load(tmp_path)

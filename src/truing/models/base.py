@@ -73,12 +73,18 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> li
             where=tokenizer.name_or_path,
             mend="Set eos_token in its tokenizer_config.json.",
         )
+    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    if tokenizer.vocab_size > rows:  # added tokens are not in it, and may find their rows below
+        raise ModelError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {rows}, so they do not belong together.",
+            where=tokenizer.name_or_path,
+            mend="Give the model its own tokenizer, or resize its embeddings and train them first.",
+        )
     notes = []
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         was = "no pad token" if tokenizer.pad_token_id is None else f"pad = eos ({tokenizer.eos_token!r})"
         tokenizer.add_special_tokens({"pad_token": PAD})
         notes.append(f"The tokenizer had {was}; added {PAD!r} as its pad token.")
-    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     if len(tokenizer) > rows:
         _grow(model, rows, len(tokenizer))
         notes.append(f"The embeddings grew from {rows} to {len(tokenizer)} rows, one for each token.")
