@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 TOLERANCE = 1e-5
@@ -21,7 +22,7 @@ class Gap:
     @property
     def closed(self) -> bool:
         """Whether it is rounding."""
-        return max(self.loss, self.gradient, self.relative) <= TOLERANCE
+        return all(value <= TOLERANCE for value in (self.loss, self.gradient, self.relative))
 
 
 def gap(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> Gap:
@@ -29,6 +30,6 @@ def gap(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> Gap:
     if set(theirs) != set(ours):
         raise ValueError(f"only one side has a gradient of {sorted(set(theirs) ^ set(ours))}")
     names = [name for name in theirs if name != "loss"]
-    largest = max(float(theirs[name].abs().max()) for name in names)
-    furthest = max(float((theirs[name] - ours[name]).abs().max()) for name in names)
-    return Gap(abs(float(theirs["loss"] - ours["loss"])), furthest, furthest / largest)
+    largest = torch.stack([theirs[name].abs().max() for name in names]).max()  # torch's max lets NaN through
+    furthest = torch.stack([(theirs[name] - ours[name]).abs().max() for name in names]).max()
+    return Gap(float((theirs["loss"] - ours["loss"]).abs()), float(furthest), float(furthest / largest))

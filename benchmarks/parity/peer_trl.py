@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from cases import BETA, CASES, Case
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from safetensors.torch import save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -101,6 +101,7 @@ def load_rows(path: Path, count: int) -> Dataset:
 
 def main() -> None:
     """Every case, in files named after it."""
+    disable_progress_bars()
     material, out = Path(sys.argv[1]), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     for case in CASES:
