@@ -29,7 +29,7 @@ def run_peer(python: Path, script: str, material: Path, out: Path) -> None:
     """Runs a peer's script with its Python. What the libraries say is kept in a log; RuntimeError where it fails."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    log = out.with_suffix(".log")
+    log = out.with_name(f"{out.name}.log")
     with log.open("w", encoding="utf-8") as words:
         command = [python, HERE / script, material, out]
         done = subprocess.run(command, env=os.environ | QUIET, stdout=words, stderr=subprocess.STDOUT)

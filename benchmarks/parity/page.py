@@ -19,8 +19,8 @@ DEFECTS = {
     ),
     "no_smoothing": (
         "`label_smoothing` has no effect on the sigmoid loss",
-        "It is used in the losses robust, EXO and AOT only. With the default loss it is accepted, changes nothing and "
-        "says nothing, so conservative DPO cannot be had.",
+        "It is used in the losses robust, EXO and AOT only, and documented so but for AOT. With the default loss it is "
+        "accepted, changes nothing and says nothing, so conservative DPO cannot be had.",
     ),
     "past_eos": (
         "the score is placed one position after eos",
