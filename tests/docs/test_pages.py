@@ -4,7 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import tiny
 from docs.code_links import PAGES, ROOT, code_links
+
+from truing.pipeline import run_pipeline
+from truing.runs.metrics import read_jsonl
+from truing.runs.progress import SilentProgress
 
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
@@ -18,3 +23,14 @@ def test_links_to_code_name_what_stands_on_their_line():
 def test_links_to_files_lead_somewhere(page: Path):
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_metric_that_a_run_logs_is_defined_on_its_page(tmp_path: Path):
+    recipe = tiny.recipe(tmp_path, stages=["sft", "reward", "ppo", "dpo"], judges={"letters": "tiny:letter_a"})
+    run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    for kind in recipe.stages:
+        page = (ROOT / "docs" / "algorithms" / f"{kind}.md").read_text(encoding="utf-8")
+        defined = set(re.findall(r"`(\w+)`", page)) | {"step"}
+        logged = {key for row in read_jsonl(run.stage(kind).metrics) for key in row}
+        undefined = {key for key in logged - defined if not key.startswith("judge_")}
+        assert not undefined, f"docs/algorithms/{kind}.md does not define {undefined}"
