@@ -76,7 +76,7 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> li
     rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     if tokenizer.vocab_size > rows:  # added tokens are not in it, and may find their rows below
         raise ModelError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {rows}, so they do not belong together.",
+            f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {rows}: they do not belong together.",
             where=tokenizer.name_or_path,
             mend="Give the model its own tokenizer, or resize its embeddings and train them first.",
         )
