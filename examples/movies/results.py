@@ -13,7 +13,7 @@ from typing import Any
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
 
-POLICIES = ("ppo", "ppo-firmer", "dpo")
+POLICIES = ("ppo", "dpo")
 SAMPLES = 10
 
 
