@@ -129,3 +129,20 @@ def test_a_role_trained_in_full_moves_every_weight(tmp_path: Path) -> None:
     role = trained_role(base, "policy", None, seed=0)
     assert {id(weight) for weight in role.parameters()} == {id(weight) for weight in base.model.parameters()}
     assert all(weight.requires_grad for weight in role.parameters())
+
+
+def test_shared_roles_hold_every_weight_of_the_base_once(tmp_path: Path) -> None:
+    """Bytes are counted by where they lie in memory: four roles cost the base, three adapters and two heads."""
+    roles = _roles(tmp_path, "shared")
+    adapters, critic, reward = roles.policy.adapters, roles.critic.head, roles.reward and roles.reward.head
+    assert adapters is not None
+    assert critic is not None
+    assert reward is not None
+    four = {role.model for role in (roles.policy, roles.reference, roles.critic, roles.reward) if role}
+    added = [weight for name in ("policy", "critic", "reward") for weight in adapters.parameters(name)]
+    assert _bytes(*four, critic, reward) == _bytes(tiny.model(), critic, reward) + sum(w.nbytes for w in added)
+
+
+def _bytes(*modules: torch.nn.Module) -> int:
+    tensors = [tensor for module in modules for tensor in [*module.parameters(), *module.buffers()]]
+    return sum({tensor.data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
