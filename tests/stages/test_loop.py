@@ -114,7 +114,7 @@ def test_each_group_has_its_own_learning_rate() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_names_the_mend(value: float) -> None:
     weight = torch.nn.Parameter(torch.ones(1))
-    with pytest.raises(TrainingError, match=r"the loss became (nan|inf)\. Lower the learning rate"):
+    with pytest.raises(TrainingError, match=r"^optimiser step 1: the loss became (nan|inf)\. Lower the learning rate"):
         _learner([weight]).forward_backward(SHORT, lambda batch: ((weight * value).sum(), {}))
 
 
@@ -122,7 +122,9 @@ def test_a_gradient_that_is_no_number_moves_nothing_and_names_the_mend() -> None
     weight = torch.nn.Parameter(torch.zeros(1))
     learner = _learner([weight])
     learner.forward_backward(SHORT, lambda batch: (weight.sqrt().sum(), {}))  # slope ∞ at 0
-    with pytest.raises(TrainingError, match=r"the gradient's norm became inf\. Lower the learning rate"):
+    with pytest.raises(
+        TrainingError, match=r"^optimiser step 1: the gradient's norm became inf\. Lower the learning rate"
+    ):
         learner.step()
     assert weight.item() == 0.0
 
@@ -147,9 +149,7 @@ def test_the_learning_rate_rises_and_falls_by_the_formula(schedule: str, warmup:
 def test_a_learner_follows_the_schedule() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     learner = _learner([weight], schedule="linear", warmup=0.2)
-    rates = []
-    for _ in range(10):
-        rates.append(learner.learning_rate)
-        learner.forward_backward(SHORT, lambda batch: (weight.sum(), {}))
-        learner.step()
+    figures = [learner.train_step(SHORT, lambda batch: (weight.sum(), {})) for _ in range(10)]
+    assert [step["grad_norm"] for step in figures] == [1.0] * 10
+    rates = [step["learning_rate"] for step in figures]
     assert rates == pytest.approx([1e-2 * factor for factor in LINEAR])

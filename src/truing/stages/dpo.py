@@ -10,14 +10,13 @@ from truing.experience import PairBatch, ReferencedPairs
 from truing.functional import dpo_loss
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
-from truing.models.saving import merge, save_adapter, save_policy
 from truing.models.scoring import in_parts, sequence_logprobs
 from truing.recipe import Dpo, Recipe
 from truing.runs.metrics import JsonLines
 from truing.stages.episodes import load_prompts
 from truing.stages.heldout import HeldoutLook
 from truing.stages.job import Job
-from truing.stages.loop import Learner
+from truing.stages.loop import role_learner
 from truing.stages.pairs import Pairs, load_pairs
 from truing.stages.reward_sources import build_reward
 from truing.trust.drift import drift_warnings
@@ -65,13 +64,7 @@ def train_dpo(job: Job) -> dict[str, Any]:
     train, heldout = (with_reference(roles.reference, side, recipe) for side in (pairs.train, pairs.heldout))
     look = _look(job, roles, pairs)
     batches = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, "dpo")
-    learner = Learner(
-        [(roles.policy.parameters(), settings.optimiser.learning_rate)],
-        settings.optimiser,
-        steps=len(batches),
-        token_budget=recipe.compute.learn_tokens,
-        device=roles.base.model.device,
-    )
+    learner = role_learner(roles.policy, settings.optimiser, len(batches), recipe.compute)
     with (
         JsonLines(job.directory.metrics) as metrics,
         JsonLines(job.directory.samples) as samples,
@@ -80,11 +73,9 @@ def train_dpo(job: Job) -> dict[str, Any]:
         first = latest = look.take(0, samples)
         job.log(metrics, 0, first)
         for step, index in enumerate(batches, start=1):
-            rate = learner.learning_rate
-            figures = learner.forward_backward(
+            figures = learner.train_step(
                 train.rows(index), lambda micro: preference_loss(roles.policy, micro, settings)
             )
-            figures |= {"grad_norm": learner.step(), "learning_rate": rate}
             if step % settings.heldout_every == 0 or step == len(batches):
                 card = report_card(roles.policy, heldout, recipe)
                 latest = {name: card[name] for name in LOGGED} | look.take(step, samples)
@@ -92,7 +83,7 @@ def train_dpo(job: Job) -> dict[str, Any]:
             job.log(metrics, step, figures)
             bar.advance(step, {name: figures[name] for name in ("loss", "accuracy", "margin")})
     closing = report_card(roles.policy, heldout, recipe) | _drift_figures(first, latest) | look.closing_figures()
-    _save(job, roles)  # merges the adapter, so nothing is measured after it
+    job.save_policy(roles.policy, roles.base)
     return closing | {
         "steps": len(batches),
         "train_pairs": len(train),
@@ -146,9 +137,3 @@ def _drift_figures(first: dict[str, Any], last: dict[str, Any]) -> dict[str, Any
         "eos_rate_last": last["heldout_eos_rate"],
         "warnings": drift_warnings(figures(first), figures(last)),
     }
-
-
-def _save(job: Job, roles: Roles) -> None:
-    if roles.policy.adapters is not None:
-        save_adapter(roles.policy, job.directory.adapter)
-    save_policy(merge(roles.policy), roles.base.tokenizer, job.directory.model)

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from truing.models.base import LoadedBase
 from truing.models.layout import RewardModelFiles
+from truing.models.roles import Role
+from truing.models.saving import merge, save_adapter, save_policy
 from truing.recipe import Base, Recipe
 from truing.runs.directory import StageDirectory
 from truing.runs.metrics import JsonLines
@@ -30,3 +33,9 @@ class Job:
         """One line of metrics, to the file and to the trackers."""
         metrics.append({"step": step, **figures})
         self.tracker.log(self.name, step, figures)
+
+    def save_policy(self, policy: Role, base: LoadedBase) -> None:
+        """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
+        if policy.adapters is not None:
+            save_adapter(policy, self.directory.adapter)
+        save_policy(merge(policy), base.tokenizer, self.directory.model)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from truing.data.batches import plan_by_tokens
 from truing.errors import TrainingError
 from truing.experience import Batch
-from truing.recipe import Optimiser
+from truing.models.roles import Role
+from truing.recipe import Compute, Optimiser
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
 Stats = dict[str, Tensor]
@@ -73,10 +74,7 @@ class Learner:
             (loss * share).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
                 figures[name] = _combined(name, figures.get(name), float(value.detach()), share)
-        if not math.isfinite(figures["loss"]):
-            raise TrainingError(
-                f"the loss became {figures['loss']}.", mend="Lower the learning rate; look at the last metrics."
-            )
+        self._refuse_unless_finite("loss", figures["loss"])
         return figures
 
     def step(self) -> float:
@@ -86,14 +84,31 @@ class Learner:
             TrainingError: the gradient is not finite.
         """
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm))
-        if not math.isfinite(norm):
-            raise TrainingError(
-                f"the gradient's norm became {norm}.", mend="Lower the learning rate; look at the last metrics."
-            )
+        self._refuse_unless_finite("gradient's norm", norm)
         self._optimiser.step()
         self._schedule.step()
         self._optimiser.zero_grad(set_to_none=True)
         return norm
+
+    def train_step(self, batch: AnyBatch, loss_fn: LossFn[AnyBatch]) -> dict[str, float]:
+        """One optimiser step on one batch: the figures of `forward_backward`, `grad_norm`, and the `learning_rate`."""
+        rate = self.learning_rate
+        figures = self.forward_backward(batch, loss_fn)
+        return figures | {"grad_norm": self.step(), "learning_rate": rate}
+
+    def _refuse_unless_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {what} became {value}.",
+                where=f"optimiser step {self._schedule.last_epoch + 1}",
+                mend="Lower the learning rate; look at the last metrics.",
+            )
+
+
+def role_learner(role: Role, optimiser: Optimiser, steps: int, compute: Compute) -> Learner:
+    """A learner of one role alone."""
+    groups = [(role.parameters(), optimiser.learning_rate)]
+    return Learner(groups, optimiser, steps, compute.learn_tokens, role.model.device)
 
 
 def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:

@@ -22,7 +22,6 @@ from truing.functional import (
 )
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.rewards import RewardSource
-from truing.models.saving import merge, save_adapter, save_policy
 from truing.models.scoring import distribution_figures, in_parts, response_logprobs, response_values
 from truing.recipe import Ppo, Recipe
 from truing.runs.metrics import JsonLines
@@ -85,9 +84,7 @@ def train_ppo(job: Job) -> dict[str, Any]:
             job.log(metrics, update, figures)
             bar.advance(update, {name: figures[name] for name in ("score", "kl", "entropy", "length")})
     result = closing_figures(history, look)
-    if roles.policy.adapters is not None:
-        save_adapter(roles.policy, job.directory.adapter)
-    save_policy(merge(roles.policy), roles.base.tokenizer, job.directory.model)
+    job.save_policy(roles.policy, roles.base)
     return result
 
 

@@ -19,7 +19,7 @@ from truing.records import Sample
 from truing.runs.metrics import JsonLines
 from truing.stages.episodes import load_prompts, sft_samples
 from truing.stages.job import Job
-from truing.stages.loop import Learner
+from truing.stages.loop import role_learner
 from truing.stages.pairs import load_pairs
 from truing.trust.report_card import reward_report_card
 
@@ -40,20 +40,10 @@ def train_reward(job: Job) -> dict[str, Any]:
     samples = sft_samples(Role(base.model), load_prompts(recipe, base, job.progress), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
     batches = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, "reward")
-    learner = Learner(
-        [(reward.parameters(), settings.optimiser.learning_rate)],
-        settings.optimiser,
-        steps=len(batches),
-        token_budget=recipe.compute.learn_tokens,
-        device=base.model.device,
-    )
+    learner = role_learner(reward, settings.optimiser, len(batches), recipe.compute)
     with JsonLines(job.directory.metrics) as metrics, job.progress.stage(job.name, len(batches)) as bar:
         for step, index in enumerate(batches, start=1):
-            rate = learner.learning_rate
-            figures = learner.forward_backward(
-                pairs.train.rows(index), lambda micro: pair_loss(reward, micro, settings)
-            )
-            figures |= {"grad_norm": learner.step(), "learning_rate": rate}
+            figures = learner.train_step(pairs.train.rows(index), lambda micro: pair_loss(reward, micro, settings))
             job.log(metrics, step, figures)
             bar.advance(step, {"loss": figures["loss"], "accuracy": figures["accuracy"]})
     card = _report_card(reward, pairs.heldout, recipe.compute.score_tokens)

@@ -17,12 +17,11 @@ from truing.functional import masked_mean
 from truing.models.base import LoadedBase, load_base
 from truing.models.layout import trained_role
 from truing.models.roles import Role
-from truing.models.saving import merge, save_adapter, save_policy
 from truing.models.scoring import in_parts, response_logprobs
 from truing.records import Demonstration
 from truing.runs.metrics import JsonLines
 from truing.stages.job import Job
-from truing.stages.loop import Learner
+from truing.stages.loop import role_learner
 
 
 def completion_loss(policy: Role, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
@@ -37,30 +36,21 @@ def train_sft(job: Job) -> dict[str, Any]:
     train, heldout, truncation = _load_demonstrations(job, base)
     policy = trained_role(base, "policy", job.recipe.lora if settings.method == "lora" else None, job.recipe.seed)
     batches = optimiser_batches(len(train), settings.batch_size, settings.epochs, job.recipe.seed, "sft")
-    learner = Learner(
-        [(policy.parameters(), settings.optimiser.learning_rate)],
-        settings.optimiser,
-        steps=len(batches),
-        token_budget=compute.learn_tokens,
-        device=base.model.device,
-    )
+    learner = role_learner(policy, settings.optimiser, len(batches), compute)
     before = heldout_loss(policy, heldout, compute.score_tokens)
     after = before
     with JsonLines(job.directory.metrics) as metrics, job.progress.stage(job.name, len(batches)) as bar:
         job.log(metrics, 0, {"heldout_loss": before})
         for step, index in enumerate(batches, start=1):
             batch = train.rows(index)
-            rate = learner.learning_rate
-            figures = learner.forward_backward(batch, lambda micro: completion_loss(policy, micro))
-            figures |= {"grad_norm": learner.step(), "learning_rate": rate, "tokens": batch.count}
+            figures = learner.train_step(batch, lambda micro: completion_loss(policy, micro))
+            figures["tokens"] = batch.count
             if step % settings.log_every == 0 or step == len(batches):
                 after = heldout_loss(policy, heldout, compute.score_tokens)
                 figures["heldout_loss"] = after
             job.log(metrics, step, figures)
             bar.advance(step, {"loss": figures["loss"], "heldout_loss": after})
-    if policy.adapters is not None:
-        save_adapter(policy, job.directory.adapter)
-    save_policy(merge(policy), base.tokenizer, job.directory.model)
+    job.save_policy(policy, base)
     return {
         "steps": len(batches),
         "train_rows": len(train),
