@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from truing.recipe import Optimiser, Ppo, Recipe, RewardSource, Section, Sft
+from truing.recipe import Kl, Optimiser, Ppo, Recipe, RewardSource, Section, Sft
 
 SECTIONS = Section.__subclasses__()
 
@@ -36,6 +36,7 @@ def test_no_section_takes_keys_it_does_not_know(section: type[Section]) -> None:
         {"sft": {"optimiser": {"learning_rate": float("nan")}}},
         {"sft": {"optimiser": {"learning_rate": float("inf")}}},
         {"sft": {"optimiser": {}}},
+        {"compute": {"threads": 10**20}},
     ],
 )
 def test_types_are_not_converted(document: dict[str, object]) -> None:
@@ -81,3 +82,10 @@ def test_minibatches_are_whole() -> None:
     assert Ppo(episodes=12, minibatches=4).minibatches == 4
     with pytest.raises(ValidationError, match=r"episodes \(10\) must be a multiple of minibatches \(4\)"):
         Ppo(episodes=10, minibatches=4)
+
+
+def test_the_adaptive_penalty_cannot_change_its_sign() -> None:
+    assert Ppo(episodes=12, kl=Kl(controller="adaptive", horizon=12.0)).kl.horizon == 12.0
+    assert Ppo(episodes=12, kl=Kl(controller="fixed", horizon=1.0)).kl.horizon == 1.0
+    with pytest.raises(ValidationError, match=r"kl\.horizon \(11\) must be at least the episodes \(12\)"):
+        Ppo(episodes=12, kl=Kl(controller="adaptive", horizon=11.0))

@@ -27,6 +27,7 @@ from truing.recipe import Base, Recipe, Source
 from truing.recipe_files import resolved_yaml
 from truing.recipe_files.overrides import assign
 from truing.runs.directory import StageDirectory
+from truing.runs.interruption import Stop
 from truing.runs.progress import SilentProgress
 from truing.runs.trackers import open_tracker
 from truing.stages.job import Job
@@ -165,7 +166,7 @@ def job(of: Recipe, place: Path, name: str, reward: Path | None = None) -> Job:
     files = StageDirectory(place / name)
     files.root.mkdir(parents=True, exist_ok=True)
     learnt = None if reward is None else RewardModelFiles(reward / "model", reward / "adapter")
-    return Job(name, of, files, of.base, learnt, SilentProgress(), open_tracker([], name, place))
+    return Job(name, of, files, of.base, learnt, SilentProgress(), open_tracker([], name, place), Stop())
 
 
 def letter_a(prompts: Sequence[Any], responses: Sequence[str]) -> list[float]:

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, field
 
-import yaml
-
 from truing.data.chat import encode_prompt
 from truing.models.base import LoadedBase, load_base
 from truing.models.roles import Role
 from truing.models.sampler import Sampling, sample
 from truing.pipeline import start_of, with_world
-from truing.recipe import Base, Compute, Recipe
+from truing.recipe import Base, Compute
+from truing.recipe_files import load_recipe
 from truing.records import Message
 from truing.runs.directory import RunDirectory
 
@@ -40,7 +39,7 @@ class Speaker:
 
 def open_speakers(run: RunDirectory, stage: str, max_new_tokens: int, temperature: float) -> list[Speaker]:
     """The model that a stage of the run began with, and the one it made."""
-    recipe = with_world(Recipe.model_validate(yaml.safe_load(run.recipe.read_text(encoding="utf-8"))), run)
+    recipe = with_world(load_recipe(run.recipe), run)
     kind = next(record.kind for record in run.lineage.stages if record.name == stage)
     places = {"start": start_of(kind, recipe, run), stage: Base(path=str(run.stage(stage).model))}
     speakers = []

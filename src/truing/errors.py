@@ -9,7 +9,8 @@
     │   ├── ModelError               a base model, adapter or tokenizer
     │   ├── RewardError              a reward source or judge and what it returned
     │   └── RunError                 the run directory
-    └── TrainingError                the numbers went wrong while learning
+    ├── TrainingError                the numbers went wrong while learning
+    └── InterruptedRunError                  exit code 130 or 143: a signal asked the run to end, and it is saved
 """
 
 
@@ -58,3 +59,11 @@ class RunError(InputError):
 
 class TrainingError(TruingError):
     """Learning produced a number that is not finite."""
+
+
+class InterruptedRunError(TruingError):
+    """A signal asked the run to end; what was done is saved."""
+
+    def __init__(self, what: str, exit_code: int) -> None:
+        super().__init__(what)
+        self.exit_code = exit_code

@@ -66,6 +66,12 @@ class Sequences:
         return [row[:length] for row, length in zip(self.tokens.tolist(), self.prompt_lengths.tolist(), strict=True)]
 
     @property
+    def responses(self) -> list[list[int]]:
+        """The tokens of every response."""
+        rows, lengths = self.response_tokens.tolist(), self.response_lengths.tolist()
+        return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+
+    @property
     def lengths(self) -> Tensor:
         """(B,) tokens of prompt and response together."""
         return self.prompt_lengths + self.response_lengths
@@ -177,6 +183,10 @@ class Rollout:
     """(B, R, D) the policy's last hidden state before each response token: its full distribution, kept small"""
     finished: Tensor
     """(B,) bool: the response closed with eos"""
+
+    def kl(self, ref_logprobs: Tensor) -> Tensor:
+        """(B,) k1 estimate of KL(π‖π_ref), nats a sequence, from the reference's (B, R) log-probabilities."""
+        return ((self.logprobs - ref_logprobs) * self.sequences.response_mask).sum(1)
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 
-from truing.data.world import GOLD, write_world
+from truing.data.world import GOLD, WorldPaths, write_world
 from truing.models.base import quiet_transformers
 from truing.models.layout import RewardModelFiles
 from truing.models.rewards import FunctionReward
-from truing.recipe import Base, Data, Recipe, Source
+from truing.recipe import Base, Recipe, Source
 from truing.recipe_files import variant
 from truing.report import write_report
 from truing.runs.directory import RunDirectory, open_run
-from truing.runs.files import complete_directory, write_json
+from truing.runs.files import complete_directory, remove, write_json
+from truing.runs.interruption import Stop
 from truing.runs.lineage import fingerprint
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker, open_tracker
@@ -54,12 +55,13 @@ def plan(recipe: Recipe) -> Iterator[Planned]:
                 yield Planned(f"ppo-{name}", kind, variant(recipe, name))
 
 
-def run_pipeline(recipe: Recipe, root: Path, progress: Progress) -> RunDirectory:
+def run_pipeline(recipe: Recipe, root: Path, progress: Progress, stop: Stop | None = None) -> RunDirectory:
     """Runs what is left of a recipe's stages in `root` and writes the report.
 
     Raises:
         RewardError: a function of the recipe cannot be imported; nothing was written.
         RunError: `root` holds another recipe's run or is in use.
+        InterruptedRunError: `stop` was set; what was done is saved.
         TruingError: whatever a stage refuses; finished stages stay finished.
     """
     if recipe.compute.threads is not None:
@@ -76,7 +78,7 @@ def run_pipeline(recipe: Recipe, root: Path, progress: Progress) -> RunDirectory
             tracker = open_tracker(recipe.track, recipe.name, root)
             try:
                 for stage in waiting:
-                    _run_stage(stage, run, progress, tracker)
+                    _run_stage(stage, run, progress, tracker, stop or Stop())
             finally:
                 tracker.close()
         if waiting or not run.report.exists():
@@ -88,14 +90,14 @@ def with_world(recipe: Recipe, run: RunDirectory) -> Recipe:
     """A recipe on the embedded world becomes one on ordinary files, written into the run."""
     if recipe.world is None:
         return recipe
-    place = run.root / "world"
-    if not place.exists():
-        with complete_directory(place) as partial:
+    world = WorldPaths(run.root / "world")
+    if not world.directory.exists():
+        with complete_directory(world.directory) as partial:
             write_world(recipe.world, recipe.seed, partial)
-    rows = {name: Source(path=str(place / f"{name}.jsonl")) for name in ("demonstrations", "preferences", "prompts")}
-    data = Data(**(recipe.data.model_dump() | rows))
+    files = {"demonstrations": world.demonstrations, "preferences": world.preferences, "prompts": world.prompts}
+    data = recipe.data.model_copy(update={name: Source(path=str(file)) for name, file in files.items()})
     judges = {"gold": GOLD} | recipe.judges
-    return recipe.model_copy(update={"base": Base(path=str(place / "base")), "data": data, "judges": judges})
+    return recipe.model_copy(update={"base": Base(path=str(world.base)), "data": data, "judges": judges})
 
 
 def start_of(kind: str, recipe: Recipe, run: RunDirectory) -> Base:
@@ -106,7 +108,7 @@ def start_of(kind: str, recipe: Recipe, run: RunDirectory) -> Base:
     return Base(path=str(run.stage("sft").model))
 
 
-def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: Tracker) -> None:
+def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: Tracker, stop: Stop) -> None:
     directory = run.stage(stage.name)
     run.lineage.begin(stage.name, stage.kind)
     directory.fresh()
@@ -119,9 +121,14 @@ def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: T
         reward=RewardModelFiles(reward.model, reward.adapter) if "reward" in stage.recipe.stages else None,
         progress=progress,
         tracker=tracker,
+        stop=stop,
     )
     write_json(directory.result, TRAIN[stage.kind](job))
     run.lineage.finish(stage.name)
+    if directory.checkpoints.is_dir():
+        remove(directory.checkpoints)
+    if stop.requested:
+        raise stop.interrupted(f"{stage.name} is done")
 
 
 def _import_functions(recipe: Recipe) -> None:

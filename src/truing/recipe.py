@@ -177,6 +177,12 @@ class Ppo(Section):
             raise ValueError(f"episodes ({self.episodes}) must be a multiple of minibatches ({self.minibatches})")
         return self
 
+    @model_validator(mode="after")
+    def _beta_stays_positive(self) -> Self:
+        if self.kl.controller == "adaptive" and self.kl.horizon < self.episodes:
+            raise ValueError(f"kl.horizon ({self.kl.horizon:g}) must be at least the episodes ({self.episodes})")
+        return self
+
 
 class Dpo(Section):
     """Direct preference optimisation: from the preferences to a policy, without a reward model."""
@@ -203,10 +209,20 @@ class Compute(Section):
 
     device: str = Field("auto", description="auto, cpu, cuda or mps.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the frozen weights and activations.")
-    threads: Count | None = Field(None, description="CPU threads; without it, one a core.")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="CPU threads; without it, one a core."
+    )
     learn_tokens: Count = Field(2048, description="Tokens in one forward and backward.")
     score_tokens: Count = Field(2048, description="Tokens in one forward without gradients.")
     rollout_rows: Count = Field(64, description="Responses sampled side by side.")
+
+
+class Checkpoints(Section):
+    """When a stage saves itself on the way. None of these changes a result."""
+
+    every_minutes: Positive = Field(5.0, description="Minutes between two checkpoints, saved when a step is done.")
+    every_steps: Count | None = Field(None, description="Steps between two checkpoints, instead of minutes.")
+    keep_last: Count = Field(2, description="How many are kept while a stage runs; none once it is done.")
 
 
 class Recipe(Section):
@@ -230,6 +246,7 @@ class Recipe(Section):
         default_factory=dict, description="name: module:function. Scores that training never sees, for the report."
     )
     compute: Compute = Field(default_factory=Compute, description="Where and how much at once.")
+    checkpoints: Checkpoints = Field(default_factory=Checkpoints, description="When a stage saves itself on the way.")
     track: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(
         default_factory=list, description="Where metrics go besides metrics.jsonl."
     )

@@ -22,13 +22,13 @@ floor | room         | of the house                                             
 2     | label        | records errors                                            | jinja2 starlette uvicorn
 3     | models       | functional records experience errors draws recipe         | numpy torch transformers peft
       |              | data.batches data.chat                                    | safetensors
-3     | runs         | errors recipe recipe_files                                | yaml rich
+3     | runs         | errors recipe recipe_files                                | yaml rich torch safetensors
 4     | trust        | functional records errors models runs                     | torch
 4     | stages       | functional records experience errors draws recipe data    | torch
       |              | models runs trust                                         |
 5     | report       | runs trust                                                | yaml jinja2 markupsafe matplotlib
 5     | pipeline     | errors recipe recipe_files data models runs stages report | torch
-5     | conversation | records errors recipe data models runs pipeline           | yaml
+5     | conversation | records errors recipe recipe_files data models runs pipeline |
 6     | cli          | records errors recipe recipe_files data label models runs | typer rich
       |              | stages trust report pipeline conversation                 |
 """

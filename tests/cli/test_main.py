@@ -1,5 +1,6 @@
 """Start-up is fast, a run closes with a table, and every way of ending has its exit code."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def test_chat_with_a_stage_that_is_not_done_names_those_that_are(truing: Any, pl
 @pytest.mark.parametrize(
     ("raised", "code", "told"),
     [
-        (KeyboardInterrupt, 130, "truing: interrupted. `truing run` goes on from the last finished stage."),
+        (KeyboardInterrupt, 130, "truing: interrupted. `truing run` goes on from the last checkpoint."),
         (
             ZeroDivisionError("x"),
             1,
@@ -120,17 +121,22 @@ def test_debug_shows_the_traceback(place: Path, monkeypatch: pytest.MonkeyPatch)
         entry()
 
 
-def test_a_signal_ends_with_130_and_the_run_can_go_on(place: Path) -> None:
-    root = place / "interrupted"
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_once_the_step_is_saved(number: signal.Signals, code: int, place: Path) -> None:
+    root = place / f"interrupted-{code}"
     command = [sys.executable, "-m", "truing", "run", str(place / "recipe.yaml"), "--out", str(root)]
     long = ["--set", "sft.epochs=100000"]
     with subprocess.Popen([*command, *long], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.endswith(" steps\n"))
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "truing: interrupted. `truing run` goes on from the last finished stage.\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "finishing this step, then saving; once more stops at once" in out
+    assert re.fullmatch(
+        r"truing: interrupted, sft is saved after step \d+\. The same command goes on from there\.\n", err
+    )
+    assert len(list((root / "sft" / "checkpoints").iterdir())) == 1
     assert not (root / "sft" / "result.json").exists()
 
 
@@ -146,3 +152,6 @@ def test_a_shipped_recipe_can_be_listed_shown_and_copied_but_not_over_a_file(tru
     said = truing("recipes", "quickstart", "--copy", tmp_path / "own.yaml")
     assert said.code == 2
     assert "is not written over. Give another --copy." in said.err
+    said = truing("recipes", "--copy", tmp_path / "other.yaml")
+    assert said.code == 2
+    assert "Write: truing recipes NAME --copy FILE" in said.err

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truing.data.split import split_by_prompt
+from truing.data.split import read_split, split_by_prompt
 from truing.errors import DataError
+from truing.recipe import Data, Source
 from truing.records import Demonstration, Prompt
 
 
@@ -52,3 +53,15 @@ def test_fewer_than_two_prompts_cannot_be_split(count: int) -> None:
     records = [Prompt("the same", f"f:{row}") for row in range(3 * count)]
     with pytest.raises(DataError, match=f"the prompts have {count} different prompts, too few to hold some out"):
         split_by_prompt(records, 0.5, 0, "prompts")
+
+
+def test_held_out_rows_of_a_file_of_their_own_are_read_and_nothing_is_split_off() -> None:
+    files = {"train": rows([0, 0, 1]), "own": rows([5])}
+    assert read_split(
+        lambda source, _: files[source.path], Source(path="train"), Source(path="own"), Data(), 1, "x"
+    ) == (
+        files["train"],
+        files["own"],
+    )
+    kept, held = read_split(lambda source, _: files[source.path], Source(path="train"), None, Data(), 1, "x")
+    assert (kept, held) == split_by_prompt(files["train"], Data().heldout, 1, "x")

@@ -8,8 +8,9 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from transformers import BertConfig, BertForMaskedLM
 
-from truing.errors import ModelError
+from truing.errors import ModelError, RecipeError
 from truing.models.base import LoadedBase, context_length, load_base
 from truing.recipe import Base, Compute
 
@@ -30,6 +31,11 @@ def test_a_base_is_frozen_and_without_dropout(shape: str, tmp_path: Path) -> Non
     assert not base.model.training
     assert not any(weight.requires_grad for weight in base.model.parameters())
     assert base.context == 64
+
+
+def test_a_device_that_is_not_there_is_told_by_its_field(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^compute\.device: gpu cannot be used here .* Set it to auto or cpu\.$"):
+        load_base(Base(path=str(tiny.directory(tmp_path))), Compute(device="gpu"))
 
 
 def test_a_base_with_a_pad_of_its_own_is_left_as_it_is(tmp_path: Path) -> None:
@@ -111,6 +117,24 @@ def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no tokenizer could be loaded.*base.path takes a directory") as refusal:
         _load(tmp_path)
     assert refusal.value.where == str(tmp_path)
+
+
+def test_a_model_that_reads_ahead_is_refused(tmp_path: Path) -> None:
+    tiny.directory(tmp_path)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=tiny.VOCABULARY, initializer_range=0.3, **sizes)
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"BertLMHeadModel reads the tokens that follow"):
+        load_base(Base(path=str(tmp_path)), Compute(device="cpu"))
+
+
+@pytest.mark.parametrize(("name", "content"), [("config.json", b"[]"), ("model.gguf", b"GGUF")])
+def test_a_description_of_another_kind_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
+    tiny.directory(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    gguf_file = name if name.endswith("gguf") else None
+    with pytest.raises(ModelError, match="could be loaded from here"):
+        load_base(Base(path=str(tmp_path), gguf_file=gguf_file), Compute(device="cpu"))
 
 
 def test_a_tokenizer_without_a_model_is_refused(tmp_path: Path) -> None:

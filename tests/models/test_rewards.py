@@ -78,11 +78,21 @@ def test_a_function_that_is_not_there_is_refused_with_how_to_write_it(path: str,
     assert refusal.value.where == path
 
 
-@pytest.mark.parametrize("source", ["1 / 0", "def", "import no_such_thing"])
+@pytest.mark.parametrize("source", ["1 / 0", "def", "import no_such_thing", "raise SystemExit(0)"])
 def test_a_module_that_cannot_be_run_is_refused(source: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(source)
     with pytest.raises(RewardError, match="cannot be imported"):
         FunctionReward.load(f"{tmp_path / 'broken.py'}:score")
+
+
+@pytest.mark.parametrize(
+    "place", ["import torch; torch.set_grad_enabled(False)\n{}", "{}    torch.set_grad_enabled(False)\n"]
+)
+def test_a_function_that_turns_gradients_off_does_so_for_itself_alone(place: str, tmp_path: Path) -> None:
+    head = "import torch\ndef score(prompts, responses):\n"
+    (tmp_path / "own.py").write_text(place.format(head) + "    return [0.0] * len(responses)\n")
+    assert FunctionReward.load(f"{tmp_path / 'own.py'}:score").score(SAMPLES) == [0.0, 0.0, 0.0]
+    assert torch.is_grad_enabled()
 
 
 def test_what_is_no_function_is_refused() -> None:
@@ -103,6 +113,14 @@ def test_what_is_no_function_is_refused() -> None:
         ("return [1.0, 'high', 1.0]", "returned 'high' for the response 'because of it'."),
         ("return [1.0, [2.0, 3.0], 1.0]", "returned [2.0, 3.0] for the response 'because of it'."),
         ("return 1 / 0", "raised ZeroDivisionError: division by zero."),
+        ("raise SystemExit(0)", "raised SystemExit: 0."),
+        ("return {0: 1.0, 1: 2.0, 2: 3.0}", "was given 3 responses and returned {0: 1.0, 1: 2.0, 2: 3.0}."),
+        ("return {1.0, 2.0, 3.0}", "was given 3 responses and returned {1.0, 2.0, 3.0}."),
+        ("return '123'", "was given 3 responses and returned '123'."),
+        ("return (1.0 for _ in responses)", "was given 3 responses and returned <generator"),
+        ("import numpy; return numpy.array(1.0)", "was given 3 responses and returned array(1.)."),
+        ("return [1.0, '2.0', 1.0]", "returned '2.0' for the response 'because of it'."),
+        ("return [1.0, 10**400, 1.0]", "for the response 'because of it'."),
     ],
 )
 def test_what_is_no_score_is_refused_with_what_was_returned(body: str, told: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 import tiny
 import torch
 
+from truing.errors import RecipeError
 from truing.models.roles import Adapters, Role, check_logits, scalar_head
 from truing.recipe import Lora
 
@@ -65,6 +66,13 @@ def test_adapters_are_a_function_of_the_seed() -> None:
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+@pytest.mark.parametrize("targets", [[], "", ["no_such_layer"], "(", ["norm"]])
+def test_targets_that_cannot_be_adapted_are_the_recipes_mistake(targets: str | list[str]) -> None:
+    with pytest.raises(RecipeError, match=r"lora\.targets: no adapter could be put on the model") as refusal:
+        Adapters(tiny.model(), Lora(rank=2, targets=targets), seed=0).add("policy")
+    assert refusal.value.mend
 
 
 def test_the_head_has_the_deviation_of_the_paper() -> None:

@@ -87,5 +87,24 @@ def test_a_full_disk_is_a_run_error() -> None:
     lines = JsonLines(Path("/dev/full"))
     with pytest.raises(RunError, match="no space left"):
         lines.append({"step": 1})
-    with pytest.raises(OSError, match="No space"):
-        lines.close()
+    lines.close()
+
+
+def test_lines_go_on_from_a_cursor_and_later_ones_are_cut(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with JsonLines(path) as lines:
+        lines.append({"step": 1, "text": "ä"})
+        cursor = lines.cursor
+        lines.append({"step": 2, "much": "more"})
+    assert cursor == len('{"step": 1, "text": "ä"}\n'.encode())
+    with JsonLines(path, keep=cursor) as lines:
+        lines.append({"step": 2})
+    assert read_jsonl(path) == [{"step": 1, "text": "ä"}, {"step": 2}]
+
+
+def test_a_file_shorter_than_its_cursor_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("{}\n")
+    with pytest.raises(RunError, match="has lost lines"):
+        JsonLines(path, keep=100)
+    assert path.read_text() == "{}\n"

@@ -23,9 +23,10 @@ RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe fil
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as ppo.kl.beta=0.1.")
 ]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of the signal"""
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
 
 @app.command()
@@ -98,7 +99,7 @@ def main() -> None:
         app(arguments, prog_name="truing")
     except SystemExit as leaving:  # which is how typer ends, and what it makes of Ctrl-C
         if leaving.code == INTERRUPTED:
-            print("truing: interrupted. `truing run` goes on from the last finished stage.", file=sys.stderr)
+            print("truing: interrupted. `truing run` goes on from the last checkpoint.", file=sys.stderr)
         raise
     except TruingError as error:
         _complain(str(error), debug)

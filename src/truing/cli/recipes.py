@@ -15,6 +15,8 @@ def recipes_command(name: str | None, copy: Path | None, schema: bool) -> None:
     """Lists, prints or copies shipped recipes, or prints the schema."""
     if schema:
         print(json.dumps(recipe_schema(), indent=2))
+    elif name is None and copy is not None:
+        raise RecipeError("no recipe is named.", where=f"--copy {copy}", mend="Write: truing recipes NAME --copy FILE")
     elif name is None:
         _list()
     elif copy is None:

@@ -9,6 +9,7 @@ from truing.cli.closing import closing_table
 from truing.cli.shelf import recipe_path
 from truing.cli.validate import check_inputs
 from truing.recipe_files import load_recipe
+from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import open_progress
 
 
@@ -22,5 +23,7 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str]) -> No
     console = Console()
     from truing.pipeline import run_pipeline  # imports torch, so only once the recipe is sound
 
-    done = run_pipeline(recipe, out or Path("runs") / recipe.name, open_progress(console))
+    progress = open_progress(console)
+    with stop_on_signals(progress.note) as stop:
+        done = run_pipeline(recipe, out or Path("runs") / recipe.name, progress, stop)
     closing_table(done, console)

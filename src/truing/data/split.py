@@ -1,13 +1,25 @@
 """Holding rows out by prompt, so that no prompt is both learnt from and tested on."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TypeVar
 
 from truing import draws
 from truing.errors import DataError
+from truing.recipe import Data, Source
 from truing.records import Demonstration, Preference, Prompt, Text
 
 R = TypeVar("R", Demonstration, Preference, Prompt)
+
+
+def read_split(
+    read: Callable[[Source, bool], list[R]], source: Source, heldout: Source | None, data: Data, seed: int, what: str
+) -> tuple[list[R], list[R]]:
+    """(to learn from, held out): the held-out rows come from a file of their own, or are split off by prompt."""
+    records = read(source, data.transcripts)
+    if heldout is None:
+        return split_by_prompt(records, data.heldout, seed, what)
+    return records, read(heldout, data.transcripts)
 
 
 def split_by_prompt(records: list[R], heldout: float, seed: int, what: str) -> tuple[list[R], list[R]]:

@@ -53,12 +53,26 @@ COMPARED: dict[Kind, float] = {"plain": 0.9, "flat": 0.06, "rambling": 0.02, "re
 
 @dataclass(frozen=True)
 class WorldPaths:
-    """Where a world was written."""
+    """Where the parts of a world stand in its directory."""
 
-    base: Path
-    demonstrations: Path
-    preferences: Path
-    prompts: Path
+    directory: Path
+
+    @property
+    def base(self) -> Path:
+        """The base model with its tokenizer."""
+        return self.directory / "base"
+
+    @property
+    def demonstrations(self) -> Path:
+        return self.directory / "demonstrations.jsonl"
+
+    @property
+    def preferences(self) -> Path:
+        return self.directory / "preferences.jsonl"
+
+    @property
+    def prompts(self) -> Path:
+        return self.directory / "prompts.jsonl"
 
 
 def gold_scores(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
@@ -103,12 +117,7 @@ def _off_topic(product: str | None) -> frozenset[str]:
 def write_world(world: World, seed: int, directory: Path) -> WorldPaths:
     """Write the base model with its tokenizer and the three data files, in the formats every other recipe uses."""
     directory.mkdir(parents=True, exist_ok=True)
-    paths = WorldPaths(
-        base=directory / "base",
-        demonstrations=directory / "demonstrations.jsonl",
-        preferences=directory / "preferences.jsonl",
-        prompts=directory / "prompts.jsonl",
-    )
+    paths = WorldPaths(directory)
     world_files.write_base(vocabulary(), seed, paths.base)
     world_files.write_rows(demonstrations(world.demonstrations, seed), paths.demonstrations)
     world_files.write_rows(preferences(world.preferences, seed), paths.preferences)

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from truing.errors import ModelError
+from truing.errors import ModelError, RecipeError
 from truing.models.weights import UNREADABLE, load_weights, reason_of
 from truing.recipe import Base, Compute
 
@@ -27,24 +27,52 @@ class LoadedBase:
 
 
 def device_of(compute: Compute) -> torch.device:
-    """The device the recipe names, or the best there is."""
-    if compute.device != "auto":
-        return torch.device(compute.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device the recipe names; for auto, CUDA where there is one, else the CPU.
+
+    Raises:
+        RecipeError: torch knows no such device, or this machine has none.
+    """
+    if compute.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=compute.device).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        what = f"{compute.device} cannot be used here ({reason_of(error)})."
+        raise RecipeError(what, where="compute.device", mend="Set it to auto or cpu.") from error
 
 
 def load_base(base: Base, compute: Compute) -> LoadedBase:
     """Loads a causal language model for training.
 
     Raises:
-        ModelError: the path holds no model, wants remote code, or has only pickled weights.
+        ModelError: the path holds no causal model, wants remote code, or has only pickled weights.
+        RecipeError: `compute.device` cannot be used here.
     """
     quiet_transformers()
     tokenizer = _load_tokenizer(base)
     model = _load_model(base, compute)
     notes = ensure_pad(tokenizer, model)
     model.requires_grad_(False).train(False)
+    check_causal(model)
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
+
+
+@torch.no_grad()
+def check_causal(model: PreTrainedModel) -> None:
+    """Holds that a token's logits do not depend on the tokens after it.
+
+    The library loads masked language models such as BERT as causal ones, and they would read the answers.
+
+    Raises:
+        ModelError: they do depend on them.
+    """
+    one, other = model(torch.tensor([[0, 1, 2], [0, 1, 3]], device=model.device)).logits[:, :2].float()
+    if not torch.allclose(one, other, atol=1e-3, rtol=1e-3, equal_nan=True):
+        raise ModelError(
+            f"{type(model).__name__} reads the tokens that follow, so it is no causal language model.",
+            where=model.name_or_path,
+            mend="Use a model that was made to write, such as Llama, Qwen or GPT-2.",
+        )
 
 
 def quiet_transformers() -> None:
@@ -122,11 +150,12 @@ def _load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 
 def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
     options = {"gguf_file": base.gguf_file} if base.gguf_file else {"use_safetensors": True}
+    device = device_of(compute)
     try:
         model = load_weights(
             AutoModelForCausalLM,
             base.path,
-            device_of(compute),
+            device,
             dtype=getattr(torch, compute.dtype),
             trust_remote_code=base.trust_remote_code,
             **options,

@@ -7,7 +7,7 @@ them. A source scores samples; it knows nothing of PPO.
 import importlib
 import importlib.util
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -124,16 +124,17 @@ class ClassifierReward:
     def _encode(self, sample: Sample) -> list[int]:
         """Prompt, response and, where the response has ended, eos, in the classifier's own tokens."""
         if isinstance(sample.prompt, str):
-            tokens: list[int] = self.tokenizer(sample.prompt + sample.response)["input_ids"]
+            tokens = self._tokens(sample.prompt + sample.response)
             if sample.finished and self.tokenizer.eos_token_id not in (None, tokens[-1]):
                 tokens = [*tokens, self.tokenizer.eos_token_id]
             return tokens
         turns = [*as_plain(sample.prompt), {"role": "assistant", "content": sample.response}]
         if self.tokenizer.chat_template is None:
-            return self._encode_plain("\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns))
-        return self._encode_plain(self.tokenizer.apply_chat_template(turns, tokenize=False), special=False)
+            return self._tokens("\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns))
+        return self._tokens(self.tokenizer.apply_chat_template(turns, tokenize=False), special=False)
 
-    def _encode_plain(self, text: str, special: bool = True) -> list[int]:
+    def _tokens(self, text: str, special: bool = True) -> list[int]:
+        """Of a text; `special` unless its template has written the special tokens already."""
         tokens: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
         return tokens
 
@@ -154,8 +155,9 @@ class FunctionReward:
         """
         place, _, attribute = path.rpartition(":")
         try:
-            function = getattr(_module(place), attribute)
-        except Exception as error:  # importing runs the user's code, which raises what it likes
+            with torch.set_grad_enabled(torch.is_grad_enabled()):  # whatever the module sets
+                function = getattr(_module(place), attribute)
+        except (Exception, SystemExit) as error:  # importing runs the user's code, which raises what it likes
             raise RewardError(
                 f"cannot be imported ({type(error).__name__}: {error}).",
                 where=path,
@@ -168,15 +170,16 @@ class FunctionReward:
     def score(self, samples: Sequence[Sample]) -> list[float]:
         prompts = [as_plain(sample.prompt) for sample in samples]
         try:
-            scores = self.function(prompts, [sample.response for sample in samples])
-        except Exception as error:  # the user's code raises what it likes
+            with torch.no_grad():
+                scores = self.function(prompts, [sample.response for sample in samples])
+        except (Exception, SystemExit) as error:  # the user's code raises what it likes
             raise RewardError(
                 f"raised {type(error).__name__}: {error}.", where=self.name, mend="--debug shows where."
             ) from error
-        if not hasattr(scores, "__len__") or len(scores) != len(samples):
-            returned = len(scores) if hasattr(scores, "__len__") else repr(scores)
+        count = _count(scores)
+        if count != len(samples):
             raise RewardError(
-                f"was given {len(samples)} responses and returned {returned}.",
+                f"was given {len(samples)} responses and returned {repr(scores) if count is None else count}.",
                 where=self.name,
                 mend="It must return one number for each response, in order.",
             )
@@ -184,8 +187,8 @@ class FunctionReward:
 
     def _number(self, score: Any, sample: Sample) -> float:
         try:
-            value = float(score)
-        except (TypeError, ValueError):
+            value = math.nan if isinstance(score, str | bytes) else float(score)
+        except (TypeError, ValueError, OverflowError):
             value = math.nan
         if not math.isfinite(value):
             raise RewardError(
@@ -194,6 +197,16 @@ class FunctionReward:
                 mend="Every score must be a finite number.",
             )
         return value
+
+
+def _count(scores: Any) -> int | None:
+    """How many scores there are; None for what has no order or no length, such as a generator, set or mapping."""
+    if isinstance(scores, Set | Mapping | str | bytes):
+        return None
+    try:
+        return len(scores)
+    except TypeError:
+        return None
 
 
 def _module(place: str) -> ModuleType:

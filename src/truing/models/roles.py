@@ -5,6 +5,7 @@ selects its adapter before every forward, so a role is used as if it were a mode
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from truing import draws
-from truing.errors import ModelError
+from truing.errors import ModelError, RecipeError
+from truing.models.weights import reason_of
 from truing.recipe import Lora
 
 
@@ -46,8 +48,12 @@ class Adapters:
         return self.peft.base_model
 
     def add(self, name: str) -> None:
-        """A fresh adapter that does nothing yet (its B matrix is zero)."""
-        with seeded(draws.derived_seed(self._seed, f"adapter {name}")):
+        """A fresh adapter that does nothing yet (its B matrix is zero).
+
+        Raises:
+            RecipeError: `lora.targets` names no layer that can be adapted.
+        """
+        with seeded(draws.derived_seed(self._seed, f"adapter {name}")), _told_of_targets():
             if self._peft is None:
                 self._peft = PeftModel(self._base, self._config, adapter_name=name)
             else:
@@ -155,6 +161,19 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+@contextlib.contextmanager
+def _told_of_targets() -> Iterator[None]:
+    """PEFT's complaint about the layers it was told to adapt, which it may read as a regular expression, as ours."""
+    try:
+        yield
+    except (ValueError, re.error) as error:
+        raise RecipeError(
+            f"no adapter could be put on the model ({reason_of(error)}).",
+            where="lora.targets",
+            mend="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
+        ) from error
 
 
 def check_logits(role: Role) -> None:

@@ -1,12 +1,13 @@
 """Pretrained weights: all that a model has, or a refusal."""
 
+import struct
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, SafetensorError, struct.error)
 """What transformers and its readers raise over files that are missing, damaged or of another kind"""
 
 

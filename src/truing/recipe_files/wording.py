@@ -106,8 +106,9 @@ def _mend(kind: str, key: str, details: ErrorDetails) -> str:
         return f"Write [{value}]."
     if kind == "model_type":
         fields = list(_section_at(key).model_fields)
-        if isinstance(value, str) and "path" in fields:
-            return f"Write {key.rpartition('.')[2]}: {{path: {value}}}."
+        name = key.rpartition(".")[2]
+        if isinstance(value, str) and "path" in fields and not name.isdecimal():
+            return f"Write {name}: {{path: {value}}}."
         return f"Its keys are {', '.join(fields)}."
     return ""
 

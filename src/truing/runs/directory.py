@@ -60,10 +60,11 @@ class StageDirectory:
         return self.root / "adapter"
 
     def fresh(self) -> None:
-        """Make the directory, empty: half-made files of an interrupted attempt go."""
+        """Make the directory, empty but for what an interrupted attempt can go on from: its checkpoints and logs."""
         with disk_faults(self.root, "cannot be made"):
             self.root.mkdir(exist_ok=True)
-        for leftover in self.root.iterdir():
+        resumable = {self.checkpoints, self.metrics, self.samples} if self.checkpoints.is_dir() else set()
+        for leftover in set(self.root.iterdir()) - resumable:
             remove(leftover)
 
 

@@ -9,17 +9,30 @@ from truing.runs.files import check_plain, disk_faults
 
 
 class JsonLines:
-    """A fresh file of JSON lines. Floats are written so that they read back as the very same number.
+    """A file of JSON lines. Floats are written so that they read back as the very same number.
 
     Raises:
-        RunError: the file cannot be opened or written.
+        RunError: the file cannot be opened or written, or has fewer than `keep` bytes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        """Args:
+        path: the file; begun anew, or cut back to its first `keep` bytes to go on from there.
+        keep: a `cursor` of an earlier moment.
+        """
         self.path = path
         with disk_faults(path, "cannot be written"):
-            # A lone surrogate has no UTF-8; "backslashreplace" happens to write what JSON calls it.
-            self._handle = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
+            if keep and keep > path.stat().st_size:
+                raise RunError(f"has lost lines: it was {keep} bytes long.", where=str(path), mend="Restore it.")
+            self._handle = open(path, "r+b" if keep else "wb", buffering=0)  # noqa: SIM115
+            if keep:
+                self._handle.truncate(keep)
+                self._handle.seek(keep)
+
+    @property
+    def cursor(self) -> int:
+        """Bytes written so far."""
+        return self._handle.tell()
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row of plain Python values as one line.
@@ -31,8 +44,10 @@ class JsonLines:
         """
         check_plain(row, where=f"{self.path.parent.name} step {row.get('step', 'unknown')}")
         with disk_faults(self.path, "cannot be written"):
-            self._handle.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self._handle.flush()
+            # A lone surrogate has no UTF-8; "backslashreplace" happens to write what JSON calls it.
+            line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", errors="backslashreplace")
+            while line:  # a disk that fills up takes the beginning of a line, and refuses the rest
+                line = line[self._handle.write(line) :]
 
     def close(self) -> None:
         """Close the file; more rows are an error."""

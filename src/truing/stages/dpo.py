@@ -12,10 +12,10 @@ from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
 from truing.models.scoring import in_parts, sequence_logprobs
 from truing.recipe import Dpo, Recipe
-from truing.runs.metrics import JsonLines
 from truing.stages.episodes import load_prompts
 from truing.stages.heldout import HeldoutLook
 from truing.stages.job import Job
+from truing.stages.journal import Journal, open_journal
 from truing.stages.loop import role_learner
 from truing.stages.pairs import Pairs, load_pairs
 from truing.stages.reward_sources import build_reward
@@ -62,27 +62,24 @@ def train_dpo(job: Job) -> dict[str, Any]:
     roles = policy_roles(recipe, job.start, job.reward)
     pairs = load_pairs(job, roles.base)
     train, heldout = (with_reference(roles.reference, side, recipe) for side in (pairs.train, pairs.heldout))
-    look = _look(job, roles, pairs)
     batches = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, "dpo")
     learner = role_learner(roles.policy, settings.optimiser, len(batches), recipe.compute)
-    with (
-        JsonLines(job.directory.metrics) as metrics,
-        JsonLines(job.directory.samples) as samples,
-        job.progress.stage(job.name, len(batches)) as bar,
-    ):
-        first = latest = look.take(0, samples)
-        job.log(metrics, 0, first)
-        for step, index in enumerate(batches, start=1):
+    with open_journal(job, learner, len(batches)) as journal:
+        look = _look(job, roles, pairs, journal)
+        if not journal.rows:
+            journal.log(0, look.take(0))
+        for step in journal.remaining(len(batches)):
+            index = batches[step - 1]
             figures = learner.train_step(
                 train.rows(index), lambda micro: preference_loss(roles.policy, micro, settings)
             )
             if step % settings.heldout_every == 0 or step == len(batches):
                 card = report_card(roles.policy, heldout, recipe)
-                latest = {name: card[name] for name in LOGGED} | look.take(step, samples)
-                figures |= latest
-            job.log(metrics, step, figures)
-            bar.advance(step, {name: figures[name] for name in ("loss", "accuracy", "margin")})
-    closing = report_card(roles.policy, heldout, recipe) | _drift_figures(first, latest) | look.closing_figures()
+                figures |= {name: card[name] for name in LOGGED} | look.take(step)
+            journal.log(step, figures, shown=("loss", "accuracy", "margin"))
+            journal.done(step)
+    closing = report_card(roles.policy, heldout, recipe) | look.closing_figures()
+    closing |= _drift_figures(journal.rows[0], journal.rows[-1])
     job.save_policy(roles.policy, roles.base)
     return closing | {
         "steps": len(batches),
@@ -119,11 +116,11 @@ def _pair_logprobs(role: Role, pairs: PairBatch, recipe: Recipe) -> tuple[Tensor
     return chosen, rejected
 
 
-def _look(job: Job, roles: Roles, pairs: Pairs) -> HeldoutLook:
+def _look(job: Job, roles: Roles, pairs: Pairs, journal: Journal) -> HeldoutLook:
     """At prompts that are in no pair it learns from; scored by the reward of the recipe where there is one."""
     prompts = load_prompts(job.recipe, roles.base, job.progress).without(pairs.train.chosen.prompts)
     reward = build_reward(job.recipe, roles, prompts) if roles.reward is not None else None
-    return HeldoutLook(job.recipe, roles, reward, prompts.heldout)
+    return HeldoutLook(job.recipe, roles, reward, prompts.heldout, journal)
 
 
 def _drift_figures(first: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:

@@ -89,9 +89,6 @@ def sft_samples(sft: Role, prompts: PromptSet, recipe: Recipe, base: LoadedBase)
 
 def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, base: LoadedBase) -> list[Sample]:
     """What was said, as text for reward functions and people and as tokens for reward models."""
-    tokens = rollout.sequences.response_tokens.tolist()
-    lengths = rollout.sequences.response_lengths.tolist()
-    responses = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
     return [
         Sample(
             prompt=prompt.text,
@@ -100,7 +97,7 @@ def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, base: LoadedB
             response_tokens=tuple(response),
             finished=bool(finished),
         )
-        for prompt, response, finished in zip(prompts, responses, rollout.finished, strict=True)
+        for prompt, response, finished in zip(prompts, rollout.sequences.responses, rollout.finished, strict=True)
     ]
 
 

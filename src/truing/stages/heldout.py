@@ -1,6 +1,8 @@
 """A look at prompts that learning never sees: the same prompts and the same draws every time."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
@@ -11,8 +13,8 @@ from truing.models.rewards import FunctionReward, RewardSource
 from truing.models.scoring import in_parts, response_logprobs
 from truing.recipe import Recipe
 from truing.records import Sample, Text
-from truing.runs.metrics import JsonLines
 from truing.stages.episodes import answer, as_samples
+from truing.stages.journal import Journal
 
 
 class HeldoutLook:
@@ -22,35 +24,40 @@ class HeldoutLook:
     """
 
     def __init__(
-        self, recipe: Recipe, roles: Roles, reward: RewardSource | None, prompts: Sequence[EncodedPrompt]
+        self,
+        recipe: Recipe,
+        roles: Roles,
+        reward: RewardSource | None,
+        prompts: Sequence[EncodedPrompt],
+        journal: Journal,
     ) -> None:
         self._recipe = recipe
         self._roles = roles
         self._reward = reward
         self._prompts = prompts
         self._judges = {name: FunctionReward.load(path) for name, path in recipe.judges.items()}
-        self.rows: dict[int, list[dict[str, Any]]] = {}
+        self._samples = journal.samples
+        self.rows = {step: list(rows) for step, rows in groupby(journal.sampled, key=itemgetter("step"))}
         """What was written to samples.jsonl, by step"""
 
-    def take(self, step: int, samples: JsonLines) -> dict[str, Any]:
-        """Writes one line a prompt to `samples` and returns the means."""
+    def take(self, step: int) -> dict[str, Any]:
+        """Writes one line a prompt to samples.jsonl and returns the means."""
         rollout = answer(self._roles.policy, self._prompts, self._recipe, self._roles.base, "held-out look")
         (ref_logprobs,) = in_parts(
             rollout.sequences,
             self._recipe.compute.score_tokens,
             lambda rows, _: (response_logprobs(self._roles.reference, rows, self._recipe.ppo.temperature),),
         )
-        kl = ((rollout.logprobs - ref_logprobs) * rollout.sequences.response_mask).sum(1)
         said = as_samples(self._prompts, rollout, self._roles.base)
         judged = {name: judge.score(said) for name, judge in self._judges.items()}
         rows = [
             _row(step, sample, float(nats)) | {"judges": {name: scores[i] for name, scores in judged.items()}}
-            for i, (sample, nats) in enumerate(zip(said, kl, strict=True))
+            for i, (sample, nats) in enumerate(zip(said, rollout.kl(ref_logprobs), strict=True))
         ]
         if self._reward is not None:
             rows = [row | {"score": score} for row, score in zip(rows, self._reward.score(said), strict=True)]
         for row in rows:
-            samples.append(row)
+            self._samples.append(row)
         self.rows[step] = rows
         return _means(rows)
 
@@ -63,7 +70,7 @@ class HeldoutLook:
         }
         figures = {
             "heldout_prompts": len(before),
-            "heldout_kl_last": mean_interval([row["kl"] for row in after])[0],
+            "heldout_kl_last": fmean(row["kl"] for row in after),
             "judges": judges,
         }
         if self._reward is None:

@@ -1,7 +1,6 @@
 """What every stage is handed, and the few things that all of them do with it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from truing.models.base import LoadedBase
 from truing.models.layout import RewardModelFiles
@@ -9,7 +8,7 @@ from truing.models.roles import Role
 from truing.models.saving import merge, save_adapter, save_policy
 from truing.recipe import Base, Recipe
 from truing.runs.directory import StageDirectory
-from truing.runs.metrics import JsonLines
+from truing.runs.interruption import Stop
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker
 
@@ -28,11 +27,8 @@ class Job:
     """The reward stage's result, where there is one"""
     progress: Progress
     tracker: Tracker
-
-    def log(self, metrics: JsonLines, step: int, figures: dict[str, Any]) -> None:
-        """One line of metrics, to the file and to the trackers."""
-        metrics.append({"step": step, **figures})
-        self.tracker.log(self.name, step, figures)
+    stop: Stop
+    """Whether somebody has asked the run to end"""
 
     def save_policy(self, policy: Role, base: LoadedBase) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""

@@ -4,14 +4,14 @@ their size never changes the result.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from truing.data.batches import plan_by_tokens
-from truing.errors import TrainingError
+from truing.errors import RunError, TrainingError
 from truing.experience import Batch
 from truing.models.roles import Role
 from truing.recipe import Compute, Optimiser
@@ -41,24 +41,24 @@ class Learner:
         steps: optimiser steps of the whole stage, for the schedule.
         token_budget: tokens in one forward and backward.
         """
-        pairs = list(groups)
-        self._parameters = [weight for weights, _ in pairs for weight in weights]
+        self._groups = list(groups)
+        self._parameters = [weight for weights, _ in self._groups for weight in weights]
         self._optimiser = torch.optim.AdamW(
-            [{"params": weights, "lr": rate} for weights, rate in pairs],
+            [{"params": weights, "lr": rate} for weights, rate in self._groups],
             eps=optimiser.adam_eps,
             weight_decay=optimiser.weight_decay,
         )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimiser, lambda step: learning_rate_factor(step, steps, optimiser)
-        )
+        self._settings = optimiser
         self._max_grad_norm = optimiser.max_grad_norm
+        self._steps = steps
+        self._done = 0
         self._token_budget = token_budget
         self._device = device
 
     @property
     def learning_rate(self) -> float:
         """Of the first group, for the next step."""
-        return float(self._schedule.get_last_lr()[0])
+        return self._groups[0][1] * learning_rate_factor(self._done, self._steps, self._settings)
 
     def forward_backward(self, batch: AnyBatch, loss_fn: LossFn[AnyBatch]) -> dict[str, float]:
         """Adds the gradient of the batch's mean loss; returns the mean of `loss_fn`'s figures, and `loss` itself.
@@ -85,10 +85,41 @@ class Learner:
         """
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm))
         self._refuse_unless_finite("gradient's norm", norm)
+        factor = learning_rate_factor(self._done, self._steps, self._settings)
+        for group, (_, rate) in zip(self._optimiser.param_groups, self._groups, strict=True):
+            group["lr"] = rate * factor
         self._optimiser.step()
-        self._schedule.step()
         self._optimiser.zero_grad(set_to_none=True)
+        self._done += 1
         return norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of all that learning has changed: weights, moments of the optimiser, and the count of its steps."""
+        changed = {"steps": torch.tensor(self._done)}
+        for index, weight in enumerate(self._parameters):
+            changed[f"weights.{index}"] = weight.detach()
+            changed |= {f"moments.{index}.{name}": value for name, value in self._optimiser.state[weight].items()}
+        return {name: value.cpu().clone().contiguous() for name, value in changed.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts back what `tensors` gave.
+
+        Raises:
+            RunError: they are those of other weights.
+        """
+        weights = [tensors.get(f"weights.{index}") for index in range(len(self._parameters))]
+        if any(old is None or old.shape != new.shape for old, new in zip(weights, self._parameters, strict=True)):
+            raise RunError("the checkpoint has the weights of another model.", mend="Give another --out.")
+        for index, weight in enumerate(self._parameters):
+            with torch.no_grad():
+                weight.copy_(tensors[f"weights.{index}"])
+            moments = {name: tensors.get(f"moments.{index}.{name}") for name in ("step", "exp_avg", "exp_avg_sq")}
+            self._optimiser.state[weight] = {
+                name: value.to(weight.device if value.dim() else "cpu").clone()
+                for name, value in moments.items()
+                if value is not None
+            }
+        self._done = int(tensors["steps"])
 
     def train_step(self, batch: AnyBatch, loss_fn: LossFn[AnyBatch]) -> dict[str, float]:
         """One optimiser step on one batch: the figures of `forward_backward`, `grad_norm`, and the `learning_rate`."""
@@ -100,7 +131,7 @@ class Learner:
         if not math.isfinite(value):
             raise TrainingError(
                 f"the {what} became {value}.",
-                where=f"optimiser step {self._schedule.last_epoch + 1}",
+                where=f"optimiser step {self._done + 1}",
                 mend="Lower the learning rate; look at the last metrics.",
             )
 

@@ -6,7 +6,7 @@ import torch
 
 from truing.data.encode import LengthReport, encode_preferences
 from truing.data.rows import read_preferences
-from truing.data.split import split_by_prompt
+from truing.data.split import read_split
 from truing.errors import DataError
 from truing.experience import PairBatch, Sequences
 from truing.models.base import LoadedBase
@@ -29,11 +29,8 @@ def load_pairs(job: Job, base: LoadedBase) -> Pairs:
     data = job.recipe.data
     if data.preferences is None:
         raise DataError(f"the {job.name} stage has no preferences.", mend="Set data.preferences.path.")
-    records = read_preferences(data.preferences, data.transcripts)
-    if data.heldout_preferences is None:
-        train, heldout = split_by_prompt(records, data.heldout, job.recipe.seed, "preferences")
-    else:
-        train, heldout = records, read_preferences(data.heldout_preferences, data.transcripts)
+    sources = data.preferences, data.heldout_preferences
+    train, heldout = read_split(read_preferences, *sources, data, job.recipe.seed, "preferences")
     (train_batch, report), (heldout_batch, _) = _encode(job, base, train), _encode(job, base, heldout)
     job.progress.note(f"{job.name}: {report.sentence()}")
     return Pairs(train_batch, heldout_batch, report.sentence())

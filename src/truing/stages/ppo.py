@@ -24,10 +24,11 @@ from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.rewards import RewardSource
 from truing.models.scoring import distribution_figures, in_parts, response_logprobs, response_values
 from truing.recipe import Ppo, Recipe
-from truing.runs.metrics import JsonLines
+from truing.records import Sample
 from truing.stages.episodes import PromptSet, after_missing_eos, answer, as_samples, load_prompts
 from truing.stages.heldout import HeldoutLook
 from truing.stages.job import Job
+from truing.stages.journal import open_journal
 from truing.stages.kl_control import KlController
 from truing.stages.loop import Learner
 from truing.stages.ppo_result import closing_figures
@@ -53,8 +54,7 @@ class Scored:
     @property
     def kl(self) -> Tensor:
         """(B,) k1 estimate of KL(π‖ref), nats per sequence."""
-        mask = self.rollout.sequences.response_mask
-        return ((self.rollout.logprobs - self.ref_logprobs) * mask).sum(1)
+        return self.rollout.kl(self.ref_logprobs)
 
 
 def train_ppo(job: Job) -> dict[str, Any]:
@@ -64,26 +64,20 @@ def train_ppo(job: Job) -> dict[str, Any]:
     prompts = load_prompts(recipe, roles.base, job.progress)
     reward = build_reward(recipe, roles, prompts)
     learner = joint_learner(recipe, roles)
-    controller = KlController.start(settings.kl)
-    look = HeldoutLook(recipe, roles, reward, prompts.heldout)
-    history: list[dict[str, Any]] = []
-    with (
-        JsonLines(job.directory.metrics) as metrics,
-        JsonLines(job.directory.samples) as samples,
-        job.progress.stage(job.name, settings.updates) as bar,
-    ):
-        history.append(look.take(0, samples))
-        job.log(metrics, 0, history[-1])
-        for update in range(1, settings.updates + 1):
+    with open_journal(job, learner, settings.updates) as journal:
+        controller = KlController(journal.memory.get("beta", settings.kl.beta), settings.kl)
+        look = HeldoutLook(recipe, roles, reward, prompts.heldout, journal)
+        if not journal.rows:
+            journal.log(0, look.take(0))
+        for update in journal.remaining(settings.updates):
             figures = ppo_update(update, roles, prompts, reward, learner, recipe, controller.beta)
             controller = controller.after(figures["kl"], settings.episodes)
             if update % settings.heldout_every == 0 or update == settings.updates:
-                figures |= look.take(update, samples)
+                figures |= look.take(update)
             figures["episodes"] = update * settings.episodes
-            history.append(figures)
-            job.log(metrics, update, figures)
-            bar.advance(update, {name: figures[name] for name in ("score", "kl", "entropy", "length")})
-    result = closing_figures(history, look)
+            journal.log(update, figures, shown=("score", "kl", "entropy", "length"))
+            journal.done(update, beta=controller.beta)
+    result = closing_figures(journal.rows, look)
     job.save_policy(roles.policy, roles.base)
     return result
 
@@ -109,7 +103,7 @@ def ppo_update(
     return rollout_figures(scored, experience, recipe.ppo, beta) | figures | timer.laps
 
 
-def _collect(update: int, recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> tuple[Rollout, list[Any]]:
+def _collect(update: int, recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> tuple[Rollout, list[Sample]]:
     """The update's episodes: prompts in their order, answered by the policy as it is now."""
     first = (update - 1) * recipe.ppo.episodes
     asked = prompts.of_episodes(range(first, first + recipe.ppo.episodes), recipe.seed)
@@ -186,7 +180,6 @@ def rollout_figures(scored: Scored, experience: Experience, settings: Ppo, beta:
     """What an update's episodes show of the policy; every mean is over counted tokens or over sequences."""
     sequences, mask = scored.rollout.sequences, scored.rollout.sequences.response_mask
     penalised = after_missing_eos(scored.scores, scored.rollout.finished, settings)
-    responses = [row[:n] for row, n in zip(sequences.response_tokens.tolist(), sequences.response_lengths, strict=True)]
     return {
         "score": float(scored.scores.mean()),
         "score_std": float(scored.scores.std(correction=0)),
@@ -198,7 +191,7 @@ def rollout_figures(scored: Scored, experience: Experience, settings: Ppo, beta:
         "explained_variance": float(explained_variance(scored.values, experience.returns, mask)),
         "length": float(sequences.response_lengths.float().mean()),
         "eos_rate": float(scored.rollout.finished.float().mean()),
-        "distinct_2": distinct_n(responses, 2),
+        "distinct_2": distinct_n(sequences.responses, 2),
     }
 
 

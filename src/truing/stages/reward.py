@@ -16,9 +16,9 @@ from truing.models.saving import merge, save_adapter, save_normalisation, save_r
 from truing.models.scoring import end_scores, in_parts
 from truing.recipe import Reward
 from truing.records import Sample
-from truing.runs.metrics import JsonLines
 from truing.stages.episodes import load_prompts, sft_samples
 from truing.stages.job import Job
+from truing.stages.journal import open_journal
 from truing.stages.loop import role_learner
 from truing.stages.pairs import load_pairs
 from truing.trust.report_card import reward_report_card
@@ -41,11 +41,12 @@ def train_reward(job: Job) -> dict[str, Any]:
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
     batches = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, "reward")
     learner = role_learner(reward, settings.optimiser, len(batches), recipe.compute)
-    with JsonLines(job.directory.metrics) as metrics, job.progress.stage(job.name, len(batches)) as bar:
-        for step, index in enumerate(batches, start=1):
-            figures = learner.train_step(pairs.train.rows(index), lambda micro: pair_loss(reward, micro, settings))
-            job.log(metrics, step, figures)
-            bar.advance(step, {"loss": figures["loss"], "accuracy": figures["accuracy"]})
+    with open_journal(job, learner, len(batches)) as journal:
+        for step in journal.remaining(len(batches)):
+            batch = pairs.train.rows(batches[step - 1])
+            figures = learner.train_step(batch, lambda micro: pair_loss(reward, micro, settings))
+            journal.log(step, figures, shown=("loss", "accuracy"))
+            journal.done(step)
     card = _report_card(reward, pairs.heldout, recipe.compute.score_tokens)
     normalisation = _normalisation(job, base, reward, samples)
     _save(job, base, reward, normalisation)

@@ -1,0 +1,84 @@
+"""Checkpoints: all that the next step depends on, complete or absent, and held to its hashes before it is used.
+
+    checkpoints/step-00000100/
+        tensors.safetensors   weights that train, moments of the optimiser
+        state.json            plain values: counts, cursors, the controller
+        manifest.json         SHA-256 of the two, written last
+
+A directory takes its place by one rename, so a kill leaves either the whole checkpoint or none. Nothing is unpickled.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from truing.errors import RunError
+from truing.runs.files import complete_directory, disk_faults, read_json, remove, sha256_file, sweep, write_json
+
+TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that was found whole."""
+
+    path: Path
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save_checkpoint(
+    place: Path, step: int, tensors: Mapping[str, Tensor], state: dict[str, Any], keep_last: int
+) -> None:
+    """Writes `place`/step-…, reads it back, and only then removes all but the newest `keep_last`.
+
+    Raises:
+        RunError: the disk refuses, or what was written reads back otherwise; older checkpoints are untouched.
+    """
+    final = place / f"step-{step:08d}"
+    with complete_directory(final) as partial:
+        with disk_faults(final, "cannot be written", mend="Older checkpoints are untouched."):
+            save_file(dict(tensors), partial / TENSORS)
+        write_json(partial / STATE, {"step": step, **state})
+        write_json(partial / MANIFEST, {name: sha256_file(partial / name) for name in (TENSORS, STATE)})
+    fault = _fault(final)
+    if fault:
+        raise RunError(f"was written and {fault}.", where=str(final), mend="Check the disk.")
+    for old in _saved(place)[:-keep_last]:
+        remove(old)
+
+
+def newest_checkpoint(place: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest that is whole, or None. What is damaged is named through `say` and removed."""
+    if place.is_dir():
+        sweep(place)
+    for path in reversed(_saved(place)):
+        fault = _fault(path)
+        if fault is None:
+            state = read_json(path / STATE)
+            return Checkpoint(path, state["step"], load_file(path / TENSORS), state)
+        say(f"{path} {fault}; going on from the one before it.")
+        remove(path)
+    return None
+
+
+def _saved(place: Path) -> list[Path]:
+    """Complete directories, the oldest first."""
+    return sorted(place.glob("step-*"))
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        manifest = read_json(path / MANIFEST)
+        if not isinstance(manifest, dict) or set(manifest) != {TENSORS, STATE}:
+            return "has a manifest that is not one"
+        changed = [name for name, digest in manifest.items() if sha256_file(path / name) != digest]
+    except RunError as error:
+        return f"is not whole ({error})"
+    return f"is damaged: {', '.join(changed)} is not what its manifest says" if changed else None

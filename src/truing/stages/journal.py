@@ -1,0 +1,106 @@
+"""The record of a stage as it goes: metrics and samples, progress on the screen, checkpoints to go on from.
+
+A stage that was killed and is run again takes up its newest whole checkpoint: weights and optimiser as they were, both
+logs cut back to that moment. Every random draw is a function of its position, so what follows is what would have
+followed.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from truing.runs.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from truing.runs.metrics import JsonLines, read_jsonl
+from truing.runs.progress import StageProgress
+from truing.stages.job import Job
+from truing.stages.loop import Learner
+
+
+@dataclass
+class Journal:
+    """What a stage writes down, step by step."""
+
+    job: Job
+    learner: Learner
+    metrics: JsonLines
+    samples: JsonLines
+    bar: StageProgress
+    step: int
+    """The last that is done; 0 before the first"""
+    memory: dict[str, Any]
+    """What the stage asked to be remembered with that step"""
+    rows: list[dict[str, Any]]
+    """Every line of the metrics so far"""
+    sampled: list[dict[str, Any]]
+    """Every line of the samples when the stage was opened"""
+    _saved_at: float = field(default_factory=time.monotonic)
+
+    def remaining(self, steps: int) -> range:
+        """The steps still to do, of 1 to `steps`."""
+        return range(self.step + 1, steps + 1)
+
+    def log(self, step: int, figures: dict[str, Any], shown: Sequence[str] = ()) -> None:
+        """One line of metrics, to the file and to the trackers; the bar shows the figures named."""
+        row = {"step": step, **figures}
+        self.metrics.append(row)
+        self.rows.append(row)
+        self.job.tracker.log(self.job.name, step, figures)
+        self.bar.advance(step, {name: self.latest(name) for name in shown})
+
+    def latest(self, name: str) -> Any:
+        """The last value that was logged of a figure."""
+        return next(row[name] for row in reversed(self.rows) if name in row)
+
+    def done(self, step: int, **memory: Any) -> None:
+        """A step is complete: saves a checkpoint if one is due.
+
+        Raises:
+            InterruptedRunError: somebody asked the run to end; this step is saved.
+        """
+        self.step, self.memory = step, memory
+        if self._due() or self.job.stop.requested:
+            self._save()
+        if self.job.stop.requested:
+            raise self.job.stop.interrupted(f"{self.job.name} is saved after step {step}")
+
+    def _due(self) -> bool:
+        settings = self.job.recipe.checkpoints
+        if settings.every_steps is not None:
+            return self.step % settings.every_steps == 0
+        return time.monotonic() - self._saved_at >= 60 * settings.every_minutes
+
+    def _save(self) -> None:
+        cursors = {"metrics": self.metrics.cursor, "samples": self.samples.cursor}
+        save_checkpoint(
+            self.job.directory.checkpoints,
+            self.step,
+            self.learner.tensors(),
+            {"cursors": cursors, "memory": self.memory},
+            self.job.recipe.checkpoints.keep_last,
+        )
+        self._saved_at = time.monotonic()
+
+
+@contextmanager
+def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
+    """The journal of a stage of so many steps, begun or taken up again."""
+    found = newest_checkpoint(job.directory.checkpoints, job.progress.note)
+    if found is not None:
+        learner.restore(found.tensors)
+        job.progress.note(f"{job.name}: going on after step {found.step}")
+    with ExitStack() as open_files:
+        metrics, samples = (
+            open_files.enter_context(JsonLines(path, _cursor(found, path.stem)))
+            for path in (job.directory.metrics, job.directory.samples)
+        )
+        bar = open_files.enter_context(job.progress.stage(job.name, steps))
+        step, memory = (found.step, found.state["memory"]) if found else (0, {})
+        yield Journal(
+            job, learner, metrics, samples, bar, step, memory, read_jsonl(metrics.path), read_jsonl(samples.path)
+        )
+
+
+def _cursor(found: Checkpoint | None, name: str) -> int:
+    return int(found.state["cursors"][name]) if found else 0

@@ -1,0 +1,75 @@
+"""Runs in processes of their own, so that they can be killed, and what they leave behind."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from truing.runs.metrics import read_jsonl
+
+KILL_AT_SAVE = """
+import os, signal, sys
+from truing.runs import checkpoints
+right, calls = checkpoints.save_checkpoint, [0]
+def save(*args, **kwargs):
+    right(*args, **kwargs)
+    calls[0] += 1
+    if calls[0] == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+from truing.stages import journal
+journal.save_checkpoint = save
+sys.argv = ["truing", *sys.argv[2:]]
+from truing.cli import main
+main()
+"""
+"""Dies right after its n-th checkpoint"""
+
+
+def run_to_the_end(recipe: Path, out: Path) -> None:
+    done = subprocess.run([*_truing(), "run", str(recipe), "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def run_killed_after_save(recipe: Path, out: Path, save: int) -> None:
+    """The run is killed (SIGKILL) after so many of its saves; nothing if it ends before."""
+    command = [sys.executable, "-c", KILL_AT_SAVE, str(save), "run", str(recipe), "--out", str(out)]
+    subprocess.run(command, capture_output=True, timeout=300)
+
+
+def run_killed_after(recipe: Path, out: Path, seconds: float) -> bool:
+    """The run is killed (SIGKILL) after so many seconds; whether it was still alive."""
+    with subprocess.Popen(
+        [*_truing(), "run", str(recipe), "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return True
+    return False
+
+
+def left_behind(out: Path) -> dict[str, str]:
+    """SHA-256 of every file that a run is judged by; metrics and results without timings, text without its place."""
+    files = {}
+    for file in sorted(out.rglob("*")):
+        name = file.relative_to(out)
+        if not file.is_file() or name.parts[0] in (".lock", "run.json", "report.html"):
+            continue
+        if file.name == "metrics.jsonl":
+            content = json.dumps([_timeless(row) for row in read_jsonl(file)]).encode()
+        elif file.name == "result.json":
+            content = json.dumps(_timeless(json.loads(file.read_text()))).encode()
+        else:
+            content = file.read_bytes().replace(str(out).encode(), b"RUN")
+        files[str(name)] = hashlib.sha256(content).hexdigest()
+    return files
+
+
+def _timeless(row: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in row.items() if not key.endswith("_s") and key != "seconds"}
+
+
+def _truing() -> list[str]:
+    return [sys.executable, "-m", "truing"]

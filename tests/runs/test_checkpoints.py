@@ -1,0 +1,117 @@
+"""A checkpoint is whole or absent, is never used when damaged, and the older ones go only once it is proved."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from truing.errors import RunError
+from truing.runs import checkpoints, files
+from truing.runs.checkpoints import MANIFEST, STATE, TENSORS, newest_checkpoint, save_checkpoint
+
+WEIGHTS = {"weight": torch.tensor([[1.5, -2.0]]), "count": torch.tensor(3)}
+
+
+def _save(place: Path, *steps: int, keep_last: int = 5) -> None:
+    for step in steps:
+        save_checkpoint(place, step, WEIGHTS, {"beta": 0.1 * step}, keep_last)
+
+
+def test_what_was_saved_comes_back_to_the_bit(tmp_path: Path) -> None:
+    _save(tmp_path, 7)
+    found = newest_checkpoint(tmp_path, print)
+    assert found is not None
+    assert (found.step, found.state["beta"]) == (7, 0.1 * 7)
+    assert all(torch.equal(found.tensors[name], value) for name, value in WEIGHTS.items())
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    _save(tmp_path, 9, 10, 100, keep_last=2)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000010", "step-00000100"]
+
+
+def test_none_is_none(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path, print) is None
+    assert newest_checkpoint(tmp_path / "absent", print) is None
+
+
+def _flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+
+
+DAMAGE = {
+    "a bit flipped": _flip_a_bit,
+    "cut": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "emptied": lambda file: os.truncate(file, 0),
+    "missing": lambda file: file.unlink(),
+}
+
+
+@pytest.mark.parametrize("file", [TENSORS, STATE, MANIFEST])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_one_is_named_and_the_one_before_is_used(tmp_path: Path, file: str, damage: str) -> None:
+    _save(tmp_path, 1, 2)
+    DAMAGE[damage](tmp_path / "step-00000002" / file)
+    said: list[str] = []
+    found = newest_checkpoint(tmp_path, said.append)
+    assert found is not None
+    assert found.step == 1
+    assert len(said) == 1
+    assert "step-00000002" in said[0]
+    _save(tmp_path, 2)  # its place is free again
+
+
+class _Killed(BaseException):
+    """Nothing catches a kill, and nothing cleans up after it."""
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename", "mkdir"])
+def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_one(
+    tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = 0
+    while True:
+        place = tmp_path / str(kills)
+        _save(place, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(files.shutil, "rmtree", lambda *args, **kwargs: None)
+            patch.setattr(os, call, _dies_after(getattr(os, call), kills))
+            try:
+                _save(place, 2)
+                break
+            except _Killed:
+                kills += 1
+        found = newest_checkpoint(place, print)
+        assert found is not None
+        assert found.step in (1, 2)
+        assert {path.name for path in place.iterdir()} <= {"step-00000001", "step-00000002"}
+    assert kills > 0
+
+
+def _dies_after(call: Callable[..., Any], times: int) -> Callable[..., Any]:
+    left = [times]
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if not left[0]:
+            raise _Killed
+        left[0] -= 1
+        return call(*args, **kwargs)
+
+    return dying
+
+
+def test_a_full_disk_leaves_the_one_before_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _save(tmp_path, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(RunError, match=r"no space left on device\. Older checkpoints are untouched"):
+        _save(tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
