@@ -7,7 +7,7 @@ from functools import partial
 from markupsafe import Markup
 
 from truing.report.change import Change, heldout_score, judged
-from truing.report.figures import Line, accuracy_chart, calibration_chart, line_chart
+from truing.report.drawings import Line, accuracy_chart, calibration_chart, line_chart
 from truing.report.glossary import GLOSSARY, Term
 from truing.report.run_files import Interval, Row, StageFiles, ends, figure, rows
 

@@ -3,7 +3,7 @@ import re
 import pytest
 from markupsafe import Markup
 
-from truing.report.figures import Line, accuracy_chart, calibration_chart, line_chart, thinned
+from truing.report.drawings import Line, accuracy_chart, calibration_chart, line_chart, thinned
 
 
 def texts(drawing: Markup) -> list[str]:
