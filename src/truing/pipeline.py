@@ -133,7 +133,7 @@ def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: T
 
 def _import_functions(recipe: Recipe) -> None:
     """A reward or judge that cannot be imported is told before hours of training, not after."""
-    parts = [part for stage in plan(recipe) if stage.kind == "ppo" for part in stage.recipe.ppo.rewards]
+    parts = [part for stage in plan(recipe) if stage.kind in ("ppo", "dpo") for part in stage.recipe.ppo.rewards]
     for path in [*recipe.judges.values(), *(part.path for part in parts if part.kind == "function")]:
         FunctionReward.load(path or "")
 

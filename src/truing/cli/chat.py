@@ -36,3 +36,5 @@ def _ask(console: Console) -> str:
         return console.input("> ")
     except (EOFError, KeyboardInterrupt):
         return ""
+    except UnicodeDecodeError as error:
+        raise RunError("the line is not UTF-8.", mend="Type it, or pipe a UTF-8 file.") from error

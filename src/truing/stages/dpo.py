@@ -79,7 +79,7 @@ def train_dpo(job: Job) -> dict[str, Any]:
             journal.log(step, figures, shown=("loss", "accuracy", "margin"))
             journal.done(step)
     closing = report_card(roles.policy, heldout, recipe) | look.closing_figures()
-    closing |= _drift_figures(journal.rows[0], journal.rows[-1])
+    closing |= _drift_figures(journal.rows[0], journal.rows[-1], look)
     job.save_policy(roles.policy, roles.base)
     return closing | {
         "steps": len(batches),
@@ -123,14 +123,14 @@ def _look(job: Job, roles: Roles, pairs: Pairs, journal: Journal) -> HeldoutLook
     return HeldoutLook(job.recipe, roles, reward, prompts.heldout, journal)
 
 
-def _drift_figures(first: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
-    def figures(look: dict[str, Any]) -> dict[str, float]:
-        return look | {name: look[f"heldout_{name}"] for name in ("length", "eos_rate", "kl")}
+def _drift_figures(first: dict[str, Any], last: dict[str, Any], look: HeldoutLook) -> dict[str, Any]:
+    def figures(row: dict[str, Any]) -> dict[str, float]:
+        return row | {name: row[f"heldout_{name}"] for name in ("length", "eos_rate", "kl")}
 
     return {
         "kl_last": last["heldout_kl"],
         "length_first": first["heldout_length"],
         "length_last": last["heldout_length"],
         "eos_rate_last": last["heldout_eos_rate"],
-        "warnings": drift_warnings(figures(first), figures(last)),
+        "warnings": drift_warnings(figures(first), figures(last), look.uncertainty()),
     }

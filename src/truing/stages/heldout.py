@@ -63,20 +63,29 @@ class HeldoutLook:
 
     def closing_figures(self) -> dict[str, Any]:
         """What changed between the first look and the last, for result.json."""
-        before, after = self.rows[min(self.rows)], self.rows[max(self.rows)]
-        judges = {
-            name: _change([row["judges"][name] for row in before], [row["judges"][name] for row in after])
-            for name in before[0]["judges"]
-        }
-        figures = {
-            "heldout_prompts": len(before),
-            "heldout_kl_last": fmean(row["kl"] for row in after),
+        changes = self._changes()
+        judges = {name: changes[f"judge_{name}"] for name in self._judges}
+        score = changes.get("heldout_score", {})
+        return {
+            "heldout_prompts": len(self._prompts),
+            "heldout_kl_last": fmean(row["kl"] for row in self.rows[max(self.rows)]),
             "judges": judges,
+            **{f"heldout_score_{key}": value for key, value in score.items()},
         }
-        if self._reward is None:
-            return figures
-        score = _change([row["score"] for row in before], [row["score"] for row in after])
-        return figures | {f"heldout_score_{key}": value for key, value in score.items()}
+
+    def uncertainty(self) -> dict[str, float]:
+        """Half the width of the 95% interval of each change, by the metric's name: less than that is noise."""
+        return {name: (c["change_ci95"][1] - c["change_ci95"][0]) / 2 for name, c in self._changes().items()}
+
+    def _changes(self) -> dict[str, dict[str, Any]]:
+        before, after = self.rows[min(self.rows)], self.rows[max(self.rows)]
+        changes = {
+            f"judge_{name}": _change([row["judges"][name] for row in before], [row["judges"][name] for row in after])
+            for name in self._judges
+        }
+        if self._reward is not None:
+            changes["heldout_score"] = _change([row["score"] for row in before], [row["score"] for row in after])
+        return changes
 
 
 def _change(before: list[float], after: list[float]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def closing_figures(history: list[dict[str, Any]], look: HeldoutLook) -> dict[st
         "stopped_by": "updates",
         **look.closing_figures(),
         "seconds": {phase: sum(update[phase] for update in updates) for phase in PHASES},
-        "warnings": drift_warnings(_figures(first, history[0]), _figures(last, history[max(look.rows)])),
+        "warnings": drift_warnings(_figures(first, history[0]), _figures(last, history[-1]), look.uncertainty()),
     }
 
 
