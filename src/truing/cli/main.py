@@ -52,8 +52,8 @@ def validate(recipe: RecipeFile, set_: Overrides = None) -> None:
 @app.command()
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this recipe.")] = None,
-    copy: Annotated[Path | None, typer.Option(help="Copy the named recipe to this file instead.")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of every field.")] = False,
+    copy: Annotated[Path | None, typer.Option(help="Copy the named recipe to this new file instead.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print every field and default as JSON Schema.")] = False,
 ) -> None:
     """List the shipped recipes, print one or copy one."""
     from truing.cli.recipes import recipes_command
@@ -72,7 +72,7 @@ def report(run: RunPath) -> None:
 @app.command()
 def chat(
     run: RunPath,
-    stage: Annotated[str, typer.Option(help="Which result to talk to, such as ppo or ppo-no-kl.")] = "ppo",
+    stage: Annotated[str, typer.Option(help="Which result to talk to, such as ppo, ppo-no-kl or dpo.")] = "ppo",
     tokens: Annotated[int, typer.Option(min=1, help="Longest response, in tokens.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.01, help="Of the sampling.")] = 1.0,
 ) -> None:
