@@ -54,3 +54,10 @@ def test_a_missing_gguf_file_is_named(truing: Any, tmp_path: Path) -> None:
 
 def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
     assert truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model").code == 0
+
+
+def test_too_few_prompts_are_told_before_anything_is_trained(truing: Any, tmp_path: Path) -> None:
+    said = truing("validate", tiny.recipe_file(tmp_path), "--set", "ppo.heldout_prompts=24")
+    assert said.code == 2
+    assert "there are 24 different prompts, of which 24 are to be held out" in said.err
+    assert "Lower ppo.heldout_prompts or give more prompts." in said.err

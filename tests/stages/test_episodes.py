@@ -8,6 +8,7 @@ import tiny
 import torch
 
 from truing.data.encode import EncodedPrompt
+from truing.data.prompts import prompt_source
 from truing.errors import DataError
 from truing.experience import Rollout, Sequences
 from truing.models.roles import Role
@@ -19,7 +20,6 @@ from truing.stages.episodes import (
     answer,
     as_samples,
     load_prompts,
-    prompt_source,
     sft_samples,
 )
 

@@ -10,14 +10,18 @@ from rich.text import Text
 from truing.errors import RunError
 from truing.runs.directory import RunDirectory
 
+POLICIES = ("ppo", "dpo", "sft")
+"""The stages whose result is talked to where none is named: the first that is finished"""
 
-def chat_command(root: Path, stage: str, tokens: int, temperature: float) -> None:
+
+def chat_command(root: Path, stage: str | None, tokens: int, temperature: float) -> None:
     """Answers each line with the start and with the result of a stage."""
     from truing.conversation import Speaker, open_speakers  # imports torch
 
     run = RunDirectory(root)
-    if run.lineage.stage_state(stage) != "done":
-        finished = [record.name for record in run.lineage.stages if record.state == "done"]
+    finished = [record.name for record in run.lineage.stages if record.state == "done"]
+    stage = stage or next((name for name in POLICIES if name in finished), "ppo")
+    if stage not in finished:
         raise RunError(
             f"the stage {stage} is not finished.",
             where=str(root),

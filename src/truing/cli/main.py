@@ -72,7 +72,9 @@ def report(run: RunPath) -> None:
 @app.command()
 def chat(
     run: RunPath,
-    stage: Annotated[str, typer.Option(help="Which result to talk to, such as ppo, ppo-no-kl or dpo.")] = "ppo",
+    stage: Annotated[
+        str | None, typer.Option(help="Which result to talk to, such as ppo-no-kl; without it, ppo, dpo or sft.")
+    ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Longest response, in tokens.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.01, help="Of the sampling.")] = 1.0,
 ) -> None:

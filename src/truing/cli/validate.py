@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.cli.shelf import recipe_path
+from truing.data.prompts import different_prompts, refuse_too_few
 from truing.data.read import HUB_ID
 from truing.data.rows import read_demonstrations, read_preferences, read_prompts
 from truing.data.split import split_by_prompt
@@ -45,6 +46,8 @@ def check_inputs(recipe: Recipe) -> list[str]:
             faults.append(error)
         else:
             sound += [f"data.{name}: {count} rows are sound"] if count else []
+    if not faults and recipe.world is None and recipe.stages != ["sft"]:
+        refuse_too_few(len(different_prompts(recipe.data)), recipe)
     if faults:
         raise InputError("\n".join(str(fault) for fault in faults))
     return sound

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from truing import draws
 from truing.data.encode import EncodedPrompt, encode_prompts
-from truing.data.rows import read_prompts
+from truing.data.prompts import different_prompts, refuse_too_few
 from truing.errors import DataError
 from truing.experience import Rollout
 from truing.models.base import LoadedBase
 from truing.models.roles import Role
 from truing.models.sampler import Sampling, sample
-from truing.recipe import Data, Ppo, Recipe, Source
+from truing.recipe import Ppo, Recipe
 from truing.records import Sample
 from truing.runs.progress import Progress
 
@@ -43,28 +43,13 @@ class PromptSet:
 
 def load_prompts(recipe: Recipe, base: LoadedBase, progress: Progress) -> PromptSet:
     """Reads, de-duplicates and splits the prompts that PPO answers."""
-    records = read_prompts(prompt_source(recipe.data), recipe.data.transcripts)
-    unique = list({record.prompt: record for record in records}.values())
+    unique = different_prompts(recipe.data)
     prompts, report = encode_prompts(base.tokenizer, unique, recipe.data, recipe.ppo.max_new_tokens, base.context)
     progress.note(f"prompts: {report.sentence()}")
+    refuse_too_few(len(prompts), recipe)
     held = recipe.ppo.heldout_prompts
-    if held >= len(prompts):
-        raise DataError(
-            f"there are {len(prompts)} different prompts, of which {held} are to be held out: none is left to learn "
-            "from.",
-            where=prompt_source(recipe.data).path,
-            mend="Lower ppo.heldout_prompts or give more prompts.",
-        )
     order = draws.permutation(recipe.seed, "held-out prompts", count=len(prompts))
     return PromptSet([prompts[i] for i in sorted(order[held:])], [prompts[i] for i in sorted(order[:held])])
-
-
-def prompt_source(data: Data) -> Source:
-    """The file of prompts, or the first file whose rows have one."""
-    source = data.prompts or data.demonstrations or data.preferences
-    if source is None:
-        raise DataError("the recipe names no prompts to answer.", mend="Set data.prompts.path.")
-    return source
 
 
 def answer(
