@@ -6,6 +6,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist has a process for each core already
 install_import_hook("truing.functional", "beartype.beartype")
 
 
