@@ -27,9 +27,8 @@ LOGGED = ("heldout_accuracy", "heldout_loss", "score_gap_mean")
 
 def preference_loss(policy: Role, batch: ReferencedPairs, settings: Dpo) -> tuple[Tensor, dict[str, Tensor]]:
     """The DPO loss of a batch, and what the policy's implicit reward β·log(π/π_ref) says of it."""
-    chosen, rejected = (
-        sequence_logprobs(policy, side, average(settings)) for side in (batch.pairs.chosen, batch.pairs.rejected)
-    )
+    mean, pairs = averages_tokens(settings), batch.pairs
+    chosen, rejected = (sequence_logprobs(policy, side, mean) for side in (pairs.chosen, pairs.rejected))
     loss = dpo_loss(
         chosen,
         rejected,
@@ -51,7 +50,7 @@ def preference_loss(policy: Role, batch: ReferencedPairs, settings: Dpo) -> tupl
     return loss, stats
 
 
-def average(settings: Dpo) -> bool:
+def averages_tokens(settings: Dpo) -> bool:
     """Whether the variant takes a response's log-probability as the mean over its tokens, not the sum."""
     return settings.variant == "ipo"
 
@@ -69,19 +68,19 @@ def train_dpo(job: Job) -> dict[str, Any]:
         if not journal.rows:
             journal.log(0, look.take(0))
         for step in journal.remaining(len(batches)):
-            index = batches[step - 1]
-            figures = learner.train_step(
-                train.rows(index), lambda micro: preference_loss(roles.policy, micro, settings)
-            )
+            batch = train.rows(batches[step - 1])
+            figures = learner.train_step(batch, lambda micro: preference_loss(roles.policy, micro, settings))
+            card = journal.memory.get("card")
             if step % settings.heldout_every == 0 or step == len(batches):
                 card = report_card(roles.policy, heldout, recipe)
                 figures |= {name: card[name] for name in LOGGED} | look.take(step)
             journal.log(step, figures, shown=("loss", "accuracy", "margin"))
-            journal.done(step)
-    closing = report_card(roles.policy, heldout, recipe) | look.closing_figures()
-    closing |= _drift_figures(journal.rows[0], journal.rows[-1], look)
+            journal.done(step, card=card)
     job.save_policy(roles.policy, roles.base)
-    return closing | {
+    return {
+        **journal.memory["card"],
+        **look.closing_figures(),
+        **_drift_figures(journal.rows[0], journal.rows[-1], look),
         "steps": len(batches),
         "train_pairs": len(train),
         "beta": settings.beta,
@@ -108,7 +107,7 @@ def report_card(policy: Role, heldout: ReferencedPairs, recipe: Recipe) -> dict[
 
 
 def _pair_logprobs(role: Role, pairs: PairBatch, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    budget, mean = recipe.compute.score_tokens, average(recipe.dpo)
+    budget, mean = recipe.compute.score_tokens, averages_tokens(recipe.dpo)
     chosen, rejected = (
         in_parts(side, budget, lambda rows, _: (sequence_logprobs(role, rows, mean),))[0]
         for side in (pairs.chosen, pairs.rejected)
