@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from truing.models.base import LoadedBase, load_base
 from truing.models.rewards import Normalisation
 from truing.models.roles import Adapters, Role, check_logits, scalar_head
 from truing.models.saving import load_head, load_normalisation
+from truing.models.weights import load_weights
 from truing.recipe import Base, Lora, Recipe
 
 
@@ -92,7 +93,8 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
     head = scalar_head(base.model, recipe.seed, bias=True)
     if adapters is None:
         model = _load_backbone(reward.model, base) if reward else load_base(start, recipe.compute).model
-        return Role(model.requires_grad_(True), head=head)
+        model.requires_grad_(True)
+        return Role(model, head=head)
     if reward is None:
         adapters.add("critic")
     else:
@@ -100,10 +102,12 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
     return Role(base.model, adapters, "critic", head)
 
 
-def _load_backbone(directory: Path, base: LoadedBase):  # type: ignore[no-untyped-def]
-    model = AutoModelForSequenceClassification.from_pretrained(directory, dtype=base.model.dtype, use_safetensors=True)
+def _load_backbone(directory: Path, base: LoadedBase) -> PreTrainedModel:
+    options = {"dtype": base.model.dtype, "use_safetensors": True}
+    model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
     model.config.use_cache = False
-    return model.to(base.model.device).eval().requires_grad_(False)
+    model.requires_grad_(False).train(False)
+    return model
 
 
 def _frozen_head(base: LoadedBase, directory: Path) -> nn.Linear:
