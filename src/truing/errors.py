@@ -10,7 +10,7 @@
     │   ├── RewardError              a reward source or judge and what it returned
     │   └── RunError                 the run directory
     ├── TrainingError                the numbers went wrong while learning
-    └── InterruptedRunError                  exit code 130 or 143: a signal asked the run to end, and it is saved
+    └── InterruptedRunError          exit code 130 or 143: a signal asked the run to end, and it is saved
 """
 
 

@@ -26,7 +26,6 @@ TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 class Checkpoint:
     """One that was found whole."""
 
-    path: Path
     step: int
     tensors: dict[str, Tensor]
     state: dict[str, Any]
@@ -61,7 +60,7 @@ def newest_checkpoint(place: Path, say: Callable[[str], None]) -> Checkpoint | N
         fault = _fault(path)
         if fault is None:
             state = read_json(path / STATE)
-            return Checkpoint(path, state["step"], load_file(path / TENSORS), state)
+            return Checkpoint(state["step"], load_file(path / TENSORS), state)
         say(f"{path} {fault}; going on from the one before it.")
         remove(path)
     return None

@@ -1,7 +1,6 @@
 """Who sets the price of a nat: nobody (fixed), or a controller that steers the KL to a target."""
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 from truing.recipe import Kl
 
@@ -16,12 +15,7 @@ class KlController:
     beta: float
     settings: Kl
 
-    @classmethod
-    def start(cls, settings: Kl) -> Self:
-        """The controller before the first update."""
-        return cls(settings.beta, settings)
-
-    def after(self, kl: float, episodes: int) -> Self:
+    def after(self, kl: float, episodes: int) -> "KlController":
         """The controller once a batch of so many episodes has shown this KL."""
         if self.settings.controller == "fixed":
             return self
