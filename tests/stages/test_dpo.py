@@ -104,3 +104,14 @@ def test_held_out_prompts_are_in_no_pair_that_is_learnt_from(tmp_path: Path) -> 
     asked = {encode_prompt(base.tokenizer, row["prompt"]) for row in read_jsonl(job.directory.samples)}
     assert asked
     assert not asked & learnt
+
+
+def test_a_judges_fall_must_exceed_the_noise_of_its_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(dpo, "drift_warnings", lambda *figures: given.append(figures) or [])
+    changes = {"judges": {"letters": "tiny:letter_a"}, "dpo.epochs": 4}
+    result = train_dpo(tiny.job(tiny.recipe(tmp_path, **changes), tmp_path, "dpo"))
+    [(_, last, uncertainty)] = given
+    low, high = result["judges"]["letters"]["change_ci95"]
+    assert last["judge_letters"] == result["judges"]["letters"]["last"]
+    assert uncertainty == {"judge_letters": pytest.approx((high - low) / 2)}

@@ -1,0 +1,97 @@
+"""A stage that is taken up again has the weights, moments, logs and memory of its last checkpoint, and no more."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from truing.errors import InterruptedRunError, RunError
+from truing.recipe import Optimiser
+from truing.runs.metrics import read_jsonl
+from truing.stages import journal as journal_module
+from truing.stages.job import Job
+from truing.stages.journal import open_journal
+from truing.stages.loop import Learner
+
+STEPS = 6
+
+
+def _learner(width: int = 3) -> Learner:
+    weight = torch.nn.Parameter(torch.linspace(-1, 1, width))
+    optimiser = Optimiser(learning_rate=0.1, warmup=0.5, weight_decay=0.01)
+    return Learner([([weight], 0.1)], optimiser, STEPS, 100, torch.device("cpu"))
+
+
+def _step(learner: Learner, step: int) -> None:
+    """A gradient that differs from step to step, so that moments matter."""
+    (weight,) = learner._parameters
+    weight.grad = torch.sin(weight.detach() + step)
+    learner.step()
+
+
+def _job(place: Path, **checkpoints: Any) -> Job:
+    return tiny.job(tiny.recipe(place, checkpoints=checkpoints), place, "stage")
+
+
+def test_a_learner_put_back_goes_on_to_the_bit() -> None:
+    undisturbed = _learner()
+    for step in range(3):
+        _step(undisturbed, step)
+    taken_up = _learner()
+    taken_up.restore(undisturbed.tensors())
+    for step in range(3, STEPS):
+        assert taken_up.learning_rate == undisturbed.learning_rate
+        _step(undisturbed, step)
+        _step(taken_up, step)
+    ours, theirs = taken_up.tensors(), undisturbed.tensors()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("other", [_learner(width=4).tensors(), {"steps": torch.tensor(1)}])
+def test_the_weights_of_another_model_are_refused(other: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(RunError, match="the weights of another model"):
+        _learner().restore(other)
+
+
+def test_what_came_after_the_checkpoint_is_forgotten(tmp_path: Path) -> None:
+    job = _job(tmp_path, every_steps=2)
+    with open_journal(job, _learner(), STEPS) as journal:
+        assert list(journal.remaining(STEPS)) == [1, 2, 3, 4, 5, 6]
+        for step in (1, 2, 3):
+            journal.samples.append({"step": step})
+            journal.log(step, {"loss": step / 10})
+            journal.done(step, beta=step * 1.5)
+    with open_journal(job, _learner(), STEPS) as journal:
+        assert list(journal.remaining(STEPS)) == [3, 4, 5, 6]
+        assert journal.memory == {"beta": 3.0}
+        assert journal.rows == [{"step": 1, "loss": 0.1}, {"step": 2, "loss": 0.2}]
+        assert journal.sampled == [{"step": 1}, {"step": 2}]
+        journal.log(3, {"other": 7})
+        assert (journal.latest("loss"), journal.latest("other")) == (0.2, 7)
+    assert [row["step"] for row in read_jsonl(job.directory.metrics)] == [1, 2, 3]
+
+
+def test_minutes_make_a_checkpoint_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, begun, now = _job(tmp_path, every_minutes=5.0), time.monotonic(), [0.0]
+    with open_journal(job, _learner(), STEPS) as journal:
+        monkeypatch.setattr(journal_module.time, "monotonic", lambda: begun + now[0])
+        for step, minute in enumerate([1, 4.9, 5.5, 6, 10, 11], start=1):
+            now[0] = 60.0 * minute
+            journal.done(step)
+    assert sorted(path.name for path in job.directory.checkpoints.iterdir()) == ["step-00000003", "step-00000006"]
+
+
+def test_a_stop_saves_the_step_and_ends_the_stage(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    with open_journal(job, _learner(), STEPS) as journal:
+        journal.done(1)
+        job.stop.signal_number = 15
+        with pytest.raises(InterruptedRunError) as ended:
+            journal.done(2)
+    assert str(ended.value) == "interrupted, stage is saved after step 2. The same command goes on from there."
+    assert ended.value.exit_code == 143
+    assert [path.name for path in job.directory.checkpoints.iterdir()] == ["step-00000002"]
