@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from truing.runs.metrics import read_jsonl
@@ -37,17 +38,24 @@ def run_killed_after_save(recipe: Path, out: Path, save: int) -> None:
     subprocess.run(command, capture_output=True, timeout=300)
 
 
-def run_killed_after(recipe: Path, out: Path, seconds: float) -> bool:
-    """The run is killed (SIGKILL) after so many seconds; whether it was still alive."""
+def run_killed_after_lines(recipe: Path, out: Path, lines: int) -> bool:
+    """The run is killed (SIGKILL) once its logs have so many lines more than before; whether it was still alive."""
+    goal = _logged(out) + lines
     with subprocess.Popen(
-        [*_truing(), "run", str(recipe), "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*_truing(), "run", str(recipe), "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        try:
-            process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return True
+        while process.poll() is None:
+            if _logged(out) >= goal:
+                process.kill()
+                return True
+            time.sleep(0.001)
+    assert process.returncode == 0
     return False
+
+
+def _logged(out: Path) -> int:
+    """Lines of metrics in all stages so far."""
+    return sum(file.read_bytes().count(b"\n") for file in out.glob("*/metrics.jsonl"))
 
 
 def left_behind(out: Path) -> dict[str, str]:
