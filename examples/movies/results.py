@@ -50,7 +50,7 @@ def policy_table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
 def samples_table(run: Path, names: Sequence[str]) -> Iterator[str]:
     looks = {name: read_jsonl(run / name / "samples.jsonl") for name in names}
     first = next(iter(looks.values()))[:SAMPLES]
-    after = {name: rows[-(len(rows) // len({row["step"] for row in rows})) :] for name, rows in looks.items()}
+    after = {name: [row for row in rows if row["step"] == rows[-1]["step"]] for name, rows in looks.items()}
     yield "| opening | before | " + " | ".join(names) + " |"
     yield "|---" * (2 + len(names)) + "|"
     for place, row in enumerate(first):
