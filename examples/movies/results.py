@@ -37,11 +37,12 @@ def reward_table(run: Path, cache: Path) -> Iterator[str]:
 
 
 def policy_table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
-    yield "| | score | VADER | AFINN | KL, nats | tokens | ended by eos |"
-    yield "|---|---|---|---|---|---|---|"
+    judges = list(next(iter(results.values()))["judges"])
+    yield "| | score | " + " | ".join(judges) + " | KL, nats | tokens | ended by eos |"
+    yield "|---" * (5 + len(judges)) + "|"
     for name, result in results.items():
         score = {key.removeprefix("heldout_score_"): value for key, value in result.items() if "heldout_score" in key}
-        cells = [change(score) if score else "not asked", *(change(result["judges"][j]) for j in ("vader", "afinn"))]
+        cells = [change(score) if score else "not asked", *(change(result["judges"][judge]) for judge in judges)]
         cells += [f"{result['heldout_kl_last']:.1f}"]
         cells += [f"{result['length_first']:.1f} → {result['length_last']:.1f}", f"{result['eos_rate_last']:.0%}"]
         yield f"| {name} | " + " | ".join(cells) + " |"
@@ -49,13 +50,17 @@ def policy_table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 def samples_table(run: Path, names: Sequence[str]) -> Iterator[str]:
     looks = {name: read_jsonl(run / name / "samples.jsonl") for name in names}
-    first = next(iter(looks.values()))[:SAMPLES]
-    after = {name: [row for row in rows if row["step"] == rows[-1]["step"]] for name, rows in looks.items()}
+    first = at_step(0, next(iter(looks.values())))[:SAMPLES]
+    after = {name: at_step(rows[-1]["step"], rows) for name, rows in looks.items()}
     yield "| opening | before | " + " | ".join(names) + " |"
     yield "|---" * (2 + len(names)) + "|"
     for place, row in enumerate(first):
         cells = [row["prompt"], row["response"], *(rows[place]["response"] for rows in after.values())]
         yield "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+def at_step(step: int, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["step"] == step]
 
 
 def seconds_table(run: Path, results: dict[str, dict[str, Any]]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from statistics import fmean
 from types import ModuleType
 
 import pytest
+from report.example_run import CARD, PROMPTS, write_run
 
 from truing.errors import DataError
 from truing.recipe_files import load_recipe
@@ -157,3 +158,19 @@ def test_the_recipe_is_valid_and_carries_the_cache_path(tmp_path: Path) -> None:
     assert {source.path for source in (recipe.data.demonstrations, recipe.data.prompts) if source} == {
         str(cache / "demonstrations.jsonl"), str(cache / "prompts.jsonl"),
     }  # fmt: skip
+
+
+def test_the_tables_of_the_page_hold_what_the_run_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run", ["sft", "reward", "ppo"])
+    rules = {"longer_wins": {"accuracy": 0.479, "ci95": [0.366, 0.594]}}
+    (tmp_path / "baselines.json").write_text(json.dumps(rules))
+    module("results").main(run, tmp_path)
+    told = capsys.readouterr().out
+    result = json.loads((run / "ppo" / "result.json").read_text())
+    low, high = CARD["heldout_accuracy_ci95"]
+    assert f"| **the reward model** | **{CARD['heldout_accuracy']:.3f} [{low:.3f}, {high:.3f}]** |" in told
+    assert "| longer_wins | 0.479 [0.366, 0.594] |" in told
+    assert f" → {result['judges']['gold']['last']:.3f} [" in told
+    for prompt in PROMPTS:
+        assert f"| {prompt} | arrived late . | is lovely and sturdy . |" in told
+    assert told.count("| 12 |") == 3  # seconds of each stage

@@ -46,14 +46,18 @@ def _chance(world: World, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("beta", [1.0, 0.3])
 def test_every_pair_with_its_chances_leads_to_the_optimum_of_ppo(beta: float) -> None:
-    first, second = np.triu_indices(len(RESPONSES), k=1)
-    found = fit(WORLD, first, second, 1 - _chance(WORLD, first, second), beta)
-    assert total_variation(found, WORLD.optimum(beta)) < 0.001
+    assert total_variation(enumerated(WORLD, beta), WORLD.optimum(beta)) < 0.001
 
 
 def test_finite_labels_lead_elsewhere() -> None:
     """With few labels some pairs were only ever won by one side, and nothing holds their ratio back."""
     assert total_variation(finite(WORLD, 1.0, pairs=2000), WORLD.optimum(1.0)) > 0.5
+
+
+def enumerated(world: World, beta: float) -> np.ndarray:
+    """What DPO makes of every pair of responses, labelled with the chances of either side."""
+    first, second = np.triu_indices(len(RESPONSES), k=1)
+    return fit(world, first, second, 1 - _chance(world, first, second), beta)
 
 
 def finite(world: World, beta: float, pairs: int, seed: int = 0) -> np.ndarray:

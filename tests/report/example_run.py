@@ -81,6 +81,10 @@ def write_policy(stage: Path, *, hacked: bool, judge: str) -> None:
     result = {
         "steps": UPDATES,
         "kl_last": kl(UPDATES, hacked),
+        "heldout_kl_last": kl(UPDATES, hacked),
+        "length_first": 16.0,
+        "length_last": 7.9 if hacked else 15.2,
+        "eos_rate_last": 1.0,
         "beta": 0.0 if hacked else 0.1,
         **{f"heldout_score_{key}": value for key, value in compared(0.02, score(UPDATES, hacked)).items()},
         "judges": {judge: compared(gold(0, hacked), gold(UPDATES, hacked))},
