@@ -23,11 +23,10 @@ import os, sys, time
 from pathlib import Path
 from truing.runs.lock import locked
 with locked(Path(sys.argv[1])):
-    child = os.fork()
-    if child == 0:
+    if os.fork() == 0:  # the child speaks, so that it is known to live before its parent is killed
+        print(os.getpid(), flush=True)
         time.sleep(60)
         os._exit(0)
-    print(child, flush=True)
     time.sleep(60)
 """
 
