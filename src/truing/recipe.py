@@ -70,6 +70,9 @@ class Lora(Section):
     rank: Count = Field(16, description="Rank of the update.")
     alpha: Positive = Field(32.0, description="Scale of the update is alpha / rank.")
     targets: str | list[str] = Field("all-linear", description="Names of the linear layers to adapt.")
+    layers: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="Share of the layers, from the top, that policy and critic adapt; what is below runs once."
+    )
 
 
 class Optimiser(Section):

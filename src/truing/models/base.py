@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from truing.errors import ModelError, RecipeError
+from truing.models.linear import quicken
 from truing.models.weights import UNREADABLE, load_weights, reason_of
 from truing.recipe import Base, Compute
 
@@ -52,6 +53,7 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     tokenizer = _load_tokenizer(base)
     model = _load_model(base, compute)
     notes = ensure_pad(tokenizer, model)
+    quicken(model)
     model.requires_grad_(False).train(False)
     check_causal(model)
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes))

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.errors import ModelError
+from truing.models.linear import unpack
 from truing.models.rewards import Normalisation
 from truing.models.roles import Role
 
@@ -46,6 +47,7 @@ def merge(role: Role) -> PreTrainedModel:
     if role.adapters is None or role.adapter is None:
         return role.model
     role.select()
+    unpack(role.model)
     merged: PreTrainedModel = role.adapters.peft.merge_and_unload(adapter_names=[role.adapter])
     return merged
 

@@ -20,8 +20,11 @@ LOGIT_POSITIONS = 256
 
 
 def response_hidden(role: Role, sequences: Sequences) -> Tensor:
-    """(B, R, D) hidden state from which each response token is predicted: that of the token before it."""
-    hidden = role.hidden(sequences.tokens, sequences.attention_mask)
+    """(B, R, D) hidden state from which each response token is predicted: that of the token before it.
+
+    So the last token is not read.
+    """
+    hidden = role.hidden(sequences.tokens[:, :-1], sequences.attention_mask[:, :-1], sequences.below)
     before = (sequences.response_index - 1)[..., None].expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, before)
 
