@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SMALLEST = 1 << 17
+SMALLEST = 1 << 16
 """Weights below which a primitive costs more to call than it saves"""
 
 
@@ -28,14 +28,18 @@ class OneDnnLinear(nn.Linear):
         self.training = like.training
         self._packed: Tensor | None = None
 
+    @property
+    def laid_out(self) -> Tensor:
+        """The weight as products want it just now: packed, or as it lies."""
+        return self.weight if self._packed is None else self._packed
+
     def forward(self, rows: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         if not suits(self.weight) or rows.dtype != self.weight.dtype:
             return F.linear(rows, self.weight, self.bias)
-        weight = self.weight if self._packed is None else self._packed
         if not torch.is_grad_enabled():
-            return _product(rows, weight, self.bias)
-        product: Tensor = _Product.apply(rows, self.weight, self.bias, weight)  # type: ignore[no-untyped-call]
+            return one_dnn(rows, self.laid_out, self.bias)
+        product: Tensor = _Product.apply(rows, self.weight, self.bias, self.laid_out)  # type: ignore[no-untyped-call]
         return product
 
     def pack(self) -> None:
@@ -55,20 +59,21 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, laid_out: Tensor) -> Tensor:
         # A frozen weight needs no input for its gradient: what adapters save is mostly this.
         ctx.save_for_backward(rows if weight.requires_grad else None, weight)
-        return _product(rows, laid_out, bias)
+        return one_dnn(rows, laid_out, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         rows, weight = ctx.saved_tensors
-        flat = gradient.reshape(-1, gradient.shape[-1])
-        of_rows = _product(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None
-        of_weight = _product(flat.t(), rows.reshape(-1, rows.shape[-1]).t(), None) if ctx.needs_input_grad[1] else None
+        flat = gradient.flatten(0, -2)
+        of_rows = one_dnn(gradient, weight.t()) if ctx.needs_input_grad[0] else None
+        of_weight = one_dnn(flat.t(), rows.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None
         of_bias = flat.sum(0) if ctx.needs_input_grad[2] else None
         return of_rows, of_weight, of_bias, None
 
 
-def _product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def one_dnn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Rows (..., in) · weightᵀ (out, in) + bias, without a gradient. Either may lie transposed in memory."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
     return product
 

@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from truing import draws
 from truing.errors import ModelError, RecipeError
+from truing.models.adapted import adapt
 from truing.models.trunk import Trunk, decoder_layers
 from truing.models.weights import reason_of
 from truing.recipe import Lora
@@ -81,6 +82,7 @@ class Adapters:
     def _refresh(self) -> None:
         self._selected = None
         self.peft.eval()
+        adapt(self.peft)
 
     def select(self, name: str | None) -> None:
         """Puts one adapter in force, or none."""
@@ -132,13 +134,22 @@ class Role:
             states: Tensor = self.forward(tokens, attention_mask).last_hidden_state
         return states
 
+    @property
+    def projection(self) -> nn.Module:
+        """From last hidden states to logits, before any cap."""
+        projection: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        return projection
+
+    @property
+    def softcap(self) -> float | None:
+        """What the model bounds its logits by, as cap·tanh(logits / cap); None where it does not."""
+        return getattr(self.model.config, "final_logit_softcapping", None) or None
+
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., V) float32 logits of the next token, from (..., D) last hidden states."""
         self.select()
-        projection: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        logits: Tensor = projection(hidden).float()
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        return cap * torch.tanh(logits / cap) if cap else logits
+        logits: Tensor = self.projection(hidden).float()
+        return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
 
     def scalar(self, hidden: Tensor) -> Tensor:
         """(...) float32 output of the scalar head, from (..., D) last hidden states."""
