@@ -55,15 +55,14 @@ def test_a_frozen_layer_passes_the_gradient_on_and_keeps_no_input() -> None:
     assert layer.weight.grad is None
 
 
-def test_weights_that_learn_are_packed_for_the_block_alone() -> None:
-    learning, frozen = _layer(), _layer(trained=False)
-    with packed(nn.ModuleList([learning, frozen])):
-        assert learning.laid_out is not learning.weight
-    assert learning.laid_out is learning.weight
-    assert frozen.laid_out is not frozen.weight
+def test_weights_are_packed_for_the_block_alone() -> None:
+    layer = _layer()
+    with packed(nn.ModuleList([layer])):
+        assert layer.laid_out is not layer.weight
+    assert layer.laid_out is layer.weight
     with torch.no_grad():
-        learning.weight.mul_(2)
-        np.testing.assert_allclose(learning(_rows()), ROWS @ (2 * WEIGHT.T) + BIAS, rtol=1e-5, atol=1e-5)
+        layer.weight.mul_(2)
+        np.testing.assert_allclose(layer(_rows()), ROWS @ (2 * WEIGHT.T) + BIAS, rtol=1e-5, atol=1e-5)
 
 
 def test_another_precision_is_left_to_torch() -> None:

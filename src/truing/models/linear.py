@@ -43,12 +43,12 @@ class OneDnnLinear(nn.Linear):
         return product
 
     def pack(self) -> None:
-        """Keeps a copy of the weight laid out for the matrix units, until `unpack`."""
-        if self._packed is None and suits(self.weight):
+        """Keeps a copy of the weight laid out for the matrix units, until `unpack`; the weight must not change."""
+        if suits(self.weight):
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), None)
 
     def unpack(self) -> None:
-        """Forgets the copy: the weight is about to change, or its memory is wanted."""
+        """Forgets the copy."""
         self._packed = None
 
 
@@ -97,7 +97,7 @@ def quicken(model: nn.Module) -> None:
 
 @contextmanager
 def packed(model: nn.Module) -> Iterator[None]:
-    """Weights laid out for products of few rows inside the block. Frozen ones stay so afterwards: they never change."""
+    """Weights laid out for products of few rows inside the block, which holds them twice for as long as it lasts."""
     layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear)]
     for layer in layers:
         layer.pack()
@@ -105,12 +105,4 @@ def packed(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for layer in layers:
-            if layer.weight.requires_grad:
-                layer.unpack()
-
-
-def unpack(model: nn.Module) -> None:
-    """Forgets every packed copy, before weights are changed or merged."""
-    for layer in model.modules():
-        if isinstance(layer, OneDnnLinear):
             layer.unpack()

@@ -12,7 +12,6 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.errors import ModelError
-from truing.models.linear import unpack
 from truing.models.rewards import Normalisation
 from truing.models.roles import Role
 
@@ -47,7 +46,6 @@ def merge(role: Role) -> PreTrainedModel:
     if role.adapters is None or role.adapter is None:
         return role.model
     role.select()
-    unpack(role.model)
     merged: PreTrainedModel = role.adapters.peft.merge_and_unload(adapter_names=[role.adapter])
     return merged
 
