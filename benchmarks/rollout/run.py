@@ -9,8 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import counts, tables
 from harness.environments import environment
@@ -21,6 +20,7 @@ from harness.sides import Measured, Side, alternate, refuse_unequal
 from harness.tables import Target, table
 from ppo.sides import RANK, THIRD
 
+HERE = Path(__file__).resolve().parent
 INTRODUCTION = """
 # Rollouts, side by side with Hugging Face generate
 
