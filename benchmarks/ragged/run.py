@@ -103,7 +103,8 @@ def main() -> None:
     run = [side for side in sides(work, choices) if side.name not in told.without]
     measured = alternate(run, choices.rounds, choices.scratch("ragged"), choices.threads)
     refuse_unequal({name: side for name, side in measured.items() if name != "generate"})
-    about = f"{told.episodes} prompts of {PROMPT} tokens, responses of {', '.join(map(str, sorted(lengths)))} tokens, 1 epoch."
+    spread = ", ".join(map(str, sorted(lengths)))
+    about = f"{told.episodes} prompts of {PROMPT} tokens, responses of {spread} tokens, 1 epoch."
     tables.write(
         choices.page,
         INTRODUCTION,
