@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ def gigabytes(count: float) -> str:
 
 
 def write(page: Path, *parts: str) -> None:
-    """The page, on disk and on the terminal."""
-    text = "\n\n".join(part.strip() for part in parts) + "\n"
+    """The page, on disk and on the terminal; a part that is one long line of words is broken."""
+    whole = (fill(part, 120) if "\n" not in part.strip() else part.strip() for part in parts if part.strip())
+    text = "\n\n".join(whole) + "\n"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
     print(text)

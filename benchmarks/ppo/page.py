@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import fill
 
 from harness import counts
 from harness.machine import Ceilings
@@ -64,7 +65,6 @@ def section(of: Section) -> str:
     shape = counts.Shape.of(config)
     parameters = shape.layers * shape.layer + shape.projection
     about = (
-        f"## {TITLES[of.title]}\n\n"
         f"A {config['model_type'].capitalize()} of {parameters / 1e6:.1f}M parameters "
         f"({shape.layers} layers, width {config['hidden_size']}, vocabulary {config['vocab_size']:,}); "
         f"{len(work.lengths)} prompts of {work.prompt} tokens, {work.lengths[0]} new tokens each, "
@@ -74,7 +74,8 @@ def section(of: Section) -> str:
     head = ["side", *(f"{phase}, s" for phase in PHASES), "update, s", "slowest/fastest", "peak, GB", "GFLOP"]
     rows = [[NAMES[name], *figures(of, name)] for name in of.measured]
     shares = [[NAMES[name], *map(share, fractions(of, name))] for name in of.measured]
-    return f"{about}\n\n{table(head, rows)}\n\n{table(['of its ceiling', *PHASES, 'update'], shares)}"
+    nearness = table(["of its ceiling", *PHASES, "update"], shares)
+    return "\n\n".join([f"## {TITLES[of.title]}", fill(about, 120), table(head, rows), nearness])
 
 
 def figures(of: Section, name: str) -> Iterator[str]:
