@@ -21,6 +21,9 @@ Stats = dict[str, Tensor]
 LossFn = Callable[[AnyBatch], tuple[Tensor, Stats]]
 """A micro-batch to (loss averaged over its `count`, figures averaged likewise)."""
 
+FUSED = {"cpu", "cuda"}
+"""Devices on which AdamW reads and writes each of its numbers once a step"""
+
 LARGEST = {"ratio_max_deviation"}
 """Figures of which a batch reports the largest of its parts, not the average."""
 
@@ -47,6 +50,7 @@ class Learner:
             [{"params": weights, "lr": rate} for weights, rate in self._groups],
             eps=optimiser.adam_eps,
             weight_decay=optimiser.weight_decay,
+            fused=device.type in FUSED,
         )
         self._settings = optimiser
         self._max_grad_norm = optimiser.max_grad_norm
@@ -115,7 +119,7 @@ class Learner:
                 weight.copy_(tensors[f"weights.{index}"])
             moments = {name: tensors.get(f"moments.{index}.{name}") for name in ("step", "exp_avg", "exp_avg_sq")}
             self._optimiser.state[weight] = {
-                name: value.to(weight.device if value.dim() else "cpu").clone()
+                name: value.to(weight.device).clone()
                 for name, value in moments.items()
                 if value is not None
             }
