@@ -119,9 +119,7 @@ class Learner:
                 weight.copy_(tensors[f"weights.{index}"])
             moments = {name: tensors.get(f"moments.{index}.{name}") for name in ("step", "exp_avg", "exp_avg_sq")}
             self._optimiser.state[weight] = {
-                name: value.to(weight.device).clone()
-                for name, value in moments.items()
-                if value is not None
+                name: value.to(weight.device).clone() for name, value in moments.items() if value is not None
             }
         self._done = int(tensors["steps"])
 
