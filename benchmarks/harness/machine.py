@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def shapes(config: Mapping[str, Any]) -> dict[tuple[int, int], int]:
 
 
 def rates(config: Mapping[str, Any]) -> dict[str, float]:
-    """Operations a second of plain products and of products with packed weights, where torch can pack them."""
+    """Operations a second of PyTorch's plain products, of oneDNN's, and of oneDNN's with packed weights."""
     seconds: dict[str, float] = {}
     for (outputs, inputs), times in shapes(config).items():
         for name, product in products(outputs, inputs).items():
@@ -80,8 +81,15 @@ def products(outputs: int, inputs: int) -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {"plain": lambda x: torch.nn.functional.linear(x, weight)}
     if torch.backends.mkldnn.is_available():
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-        found["packed"] = lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+        for name, laid_out in (("oneDNN", weight), ("packed", packed)):
+            found[name] = partial(_one_dnn, laid_out)
     return found
+
+
+def _one_dnn(weight: Any, rows: Any) -> Any:
+    import torch
+
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "")
 
 
 def timed(product: Callable[..., Any], rows: int, inputs: int) -> float:

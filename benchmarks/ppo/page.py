@@ -34,7 +34,8 @@ Where TRL's ways change the work:
 
 `of its ceiling` is the least time in which this machine could do the phase's own operations, at the best rate measured
 for products of the model's own shapes and at the rate at which memory is read, over the time it took
-([what is counted](../performance.md)).
+([what is counted](../performance.md)). Products are PyTorch's own (*plain*), oneDNN's on the weights as they lie, and
+oneDNN's on packed weights.
 """
 TITLES = {"model": "ppo_full and ppo_shared", "tiny": "ppo_tiny"}
 PHASES = ("rollout", "score", "learn")
@@ -75,7 +76,15 @@ def section(of: Section) -> str:
     rows = [[NAMES[name], *figures(of, name)] for name in of.measured]
     shares = [[NAMES[name], *map(share, fractions(of, name))] for name in of.measured]
     nearness = table(["of its ceiling", *PHASES, "update"], shares)
-    return "\n\n".join([f"## {TITLES[of.title]}", fill(about, 120), table(head, rows), nearness])
+    return "\n\n".join([f"## {TITLES[of.title]}", fill(about, 120), table(head, rows), nearness, products(of.ceilings)])
+
+
+def products(of: Ceilings) -> str:
+    """How fast products of the model's shapes are, by who computes them and how many rows there are."""
+    kinds = list(dict.fromkeys(key.split()[0] for key in of.rates))
+    counted = list(dict.fromkeys(key.split()[1] for key in of.rates))
+    rows = [[kind, *(f"{of.rates[f'{kind} {count}'] / 1e9:.0f}" for count in counted)] for kind in kinds]
+    return table(["GFLOP/s of products with so many rows", *counted], rows)
 
 
 def figures(of: Section, name: str) -> Iterator[str]:
