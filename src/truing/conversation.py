@@ -46,7 +46,12 @@ def open_speakers(run: RunDirectory, stage: str, max_new_tokens: int, temperatur
     for name, place in places.items():
         base = load_base(place, Compute())
         sampling = Sampling(
-            max_new_tokens, temperature, base.tokenizer.eos_token_id, base.tokenizer.pad_token_id, rows=1
+            max_new_tokens,
+            temperature,
+            base.tokenizer.eos_token_id,
+            base.tokenizer.pad_token_id,
+            rows=1,
+            pack=recipe.compute.pack_weights,
         )
         speakers.append(Speaker(name, base, sampling, recipe.seed))
     return speakers

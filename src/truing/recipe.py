@@ -222,6 +222,10 @@ class Compute(Section):
     learn_tokens: Count = Field(2048, description="Tokens in one forward and backward.")
     score_tokens: Count = Field(2048, description="Tokens in one forward without gradients.")
     rollout_rows: Count = Field(64, description="Responses sampled side by side.")
+    pack_weights: bool = Field(
+        True,
+        description="Keep frozen weights laid out for sampling on a CPU: faster decoding, and their memory once more.",
+    )
 
 
 class Checkpoints(Section):
