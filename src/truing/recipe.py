@@ -221,6 +221,9 @@ class Compute(Section):
     )
     learn_tokens: Count = Field(2048, description="Tokens in one forward and backward.")
     score_tokens: Count = Field(2048, description="Tokens in one forward without gradients.")
+    gradient_checkpointing: bool = Field(
+        False, description="Compute each layer's activations again in the backward: less memory, for one more forward."
+    )
     rollout_rows: Count = Field(64, description="Responses sampled side by side.")
     pack_weights: bool = Field(
         True,

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from truing.errors import ModelError, RecipeError
+from truing.models.checkpointing import checkpoint_layers
 from truing.models.linear import quicken
 from truing.models.weights import UNREADABLE, load_weights, reason_of
 from truing.recipe import Base, Compute
@@ -46,7 +47,8 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     """Loads a causal language model for training.
 
     Raises:
-        ModelError: the path holds no causal model, wants remote code, or has only pickled weights.
+        ModelError: the path holds no causal model, wants remote code, has only pickled weights, or has layers that
+            cannot be recomputed where `compute` asks for that.
         RecipeError: `compute.device` cannot be used here.
     """
     quiet_transformers()
@@ -56,6 +58,8 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     quicken(model)
     model.requires_grad_(False).train(False)
     check_causal(model)
+    if compute.gradient_checkpointing:
+        checkpoint_layers(model)
     if not keeps_a_cache(model):
         notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
