@@ -198,6 +198,25 @@ def test_layers_that_run_again_in_the_backward_do_not_change_what_is_learnt(
             assert other == pytest.approx(one, rel=1e-3, abs=1e-5)
 
 
+def test_every_stage_begins_with_a_base_quantised_as_the_recipe_says(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **{"base.quantize": "nf4", "base.trust_remote_code": True})
+    run = RunDirectory(tmp_path / "run")
+    assert pipeline.start_of("sft", recipe, run) == recipe.base
+    for kind in ("reward", "ppo", "dpo"):
+        start = pipeline.start_of(kind, recipe, run)
+        assert (start.path, start.quantize) == (str(run.stage("sft").model), "nf4")
+
+
+def test_a_quantised_base_runs_through(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    recipe = tiny.recipe(tmp_path, stages=["sft", "reward", "ppo", "dpo"], **{"base.quantize": "nf4"})
+    tiny.directory(tmp_path / "base", width=64)
+    root = _run(recipe, tmp_path / "run").root
+    assert set(_states(root).values()) == {"done"}
+    for name in ("sft", "ppo", "dpo"):
+        AutoModelForCausalLM.from_pretrained(root / name / "model")
+
+
 def test_preferences_may_come_from_a_csv_and_stages_begin_with_the_base_where_there_is_no_sft(tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     with table.open("w", newline="") as file:

@@ -41,7 +41,8 @@ def open_speakers(run: RunDirectory, stage: str, max_new_tokens: int, temperatur
     """The model that a stage of the run began with, and the one it made."""
     recipe = with_world(load_recipe(run.recipe), run)
     kind = next(record.kind for record in run.lineage.stages if record.name == stage)
-    places = {"start": start_of(kind, recipe, run), stage: Base(path=str(run.stage(stage).model))}
+    start = start_of(kind, recipe, run)
+    places = {"start": start, stage: Base(path=str(run.stage(stage).model), quantize=start.quantize)}
     speakers = []
     for name, place in places.items():
         base = load_base(place, Compute())

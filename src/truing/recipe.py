@@ -30,6 +30,9 @@ class Base(Section):
     path: str = Field(description="Directory or Hub id of a causal language model.")
     gguf_file: str | None = Field(None, description="File name of a GGUF model inside `path`.")
     trust_remote_code: bool = Field(False, description="Run Python that the model brings along. Off unless you say so.")
+    quantize: Literal["none", "nf4"] = Field(
+        "none", description="nf4: hold the frozen base in 4 bit and train adapters on it (QLoRA, with bitsandbytes)."
+    )
 
 
 class World(Section):

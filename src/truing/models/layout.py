@@ -56,6 +56,22 @@ def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head
     return Role(base.model, adapters, name, linear)
 
 
+def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role:
+    """The role on its base as that was before it was quantised: weights into which its saved adapter can be merged.
+
+    It is the role itself where nothing is quantised. A GPU that holds a model in 4 bit may not hold it whole, so the
+    CPU does.
+    """
+    if start.quantize == "none":
+        return role
+    plain = start.model_copy(update={"quantize": "none"})
+    base = load_base(plain, recipe.compute.model_copy(update={"device": "cpu"}))
+    adapters = Adapters(base.model, recipe.lora, recipe.seed)
+    assert role.adapter is not None
+    adapters.load(role.adapter, str(adapter))
+    return Role(base.model, adapters, role.adapter, role.head)
+
+
 def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> Roles:
     """A policy to train, the model it begins as to hold it against, and the reward model where there is one."""
     base = load_base(start, recipe.compute)
