@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel
-
 from truing.models.base import LoadedBase
 from truing.models.layout import RewardModelFiles, in_full_precision
 from truing.models.roles import Role
@@ -36,8 +34,8 @@ class Job:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
         if policy.adapters is not None:
             save_adapter(policy, self.directory.adapter)
-        save_policy(self.merged(policy), base.tokenizer, self.directory.model)
+        save_policy(merge(self.whole(policy)), base.tokenizer, self.directory.model)
 
-    def merged(self, role: Role) -> PreTrainedModel:
-        """The role's model in full precision, its adapter merged; nothing can be measured of the role afterwards."""
-        return merge(in_full_precision(role, self.directory.adapter, self.recipe, self.start))
+    def whole(self, role: Role) -> Role:
+        """The role whose adapter was saved, in full precision: what is merged into a model of its own."""
+        return in_full_precision(role, self.directory.adapter, self.recipe, self.start)

@@ -12,7 +12,7 @@ from truing.models.base import LoadedBase, load_base
 from truing.models.layout import trained_role
 from truing.models.rewards import Normalisation, RoleReward
 from truing.models.roles import Role
-from truing.models.saving import save_adapter, save_normalisation, save_reward_model
+from truing.models.saving import merge, save_adapter, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, in_parts
 from truing.recipe import Reward
 from truing.records import Sample
@@ -80,7 +80,7 @@ def _normalisation(job: Job, base: LoadedBase, reward: Role, samples: Sequence[S
 def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation) -> None:
     if reward.adapters is not None:
         save_adapter(reward, job.directory.adapter)
-    merged = job.merged(reward)
+    merged = merge(job.whole(reward))
     assert reward.head is not None
     save_reward_model(merged, reward.head, base.tokenizer, job.directory.model)
     save_normalisation(normalisation, job.directory.model)
