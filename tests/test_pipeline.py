@@ -179,6 +179,44 @@ def test_models_of_other_shapes_and_tokenizers_without_a_pad_run_through(
     assert config["pad_token_id"] != config["eos_token_id"]
 
 
+@pytest.mark.parametrize(
+    ("shape", "roles", "layers"),
+    [("llama", "shared", 1.0), ("gpt2", "separate", 1.0), ("qwen", "shared", 0.5), ("gemma", "separate", 1.0)],
+)
+def test_layers_that_run_again_in_the_backward_do_not_change_what_is_learnt(
+    shape: str, roles: str, layers: float, tmp_path: Path
+) -> None:
+    runs = []
+    for on in (False, True):
+        changes = {"roles": roles, "lora.layers": layers, "dpo.batch_size": 8, "compute.gradient_checkpointing": on}
+        recipe = tiny.recipe(tmp_path, shape, stages=["sft", "reward", "ppo", "dpo"], **changes)
+        run = _run(recipe, tmp_path / f"run-{on}")
+        runs.append([read_jsonl(run.stage(name).metrics) for name in recipe.stages])
+    for plain, again in zip(*runs, strict=True):
+        assert len(plain) == len(again) > 2
+        for one, other in zip(_untimed(plain), _untimed(again), strict=True):
+            assert other == pytest.approx(one, rel=1e-3, abs=1e-5)
+
+
+def test_every_stage_begins_with_a_base_quantised_as_the_recipe_says(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **{"base.quantize": "nf4", "base.trust_remote_code": True})
+    run = RunDirectory(tmp_path / "run")
+    assert pipeline.start_of("sft", recipe, run) == recipe.base
+    for kind in ("reward", "ppo", "dpo"):
+        start = pipeline.start_of(kind, recipe, run)
+        assert (start.path, start.quantize) == (str(run.stage("sft").model), "nf4")
+
+
+def test_a_quantised_base_runs_through(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    recipe = tiny.recipe(tmp_path, stages=["sft", "reward", "ppo", "dpo"], **{"base.quantize": "nf4"})
+    tiny.directory(tmp_path / "base", width=64)
+    root = _run(recipe, tmp_path / "run").root
+    assert set(_states(root).values()) == {"done"}
+    for name in ("sft", "ppo", "dpo"):
+        AutoModelForCausalLM.from_pretrained(root / name / "model")
+
+
 def test_preferences_may_come_from_a_csv_and_stages_begin_with_the_base_where_there_is_no_sft(tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     with table.open("w", newline="") as file:

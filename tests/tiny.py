@@ -66,13 +66,13 @@ def tokenizer(pad: str | None = "<|pad|>", letters: str = LETTERS) -> PreTrained
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, pad_token=pad)
 
 
-def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY) -> PreTrainedModel:
+def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY, width: int = 16) -> PreTrainedModel:
     """A causal language model with random weights, large enough to tell positions apart."""
     pad = len(LETTERS) + 1 if vocabulary == VOCABULARY else None
     common = {"vocab_size": vocabulary, "eos_token_id": len(LETTERS), "pad_token_id": pad, "bos_token_id": None}
     narrow = common | {
-        "hidden_size": 16,
-        "intermediate_size": 32,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
@@ -82,19 +82,19 @@ def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if shape == "gpt2":
-            config = GPT2Config(**common, n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.3)
+            config = GPT2Config(**common, n_embd=width, n_layer=2, n_head=2, n_positions=64, initializer_range=0.3)
             return GPT2LMHeadModel(config).eval()
         if shape == "gemma":
-            return Gemma2ForCausalLM(Gemma2Config(**narrow, head_dim=8)).eval()
+            return Gemma2ForCausalLM(Gemma2Config(**narrow, head_dim=width // 2)).eval()
         if shape == "qwen":
             return Qwen2ForCausalLM(Qwen2Config(**narrow, tie_word_embeddings=True)).eval()
         return LlamaForCausalLM(LlamaConfig(**narrow)).eval()
 
 
-def directory(place: Path, shape: str = "llama", pad: str | None = "<|pad|>") -> Path:
+def directory(place: Path, shape: str = "llama", pad: str | None = "<|pad|>", width: int = 16) -> Path:
     """Model and tokenizer, saved as a Hugging Face directory."""
     words = tokenizer(pad)
-    model(shape, vocabulary=len(words)).save_pretrained(place)
+    model(shape, vocabulary=len(words), width=width).save_pretrained(place)
     words.save_pretrained(place)
     return place
 

@@ -41,12 +41,18 @@ def open_speakers(run: RunDirectory, stage: str, max_new_tokens: int, temperatur
     """The model that a stage of the run began with, and the one it made."""
     recipe = with_world(load_recipe(run.recipe), run)
     kind = next(record.kind for record in run.lineage.stages if record.name == stage)
-    places = {"start": start_of(kind, recipe, run), stage: Base(path=str(run.stage(stage).model))}
+    start = start_of(kind, recipe, run)
+    places = {"start": start, stage: Base(path=str(run.stage(stage).model), quantize=start.quantize)}
     speakers = []
     for name, place in places.items():
         base = load_base(place, Compute())
         sampling = Sampling(
-            max_new_tokens, temperature, base.tokenizer.eos_token_id, base.tokenizer.pad_token_id, rows=1
+            max_new_tokens,
+            temperature,
+            base.tokenizer.eos_token_id,
+            base.tokenizer.pad_token_id,
+            rows=1,
+            pack=recipe.compute.pack_weights,
         )
         speakers.append(Speaker(name, base, sampling, recipe.seed))
     return speakers

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from truing.data.world import GOLD, WorldPaths, write_world
-from truing.models.base import quiet_transformers
+from truing.models.base import device_of, quiet_transformers
 from truing.models.layout import RewardModelFiles
+from truing.models.quantised import check_quantisation
 from truing.models.rewards import FunctionReward
 from truing.recipe import Base, Recipe, Source
 from truing.recipe_files import variant
@@ -60,6 +61,7 @@ def run_pipeline(recipe: Recipe, root: Path, progress: Progress, stop: Stop | No
 
     Raises:
         RewardError: a function of the recipe cannot be imported; nothing was written.
+        RecipeError: a quantised base cannot be used here; nothing was written.
         RunError: `root` holds another recipe's run or is in use.
         InterruptedRunError: `stop` was set; what was done is saved.
         TruingError: whatever a stage refuses; finished stages stay finished.
@@ -68,6 +70,8 @@ def run_pipeline(recipe: Recipe, root: Path, progress: Progress, stop: Stop | No
         torch.set_num_threads(recipe.compute.threads)
     quiet_transformers()
     _import_functions(recipe)
+    if recipe.base is not None and recipe.base.quantize == "nf4":
+        check_quantisation(device_of(recipe.compute))
     with open_run(root, recipe) as run:
         grounded = with_world(recipe, run)
         stages = list(plan(grounded))
@@ -105,7 +109,7 @@ def start_of(kind: str, recipe: Recipe, run: RunDirectory) -> Base:
     assert recipe.base is not None
     if kind == "sft" or "sft" not in recipe.stages:
         return recipe.base
-    return Base(path=str(run.stage("sft").model))
+    return Base(path=str(run.stage("sft").model), quantize=recipe.base.quantize)
 
 
 def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: Tracker, stop: Stop) -> None:

@@ -30,6 +30,9 @@ class Base(Section):
     path: str = Field(description="Directory or Hub id of a causal language model.")
     gguf_file: str | None = Field(None, description="File name of a GGUF model inside `path`.")
     trust_remote_code: bool = Field(False, description="Run Python that the model brings along. Off unless you say so.")
+    quantize: Literal["none", "nf4"] = Field(
+        "none", description="nf4: hold the frozen base in 4 bit and train adapters on it (QLoRA, with bitsandbytes)."
+    )
 
 
 class World(Section):
@@ -221,7 +224,14 @@ class Compute(Section):
     )
     learn_tokens: Count = Field(2048, description="Tokens in one forward and backward.")
     score_tokens: Count = Field(2048, description="Tokens in one forward without gradients.")
+    gradient_checkpointing: bool = Field(
+        False, description="Compute each layer's activations again in the backward: less memory, for one more forward."
+    )
     rollout_rows: Count = Field(64, description="Responses sampled side by side.")
+    pack_weights: bool = Field(
+        True,
+        description="Keep frozen weights laid out for sampling on a CPU: faster decoding, and their memory once more.",
+    )
 
 
 class Checkpoints(Section):

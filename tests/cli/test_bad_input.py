@@ -1,6 +1,7 @@
 """What a person gives wrong ends with exit code 2 and one paragraph that says where and how to mend it."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,15 @@ def test_a_mistake_in_an_override_is_named_by_the_override(truing: Any, tmp_path
 
 def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(truing: Any) -> None:
     _complains(truing("run", "no-such-recipe"), ["no-such-recipe", "quickstart"])
+
+
+def test_a_base_that_cannot_be_quantised_here_is_told_before_anything_is_written(
+    truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    recipe = tiny.recipe_file(tmp_path, **{"base.quantize": "nf4"})
+    _complains(truing("run", recipe, "--out", tmp_path / "run"), ["base.quantize: nf4 needs", "truing[quant]"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_directory_with_another_run_is_left_as_it_is(truing: Any, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Sampling draws from the policy's own distribution, whatever stands beside it in the batch."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import tiny
 import torch
 
+from truing.models import linear
+from truing.models.linear import OneDnnLinear, quicken
 from truing.models.roles import Role
 from truing.models.sampler import Sampling, draw_tokens, sample
 from truing.models.scoring import response_logprobs
@@ -80,3 +83,17 @@ def test_a_response_ends_with_its_first_eos() -> None:
         assert EOS not in response[:-1]
         assert (response[-1] == EOS) == bool(finished)
         assert finished or length == 12
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_frozen_weights_are_laid_out_once_more_only_where_they_may_be(
+    pack: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "SMALLEST", 1)
+    plain, quick = Role(tiny.model()), Role(tiny.model().requires_grad_(False))
+    quicken(quick.model)
+    rollouts = [sample(role, PROMPTS, replace(_sampling(), pack=pack), 0, "test", range(4)) for role in (plain, quick)]
+    layers = [layer for layer in quick.model.modules() if isinstance(layer, OneDnnLinear)]
+    assert layers
+    assert all((layer.laid_out is not layer.weight) == pack for layer in layers)
+    assert torch.equal(*(rollout.sequences.tokens for rollout in rollouts))

@@ -4,6 +4,7 @@ import pytest
 
 WORLD = "world: {}\n"
 BASE = "base: {path: org/model}\n"
+NF4 = "base: {path: org/model, quantize: nf4}\n"
 DEMONSTRATIONS, PREFERENCES, PROMPTS = (
     f"{name}: {{path: org/rows}}" for name in ("demonstrations", "preferences", "prompts")
 )
@@ -29,6 +30,9 @@ def data(*sources: str) -> str:
         WORLD + "judges: {a: 'package.module:function', b: 'C:\\folder\\file.py:function'}",
         WORLD + "stages: [sft]\nppo: {max_new_tokens: 512}",
         WORLD + "ppo: {max_new_tokens: 511}",
+        NF4 + data(DEMONSTRATIONS, PREFERENCES),
+        NF4 + data(DEMONSTRATIONS) + "stages: [sft]\nroles: separate",
+        NF4 + data(PREFERENCES) + "stages: [reward]\nsft: {method: full}",
     ],
 )
 def test_a_sound_recipe_is_accepted(load, text: str) -> None:
@@ -82,6 +86,18 @@ NEEDS = "Add data.{0}.path, or take {1} out of stages."
             WORLD + "ppo: {max_new_tokens: 512}",
             "r.yaml:2: ppo.max_new_tokens: leaves no room for a prompt: data.max_length is 512, prompt and response "
             "together. Lower it, or raise data.max_length.",
+        ),
+        (
+            NF4 + data(DEMONSTRATIONS, PREFERENCES) + "roles: separate",
+            "r.yaml:3: roles: separate roles train all weights, and base.quantize: nf4 freezes them. Set roles:",
+        ),
+        (
+            NF4 + data(DEMONSTRATIONS) + "stages: [sft]\nsft: {method: full}",
+            "r.yaml:4: sft.method: full trains all weights, and base.quantize: nf4 freezes them. Set it to lora,",
+        ),
+        (
+            "base: {path: org/model, quantize: nf4, gguf_file: a.gguf}\n" + data(DEMONSTRATIONS) + "stages: [sft]",
+            "r.yaml:1: base.quantize: nf4 cannot be made of a GGUF file. Save the model as safetensors first,",
         ),
         (WORLD + "roles: seperate", "r.yaml:2: roles: expected 'shared' or 'separate', got the text 'seperate'."),
     ],

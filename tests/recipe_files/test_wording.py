@@ -31,7 +31,7 @@ WORLD = "world: {}\n"
         ),
         ("lora: {targets: 3}", "lora.targets: expected text or a list, got 3."),
         ("lora: {targets: [3]}", 'lora.targets.0: expected text, got 3. Put it in quotes: "3".'),
-        ("lora: 3", "lora: expected a section, got 3. Its keys are rank, alpha, targets."),
+        ("lora: 3", "lora: expected a section, got 3. Its keys are rank, alpha, targets, layers."),
         # limits
         ("seed: -1", "seed: expected at least 0, got -1."),
         ("ppo: {temperature: 0}", "ppo.temperature: expected at least 1e-12, got 0."),
@@ -63,7 +63,7 @@ WORLD = "world: {}\n"
         ),
         ("ppo: {optimizer: {}}", "ppo.optimizer: there is no such key. Did you mean optimiser?"),
         ("gamma: 1.0", "gamma: there is no such key. Did you mean ppo.gamma?"),
-        ("lora: {zzz: 1}", "lora.zzz: there is no such key. The keys here are rank, alpha, targets."),
+        ("lora: {zzz: 1}", "lora.zzz: there is no such key. The keys here are rank, alpha, targets, layers."),
         (
             "ppo.gamma: 1.0",
             "ppo.gamma: there is no such key. Keys with dots belong to --set; in a file, nest the sections.",

@@ -11,6 +11,7 @@ from truing.data.encode import EncodedPrompt
 from truing.data.prompts import prompt_source
 from truing.errors import DataError
 from truing.experience import Rollout, Sequences
+from truing.models import linear
 from truing.models.roles import Role
 from truing.recipe import Data, MissingEos, Ppo, Source
 from truing.runs.progress import SilentProgress
@@ -117,3 +118,16 @@ def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
     assert said("rollout", 0) == said("rollout", 0)
     assert said("rollout", 0) != said("rollout", 4)
     assert said("rollout", 0) != said("held-out look", 0)
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_the_recipe_says_whether_frozen_weights_are_laid_out_for_sampling(
+    pack: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "SMALLEST", 1)
+    recipe = tiny.recipe(tmp_path, **{"compute.pack_weights": pack})
+    base = tiny.load(recipe)
+    answer(Role(base.model), SEVEN.train, recipe, base, "test")
+    layers = [layer for layer in base.model.modules() if isinstance(layer, linear.OneDnnLinear)]
+    assert layers
+    assert all((layer.laid_out is not layer.weight) == pack for layer in layers)

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from truing.errors import ModelError, RecipeError
+from truing.models.checkpointing import checkpoint_layers
 from truing.models.linear import quicken
+from truing.models.quantised import check_quantisation, quantising, settle
 from truing.models.weights import UNREADABLE, load_weights, reason_of
 from truing.recipe import Base, Compute
 
@@ -46,16 +49,21 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     """Loads a causal language model for training.
 
     Raises:
-        ModelError: the path holds no causal model, wants remote code, or has only pickled weights.
-        RecipeError: `compute.device` cannot be used here.
+        ModelError: the path holds no causal model, wants remote code, has only pickled weights, or has layers that
+            cannot be recomputed where `compute` asks for that.
+        RecipeError: `compute.device` cannot be used here, or not with `base.quantize`.
     """
     quiet_transformers()
+    if base.quantize == "nf4":
+        check_quantisation(device_of(compute))
     tokenizer = _load_tokenizer(base)
     model = _load_model(base, compute)
     notes = ensure_pad(tokenizer, model)
     quicken(model)
     model.requires_grad_(False).train(False)
     check_causal(model)
+    if compute.gradient_checkpointing:
+        checkpoint_layers(model)
     if not keeps_a_cache(model):
         notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
@@ -160,20 +168,24 @@ def _load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 
 
 def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
-    options = {"gguf_file": base.gguf_file} if base.gguf_file else {"use_safetensors": True}
-    device = device_of(compute)
+    options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {"use_safetensors": True}
+    device, dtype = device_of(compute), getattr(torch, compute.dtype)
+    if base.quantize == "nf4":
+        options |= quantising(device, dtype)
     try:
         model = load_weights(
             AutoModelForCausalLM,
             base.path,
             device,
-            dtype=getattr(torch, compute.dtype),
+            dtype=dtype,
             trust_remote_code=base.trust_remote_code,
             **options,
         )
     except UNREADABLE as error:
         raise _refusal(base, error, "causal language model") from error
     model.config.use_cache = False
+    if base.quantize == "nf4":
+        settle(model, device)
     return model
 
 

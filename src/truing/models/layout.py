@@ -8,12 +8,13 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from truing.models.base import LoadedBase, load_base
+from truing.models.checkpointing import checkpoint_layers
 from truing.models.rewards import Normalisation
 from truing.models.roles import Adapters, Role, check_logits, scalar_head
 from truing.models.saving import load_head, load_normalisation
 from truing.models.trunk import depth_below, trunk_of
 from truing.models.weights import load_weights
-from truing.recipe import Base, Lora, Recipe
+from truing.recipe import Base, Compute, Lora, Recipe
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,22 @@ def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head
     return Role(base.model, adapters, name, linear)
 
 
+def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role:
+    """The role on its base as that was before it was quantised: weights into which its saved adapter can be merged.
+
+    It is the role itself where nothing is quantised. A GPU that holds a model in 4 bit may not hold it whole, so the
+    CPU does.
+    """
+    if start.quantize == "none":
+        return role
+    plain = start.model_copy(update={"quantize": "none"})
+    base = load_base(plain, recipe.compute.model_copy(update={"device": "cpu"}))
+    adapters = Adapters(base.model, recipe.lora, recipe.seed)
+    assert role.adapter is not None
+    adapters.load(role.adapter, str(adapter))
+    return Role(base.model, adapters, role.adapter, role.head)
+
+
 def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> Roles:
     """A policy to train, the model it begins as to hold it against, and the reward model where there is one."""
     base = load_base(start, recipe.compute)
@@ -71,7 +88,9 @@ def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -
         base.model.requires_grad_(True)
         policy = Role(base.model)
     normalisation = load_normalisation(reward.model) if reward else None
-    return Roles(base, policy, reference, _reward_role(policy, base, reward), normalisation or Normalisation())
+    return Roles(
+        base, policy, reference, _reward_role(policy, base, reward, recipe.compute), normalisation or Normalisation()
+    )
 
 
 def ppo_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> PpoRoles:
@@ -83,11 +102,11 @@ def ppo_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> P
     return PpoRoles(roles.base, roles.policy, roles.reference, roles.reward, roles.normalisation, critic)
 
 
-def _reward_role(policy: Role, base: LoadedBase, reward: RewardModelFiles | None) -> Role | None:
+def _reward_role(policy: Role, base: LoadedBase, reward: RewardModelFiles | None, compute: Compute) -> Role | None:
     if reward is None:
         return None
     if policy.adapters is None:
-        return Role(_load_backbone(reward.model, base), head=_frozen_head(base, reward.model))
+        return Role(_load_backbone(reward.model, base, compute), head=_frozen_head(base, reward.model))
     policy.adapters.load("reward", str(reward.adapter))
     return Role(base.model, policy.adapters, "reward", _frozen_head(base, reward.adapter))
 
@@ -96,7 +115,7 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
     base, adapters = roles.base, roles.policy.adapters
     head = scalar_head(base.model, recipe.seed, bias=True)
     if adapters is None:
-        model = _load_backbone(reward.model, base) if reward else load_base(start, recipe.compute).model
+        model = _load_backbone(reward.model, base, recipe.compute) if reward else load_base(start, recipe.compute).model
         model.requires_grad_(True)
         return Role(model, head=head)
     depth = depth_below(base.model, recipe.lora.layers)
@@ -109,11 +128,13 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
     return Role(base.model, adapters, "critic", head, roles.policy.trunk)
 
 
-def _load_backbone(directory: Path, base: LoadedBase) -> PreTrainedModel:
+def _load_backbone(directory: Path, base: LoadedBase, compute: Compute) -> PreTrainedModel:
     options = {"dtype": base.model.dtype, "use_safetensors": True}
     model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
     model.config.use_cache = False
     model.requires_grad_(False).train(False)
+    if compute.gradient_checkpointing:
+        checkpoint_layers(model)
     return model
 
 

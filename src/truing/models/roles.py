@@ -227,9 +227,15 @@ def _lora_config(base: PreTrainedModel, lora: Lora, above: int) -> LoraConfig:
         target_modules=lora.targets,
         exclude_modules=_names_below(base, above),
         lora_dropout=0.0,
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),
+        fan_in_fan_out=any(issubclass(_kind(module), Conv1D) for module in base.modules()),
         task_type="CAUSAL_LM",
     )
+
+
+def _kind(module: nn.Module) -> type:
+    """What a module is, or was before it was quantised."""
+    kind: type = getattr(module, "source_cls", type(module))
+    return kind
 
 
 def _names_below(base: PreTrainedModel, depth: int) -> str | None:

@@ -5,6 +5,7 @@ was sampled, or the KL to the reference is no KL any more.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ class Sampling:
     pad: int
     rows: int
     """Responses sampled side by side; changes speed and memory, not what is drawn"""
+    pack: bool = True
+    """Whether weights are laid out for sampling on a CPU; changes speed and memory, results by rounding"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def sample(
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     said: dict[int, _Response] = {}
-    with packed(role.model):
+    with packed(role.model) if sampling.pack else nullcontext():
         for start in range(0, len(order), sampling.rows):
             group = order[start : start + sampling.rows]
             uniforms = [draws.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in group]

@@ -20,7 +20,7 @@ def cross_checks(document: dict[str, Any]) -> list[Mistake]:
     """Mistakes in a document with all defaults written out; what is not of its type is passed over."""
     stages = document["stages"] if isinstance(document["stages"], list) else []
     data = document["data"] if isinstance(document["data"], dict) else {}
-    found = [*_start(document), *_order(stages), *_judges(document["judges"])]
+    found = [*_start(document), *_order(stages), *_judges(document["judges"]), *_quantised(document, stages)]
     if document["world"] is not None:
         found += _rows_beside_world(data)
     elif document["base"] is not None:
@@ -75,6 +75,22 @@ def _start(document: dict[str, Any]) -> Iterator[Mistake]:
     if len(named) == 2:
         mend = "Remove one; on the command line, --set world=null or --set base=null."
         yield Mistake("world", "stands beside base, and a run begins with one of them.", mend)
+
+
+def _quantised(document: dict[str, Any], stages: list[Any]) -> Iterator[Mistake]:
+    """Weights in 4 bit are frozen, so what learns on them is an adapter."""
+    base, sft = document["base"], document["sft"]
+    if not isinstance(base, dict) or base.get("quantize") != "nf4":
+        return
+    if stages != ["sft"] and document["roles"] == "separate":
+        what = "separate roles train all weights, and base.quantize: nf4 freezes them."
+        yield Mistake("roles", what, "Set roles: shared, or base.quantize: none.")
+    if "sft" in stages and isinstance(sft, dict) and sft.get("method") == "full":
+        what = "full trains all weights, and base.quantize: nf4 freezes them."
+        yield Mistake("sft.method", what, "Set it to lora, or base.quantize: none.")
+    if base.get("gguf_file") is not None:
+        what = "nf4 cannot be made of a GGUF file."
+        yield Mistake("base.quantize", what, "Save the model as safetensors first, or set it to none.")
 
 
 def _order(stages: list[Any]) -> Iterator[Mistake]:

@@ -59,7 +59,7 @@ def answer(
     return sample(
         policy,
         [prompt.tokens for prompt in prompts],
-        _sampling(recipe.ppo, recipe.compute.rollout_rows, base),
+        _sampling(recipe, base),
         recipe.seed,
         purpose,
         range(first, first + len(prompts)),
@@ -95,11 +95,12 @@ def after_missing_eos(scores: Tensor, finished: Tensor, settings: Ppo) -> Tensor
     return torch.where(finished, scores, other)
 
 
-def _sampling(settings: Ppo, rows: int, base: LoadedBase) -> Sampling:
+def _sampling(recipe: Recipe, base: LoadedBase) -> Sampling:
     return Sampling(
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
+        max_new_tokens=recipe.ppo.max_new_tokens,
+        temperature=recipe.ppo.temperature,
         eos=base.tokenizer.eos_token_id,
         pad=base.tokenizer.pad_token_id,
-        rows=rows,
+        rows=recipe.compute.rollout_rows,
+        pack=recipe.compute.pack_weights,
     )

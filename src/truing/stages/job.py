@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from truing.models.base import LoadedBase
-from truing.models.layout import RewardModelFiles
+from truing.models.layout import RewardModelFiles, in_full_precision
 from truing.models.roles import Role
 from truing.models.saving import merge, save_adapter, save_policy
 from truing.recipe import Base, Recipe
@@ -34,4 +34,8 @@ class Job:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
         if policy.adapters is not None:
             save_adapter(policy, self.directory.adapter)
-        save_policy(merge(policy), base.tokenizer, self.directory.model)
+        save_policy(merge(self.whole(policy)), base.tokenizer, self.directory.model)
+
+    def whole(self, role: Role) -> Role:
+        """The role whose adapter was saved, in full precision: what is merged into a model of its own."""
+        return in_full_precision(role, self.directory.adapter, self.recipe, self.start)

@@ -80,7 +80,7 @@ def _normalisation(job: Job, base: LoadedBase, reward: Role, samples: Sequence[S
 def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation) -> None:
     if reward.adapters is not None:
         save_adapter(reward, job.directory.adapter)
-    merged = merge(reward)
+    merged = merge(job.whole(reward))
     assert reward.head is not None
     save_reward_model(merged, reward.head, base.tokenizer, job.directory.model)
     save_normalisation(normalisation, job.directory.model)
