@@ -12,13 +12,13 @@ import torch
 
 from truing.data.world import GOLD, WorldPaths, write_world
 from truing.models.base import quiet_transformers
+from truing.models.functions import FunctionReward
 from truing.models.layout import RewardModelFiles
-from truing.models.rewards import FunctionReward
 from truing.recipe import Base, Recipe, Source
 from truing.recipe_files import variant
 from truing.report import write_report
 from truing.runs.directory import RunDirectory, open_run
-from truing.runs.files import complete_directory, remove, write_json
+from truing.runs.files import complete_directory, disk_faults, remove, write_json
 from truing.runs.interruption import Stop
 from truing.runs.lineage import fingerprint
 from truing.runs.progress import Progress
@@ -92,7 +92,7 @@ def with_world(recipe: Recipe, run: RunDirectory) -> Recipe:
         return recipe
     world = WorldPaths(run.root / "world")
     if not world.directory.exists():
-        with complete_directory(world.directory) as partial:
+        with complete_directory(world.directory) as partial, disk_faults(world.directory, "cannot be written"):
             write_world(recipe.world, recipe.seed, partial)
     files = {"demonstrations": world.demonstrations, "preferences": world.preferences, "prompts": world.prompts}
     data = recipe.data.model_copy(update={name: Source(path=str(file)) for name, file in files.items()})
@@ -135,7 +135,7 @@ def _import_functions(recipe: Recipe) -> None:
     """A reward or judge that cannot be imported is told before hours of training, not after."""
     parts = [part for stage in plan(recipe) if stage.kind in ("ppo", "dpo") for part in stage.recipe.ppo.rewards]
     for path in [*recipe.judges.values(), *(part.path for part in parts if part.kind == "function")]:
-        FunctionReward.load(path or "")
+        FunctionReward.load(path or "", recipe).end()
 
 
 def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -38,6 +38,7 @@ class Encoded:
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
+    where: str
 
 
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from truing import draws
 from truing.errors import ModelError, RecipeError
-from truing.models.weights import reason_of
+from truing.models.weights import reason_of, refuse_unsafe_weights
 from truing.recipe import Lora
 
 
@@ -61,7 +62,8 @@ class Adapters:
         self._refresh()
 
     def load(self, name: str, directory: str) -> None:
-        """An adapter saved by PEFT."""
+        """An adapter saved by PEFT, in safetensors: ModelError for any other format."""
+        refuse_unsafe_weights(Path(directory))
         if self._peft is None:
             self._peft = PeftModel.from_pretrained(self._base, directory, adapter_name=name, is_trainable=True)
         else:
@@ -70,7 +72,7 @@ class Adapters:
 
     def _refresh(self) -> None:
         self._selected = None
-        self.peft.eval()
+        self.peft.train(False)
 
     def select(self, name: str | None) -> None:
         """Puts one adapter in force, or none."""

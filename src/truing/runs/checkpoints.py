@@ -5,7 +5,8 @@
         state.json            plain values: counts, cursors, the controller
         manifest.json         SHA-256 of the two, written last
 
-A directory takes its place by one rename, so a kill leaves either the whole checkpoint or none. Nothing is unpickled.
+A directory takes its place by one rename, so a kill leaves either the whole checkpoint or none. The formats hold
+numbers and text alone: reading them runs no code.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from truing.errors import RunError
+from truing.errors import RunError, TrainingError
 from truing.runs.files import complete_directory, disk_faults, read_json, remove, sha256_file, sweep, write_json
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -37,9 +38,14 @@ def save_checkpoint(
     """Writes `place`/step-…, reads it back, and only then removes all but the newest `keep_last`.
 
     Raises:
+        TrainingError: a tensor holds a number that is not finite; nothing is written.
         RunError: the disk refuses, or what was written reads back otherwise; older checkpoints are untouched.
     """
     final = place / f"step-{step:08d}"
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        mend = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
+        raise TrainingError(f"{', '.join(broken[:5])} is not finite and is not saved.", where=str(final), mend=mend)
     with complete_directory(final) as partial:
         with disk_faults(final, "cannot be written", mend="Older checkpoints are untouched."):
             save_file(dict(tensors), partial / TENSORS)

@@ -18,6 +18,7 @@ from truing.stages.job import Job
 from truing.stages.journal import Journal, open_journal
 from truing.stages.loop import role_learner
 from truing.stages.pairs import Pairs, load_pairs
+from truing.stages.ppo_result import dropped_warnings
 from truing.stages.reward_sources import build_reward
 from truing.trust.drift import drift_warnings
 from truing.trust.report_card import reward_report_card
@@ -68,8 +69,8 @@ def train_dpo(job: Job) -> dict[str, Any]:
         if not journal.rows:
             journal.log(0, look.take(0))
         for step in journal.remaining(len(batches)):
-            batch = train.rows(batches[step - 1])
-            figures = learner.train_step(batch, lambda micro: preference_loss(roles.policy, micro, settings))
+            batch, names = train.rows(batches[step - 1]), [pairs.places[row] for row in batches[step - 1]]
+            figures = learner.train_step(batch, lambda micro: preference_loss(roles.policy, micro, settings), names)
             card = journal.memory.get("card")
             if step % settings.heldout_every == 0 or step == len(batches):
                 card = report_card(roles.policy, heldout, recipe)
@@ -131,5 +132,8 @@ def _drift_figures(first: dict[str, Any], last: dict[str, Any], look: HeldoutLoo
         "length_first": first["heldout_length"],
         "length_last": last["heldout_length"],
         "eos_rate_last": last["heldout_eos_rate"],
-        "warnings": drift_warnings(figures(first), figures(last), look.uncertainty()),
+        "warnings": [
+            *drift_warnings(figures(first), figures(last), look.uncertainty()),
+            *dropped_warnings(0, look.dropped),
+        ],
     }
