@@ -18,7 +18,7 @@ from truing.recipe import Base, Recipe, Source
 from truing.recipe_files import variant
 from truing.report import write_report
 from truing.runs.directory import RunDirectory, open_run
-from truing.runs.files import complete_directory, disk_faults, remove, write_json
+from truing.runs.files import complete_directory, disk_faults, write_json
 from truing.runs.interruption import Stop
 from truing.runs.lineage import fingerprint
 from truing.runs.progress import Progress
@@ -74,6 +74,9 @@ def run_pipeline(recipe: Recipe, root: Path, progress: Progress, stop: Stop | No
         run.lineage.plan([(stage.name, stage.kind) for stage in stages])
         run.lineage.record_inputs({name: fingerprint(path) for name, path in _inputs(grounded)})
         waiting = [stage for stage in stages if run.lineage.stage_state(stage.name) != "done"]
+        for stage in stages:
+            if stage not in waiting:
+                run.stage(stage.name).settle()  # a kill may have come just before
         if waiting:
             tracker = open_tracker(recipe.track, recipe.name, root)
             try:
@@ -125,8 +128,7 @@ def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: T
     )
     write_json(directory.result, TRAIN[stage.kind](job))
     run.lineage.finish(stage.name)
-    if directory.checkpoints.is_dir():
-        remove(directory.checkpoints)
+    directory.settle()
     if stop.requested:
         raise stop.interrupted(f"{stage.name} is done")
 

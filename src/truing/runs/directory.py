@@ -67,6 +67,11 @@ class StageDirectory:
         for leftover in set(self.root.iterdir()) - resumable:
             remove(leftover)
 
+    def settle(self) -> None:
+        """A stage that is done needs no checkpoints any more."""
+        if self.checkpoints.is_dir():
+            remove(self.checkpoints)
+
 
 @dataclass(frozen=True)
 class RunDirectory:
