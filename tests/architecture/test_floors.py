@@ -18,7 +18,7 @@ floor | room         | of the house                                             
 2     | recipe       | errors                                                    | pydantic
 2     | recipe_files | errors recipe                                             | pydantic pydantic_core yaml
 2     | data         | records errors draws recipe                               | datasets pyarrow torch
-      |              |                                                           | transformers tokenizers
+      |              |                                                           | transformers tokenizers jinja2
 2     | label        | records errors                                            | jinja2 starlette uvicorn
 3     | models       | functional records experience errors draws recipe         | numpy torch transformers peft
       |              | data.batches data.chat                                    | safetensors

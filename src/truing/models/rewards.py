@@ -14,13 +14,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.data.batches import plan_by_tokens
+from truing.data.chat import encode_conversation
 from truing.errors import ModelError, RewardError
 from truing.experience import Sequences
-from truing.models.functions import as_plain
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, in_parts
 from truing.models.weights import UNREADABLE, load_weights, reason_of
-from truing.records import Sample
+from truing.records import Message, Sample
 
 
 class RewardSource(Protocol):
@@ -124,20 +124,22 @@ class ClassifierReward:
         return scores
 
     def _encode(self, sample: Sample) -> list[int]:
-        """Prompt, response and, where the response has ended, eos, in the classifier's own tokens."""
-        if isinstance(sample.prompt, str):
-            tokens = self._tokens(sample.prompt + sample.response)
-            if sample.finished and self.tokenizer.eos_token_id not in (None, tokens[-1]):
-                tokens = [*tokens, self.tokenizer.eos_token_id]
-            return tokens
-        turns = [*as_plain(sample.prompt), {"role": "assistant", "content": sample.response}]
-        if self.tokenizer.chat_template is None:
-            return self._tokens("\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns))
-        return self._tokens(self.tokenizer.apply_chat_template(turns, tokenize=False), special=False)
+        """Prompt, response and, where the response has ended, eos, in the classifier's own tokens.
 
-    def _tokens(self, text: str, special: bool = True) -> list[int]:
-        """Of a text; `special` unless its template has written the special tokens already."""
-        tokens: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        A special token that a text spells out is encoded as ordinary text.
+        """
+        if not isinstance(sample.prompt, str):
+            conversation = (*sample.prompt, Message("assistant", sample.response))
+            if self.tokenizer.chat_template is not None:
+                return list(encode_conversation(self.tokenizer, conversation))
+            return self._tokens("\n\n".join(f"{turn.role}: {turn.content}" for turn in conversation))
+        tokens = self._tokens(sample.prompt + sample.response)
+        if sample.finished and self.tokenizer.eos_token_id not in (None, tokens[-1]):
+            tokens = [*tokens, self.tokenizer.eos_token_id]
+        return tokens
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens: list[int] = self.tokenizer(text, split_special_tokens=True)["input_ids"]
         return tokens
 
 

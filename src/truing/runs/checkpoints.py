@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -63,13 +64,24 @@ def newest_checkpoint(place: Path, say: Callable[[str], None]) -> Checkpoint | N
     if place.is_dir():
         sweep(place)
     for path in reversed(_saved(place)):
-        fault = _fault(path)
-        if fault is None:
-            state = read_json(path / STATE)
-            return Checkpoint(state["step"], load_file(path / TENSORS), state)
-        say(f"{path} {fault}; going on from the one before it.")
+        found = _read(path)
+        if isinstance(found, Checkpoint):
+            return found
+        say(f"{path} {found}; going on from the one before it.")
         remove(path)
     return None
+
+
+def _read(path: Path) -> Checkpoint | str:
+    """What it holds, or what is wrong with it."""
+    fault = _fault(path)
+    if fault is not None:
+        return fault
+    try:
+        state = read_json(path / STATE)
+        return Checkpoint(state["step"], load_file(path / TENSORS), state)
+    except (SafetensorError, RunError, KeyError, TypeError) as error:
+        return f"holds what its manifest vouches for and is no checkpoint ({error})"
 
 
 def _saved(place: Path) -> list[Path]:
