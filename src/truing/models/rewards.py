@@ -161,6 +161,11 @@ class WeightedReward:
     drops: bool = False
     """Whether a sample without a finite score passes as NaN"""
 
+    @property
+    def normalisations(self) -> list[tuple[float, float]]:
+        """Mean and deviation of each part, for a checkpoint."""
+        return [(part.normalisation.mean, part.normalisation.std) for part in self.parts]
+
     def score(self, samples: Sequence[Sample]) -> list[float]:
         """The sums.
 

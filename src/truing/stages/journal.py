@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from truing.errors import RewardError, TrainingError
+from truing.errors import RewardError, RunError, TrainingError
 from truing.runs.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from truing.runs.metrics import JsonLines, read_jsonl
 from truing.runs.progress import StageProgress
@@ -49,6 +49,16 @@ class Journal:
         self.rows.append(row)
         self.job.tracker.log(self.job.name, step, figures)
         self.bar.advance(step, {name: self.latest(name) for name in shown})
+
+    def recall(self, name: str, first: Any) -> Any:
+        """What was remembered with the last step; `first` before there is one.
+
+        Raises:
+            RunError: the checkpoint does not have it, so the next step would not be the right one.
+        """
+        if self.step and name not in self.memory:
+            raise RunError(f"the checkpoint of step {self.step} lacks {name}.", mend="Give another --out.")
+        return self.memory.get(name, first)
 
     def latest(self, name: str) -> Any:
         """The last value that was logged of a figure."""

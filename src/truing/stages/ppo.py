@@ -63,10 +63,10 @@ def train_ppo(job: Job) -> dict[str, Any]:
     recipe, settings = job.recipe, job.recipe.ppo
     roles = ppo_roles(recipe, job.start, job.reward)
     prompts = load_prompts(recipe, roles.base, job.progress)
-    reward = build_reward(recipe, roles, prompts)
     learner = joint_learner(recipe, roles)
     with open_journal(job, learner, settings.updates) as journal:
-        controller = KlController(journal.memory.get("beta", settings.kl.beta), settings.kl)
+        reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None))
+        controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
         look = HeldoutLook(recipe, roles, reward, prompts.heldout, journal)
         if not journal.rows:
             journal.log(0, look.take(0))
@@ -77,7 +77,7 @@ def train_ppo(job: Job) -> dict[str, Any]:
                 figures |= look.take(update)
             figures["episodes"] = update * settings.episodes
             journal.log(update, figures, shown=("score", "kl", "entropy", "length"))
-            journal.done(update, beta=controller.beta)
+            journal.done(update, beta=controller.beta, normalisations=reward.normalisations)
     result = closing_figures(journal.rows, look)
     job.save_policy(roles.policy, roles.base)
     return result

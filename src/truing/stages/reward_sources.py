@@ -1,5 +1,7 @@
 """The recipe's list of rewards becomes one weighted sum."""
 
+from collections.abc import Sequence
+
 from truing.errors import RecipeError
 from truing.models.functions import FunctionReward
 from truing.models.layout import Roles
@@ -18,13 +20,20 @@ from truing.records import Sample
 from truing.stages.episodes import PromptSet, sft_samples
 
 
-def build_reward(recipe: Recipe, roles: Roles, prompts: PromptSet) -> WeightedReward:
-    """Loads every source; those without a saved normalisation are measured on samples of the SFT model."""
+def build_reward(
+    recipe: Recipe, roles: Roles, prompts: PromptSet, measured: Sequence[tuple[float, float]] | None = None
+) -> WeightedReward:
+    """Loads every source; those without a saved normalisation are measured on samples of the SFT model.
+
+    A stage that is taken up hands in the normalisations that were `measured` when it began.
+    """
     calibration: list[Sample] = []
     parts, drops = [], recipe.on_bad_score == "drop"
-    for settings in recipe.ppo.rewards:
+    for index, settings in enumerate(recipe.ppo.rewards):
         source, name = _source(settings, recipe, roles), settings.path or "the reward stage's model"
-        if not settings.normalise:
+        if measured is not None:
+            normalisation = Normalisation(*measured[index])
+        elif not settings.normalise:
             normalisation = Normalisation()
         elif settings.kind == "stage":
             normalisation = roles.normalisation
