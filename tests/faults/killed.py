@@ -66,13 +66,6 @@ class Runs:
         return int(self._zygote.stdout.readline())
 
 
-def run_to_the_end(recipe: Path, out: Path) -> None:
-    """As a person does it."""
-    command = [sys.executable, "-m", "truing", "run", str(recipe), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def running_stage(out: Path) -> str:
     """The stage in which a run was killed, or 'between'."""
     record = json.loads((out / "run.json").read_text()) if (out / "run.json").exists() else {"stages": []}

@@ -60,7 +60,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT], ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
 @pytest.mark.parametrize("refused", REFUSALS)
 def test_a_refused_call_ends_the_run_and_what_was_saved_goes_on(
     recipe: Recipe,
@@ -140,7 +140,7 @@ def _can_mount() -> bool:
 
 @pytest.mark.skipif(not _can_mount(), reason="this system lets no user mount a disk of their own")
 def test_a_disk_that_fills_up_ends_the_run_and_once_there_is_room_it_goes_on(tmp_path: Path) -> None:
-    more = {"sft.epochs": 40}
+    more = {"sft.epochs": 20}
     file = tiny.recipe_file(tmp_path / "recipe", **SAVING | more)
     (tmp_path / "disk").mkdir()
     script = Path(__file__).with_name("full_disk.py")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from faults.killed import Death, Runs, left_behind, run_to_the_end, running_stage
+from faults.killed import Death, Runs, left_behind, running_stage
 
 STAGES = ["sft", "reward", "ppo", "dpo"]
 CHANGES = {
@@ -38,9 +38,10 @@ def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def undisturbed(recipe: Path) -> dict[str, str]:
+def undisturbed(runs: Runs, recipe: Path) -> dict[str, str]:
     out = recipe.parent / "undisturbed"
-    run_to_the_end(recipe, out)
+    runs.start(recipe, out)
+    assert not runs.end()
     files = left_behind(out)
     assert all(f"{stage}/result.json" in files and f"{stage}/metrics.jsonl" in files for stage in STAGES)
     assert not any("checkpoints" in name for name in files)
