@@ -7,25 +7,28 @@ The first run installs TRL twice into the cache, about 1.5 GB each. Exits with 1
 
 import argparse
 import json
-import os
+import shutil
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import comparisons
 import torch
-from environments import environment, run_peer
+from harness.environments import default_cache, environment, run_logged
 from material import write
 from ours_ppo import inputs_gap
 from page import Findings, page
 
 from truing.models.base import quiet_transformers
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "results" / "parity.md"
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[1] / "docs" / "results" / "parity.md"
 
 
 def measure(cache: Path) -> Findings:
     """Writes the material, runs both peers, and compares."""
-    material, offline, ppo = cache / "material", cache / "measured-1.16", cache / "measured-1.12"
+    material, offline, ppo = (cache / "parity" / name for name in ("material", "measured-1.16", "measured-1.12"))
     write(material)
     run_peer(environment("trl-1.16", cache), "peer_trl.py", material, offline)
     run_peer(environment("trl-1.12", cache), "peer_ppo.py", material, ppo)
@@ -41,11 +44,17 @@ def measure(cache: Path) -> Findings:
     )
 
 
+def run_peer(python: Path, script: str, material: Path, out: Path) -> None:
+    """Runs a peer's script with its Python, on one thread, so that sums are taken in one order."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    run_logged([python, HERE / script, material, out], out.with_name(f"{out.name}.log"), threads=1)
+
+
 def main() -> int:
     """Measure, print, write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    parser.add_argument("--cache", type=Path, default=home / "truing" / "parity", help="environments (%(default)s)")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="environments (%(default)s)")
     parser.add_argument("--page", type=Path, default=PAGE, help="where to write the results (%(default)s)")
     options = parser.parse_args()
     quiet_transformers()

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 class Batch(Protocol):
@@ -46,15 +47,24 @@ class Sequences:
     """(B,) int64, at least 1"""
     response_lengths: Tensor
     """(B,) int64, at least 1"""
+    below: Tensor | None = None
+    """(B, T − 1, D) what the layers below every adapter made of all tokens but the last; None where nobody kept it"""
 
     @classmethod
-    def collate(cls, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad: int) -> Self:
-        """Joins each prompt to its response and pads on the right."""
+    def collate(
+        cls,
+        prompts: Sequence[Sequence[int]],
+        responses: Sequence[Sequence[int]],
+        pad: int,
+        below: Sequence[Tensor] | None = None,
+    ) -> Self:
+        """Joins each prompt to its response and pads on the right; `below` are (T − 1, D), one a row."""
         joined = [torch.tensor([*p, *r], dtype=torch.long) for p, r in zip(prompts, responses, strict=True)]
         return cls(
-            tokens=torch.nn.utils.rnn.pad_sequence(joined, batch_first=True, padding_value=pad),
+            tokens=pad_sequence(joined, batch_first=True, padding_value=pad),
             prompt_lengths=torch.tensor([len(p) for p in prompts]),
             response_lengths=torch.tensor([len(r) for r in responses]),
+            below=None if below is None else pad_sequence(list(below), batch_first=True),
         )
 
     def __len__(self) -> int:
@@ -109,10 +119,20 @@ class Sequences:
     def rows(self, index: Sequence[int]) -> Self:
         chosen = torch.as_tensor(index, device=self.tokens.device)
         longest = int(self.lengths[chosen].max())
-        return type(self)(self.tokens[chosen, :longest], self.prompt_lengths[chosen], self.response_lengths[chosen])
+        return type(self)(
+            self.tokens[chosen, :longest],
+            self.prompt_lengths[chosen],
+            self.response_lengths[chosen],
+            None if self.below is None else self.below[chosen, : longest - 1],
+        )
 
     def to(self, device: torch.device) -> Self:
-        return type(self)(*(part.to(device) for part in (self.tokens, self.prompt_lengths, self.response_lengths)))
+        return type(self)(
+            self.tokens.to(device),
+            self.prompt_lengths.to(device),
+            self.response_lengths.to(device),
+            None if self.below is None else self.below.to(device),
+        )
 
 
 @dataclass(frozen=True)

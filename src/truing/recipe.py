@@ -7,10 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# Beyond these a number is a slip, and what is computed from it may leave float32 or the memory.
+SMALLEST, LARGEST, MOST = 1e-12, 1e9, 10**9
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+NonNegative = Annotated[float, Field(ge=0.0, le=LARGEST)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 StageName = Literal["sft", "reward", "ppo", "dpo"]
 
 
@@ -67,9 +71,12 @@ class Data(Section):
 class Lora(Section):
     """Low-rank adapters (PEFT)."""
 
-    rank: Count = Field(16, description="Rank of the update.")
+    rank: Annotated[int, Field(ge=1, le=4096)] = Field(16, description="Rank of the update.")
     alpha: Positive = Field(32.0, description="Scale of the update is alpha / rank.")
     targets: str | list[str] = Field("all-linear", description="Names of the linear layers to adapt.")
+    layers: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="Share of the layers, from the top, that policy and critic adapt; what is below runs once."
+    )
 
 
 class Optimiser(Section):
@@ -100,7 +107,7 @@ class Reward(Section):
     batch_size: Count = Field(32, description="Pairs an optimiser step.")
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(0.0, description="Share of labels taken as wrong.")
     use_margin: bool = Field(False, description="Ask for a score difference of at least the row's margin.")
-    normalisation_samples: Annotated[int, Field(ge=2)] = Field(
+    normalisation_samples: Annotated[int, Field(ge=2, le=MOST)] = Field(
         256, description="SFT samples on which the mean and scale of the score are measured."
     )
     optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=2e-4), description="How it learns.")
@@ -119,7 +126,7 @@ class MissingEos(Section):
     """What becomes of the score of a response that did not close with eos."""
 
     policy: Literal["keep", "subtract", "replace"] = Field("subtract", description="Keep it, lower it, or replace it.")
-    value: float = Field(1.0, description="What is subtracted from the score, or what replaces it.")
+    value: Number = Field(1.0, description="What is subtracted from the score, or what replaces it.")
 
 
 class RewardSource(Section):
@@ -129,7 +136,7 @@ class RewardSource(Section):
         description="stage: the reward stage's model; model: a sequence-classification directory; function: Python."
     )
     path: str | None = Field(None, description="model: its directory or Hub id. function: module:function.")
-    weight: float = Field(1.0, description="Its weight in the sum.")
+    weight: Number = Field(1.0, description="Its weight in the sum.")
     normalise: bool = Field(True, description="Shift and scale to mean 0 and deviation 1 on samples of the SFT model.")
 
     @model_validator(mode="after")

@@ -98,10 +98,17 @@ def test_chat_answers_until_an_empty_line(
     assert " ppo " in said.out
 
 
-def test_chat_with_a_stage_that_is_not_done_names_those_that_are(truing: Any, place: Path) -> None:
-    said = truing("chat", place / "run", "--stage", "dpo")
+@pytest.mark.parametrize("stage", ["dpo", "reward"])
+def test_chat_with_a_stage_that_left_no_policy_names_those_that_did(stage: str, truing: Any, place: Path) -> None:
+    said = truing("chat", place / "run", "--stage", stage)
     assert said.code == 2
-    assert "the stage dpo is not finished. Finished: sft, reward, ppo. Choose with --stage." in said.err
+    assert f"the stage {stage} has no finished policy to talk to. Finished: sft, ppo. Choose with --stage." in said.err
+
+
+def test_a_recipe_is_not_copied_into_a_folder_that_is_not_there(truing: Any, tmp_path: Path) -> None:
+    said = truing("recipes", "quickstart", "--copy", tmp_path / "none" / "my.yaml")
+    assert said.code == 2
+    assert "my.yaml: cannot be written: No such file or directory. Give another --copy, in a folder" in said.err
 
 
 @pytest.mark.parametrize(

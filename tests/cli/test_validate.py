@@ -61,3 +61,19 @@ def test_too_few_prompts_are_told_before_anything_is_trained(truing: Any, tmp_pa
     assert said.code == 2
     assert "there are 24 different prompts, of which 24 are to be held out" in said.err
     assert "Lower ppo.heldout_prompts or give more prompts." in said.err
+
+
+def test_held_out_rows_that_are_learnt_from_are_told(truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    said = truing("validate", recipe, "--set", f"data.heldout_preferences.path={tmp_path / 'preferences.jsonl'}")
+    assert said.code == 2
+    assert "preferences.jsonl:1: 24 of 24 held-out preferences are learnt from as well" in said.err
+
+
+def test_a_fault_of_rows_that_have_a_held_out_file_is_told_once(truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    own = tiny.write_rows(tmp_path / "own.jsonl", tiny.preferences(2))
+    tiny.write_rows(tmp_path / "preferences.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "b"}])
+    said = truing("validate", recipe, "--set", f"data.heldout_preferences.path={own}")
+    assert said.code == 2
+    assert said.err.count("`chosen` equals") == 1

@@ -70,7 +70,7 @@ def test_longer_rows_are_named_with_their_lengths_and_the_mend(longest: int, con
         encode_demonstrations(TOKENIZER, ROWS, data("error", longest), context)
     named = "f:abcdefgh (prompt 8, which alone fills them), f:ab (prompt 2 + completion 7)"
     assert caught.value.what == f"2 rows do not fit into 7 tokens: {named}."
-    raising = "Raise data.max_length (the model reads up to 10,000), or set data.too_long to drop"
+    raising = "Raise data.max_length (the model reads up to 10,000), or set data.too_long to drop, cut_prompt or cut_"
     assert str(caught.value.mend).startswith(raising if longest < context else "The model reads no more than 7 tokens")
 
 
@@ -122,6 +122,13 @@ def test_what_becomes_of_longer_pairs(policy: str, expected: list[str], counted:
     assert told == counted
     margins = {"ab>cd.|e.": 0.5, "defg>h.|ij.": 1.5, "ab>cdefg|j.": 3.5}
     assert [row.margin for row in rows] == [margins[row] for row in expected]
+
+
+def test_where_every_pair_is_the_same_once_cut_the_mend_is_another_policy() -> None:
+    pair = Preference("ab", "cdef", "cdeg", "f:1")
+    with pytest.raises(DataError, match=r"no row is left to learn from.* 1 dropped as identical") as caught:
+        encode_preferences(TOKENIZER, [pair], data("cut_completion", 5), FAR)
+    assert str(caught.value.mend).endswith("or set data.too_long to drop or cut_prompt.")
 
 
 def test_pairs_that_the_tokenizer_cannot_tell_apart_are_dropped_and_counted() -> None:

@@ -177,7 +177,7 @@ MESSAGE_FAULTS: list[tuple[Any, str]] = [
     ([{"content": "hi"}], "[0]` has no role. Its role is system, user or assistant."),
     ([{"role": None, "content": "hi"}], "[0]` has no role."),
     ([{"role": "human", "content": "hi"}], "[0].role` is 'human'. A role is system, user or assistant."),
-    ([{"role": 3, "content": "hi"}], "[0].role` is a number."),
+    ([{"role": 3, "content": "hi"}], "[0].role` is 3."),
     ([{"role": ["user"], "content": "hi"}], "[0].role` is a list."),
     ([{"role": "user"}], "[0].content` is missing. Give it text; nothing else can be learnt from."),
     ([{"role": "user", "content": None}], "[0].content` is null. Give it text"),
@@ -225,7 +225,7 @@ def test_a_message_that_cannot_be_is_named(tmp_path: Path, turns: Any, complaint
             ("preference", TEXT_PAIR | {"margin": margin}, f"`margin` is {shown}. Make it a finite number that is not")
             for margin, shown in [
                 ("1", "'1'"),
-                (-1, "a number"),
+                (-1, "-1"),
                 (-0.5, "-0.5"),
                 (True, "true or false"),
                 ([], "a list"),

@@ -65,3 +65,17 @@ def test_held_out_rows_of_a_file_of_their_own_are_read_and_nothing_is_split_off(
     )
     kept, held = read_split(lambda source, _: files[source.path], Source(path="train"), None, Data(), 1, "x")
     assert (kept, held) == split_by_prompt(files["train"], Data().heldout, 1, "x")
+
+
+def test_held_out_rows_that_are_learnt_from_are_refused_though_they_stand_elsewhere() -> None:
+    files = {"train": rows([0, 1]), "own": [Demonstration("prompt 1", "answer 1", "own:9"), *rows([0])]}
+
+    def read() -> object:
+        return read_split(
+            lambda source, _: files[source.path], Source(path="train"), Source(path="own"), Data(), 1, "x"
+        )
+
+    with pytest.raises(DataError, match=r"^own:9: 2 of 2 held-out x are learnt from as well, this one at f:1\. Take"):
+        read()
+    files["own"] = [Demonstration("prompt 1", "another answer", "own:9")]
+    assert read() == (files["train"], files["own"])

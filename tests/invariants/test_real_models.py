@@ -12,9 +12,9 @@ import pytest
 import tiny
 import torch
 
+from truing.models.decoding import left_padded
 from truing.models.layout import ppo_roles
 from truing.models.roles import Role
-from truing.models.sampler import left_padded
 from truing.runs.progress import SilentProgress
 from truing.stages.episodes import load_prompts
 from truing.stages.ppo import joint_learner, ppo_update

@@ -77,6 +77,26 @@ def test_a_classifier_of_two_labels_is_refused(tmp_path: Path) -> None:
         ClassifierReward.load(str(tiny.classifier(tmp_path, labels=2)), CPU, 1000)
 
 
+@pytest.mark.parametrize("limited", ["model", "tokenizer"])
+def test_a_text_longer_than_the_classifier_reads_is_refused(limited: str, tmp_path: Path) -> None:
+    source = ClassifierReward.load(str(tiny.classifier(tmp_path)), CPU, 1000)
+    longest = max(len(f"{sample.prompt}{sample.response}") + sample.finished for sample in SAMPLES)
+
+    def limit(tokens: int) -> None:
+        if limited == "model":
+            source.model.config.max_position_embeddings = tokens
+        else:
+            source.tokenizer.model_max_length = tokens
+
+    limit(longest)
+    assert len(source.score(SAMPLES)) == 3
+    limit(longest - 1)
+    told = f"come to {longest} of the classifier's tokens, and it reads {longest - 1}. Lower data.max_length or"
+    with pytest.raises(RewardError, match=told) as refusal:
+        source.score(SAMPLES)
+    assert refusal.value.where == str(tmp_path)
+
+
 def test_a_language_model_is_no_classifier_and_no_head_is_made_up_for_it(tmp_path: Path) -> None:
     model = tiny.model()
     model.config.num_labels = 1

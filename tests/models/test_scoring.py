@@ -1,22 +1,13 @@
 """Scores do not change with padding or with what is scored beside them, and are read at the right token."""
 
-from typing import Any
-
 import pytest
 import tiny
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from truing.experience import Rollout, Sequences
-from truing.functional import token_logprobs
-from truing.models import scoring
 from truing.models.roles import Role, scalar_head
 from truing.models.sampler import Sampling, sample
 from truing.models.scoring import (
-    LOGIT_POSITIONS,
-    by_positions,
     distribution_figures,
     end_scores,
     in_parts,
@@ -77,62 +68,3 @@ def test_kl_and_entropy_from_the_samplers_hidden_states_are_the_full_distributio
             assert float(kl[row, t]) == pytest.approx(float((one * (one / other).log()).sum()), abs=1e-4)
             assert float(entropy[row, t]) == pytest.approx(float(-(one * one.log()).sum()), abs=1e-4)
             assert float(ref_logprobs[row, t]) == pytest.approx(float(other[tokens[0, start + t]].log()), abs=1e-4)
-
-
-class _Largest(TorchDispatchMode):
-    """Notes the number of entries of the largest tensor that anything makes."""
-
-    entries = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        tensors = [x for x in tree_leaves(made) if isinstance(x, torch.Tensor)]
-        self.entries = max([self.entries, *(x.numel() for x in tensors)])
-        return made
-
-
-def _wide(vocabulary: int) -> Role:
-    config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Role(LlamaForCausalLM(config))
-
-
-def test_the_logits_of_a_batch_never_exist_at_once_however_large_the_vocabulary() -> None:
-    """8 responses of 128 tokens over 150,000 words would be 154 million logits; 256 positions are 38 million."""
-    vocabulary, rows, length = 150_000, 8, 128
-    role = _wide(vocabulary)
-    batch = Sequences.collate([[1, 2]] * rows, [[3] * length] * rows, 0)
-    role.model.requires_grad_(False)
-    role.model.model.layers.requires_grad_(True)
-    with _Largest() as largest:
-        response_logprobs(role, batch).sum().backward()
-    assert largest.entries == LOGIT_POSITIONS * vocabulary < rows * length * vocabulary / 3
-
-
-@pytest.mark.parametrize("shape", tiny.SHAPES)
-def test_parts_of_the_logits_have_the_gradient_of_the_whole(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    role, batch = Role(tiny.model(shape)), Sequences.collate(PROMPTS, RESPONSES, PAD)
-
-    def gradients(positions: int) -> list[torch.Tensor]:
-        monkeypatch.setattr(scoring, "LOGIT_POSITIONS", positions)
-        role.model.zero_grad()
-        response_logprobs(role, batch, temperature=0.7).square().sum().backward()
-        return [weight.grad.clone() for weight in role.model.parameters()]
-
-    for whole, parts in zip(gradients(1000), gradients(3), strict=True):
-        torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-3)
-
-
-def test_parts_of_the_logits_pass_gradcheck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "LOGIT_POSITIONS", 2)
-    weight = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    tokens = torch.tensor([0, 3, 6, 1, 2])
-
-    def logprobs(hidden: torch.Tensor, projection: torch.Tensor) -> torch.Tensor:
-        return by_positions(lambda h, t: (token_logprobs(h @ projection.T, t),), hidden, tokens)[0]
-
-    hidden = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert torch.autograd.gradcheck(logprobs, (hidden.requires_grad_(), weight.requires_grad_()))

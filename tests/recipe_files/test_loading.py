@@ -5,7 +5,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from truing.errors import RecipeError
-from truing.recipe import Base, Kl, Lora, MissingEos, Optimiser, Ppo, Recipe, RewardSource, Sft, World
+from truing.recipe import (
+    LARGEST,
+    MOST,
+    SMALLEST,
+    Base,
+    Kl,
+    Lora,
+    MissingEos,
+    Optimiser,
+    Ppo,
+    Recipe,
+    RewardSource,
+    Sft,
+    World,
+)
 from truing.recipe_files import load_recipe, resolved_yaml
 
 WORLD = "world: {}\n"
@@ -114,19 +128,20 @@ ppo:
 
 
 TEXT = st.text(min_size=1)
-COUNT = st.integers(1, 10**29)
-RATE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+SEED = st.integers(1, 10**29)
+COUNT = st.integers(1, MOST)
+RATE = st.floats(SMALLEST, LARGEST)
 ANY_RECIPE = st.builds(
     Recipe,
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*", fullmatch=True),
-    seed=COUNT,
+    seed=SEED,
     world=st.builds(World, prompts=COUNT),
     lora=st.builds(Lora, alpha=RATE, targets=TEXT | st.lists(TEXT)),
     sft=st.builds(Sft, optimiser=st.builds(Optimiser, learning_rate=RATE, warmup=st.floats(0, 1))),
     ppo=st.builds(
         Ppo,
         kl=st.builds(Kl, beta=RATE | st.just(0.0)),
-        missing_eos=st.builds(MissingEos, value=st.floats(allow_nan=False, allow_infinity=False)),
+        missing_eos=st.builds(MissingEos, value=st.floats(-LARGEST, LARGEST)),
         rewards=st.lists(
             st.builds(RewardSource, kind=st.just("function"), path=TEXT.map(lambda text: f"none/{text}:f")), min_size=1
         ),

@@ -34,7 +34,20 @@ WORLD = "world: {}\n"
         ("lora: 3", "lora: expected a section, got 3. Its keys are rank, alpha, targets."),
         # limits
         ("seed: -1", "seed: expected at least 0, got -1."),
-        ("ppo: {temperature: 0}", "ppo.temperature: expected more than 0, got 0."),
+        ("ppo: {temperature: 0}", "ppo.temperature: expected at least 1e-12, got 0."),
+        ("ppo: {temperature: 1e-300}", "ppo.temperature: expected at least 1e-12, got 1e-300."),
+        (
+            "sft: {optimiser: {learning_rate: 1e300}}",
+            "sft.optimiser.learning_rate: expected at most 1e+09, got 1e+300.",
+        ),
+        ("ppo: {kl: {beta: 1e308}}", "ppo.kl.beta: expected at most 1e+09, got 1e+308."),
+        (
+            "ppo: {rewards: [{kind: stage, weight: -1e308}]}",
+            "ppo.rewards.0.weight: expected at least -1e+09, got -1e+308.",
+        ),
+        ("ppo: {missing_eos: {value: 1e39}}", "ppo.missing_eos.value: expected at most 1e+09, got 1e+39."),
+        ("ppo: {updates: 1000000000000}", "ppo.updates: expected at most 1e+09, got 1000000000000."),
+        ("lora: {rank: 1000000000000}", "lora.rank: expected at most 4096, got 1000000000000."),
         ("ppo: {gamma: 1.5}", "ppo.gamma: expected at most 1, got 1.5."),
         ("data: {heldout: 1}", "data.heldout: expected less than 1, got 1."),
         ("ppo: {episodes: 10, minibatches: 3}", "ppo: episodes (10) must be a multiple of minibatches (3)."),

@@ -19,6 +19,7 @@ from truing.runs.metrics import read_jsonl
 from truing.stages import dpo
 from truing.stages.dpo import preference_loss, train_dpo
 from truing.stages.pairs import load_pairs
+from truing.stages.reward import train_reward
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 PROMPTS = [[1, 2], [3]]
@@ -51,6 +52,36 @@ def test_the_loss_is_that_of_the_formula(variant: str, smoothing: float) -> None
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     assert float(stats["margin"]) == pytest.approx(margins.mean(), rel=1e-4)
     assert float(stats["accuracy"]) == pytest.approx((margins > 0).mean())
+
+
+@pytest.mark.parametrize("variant", ["sigmoid", "ipo"])
+def test_the_report_card_is_of_beta_times_the_log_ratio(variant: str, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **{"dpo.beta": 0.3, "dpo.variant": variant})
+    policy, reference = tiny.model(seed=0), tiny.model(seed=1)
+
+    def reward(prompt: list[int], said: list[int]) -> float:
+        log_ratio = _logprob(policy, prompt, said) - _logprob(reference, prompt, said)
+        return 0.3 * log_ratio / (len(said) if variant == "ipo" else 1)
+
+    sides = [Sequences.collate(PROMPTS, side, PAD) for side in (CHOSEN, REJECTED)]
+    pairs = dpo.with_reference(Role(reference), PairBatch(*sides, torch.zeros(2)), recipe)
+    card = dpo.report_card(Role(policy), pairs, recipe)
+    gaps = np.array([reward(p, c) - reward(p, r) for p, c, r in zip(PROMPTS, CHOSEN, REJECTED, strict=True)])
+    assert card["score_gap_mean"] == pytest.approx(gaps.mean(), rel=1e-4)
+    assert card["heldout_loss"] == pytest.approx(np.log1p(np.exp(-gaps)).mean(), rel=1e-4)
+    assert card["heldout_accuracy"] == (gaps > 0).mean()
+    assert card["longer_wins_accuracy"] == 0.5
+
+
+def test_the_reward_stage_scores_what_dpo_says(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["reward", "dpo"])
+    reward = tiny.job(recipe, tmp_path, "reward")
+    train_reward(reward)
+    job = tiny.job(recipe, tmp_path, "dpo", reward.directory.root)
+    result = train_dpo(job)
+    last = [row["score"] for row in read_jsonl(job.directory.samples)][-result["heldout_prompts"] :]
+    assert result["heldout_score_last"] == pytest.approx(np.mean(last))
+    assert read_jsonl(job.directory.metrics)[-1]["heldout_score"] == result["heldout_score_last"]
 
 
 @pytest.mark.parametrize("roles", ["shared", "separate"])

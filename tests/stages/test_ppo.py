@@ -9,15 +9,16 @@ import promised
 import pytest
 import tiny
 import torch
-from oracles import distributions, episodes
+from oracles import distributions, episodes, losses
 
-from truing.experience import Rollout, Sequences
+from truing.experience import Experience, Rollout, Sequences
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.recipe import Ppo, Recipe
 from truing.runs.metrics import read_jsonl
+from truing.stages import ppo
 from truing.stages.episodes import load_prompts
 from truing.stages.loop import Learner
-from truing.stages.ppo import Scored, joint_learner, make_experience, ppo_update, rollout_figures, train_ppo
+from truing.stages.ppo import Scored, joint_learner, learn, make_experience, ppo_update, rollout_figures, train_ppo
 from truing.stages.reward import train_reward
 from truing.stages.reward_sources import build_reward
 
@@ -70,8 +71,11 @@ def test_the_figures_of_an_update_are_means_over_what_counts() -> None:
     mask = scored.rollout.sequences.response_mask.numpy()
     kl = ((scored.rollout.logprobs - scored.ref_logprobs).numpy() * mask).sum(1)
     penalised = scored.scores.numpy() - np.array([0, 0, 1.0])
-    figures = rollout_figures(scored, make_experience(scored, settings, 0.3), settings, 0.3)
+    experience = make_experience(scored, settings, 0.3)
+    figures = rollout_figures(scored, experience, settings, 0.3)
+    returns, values = experience.returns.numpy()[mask], scored.values.numpy()[mask]
     expected = {
+        "explained_variance": 1 - (returns - values).var() / returns.var(),
         "score": scored.scores.numpy().mean(),
         "score_std": scored.scores.numpy().std(),
         "objective": (penalised - 0.3 * kl).mean(),
@@ -84,6 +88,23 @@ def test_the_figures_of_an_update_are_means_over_what_counts() -> None:
         "distinct_2": 2 / 5,  # five pairs of neighbours, of two kinds
     }
     assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+
+
+class _Noted:
+    """A learner that learns nothing and notes what it was asked to."""
+
+    learning_rate = 0.0
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Experience, float]] = []
+
+    def forward_backward(self, batch: Experience, loss_fn: Any) -> dict[str, float]:
+        loss, stats = loss_fn(batch)
+        self.asked.append((batch, loss.item()))
+        return {"loss": loss.item()} | {name: float(value) for name, value in stats.items()}
+
+    def step(self) -> float:
+        return 0.0
 
 
 def _set_up(place: Path, **changes: Any) -> tuple[Recipe, PpoRoles]:
@@ -161,6 +182,22 @@ def test_every_episode_of_an_update_is_learnt_from_once_an_epoch(
     assert epochs[0] != epochs[1]
 
 
+def test_every_update_shuffles_in_an_order_of_its_own(tmp_path: Path) -> None:
+    recipe, roles = _set_up(tmp_path)
+    noted: Any = _Noted()
+    _update(1, recipe, roles, noted)
+    (first, _), *_ = noted.asked
+    for number in (1, 1, 2):
+        learn(first, roles, noted, recipe, number)
+    half = len(noted.asked) // 4
+    one, again, other = (
+        [batch.sequences.tokens.tolist() for batch, _ in noted.asked[half * part : half * (part + 1)]]
+        for part in (1, 2, 3)
+    )
+    assert one == again
+    assert one != other
+
+
 def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     changes = {"ppo.updates": 3, "ppo.heldout_every": 2, "judges": {"letters": "tiny:letter_a"}}
     job = tiny.job(tiny.recipe(tmp_path, **BY_FUNCTION, **changes), tmp_path, "ppo")
@@ -181,16 +218,14 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     assert abs(samples[0]["kl"]) < 1e-4
 
 
-def test_beta_moves_with_the_kl_that_was_seen(tmp_path: Path) -> None:
-    kl = {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0}
-    job = tiny.job(tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.updates": 3, "ppo.kl": kl}), tmp_path, "ppo")
+def test_beta_moves_with_the_kl_that_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, update = [1.1, 0.95, 5.0, 1.0], ppo.ppo_update
+    monkeypatch.setattr(ppo, "ppo_update", lambda number, *rest: update(number, *rest) | {"kl": seen[number - 1]})
+    kl = {"beta": 0.5, "controller": "adaptive", "target": 1.0, "horizon": 16.0}
+    job = tiny.job(tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.updates": 4, "ppo.kl": kl}), tmp_path, "ppo")
     train_ppo(job)
-    updates = read_jsonl(job.directory.metrics)[1:]
-    beta = 0.5
-    for figures in updates:
-        assert figures["beta"] == pytest.approx(beta)
-        beta *= 1 + max(-0.2, min(0.2, figures["kl"] / 1e-3 - 1)) * 8 / 16
-    assert len({figures["beta"] for figures in updates}) == 3
+    betas = [figures["beta"] for figures in read_jsonl(job.directory.metrics)[1:]]
+    assert betas == pytest.approx([0.5, 0.5 * 1.05, 0.5 * 1.05 * 0.975, 0.5 * 1.05 * 0.975 * 1.1])
 
 
 def test_the_logged_kl_is_that_of_the_full_distributions(tmp_path: Path) -> None:
@@ -212,3 +247,42 @@ def test_the_logged_kl_is_that_of_the_full_distributions(tmp_path: Path) -> None
     figures = _update(2, recipe, roles, learner)
     assert figures["kl_exact"] == pytest.approx(sum(kls) / 8, rel=1e-3)
     assert math.isfinite(figures["kl"])
+
+
+def test_both_losses_are_clipped_as_the_recipe_says_and_the_value_loss_is_logged_without_its_coefficient(
+    tmp_path: Path,
+) -> None:
+    settings = {"clip_range": 0.05, "value_clip_range": 0.3, "value_coefficient": 0.25, "epochs": 1, "minibatches": 1}
+    recipe, roles = _set_up(tmp_path, **{f"ppo.{name}": value for name, value in settings.items()})
+    noted: Any = _Noted()
+    _update(1, recipe, roles, noted)
+    (now, _), _ = noted.asked  # of a policy and a critic that have not moved, so these are what both say now
+    numbers = torch.Generator().manual_seed(0)
+    moved = [part + torch.randn(part.shape, generator=numbers) / 2 for part in (now.old_logprobs, now.old_values)]
+    figures = learn(Experience(now.sequences, *moved, now.advantages, now.returns), roles, noted, recipe, 1)
+    _, _, (batch, policy), (_, value) = noted.asked
+    mask = batch.sequences.response_mask.numpy()
+    order = [now.sequences.tokens.tolist().index(row) for row in batch.sequences.tokens.tolist()]
+    logprobs, values = (part[order].numpy() for part in (now.old_logprobs, now.old_values))
+    old_logprobs, old_values, advantages, returns = (
+        part.numpy() for part in (batch.old_logprobs, batch.old_values, batch.advantages, batch.returns)
+    )
+    expected = losses.ppo_policy(logprobs, old_logprobs, advantages, mask, 0.05)
+    expected_value = losses.ppo_value(values, old_values, returns, mask, 0.3)
+    assert policy == pytest.approx(expected["loss"], rel=1e-3)
+    assert figures["clip_fraction"] == pytest.approx(expected["clip_fraction"])
+    assert value == pytest.approx(0.25 * expected_value["loss"], rel=1e-3)
+    assert figures["value_loss"] == pytest.approx(expected_value["loss"], rel=1e-3)
+    assert figures["value_clip_fraction"] == pytest.approx(expected_value["value_clip_fraction"])
+
+
+def test_the_critic_may_learn_at_a_rate_of_its_own(tmp_path: Path) -> None:
+    recipe, roles = _set_up(tmp_path, **{"ppo.critic_learning_rate": 1e-12})
+    before = [[weight.detach().clone() for weight in role.parameters()] for role in (roles.policy, roles.critic)]
+    _update(1, recipe, roles, joint_learner(recipe, roles))
+    moved = [
+        max((old - new.detach()).abs().max().item() for old, new in zip(olds, role.parameters(), strict=True))
+        for olds, role in zip(before, (roles.policy, roles.critic), strict=True)
+    ]
+    assert moved[0] > 1e-4
+    assert moved[1] < 1e-9

@@ -82,7 +82,7 @@ def test_the_normalisation_is_of_the_saved_model_on_samples_of_the_start(tmp_pat
 
 
 def test_pairs_of_their_own_may_be_held_out(tmp_path: Path) -> None:
-    own = tiny.write_rows(tmp_path / "heldout.jsonl", tiny.preferences(5))
+    own = tiny.write_rows(tmp_path / "heldout.jsonl", tiny.preferences(29)[24:])
     recipe = tiny.recipe(tmp_path, **{"data.heldout_preferences": {"path": str(own)}})
     result = train_reward(tiny.job(recipe, tmp_path, "reward"))
     assert (result["train_pairs"], result["heldout_pairs"]) == (24, 5)

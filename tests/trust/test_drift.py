@@ -55,3 +55,8 @@ def test_missing_figures_are_not_compared():
     assert drift_warnings({}, CALM) == []
     assert drift_warnings(CALM, {}) == []
     assert len(drift_warnings({}, {"eos_rate": 0.2, "kl": -5.0})) == 2, "these two need no start"
+
+
+def test_what_stands_still_has_neither_fallen_nor_risen() -> None:
+    assert drift_warnings({"score": 0.0, "judge_x": 1.0}, {"score": 1.0, "judge_x": 1.0}) == []
+    assert drift_warnings({"score": 1.0, "judge_x": 1.0}, {"score": 1.0, "judge_x": 0.0}) == []

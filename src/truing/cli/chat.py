@@ -19,11 +19,11 @@ def chat_command(root: Path, stage: str | None, tokens: int, temperature: float)
     from truing.conversation import Speaker, open_speakers  # imports torch
 
     run = RunDirectory(root)
-    finished = [record.name for record in run.lineage.stages if record.state == "done"]
+    finished = [record.name for record in run.lineage.stages if record.state == "done" and record.kind in POLICIES]
     stage = stage or next((name for name in POLICIES if name in finished), "ppo")
     if stage not in finished:
         raise RunError(
-            f"the stage {stage} is not finished.",
+            f"the stage {stage} has no finished policy to talk to.",
             where=str(root),
             mend=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
         )

@@ -49,7 +49,7 @@ def _policy(result: dict[str, Any]) -> str:
     if "heldout_score_last" in result:
         changes = {"held-out score": (result["heldout_score_first"], result["heldout_score_last"])} | changes
     words = [f"{name} {first:+.2f} → {last:+.2f}" for name, (first, last) in changes.items()]
-    return "; ".join([*words, f"KL {result['heldout_kl_last']:.1f} nats"])
+    return "; ".join([*words, f"KL {result['heldout_kl_last']:z.1f} nats"])
 
 
 WORDS = {"sft": _sft, "reward": _reward, "ppo": _ppo, "dpo": _dpo}

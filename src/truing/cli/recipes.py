@@ -45,5 +45,9 @@ def _summary(path: Path) -> str:
 def _copy(source: Path, target: Path) -> None:
     if target.exists():
         raise RecipeError("exists already and is not written over.", where=str(target), mend="Give another --copy.")
-    target.write_bytes(source.read_bytes())
+    try:
+        target.write_bytes(source.read_bytes())
+    except OSError as error:
+        mend = "Give another --copy, in a folder that exists."
+        raise RecipeError(f"cannot be written: {error.strerror}.", where=str(target), mend=mend) from error
     print(target)

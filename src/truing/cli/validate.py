@@ -10,7 +10,7 @@ from truing.data.prompts import different_prompts, refuse_too_few
 from truing.data.read import HUB_ID
 from truing.data.remarks import remarks
 from truing.data.rows import read_demonstrations, read_preferences, read_prompts
-from truing.data.split import split_by_prompt
+from truing.data.split import refuse_learnt, split_by_prompt
 from truing.errors import DataError, InputError, ModelError, RecipeError
 from truing.recipe import Base, Recipe
 from truing.recipe_files import load_recipe, sound_sections
@@ -60,7 +60,7 @@ def check_inputs(recipe: Recipe) -> list[str]:
     if not faults and recipe.world is None and recipe.stages != ["sft"]:
         refuse_too_few(len(different_prompts(recipe.data)), recipe)
     if faults:
-        raise InputError("\n".join(str(fault) for fault in faults))
+        raise InputError("\n".join(dict.fromkeys(map(str, faults))))  # a held-out file has its training file read again
     return sound
 
 
@@ -87,6 +87,9 @@ def _rows(recipe: Recipe, name: str) -> int:
     rows = READERS[name](source, data.transcripts)
     if name in ("demonstrations", "preferences") and getattr(data, f"heldout_{name}") is None:
         split_by_prompt(rows, data.heldout, recipe.seed, name)
+    learnt = name.removeprefix("heldout_")
+    if learnt != name:
+        refuse_learnt(rows, READERS[name](getattr(data, learnt), data.transcripts), learnt)
     return len(rows)
 
 

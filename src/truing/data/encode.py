@@ -188,7 +188,8 @@ def _lengths(row: _Row, limit: int, room: int) -> str:
 
 
 def _mend(data: Data, context: int) -> str:
-    policy = "set data.too_long to drop, cut_prompt or cut_completion"
+    others = [policy for policy in ("drop", "cut_prompt", "cut_completion") if policy != data.too_long]
+    policy = f"set data.too_long to {', '.join(others[:-1])} or {others[-1]}"
     if data.max_length < context:
         return f"Raise data.max_length (the model reads up to {context:,}), or {policy}."
     return f"The model reads no more than {context:,} tokens: shorten the rows, or {policy}."

@@ -68,7 +68,7 @@ def kind(value: object) -> str:
 
 def shown(value: object) -> str:
     """A short value as it stands, a long or nested one by its kind."""
-    is_short = isinstance(value, str | float) and len(str(value)) <= 40
+    is_short = isinstance(value, str | int | float) and not isinstance(value, bool) and len(str(value)) <= 40
     return repr(value) if is_short else kind(value)
 
 

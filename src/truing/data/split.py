@@ -1,7 +1,8 @@
 """Holding rows out by prompt, so that no prompt is both learnt from and tested on."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from truing import draws
@@ -15,11 +16,29 @@ R = TypeVar("R", Demonstration, Preference, Prompt)
 def read_split(
     read: Callable[[Source, bool], list[R]], source: Source, heldout: Source | None, data: Data, seed: int, what: str
 ) -> tuple[list[R], list[R]]:
-    """(to learn from, held out): the held-out rows come from a file of their own, or are split off by prompt."""
+    """(to learn from, held out): the held-out rows come from a file of their own, or are split off by prompt.
+
+    DataError where a row of that file is learnt from as well.
+    """
     records = read(source, data.transcripts)
     if heldout is None:
         return split_by_prompt(records, data.heldout, seed, what)
-    return records, read(heldout, data.transcripts)
+    own = read(heldout, data.transcripts)
+    refuse_learnt(own, records, what)
+    return records, own
+
+
+def refuse_learnt(heldout: Sequence[R], records: Sequence[R], what: str) -> None:
+    """DataError where a held-out row says what a row that is learnt from says; prompts alone may be shared."""
+    places = {replace(record, where=""): record.where for record in records}
+    seen = [(row.where, places[replace(row, where="")]) for row in heldout if replace(row, where="") in places]
+    if seen:
+        where, twin = seen[0]
+        raise DataError(
+            f"{len(seen)} of {len(heldout)} held-out {what} are learnt from as well, this one at {twin}.",
+            where=where,
+            mend="Take them out of one of the two files, or leave the held-out file out: then rows are split off.",
+        )
 
 
 def split_by_prompt(records: list[R], heldout: float, seed: int, what: str) -> tuple[list[R], list[R]]:

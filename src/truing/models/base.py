@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from truing.errors import ModelError, RecipeError
+from truing.models.linear import quicken
 from truing.models.weights import UNREADABLE, load_weights, reason_of
 from truing.recipe import Base, Compute
 
@@ -51,9 +52,19 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     tokenizer = _load_tokenizer(base)
     model = _load_model(base, compute)
     notes = ensure_pad(tokenizer, model)
+    quicken(model)
     model.requires_grad_(False).train(False)
     check_causal(model)
+    if not keeps_a_cache(model):
+        notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
+
+
+@torch.no_grad()
+def keeps_a_cache(model: PreTrainedModel) -> bool:
+    """Whether the model can go on from what it has read, one token at a time."""
+    output = model.base_model(input_ids=torch.tensor([[0]], device=model.device), use_cache=True)
+    return getattr(output, "past_key_values", None) is not None
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from truing.models.base import LoadedBase, load_base
 from truing.models.rewards import Normalisation
 from truing.models.roles import Adapters, Role, check_logits, scalar_head
 from truing.models.saving import load_head, load_normalisation
+from truing.models.trunk import depth_below, trunk_of
 from truing.models.weights import load_weights
 from truing.recipe import Base, Lora, Recipe
 
@@ -59,9 +60,12 @@ def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -
     base = load_base(start, recipe.compute)
     check_logits(Role(base.model))
     if recipe.roles == "shared":
+        depth = depth_below(base.model, recipe.lora.layers)
+        trunk = trunk_of(base.model, depth)
         adapters = Adapters(base.model, recipe.lora, recipe.seed)
-        adapters.add("policy")
-        policy, reference = Role(base.model, adapters, "policy"), Role(base.model, adapters, None)
+        adapters.add("policy", above=depth)
+        policy = Role(base.model, adapters, "policy", trunk=trunk)
+        reference = Role(base.model, adapters, None, trunk=trunk)
     else:
         reference = Role(load_base(start, recipe.compute).model)
         base.model.requires_grad_(True)
@@ -95,11 +99,14 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
         model = _load_backbone(reward.model, base) if reward else load_base(start, recipe.compute).model
         model.requires_grad_(True)
         return Role(model, head=head)
-    if reward is None:
-        adapters.add("critic")
-    else:
+    depth = depth_below(base.model, recipe.lora.layers)
+    if reward is not None and depth == 0:
         adapters.load("critic", str(reward.adapter))
-    return Role(base.model, adapters, "critic", head)
+    else:
+        adapters.add("critic", above=depth)
+        if reward is not None:
+            adapters.copy("critic", "reward")
+    return Role(base.model, adapters, "critic", head, roles.policy.trunk)
 
 
 def _load_backbone(directory: Path, base: LoadedBase) -> PreTrainedModel:

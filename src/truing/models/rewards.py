@@ -17,6 +17,7 @@ from truing.data.batches import plan_by_tokens
 from truing.data.chat import encode_conversation
 from truing.errors import ModelError, RewardError
 from truing.experience import Sequences
+from truing.models.base import context_length
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, in_parts
 from truing.models.weights import UNREADABLE, load_weights, reason_of
@@ -83,6 +84,7 @@ class ClassifierReward:
     model: Any
     tokenizer: Any
     token_budget: int
+    where: str = "the reward classifier"
 
     @classmethod
     def load(cls, path: str, device: torch.device, token_budget: int) -> "ClassifierReward":
@@ -107,11 +109,13 @@ class ClassifierReward:
                 mend="Take a model with num_labels: 1, or wrap this one in a reward of kind function.",
             )
         model.requires_grad_(False).train(False)
-        return cls(model, tokenizer, token_budget)
+        return cls(model, tokenizer, token_budget, path)
 
     @torch.no_grad()
     def score(self, samples: Sequence[Sample]) -> list[float]:
+        """RewardError where a text is longer than the classifier can read."""
         tokens = [torch.tensor(self._encode(sample)) for sample in samples]
+        self._refuse_longer(max(map(len, tokens)))
         scores = [0.0] * len(samples)
         pad = self.model.config.pad_token_id  # where the model knows none, it reads one text at a time
         for index in plan_by_tokens([len(row) for row in tokens], 1 if pad is None else self.token_budget):
@@ -122,6 +126,16 @@ class ClassifierReward:
             for row, value in zip(index, logits.squeeze(-1).tolist(), strict=True):
                 scores[row] = value
         return scores
+
+    def _refuse_longer(self, longest: int) -> None:
+        """Said before the model runs: it would fail on a position it lacks, or judge what it never learnt to read."""
+        limit = min(context_length(self.model), self.tokenizer.model_max_length)
+        if longest > limit:
+            raise RewardError(
+                f"a prompt and its response come to {longest:,} of the classifier's tokens, and it reads {limit:,}.",
+                where=self.where,
+                mend="Lower data.max_length or ppo.max_new_tokens, or take a classifier that reads more.",
+            )
 
     def _encode(self, sample: Sample) -> list[int]:
         """Prompt, response and, where the response has ended, eos, in the classifier's own tokens.

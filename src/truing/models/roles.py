@@ -19,6 +19,8 @@ from transformers.pytorch_utils import Conv1D
 
 from truing import draws
 from truing.errors import ModelError, RecipeError
+from truing.models.adapted import adapt
+from truing.models.trunk import Trunk, decoder_layers
 from truing.models.weights import reason_of, refuse_unsafe_weights
 from truing.recipe import Lora
 
@@ -32,7 +34,7 @@ class Adapters:
 
     def __init__(self, base: PreTrainedModel, lora: Lora, seed: int) -> None:
         self._base = base
-        self._config = _lora_config(base, lora)
+        self._lora = lora
         self._seed = seed
         self._peft: PeftModel | None = None
         self._selected: str | None = None
@@ -48,18 +50,27 @@ class Adapters:
     def _tuner(self) -> Any:
         return self.peft.base_model
 
-    def add(self, name: str) -> None:
-        """A fresh adapter that does nothing yet (its B matrix is zero).
+    def add(self, name: str, above: int = 0) -> None:
+        """A fresh adapter that does nothing yet (its B matrix is zero), in all layers but the lowest `above`.
 
         Raises:
             RecipeError: `lora.targets` names no layer that can be adapted.
         """
+        config = _lora_config(self._base, self._lora, above)
         with seeded(draws.derived_seed(self._seed, f"adapter {name}")), _told_of_targets():
             if self._peft is None:
-                self._peft = PeftModel(self._base, self._config, adapter_name=name)
+                self._peft = PeftModel(self._base, config, adapter_name=name)
             else:
-                self._peft.add_adapter(name, self._config)
+                self._peft.add_adapter(name, config)
         self._refresh()
+
+    @torch.no_grad()
+    def copy(self, name: str, source: str) -> None:
+        """Gives an adapter the weights of another one, in the layers that it has."""
+        values = dict(self.peft.named_parameters())
+        for path, weight in values.items():
+            if f".{name}." in path:
+                weight.copy_(values[path.replace(f".{name}.", f".{source}.")])
 
     def load(self, name: str, directory: str) -> None:
         """An adapter saved by PEFT, in safetensors: ModelError for any other format."""
@@ -73,6 +84,7 @@ class Adapters:
     def _refresh(self) -> None:
         self._selected = None
         self.peft.train(False)
+        adapt(self.peft)
 
     def select(self, name: str | None) -> None:
         """Puts one adapter in force, or none."""
@@ -98,6 +110,8 @@ class Role:
     adapters: Adapters | None = None
     adapter: str | None = None
     head: nn.Linear | None = None
+    trunk: Trunk | None = None
+    """Layers that this role shares with others, and whose output a batch may bring along"""
 
     def select(self) -> None:
         """Puts this role's adapter in force."""
@@ -116,18 +130,28 @@ class Role:
             use_cache=use_cache,
         )
 
-    def hidden(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, T, D) last hidden states."""
-        states: Tensor = self.forward(tokens, attention_mask).last_hidden_state
+    def hidden(self, tokens: Tensor, attention_mask: Tensor, below: Tensor | None = None) -> Tensor:
+        """(B, T, D) last hidden states; from what left the trunk, `below` (B, T, D), where that is known."""
+        with self.trunk.given(below) if self.trunk and below is not None else contextlib.nullcontext():
+            states: Tensor = self.forward(tokens, attention_mask).last_hidden_state
         return states
+
+    @property
+    def projection(self) -> nn.Module:
+        """From last hidden states to logits, before any cap."""
+        projection: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        return projection
+
+    @property
+    def softcap(self) -> float | None:
+        """What the model bounds its logits by, as cap·tanh(logits / cap); None where it does not."""
+        return getattr(self.model.config, "final_logit_softcapping", None) or None
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., V) float32 logits of the next token, from (..., D) last hidden states."""
         self.select()
-        projection: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        logits: Tensor = projection(hidden).float()
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        return cap * torch.tanh(logits / cap) if cap else logits
+        logits: Tensor = self.projection(hidden).float()
+        return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
 
     def scalar(self, hidden: Tensor) -> Tensor:
         """(...) float32 output of the scalar head, from (..., D) last hidden states."""
@@ -198,12 +222,21 @@ def check_logits(role: Role) -> None:
         )
 
 
-def _lora_config(base: PreTrainedModel, lora: Lora) -> LoraConfig:
+def _lora_config(base: PreTrainedModel, lora: Lora, above: int) -> LoraConfig:
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by the rank and takes any number
         target_modules=lora.targets,
+        exclude_modules=_names_below(base, above),
         lora_dropout=0.0,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),
         task_type="CAUSAL_LM",
     )
+
+
+def _names_below(base: PreTrainedModel, depth: int) -> str | None:
+    """A pattern of the modules in the lowest `depth` layers."""
+    found = decoder_layers(base)
+    if depth == 0 or found is None:
+        return None
+    return rf".*\b{found[0]}\.({'|'.join(map(str, range(depth)))})\..*"

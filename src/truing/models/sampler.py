@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from truing import draws
 from truing.experience import Rollout, Sequences
 from truing.functional import token_logprobs
+from truing.models.decoding import Decoder
+from truing.models.linear import packed
 from truing.models.roles import Role
 
 
@@ -30,13 +33,17 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class _Responses:
-    """What a group of rows said, right-padded."""
+class _Response:
+    """What one row said."""
 
     tokens: Tensor
+    """(R,)"""
     logprobs: Tensor
+    """(R,)"""
     hidden: Tensor
-    lengths: Tensor
+    """(R, D) the state that each token was drawn from"""
+    below: Tensor | None
+    """(T − 1, D) what left the trunk for every token that was read"""
 
 
 @torch.no_grad()
@@ -53,81 +60,72 @@ def sample(
     The draws of a response depend on (seed, purpose, id) and on nothing else.
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    groups = [order[start : start + sampling.rows] for start in range(0, len(order), sampling.rows)]
-    longest = sampling.max_new_tokens
-    tokens = torch.full((len(prompts), longest), sampling.pad)
-    logprobs = torch.zeros(len(prompts), longest)
-    lengths = torch.zeros(len(prompts), dtype=torch.long)
-    hidden: Tensor | None = None
-    for group in groups:
-        uniforms = np.stack([draws.uniform(seed, purpose, ids[row], count=longest) for row in group])
-        said = _sample_group(role, [prompts[row] for row in group], torch.from_numpy(uniforms), sampling)
-        if hidden is None:
-            hidden = torch.zeros(len(prompts), longest, said.hidden.shape[-1], dtype=said.hidden.dtype)
-        for part, whole in ((said.tokens, tokens), (said.logprobs, logprobs), (said.hidden, hidden)):
-            whole[group, : part.shape[1]] = part.cpu()
-        lengths[group] = said.lengths.cpu()
-    return _as_rollout(prompts, tokens, logprobs, hidden, lengths, sampling, role.model.device)
+    said: dict[int, _Response] = {}
+    with packed(role.model):
+        for start in range(0, len(order), sampling.rows):
+            group = order[start : start + sampling.rows]
+            uniforms = [draws.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in group]
+            responses = _sample_group(role, [prompts[row] for row in group], np.stack(uniforms), sampling)
+            said |= dict(zip(group, responses, strict=True))
+    return _as_rollout(prompts, [said[row] for row in range(len(prompts))], sampling)
 
 
-def _as_rollout(
-    prompts: Sequence[Sequence[int]],
-    tokens: Tensor,
-    logprobs: Tensor,
-    hidden: Tensor | None,
-    lengths: Tensor,
-    sampling: Sampling,
-    device: torch.device,
-) -> Rollout:
-    responses = [row[:length].tolist() for row, length in zip(tokens, lengths, strict=True)]
-    longest = int(lengths.max())
-    assert hidden is not None
-    return Rollout(
-        sequences=Sequences.collate(prompts, responses, sampling.pad).to(device),
-        logprobs=logprobs[:, :longest].to(device),
-        hidden=hidden[:, :longest].to(device),
-        finished=torch.tensor([response[-1] == sampling.eos for response in responses], device=device),
-    )
-
-
-def _sample_group(role: Role, prompts: list[Sequence[int]], uniforms: Tensor, sampling: Sampling) -> _Responses:
-    """Decodes rows side by side with a key-value cache; a row that is finished leaves the batch at once."""
-    device = role.model.device
-    uniforms = uniforms.to(device)
-    tokens, mask = left_padded(prompts, sampling.pad, device)
-    rows = len(prompts)
-    said = torch.full((rows, sampling.max_new_tokens), sampling.pad, device=device)
-    logprobs = torch.zeros(rows, sampling.max_new_tokens, device=device)
-    hidden: list[tuple[Tensor, Tensor]] = []
-    alive = torch.arange(rows, device=device)
-    cache = None
-    for step in range(sampling.max_new_tokens):
-        output = role.forward(tokens, mask, cache=cache, use_cache=True)
-        cache, state = output.past_key_values, output.last_hidden_state[:, -1]
-        logits = role.logits(state)
-        token = draw_tokens(logits / sampling.temperature, uniforms[alive, step])
-        said[alive, step] = token
-        logprobs[alive, step] = token_logprobs(logits, token, temperature=sampling.temperature)
-        hidden.append((alive, state))
-        going = token != sampling.eos
-        if not going.any():
+def _sample_group(
+    role: Role, prompts: Sequence[Sequence[int]], uniforms: np.ndarray, sampling: Sampling
+) -> list[_Response]:
+    """Decodes rows side by side; a row that has finished leaves the batch at once."""
+    draws_of = torch.from_numpy(uniforms).to(role.model.device)
+    rows, steps = draws_of.shape
+    decoder = Decoder(role, prompts, sampling.pad, steps)
+    tokens = torch.full((rows, steps), sampling.pad, device=draws_of.device)
+    logprobs = torch.zeros(rows, steps, device=draws_of.device)
+    hidden = decoder.state.new_empty(rows, steps, decoder.state.shape[-1])
+    below = _with_room(decoder.below, steps)
+    alive = torch.arange(rows, device=draws_of.device)
+    for step in range(steps):
+        logits = role.logits(decoder.state)
+        drawn = draw_tokens(logits / sampling.temperature, draws_of[alive, step])
+        tokens[alive, step] = drawn
+        logprobs[alive, step] = token_logprobs(logits, drawn, temperature=sampling.temperature)
+        hidden[alive, step] = decoder.state
+        going = drawn != sampling.eos
+        if step + 1 == steps or not going.any():
             break
-        if not going.all():
-            keep = going.nonzero().squeeze(1)
-            alive, token, mask = alive[keep], token[keep], mask[keep]
-            cache.batch_select_indices(keep)
-        tokens = token[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-    return _gathered(said, logprobs, hidden)
+        kept = decoder.keep(going)
+        alive, drawn = alive[kept], drawn[kept]
+        decoder.read(drawn)
+        if below is not None and decoder.below is not None:
+            below[alive, step - steps] = decoder.below[:, 0]
+    ends = [row.index(sampling.eos) + 1 if sampling.eos in row else steps for row in tokens.tolist()]
+    return [
+        _Response(
+            tokens[row, :end],
+            logprobs[row, :end],
+            hidden[row, :end],
+            None if below is None else below[row, -steps - len(prompts[row]) :][: len(prompts[row]) + end - 1],
+        )
+        for row, end in enumerate(ends)
+    ]
 
 
-def _gathered(said: Tensor, logprobs: Tensor, hidden: list[tuple[Tensor, Tensor]]) -> _Responses:
-    states = hidden[0][1].new_zeros(len(said), len(hidden), hidden[0][1].shape[-1])
-    lengths = torch.zeros(len(said), dtype=torch.long, device=said.device)
-    for step, (alive, state) in enumerate(hidden):
-        states[alive, step] = state
-        lengths[alive] += 1
-    return _Responses(said[:, : len(hidden)], logprobs[:, : len(hidden)], states, lengths)
+def _with_room(asked: Tensor | None, steps: int) -> Tensor | None:
+    """(B, P + steps, D) what left the trunk for left-padded prompts, and room for what will."""
+    if asked is None:
+        return None
+    return torch.cat([asked, asked.new_empty(len(asked), steps, asked.shape[-1])], dim=1)
+
+
+def _as_rollout(prompts: Sequence[Sequence[int]], said: Sequence[_Response], sampling: Sampling) -> Rollout:
+    below = [response.below for response in said if response.below is not None]
+    device = said[0].tokens.device
+    return Rollout(
+        sequences=Sequences.collate(
+            prompts, [response.tokens.tolist() for response in said], sampling.pad, below or None
+        ).to(device),
+        logprobs=pad_sequence([response.logprobs for response in said], batch_first=True),
+        hidden=pad_sequence([response.hidden for response in said], batch_first=True),
+        finished=torch.tensor([int(response.tokens[-1]) == sampling.eos for response in said], device=device),
+    )
 
 
 def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
@@ -136,14 +134,3 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
     # The last entry can fall short of 1 by rounding; scaled by it, no draw lands past the vocabulary.
     threshold = uniforms.double()[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
-
-
-def left_padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(B, P) tokens and (B, P) mask with every prompt ending in the last column."""
-    longest = max(len(prompt) for prompt in prompts)
-    tokens = torch.full((len(prompts), longest), pad, device=device)
-    mask = torch.zeros(len(prompts), longest, dtype=torch.long, device=device)
-    for row, prompt in enumerate(prompts):
-        tokens[row, longest - len(prompt) :] = torch.tensor(prompt, device=device)
-        mask[row, longest - len(prompt) :] = 1
-    return tokens, mask

@@ -1,41 +1,31 @@
-"""Log-probabilities, values and scores of sequences, in forwards of a bounded number of tokens.
-
-Logits are the largest tensors of all: a vocabulary for each position. They exist for counted response tokens only, and
-for `LOGIT_POSITIONS` of them at once, forward and backward.
-"""
+"""Log-probabilities, values and scores of sequences, in forwards of a bounded number of tokens."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from truing.data.batches import plan_by_tokens
 from truing.experience import Rollout, Sequences
-from truing.functional import kl_exact, token_entropy, token_logprobs
 from truing.models.roles import Role
-
-LOGIT_POSITIONS = 256
-"""Positions whose logits exist at once; changes memory, not results."""
+from truing.models.vocabulary import figures_of, logprobs_of
 
 
 def response_hidden(role: Role, sequences: Sequences) -> Tensor:
-    """(B, R, D) hidden state from which each response token is predicted: that of the token before it."""
-    hidden = role.hidden(sequences.tokens, sequences.attention_mask)
+    """(B, R, D) hidden state from which each response token is predicted: that of the token before it.
+
+    So the last token is not read.
+    """
+    hidden = role.hidden(sequences.tokens[:, :-1], sequences.attention_mask[:, :-1], sequences.below)
     before = (sequences.response_index - 1)[..., None].expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, before)
 
 
 def response_logprobs(role: Role, sequences: Sequences, temperature: float = 1.0) -> Tensor:
     """(B, R) log π(token) of the response's tokens, nats; 0 off the mask."""
-
-    def logprobs(hidden: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
-        return (token_logprobs(role.logits(hidden), tokens, temperature=temperature),)
-
     mask = sequences.response_mask
-    counted = (response_hidden(role, sequences)[mask], sequences.response_tokens[mask])
-    (found,) = by_positions(logprobs, *counted)
-    return _on_mask(found, mask)
+    hidden, tokens = response_hidden(role, sequences)[mask], sequences.response_tokens[mask]
+    return _on_mask(logprobs_of(role, hidden, tokens, temperature), mask)
 
 
 def sequence_logprobs(role: Role, sequences: Sequences, average: bool = False) -> Tensor:
@@ -54,19 +44,6 @@ def end_scores(role: Role, sequences: Sequences) -> Tensor:
     hidden = role.hidden(sequences.tokens, sequences.attention_mask)
     rows = torch.arange(len(sequences), device=hidden.device)
     return role.scalar(hidden[rows, sequences.lengths - 1])
-
-
-def by_positions(function: Callable[..., tuple[Tensor, ...]], *columns: Tensor) -> tuple[Tensor, ...]:
-    """Runs `function` on `LOGIT_POSITIONS` rows of the columns (N, ...) at once; returns what it makes, each (N,).
-
-    The backward of a part runs its forward again, so that the logits of other parts are not kept for it.
-    """
-    parts = list(zip(*(torch.split(column, LOGIT_POSITIONS) for column in columns), strict=True))
-    if len(parts) == 1:
-        return function(*columns)
-    again = torch.is_grad_enabled()
-    made = [checkpoint(function, *part, use_reentrant=False) if again else function(*part) for part in parts]
-    return tuple(torch.cat(column) for column in zip(*made, strict=True))
 
 
 def _on_mask(values: Tensor, mask: Tensor) -> Tensor:
@@ -107,15 +84,12 @@ def distribution_figures(
     forward.
     """
 
-    def figures(ref_hidden: Tensor, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
-        ref_logits, logits = reference.logits(ref_hidden) / temperature, policy.logits(hidden) / temperature
-        return token_logprobs(ref_logits, tokens), kl_exact(logits, ref_logits), token_entropy(logits)
-
     def of_rows(sequences: Sequences, index: Sequence[int]) -> tuple[Tensor, ...]:
         mask = sequences.response_mask
         hidden = rollout.hidden[index, : mask.shape[1]]
-        counted = (response_hidden(reference, sequences)[mask], hidden[mask], sequences.response_tokens[mask])
-        return tuple(_on_mask(part, mask) for part in by_positions(figures, *counted))
+        states = hidden[mask], response_hidden(reference, sequences)[mask]
+        figures = figures_of(policy, reference, *states, sequences.response_tokens[mask], temperature)
+        return tuple(_on_mask(part, mask) for part in figures)
 
     ref_logprobs, kl, entropy = in_parts(rollout.sequences, token_budget, of_rows)
     return ref_logprobs, kl, entropy

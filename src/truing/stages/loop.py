@@ -21,6 +21,9 @@ Stats = dict[str, Tensor]
 LossFn = Callable[[AnyBatch], tuple[Tensor, Stats]]
 """A micro-batch to (loss averaged over its `count`, figures averaged likewise)."""
 
+FUSED = {"cpu", "cuda"}
+"""Devices on which AdamW reads and writes each of its numbers once a step"""
+
 LARGEST = {"ratio_max_deviation"}
 """Figures of which a batch reports the largest of its parts, not the average."""
 
@@ -51,6 +54,7 @@ class Learner:
             [{"params": weights, "lr": rate} for weights, rate in self._groups],
             eps=optimiser.adam_eps,
             weight_decay=optimiser.weight_decay,
+            fused=device.type in FUSED,
         )
         self._settings = optimiser
         self._max_grad_norm = optimiser.max_grad_norm
@@ -129,9 +133,7 @@ class Learner:
             found = {name: value for name, value in moments.items() if value is not None}
             if 0 < len(found) < len(moments):  # a weight that no loss has reached has none at all
                 raise RunError("the checkpoint lacks moments of the optimiser.", mend="Give another --out.")
-            self._optimiser.state[weight] = {
-                name: value.to(weight.device if value.dim() else "cpu").clone() for name, value in found.items()
-            }
+            self._optimiser.state[weight] = {name: value.to(weight.device).clone() for name, value in found.items()}
         self._done = int(tensors["steps"])
 
     def train_step(self, batch: AnyBatch, loss_fn: LossFn[AnyBatch], names: Sequence[str] = ()) -> dict[str, float]:

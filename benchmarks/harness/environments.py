@@ -1,14 +1,18 @@
 """An environment for each peer, since no two releases of TRL fit into one. They live in the cache, never here."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-"""One thread, so that sums are taken in one order; nothing from the network."""
+QUIET = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+"""Nothing from the network, no advice."""
+
+
+def default_cache() -> Path:
+    """Where the environments of all benchmarks are, once for all of them."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "truing" / "benchmarks"
 
 
 def environment(name: str, cache: Path) -> Path:
@@ -25,13 +29,11 @@ def environment(name: str, cache: Path) -> Path:
     return python
 
 
-def run_peer(python: Path, script: str, material: Path, out: Path) -> None:
-    """Runs a peer's script with its Python. What the libraries say is kept in a log; RuntimeError where it fails."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    log = out.with_name(f"{out.name}.log")
+def run_logged(command: list[str | Path], log: Path, threads: int, **environ: str) -> None:
+    """Runs a child with so many threads. What its libraries say is kept in `log`; RuntimeError where it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    settings = os.environ | QUIET | {"OMP_NUM_THREADS": str(threads)} | environ
     with log.open("w", encoding="utf-8") as words:
-        command = [python, HERE / script, material, out]
-        done = subprocess.run(command, env=os.environ | QUIET, stdout=words, stderr=subprocess.STDOUT)
+        done = subprocess.run(command, env=settings, stdout=words, stderr=subprocess.STDOUT)
     if done.returncode:
-        raise RuntimeError(f"{script} failed; its last words: {log.read_text(encoding='utf-8')[-2000:]}")
+        raise RuntimeError(f"{command[1]} failed; its last words: {log.read_text(encoding='utf-8')[-2000:]}")

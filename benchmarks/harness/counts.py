@@ -1,0 +1,208 @@
+"""Operations and bytes of a PPO update, counted from the model's shape: see docs/performance.md.
+
+A product of an (a, b) with a (b, c) matrix is 2·a·b·c operations. Counted are the products of linear layers, adapters,
+attention (causal, so half of the square) and the vocabulary projection, forward and backward; norms, activations and
+the loss are not. Recomputation is not counted either: it is not needed, it saves memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+FLOAT = 4
+"""Bytes of a weight"""
+ADAM = 7 * FLOAT
+"""Bytes that AdamW moves for a trained weight: reads weight, gradient and two moments, writes all but the gradient"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a Llama-like model costs operations."""
+
+    layers: int
+    layer: int
+    """Weights of the linear layers of one layer"""
+    edges: int
+    """Inputs plus outputs of these linear layers: an adapter of rank r has r of each"""
+    width: int
+    """Of all attention heads together"""
+    kept: int
+    """Of the keys and values of one token in one layer"""
+    projection: int
+    """V × D"""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Shape":
+        """From a model's config.json."""
+        hidden, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
+        head = config.get("head_dim") or hidden // heads
+        width, narrow = head * heads, head * config["num_key_value_heads"]
+        linears = [(hidden, width), *2 * [(hidden, narrow)], (width, hidden), *2 * [(hidden, inner)], (inner, hidden)]
+        return cls(
+            layers=config["num_hidden_layers"],
+            layer=sum(a * b for a, b in linears),
+            edges=sum(a + b for a, b in linears),
+            width=width,
+            kept=2 * narrow,
+            projection=config["vocab_size"] * hidden,
+        )
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One PPO update."""
+
+    prompts: tuple[int, ...]
+    """Tokens of each prompt"""
+    responses: tuple[int, ...]
+    """Tokens of each response"""
+    epochs: int
+    minibatches: int
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.prompts) + self.new_tokens
+
+    @property
+    def new_tokens(self) -> int:
+        """Response tokens."""
+        return sum(self.responses)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each prompt and response together."""
+        return [p + r for p, r in zip(self.prompts, self.responses, strict=True)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which weights learn."""
+
+    rank: int | None
+    """Of the adapters; None: all weights learn"""
+    adapted: int
+    """Layers from the top that policy and critic adapt; below them all roles are one function, computed once"""
+    reward_adapted: int
+    """The same of the reward model"""
+    projected: Literal["responses", "all"] = "responses"
+    """Positions whose logits are computed in scoring and learning"""
+    full_critic: bool = False
+    """Whether the critic learns in all its weights whatever the policy does (TRL with `peft_config`)"""
+    exact_kl: bool = True
+    """Whether the policy's whole distribution is compared with the reference's, which projects its states again"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What must be computed, and what must be read and written meanwhile."""
+
+    operations: float
+    bytes: float
+
+    def seconds(self, rate: float, bandwidth: float) -> float:
+        """At least, at so many operations and bytes a second: the two can overlap."""
+        return max(self.operations / rate, self.bytes / bandwidth)
+
+
+def linear(shape: Shape, tokens: int, layers: int) -> float:
+    """Operations of the linear layers, forward."""
+    return 2.0 * layers * shape.layer * tokens
+
+
+def adapters(shape: Shape, tokens: int, layers: int, rank: int | None) -> float:
+    """The same of the adapters on them; 0 where there are none."""
+    return 2.0 * layers * shape.edges * tokens * (rank or 0)
+
+
+def attention(shape: Shape, lengths: Sequence[int], layers: int) -> float:
+    """Each token with itself and those before it: scores, and their sum over values."""
+    return 4.0 * layers * shape.width * sum(n * (n + 1) / 2 for n in lengths)
+
+
+def forward(shape: Shape, lengths: Sequence[int], layers: int, rank: int | None) -> float:
+    """Sequences of these lengths through so many layers, without the vocabulary projection: about 2NT."""
+    tokens = sum(lengths)
+    return linear(shape, tokens, layers) + adapters(shape, tokens, layers, rank) + attention(shape, lengths, layers)
+
+
+def learning(shape: Shape, lengths: Sequence[int], layers: int, rank: int | None) -> float:
+    """Forward and backward. Backward is 4NT where weights learn, 2NT through frozen ones, to their inputs alone."""
+    tokens, passes = sum(lengths), 3 if rank is None else 2
+    always = 3 * (adapters(shape, tokens, layers, rank) + attention(shape, lengths, layers))
+    return passes * linear(shape, tokens, layers) + always
+
+
+def rollout(shape: Shape, unit: Unit, layout: Layout) -> list[Cost]:
+    """The prompts at once, then step by step the rows that are not finished."""
+    pairs = list(zip(unit.prompts, unit.responses, strict=True))
+    prefill = forward(shape, unit.prompts, shape.layers, None) + 2 * shape.projection * len(pairs)
+    prefill += adapters(shape, sum(unit.prompts), layout.adapted, layout.rank)
+    steps = [[p + step for p, r in pairs if r > step] for step in range(1, max(unit.responses))]
+    return [Cost(prefill, weights(shape)), *(decode(shape, contexts, layout) for contexts in steps)]
+
+
+def decode(shape: Shape, contexts: Sequence[int], layout: Layout) -> Cost:
+    """One new token for each row, which sees so many; every weight and every kept key and value is read."""
+    rows, seen = len(contexts), sum(contexts)
+    operations = linear(shape, rows, shape.layers) + adapters(shape, rows, layout.adapted, layout.rank)
+    operations += 4.0 * shape.layers * shape.width * seen + 2 * shape.projection * rows
+    return Cost(operations, weights(shape) + FLOAT * shape.layers * shape.kept * seen)
+
+
+def weights(shape: Shape) -> float:
+    """Bytes of all that a forward reads."""
+    return FLOAT * float(shape.layers * shape.layer + shape.projection)
+
+
+def score(shape: Shape, unit: Unit, layout: Layout) -> list[Cost]:
+    """Reference, critic and reward model, each from the lowest layer that is not the same for all."""
+    lengths = unit.lengths
+    logits = 2.0 * shape.projection * projected(unit, layout)
+    reference = forward(shape, lengths, layout.adapted, None) + logits + (logits if layout.exact_kl else 0)
+    critic = forward(shape, lengths, layout.adapted, None if layout.full_critic else layout.rank)
+    reward = forward(shape, lengths, layout.reward_adapted, layout.rank)
+    return [Cost(reference + critic + reward, 0.0)]
+
+
+def learn(shape: Shape, unit: Unit, layout: Layout) -> list[Cost]:
+    """Every epoch through policy and critic, and the optimiser's steps."""
+    critic_rank = None if layout.full_critic else layout.rank
+    passes = 3 if layout.rank is None else 2
+    policy = learning(shape, unit.lengths, layout.adapted, layout.rank)
+    policy += passes * 2.0 * shape.projection * projected(unit, layout)
+    critic = learning(shape, unit.lengths, layout.adapted, critic_rank)
+    steps = unit.epochs * unit.minibatches
+    moved = steps * ADAM * (learnt(shape, layout.adapted, layout.rank) + learnt(shape, layout.adapted, critic_rank))
+    return [Cost(unit.epochs * (policy + critic), 0.0), Cost(0.0, moved)]
+
+
+def projected(unit: Unit, layout: Layout) -> int:
+    """Positions whose logits are computed in a pass."""
+    return unit.new_tokens if layout.projected == "responses" else unit.tokens
+
+
+def learnt(shape: Shape, layers: int, rank: int | None) -> float:
+    """Weights of a role that learns; norms and the scalar head are left out."""
+    return float(shape.layers * shape.layer + shape.projection if rank is None else layers * shape.edges * rank)
+
+
+def update(shape: Shape, unit: Unit, layout: Layout) -> dict[str, list[Cost]]:
+    """What each phase of a PPO update must do, in parts that follow one another."""
+    return {phase.__name__: phase(shape, unit, layout) for phase in (rollout, score, learn)}
+
+
+def operations(phases: Mapping[str, Sequence[Cost]]) -> float:
+    return sum(cost.operations for costs in phases.values() for cost in costs)
+
+
+def layouts(layers: int, rank: int) -> dict[str, Layout]:
+    """What the benchmarks compare, by name, for a model of so many layers."""
+    third = max(1, round(layers / 3))
+    trl: dict[str, Any] = {"projected": "all", "exact_kl": False}
+    return {
+        "separate": Layout(None, layers, layers),
+        "shared": Layout(rank, layers, layers),
+        "shared-third": Layout(rank, third, layers),
+        "trl": Layout(None, layers, layers, **trl),
+        "trl-peft": Layout(rank, layers, layers, full_critic=True, **trl),
+    }

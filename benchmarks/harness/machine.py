@@ -1,0 +1,128 @@
+"""The machine's two ceilings: products a second at a model's own shapes, and bytes read from memory a second.
+
+As a script (it is a side like any other) it measures them; `Ceilings` is what the pages reckon with.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.child import report, work
+from harness.counts import Cost
+
+ROWS = (1, 8, 32, 64, 256, 768)
+BUFFER = 2**28
+"""Bytes read at once: larger than any cache"""
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What this machine can do at best."""
+
+    rates: dict[str, float]
+    """Operations a second of the model's linear layers, weighted by their sizes, by kind and rows: 'plain 8'"""
+    bandwidth: float
+    """Bytes a second"""
+
+    @property
+    def rate(self) -> float:
+        """The best of them all, operations a second."""
+        return max(self.rates.values())
+
+    def seconds(self, costs: Sequence[Cost]) -> float:
+        """The least time for parts that follow one another."""
+        return sum(cost.seconds(self.rate, self.bandwidth) for cost in costs)
+
+
+def ceilings(outcome: Mapping[str, Any]) -> Ceilings:
+    """From what a side with this script reported."""
+    return Ceilings(outcome["facts"]["rates"], outcome["facts"]["bandwidth"])
+
+
+def shapes(config: Mapping[str, Any]) -> dict[tuple[int, int], int]:
+    """(outputs, inputs) of every linear layer of a Llama-like model, and how many there are."""
+    hidden, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
+    head = config.get("head_dim") or hidden // config["num_attention_heads"]
+    width, narrow = head * config["num_attention_heads"], head * config["num_key_value_heads"]
+    found: dict[tuple[int, int], int] = {}
+    for shape, times in (
+        ((width, hidden), layers),
+        ((narrow, hidden), 2 * layers),
+        ((hidden, width), layers),
+        ((inner, hidden), 2 * layers),
+        ((hidden, inner), layers),
+        ((config["vocab_size"], hidden), 1),
+    ):
+        found[shape] = found.get(shape, 0) + times
+    return found
+
+
+def rates(config: Mapping[str, Any]) -> dict[str, float]:
+    """Operations a second of PyTorch's plain products, of oneDNN's, and of oneDNN's with packed weights."""
+    seconds: dict[str, float] = {}
+    for (outputs, inputs), times in shapes(config).items():
+        for name, product in products(outputs, inputs).items():
+            for rows in ROWS:
+                key = f"{name} {rows}"
+                seconds[key] = seconds.get(key, 0.0) + times * timed(product, rows, inputs)
+    weights = sum(outputs * inputs * times for (outputs, inputs), times in shapes(config).items())
+    return {key: 2 * int(key.split()[1]) * weights / took for key, took in seconds.items()}
+
+
+def products(outputs: int, inputs: int) -> dict[str, Callable[..., Any]]:
+    """The ways to multiply (rows, inputs) by an (outputs, inputs) weight, by name."""
+    import torch
+
+    weight = torch.randn(outputs, inputs)
+    found: dict[str, Callable[..., Any]] = {"plain": lambda x: torch.nn.functional.linear(x, weight)}
+    if torch.backends.mkldnn.is_available():
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        for name, laid_out in (("oneDNN", weight), ("packed", packed)):
+            found[name] = partial(_one_dnn, laid_out)
+    return found
+
+
+def _one_dnn(weight: Any, rows: Any) -> Any:
+    import torch
+
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "")
+
+
+def timed(product: Callable[..., Any], rows: int, inputs: int) -> float:
+    """Seconds of one product, the best of some."""
+    import torch
+
+    x = torch.randn(rows, inputs)
+    return min(lap(lambda: product(x)) for _ in range(9))
+
+
+def bandwidth() -> float:
+    """Bytes a second of a sum over a large buffer, the best of some."""
+    import torch
+
+    buffer = torch.ones(BUFFER // 4)
+    return BUFFER / min(lap(buffer.sum) for _ in range(7))
+
+
+def lap(action: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Both ceilings, at the shapes of the model in the directory that is told."""
+    import torch
+
+    told = work()
+    config = json.loads((Path(told["model"]) / "config.json").read_text(encoding="utf-8"))
+    with torch.no_grad():
+        report(told, {}, rates=rates(config), bandwidth=bandwidth())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Models for the benchmarks, written where every side reads them: small random Llamas, and truing's reward models.
+
+Run as a side like any other, so that the commands themselves never load torch.
+"""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from harness.child import report, work
+from truing.models.base import load_base
+from truing.models.layout import trained_role
+from truing.models.rewards import Normalisation
+from truing.models.saving import merge, save_adapter, save_normalisation, save_reward_model
+from truing.recipe import Base, Compute, Lora
+
+PAD, EOS = "<|pad|>", "<|end|>"
+
+
+def write_llama(place: Path, hidden: int = 128, layers: int = 4, vocabulary: int = 2048) -> None:
+    """A Llama with random weights and tied embeddings, and a tokenizer of so many made-up words.
+
+    The defaults have 1.05M parameters.
+    """
+    heads = max(2, hidden // 64)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(place)
+    words = {word: index for index, word in enumerate([PAD, EOS, *(f"w{i}" for i in range(2, vocabulary))])}
+    inner = Tokenizer(models.WordLevel(words, unk_token=PAD))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, pad_token=PAD).save_pretrained(place)
+
+
+def write_reward(model: Path, place: Path, rank: int) -> None:
+    """An untrained reward model on the base in `model`: `adapter/` for shared roles, `model/` for separate ones."""
+    base = load_base(Base(path=str(model)), Compute(device="cpu"))
+    reward = trained_role(base, "reward", Lora(rank=rank, alpha=2.0 * rank), seed=0, head=True)
+    assert reward.head is not None
+    save_adapter(reward, place / "adapter")
+    save_reward_model(merge(reward), reward.head, base.tokenizer, place / "model")
+    save_normalisation(Normalisation(), place / "model")
+
+
+def main() -> None:
+    """Writes what is told."""
+    told = work()
+    if told["write"] == "llama":
+        write_llama(Path(told["place"]), **told["shape"])
+    else:
+        write_reward(Path(told["model"]), Path(told["place"]), told["rank"])
+    report(told, {})
+
+
+if __name__ == "__main__":
+    main()

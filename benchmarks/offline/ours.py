@@ -1,0 +1,97 @@
+"""Optimiser steps of truing's SFT, reward and DPO stages: their data path, their losses, their learner."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from harness.child import Stopwatch, report, work
+
+from truing.data.encode import encode_demonstrations, encode_preferences
+from truing.experience import PairBatch, Sequences
+from truing.models.base import LoadedBase, load_base
+from truing.models.layout import policy_roles, trained_role
+from truing.recipe import Recipe
+from truing.records import Demonstration, Preference
+from truing.stages.dpo import preference_loss, with_reference
+from truing.stages.loop import role_learner
+from truing.stages.reward import pair_loss
+from truing.stages.sft import completion_loss
+
+Step = Callable[[Sequence[int]], Any]
+"""One optimiser step on these rows"""
+
+
+def recipe_of(told: dict[str, Any]) -> Recipe:
+    """With every setting that is not told as truing has it."""
+    return Recipe.model_validate(
+        {
+            "base": {"path": told["model"]},
+            "lora": {"rank": told["rank"], "alpha": 2.0 * told["rank"]},
+            "compute": {"device": "cpu", "threads": told["threads"]},
+        }
+    )
+
+
+def sft(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
+    """The step, and the tokens of every row."""
+    base = load_base(recipe.base, recipe.compute)
+    records = [Demonstration(**row, where="") for row in told["rows"]]
+    rows, _ = encode_demonstrations(base.tokenizer, records, recipe.data, base.context)
+    batch = Sequences.collate([r.prompt for r in rows], [r.completion for r in rows], base.tokenizer.pad_token_id)
+    policy = trained_role(base, "policy", recipe.lora, recipe.seed)
+    learner = role_learner(policy, recipe.sft.optimiser, told["steps"] + 1, recipe.compute)
+    return lambda rows: learner.train_step(
+        batch.rows(rows), lambda part: completion_loss(policy, part)
+    ), batch.token_counts
+
+
+def reward(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
+    """The same for the reward model."""
+    base = load_base(recipe.base, recipe.compute)
+    pairs = encoded_pairs(base, recipe, told)
+    model = trained_role(base, "reward", recipe.lora, recipe.seed, head=True)
+    learner = role_learner(model, recipe.reward.optimiser, told["steps"] + 1, recipe.compute)
+    return (
+        lambda rows: learner.train_step(pairs.rows(rows), lambda part: pair_loss(model, part, recipe.reward)),
+        pairs.token_counts,
+    )
+
+
+def dpo(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
+    """The same for DPO; the reference's pass over the rows belongs to the step."""
+    roles = policy_roles(recipe, recipe.base, None)
+    pairs = encoded_pairs(roles.base, recipe, told)
+    learner = role_learner(roles.policy, recipe.dpo.optimiser, told["steps"] + 1, recipe.compute)
+
+    def step(rows: Sequence[int]) -> None:
+        referenced = with_reference(roles.reference, pairs.rows(rows), recipe)
+        learner.train_step(referenced, lambda part: preference_loss(roles.policy, part, recipe.dpo))
+
+    return step, pairs.token_counts
+
+
+def encoded_pairs(base: LoadedBase, recipe: Recipe, told: dict[str, Any]) -> PairBatch:
+    records = [Preference(**row, where="") for row in told["rows"]]
+    rows, _ = encode_preferences(base.tokenizer, records, recipe.data, base.context)
+    prompts, pad = [row.prompt for row in rows], base.tokenizer.pad_token_id
+    chosen, rejected = ([getattr(row, side) for row in rows] for side in ("chosen", "rejected"))
+    sides = Sequences.collate(prompts, chosen, pad), Sequences.collate(prompts, rejected, pad)
+    return PairBatch(*sides, torch.zeros(len(rows)))
+
+
+def main() -> None:
+    """One step, then as many as are told."""
+    told, watch = work(), Stopwatch()
+    step, tokens = {"sft": sft, "reward": reward, "dpo": dpo}[told["stage"]](recipe_of(told), told)
+    size = told["batch"]
+    batches = [range(start, start + size) for start in range(0, size * (told["steps"] + 1), size)]
+    step(batches[0])
+    watch.start()
+    for batch in batches[1:]:
+        step(batch)
+    watch.lap("steps")
+    report(told, watch.seconds, tokens=[sum(tokens[row] for row in batch) for batch in batches])
+
+
+if __name__ == "__main__":
+    main()

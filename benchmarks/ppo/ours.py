@@ -1,0 +1,114 @@
+"""PPO updates by truing: roles, rollout, scoring and learning as `truing run` has them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from harness.child import Stopwatch, report, work
+
+from truing import draws
+from truing.data.encode import EncodedPrompt
+from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles
+from truing.recipe import Recipe
+from truing.stages.episodes import PromptSet
+from truing.stages.loop import Learner
+from truing.stages.ppo import joint_learner, ppo_update
+from truing.stages.reward_sources import build_reward
+
+RESERVED = 0.01
+"""Share of the uniform draws' range that no token but a forced eos is drawn from"""
+
+
+def recipe_of(told: dict[str, Any]) -> Recipe:
+    """The update that is told, with every setting that it does not name as truing has it."""
+    ppo = {
+        "updates": told["repeats"] + 1,
+        "episodes": len(told["prompts"]),
+        "epochs": told["epochs"],
+        "minibatches": told["minibatches"],
+        "max_new_tokens": max(told["lengths"]),
+    }
+    return Recipe.model_validate(
+        {
+            "base": {"path": told["model"]},
+            "roles": told["roles"],
+            "lora": {"rank": told["rank"], "alpha": 2.0 * told["rank"]} | told.get("lora", {}),
+            "ppo": ppo,
+            "compute": {"device": "cpu", "threads": told["threads"]} | told.get("compute", {}),
+        }
+    )
+
+
+def warm_up(recipe: Recipe) -> Recipe:
+    """An update of everything, but short: two tokens, one epoch."""
+    short = recipe.ppo.model_copy(update={"max_new_tokens": 2, "epochs": 1})
+    return recipe.model_copy(update={"ppo": short})
+
+
+@contextmanager
+def forced(lengths: Sequence[int], roles: PpoRoles) -> Iterator[None]:
+    """Responses of exactly these lengths, by the draws alone.
+
+    A draw is turned into a token by inversion, so one at the very end of the range gives the vocabulary's last token.
+    That token is made the eos, and no other draw comes near.
+    """
+    tokenizer, last = roles.base.tokenizer, roles.base.model.config.vocab_size - 1
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(last)
+    assert tokenizer.eos_token_id == last
+    original = draws.uniform
+
+    def uniform(seed: int, purpose: str, *position: int, count: int) -> np.ndarray:
+        values = original(seed, purpose, *position, count=count)
+        if purpose == "rollout":
+            values *= 1 - RESERVED
+            end = lengths[position[0] % len(lengths)]
+            if end < count:
+                values[end - 1] = 1.0
+        return values
+
+    with patch.object(draws, "uniform", uniform):
+        yield
+
+
+def counted_steps(learner: Learner) -> list[float]:
+    """Gets a gradient norm for every step of the optimiser."""
+    steps: list[float] = []
+    step = learner.step
+
+    def counted() -> float:
+        steps.append(step())
+        return steps[-1]
+
+    learner.step = counted  # type: ignore[method-assign]
+    return steps
+
+
+def main() -> None:
+    """One short update, then as many as are told."""
+    told = work()
+    recipe, reward = recipe_of(told), Path(told["reward"])
+    roles = ppo_roles(recipe, recipe.base, RewardModelFiles(reward / "model", reward / "adapter"))
+    prompts = PromptSet([EncodedPrompt("", tuple(prompt)) for prompt in told["prompts"]], [])
+    source, learner = build_reward(recipe, roles, prompts), joint_learner(recipe, roles)
+    steps, watch, lengths = counted_steps(learner), Stopwatch(), []
+    with forced(told["lengths"], roles):
+        ppo_update(1, roles, prompts, source, learner, warm_up(recipe), recipe.ppo.kl.beta)
+        steps.clear()
+        for update in range(told["repeats"]):
+            watch.start()
+            figures = ppo_update(update + 2, roles, prompts, source, learner, recipe, recipe.ppo.kl.beta)
+            watch.lap("update")
+            for phase in ("rollout", "score"):
+                watch.note(phase, figures[f"{phase}_s"])
+            lengths.append(round(figures["length"] * len(told["prompts"])))
+    totals = watch.seconds.pop("update")
+    rollout, score = watch.seconds["rollout"], watch.seconds["score"]
+    watch.seconds["learn"] = [total - a - b for total, a, b in zip(totals, rollout, score, strict=True)]
+    report(told, watch.seconds, new_tokens=sum(lengths), optimiser_steps=len(steps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What lies below every adapter runs once: roles that begin with its output say what they say without."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from truing.experience import Sequences
+from truing.models.layout import PpoRoles, ppo_roles
+from truing.models.roles import Role
+from truing.models.sampler import Sampling, sample
+from truing.models.scoring import response_logprobs, response_values
+from truing.models.trunk import depth_below, trunk_of
+
+EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
+PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [4], [10, 11]]
+
+
+def _roles(place: Path, shape: str, layers: float = 0.5) -> PpoRoles:
+    recipe = tiny.recipe(place, shape, **{"lora.layers": layers})
+    assert recipe.base is not None
+    roles = ppo_roles(recipe, recipe.base, None)
+    with torch.no_grad():
+        for role in (roles.policy, roles.critic):
+            for weight in role.parameters():
+                weight.add_(0.05)
+    return roles
+
+
+def _sampled(role: Role) -> Sequences:
+    return sample(role, PROMPTS, Sampling(8, 1.0, EOS, PAD, rows=3), 0, "test", range(5)).sequences
+
+
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_every_role_says_the_same_from_what_sampling_kept(shape: str, tmp_path: Path) -> None:
+    roles = _roles(tmp_path, shape)
+    kept = _sampled(roles.policy)
+    assert kept.below is not None
+    plain = replace(kept, below=None)
+    for role, figure in (
+        (roles.policy, response_logprobs),
+        (roles.reference, response_logprobs),
+        (roles.critic, response_values),
+    ):
+        results = []
+        for batch in (kept.rows([4, 0, 2, 1]), plain.rows([4, 0, 2, 1])):
+            for weight in role.parameters():
+                weight.grad = None
+            found = figure(role, batch)[batch.response_mask]
+            gradient = found.square().sum()
+            if role is not roles.reference:
+                gradient.backward()
+            results.append([found.detach(), *(w.grad.clone() for w in role.parameters() if w.grad is not None)])
+        assert len(results[0]) == len(results[1])
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_the_trunk_does_not_run_where_its_output_is_known(tmp_path: Path) -> None:
+    roles = _roles(tmp_path, "llama")
+    kept = _sampled(roles.policy)
+    ran: list[bool] = []
+    roles.base.model.model.layers[0].mlp.register_forward_hook(lambda *_: ran.append(True))
+    with torch.no_grad():
+        response_logprobs(roles.policy, kept)
+        assert not ran
+        response_logprobs(roles.policy, replace(kept, below=None))
+    assert ran
+
+
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_no_adapter_of_policy_and_critic_stands_in_the_trunk(shape: str, tmp_path: Path) -> None:
+    roles = _roles(tmp_path, shape)
+    assert roles.policy.adapters is not None
+    for name in ("policy", "critic"):
+        paths = [path for path, _ in roles.policy.adapters.peft.named_parameters() if f".{name}." in path]
+        assert paths
+        assert not any(".0." in path for path in paths)
+
+
+def test_the_share_of_layers_is_counted_from_the_top() -> None:
+    model = tiny.model()  # of two layers
+    assert [depth_below(model, share) for share in (1.0, 0.6, 0.5, 0.01)] == [0, 1, 1, 1]
+    assert trunk_of(model, 0) is None
+
+
+def test_a_model_whose_upper_layers_need_more_has_no_trunk() -> None:
+    model = tiny.model()
+    first, second = model.model.layers
+    seen: list[torch.Tensor] = []
+    first.mlp.register_forward_hook(lambda _, __, out: seen.append(out))
+    second.register_forward_hook(lambda _, __, out: out + seen.pop() if seen else out)
+    assert trunk_of(model, 1) is None

@@ -1,0 +1,30 @@
+"""The closing figures of PPO: the last update's, the worst ratio of all, and warnings against the first look."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from truing.stages import ppo_result
+from truing.stages.ppo_result import DRIFT, PHASES, closing_figures
+
+
+def _update(number: int, ratio: float) -> dict[str, Any]:
+    names = (*DRIFT, *PHASES, "kl_exact", "beta", "episodes")
+    return {name: 10.0 * number + place for place, name in enumerate(names)} | {"ratio_max_deviation": ratio}
+
+
+def test_the_end_is_held_against_the_beginning_and_against_its_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(ppo_result, "drift_warnings", lambda *figures: given.append(figures) or ["told"])
+    look: Any = SimpleNamespace(closing_figures=dict, uncertainty=lambda: {"judge_x": 0.5})
+    first_look, last_look = {"judge_x": 1.0, "heldout_score": 2.0}, {"judge_x": 3.0, "heldout_score": 4.0}
+    updates = [_update(1, 1e-7), _update(2, 3e-7), _update(3, 2e-7) | last_look]
+    result = closing_figures([first_look, *updates], look)
+    [(first, last, uncertainty)] = given
+    assert first == {name: updates[0][name] for name in DRIFT} | first_look
+    assert last == {name: updates[2][name] for name in DRIFT} | last_look
+    assert uncertainty == {"judge_x": 0.5}
+    assert result["warnings"] == ["told"]
+    assert result["ratio_max_deviation"] == 3e-7
+    assert result["seconds"] == {name: sum(update[name] for update in updates) for name in PHASES}
