@@ -171,7 +171,7 @@ def test_every_episode_of_an_update_is_learnt_from_once_an_epoch(
     monkeypatch.setattr(
         Learner,
         "forward_backward",
-        lambda self, batch, loss: (learnt.append(batch.old_logprobs), forward_backward(self, batch, loss))[1],
+        lambda self, batch, loss, _: (learnt.append(batch.old_logprobs), forward_backward(self, batch, loss))[1],
     )
     _update(1, recipe, roles, joint_learner(recipe, roles))
     policy = learnt[::2]  # the critic learns from the same minibatch right after
