@@ -28,11 +28,12 @@ def build_reward(
     A stage that is taken up hands in the normalisations that were `measured` when it began.
     """
     calibration: list[Sample] = []
-    parts, drops = [], recipe.on_bad_score == "drop"
-    for index, settings in enumerate(recipe.ppo.rewards):
+    parts: list[WeightedPart] = []
+    drops = recipe.on_bad_score == "drop"
+    for settings in recipe.ppo.rewards:
         source, name = _source(settings, recipe, roles), settings.path or "the reward stage's model"
         if measured is not None:
-            normalisation = Normalisation(*measured[index])
+            normalisation = Normalisation(*measured[len(parts)])
         elif not settings.normalise:
             normalisation = Normalisation()
         elif settings.kind == "stage":
