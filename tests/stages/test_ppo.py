@@ -98,7 +98,7 @@ class _Noted:
     def __init__(self) -> None:
         self.asked: list[tuple[Experience, float]] = []
 
-    def forward_backward(self, batch: Experience, loss_fn: Any) -> dict[str, float]:
+    def forward_backward(self, batch: Experience, loss_fn: Any, _: Any = None) -> dict[str, float]:
         loss, stats = loss_fn(batch)
         self.asked.append((batch, loss.item()))
         return {"loss": loss.item()} | {name: float(value) for name, value in stats.items()}
