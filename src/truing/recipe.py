@@ -230,7 +230,7 @@ class Compute(Section):
     rollout_rows: Count = Field(64, description="Responses sampled side by side.")
     pack_weights: bool = Field(
         True,
-        description="Keep frozen weights laid out for sampling on a CPU: faster decoding, and their memory once more.",
+        description="Lay weights out for decoding while sampling on a CPU: faster, and holds them twice meanwhile.",
     )
 
 
