@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -73,6 +74,24 @@ def test_inversion_takes_the_token_whose_interval_holds_the_draw() -> None:
     logits = torch.tensor([[0.2, 0.0, 0.5, 0.3]]).log().repeat(5, 1)
     uniforms = torch.tensor([0.0, 0.1999, 0.2001, 0.6999, 0.9999])
     assert draw_tokens(logits, uniforms).tolist() == [0, 0, 2, 2, 3]
+
+
+@pytest.mark.parametrize("words", [5, 128, 129, 1000])
+def test_inversion_agrees_with_the_cumulative_sum_over_any_vocabulary(words: int) -> None:
+    random = np.random.default_rng(words)
+    logits, uniforms = 3 * random.normal(size=(200, words)), random.random(200)
+    cumulative = np.exp(logits).cumsum(1)
+    expected = [
+        int(np.searchsorted(row, u * row[-1], side="right")) for row, u in zip(cumulative, uniforms, strict=True)
+    ]
+    assert draw_tokens(torch.tensor(logits), torch.tensor(uniforms)).tolist() == expected
+    assert draw_tokens(torch.tensor(logits), torch.ones(200)).tolist() == [words - 1] * 200
+
+
+def test_a_word_without_probability_is_never_drawn() -> None:
+    logits = torch.full((4, 300), -torch.inf)
+    logits[:, 140] = logits[:, 270] = 0.0
+    assert draw_tokens(logits, torch.tensor([0.0, 0.49, 0.51, 0.999])).tolist() == [140, 140, 270, 270]
 
 
 def test_a_response_ends_with_its_first_eos() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from truing import draws
@@ -19,6 +20,9 @@ from truing.functional import token_logprobs
 from truing.models.decoding import Decoder
 from truing.models.linear import packed
 from truing.models.roles import Role
+
+BLOCK = 128
+"""Tokens of the vocabulary whose probabilities are summed before they are looked into"""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,9 @@ def _sample_group(
     alive = torch.arange(rows, device=draws_of.device)
     for step in range(steps):
         logits = role.logits(decoder.state)
-        drawn = draw_tokens(logits / sampling.temperature, draws_of[alive, step])
+        drawn = draw_tokens(
+            logits if sampling.temperature == 1 else logits / sampling.temperature, draws_of[alive, step]
+        )
         tokens[alive, step] = drawn
         logprobs[alive, step] = token_logprobs(logits, drawn, temperature=sampling.temperature)
         hidden[alive, step] = decoder.state
@@ -132,8 +138,16 @@ def _as_rollout(prompts: Sequence[Sequence[int]], said: Sequence[_Response], sam
 
 
 def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """(B,) tokens with probability softmax(logits) (B, V), by inversion of one uniform (B,) each."""
-    cumulative = logits.double().softmax(-1).cumsum(-1)
-    # The last entry can fall short of 1 by rounding; scaled by it, no draw lands past the vocabulary.
-    threshold = uniforms.double()[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+    """(B,) tokens with probability softmax(logits) (B, V), by inversion of one uniform (B,) each.
+
+    The cumulative sum is taken over blocks of the vocabulary, and then inside the block that holds the draw.
+    """
+    weights = (logits - logits.amax(-1, keepdim=True)).exp()
+    blocks = F.pad(weights, (0, -logits.shape[-1] % BLOCK)).view(len(logits), -1, BLOCK)
+    upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    wanted = uniforms.double()[:, None] * upto[:, -1:]  # sums fall short of 1 by rounding; so no draw lands past them
+    block = torch.searchsorted(upto, wanted, right=True).clamp(max=upto.shape[-1] - 1)
+    before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks[torch.arange(len(blocks), device=blocks.device), block[:, 0]].double().cumsum(-1)
+    token = torch.searchsorted(inside, wanted - before, right=True).clamp(max=BLOCK - 1)
+    return (block * BLOCK + token)[:, 0].clamp(max=logits.shape[-1] - 1)
