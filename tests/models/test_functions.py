@@ -105,6 +105,7 @@ def test_what_is_no_function_is_refused() -> None:
         ("return 0.5", "was given 3 responses and returned 0.5."),
         ("return [1.0, float('nan'), 1.0]", "returned nan for the response 'because of it'."),
         ("return [1.0, 1.0, float('inf')]", "returned inf for the response 'me'."),
+        ("return [1.0, 1.0, -1e300]", "returned -1e+300 for the response 'me'."),
         ("return [None, 1.0, 1.0]", "returned None for the response 'so.'."),
         ("return [1.0, 'high', 1.0]", "returned 'high' for the response 'because of it'."),
         ("return [1.0, [2.0, 3.0], 1.0]", "returned [2.0, 3.0] for the response 'because of it'."),

@@ -11,6 +11,8 @@ from truing.recipe import Functions, Recipe
 from truing.records import Sample, Text
 
 NO_FUNCTION = "is not a function"
+LARGEST_SCORE = 1e18
+"""Its square is still a number in single precision"""
 HOPELESS = 3
 """Responses one by one that a function fails on, before it answered any, after which no more are tried"""
 
@@ -101,11 +103,11 @@ class FunctionReward:
             raise FunctionError("disturbed the line to its process")
         numbers = []
         for index, (score, sample) in enumerate(zip(scores, samples, strict=True)):
-            if isinstance(score, float) and math.isfinite(score):
+            if isinstance(score, float) and abs(score) <= LARGEST_SCORE:  # NaN is not
                 self._answered = True
                 numbers.append(score)
             else:
-                told = f"returned {bad.get(str(index))} for the response {sample.response[:80]!r}"
+                told = f"returned {bad.get(str(index), score)} for the response {sample.response[:80]!r}"
                 numbers.append(self._bad(FunctionError(told)))
         return numbers
 
@@ -121,7 +123,8 @@ class FunctionReward:
         return RewardError(
             f"{fault.reason}.",
             where=self.name,
-            mend=f"It must return one number for each response, in order, and each must be a finite number.{place}",
+            mend="It must return one number for each response, in order, and each must be finite and no larger than "
+            f"{LARGEST_SCORE:g}.{place}",
         )
 
 
