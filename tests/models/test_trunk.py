@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 
+from truing.errors import ModelError
 from truing.experience import Sequences
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.roles import Role
@@ -84,6 +85,14 @@ def test_the_share_of_layers_is_counted_from_the_top() -> None:
     model = tiny.model()  # of two layers
     assert [depth_below(model, share) for share in (1.0, 0.6, 0.5, 0.01)] == [0, 1, 1, 1]
     assert trunk_of(model, 0) is None
+
+
+def test_a_share_of_layers_that_are_not_known_is_refused() -> None:
+    model = tiny.model()
+    model.config.num_hidden_layers = 3
+    assert depth_below(model, 1.0) == 0
+    with pytest.raises(ModelError, match=r"are not one list.*Set lora\.layers: 1\."):
+        depth_below(model, 0.5)
 
 
 def test_a_model_whose_upper_layers_need_more_has_no_trunk() -> None:

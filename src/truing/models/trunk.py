@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from truing.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Trunk:
@@ -59,9 +61,21 @@ def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None:
 
 
 def depth_below(model: PreTrainedModel, share: float) -> int:
-    """Layers below the upper `share` of a model's layers, of which at least one is adapted."""
+    """Layers below the upper `share` of a model's layers, of which at least one is adapted.
+
+    Raises:
+        ModelError: its layers are not one list, so there is no telling which are the upper ones.
+    """
+    if share == 1:
+        return 0
     found = decoder_layers(model)
-    return 0 if found is None else min(len(found[1]) - 1, round(len(found[1]) * (1 - share)))
+    if found is None:
+        raise ModelError(
+            f"the layers of {type(model).__name__} are not one list, so the upper ones are not known.",
+            where=model.name_or_path,
+            mend="Set lora.layers: 1.",
+        )
+    return min(len(found[1]) - 1, round(len(found[1]) * (1 - share)))
 
 
 @torch.no_grad()
