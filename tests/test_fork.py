@@ -54,6 +54,7 @@ def changed(recipe: Recipe, **changes: Any) -> Recipe:
         ({"sft.epochs": 1}, []),
         ({"seed": 18}, []),
         ({"lora.rank": 3}, []),
+        ({"lora.layers": 0.5}, ["sft", "reward"]),
         ({"compute.dtype": "bfloat16"}, []),
         ({"data.max_length": 100}, []),
     ],

@@ -15,14 +15,16 @@ ALL = (
     "seed",
     "world",
     "roles",
-    "lora",
+    "lora.rank",
+    "lora.alpha",
+    "lora.targets",
     "base",
     "compute.dtype",
     "data.max_length",
     "data.too_long",
     "data.transcripts",
 )
-ANSWERS = ("data", "reward.normalisation_samples", "judges", "on_bad_score")
+ANSWERS = ("lora.layers", "data", "reward.normalisation_samples", "judges", "on_bad_score")
 READ = {
     "sft": (*ALL, "sft", "data.heldout", "data.demonstrations", "data.heldout_demonstrations"),
     "reward": (*ALL, "reward", "data", "ppo.max_new_tokens", "ppo.temperature", "ppo.heldout_prompts"),
@@ -39,7 +41,7 @@ def older_run(root: Path, fork: Path) -> RunDirectory:
     if root.resolve() == fork.resolve():
         raise RunError("is the run to begin from.", where=str(fork), mend="Give another --fork-to.")
     old = RunDirectory(root)
-    _ = old.lineage
+    _ = old.lineage  # raises where no run is
     return old
 
 
