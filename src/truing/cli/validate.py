@@ -12,6 +12,7 @@ from truing.data.remarks import remarks
 from truing.data.rows import read_demonstrations, read_preferences, read_prompts
 from truing.data.split import refuse_learnt, split_by_prompt
 from truing.errors import DataError, InputError, ModelError, RecipeError
+from truing.models.weight_files import unsafe_weights
 from truing.recipe import Base, Recipe
 from truing.recipe_files import load_recipe, sound_sections
 
@@ -115,7 +116,7 @@ def _directory_faults(key: str, model: Base) -> Iterator[ModelError]:
     elif not _is_json(place / "config.json"):
         yield ModelError("has no config.json that can be read, so it holds no model.", where=where, mend=holds)
     elif not any(place.glob("*.safetensors")):
-        unsafe = next((file.name for file in sorted(place.glob("*")) if file.suffix in (".bin", ".pt", ".pth")), None)
+        unsafe = unsafe_weights(place)
         told = f", only {unsafe}, a format whose reading can run code" if unsafe else ""
         yield ModelError(f"holds no safetensors weights{told}.", where=where, mend=holds)
 

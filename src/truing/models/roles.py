@@ -21,7 +21,8 @@ from truing import draws
 from truing.errors import ModelError, RecipeError
 from truing.models.adapted import adapt
 from truing.models.trunk import Trunk, decoder_layers
-from truing.models.weights import reason_of, refuse_unsafe_weights
+from truing.models.weight_files import refuse_unsafe_weights
+from truing.models.weights import reason_of
 from truing.recipe import Lora
 
 

@@ -8,10 +8,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from truing.errors import ModelError
+from truing.models.weight_files import refuse_unsafe_weights
 
-UNSAFE = {".bin", ".pt", ".pth"}
-"""Formats that hold Python objects"""
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, SafetensorError, struct.error)
 """What transformers and its readers raise over files that are missing, damaged or of another kind"""
 
@@ -34,17 +32,6 @@ def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> 
         raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
     torch.nn.Module.to(model, device)  # in place; the library's own signature hides its return type
     return model
-
-
-def refuse_unsafe_weights(directory: Path) -> None:
-    """ModelError if a directory has `.bin`, `.pt` or `.pth` weights and no safetensors."""
-    unsafe = sorted(file.name for file in directory.glob("*") if file.suffix in UNSAFE)
-    if unsafe and not any(directory.glob("*.safetensors")):
-        raise ModelError(
-            f"its weights are in {unsafe[0]}, a format whose reading can run code.",
-            where=str(directory),
-            mend="Convert them to safetensors first.",
-        )
 
 
 def reason_of(error: Exception) -> str:
