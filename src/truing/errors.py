@@ -9,7 +9,7 @@
     │   ├── ModelError               a base model, adapter or tokenizer
     │   ├── RewardError              a reward source or judge and what it returned
     │   └── RunError                 the run directory
-    ├── TrainingError                the numbers went wrong while learning
+    ├── TrainingError                learning cannot go on: a number is not finite, or memory ran out
     └── InterruptedRunError          exit code 130 or 143: a signal asked the run to end, and it is saved
 """
 
@@ -58,7 +58,7 @@ class RunError(InputError):
 
 
 class TrainingError(TruingError):
-    """Learning produced a number that is not finite."""
+    """Learning cannot go on: it produced a number that is not finite, or memory ran out."""
 
 
 class InterruptedRunError(TruingError):

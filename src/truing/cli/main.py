@@ -102,7 +102,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if not (debug or sys.warnoptions):
         warnings.filterwarnings("ignore", module=r"(?!truing\.)")  # libraries warn programmers, who have --debug
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # as it does whenever it is installed
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # likewise, wherever it is installed
     try:
         app(arguments, prog_name="truing")
     except SystemExit as leaving:  # which is how typer ends, and what it makes of Ctrl-C

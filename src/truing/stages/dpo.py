@@ -12,13 +12,12 @@ from truing.models.layout import policy_roles
 from truing.models.roles import Role
 from truing.models.scoring import in_parts, sequence_logprobs
 from truing.recipe import Dpo, Recipe
-from truing.stages.episodes import load_prompts
+from truing.stages.episodes import dropped_warnings, load_prompts
 from truing.stages.heldout import HeldoutLook
 from truing.stages.job import Job
 from truing.stages.journal import open_journal
 from truing.stages.loop import role_learner
 from truing.stages.pairs import load_pairs
-from truing.stages.ppo_result import dropped_warnings
 from truing.stages.reward_sources import build_reward
 from truing.trust.drift import drift_warnings
 from truing.trust.report_card import reward_report_card

@@ -19,6 +19,8 @@ from truing.recipe import Ppo, Recipe
 from truing.records import Sample
 from truing.runs.progress import Progress
 
+NO_SCORES_MEND = "Look at the reward and the judges; on_bad_score: stop tells what they do on the first of them."
+
 
 @dataclass(frozen=True)
 class PromptSet:
@@ -97,9 +99,15 @@ def with_score(
     if len(kept) < least:
         raise RewardError(
             f"only {len(kept)} of {len(scores)} responses were given a finite score, too few to learn from.",
-            mend="Look at the reward; on_bad_score: stop tells what it does on the first of them.",
+            mend=NO_SCORES_MEND,
         )
     return rollout.rows(kept), [said[index] for index in kept], [scores[index] for index in kept]
+
+
+def dropped_warnings(episodes: int, heldout: int) -> list[str]:
+    """A sentence where responses were left out for want of a finite score, in training or in held-out looks."""
+    counts = [f"{episodes} in training"] * (episodes > 0) + [f"{heldout} in held-out looks"] * (heldout > 0)
+    return [f"Responses without a finite score were left out: {' and '.join(counts)}."] if counts else []
 
 
 def after_missing_eos(scores: Tensor, finished: Tensor, settings: Ppo) -> Tensor:

@@ -16,7 +16,7 @@ from truing.models.rewards import RewardSource
 from truing.models.scoring import in_parts, response_logprobs
 from truing.recipe import Recipe
 from truing.records import Sample, Text
-from truing.stages.episodes import answer, as_samples
+from truing.stages.episodes import NO_SCORES_MEND, answer, as_samples
 from truing.stages.journal import Journal
 
 
@@ -114,7 +114,7 @@ def _change(before: Sequence[float | None], after: Sequence[float | None]) -> di
     """
     both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
     if not both:
-        raise RewardError("no held-out response has a score at the first look and at the last.")
+        raise RewardError("no held-out response has a score at the first look and at the last.", mend=NO_SCORES_MEND)
     first, *first_ci95 = mean_interval([a for a, _ in both])
     last, *last_ci95 = mean_interval([b for _, b in both])
     change, *change_ci95 = mean_interval([b - a for a, b in both])
@@ -152,7 +152,7 @@ def _mean(values: Sequence[float | None]) -> float:
     """Over those that are there; RewardError where none is."""
     there = [value for value in values if value is not None]
     if not there:
-        raise RewardError("no held-out response was given a score.")
+        raise RewardError("no held-out response was given a score.", mend=NO_SCORES_MEND)
     return fmean(there)
 
 

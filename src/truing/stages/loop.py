@@ -27,7 +27,6 @@ FUSED = {"cpu", "cuda"}
 LARGEST = {"ratio_max_deviation"}
 """Figures of which a batch reports the largest of its parts, not the average."""
 
-
 NAMED = 3
 """Rows that an error names"""
 

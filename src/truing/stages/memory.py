@@ -24,5 +24,6 @@ def memory_faults(where: str) -> Iterator[None]:
             "there is not enough memory.",
             where=where,
             mend="What was saved is sound. Free memory and go on with the same command, or begin a fork with "
-            "--fork-to NEW and lower compute.learn_tokens, score_tokens or rollout_rows.",
+            "--fork-to NEW and lower compute.learn_tokens, score_tokens or rollout_rows, or set "
+            "compute.gradient_checkpointing: true.",
         ) from error

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from truing.stages.episodes import dropped_warnings
 from truing.stages.heldout import HeldoutLook
 from truing.trust.drift import drift_warnings
 
@@ -38,12 +39,6 @@ def closing_figures(history: list[dict[str, Any]], look: HeldoutLook) -> dict[st
             *dropped_warnings(dropped, look.dropped),
         ],
     }
-
-
-def dropped_warnings(episodes: int, heldout: int) -> list[str]:
-    """A sentence where responses were left out for want of a finite score, in training or in held-out looks."""
-    counts = [f"{episodes} in training"] * (episodes > 0) + [f"{heldout} in held-out looks"] * (heldout > 0)
-    return [f"Responses without a finite score were left out: {' and '.join(counts)}."] if counts else []
 
 
 def _figures(update: dict[str, Any], look: dict[str, Any]) -> dict[str, float]:
