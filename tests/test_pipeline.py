@@ -9,6 +9,7 @@ from typing import Any
 import promised
 import pytest
 import tiny
+import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from truing import pipeline
@@ -62,7 +63,8 @@ def test_every_stage_leaves_what_is_promised(finished: tuple[Recipe, Path]) -> N
         if kind == "ppo":
             assert all(row.keys() >= promised.PPO_METRICS for row in read_jsonl(files.metrics)[1:])
     assert "<html" in (root / "report.html").read_text(encoding="utf-8")
-    assert {"base", "data.demonstrations", "data.preferences"} == read_json(root / "run.json")["inputs"].keys()
+    inputs = {"base", "data.demonstrations", "data.preferences", "judges.letters"}
+    assert read_json(root / "run.json")["inputs"].keys() == inputs
 
 
 def test_a_variant_is_the_stage_with_its_changes(finished: tuple[Recipe, Path]) -> None:
@@ -248,3 +250,16 @@ def test_conversations_run_through_without_a_chat_template(tmp_path: Path) -> No
     tiny.write_rows(tmp_path / "preferences.jsonl", pairs)
     samples = read_jsonl(_run(recipe, tmp_path / "run").root / "ppo" / "samples.jsonl")
     assert all(row["prompt"].startswith("user: ") for row in samples)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), "allocate"])
+def test_want_of_memory_is_told_with_the_fields_to_lower(error: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    def greedy(job: Job) -> dict[str, Any]:
+        if error == "allocate":
+            torch.empty(2**60)
+        raise error
+
+    monkeypatch.setitem(pipeline.TRAIN, "sft", greedy)
+    with pytest.raises(TrainingError, match=r"^sft: there is not enough memory\. .*lower compute\.learn_tokens"):
+        _run(tiny.recipe(tmp_path), tmp_path / "run")
+    assert _states(tmp_path / "run")["sft"] == "running"

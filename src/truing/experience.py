@@ -204,6 +204,14 @@ class Rollout:
     finished: Tensor
     """(B,) bool: the response closed with eos"""
 
+    def rows(self, index: Sequence[int]) -> Self:
+        """These responses, trimmed to the longest."""
+        sequences = self.sequences.rows(index)
+        longest = int(sequences.response_lengths.max())
+        chosen = torch.as_tensor(index, device=self.logprobs.device)
+        parts = (self.logprobs[chosen, :longest], self.hidden[chosen, :longest], self.finished[chosen])
+        return type(self)(sequences, *parts)
+
     def kl(self, ref_logprobs: Tensor) -> Tensor:
         """(B,) k1 estimate of KL(π‖π_ref), nats a sequence, from the reference's (B, R) log-probabilities."""
         return ((self.logprobs - ref_logprobs) * self.sequences.response_mask).sum(1)

@@ -3,29 +3,31 @@
 This is the only place that knows the whole recipe.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from truing.data.world import GOLD, WorldPaths, write_world
+from truing.fork import older_run, take_over
 from truing.models.base import device_of, quiet_transformers
+from truing.models.functions import FunctionReward
 from truing.models.layout import RewardModelFiles
 from truing.models.quantised import check_quantisation
-from truing.models.rewards import FunctionReward
-from truing.recipe import Base, Recipe, Source
-from truing.recipe_files import variant
+from truing.plan import Planned, plan
+from truing.recipe import Base, Recipe, RewardSource, Source
 from truing.report import write_report
+from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory, open_run
-from truing.runs.files import complete_directory, remove, write_json
+from truing.runs.files import complete_directory, disk_faults, write_json
 from truing.runs.interruption import Stop
 from truing.runs.lineage import fingerprint
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker, open_tracker
 from truing.stages.dpo import train_dpo
 from truing.stages.job import Job
+from truing.stages.memory import memory_faults
 from truing.stages.ppo import train_ppo
 from truing.stages.reward import train_reward
 from truing.stages.sft import train_sft
@@ -38,26 +40,12 @@ TRAIN: dict[str, Callable[[Job], dict[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A stage of a run: its directory's name, its kind, and the recipe with its variant applied."""
-
-    name: str
-    kind: str
-    recipe: Recipe
-
-
-def plan(recipe: Recipe) -> Iterator[Planned]:
-    """The stages in order, each variant of a stage right after the stage."""
-    for kind in recipe.stages:
-        yield Planned(kind, kind, recipe)
-        if kind == "ppo":
-            for name in recipe.ppo.variants:
-                yield Planned(f"ppo-{name}", kind, variant(recipe, name))
-
-
-def run_pipeline(recipe: Recipe, root: Path, progress: Progress, stop: Stop | None = None) -> RunDirectory:
+def run_pipeline(
+    recipe: Recipe, root: Path, progress: Progress, stop: Stop | None = None, fork_of: Path | None = None
+) -> RunDirectory:
     """Runs what is left of a recipe's stages in `root` and writes the report.
+
+    With `fork_of`, stages that this older run has finished and the recipe would repeat are copied from there.
 
     Raises:
         RewardError: a function of the recipe cannot be imported; nothing was written.
@@ -69,15 +57,21 @@ def run_pipeline(recipe: Recipe, root: Path, progress: Progress, stop: Stop | No
     if recipe.compute.threads is not None:
         torch.set_num_threads(recipe.compute.threads)
     quiet_transformers()
-    _import_functions(recipe)
     if recipe.base is not None and recipe.base.quantize == "nf4":
         check_quantisation(device_of(recipe.compute))
+    old = older_run(fork_of, root) if fork_of is not None else None
+    functions = _functions(recipe)
     with open_run(root, recipe) as run:
         grounded = with_world(recipe, run)
         stages = list(plan(grounded))
         run.lineage.plan([(stage.name, stage.kind) for stage in stages])
-        run.lineage.record_inputs({name: fingerprint(path) for name, path in _inputs(grounded)})
+        run.lineage.record_inputs({name: fingerprint(path) for name, path in _inputs(grounded, stages)} | functions)
+        if old is not None:
+            progress.note(f"taken over from {old.root}: {', '.join(take_over(old, run)) or 'no stage, none matches'}")
         waiting = [stage for stage in stages if run.lineage.stage_state(stage.name) != "done"]
+        for stage in stages:
+            if stage not in waiting:
+                run.stage(stage.name).settle()  # a kill may have come just before
         if waiting:
             tracker = open_tracker(recipe.track, recipe.name, root)
             try:
@@ -96,7 +90,7 @@ def with_world(recipe: Recipe, run: RunDirectory) -> Recipe:
         return recipe
     world = WorldPaths(run.root / "world")
     if not world.directory.exists():
-        with complete_directory(world.directory) as partial:
+        with complete_directory(world.directory) as partial, disk_faults(world.directory, "cannot be written"):
             write_world(recipe.world, recipe.seed, partial)
     files = {"demonstrations": world.demonstrations, "preferences": world.preferences, "prompts": world.prompts}
     data = recipe.data.model_copy(update={name: Source(path=str(file)) for name, file in files.items()})
@@ -127,24 +121,43 @@ def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: T
         tracker=tracker,
         stop=stop,
     )
-    write_json(directory.result, TRAIN[stage.kind](job))
+    with memory_faults(stage.name):
+        result = TRAIN[stage.kind](job)
+    write_json(directory.result, result | {"saving_s": round(job.saving.seconds, 3)})
     run.lineage.finish(stage.name)
-    if directory.checkpoints.is_dir():
-        remove(directory.checkpoints)
+    directory.settle()
     if stop.requested:
         raise stop.interrupted(f"{stage.name} is done")
 
 
-def _import_functions(recipe: Recipe) -> None:
-    """A reward or judge that cannot be imported is told before hours of training, not after."""
-    parts = [part for stage in plan(recipe) if stage.kind in ("ppo", "dpo") for part in stage.recipe.ppo.rewards]
-    for path in [*recipe.judges.values(), *(part.path for part in parts if part.kind == "function")]:
-        FunctionReward.load(path or "")
+def _functions(recipe: Recipe) -> dict[str, Fingerprint]:
+    """Fingerprints of the files with the recipe's own rewards and judges.
+
+    RewardError if one cannot be imported: that is told before hours of training, not after.
+    """
+    named = {f"judges.{name}": path for name, path in recipe.judges.items()}
+    named |= {name: part.path or "" for name, part in _rewards(plan(recipe)) if part.kind == "function"}
+    loaded = {path: FunctionReward.load(path, recipe) for path in set(named.values())}
+    for function in loaded.values():
+        function.end()
+    files = {name: loaded[path].file for name, path in named.items()}
+    return {name: fingerprint(file) for name, file in files.items() if file is not None}
 
 
-def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:
+def _rewards(stages: Iterable[Planned]) -> Iterator[tuple[str, RewardSource]]:
+    """The parts of the reward in every stage that asks for one, named 'ppo.rewards.0'."""
+    for stage in stages:
+        if stage.kind in ("ppo", "dpo"):
+            for index, part in enumerate(stage.recipe.ppo.rewards):
+                yield f"{stage.name}.rewards.{index}", part
+
+
+def _inputs(recipe: Recipe, stages: Iterable[Planned]) -> Iterator[tuple[str, str]]:
     assert recipe.base is not None
     yield "base", recipe.base.path
     for name, value in recipe.data:
         if isinstance(value, Source):
             yield f"data.{name}", value.path
+    for name, part in _rewards(stages):
+        if part.kind == "model" and part.path is not None:
+            yield name, part.path

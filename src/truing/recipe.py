@@ -230,8 +230,17 @@ class Compute(Section):
     rollout_rows: Count = Field(64, description="Responses sampled side by side.")
     pack_weights: bool = Field(
         True,
-        description="Lay weights out for decoding while sampling on a CPU: faster, and holds them twice meanwhile.",
+        description="Lay weights out anew while sampling on a CPU: faster decoding, their memory twice meanwhile.",
     )
+
+
+class Functions(Section):
+    """Limits of Python functions as rewards and judges, each in a process of its own."""
+
+    seconds: Positive = Field(60.0, description="Longest time for a batch of responses.")
+    start_seconds: Positive = Field(120.0, description="Longest time to import one.")
+    memory_gb: Positive | None = Field(8.0, description="Memory that one may allocate, in GiB; null for no limit.")
+    batch_size: Count = Field(256, description="Most responses handed over at once.")
 
 
 class Checkpoints(Section):
@@ -261,6 +270,11 @@ class Recipe(Section):
     dpo: Dpo = Field(default_factory=Dpo, description="Direct preference optimisation.")
     judges: dict[str, str] = Field(
         default_factory=dict, description="name: module:function. Scores that training never sees, for the report."
+    )
+    functions: Functions = Field(default_factory=Functions, description="Limits of rewards and judges in Python.")
+    on_bad_score: Literal["stop", "drop"] = Field(
+        "stop",
+        description="A reward or judge gives a response no finite number: end the run, or leave it out and count it.",
     )
     compute: Compute = Field(default_factory=Compute, description="Where and how much at once.")
     checkpoints: Checkpoints = Field(default_factory=Checkpoints, description="When a stage saves itself on the way.")

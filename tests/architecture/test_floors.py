@@ -18,7 +18,7 @@ floor | room         | of the house                                             
 2     | recipe       | errors                                                    | pydantic
 2     | recipe_files | errors recipe                                             | pydantic pydantic_core yaml
 2     | data         | records errors draws recipe                               | datasets pyarrow torch
-      |              |                                                           | transformers tokenizers
+      |              |                                                           | transformers tokenizers jinja2
 2     | label        | records errors                                            | jinja2 starlette uvicorn
 3     | models       | functional records experience errors draws recipe         | numpy torch transformers peft
       |              | data.batches data.chat                                    | safetensors
@@ -27,7 +27,10 @@ floor | room         | of the house                                             
 4     | stages       | functional records experience errors draws recipe data    | torch
       |              | models runs trust                                         |
 5     | report       | runs trust                                                | yaml jinja2 markupsafe matplotlib
+5     | plan         | recipe recipe_files                                       |
+5     | fork         | errors recipe_files runs plan                             |
 5     | pipeline     | errors recipe recipe_files data models runs stages report | torch
+      |              | plan fork                                                 |
 5     | conversation | records errors recipe recipe_files data models runs pipeline |
 6     | cli          | records errors recipe recipe_files data label models runs | typer rich
       |              | stages trust report pipeline conversation                 |

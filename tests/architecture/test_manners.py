@@ -46,6 +46,12 @@ def test_nothing_given_is_run_as_code(path: Path) -> None:
             assert not node.value.value, f"{named(path)}:{node.value.lineno} sets {node.arg}"
 
 
+@pytest.mark.parametrize("text", ["pickle", "weights_only=False", "yaml.load(", "eval(", "shell=True"])
+def test_a_search_for_what_runs_code_finds_nothing(text: str) -> None:
+    """Not even where it would be harmless, so that anybody can search."""
+    assert [named(path) for path in FILES if text in path.read_text(encoding="utf-8")] == []
+
+
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_no_machine_is_named(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -58,6 +58,19 @@ def test_a_finished_run_says_its_table_again(truing: Any, place: Path) -> None:
     assert "steps" not in said.out
 
 
+def test_a_fork_takes_over_what_still_matches(truing: Any, place: Path) -> None:
+    changed = ("--set", "ppo.kl.beta=0.5")
+    assert truing("run", place / "recipe.yaml", "--out", place / "run").code == 0
+    said = truing("run", place / "recipe.yaml", "--out", place / "run", *changed)
+    assert said.code == 2
+    assert "ppo.kl.beta: 0.05 → 0.5" in said.err
+    assert "--fork-to NEW" in said.err
+    said = truing("run", place / "recipe.yaml", "--out", place / "run", "--fork-to", place / "fork", *changed)
+    assert said.code == 0
+    assert f"taken over from {place / 'run'}: sft, reward" in said.out
+    assert f"report: {place / 'fork' / 'report.html'}" in said.out
+
+
 def test_report_writes_the_page_again_and_prints_where(truing: Any, place: Path) -> None:
     page = place / "run" / "report.html"
     page.unlink()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from truing.data.rows import read_demonstrations, read_preferences, read_prompts
@@ -293,12 +293,28 @@ def faults(kind: str, path: Path, transcripts: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
 @given(lines=st.lists(LINES, min_size=1, max_size=3), transcripts=st.booleans())
+@settings(max_examples=60)
 def test_whatever_a_file_holds_it_is_read_or_told_by_line(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, lines: list[bytes], transcripts: bool
+    tmp_path_factory: pytest.TempPathFactory, kind: str, suffix: str, lines: list[bytes], transcripts: bool
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path = tmp_path_factory.getbasetemp() / f"any.{suffix}"
     path.write_bytes(b"\n".join(lines))
-    of_the_file = (f"{path}: there are no rows in it.", f"{path}: the file is UTF-16.")
+    of_the_file = [f"{path}: there are no rows in it.", f"{path}: the file is UTF-16."]
+    of_the_array = [f"{path}: no valid JSON", f"{path}: byte ", f"{path} row "] if suffix == "json" else []
     for fault in faults(kind, path, transcripts):
-        assert re.match(rf"{re.escape(str(path))}:[1-9][0-9]*: .", fault) or fault.startswith(of_the_file)
+        by_line = re.match(rf"{re.escape(str(path))}:[1-9][0-9]*: .", fault)
+        assert by_line or fault.startswith((*of_the_file, *of_the_array)), fault
+
+
+@pytest.mark.parametrize("kind", READERS)
+@given(rows=st.lists(st.dictionaries(NAMES, FIELD, max_size=4), min_size=1, max_size=3))
+@settings(max_examples=40)
+def test_whatever_an_array_of_rows_holds_it_is_read_or_told_by_row(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, rows: Rows
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "array.json"
+    path.write_text(json.dumps(rows))
+    for fault in faults(kind, path, transcripts=False):
+        assert re.match(rf"{re.escape(str(path))} row [1-9][0-9]*: .", fault), fault

@@ -2,55 +2,81 @@
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from truing.runs.metrics import read_jsonl
 
-KILL_AT_SAVE = """
-import os, signal, sys
-from truing.runs import checkpoints
-right, calls = checkpoints.save_checkpoint, [0]
-def save(*args, **kwargs):
-    right(*args, **kwargs)
-    calls[0] += 1
-    if calls[0] == int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-from truing.stages import journal
-journal.save_checkpoint = save
-sys.argv = ["truing", *sys.argv[2:]]
-from truing.cli import main
-main()
-"""
-"""Dies right after its n-th checkpoint"""
+Death = tuple[str, str, str, int]
+"""before or after, a module, a function of it, the how-manieth call"""
 
 
-def run_to_the_end(recipe: Path, out: Path) -> None:
-    done = subprocess.run([*_truing(), "run", str(recipe), "--out", str(out)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+class Runs:
+    """`truing run` as often as one likes: each in a process of its own, forked from one that has imported all."""
 
+    def __enter__(self) -> Self:
+        """Starts the process that forks."""
+        command = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
+        self._zygote = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
 
-def run_killed_after_save(recipe: Path, out: Path, save: int) -> None:
-    """The run is killed (SIGKILL) after so many of its saves; nothing if it ends before."""
-    command = [sys.executable, "-c", KILL_AT_SAVE, str(save), "run", str(recipe), "--out", str(out)]
-    subprocess.run(command, capture_output=True, timeout=300)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Ends it."""
+        self._zygote.communicate()
 
+    def start(self, recipe: Path, out: Path, die: Death | None = None) -> int:
+        """The number of the process that runs; it may die of itself."""
+        assert self._zygote.stdin is not None
+        arguments = ["run", str(recipe), "--out", str(out)]
+        order = {"arguments": arguments, "die": die, "log": str(out.with_suffix(".log"))}
+        print(json.dumps(order), file=self._zygote.stdin, flush=True)
+        return self._line()
 
-def run_killed_after_lines(recipe: Path, out: Path, lines: int) -> bool:
-    """The run is killed (SIGKILL) once its logs have so many lines more than before; whether it was still alive."""
-    goal = _logged(out) + lines
-    with subprocess.Popen(
-        [*_truing(), "run", str(recipe), "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None:
-            if _logged(out) >= goal:
-                process.kill()
-                return True
+    def end(self) -> bool:
+        """Waits for it; whether it was killed. It may not end in another way than well or killed."""
+        assert self._zygote.stdin is not None
+        print(file=self._zygote.stdin, flush=True)
+        code = self._line()
+        assert code in (0, -signal.SIGKILL)
+        return code != 0
+
+    def dies(self, recipe: Path, out: Path, die: Death) -> bool:
+        """A run that dies at a moment; whether it came there."""
+        self.start(recipe, out, die)
+        return self.end()
+
+    def dies_by_the_clock(self, recipe: Path, out: Path, lines: int, seconds: float) -> bool:
+        """A run that is killed so long after its logs have so many lines more than before; whether it still ran."""
+        goal = _logged(out) + lines
+        process = self.start(recipe, out)
+        while _logged(out) < goal and not _has_ended(process):
             time.sleep(0.001)
-    assert process.returncode == 0
-    return False
+        time.sleep(seconds)
+        os.kill(process, signal.SIGKILL)
+        return self.end()
+
+    def _line(self) -> int:
+        assert self._zygote.stdout is not None
+        return int(self._zygote.stdout.readline())
+
+
+def running_stage(out: Path) -> str:
+    """The stage in which a run was killed, or 'between'."""
+    record = json.loads((out / "run.json").read_text()) if (out / "run.json").exists() else {"stages": []}
+    return next((stage["name"] for stage in record["stages"] if stage["state"] == "running"), "between")
+
+
+def _has_ended(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def _logged(out: Path) -> int:
@@ -77,7 +103,3 @@ def left_behind(out: Path) -> dict[str, str]:
 
 def _timeless(row: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in row.items() if not key.endswith("_s") and key != "seconds"}
-
-
-def _truing() -> list[str]:
-    return [sys.executable, "-m", "truing"]

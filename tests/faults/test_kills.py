@@ -1,22 +1,34 @@
 """A run that is killed, as often as one likes, ends as the run that never was: the same bytes."""
 
 import random
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tiny
-from faults.killed import left_behind, run_killed_after_lines, run_killed_after_save, run_to_the_end
+from faults.killed import Death, Runs, left_behind, running_stage
 
 STAGES = ["sft", "reward", "ppo", "dpo"]
 CHANGES = {
     "stages": STAGES,
-    "sft.epochs": 2,
-    "ppo.updates": 4,
+    "reward.epochs": 1,
+    "ppo.updates": 3,
     "ppo.heldout_every": 2,
     "ppo.kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
+    "dpo.batch_size": 8,
     "dpo.heldout_every": 2,
     "checkpoints.every_steps": 1,
 }
+"""Three steps a stage, and twice three for SFT, whose second epoch begins in the middle"""
+KILLS = 20
+"""At random moments, in every stage"""
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    with Runs() as runs:
+        yield runs
 
 
 @pytest.fixture(scope="module", params=["shared", "separate"])
@@ -26,37 +38,57 @@ def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def undisturbed(recipe: Path) -> dict[str, str]:
+def undisturbed(runs: Runs, recipe: Path) -> dict[str, str]:
     out = recipe.parent / "undisturbed"
-    run_to_the_end(recipe, out)
+    runs.start(recipe, out)
+    assert not runs.end()
     files = left_behind(out)
     assert all(f"{stage}/result.json" in files and f"{stage}/metrics.jsonl" in files for stage in STAGES)
     assert not any("checkpoints" in name for name in files)
     return files
 
 
-def test_killed_in_every_stage_it_ends_as_if_it_had_not_been(recipe: Path, undisturbed: dict[str, str]) -> None:
-    """Each process dies after its fifth save, so every stage is taken up again at least once."""
-    out = recipe.parent / "killed"
-    attempts = 0
-    while not (out / "report.html").exists():
-        attempts += 1
-        assert attempts < 20
-        run_killed_after_save(recipe, out, save=5)
-    assert attempts > len(STAGES)
+def test_killed_after_every_save_it_ends_as_if_it_had_not_been(
+    runs: Runs, recipe: Path, undisturbed: dict[str, str]
+) -> None:
+    """So every step of every stage, those at an epoch's edge among them, begins in a process of its own."""
+    out, kills = recipe.parent / "killed", Counter[str]()
+    while runs.dies(recipe, out, ("after", "truing.stages.journal", "save_checkpoint", 1)):
+        kills[running_stage(out)] += 1
+    assert kills == {"sft": 6, "reward": 3, "ppo": 3, "dpo": 3}
+    assert left_behind(out) == undisturbed
+
+
+BETWEEN: list[Death] = [
+    (moment, module, name, 1)
+    for module, name in (("truing.pipeline", "write_json"), ("truing.runs.lineage", "Lineage.finish"))
+    for moment in ("before", "after")
+]
+"""Around the result of a stage that is saved, and around the record that it is done"""
+
+
+def test_killed_between_stages_it_ends_as_if_it_had_not_been(
+    runs: Runs, recipe: Path, undisturbed: dict[str, str]
+) -> None:
+    out, kills = recipe.parent / "between", 0
+    for death in BETWEEN * 2:
+        kills += runs.dies(recipe, out, death)
+    runs.start(recipe, out)
+    assert not runs.end()
+    assert kills > len(BETWEEN)
     assert left_behind(out) == undisturbed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
-    recipe: Path, undisturbed: dict[str, str], seed: int
+    runs: Runs, recipe: Path, undisturbed: dict[str, str]
 ) -> None:
-    """Each process dies as soon as it has logged so many more lines, whatever it is writing then."""
-    out, moments = recipe.parent / f"random-{seed}", random.Random(seed)
-    kills = 0
-    while run_killed_after_lines(recipe, out, moments.randint(2, 12)):
-        kills += 1
-        assert kills < 20
-    assert kills > 0
-    assert left_behind(out) == undisturbed
+    """One run after another, until each stage was killed often enough, whatever it was doing then."""
+    kills, moments, equal = Counter[str](), random.Random(17), 0
+    while min(kills[stage] for stage in STAGES) < KILLS:
+        out = recipe.parent / f"random-{equal}"
+        while runs.dies_by_the_clock(recipe, out, moments.randint(0, 2), moments.uniform(0, 0.3)):
+            kills[running_stage(out)] += 1
+        assert left_behind(out) == undisturbed
+        equal += 1
+    print(f"\n{recipe.parent.name}: {dict(kills)} kills, {equal} runs, all equal")

@@ -104,12 +104,12 @@ def test_remote_code_is_refused_with_the_mend_and_never_run(tmp_path: Path) -> N
     assert not (tmp_path / "ran").exists()
 
 
-def test_pickled_weights_are_refused_even_where_no_safetensors_stand_beside_them(tmp_path: Path) -> None:
+def test_weights_that_can_run_code_are_refused_even_where_no_safetensors_stand_beside_them(tmp_path: Path) -> None:
     directory = tiny.directory(tmp_path)
     weights = directory / "model.safetensors"
     torch.save(load_file(weights), directory / "pytorch_model.bin")
     weights.unlink()
-    with pytest.raises(ModelError, match=r"pickled \(.bin\).*Convert them to safetensors"):
+    with pytest.raises(ModelError, match=r"in pytorch_model\.bin, a format .* Convert them to safetensors"):
         _load(directory)
 
 

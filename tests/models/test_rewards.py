@@ -2,6 +2,8 @@
 
 import math
 import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from truing.errors import ModelError, RewardError
 from truing.models.rewards import (
     ClassifierReward,
-    FunctionReward,
     Normalisation,
     RoleReward,
     WeightedPart,
@@ -30,106 +31,17 @@ def _sample(prompt: str, response: str, finished: bool = True) -> Sample:
     return Sample(prompt, response, tuple(encode(prompt)), (*encode(response), *[EOS] * finished), finished)
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Gives these scores, whatever it is asked."""
+
+    scores: Sequence[float]
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        return list(self.scores)
+
+
 SAMPLES = [_sample("how?", "so."), _sample("why?", "because of it", finished=False), _sample("who is it?", "me")]
-
-
-def _function(place: Path, body: str) -> FunctionReward:
-    file = place / "own_reward.py"
-    file.write_text(f"def score(prompts, responses):\n    {body}\n")
-    return FunctionReward.load(f"{file}:score")
-
-
-def test_a_function_gets_prompts_and_responses_and_gives_the_scores(tmp_path: Path) -> None:
-    function = _function(tmp_path, "return [len(p) + len(r) / 100 for p, r in zip(prompts, responses)]")
-    assert function.score(SAMPLES) == [4.03, 4.13, 10.02]
-
-
-def test_a_function_sees_a_conversation_as_role_and_content(tmp_path: Path) -> None:
-    sample = Sample((Message("user", "hello"),), "so", (1,), (2,), True)
-    function = _function(tmp_path, "return [float(p == [{'role': 'user', 'content': 'hello'}]) for p in prompts]")
-    assert function.score([sample]) == [1.0]
-
-
-def test_a_function_is_imported_from_the_python_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "reward_on_the_path.py").write_text("def score(prompts, responses):\n    return [1] * len(prompts)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert FunctionReward.load("reward_on_the_path:score").score(SAMPLES) == [1.0, 1.0, 1.0]
-
-
-@pytest.mark.parametrize("values", ["torch.tensor([1.0, 2.0, 3.0])", "numpy.array([1, 2, 3])", "(True, 2, 3.0)"])
-def test_a_function_may_return_tensors_arrays_and_whole_numbers(values: str, tmp_path: Path) -> None:
-    assert _function(tmp_path, f"import numpy, torch; return {values}").score(SAMPLES) == [1.0, 2.0, 3.0]
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("no_such_module:score", "No module named 'no_such_module'"),
-        ("math:no_such_function", "no attribute 'no_such_function'"),
-        ("math", "ValueError"),
-        ("", "ValueError"),
-        ("/no/such/file.py:score", "No such file"),
-    ],
-)
-def test_a_function_that_is_not_there_is_refused_with_how_to_write_it(path: str, reason: str) -> None:
-    with pytest.raises(RewardError, match=r"Write it as module:function") as refusal:
-        FunctionReward.load(path)
-    assert reason in str(refusal.value)
-    assert refusal.value.where == path
-
-
-@pytest.mark.parametrize("source", ["1 / 0", "def", "import no_such_thing", "raise SystemExit(0)"])
-def test_a_module_that_cannot_be_run_is_refused(source: str, tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text(source)
-    with pytest.raises(RewardError, match="cannot be imported"):
-        FunctionReward.load(f"{tmp_path / 'broken.py'}:score")
-
-
-@pytest.mark.parametrize(
-    "place", ["import torch; torch.set_grad_enabled(False)\n{}", "{}    torch.set_grad_enabled(False)\n"]
-)
-def test_a_function_that_turns_gradients_off_does_so_for_itself_alone(place: str, tmp_path: Path) -> None:
-    head = "import torch\ndef score(prompts, responses):\n"
-    (tmp_path / "own.py").write_text(place.format(head) + "    return [0.0] * len(responses)\n")
-    assert FunctionReward.load(f"{tmp_path / 'own.py'}:score").score(SAMPLES) == [0.0, 0.0, 0.0]
-    assert torch.is_grad_enabled()
-
-
-def test_what_is_no_function_is_refused() -> None:
-    with pytest.raises(RewardError, match=r"math:pi: is not a function\."):
-        FunctionReward.load("math:pi")
-
-
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        ("return [1.0]", "was given 3 responses and returned 1."),
-        ("return [1.0] * 4", "was given 3 responses and returned 4."),
-        ("return None", "was given 3 responses and returned None."),
-        ("return 0.5", "was given 3 responses and returned 0.5."),
-        ("return [1.0, float('nan'), 1.0]", "returned nan for the response 'because of it'."),
-        ("return [1.0, 1.0, float('inf')]", "returned inf for the response 'me'."),
-        ("return [None, 1.0, 1.0]", "returned None for the response 'so.'."),
-        ("return [1.0, 'high', 1.0]", "returned 'high' for the response 'because of it'."),
-        ("return [1.0, [2.0, 3.0], 1.0]", "returned [2.0, 3.0] for the response 'because of it'."),
-        ("return 1 / 0", "raised ZeroDivisionError: division by zero."),
-        ("raise SystemExit(0)", "raised SystemExit: 0."),
-        ("return {0: 1.0, 1: 2.0, 2: 3.0}", "was given 3 responses and returned {0: 1.0, 1: 2.0, 2: 3.0}."),
-        ("return {1.0, 2.0, 3.0}", "was given 3 responses and returned {1.0, 2.0, 3.0}."),
-        ("return '123'", "was given 3 responses and returned '123'."),
-        ("return (1.0 for _ in responses)", "was given 3 responses and returned <generator"),
-        ("import numpy; return numpy.array(1.0)", "was given 3 responses and returned array(1.)."),
-        ("return [1.0, '2.0', 1.0]", "returned '2.0' for the response 'because of it'."),
-        ("return [1.0, 10**400, 1.0]", "for the response 'because of it'."),
-    ],
-)
-def test_what_is_no_score_is_refused_with_what_was_returned(body: str, told: str, tmp_path: Path) -> None:
-    function = _function(tmp_path, body)
-    with pytest.raises(RewardError) as refusal:
-        function.score(SAMPLES)
-    assert told in str(refusal.value)
-    assert refusal.value.where == function.name
-    assert refusal.value.mend
 
 
 @pytest.mark.parametrize("pad", ["<|pad|>", None, tiny.EOS])
@@ -229,11 +141,29 @@ def test_a_source_that_never_varies_is_refused() -> None:
 
 
 def test_the_sum_weights_normalised_sources() -> None:
-    length = FunctionReward("length", lambda prompts, responses: [len(response) for response in responses])
-    dots = FunctionReward("dots", lambda prompts, responses: [response.count(".") for response in responses])
+    length, dots = _Source([len(s.response) for s in SAMPLES]), _Source([s.response.count(".") for s in SAMPLES])
     total = WeightedReward(
-        (WeightedPart(length, 0.5, Normalisation(mean=4.0, std=2.0)), WeightedPart(dots, -3.0, Normalisation()))
+        (
+            WeightedPart("length", length, 0.5, Normalisation(mean=4.0, std=2.0)),
+            WeightedPart("dots", dots, -3.0, Normalisation()),
+        )
     )
     expected = [0.5 * (len(s.response) - 4) / 2 - 3 * s.response.count(".") for s in SAMPLES]
     assert total.score(SAMPLES) == pytest.approx(expected)
     assert not math.isclose(expected[0], expected[1])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_named_with_its_source_and_response_or_dropped(bad: float) -> None:
+    part = WeightedPart("the model", _Source([1.0, bad, 3.0]), 1.0, Normalisation())
+    with pytest.raises(RewardError, match=rf"^the model: gave {bad} for the response 'because of it'\..*on_bad_score"):
+        WeightedReward((part,)).score(SAMPLES)
+    first, dropped, last = WeightedReward((part,), drops=True).score(SAMPLES)
+    assert (first, last) == (1.0, 3.0)
+    assert not math.isfinite(dropped)
+
+
+def test_normalisation_is_measured_on_the_scores_there_are() -> None:
+    assert Normalisation.measure([1.0, math.nan, 3.0], where="here") == Normalisation(2.0, 1.0)
+    with pytest.raises(RewardError, match="here: gives none of 2 SFT samples a finite score"):
+        Normalisation.measure([math.nan, math.inf], where="here")

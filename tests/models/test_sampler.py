@@ -86,15 +86,16 @@ def test_a_response_ends_with_its_first_eos() -> None:
 
 
 @pytest.mark.parametrize("pack", [True, False])
-def test_weights_are_held_once_more_while_sampling_only_where_they_may_be(
-    pack: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_are_laid_out_once_more_only_where_they_may_be(pack: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "SMALLEST", 1)
-    plain, quick = Role(tiny.model()), Role(tiny.model())
+    plain, quick = Role(tiny.model()), Role(tiny.model().requires_grad_(False))
     quicken(quick.model)
-    held: set[bool] = set()
-    layer = next(layer for layer in quick.model.modules() if isinstance(layer, OneDnnLinear))
-    layer.register_forward_hook(lambda *_: held.add(layer.laid_out is not layer.weight))
+    layers = [layer for layer in quick.model.modules() if isinstance(layer, OneDnnLinear)]
+    laid_out: list[bool] = []
+    quick.model.model.embed_tokens.register_forward_hook(
+        lambda *_: laid_out.extend(layer.laid_out is not layer.weight for layer in layers)
+    )
     rollouts = [sample(role, PROMPTS, replace(_sampling(), pack=pack), 0, "test", range(4)) for role in (plain, quick)]
-    assert held == {pack}
+    assert set(laid_out) == {pack}
+    assert all(layer.laid_out is layer.weight for layer in layers)
     assert torch.equal(*(rollout.sequences.tokens for rollout in rollouts))

@@ -68,7 +68,7 @@ def test_another_recipe_is_refused_with_what_differs(tmp_path: Path) -> None:
     assert "ppo.kl.beta: 0.05 → 0.1;" in message
     assert 'ppo.rewards.1.path: absent → "a:b";' in message
     assert "ppo.variants.no-kl.kl.beta: 0.0 → false" in message
-    assert message.endswith("Give another --out.")
+    assert message.endswith("Give another --out, or add --fork-to NEW to begin a run from the stages that still match.")
 
 
 def test_only_ten_differences_are_shown(tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ from truing.data.encode import EncodedPrompt
 from truing.data.prompts import prompt_source
 from truing.errors import DataError
 from truing.experience import Rollout, Sequences
+from truing.models import linear
 from truing.models.roles import Role
-from truing.models.sampler import Sampling
 from truing.recipe import Data, MissingEos, Ppo, Source
 from truing.runs.progress import SilentProgress
-from truing.stages import episodes
 from truing.stages.episodes import (
     PromptSet,
     after_missing_eos,
@@ -125,9 +124,10 @@ def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
 def test_the_recipe_says_whether_weights_are_laid_out_for_sampling(
     pack: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Sampling] = []
-    monkeypatch.setattr(episodes, "sample", lambda *given: asked.append(given[2]))
+    monkeypatch.setattr(linear, "SMALLEST", 1)
     recipe = tiny.recipe(tmp_path, **{"compute.pack_weights": pack})
     base = tiny.load(recipe)
+    packed: list[linear.OneDnnLinear] = []
+    monkeypatch.setattr(linear.OneDnnLinear, "pack", lambda layer: packed.append(layer))
     answer(Role(base.model), SEVEN.train, recipe, base, "test")
-    assert asked[0].pack == pack
+    assert bool(packed) == pack

@@ -1,5 +1,6 @@
 """A stage that is taken up again has the weights, moments, logs and memory of its last checkpoint, and no more."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from truing.errors import InterruptedRunError, RunError
+from truing.errors import InterruptedRunError, RewardError, RunError
 from truing.recipe import Optimiser
 from truing.runs.metrics import read_jsonl
 from truing.stages import journal as journal_module
@@ -95,3 +96,50 @@ def test_a_stop_saves_the_step_and_ends_the_stage(tmp_path: Path) -> None:
     assert str(ended.value) == "interrupted, stage is saved after step 2. The same command goes on from there."
     assert ended.value.exit_code == 143
     assert [path.name for path in job.directory.checkpoints.iterdir()] == ["step-00000002"]
+
+
+def test_what_a_checkpoint_should_remember_and_does_not_is_an_error(tmp_path: Path) -> None:
+    job = _job(tmp_path, every_steps=1)
+    with open_journal(job, _learner(), STEPS) as journal:
+        assert journal.recall("beta", 0.5) == 0.5
+        journal.done(1, beta=2.0)
+    with open_journal(job, _learner(), STEPS) as journal:
+        assert journal.recall("beta", 0.5) == 2.0
+        with pytest.raises(RunError, match="the checkpoint of step 1 lacks normalisations"):
+            journal.recall("normalisations", None)
+
+
+def test_logs_reach_the_disk_before_the_checkpoint_that_counts_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, events = _job(tmp_path, every_steps=1), list[str]()
+    sync, rename = os.fsync, os.rename
+
+    def named_sync(descriptor: int) -> None:
+        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    def named_rename(source: Path, target: Path) -> None:
+        events.append(Path(target).name)
+        rename(source, target)
+
+    with open_journal(job, _learner(), STEPS) as journal:
+        journal.log(1, {"loss": 0.5})
+        monkeypatch.setattr(os, "fsync", named_sync)
+        monkeypatch.setattr(os, "rename", named_rename)
+        journal.done(1)
+        monkeypatch.undo()
+    assert max(events.index("metrics.jsonl"), events.index("samples.jsonl")) < events.index("step-00000001")
+
+
+def test_a_number_gone_wrong_is_told_with_stage_and_step(tmp_path: Path) -> None:
+    def fail(where: str | None) -> None:
+        with open_journal(_job(tmp_path), _learner(), STEPS) as journal:
+            journal.log(1, {"loss": 0.5})
+            journal.done(1)
+            raise RewardError("returned nan.", where=where, mend="Mend it.")
+
+    for where, told in ((None, "stage step 2: "), ("own.py:score", "stage step 2, own.py:score: ")):
+        with pytest.raises(RewardError) as caught:
+            fail(where)
+        assert str(caught.value) == f"{told}returned nan. Mend it."

@@ -98,7 +98,7 @@ class _Noted:
     def __init__(self) -> None:
         self.asked: list[tuple[Experience, float]] = []
 
-    def forward_backward(self, batch: Experience, loss_fn: Any) -> dict[str, float]:
+    def forward_backward(self, batch: Experience, loss_fn: Any, _: Any = None) -> dict[str, float]:
         loss, stats = loss_fn(batch)
         self.asked.append((batch, loss.item()))
         return {"loss": loss.item()} | {name: float(value) for name, value in stats.items()}
@@ -171,7 +171,7 @@ def test_every_episode_of_an_update_is_learnt_from_once_an_epoch(
     monkeypatch.setattr(
         Learner,
         "forward_backward",
-        lambda self, batch, loss: (learnt.append(batch.old_logprobs), forward_backward(self, batch, loss))[1],
+        lambda self, batch, loss, _: (learnt.append(batch.old_logprobs), forward_backward(self, batch, loss))[1],
     )
     _update(1, recipe, roles, joint_learner(recipe, roles))
     policy = learnt[::2]  # the critic learns from the same minibatch right after

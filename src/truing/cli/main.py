@@ -35,11 +35,15 @@ def run(
     recipe: RecipeFile,
     out: Annotated[Path | None, typer.Option(help="Run directory; without it, runs/NAME of the recipe.")] = None,
     set_: Overrides = None,
+    fork_to: Annotated[
+        Path | None,
+        typer.Option(help="New run directory: takes over the stages of --out that the recipe leaves alike."),
+    ] = None,
 ) -> None:
     """Run a recipe, or go on with a run that was interrupted; a finished run is left as it is."""
     from truing.cli.run import run_command
 
-    run_command(recipe, out, set_ or [])
+    run_command(recipe, out, set_ or [], fork_to)
 
 
 @app.command()

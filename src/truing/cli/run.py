@@ -13,8 +13,8 @@ from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import open_progress
 
 
-def run_command(recipe_file: Path, out: Path | None, overrides: list[str]) -> None:
-    """Runs what is left of the recipe and closes with a table."""
+def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Path | None) -> None:
+    """Runs what is left of the recipe, in `fork_to` from what `out` has of it, and closes with a table."""
     path = recipe_path(recipe_file)
     recipe = load_recipe(path, overrides)
     check_inputs(recipe)
@@ -25,5 +25,6 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str]) -> No
 
     progress = open_progress(console)
     with stop_on_signals(progress.note) as stop:
-        done = run_pipeline(recipe, out or Path("runs") / recipe.name, progress, stop)
+        root = out or Path("runs") / recipe.name
+        done = run_pipeline(recipe, fork_to or root, progress, stop, fork_of=root if fork_to else None)
     closing_table(done, console)

@@ -8,11 +8,12 @@ from typing import Any
 from truing.cli.shelf import recipe_path
 from truing.data.prompts import different_prompts, refuse_too_few
 from truing.data.read import HUB_ID
+from truing.data.remarks import remarks
 from truing.data.rows import read_demonstrations, read_preferences, read_prompts
 from truing.data.split import refuse_learnt, split_by_prompt
-from truing.errors import DataError, InputError, ModelError
+from truing.errors import DataError, InputError, ModelError, RecipeError
 from truing.recipe import Base, Recipe
-from truing.recipe_files import load_recipe
+from truing.recipe_files import load_recipe, sound_sections
 
 READERS: dict[str, Callable[..., list[Any]]] = {
     "demonstrations": read_demonstrations,
@@ -25,10 +26,28 @@ READERS: dict[str, Callable[..., list[Any]]] = {
 
 def validate_command(recipe_file: Path, overrides: list[str]) -> None:
     """Checks the recipe, the directories of its models and every row of every file; all faults together."""
-    recipe = load_recipe(recipe_path(recipe_file), overrides)
-    for sentence in check_inputs(recipe):
+    path = recipe_path(recipe_file)
+    try:
+        recipe = load_recipe(path, overrides)
+    except RecipeError as error:
+        raise _with_those_of_its_files(error, path, overrides) from error
+    for sentence in [*check_inputs(recipe), *_remarks(recipe)]:
         print(sentence)
     print(f"{recipe_file}: sound. Stages: {', '.join(recipe.stages)}.")
+
+
+def _with_those_of_its_files(error: RecipeError, path: Path, overrides: list[str]) -> InputError:
+    """The mistakes of a recipe together with the faults of the files that its sound sections name."""
+    recipe = sound_sections(path, overrides)
+    faults = [] if recipe is None else _faults(recipe)[1]
+    return InputError("\n".join([str(error), *map(str, faults)])) if faults else error
+
+
+def _remarks(recipe: Recipe) -> Iterator[str]:
+    """What is odd about rows that can be used, a sentence each."""
+    for name in READERS:
+        source = getattr(recipe.data, name)
+        yield from (f"data.{name}: {sentence}" for sentence in (remarks(source) if source is not None else ()))
 
 
 def check_inputs(recipe: Recipe) -> list[str]:
@@ -37,6 +56,16 @@ def check_inputs(recipe: Recipe) -> list[str]:
     Raises:
         InputError: what is wrong with them, all faults together.
     """
+    sound, faults = _faults(recipe)
+    if not faults and recipe.world is None and recipe.stages != ["sft"]:
+        refuse_too_few(len(different_prompts(recipe.data)), recipe)
+    if faults:
+        raise InputError("\n".join(dict.fromkeys(map(str, faults))))  # a held-out file has its training file read again
+    return sound
+
+
+def _faults(recipe: Recipe) -> tuple[list[str], list[InputError]]:
+    """What is sound in words, and what is wrong."""
     sound = []
     faults: list[InputError] = [*_model_faults(recipe)]
     for name in READERS:
@@ -46,11 +75,7 @@ def check_inputs(recipe: Recipe) -> list[str]:
             faults.append(error)
         else:
             sound += [f"data.{name}: {count} rows are sound"] if count else []
-    if not faults and recipe.world is None and recipe.stages != ["sft"]:
-        refuse_too_few(len(different_prompts(recipe.data)), recipe)
-    if faults:
-        raise InputError("\n".join(dict.fromkeys(map(str, faults))))  # a held-out file has its training file read again
-    return sound
+    return sound, faults
 
 
 def _rows(recipe: Recipe, name: str) -> int:
@@ -89,7 +114,9 @@ def _directory_faults(key: str, model: Base) -> Iterator[ModelError]:
     elif not _is_json(place / "config.json"):
         yield ModelError("has no config.json that can be read, so it holds no model.", where=where, mend=holds)
     elif not any(place.glob("*.safetensors")):
-        yield ModelError("holds no safetensors weights.", where=where, mend=holds)
+        unsafe = next((file.name for file in sorted(place.glob("*")) if file.suffix in (".bin", ".pt", ".pth")), None)
+        told = f", only {unsafe}, a format whose reading can run code" if unsafe else ""
+        yield ModelError(f"holds no safetensors weights{told}.", where=where, mend=holds)
 
 
 def _is_json(file: Path) -> bool:

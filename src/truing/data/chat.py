@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from truing.data.templates import render
 from truing.errors import ModelError
 from truing.records import Message, Text
 
@@ -38,6 +39,7 @@ class Encoded:
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
+    where: str
 
 
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> tuple[int, ...]:
@@ -78,6 +80,13 @@ def encode_completion(tokenizer: "PreTrainedTokenizerBase", prompt: Text, comple
     return (*tokens[:end], eos)
 
 
+def encode_conversation(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> tuple[int, ...]:
+    """The tokens of a whole conversation, as the template or the plain form writes it. ModelError as above."""
+    if not tokenizer.chat_template:
+        return _bos(tokenizer) + _plain_tokens(tokenizer, _plain_chat(messages))
+    return _rendered_tokens(tokenizer, _render(tokenizer, messages, add_generation_prompt=False))
+
+
 def _content(text: Text) -> str:
     return text if isinstance(text, str) else "\n\n".join(message.content for message in text)
 
@@ -91,7 +100,7 @@ def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], a
     literals = _special_literals(tokenizer, len(tokenizer))
     turns = [{"role": message.role, "content": _with_stand_ins(message.content, literals)} for message in messages]
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt))
+        return render(tokenizer, turns, add_generation_prompt=add_generation_prompt)
     except Exception as error:  # a template is a program: it raises what it likes
         raise ModelError(
             f"the chat template cannot render this conversation: {error}.",

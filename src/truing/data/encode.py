@@ -25,6 +25,7 @@ class EncodedPair:
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
     margin: float | None
+    where: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def encode_demonstrations(
     """
     rows = _encoded(tokenizer, records, lambda record: (record.completion,))
     kept, report = _within(rows, tokenizer, data, context)
-    return [Encoded(row.prompt, row.completions[0]) for row in kept], report
+    return [Encoded(row.prompt, row.completions[0], row.where) for row in kept], report
 
 
 def encode_preferences(
@@ -78,7 +79,10 @@ def encode_preferences(
     """
     rows = _encoded(tokenizer, records, lambda record: (record.chosen, record.rejected))
     kept, report = _within(rows, tokenizer, data, context)
-    pairs = [EncodedPair(r.prompt, r.completions[0], r.completions[1], records[r.index].margin) for r in kept]
+    pairs = [
+        EncodedPair(row.prompt, row.completions[0], row.completions[1], records[row.index].margin, row.where)
+        for row in kept
+    ]
     return pairs, report
 
 

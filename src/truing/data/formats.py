@@ -74,6 +74,9 @@ def read_csv(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
                     continue
                 if header is None:
                     header = _checked_header(fields, where)
+                elif fields == header:
+                    mend = "Remove the line; it comes of files that were joined."
+                    faults.add(where, None, "the header stands here again", mend)
                 elif len(fields) == len(header):
                     yield RawRow(dict(zip(header, fields, strict=True)), where, typed=False)
                 else:

@@ -51,6 +51,7 @@ def split_by_prompt(records: list[R], heldout: float, seed: int, what: str) -> t
     if len(rows) < 2:
         raise DataError(
             f"the {what} have {len(rows)} different prompts, too few to hold some out.",
+            where=records[0].where if records else None,
             mend="Add rows with other prompts, or give the held-out rows a file of their own.",
         )
     prompts = list(rows)

@@ -1,7 +1,6 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,8 +48,8 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     """Loads a causal language model for training.
 
     Raises:
-        ModelError: the path holds no causal model, wants remote code, has only pickled weights, or has layers that
-            cannot be recomputed where `compute` asks for that.
+        ModelError: the path holds no causal model, wants remote code, has weights whose reading can run code, or has
+            layers that cannot be recomputed where `compute` asks for that.
         RecipeError: `compute.device` cannot be used here, or not with `base.quantize`.
     """
     quiet_transformers()
@@ -196,13 +195,6 @@ def _refusal(base: Base, error: Exception, what: str) -> ModelError:
             f"this {what} wants to run Python code that it brings along.",
             where=base.path,
             mend="Read that code, then set base.trust_remote_code: true if you trust it.",
-        )
-    directory = Path(base.path)
-    if directory.is_dir() and any(directory.glob("*.bin")) and not any(directory.glob("*.safetensors")):
-        return ModelError(
-            "its weights are pickled (.bin), and unpickling can run code.",
-            where=base.path,
-            mend="Convert them to safetensors first.",
         )
     return ModelError(
         f"no {what} could be loaded from here ({reason_of(error)}).",

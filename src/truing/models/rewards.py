@@ -4,13 +4,9 @@ Three kinds (the reward stage's model, any sequence-classification model, a Pyth
 them. A source scores samples; it knows nothing of PPO.
 """
 
-import importlib
-import importlib.util
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import torch
@@ -18,20 +14,21 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.data.batches import plan_by_tokens
+from truing.data.chat import encode_conversation
 from truing.errors import ModelError, RewardError
 from truing.experience import Sequences
 from truing.models.base import context_length
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, in_parts
 from truing.models.weights import UNREADABLE, load_weights, reason_of
-from truing.records import Sample, Text
+from truing.records import Message, Sample
 
 
 class RewardSource(Protocol):
     """Anything that scores samples."""
 
     def score(self, samples: Sequence[Sample]) -> list[float]:
-        """One finite number a sample; higher is better."""
+        """One number a sample, higher is better; NaN where there is none and the recipe says to drop such samples."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,13 @@ class Normalisation:
 
     @classmethod
     def measure(cls, scores: Sequence[float], where: str) -> "Normalisation":
-        """Mean and population deviation; RewardError where the source gives every sample the same score."""
-        values = torch.tensor(scores, dtype=torch.float64)
+        """Mean and population deviation of the scores that are numbers.
+
+        RewardError where the source gives every sample the same score, or none.
+        """
+        values = torch.tensor([score for score in scores if math.isfinite(score)], dtype=torch.float64)
+        if not len(values):
+            raise RewardError(f"gives none of {len(scores)} SFT samples a finite score.", where=where)
         mean, std = float(values.mean()), float(values.std(correction=0))
         if std < 1e-8:
             raise RewardError(
@@ -136,107 +138,30 @@ class ClassifierReward:
             )
 
     def _encode(self, sample: Sample) -> list[int]:
-        """Prompt, response and, where the response has ended, eos, in the classifier's own tokens."""
-        if isinstance(sample.prompt, str):
-            tokens = self._tokens(sample.prompt + sample.response)
-            if sample.finished and self.tokenizer.eos_token_id not in (None, tokens[-1]):
-                tokens = [*tokens, self.tokenizer.eos_token_id]
-            return tokens
-        turns = [*as_plain(sample.prompt), {"role": "assistant", "content": sample.response}]
-        if self.tokenizer.chat_template is None:
-            return self._tokens("\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns))
-        return self._tokens(self.tokenizer.apply_chat_template(turns, tokenize=False), special=False)
+        """Prompt, response and, where the response has ended, eos, in the classifier's own tokens.
 
-    def _tokens(self, text: str, special: bool = True) -> list[int]:
-        """Of a text; `special` unless its template has written the special tokens already."""
-        tokens: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        A special token that a text spells out is encoded as ordinary text.
+        """
+        if not isinstance(sample.prompt, str):
+            conversation = (*sample.prompt, Message("assistant", sample.response))
+            if self.tokenizer.chat_template is not None:
+                return list(encode_conversation(self.tokenizer, conversation))
+            return self._tokens("\n\n".join(f"{turn.role}: {turn.content}" for turn in conversation))
+        tokens = self._tokens(sample.prompt + sample.response)
+        if sample.finished and self.tokenizer.eos_token_id not in (None, tokens[-1]):
+            tokens = [*tokens, self.tokenizer.eos_token_id]
         return tokens
 
-
-@dataclass(frozen=True)
-class FunctionReward:
-    """A Python function of prompts and responses; also what a judge is."""
-
-    name: str
-    function: Callable[[list[Any], list[str]], Sequence[float]]
-
-    @classmethod
-    def load(cls, path: str) -> "FunctionReward":
-        """Imports `module:function` or `file.py:function`.
-
-        Raises:
-            RewardError: the module or the function is not there, or the module cannot be run.
-        """
-        place, _, attribute = path.rpartition(":")
-        try:
-            with torch.set_grad_enabled(torch.is_grad_enabled()):  # whatever the module sets
-                function = getattr(_module(place), attribute)
-        except (Exception, SystemExit) as error:  # importing runs the user's code, which raises what it likes
-            raise RewardError(
-                f"cannot be imported ({type(error).__name__}: {error}).",
-                where=path,
-                mend="Write it as module:function; the module is looked for beside the recipe and on the Python path.",
-            ) from error
-        if not callable(function):
-            raise RewardError("is not a function.", where=path, mend="Name a function of prompts and responses.")
-        return cls(path, function)
-
-    def score(self, samples: Sequence[Sample]) -> list[float]:
-        prompts = [as_plain(sample.prompt) for sample in samples]
-        try:
-            with torch.no_grad():
-                scores = self.function(prompts, [sample.response for sample in samples])
-        except (Exception, SystemExit) as error:  # the user's code raises what it likes
-            raise RewardError(
-                f"raised {type(error).__name__}: {error}.", where=self.name, mend="--debug shows where."
-            ) from error
-        count = _count(scores)
-        if count != len(samples):
-            raise RewardError(
-                f"was given {len(samples)} responses and returned {repr(scores) if count is None else count}.",
-                where=self.name,
-                mend="It must return one number for each response, in order.",
-            )
-        return [self._number(score, sample) for score, sample in zip(scores, samples, strict=True)]
-
-    def _number(self, score: Any, sample: Sample) -> float:
-        try:
-            value = math.nan if isinstance(score, str | bytes) else float(score)
-        except (TypeError, ValueError, OverflowError):
-            value = math.nan
-        if not math.isfinite(value):
-            raise RewardError(
-                f"returned {score!r} for the response {sample.response[:80]!r}.",
-                where=self.name,
-                mend="Every score must be a finite number.",
-            )
-        return value
-
-
-def _count(scores: Any) -> int | None:
-    """How many scores there are; None for what has no order or no length, such as a generator, set or mapping."""
-    if isinstance(scores, Set | Mapping | str | bytes):
-        return None
-    try:
-        return len(scores)
-    except TypeError:
-        return None
-
-
-def _module(place: str) -> ModuleType:
-    """A module by its dotted name, or by its file."""
-    spec = importlib.util.spec_from_file_location(Path(place).stem, place) if place.endswith(".py") else None
-    if spec is None or spec.loader is None:
-        return importlib.import_module(place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    def _tokens(self, text: str) -> list[int]:
+        tokens: list[int] = self.tokenizer(text, split_special_tokens=True)["input_ids"]
+        return tokens
 
 
 @dataclass(frozen=True)
 class WeightedPart:
     """One source in a sum."""
 
+    name: str
     source: RewardSource
     weight: float
     normalisation: Normalisation
@@ -247,17 +172,32 @@ class WeightedReward:
     """The sum of normalised, weighted sources."""
 
     parts: tuple[WeightedPart, ...]
+    drops: bool = False
+    """Whether a sample without a finite score passes as NaN"""
+
+    @property
+    def normalisations(self) -> list[tuple[float, float]]:
+        """Mean and deviation of each part, for a checkpoint."""
+        return [(part.normalisation.mean, part.normalisation.std) for part in self.parts]
 
     def score(self, samples: Sequence[Sample]) -> list[float]:
+        """The sums.
+
+        Raises:
+            RewardError: one is not finite, and it is not to be dropped.
+        """
         total = [0.0] * len(samples)
         for part in self.parts:
             scores = part.normalisation.apply(part.source.score(samples))
+            if not self.drops:
+                refuse_bad(scores, samples, part.name)
             total = [sum_ + part.weight * score for sum_, score in zip(total, scores, strict=True)]
         return total
 
 
-def as_plain(prompt: Text) -> Any:
-    """A prompt as a user's function sees it: a string, or a list of {role, content}."""
-    if isinstance(prompt, str):
-        return prompt
-    return [{"role": message.role, "content": message.content} for message in prompt]
+def refuse_bad(scores: Sequence[float], samples: Sequence[Sample], where: str) -> None:
+    """RewardError that names the first sample whose score is not finite, if there is one."""
+    for score, sample in zip(scores, samples, strict=True):
+        if not math.isfinite(score):
+            mend = "Look at the model that gives it, or set on_bad_score: drop to leave such responses out."
+            raise RewardError(f"gave {score} for the response {sample.response[:80]!r}.", where=where, mend=mend)

@@ -8,6 +8,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from truing import draws
 from truing.errors import ModelError, RecipeError
 from truing.models.adapted import adapt
 from truing.models.trunk import Trunk, decoder_layers
-from truing.models.weights import reason_of
+from truing.models.weights import reason_of, refuse_unsafe_weights
 from truing.recipe import Lora
 
 
@@ -72,7 +73,8 @@ class Adapters:
                 weight.copy_(values[path.replace(f".{name}.", f".{source}.")])
 
     def load(self, name: str, directory: str) -> None:
-        """An adapter saved by PEFT."""
+        """An adapter saved by PEFT, in safetensors: ModelError for any other format."""
+        refuse_unsafe_weights(Path(directory))
         if self._peft is None:
             self._peft = PeftModel.from_pretrained(self._base, directory, adapter_name=name, is_trainable=True)
         else:
@@ -81,7 +83,7 @@ class Adapters:
 
     def _refresh(self) -> None:
         self._selected = None
-        self.peft.eval()
+        self.peft.train(False)
         adapt(self.peft)
 
     def select(self, name: str | None) -> None:

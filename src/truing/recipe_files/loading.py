@@ -47,6 +47,34 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def sound_sections(path: Path, overrides: Sequence[str] = ()) -> Recipe | None:
+    """A recipe with mistakes, each section or source that has one as it is by default; None where that is no recipe.
+
+    For looking at the files that the rest of it names.
+    """
+    read = read_yaml(_text(path))
+    if not isinstance(read.value, dict):
+        return None
+    default = Recipe().model_dump()
+    document = _completed(default, resolve_paths(read.value, path.parent))
+    for override in overrides:
+        apply_override(document, override)
+    document = {name: value for name, value in _completed(default, document).items() if name in default}
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        for section, *inner in (mistake["loc"] for mistake in error.errors()):
+            if section == "data" and inner and isinstance(document["data"], dict):
+                document["data"] = document["data"] | {str(inner[0]): default["data"].get(inner[0])}
+            else:
+                document[str(section)] = default.get(str(section))
+    try:
+        document["data"] = {name: document["data"][name] for name in default["data"]}
+        return Recipe.model_validate(document)
+    except ValidationError:
+        return None
+
+
 def resolved_yaml(recipe: Recipe) -> str:
     """Every field of the recipe as YAML, in the order of their definition; `load_recipe` gives the same recipe back."""
     return write_yaml(recipe.model_dump())

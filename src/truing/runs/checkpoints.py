@@ -5,7 +5,8 @@
         state.json            plain values: counts, cursors, the controller
         manifest.json         SHA-256 of the two, written last
 
-A directory takes its place by one rename, so a kill leaves either the whole checkpoint or none. Nothing is unpickled.
+A directory takes its place by one rename, so a kill leaves either the whole checkpoint or none. The formats hold
+numbers and text alone: reading them runs no code.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from truing.errors import RunError
+from truing.errors import RunError, TrainingError
 from truing.runs.files import complete_directory, disk_faults, read_json, remove, sha256_file, sweep, write_json
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -37,9 +39,14 @@ def save_checkpoint(
     """Writes `place`/step-…, reads it back, and only then removes all but the newest `keep_last`.
 
     Raises:
+        TrainingError: a tensor holds a number that is not finite; nothing is written.
         RunError: the disk refuses, or what was written reads back otherwise; older checkpoints are untouched.
     """
     final = place / f"step-{step:08d}"
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        mend = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
+        raise TrainingError(f"{', '.join(broken[:5])} is not finite and is not saved.", where=str(final), mend=mend)
     with complete_directory(final) as partial:
         with disk_faults(final, "cannot be written", mend="Older checkpoints are untouched."):
             save_file(dict(tensors), partial / TENSORS)
@@ -57,13 +64,24 @@ def newest_checkpoint(place: Path, say: Callable[[str], None]) -> Checkpoint | N
     if place.is_dir():
         sweep(place)
     for path in reversed(_saved(place)):
-        fault = _fault(path)
-        if fault is None:
-            state = read_json(path / STATE)
-            return Checkpoint(state["step"], load_file(path / TENSORS), state)
-        say(f"{path} {fault}; going on from the one before it.")
+        found = _read(path)
+        if isinstance(found, Checkpoint):
+            return found
+        say(f"{path} {found}; going on from the one before it.")
         remove(path)
     return None
+
+
+def _read(path: Path) -> Checkpoint | str:
+    """What it holds, or what is wrong with it."""
+    fault = _fault(path)
+    if fault is not None:
+        return fault
+    try:
+        state = read_json(path / STATE)
+        return Checkpoint(state["step"], load_file(path / TENSORS), state)
+    except (SafetensorError, RunError, KeyError, TypeError) as error:
+        return f"holds what its manifest vouches for and is no checkpoint ({error})"
 
 
 def _saved(place: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """The run directory: one recipe, one run, nobody else's files."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,13 @@ import yaml
 from truing.errors import RunError
 from truing.recipe import Recipe
 from truing.recipe_files import resolved_yaml
+from truing.runs.differences import OTHERWISE, differences, flat, in_short
 from truing.runs.files import PARTIAL, disk_faults, remove, sweep, write_text
 from truing.runs.lineage import Lineage
 from truing.runs.lock import locked
 
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOCK = ".lock"
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,11 @@ class StageDirectory:
         resumable = {self.checkpoints, self.metrics, self.samples} if self.checkpoints.is_dir() else set()
         for leftover in set(self.root.iterdir()) - resumable:
             remove(leftover)
+
+    def settle(self) -> None:
+        """A stage that is done needs no checkpoints any more."""
+        if self.checkpoints.is_dir():
+            remove(self.checkpoints)
 
 
 @dataclass(frozen=True)
@@ -138,13 +142,9 @@ def _refuse_foreign(run: RunDirectory, text: str) -> None:
     if run.record.name not in names and names != {_LOCK, run.recipe.name}:
         mend = "Give another --out, or an empty directory."
         raise RunError("holds files, but no run of truing.", where=str(run.root), mend=mend)
-    differences = _differences(_flat(_parsed(run.recipe)), _flat(yaml.safe_load(text)))
-    if differences:
-        shown = "; ".join(differences[:_SHOWN])
-        more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-        raise RunError(
-            f"holds the run of another recipe ({shown}{more}).", where=str(run.root), mend="Give another --out."
-        )
+    found = differences(flat(_parsed(run.recipe)), flat(yaml.safe_load(text)))
+    if found:
+        raise RunError(f"holds the run of another recipe ({in_short(found)}).", where=str(run.root), mend=OTHERWISE)
 
 
 def _parsed(path: Path) -> Any:
@@ -153,20 +153,3 @@ def _parsed(path: Path) -> Any:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
         mend = "Put it back, or give another --out."
         raise RunError("the recipe of this run cannot be read.", where=str(path), mend=mend) from fault
-
-
-def _flat(value: Any, key: str = "") -> dict[str, str]:
-    """Dotted keys to values as JSON; what holds nothing, and a list of plain values, is a value itself."""
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        value = dict(enumerate(value))
-    if isinstance(value, dict) and value:
-        parts = [_flat(item, f"{key}.{name}" if key else str(name)) for name, item in value.items()]
-        return {name: item for part in parts for name, item in part.items()}
-    return {key: json.dumps(value, ensure_ascii=False, default=str)}
-
-
-def _differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
-    """'ppo.kl.beta: 0.05 → 0.1' for each key that differs, in the order of the new recipe."""
-    keys = [*new, *(key for key in old if key not in new)]
-    pairs = [(key, old.get(key, "absent"), new.get(key, "absent")) for key in keys]
-    return [f"{key}: {before} → {after}" for key, before, after in pairs if before != after]

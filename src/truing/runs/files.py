@@ -9,11 +9,14 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from truing.errors import RunError, TrainingError
 
@@ -122,8 +125,16 @@ def disk_faults(path: Path, what: str, mend: str | None = None) -> Iterator[None
     """Turn what the operating system refuses in the block into a RunError: '`path`: `what`: no space left.'"""
     try:
         yield
-    except OSError as fault:
-        raise RunError(f"{what}: {(fault.strerror or str(fault)).lower()}.", where=str(path), mend=mend) from fault
+    except (OSError, SafetensorError) as fault:
+        raise RunError(f"{what}: {_reason(fault).lower()}.", where=str(path), mend=mend) from fault
+
+
+def _reason(fault: Exception) -> str:
+    """What the operating system said; safetensors passes it on as 'I/O error: ... (os error 28)'."""
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror
+    number = re.search(r"os error (\d+)", str(fault))
+    return os.strerror(int(number[1])) if number else str(fault)
 
 
 def _partial(path: Path) -> Path:

@@ -5,9 +5,11 @@
      "seed": 17, "threads": 2,
      "inputs": {"base": {"path": ..., "files": {"config.json": sha256, ...}},
                 "data.preferences": {"path": ..., "sha256": ...},
-                "data.prompts": {"hub": "owner/name", "revision": ...}},
+                "data.prompts": {"hub": "owner/name", "revision": ...},
+                "judges.taste": {"path": ..., "sha256": ...}},
      "stages": [{"name": "sft", "kind": "sft", "state": "done", "started": "2026-01-31T12:00:00+00:00",
-                 "finished": ..., "seconds": 16.2}, ...],
+                 "finished": ..., "seconds": 16.2,
+                 "taken_from": null}, ...],
      "continued": [{"at": ..., "versions": {...}, "threads": 4}]}
 
 `continued` is there only if the run went on with other versions or threads than it was begun with. Every change is
@@ -27,10 +29,10 @@ from typing import Any, Literal, Self
 from truing import __version__
 from truing.errors import RunError
 from truing.recipe import Recipe
+from truing.runs.differences import OTHERWISE, Fingerprint, in_short, input_differences
 from truing.runs.files import read_json, sha256_file, write_json
 
 State = Literal["pending", "running", "done"]
-Fingerprint = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class StageRecord:
     started: str | None = None
     finished: str | None = None
     seconds: float | None = None
+    taken_from: str | None = None
+    """The run whose stage this is, where it was taken over"""
 
 
 class Lineage:
@@ -113,19 +117,26 @@ class Lineage:
         self._stages[name] = replace(self._stages[name], state="done", finished=_now(), seconds=seconds)
         self._write()
 
+    def take_over(self, stage: StageRecord, root: Path) -> None:
+        """A stage of another run, finished there, is complete on disk here."""
+        self._stages[stage.name] = replace(stage, taken_from=str(root))
+        self._write()
+
     def record_inputs(self, inputs: Mapping[str, Fingerprint]) -> None:
-        """Keep the fingerprints of data and base model, by name.
+        """Keep the fingerprints of data, models and functions, by name.
 
         Raises:
             RunError: the run has fingerprints already and one differs: half of it would rest on other data.
         """
         known: dict[str, Fingerprint] = self._facts["inputs"]
-        changed = sorted(name for name in known.keys() & inputs.keys() if _differs(known[name], inputs[name]))
+        shared = sorted(known.keys() & inputs.keys())
+        changed = {name: found for name in shared if (found := input_differences(name, known[name], inputs[name]))}
         if changed:
             raise RunError(
-                f"the run was begun with other content of {', '.join(changed)}.",
+                f"the run was begun with other content of {', '.join(changed)}. "
+                f"Changed: {in_short([one for found in changed.values() for one in found])}.",
                 where=str(self._path.parent),
-                mend="Put the old files back, or give another --out.",
+                mend=f"Put the old files back. {OTHERWISE}",
             )
         known.update(inputs)
         self._write()
@@ -158,12 +169,6 @@ def versions() -> dict[str, str]:
 
 def _environment(recipe: Recipe) -> dict[str, Any]:
     return {"versions": versions(), "threads": recipe.compute.threads or os.cpu_count() or 1}
-
-
-def _differs(old: Fingerprint, new: Fingerprint) -> bool:
-    """Content decides, not the path it was found at; a revision known on one side only says nothing."""
-    shared = (old.keys() & new.keys()) - {"path"}
-    return not shared or any(old[key] != new[key] for key in shared)
 
 
 def _now() -> str:

@@ -1,6 +1,7 @@
 """One JSON object a line: the metrics and samples of a stage, each line on disk's way as soon as it is known."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +49,12 @@ class JsonLines:
             line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", errors="backslashreplace")
             while line:  # a disk that fills up takes the beginning of a line, and refuses the rest
                 line = line[self._handle.write(line) :]
+
+    def sync(self) -> int:
+        """Force every line to disk and return the cursor: what a checkpoint may rely on. RunError if it refuses."""
+        with disk_faults(self.path, "cannot be written"):
+            os.fsync(self._handle.fileno())
+        return self.cursor
 
     def close(self) -> None:
         """Close the file; more rows are an error."""

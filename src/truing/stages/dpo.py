@@ -8,16 +8,17 @@ from torch import Tensor
 from truing.data.batches import optimiser_batches
 from truing.experience import PairBatch, ReferencedPairs
 from truing.functional import dpo_loss
-from truing.models.layout import Roles, policy_roles
+from truing.models.layout import policy_roles
 from truing.models.roles import Role
 from truing.models.scoring import in_parts, sequence_logprobs
 from truing.recipe import Dpo, Recipe
 from truing.stages.episodes import load_prompts
 from truing.stages.heldout import HeldoutLook
 from truing.stages.job import Job
-from truing.stages.journal import Journal, open_journal
+from truing.stages.journal import open_journal
 from truing.stages.loop import role_learner
-from truing.stages.pairs import Pairs, load_pairs
+from truing.stages.pairs import load_pairs
+from truing.stages.ppo_result import dropped_warnings
 from truing.stages.reward_sources import build_reward
 from truing.trust.drift import drift_warnings
 from truing.trust.report_card import reward_report_card
@@ -64,18 +65,21 @@ def train_dpo(job: Job) -> dict[str, Any]:
     batches = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, "dpo")
     learner = role_learner(roles.policy, settings.optimiser, len(batches), recipe.compute)
     with open_journal(job, learner, len(batches)) as journal:
-        look = _look(job, roles, pairs, journal)
+        prompts = load_prompts(recipe, roles.base, job.progress).without(pairs.train.chosen.prompts)
+        scored = roles.reward is not None  # by the reward of the recipe, which DPO does not learn from
+        reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None)) if scored else None
+        look = HeldoutLook(recipe, roles, reward, prompts.heldout, journal)
         if not journal.rows:
             journal.log(0, look.take(0))
         for step in journal.remaining(len(batches)):
-            batch = train.rows(batches[step - 1])
-            figures = learner.train_step(batch, lambda micro: preference_loss(roles.policy, micro, settings))
-            card = journal.memory.get("card")
+            batch, names = train.rows(batches[step - 1]), [pairs.places[row] for row in batches[step - 1]]
+            figures = learner.train_step(batch, lambda micro: preference_loss(roles.policy, micro, settings), names)
+            card = journal.recall("card", None)
             if step % settings.heldout_every == 0 or step == len(batches):
                 card = report_card(roles.policy, heldout, recipe)
                 figures |= {name: card[name] for name in LOGGED} | look.take(step)
             journal.log(step, figures, shown=("loss", "accuracy", "margin"))
-            journal.done(step, card=card)
+            journal.done(step, card=card, normalisations=reward.normalisations if reward else None)
     job.save_policy(roles.policy, roles.base)
     return {
         **journal.memory["card"],
@@ -115,13 +119,6 @@ def _pair_logprobs(role: Role, pairs: PairBatch, recipe: Recipe) -> tuple[Tensor
     return chosen, rejected
 
 
-def _look(job: Job, roles: Roles, pairs: Pairs, journal: Journal) -> HeldoutLook:
-    """At prompts that are in no pair it learns from; scored by the reward of the recipe where there is one."""
-    prompts = load_prompts(job.recipe, roles.base, job.progress).without(pairs.train.chosen.prompts)
-    reward = build_reward(job.recipe, roles, prompts) if roles.reward is not None else None
-    return HeldoutLook(job.recipe, roles, reward, prompts.heldout, journal)
-
-
 def _drift_figures(first: dict[str, Any], last: dict[str, Any], look: HeldoutLook) -> dict[str, Any]:
     def figures(row: dict[str, Any]) -> dict[str, float]:
         return row | {name: row[f"heldout_{name}"] for name in ("length", "eos_rate", "kl")}
@@ -131,5 +128,8 @@ def _drift_figures(first: dict[str, Any], last: dict[str, Any], look: HeldoutLoo
         "length_first": first["heldout_length"],
         "length_last": last["heldout_length"],
         "eos_rate_last": last["heldout_eos_rate"],
-        "warnings": drift_warnings(figures(first), figures(last), look.uncertainty()),
+        "warnings": [
+            *drift_warnings(figures(first), figures(last), look.uncertainty()),
+            *dropped_warnings(0, look.dropped),
+        ],
     }

@@ -1,5 +1,6 @@
 """Prompts answered and scored: what PPO, its held-out look and the reward model's normalisation have in common."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from truing import draws
 from truing.data.encode import EncodedPrompt, encode_prompts
 from truing.data.prompts import different_prompts, refuse_too_few
-from truing.errors import DataError
+from truing.errors import DataError, RewardError
 from truing.experience import Rollout
 from truing.models.base import LoadedBase
 from truing.models.roles import Role
@@ -84,6 +85,21 @@ def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, base: LoadedB
         )
         for prompt, response, finished in zip(prompts, rollout.sequences.responses, rollout.finished, strict=True)
     ]
+
+
+def with_score(
+    rollout: Rollout, said: Sequence[Sample], scores: Sequence[float], least: int
+) -> tuple[Rollout, list[Sample], list[float]]:
+    """The responses whose score is a number. RewardError where fewer than `least` are left."""
+    kept = [index for index, score in enumerate(scores) if math.isfinite(score)]
+    if len(kept) == len(scores):
+        return rollout, list(said), list(scores)
+    if len(kept) < least:
+        raise RewardError(
+            f"only {len(kept)} of {len(scores)} responses were given a finite score, too few to learn from.",
+            mend="Look at the reward; on_bad_score: stop tells what it does on the first of them.",
+        )
+    return rollout.rows(kept), [said[index] for index in kept], [scores[index] for index in kept]
 
 
 def after_missing_eos(scores: Tensor, finished: Tensor, settings: Ppo) -> Tensor:

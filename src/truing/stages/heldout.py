@@ -1,15 +1,18 @@
 """A look at prompts that learning never sees: the same prompts and the same draws every time."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
 from truing.data.encode import EncodedPrompt
+from truing.errors import RewardError
 from truing.functional import mean_interval
+from truing.models.functions import FunctionReward
 from truing.models.layout import Roles
-from truing.models.rewards import FunctionReward, RewardSource
+from truing.models.rewards import RewardSource
 from truing.models.scoring import in_parts, response_logprobs
 from truing.recipe import Recipe
 from truing.records import Sample, Text
@@ -35,7 +38,7 @@ class HeldoutLook:
         self._roles = roles
         self._reward = reward
         self._prompts = prompts
-        self._judges = {name: FunctionReward.load(path) for name, path in recipe.judges.items()}
+        self._judges = {name: FunctionReward.load(path, recipe) for name, path in recipe.judges.items()}
         self._samples = journal.samples
         self.rows = {step: list(rows) for step, rows in groupby(journal.sampled, key=itemgetter("step"))}
         """What was written to samples.jsonl, by step"""
@@ -49,13 +52,14 @@ class HeldoutLook:
             lambda rows, _: (response_logprobs(self._roles.reference, rows, self._recipe.ppo.temperature),),
         )
         said = as_samples(self._prompts, rollout, self._roles.base)
-        judged = {name: judge.score(said) for name, judge in self._judges.items()}
+        judged = {name: _numbers(judge.score(said)) for name, judge in self._judges.items()}
         rows = [
             _row(step, sample, float(nats)) | {"judges": {name: scores[i] for name, scores in judged.items()}}
             for i, (sample, nats) in enumerate(zip(said, rollout.kl(ref_logprobs), strict=True))
         ]
         if self._reward is not None:
-            rows = [row | {"score": score} for row, score in zip(rows, self._reward.score(said), strict=True)]
+            scores = _numbers(self._reward.score(said))
+            rows = [row | {"score": score} for row, score in zip(rows, scores, strict=True)]
         for row in rows:
             self._samples.append(row)
         self.rows[step] = rows
@@ -70,8 +74,14 @@ class HeldoutLook:
             "heldout_prompts": len(self._prompts),
             "heldout_kl_last": fmean(row["kl"] for row in self.rows[max(self.rows)]),
             "judges": judges,
+            "heldout_dropped": self.dropped,
             **{f"heldout_score_{key}": value for key, value in score.items()},
         }
+
+    @property
+    def dropped(self) -> int:
+        """Responses, of all looks, that lack the score or a judge's."""
+        return sum(_without_number(row) for rows in self.rows.values() for row in rows)
 
     def uncertainty(self) -> dict[str, float]:
         """Half the width of the 95% interval of each change, by the metric's name: less than that is noise."""
@@ -88,11 +98,26 @@ class HeldoutLook:
         return changes
 
 
-def _change(before: list[float], after: list[float]) -> dict[str, Any]:
-    """Mean and 95% interval at the first look, at the last, and of the change of each prompt's own figure."""
-    first, *first_ci95 = mean_interval(before)
-    last, *last_ci95 = mean_interval(after)
-    change, *change_ci95 = mean_interval([b - a for a, b in zip(before, after, strict=True)])
+def _numbers(scores: Iterable[float]) -> list[float | None]:
+    """None, which JSON knows, for what is to be dropped."""
+    return [score if math.isfinite(score) else None for score in scores]
+
+
+def _without_number(row: dict[str, Any]) -> bool:
+    return None in (row.get("score", 0.0), *row["judges"].values())
+
+
+def _change(before: Sequence[float | None], after: Sequence[float | None]) -> dict[str, Any]:
+    """Mean and 95% interval at the first look, at the last, and of the change of each prompt's own figure.
+
+    RewardError where no prompt has a figure at both.
+    """
+    both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+    if not both:
+        raise RewardError("no held-out response has a score at the first look and at the last.")
+    first, *first_ci95 = mean_interval([a for a, _ in both])
+    last, *last_ci95 = mean_interval([b for _, b in both])
+    change, *change_ci95 = mean_interval([b - a for a, b in both])
     return {
         "first": first,
         "last": last,
@@ -116,11 +141,19 @@ def _row(step: int, sample: Sample, kl: float) -> dict[str, Any]:
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
     means = {
-        f"heldout_{name}": fmean(row[key] for row in rows)
+        f"heldout_{name}": _mean([row[key] for row in rows])
         for name, key in (("score", "score"), ("kl", "kl"), ("length", "length"), ("eos_rate", "finished"))
         if key in rows[0]
     }
-    return means | {f"judge_{name}": fmean(row["judges"][name] for row in rows) for name in rows[0]["judges"]}
+    return means | {f"judge_{name}": _mean([row["judges"][name] for row in rows]) for name in rows[0]["judges"]}
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    """Over those that are there; RewardError where none is."""
+    there = [value for value in values if value is not None]
+    if not there:
+        raise RewardError("no held-out response was given a score.")
+    return fmean(there)
 
 
 def readable(prompt: Text) -> str:

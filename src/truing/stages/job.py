@@ -1,6 +1,10 @@
 """What every stage is handed, and the few things that all of them do with it."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from truing.models.base import LoadedBase
 from truing.models.layout import RewardModelFiles, in_full_precision
@@ -8,9 +12,25 @@ from truing.models.roles import Role
 from truing.models.saving import merge, save_adapter, save_policy
 from truing.recipe import Base, Recipe
 from truing.runs.directory import StageDirectory
+from truing.runs.files import complete_directory, disk_faults
 from truing.runs.interruption import Stop
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker
+
+
+class Stopwatch:
+    """Seconds spent in the blocks it is entered for."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        """The block begins."""
+        self._since = time.perf_counter()
+
+    def __exit__(self, *fault: object) -> None:
+        """The block ends, well or not."""
+        self.seconds += time.perf_counter() - self._since
 
 
 @dataclass(frozen=True)
@@ -29,13 +49,31 @@ class Job:
     tracker: Tracker
     stop: Stop
     """Whether somebody has asked the run to end"""
+    saving: Stopwatch = field(default_factory=Stopwatch)
+    """Of checkpoints and of the stage's models"""
 
     def save_policy(self, policy: Role, base: LoadedBase) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
-        if policy.adapters is not None:
-            save_adapter(policy, self.directory.adapter)
-        save_policy(merge(self.whole(policy)), base.tokenizer, self.directory.model)
+        self.save_role_adapter(policy)
+        with self.saved(self.directory.model) as place:
+            save_policy(merge(self.whole(policy)), base.tokenizer, place)
 
     def whole(self, role: Role) -> Role:
         """The role whose adapter was saved, in full precision: what is merged into a model of its own."""
         return in_full_precision(role, self.directory.adapter, self.recipe, self.start)
+
+    def save_role_adapter(self, role: Role) -> None:
+        """`adapter/`, where the role has one."""
+        if role.adapters is not None:
+            with self.saved(self.directory.adapter) as place:
+                save_adapter(role, place)
+
+    @contextmanager
+    def saved(self, directory: Path) -> Iterator[Path]:
+        """A new directory that is filled in the block, forced to disk, and only then called `directory`.
+
+        Raises:
+            RunError: the disk refuses.
+        """
+        with self.saving, complete_directory(directory) as partial, disk_faults(directory, "cannot be written"):
+            yield partial

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from truing.errors import RewardError, RunError, TrainingError
 from truing.runs.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from truing.runs.metrics import JsonLines, read_jsonl
 from truing.runs.progress import StageProgress
@@ -49,6 +50,16 @@ class Journal:
         self.job.tracker.log(self.job.name, step, figures)
         self.bar.advance(step, {name: self.latest(name) for name in shown})
 
+    def recall(self, name: str, first: Any) -> Any:
+        """What was remembered with the last step; `first` before there is one.
+
+        Raises:
+            RunError: the checkpoint does not have it, so the next step would not be the right one.
+        """
+        if self.step and name not in self.memory:
+            raise RunError(f"the checkpoint of step {self.step} lacks {name}.", mend="Give another --out.")
+        return self.memory.get(name, first)
+
     def latest(self, name: str) -> Any:
         """The last value that was logged of a figure."""
         return next(row[name] for row in reversed(self.rows) if name in row)
@@ -72,14 +83,15 @@ class Journal:
         return time.monotonic() - self._saved_at >= 60 * settings.every_minutes
 
     def _save(self) -> None:
-        cursors = {"metrics": self.metrics.cursor, "samples": self.samples.cursor}
-        save_checkpoint(
-            self.job.directory.checkpoints,
-            self.step,
-            self.learner.tensors(),
-            {"cursors": cursors, "memory": self.memory},
-            self.job.recipe.checkpoints.keep_last,
-        )
+        with self.job.saving:
+            cursors = {"metrics": self.metrics.sync(), "samples": self.samples.sync()}
+            save_checkpoint(
+                self.job.directory.checkpoints,
+                self.step,
+                self.learner.tensors(),
+                {"cursors": cursors, "memory": self.memory},
+                self.job.recipe.checkpoints.keep_last,
+            )
         self._saved_at = time.monotonic()
 
 
@@ -97,9 +109,24 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
         )
         bar = open_files.enter_context(job.progress.stage(job.name, steps))
         step, memory = (found.step, found.state["memory"]) if found else (0, {})
-        yield Journal(
+        journal = Journal(
             job, learner, metrics, samples, bar, step, memory, read_jsonl(metrics.path), read_jsonl(samples.path)
         )
+        with _told_with_step(journal):
+            yield journal
+
+
+@contextmanager
+def _told_with_step(journal: Journal) -> Iterator[None]:
+    """Numbers that went wrong are told with the stage and the step in which they did."""
+    try:
+        yield
+    except (TrainingError, RewardError) as error:
+        step = journal.step + 1 if journal.rows else 0
+        where = f"{journal.job.name} step {step}"
+        if error.where is not None and not error.where.startswith(where):
+            where = f"{where}, {error.where}"
+        raise type(error)(error.what, where=where, mend=error.mend) from error
 
 
 def _cursor(found: Checkpoint | None, name: str) -> int:

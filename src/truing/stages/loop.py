@@ -4,8 +4,8 @@ their size never changes the result.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ FUSED = {"cpu", "cuda"}
 
 LARGEST = {"ratio_max_deviation"}
 """Figures of which a batch reports the largest of its parts, not the average."""
+
+
+NAMED = 3
+"""Rows that an error names"""
 
 
 class Learner:
@@ -64,35 +68,43 @@ class Learner:
         """Of the first group, for the next step."""
         return self._groups[0][1] * learning_rate_factor(self._done, self._steps, self._settings)
 
-    def forward_backward(self, batch: AnyBatch, loss_fn: LossFn[AnyBatch]) -> dict[str, float]:
+    def forward_backward(
+        self, batch: AnyBatch, loss_fn: LossFn[AnyBatch], names: Sequence[str] = ()
+    ) -> dict[str, float]:
         """Adds the gradient of the batch's mean loss; returns the mean of `loss_fn`'s figures, and `loss` itself.
 
+        `names` say which sample each row of the batch is, for the error.
+
         Raises:
-            TrainingError: the loss is not finite.
+            TrainingError: the loss is not finite; names the rows that make it so.
         """
         figures: dict[str, float] = {}
         for index in plan_by_tokens(batch.token_counts, self._token_budget):
             micro = batch.rows(index).to(self._device)
             loss, stats = loss_fn(micro)
+            if not bool(loss.isfinite()):
+                self._refuse_loss(float(loss.detach()), micro, loss_fn, [names[i] for i in index] if names else ())
             share = micro.count / batch.count
             (loss * share).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
                 figures[name] = _combined(name, figures.get(name), float(value.detach()), share)
-        self._refuse_unless_finite("loss", figures["loss"])
         return figures
 
     def step(self) -> float:
         """Clips the joint gradient, steps the optimiser and the schedule; returns the gradient's norm before clipping.
 
         Raises:
-            TrainingError: the gradient is not finite.
+            TrainingError: the gradient is not finite, or the weights no longer are.
         """
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm))
-        self._refuse_unless_finite("gradient's norm", norm)
+        if not math.isfinite(norm):
+            self._refuse(f"the gradient's norm became {norm}")
         factor = learning_rate_factor(self._done, self._steps, self._settings)
         for group, (_, rate) in zip(self._optimiser.param_groups, self._groups, strict=True):
             group["lr"] = rate * factor
         self._optimiser.step()
+        if not bool(nn.utils.get_total_norm(self._parameters).isfinite()):
+            self._refuse("the step left weights that are not finite")
         self._optimiser.zero_grad(set_to_none=True)
         self._done += 1
         return norm
@@ -118,24 +130,31 @@ class Learner:
             with torch.no_grad():
                 weight.copy_(tensors[f"weights.{index}"])
             moments = {name: tensors.get(f"moments.{index}.{name}") for name in ("step", "exp_avg", "exp_avg_sq")}
-            self._optimiser.state[weight] = {
-                name: value.to(weight.device).clone() for name, value in moments.items() if value is not None
-            }
+            found = {name: value for name, value in moments.items() if value is not None}
+            if 0 < len(found) < len(moments):  # a weight that no loss has reached has none at all
+                raise RunError("the checkpoint lacks moments of the optimiser.", mend="Give another --out.")
+            self._optimiser.state[weight] = {name: value.to(weight.device).clone() for name, value in found.items()}
         self._done = int(tensors["steps"])
 
-    def train_step(self, batch: AnyBatch, loss_fn: LossFn[AnyBatch]) -> dict[str, float]:
+    def train_step(self, batch: AnyBatch, loss_fn: LossFn[AnyBatch], names: Sequence[str] = ()) -> dict[str, float]:
         """One optimiser step on one batch: the figures of `forward_backward`, `grad_norm`, and the `learning_rate`."""
         rate = self.learning_rate
-        figures = self.forward_backward(batch, loss_fn)
+        figures = self.forward_backward(batch, loss_fn, names)
         return figures | {"grad_norm": self.step(), "learning_rate": rate}
 
-    def _refuse_unless_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the {what} became {value}.",
-                where=f"optimiser step {self._done + 1}",
-                mend="Lower the learning rate; look at the last metrics.",
-            )
+    @torch.no_grad()
+    def _refuse_loss(self, value: float, batch: AnyBatch, loss_fn: LossFn[AnyBatch], names: Sequence[str]) -> NoReturn:
+        """Finds the rows that make a loss not finite, each on its own."""
+        guilty = [row for row in range(len(batch)) if not bool(loss_fn(batch.rows([row]))[0].isfinite())]
+        told = [names[row] if names else f"row {row + 1} of {len(batch)}" for row in guilty[:NAMED]]
+        self._refuse(f"the loss became {value} on {', '.join(told) if told else 'no single row of its batch'}")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise TrainingError(
+            f"{what}.",
+            where=f"optimiser step {self._done + 1}",
+            mend="Lower the learning rate; look at the rows and the last metrics. Nothing of this step was saved.",
+        )
 
 
 def role_learner(role: Role, optimiser: Optimiser, steps: int, compute: Compute) -> Learner:

@@ -20,6 +20,8 @@ class Pairs:
 
     train: PairBatch
     heldout: PairBatch
+    places: list[str]
+    """Where each of the former stands"""
     truncation: str
     """What became of rows that were too long, in words"""
 
@@ -31,12 +33,12 @@ def load_pairs(job: Job, base: LoadedBase) -> Pairs:
         raise DataError(f"the {job.name} stage has no preferences.", mend="Set data.preferences.path.")
     sources = data.preferences, data.heldout_preferences
     train, heldout = read_split(read_preferences, *sources, data, job.recipe.seed, "preferences")
-    (train_batch, report), (heldout_batch, _) = _encode(job, base, train), _encode(job, base, heldout)
+    (train_batch, places, report), (heldout_batch, _, _) = _encode(job, base, train), _encode(job, base, heldout)
     job.progress.note(f"{job.name}: {report.sentence()}")
-    return Pairs(train_batch, heldout_batch, report.sentence())
+    return Pairs(train_batch, heldout_batch, places, report.sentence())
 
 
-def _encode(job: Job, base: LoadedBase, records: list[Preference]) -> tuple[PairBatch, LengthReport]:
+def _encode(job: Job, base: LoadedBase, records: list[Preference]) -> tuple[PairBatch, list[str], LengthReport]:
     rows, report = encode_preferences(base.tokenizer, records, job.recipe.data, base.context)
     prompts, pad = [row.prompt for row in rows], base.tokenizer.pad_token_id
     batch = PairBatch(
@@ -44,4 +46,4 @@ def _encode(job: Job, base: LoadedBase, records: list[Preference]) -> tuple[Pair
         Sequences.collate(prompts, [row.rejected for row in rows], pad),
         torch.tensor([row.margin or 0.0 for row in rows]),
     )
-    return batch.to(base.model.device), report
+    return batch.to(base.model.device), [row.where for row in rows], report

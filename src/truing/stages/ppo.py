@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from truing.models.rewards import RewardSource
 from truing.models.scoring import distribution_figures, in_parts, response_logprobs, response_values
 from truing.recipe import Ppo, Recipe
 from truing.records import Sample
-from truing.stages.episodes import PromptSet, after_missing_eos, answer, as_samples, load_prompts
+from truing.stages.episodes import PromptSet, after_missing_eos, answer, as_samples, load_prompts, with_score
 from truing.stages.heldout import HeldoutLook
 from truing.stages.job import Job
 from truing.stages.journal import open_journal
@@ -62,10 +63,10 @@ def train_ppo(job: Job) -> dict[str, Any]:
     recipe, settings = job.recipe, job.recipe.ppo
     roles = ppo_roles(recipe, job.start, job.reward)
     prompts = load_prompts(recipe, roles.base, job.progress)
-    reward = build_reward(recipe, roles, prompts)
     learner = joint_learner(recipe, roles)
     with open_journal(job, learner, settings.updates) as journal:
-        controller = KlController(journal.memory.get("beta", settings.kl.beta), settings.kl)
+        reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None))
+        controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
         look = HeldoutLook(recipe, roles, reward, prompts.heldout, journal)
         if not journal.rows:
             journal.log(0, look.take(0))
@@ -76,7 +77,7 @@ def train_ppo(job: Job) -> dict[str, Any]:
                 figures |= look.take(update)
             figures["episodes"] = update * settings.episodes
             journal.log(update, figures, shown=("score", "kl", "entropy", "length"))
-            journal.done(update, beta=controller.beta)
+            journal.done(update, beta=controller.beta, normalisations=reward.normalisations)
     result = closing_figures(journal.rows, look)
     job.save_policy(roles.policy, roles.base)
     return result
@@ -95,10 +96,13 @@ def ppo_update(
     timer = _Timer()
     rollout, said = _collect(update, recipe, roles, prompts)
     timer.lap("rollout_s")
-    scored = score_rollout(rollout, reward.score(said), roles, recipe)
+    rollout, said, scores = with_score(rollout, said, reward.score(said), recipe.ppo.minibatches)
+    scored = score_rollout(rollout, scores, roles, recipe)
     experience = make_experience(scored, recipe.ppo, beta)
     timer.lap("score_s")
-    figures = {"learning_rate": learner.learning_rate} | learn(experience, roles, learner, recipe, update)
+    names = [f"the response {sample.response[:80]!r}" for sample in said]
+    figures = {"learning_rate": learner.learning_rate} | learn(experience, roles, learner, recipe, update, names)
+    figures["dropped"] = recipe.ppo.episodes - len(said)
     timer.lap("learn_s")
     return rollout_figures(scored, experience, recipe.ppo, beta) | figures | timer.laps
 
@@ -138,8 +142,18 @@ def make_experience(scored: Scored, settings: Ppo, beta: float) -> Experience:
     )
 
 
-def learn(experience: Experience, roles: PpoRoles, learner: Learner, recipe: Recipe, update: int) -> dict[str, float]:
-    """All epochs and minibatches over one update's experience; figures are means over its optimiser steps."""
+def learn(
+    experience: Experience,
+    roles: PpoRoles,
+    learner: Learner,
+    recipe: Recipe,
+    update: int,
+    names: Sequence[str] = (),
+) -> dict[str, float]:
+    """All epochs and minibatches over one update's experience; figures are means over its optimiser steps.
+
+    `names` say which response each row is, for errors.
+    """
     settings = recipe.ppo
 
     def policy_loss(batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
@@ -154,9 +168,10 @@ def learn(experience: Experience, roles: PpoRoles, learner: Learner, recipe: Rec
         return settings.value_coefficient * loss, stats
 
     steps = []
-    for minibatch in _minibatches(experience, settings, recipe.seed, update):
-        policy = learner.forward_backward(minibatch, policy_loss)
-        value = learner.forward_backward(minibatch, value_loss)
+    for index in _minibatches(len(experience), settings, recipe.seed, update):
+        minibatch, told = experience.rows(index), [names[row] for row in index] if names else ()
+        policy = learner.forward_backward(minibatch, policy_loss, told)
+        value = learner.forward_backward(minibatch, value_loss, told)
         steps.append(
             policy
             | value
@@ -168,12 +183,12 @@ def learn(experience: Experience, roles: PpoRoles, learner: Learner, recipe: Rec
     return means | {"ratio_max_deviation": steps[0]["ratio_max_deviation"]}
 
 
-def _minibatches(experience: Experience, settings: Ppo, seed: int, update: int) -> Iterator[Experience]:
-    size = len(experience) // settings.minibatches
+def _minibatches(count: int, settings: Ppo, seed: int, update: int) -> Iterator[list[int]]:
+    """Rows of each optimiser step: as many steps whatever was dropped, so that the schedule holds."""
+    cuts = [count * part // settings.minibatches for part in range(settings.minibatches + 1)]
     for epoch in range(settings.epochs):
-        order = draws.permutation(seed, "minibatches", update, epoch, count=len(experience))
-        for start in range(0, len(order), size):
-            yield experience.rows(order[start : start + size])
+        order = draws.permutation(seed, "minibatches", update, epoch, count=count)
+        yield from (order[start:end] for start, end in pairwise(cuts))
 
 
 def rollout_figures(scored: Scored, experience: Experience, settings: Ppo, beta: float) -> dict[str, Any]:

@@ -13,6 +13,7 @@ def closing_figures(history: list[dict[str, Any]], look: HeldoutLook) -> dict[st
     """From the log of every update (history[0] is the held-out look before the first) to result.json."""
     updates = history[1:]
     first, last = updates[0], updates[-1]
+    dropped = sum(update["dropped"] for update in updates)
     return {
         "steps": len(updates),
         "episodes": last["episodes"],
@@ -29,10 +30,20 @@ def closing_figures(history: list[dict[str, Any]], look: HeldoutLook) -> dict[st
         "beta": last["beta"],
         "ratio_max_deviation": max(update["ratio_max_deviation"] for update in updates),
         "stopped_by": "updates",
+        "dropped": dropped,
         **look.closing_figures(),
         "seconds": {phase: sum(update[phase] for update in updates) for phase in PHASES},
-        "warnings": drift_warnings(_figures(first, history[0]), _figures(last, history[-1]), look.uncertainty()),
+        "warnings": [
+            *drift_warnings(_figures(first, history[0]), _figures(last, history[-1]), look.uncertainty()),
+            *dropped_warnings(dropped, look.dropped),
+        ],
     }
+
+
+def dropped_warnings(episodes: int, heldout: int) -> list[str]:
+    """A sentence where responses were left out for want of a finite score, in training or in held-out looks."""
+    counts = [f"{episodes} in training"] * (episodes > 0) + [f"{heldout} in held-out looks"] * (heldout > 0)
+    return [f"Responses without a finite score were left out: {' and '.join(counts)}."] if counts else []
 
 
 def _figures(update: dict[str, Any], look: dict[str, Any]) -> dict[str, float]:

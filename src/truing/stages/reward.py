@@ -10,9 +10,9 @@ from truing.experience import PairBatch, Sequences
 from truing.functional import bradley_terry_loss
 from truing.models.base import LoadedBase, load_base
 from truing.models.layout import trained_role
-from truing.models.rewards import Normalisation, RoleReward
+from truing.models.rewards import Normalisation, RoleReward, refuse_bad
 from truing.models.roles import Role
-from truing.models.saving import merge, save_adapter, save_normalisation, save_reward_model
+from truing.models.saving import merge, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, in_parts
 from truing.recipe import Reward
 from truing.records import Sample
@@ -43,8 +43,8 @@ def train_reward(job: Job) -> dict[str, Any]:
     learner = role_learner(reward, settings.optimiser, len(batches), recipe.compute)
     with open_journal(job, learner, len(batches)) as journal:
         for step in journal.remaining(len(batches)):
-            batch = pairs.train.rows(batches[step - 1])
-            figures = learner.train_step(batch, lambda micro: pair_loss(reward, micro, settings))
+            batch, names = pairs.train.rows(batches[step - 1]), [pairs.places[row] for row in batches[step - 1]]
+            figures = learner.train_step(batch, lambda micro: pair_loss(reward, micro, settings), names)
             journal.log(step, figures, shown=("loss", "accuracy"))
             journal.done(step)
     card = _report_card(reward, pairs.heldout, recipe.compute.score_tokens)
@@ -74,13 +74,14 @@ def _report_card(reward: Role, heldout: PairBatch, token_budget: int) -> dict[st
 
 def _normalisation(job: Job, base: LoadedBase, reward: Role, samples: Sequence[Sample]) -> Normalisation:
     source = RoleReward(reward, base.tokenizer.pad_token_id, job.recipe.compute.score_tokens)
-    return Normalisation.measure(source.score(samples), where="reward model")
+    scores = source.score(samples)
+    refuse_bad(scores, samples, "reward model")
+    return Normalisation.measure(scores, where="reward model")
 
 
 def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation) -> None:
-    if reward.adapters is not None:
-        save_adapter(reward, job.directory.adapter)
-    merged = merge(job.whole(reward))
+    job.save_role_adapter(reward)
     assert reward.head is not None
-    save_reward_model(merged, reward.head, base.tokenizer, job.directory.model)
-    save_normalisation(normalisation, job.directory.model)
+    with job.saved(job.directory.model) as place:
+        save_reward_model(merge(job.whole(reward)), reward.head, base.tokenizer, place)
+        save_normalisation(normalisation, place)

@@ -1,15 +1,18 @@
 """The recipe's list of rewards becomes one weighted sum."""
 
+from collections.abc import Sequence
+
 from truing.errors import RecipeError
+from truing.models.functions import FunctionReward
 from truing.models.layout import Roles
 from truing.models.rewards import (
     ClassifierReward,
-    FunctionReward,
     Normalisation,
     RewardSource,
     RoleReward,
     WeightedPart,
     WeightedReward,
+    refuse_bad,
 )
 from truing.recipe import Recipe
 from truing.recipe import RewardSource as RewardSettings
@@ -17,27 +20,38 @@ from truing.records import Sample
 from truing.stages.episodes import PromptSet, sft_samples
 
 
-def build_reward(recipe: Recipe, roles: Roles, prompts: PromptSet) -> WeightedReward:
-    """Loads every source; those without a saved normalisation are measured on samples of the SFT model."""
+def build_reward(
+    recipe: Recipe, roles: Roles, prompts: PromptSet, measured: Sequence[tuple[float, float]] | None = None
+) -> WeightedReward:
+    """Loads every source; those without a saved normalisation are measured on samples of the SFT model.
+
+    A stage that is taken up hands in the normalisations that were `measured` when it began.
+    """
     calibration: list[Sample] = []
-    parts = []
+    parts: list[WeightedPart] = []
+    drops = recipe.on_bad_score == "drop"
     for settings in recipe.ppo.rewards:
-        source = _source(settings, recipe, roles)
-        if not settings.normalise:
+        source, name = _source(settings, recipe, roles), settings.path or "the reward stage's model"
+        if measured is not None:
+            normalisation = Normalisation(*measured[len(parts)])
+        elif not settings.normalise:
             normalisation = Normalisation()
         elif settings.kind == "stage":
             normalisation = roles.normalisation
         else:
             calibration = calibration or sft_samples(roles.reference, prompts, recipe, roles.base)
-            normalisation = Normalisation.measure(source.score(calibration), where=settings.path or settings.kind)
-        parts.append(WeightedPart(source, settings.weight, normalisation))
-    return WeightedReward(tuple(parts))
+            scores = source.score(calibration)
+            if not drops:
+                refuse_bad(scores, calibration, name)
+            normalisation = Normalisation.measure(scores, where=name)
+        parts.append(WeightedPart(name, source, settings.weight, normalisation))
+    return WeightedReward(tuple(parts), drops)
 
 
 def _source(settings: RewardSettings, recipe: Recipe, roles: Roles) -> RewardSource:
     budget = recipe.compute.score_tokens
     if settings.kind == "function":
-        return FunctionReward.load(settings.path or "")
+        return FunctionReward.load(settings.path or "", recipe)
     if settings.kind == "model":
         return ClassifierReward.load(settings.path or "", roles.base.model.device, budget)
     if roles.reward is None:

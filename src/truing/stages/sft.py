@@ -32,7 +32,7 @@ def train_sft(job: Job) -> dict[str, Any]:
     """Trains on the demonstrations and saves `model/`; returns the closing figures."""
     settings, compute = job.recipe.sft, job.recipe.compute
     base = load_base(job.start, compute)
-    train, heldout, truncation = _load_demonstrations(job, base)
+    train, heldout, places, truncation = _load_demonstrations(job, base)
     policy = trained_role(base, "policy", job.recipe.lora if settings.method == "lora" else None, job.recipe.seed)
     batches = optimiser_batches(len(train), settings.batch_size, settings.epochs, job.recipe.seed, "sft")
     learner = role_learner(policy, settings.optimiser, len(batches), compute)
@@ -40,8 +40,8 @@ def train_sft(job: Job) -> dict[str, Any]:
         if not journal.rows:
             journal.log(0, {"heldout_loss": heldout_loss(policy, heldout, compute.score_tokens)})
         for step in journal.remaining(len(batches)):
-            batch = train.rows(batches[step - 1])
-            figures = learner.train_step(batch, lambda micro: completion_loss(policy, micro))
+            batch, names = train.rows(batches[step - 1]), [places[row] for row in batches[step - 1]]
+            figures = learner.train_step(batch, lambda micro: completion_loss(policy, micro), names)
             figures["tokens"] = batch.count
             if step % settings.log_every == 0 or step == len(batches):
                 figures["heldout_loss"] = heldout_loss(policy, heldout, compute.score_tokens)
@@ -68,18 +68,19 @@ def heldout_loss(policy: Role, heldout: Sequences, token_budget: int) -> float:
     return -float(masked_mean(logprobs, heldout.response_mask))
 
 
-def _load_demonstrations(job: Job, base: LoadedBase) -> tuple[Sequences, Sequences, str]:
+def _load_demonstrations(job: Job, base: LoadedBase) -> tuple[Sequences, Sequences, list[str], str]:
+    """Rows to learn from, rows held out, where each of the first stands, and what became of those too long."""
     data = job.recipe.data
     if data.demonstrations is None:
         raise DataError("the sft stage has no demonstrations.", mend="Set data.demonstrations.path.")
     sources = data.demonstrations, data.heldout_demonstrations
     train, heldout = read_split(read_demonstrations, *sources, data, job.recipe.seed, "demonstrations")
-    (train_batch, report), (heldout_batch, _) = _encode(job, base, train), _encode(job, base, heldout)
+    (train_batch, places, report), (heldout_batch, _, _) = _encode(job, base, train), _encode(job, base, heldout)
     job.progress.note(f"sft: {report.sentence()}")
-    return train_batch, heldout_batch, report.sentence()
+    return train_batch, heldout_batch, places, report.sentence()
 
 
-def _encode(job: Job, base: LoadedBase, records: list[Demonstration]) -> tuple[Sequences, LengthReport]:
+def _encode(job: Job, base: LoadedBase, records: list[Demonstration]) -> tuple[Sequences, list[str], LengthReport]:
     rows, report = encode_demonstrations(base.tokenizer, records, job.recipe.data, base.context)
     batch = Sequences.collate([r.prompt for r in rows], [r.completion for r in rows], base.tokenizer.pad_token_id)
-    return batch.to(base.model.device), report
+    return batch.to(base.model.device), [row.where for row in rows], report

@@ -1,0 +1,50 @@
+"""What saving costs: the share of quickstart's wall time that checkpoints and models take, fsync and hashes included.
+
+    python benchmarks/saving/run.py [--out DIRECTORY]
+
+Runs the shipped recipe as it is, and again with a checkpoint after every fifth step, and prints the tables of
+docs/reliability.md. Some minutes on one core.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from truing.runs.directory import RunDirectory
+from truing.runs.files import read_json
+
+LIMIT = 0.03
+SETTINGS = {
+    "as shipped (a checkpoint every 5 minutes)": [],
+    "a checkpoint every 5 steps": ["--set", "checkpoints.every_steps=5"],
+}
+
+
+def run(out: Path, overrides: list[str]) -> list[tuple[str, float, float]]:
+    """Name, seconds and seconds of saving of each stage of quickstart."""
+    command = [sys.executable, "-m", "truing", "run", "quickstart", "--out", str(out), *overrides]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    directory = RunDirectory(out)
+    results = {stage.name: read_json(directory.stage(stage.name).result) for stage in directory.lineage.stages}
+    return [(stage.name, stage.seconds or 0.0, results[stage.name]["saving_s"]) for stage in directory.lineage.stages]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=None, help="where the runs go; without it, away afterwards")
+    given: Path | None = parser.parse_args().out
+    with tempfile.TemporaryDirectory() as away:
+        for number, (name, overrides) in enumerate(SETTINGS.items()):
+            rows = run((given or Path(away)) / f"run-{number}", overrides)
+            seconds, saving = (sum(row[column] for row in rows) for column in (1, 2))
+            print(f"\n{name}\n\n| stage | seconds | of them saving | share |\n|---|---|---|---|")
+            for stage, took, saved in [*rows, ("all", seconds, saving)]:
+                print(f"| {stage} | {took:.1f} | {saved:.2f} | {saved / took:.2%} |")
+            if not overrides:
+                assert saving <= LIMIT * seconds, f"saving took {saving / seconds:.1%} of the run"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Chat templates are programs that a model brings along: they render in a sandbox, and not for ever.
+
+The sandbox is that of transformers (jinja2's immutable one): a template reaches the conversation and nothing else. A
+render that takes longer than `SECONDS` is ended; powers are refused before, since the one of two large numbers is a
+single step that nothing can end.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SECONDS = 10.0
+
+
+class TemplateError(Exception):
+    """The template did what it may not."""
+
+
+def render(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], **options: Any) -> str:
+    """The text that the tokenizer's chat template makes of a conversation. It raises what it likes."""
+    templates = tokenizer.chat_template
+    for template in templates.values() if isinstance(templates, dict) else [templates]:
+        _refuse_powers(template or "")
+    with _time_limit():
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
+
+
+@lru_cache(maxsize=8)
+def _refuse_powers(template: str) -> None:
+    if any(kind == "operator" and text == "**" for _, kind, text in Environment().lex(template)):
+        raise TemplateError("it raises to a power (**), which no sandbox can limit")
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """TemplateError in the block once it has taken too long; only the main thread can be told so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise TemplateError(f"it took more than {SECONDS:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

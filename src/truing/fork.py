@@ -1,0 +1,101 @@
+"""A new run that takes over the finished stages of an older one, where the new recipe would only repeat them."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from truing.errors import RunError
+from truing.plan import Planned, plan
+from truing.recipe_files import load_recipe
+from truing.runs.differences import Fingerprint, differs, flat
+from truing.runs.directory import RunDirectory
+from truing.runs.files import complete_directory, disk_faults
+
+ALL = (
+    "seed",
+    "world",
+    "roles",
+    "lora",
+    "base",
+    "compute.dtype",
+    "data.max_length",
+    "data.too_long",
+    "data.transcripts",
+)
+ANSWERS = ("data", "reward.normalisation_samples", "judges", "on_bad_score")
+READ = {
+    "sft": (*ALL, "sft", "data.heldout", "data.demonstrations", "data.heldout_demonstrations"),
+    "reward": (*ALL, "reward", "data", "ppo.max_new_tokens", "ppo.temperature", "ppo.heldout_prompts"),
+    "ppo": (*ALL, *ANSWERS, "ppo"),
+    "dpo": (*ALL, *ANSWERS, "ppo", "dpo"),
+}
+"""The sections and fields of the recipe that the result of each kind of stage hangs on"""
+BUILDS_ON = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft", "reward")}
+"""The stages whose result it begins with, where the recipe has them"""
+
+
+def older_run(root: Path, fork: Path) -> RunDirectory:
+    """The run in `root`. RunError if there is none, or if `fork` is the same directory."""
+    if root.resolve() == fork.resolve():
+        raise RunError("is the run to begin from.", where=str(fork), mend="Give another --fork-to.")
+    old = RunDirectory(root)
+    _ = old.lineage
+    return old
+
+
+def take_over(old: RunDirectory, new: RunDirectory) -> list[str]:
+    """Copies every stage that matches into `new`, unless it is there already; returns their names.
+
+    Raises:
+        RunError: a stage cannot be copied.
+    """
+    taken: list[str] = []
+    for name in matching(old, new):
+        if new.lineage.stage_state(name) != "done":
+            here, there = new.stage(name).root, old.stage(name).root
+            with complete_directory(here) as partial, disk_faults(here, "cannot be copied"):
+                shutil.copytree(there, partial, dirs_exist_ok=True)
+            record = next(record for record in old.lineage.stages if record.name == name)
+            new.lineage.take_over(record, old.root)
+        taken.append(name)
+    return taken
+
+
+def matching(old: RunDirectory, new: RunDirectory) -> list[str]:
+    """The stages of `new` that `old` has finished with the same recipe, the same inputs and the same stages before."""
+    then = {stage.name: stage for stage in plan(load_recipe(old.recipe))}
+    matched: list[str] = []
+    for stage in plan(load_recipe(new.recipe)):
+        before = then.get(stage.name)
+        if (
+            before is not None
+            and old.lineage.stage_state(stage.name) == "done"
+            and _read(before) == _read(stage)
+            and _foundation(before) == _foundation(stage)
+            and set(_foundation(stage)) <= set(matched)
+            and _same_inputs(stage, old.lineage.facts["inputs"], new.lineage.facts["inputs"])
+        ):
+            matched.append(stage.name)
+    return matched
+
+
+def _read(stage: Planned) -> dict[str, str]:
+    """What the stage reads of its recipe; paths of data and models are left to their fingerprints."""
+    values = flat(stage.recipe.model_dump())
+    read = {key: value for key, value in values.items() if _within(key, READ[stage.kind])}
+    by_content = [key for key in read if key.startswith(("base.", "data.")) and key.endswith(".path")]
+    return {key: value for key, value in read.items() if key not in by_content and not _within(key, ("ppo.variants",))}
+
+
+def _foundation(stage: Planned) -> list[str]:
+    return [name for name in BUILDS_ON[stage.kind] if name in stage.recipe.stages]
+
+
+def _same_inputs(stage: Planned, old: Mapping[str, Fingerprint], new: Mapping[str, Fingerprint]) -> bool:
+    sections = (*READ[stage.kind], f"{stage.name}.rewards")
+    names = [name for name in {*old, *new} if _within(name, sections)]
+    return all(name in old and name in new and not differs(old[name], new[name]) for name in names)
+
+
+def _within(key: str, sections: Sequence[str]) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for section in sections)

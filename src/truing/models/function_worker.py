@@ -1,0 +1,150 @@
+"""The inside of a function's process: imports the function, calls it batch by batch, answers over a socket.
+
+Run as a script whose standard input is the socket; each side says one JSON object a line:
+
+    <- {"function": "rules.py:short", "path": [...], "memory_bytes": 4294967296}
+    -> {"file": ".../rules.py"}                                or {"fault": ..., "place": ...}
+    <- {"prompts": [...], "responses": [...]}
+    -> {"scores": [1.5, null], "bad": {"1": "nan"}}            or {"fault": ..., "place": ...}
+
+It imports nothing of truing, so that it starts at once and a function cannot reach what trains.
+"""
+
+import importlib
+import importlib.util
+import json
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Set
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+SHOWN = 200
+"""Characters of a value or message that is passed on"""
+
+
+def serve(connection: socket.socket) -> None:
+    """Answers until the other side hangs up."""
+    lines = connection.makefile("rb")
+    threading.Thread(target=_die_with_parent, args=(connection.fileno(),), daemon=True).start()
+    order = json.loads(lines.readline())
+    _limit_memory(order["memory_bytes"])
+    function, answer = _loaded(order["function"], order["path"])
+    _say(connection, answer)
+    for line in lines:
+        request = json.loads(line)
+        _say(connection, _scored(function, request["prompts"], request["responses"]))
+
+
+def _loaded(path: str, search: list[str]) -> tuple[Any, dict[str, Any]]:
+    sys.path[:] = search
+    place, _, attribute = path.rpartition(":")
+    try:
+        module = _module(place)
+        function = getattr(module, attribute)
+    except BaseException as error:  # importing runs the user's code, which raises what it likes
+        return None, _fault(error)
+    if not callable(function):
+        return None, {"fault": "is not a function"}
+    return function, {"file": getattr(module, "__file__", None)}
+
+
+def _scored(function: Any, prompts: list[Any], responses: list[str]) -> dict[str, Any]:
+    own = os.getpid()
+    try:
+        answer = _numbers(function(prompts, responses), len(responses))
+    except BaseException as error:  # the user's code raises what it likes
+        answer = _fault(error)
+    if os.getpid() != own:
+        os._exit(0)  # the function forked and this is the copy, which has nothing to say
+    return answer
+
+
+def _numbers(scores: Any, wanted: int) -> dict[str, Any]:
+    count = _count(scores)
+    if count != wanted:
+        returned = shown(scores) if count is None else str(count)
+        return {"fault": f"was given {wanted} responses and returned {returned}"}
+    numbers = [_number(score) for score in scores]
+    pairs = enumerate(zip(scores, numbers, strict=True))
+    return {"scores": numbers, "bad": {str(index): shown(score) for index, (score, number) in pairs if number is None}}
+
+
+def _number(score: Any) -> float | None:
+    try:
+        value = math.nan if isinstance(score, str | bytes) else float(score)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _count(scores: Any) -> int | None:
+    """How many scores there are; None for what has no order or no length, such as a generator, set or mapping."""
+    if isinstance(scores, Set | Mapping | str | bytes):
+        return None
+    try:
+        return len(scores)
+    except TypeError:
+        return None
+
+
+def shown(value: Any) -> str:
+    """A value as it would be typed, not too long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _module(place: str) -> ModuleType:
+    """A module by its dotted name, or by its file."""
+    spec = importlib.util.spec_from_file_location(Path(place).stem, place) if place.endswith(".py") else None
+    if spec is None or spec.loader is None:
+        return importlib.import_module(place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _fault(error: BaseException) -> dict[str, Any]:
+    """What was raised, and in which line of the function's own file."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    place = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
+    return {"fault": f"raised {type(error).__name__}: {str(error)[:SHOWN]}", "place": place}
+
+
+def _say(connection: socket.socket, answer: dict[str, Any]) -> None:
+    connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _limit_memory(limit: int | None) -> None:
+    """Of what the process may allocate; an address space is no measure, libraries reserve much of it in vain."""
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _die_with_parent(descriptor: int) -> None:
+    """A function that hangs does not outlive a run that was killed."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLHUP)
+    waiting.poll()
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _socket_of_standard_input() -> socket.socket:
+    """The socket under a number that nobody knows; standard input is empty from here on."""
+    connection = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return connection
+
+
+if __name__ == "__main__":
+    serve(_socket_of_standard_input())

@@ -1,0 +1,68 @@
+"""A chat template reaches the conversation and nothing else, and not for ever."""
+
+import threading
+import time
+
+import pytest
+import tiny
+from transformers import PreTrainedTokenizerFast
+
+from truing.data import templates
+from truing.data.chat import encode_prompt
+from truing.data.templates import render
+from truing.errors import ModelError
+from truing.records import Message
+
+TURNS = [{"role": "user", "content": "hi"}]
+
+
+def templated(template: str) -> PreTrainedTokenizerFast:
+    made = tiny.tokenizer()
+    made.chat_template = template
+    return made
+
+
+def test_a_template_that_does_not_end_is_ended_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "SECONDS", 0.2)
+    endless = "{% for a in range(9999) %}" * 3 + "{% endfor %}" * 3
+    begun = time.monotonic()
+    with pytest.raises(ModelError, match=r"the chat template cannot render .*: it took more than 0\.2 seconds"):
+        encode_prompt(templated(endless), (Message("user", "hi"),))
+    assert time.monotonic() - begun < 5
+
+
+def test_a_power_is_refused_and_two_asterisks_in_a_text_are_none() -> None:
+    with pytest.raises(templates.TemplateError, match=r"raises to a power"):
+        render(templated("{{ 9**9**9 }}"), TURNS)
+    assert render(templated("**{{ '**' + messages[0].content }}"), TURNS) == "****hi"
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        "{{ messages.__class__.__mro__[-1].__subclasses__() }}",
+        "{{ cycler.__init__.__globals__.os.system('true') }}",
+        "{{ messages.append(1) }}",
+        "{{ 'a'.__class__.__base__ }}",
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}{{ os }}",
+    ],
+)
+def test_a_template_reaches_nothing_outside(reach: str) -> None:
+    with pytest.raises(ModelError, match="the chat template cannot render"):
+        encode_prompt(templated(reach), (Message("user", "hi"),))
+
+
+def test_what_waited_for_the_alarm_before_waits_for_it_after() -> None:
+    before = templates.signal.getsignal(templates.signal.SIGALRM)
+    assert render(templated("{{ messages[0].content }}"), TURNS) == "hi"
+    assert templates.signal.getsignal(templates.signal.SIGALRM) is before
+    assert templates.signal.getitimer(templates.signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_template_renders_in_another_thread_too() -> None:
+    made: list[str] = []
+    worker = threading.Thread(target=lambda: made.append(render(templated("{{ messages[0].content }}"), TURNS)))
+    worker.start()
+    worker.join()
+    assert made == ["hi"]

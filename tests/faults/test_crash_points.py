@@ -1,0 +1,89 @@
+"""A stage is killed at every write, fsync, rename and removal there is in it, and always ends as if it had not been."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from faults.crash_points import killed_at
+from safetensors.torch import save_file
+
+from truing.recipe import Optimiser, Recipe
+from truing.runs.files import remove, write_json
+from truing.stages.journal import open_journal
+from truing.stages.loop import Learner
+
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """Saves after each step and keeps one checkpoint, so that every save removes one."""
+    return tiny.recipe(tmp_path_factory.mktemp("recipe"), checkpoints={"every_steps": 1, "keep_last": 1})
+
+
+def run_stage(recipe: Recipe, place: Path) -> None:
+    """All that a stage does to the disk: steps, logs, checkpoints, a model, a result. Goes on where it was."""
+    weight = torch.nn.Parameter(torch.linspace(-1, 1, 3))
+    learner = Learner([([weight], 0.1)], Optimiser(learning_rate=0.1), STEPS, 100, torch.device("cpu"))
+    job = tiny.job(recipe, place, "stage")
+    job.directory.fresh()
+    with open_journal(job, learner, STEPS) as journal:
+        beta = journal.memory.get("beta", 1.0)
+        for step in journal.remaining(STEPS):
+            weight.grad = torch.sin(weight.detach() + step)
+            learner.step()
+            beta *= 1.1
+            journal.samples.append({"step": step, "response": "x" * step})
+            journal.log(step, {"loss": float(weight.detach().sum()), "beta": beta})
+            journal.done(step, beta=beta)
+    with job.saved(job.directory.model) as model:
+        save_file(learner.tensors(), model / "model.safetensors")
+    write_json(job.directory.result, {"beta": beta})
+    remove(job.directory.checkpoints)
+
+
+def content(place: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    place = tmp_path_factory.mktemp("undisturbed")
+    run_stage(recipe, place)
+    files = content(place)
+    names = ("metrics.jsonl", "model/model.safetensors", "result.json", "samples.jsonl")
+    assert sorted(files) == [f"stage/{name}" for name in names]
+    return files
+
+
+def kills(recipe: Recipe, root: Path, stride: int = 1) -> Iterator[Path]:
+    """A directory in which a stage died at its first crash point, one in which it died at its second, and so on."""
+    for point in count(1, stride):
+        place = root / str(point)
+        if not killed_at(point, lambda place=place: run_stage(recipe, place)):  # type: ignore[misc]
+            return
+        yield place
+
+
+def test_killed_at_any_point_it_ends_as_if_it_had_not_been(
+    recipe: Recipe, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    points = 0
+    for place in kills(recipe, tmp_path):
+        points += 1
+        run_stage(recipe, place)
+        assert content(place) == undisturbed, place.name
+    assert points > 25 * STEPS
+
+
+def test_killed_again_while_it_is_taken_up(recipe: Recipe, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    """Each dies a second time early in its second life: at a point that differs from one to the next."""
+    again = 0
+    for number, place in enumerate(kills(recipe, tmp_path, stride=3)):
+        again += killed_at(1 + 2 * number % 17, lambda place=place: run_stage(recipe, place))  # type: ignore[misc]
+        run_stage(recipe, place)
+        assert content(place) == undisturbed, place.name
+    assert again > 10

@@ -1,0 +1,152 @@
+"""A new run takes over the stages that it would only repeat, and ends as if it had run them all itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from truing.errors import RunError
+from truing.fork import matching
+from truing.pipeline import run_pipeline
+from truing.recipe import Recipe
+from truing.recipe_files.overrides import assign
+from truing.runs.directory import RunDirectory, open_run
+from truing.runs.files import read_json
+from truing.runs.lineage import fingerprint
+from truing.runs.progress import SilentProgress
+
+JUDGE = "def score(prompts, responses):\n    return [float(len(response)) for response in responses]\n"
+STAGES = ["sft", "reward", "ppo", "ppo-low", "dpo"]
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
+    """A finished run of every stage."""
+    place = tmp_path_factory.mktemp("old")
+    (place / "judge.py").write_text(JUDGE)
+    changes = {"stages": ["sft", "reward", "ppo", "dpo"], "ppo.updates": 1, "ppo.variants": {"low": {"kl.beta": 0.01}}}
+    recipe = tiny.recipe(place, **changes, judges={"length": f"{place / 'judge.py'}:score"})
+    run_pipeline(recipe, place / "run", SilentProgress())
+    return recipe, place / "run"
+
+
+def changed(recipe: Recipe, **changes: Any) -> Recipe:
+    document = recipe.model_dump()
+    for key, value in changes.items():
+        assign(document, key, value)
+    return Recipe.model_validate(document)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, STAGES),
+        ({"name": "other", "checkpoints.keep_last": 5, "compute.learn_tokens": 7}, STAGES),
+        ({"ppo.kl.beta": 0.5}, ["sft", "reward", "ppo-low"]),  # whose own beta is as it was
+        ({"ppo.variants": {"low": {"kl.beta": 0.02}, "high": {"kl.beta": 1.0}}}, ["sft", "reward", "ppo", "dpo"]),
+        ({"ppo.max_new_tokens": 5}, ["sft"]),
+        ({"dpo.beta": 0.5}, ["sft", "reward", "ppo", "ppo-low"]),
+        ({"reward.epochs": 1}, ["sft"]),
+        ({"stages": ["sft", "ppo"], "ppo.rewards": [{"kind": "function", "path": "a:b"}]}, ["sft"]),
+        ({"judges": {}}, ["sft", "reward"]),
+        ({"sft.epochs": 1}, []),
+        ({"seed": 18}, []),
+        ({"lora.rank": 3}, []),
+        ({"compute.dtype": "bfloat16"}, []),
+        ({"data.max_length": 100}, []),
+    ],
+    ids=str,
+)
+def test_a_stage_matches_if_all_that_it_reads_does(
+    old: tuple[Recipe, Path], tmp_path: Path, changes: dict[str, Any], kept: list[str]
+) -> None:
+    recipe, root = old
+    with open_run(tmp_path / "new", changed(recipe, **changes)) as new:
+        inputs = read_json(root / "run.json")["inputs"]
+        judged = "judges" not in changes
+        new.lineage.record_inputs({name: value for name, value in inputs.items() if judged or "judges" not in name})
+        assert matching(RunDirectory(root), new) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("base", []),
+        ("data.demonstrations", []),
+        ("data.preferences", ["sft"]),
+        ("judges.length", ["sft", "reward"]),
+    ],
+)
+def test_a_stage_matches_only_if_its_inputs_do(
+    old: tuple[Recipe, Path], tmp_path: Path, name: str, kept: list[str]
+) -> None:
+    recipe, root = old
+    with open_run(tmp_path / "new", recipe) as new:
+        inputs = read_json(root / "run.json")["inputs"]
+        (tmp_path / "file").write_text("other")
+        new.lineage.record_inputs(inputs | {name: fingerprint(str(tmp_path / "file"))})
+        assert matching(RunDirectory(root), new) == kept
+
+
+def test_an_unfinished_stage_is_not_taken_over(old: tuple[Recipe, Path], tmp_path: Path) -> None:
+    recipe, root = old
+    record = json.loads((root / "run.json").read_text())
+    record["stages"][1]["state"] = "running"
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "run.json").write_text(json.dumps(record))
+    (tmp_path / "half" / "recipe.yaml").write_bytes((root / "recipe.yaml").read_bytes())
+    with open_run(tmp_path / "new", recipe) as new:
+        new.lineage.record_inputs(record["inputs"])
+        assert matching(RunDirectory(tmp_path / "half"), new) == ["sft"]
+
+
+def _stage(root: Path, name: str) -> dict[str, bytes]:
+    return {str(file.relative_to(root)): file.read_bytes() for file in (root / name).rglob("*") if file.is_file()}
+
+
+def test_a_fork_ends_as_a_run_of_its_own_and_leaves_the_old_one_alone(old: tuple[Recipe, Path], tmp_path: Path) -> None:
+    recipe, root = old
+    before = _stage(root, ".")
+    other = changed(recipe, **{"ppo.kl.beta": 0.5, "stages": ["sft", "reward", "ppo"], "ppo.variants": {}})
+    run_pipeline(other, tmp_path / "fork", SilentProgress(), fork_of=root)
+    run_pipeline(other, tmp_path / "own", SilentProgress())
+    assert _stage(root, ".") == before
+    for name in ("sft", "reward"):
+        assert _stage(tmp_path / "fork", name) == _stage(root, name)
+    assert _stage(tmp_path / "fork", "ppo/model") == _stage(tmp_path / "own", "ppo/model")
+    taken = {stage.name: stage.taken_from for stage in RunDirectory(tmp_path / "fork").lineage.stages}
+    assert taken == {"sft": str(root), "reward": str(root), "ppo": None}
+    run_pipeline(other, tmp_path / "fork", SilentProgress(), fork_of=root)  # it is finished: nothing happens
+
+
+def test_a_run_cannot_be_forked_into_itself_or_from_nothing(old: tuple[Recipe, Path], tmp_path: Path) -> None:
+    recipe, root = old
+    with pytest.raises(RunError, match="is the run to begin from"):
+        run_pipeline(recipe, root, SilentProgress(), fork_of=root)
+    with pytest.raises(RunError, match=r"run\.json: cannot be read"):
+        run_pipeline(recipe, tmp_path / "new", SilentProgress(), fork_of=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("judge.py", r"other content of judges\.length\. Changed: judges\.length: [0-9a-f]{8} → [0-9a-f]{8}\."),
+        ("preferences.jsonl", r"Changed: data\.preferences: [0-9a-f]{8} → [0-9a-f]{8}\."),
+        ("base/config.json", r"of base\. Changed: base/config\.json: [0-9a-f]{8} → [0-9a-f]{8}\. Put"),
+        ("base/tokenizer.json", r"Changed: base/tokenizer\.json: [0-9a-f]{8} → [0-9a-f]{8}\. Put .*--fork-to NEW"),
+        ("base/more.json", r'Changed: base/more\.json: absent → "[0-9a-f]{8}"|absent → [0-9a-f]{8}\. Put'),
+    ],
+)
+def test_a_changed_input_is_refused_with_what_changed(old: tuple[Recipe, Path], file: str, told: str) -> None:
+    recipe, root = old
+    changed_file = root.parent / file
+    before = changed_file.read_bytes() if changed_file.exists() else None
+    try:
+        changed_file.write_bytes((before or b"{}") + b"\n")
+        with pytest.raises(RunError, match=told):
+            run_pipeline(recipe, root, SilentProgress())
+    finally:
+        changed_file.unlink() if before is None else changed_file.write_bytes(before)
+    run_pipeline(recipe, root, SilentProgress())
