@@ -77,3 +77,14 @@ def test_a_fault_of_rows_that_have_a_held_out_file_is_told_once(truing: Any, tmp
     said = truing("validate", recipe, "--set", f"data.heldout_preferences.path={own}")
     assert said.code == 2
     assert said.err.count("`chosen` equals") == 1
+
+
+@pytest.mark.parametrize("wrong", ["data.preferences=null", "data.preferences.path=5"])
+def test_a_held_out_file_without_one_to_learn_from_is_a_mistake_of_the_recipe(
+    wrong: str, truing: Any, tmp_path: Path
+) -> None:
+    own = tiny.write_rows(tmp_path / "own.jsonl", tiny.preferences(2))
+    recipe = tiny.recipe_file(tmp_path, **{"data.heldout_preferences": {"path": str(own)}})
+    said = truing("validate", recipe, "--set", wrong)
+    assert said.code == 2
+    assert "data.preferences" in said.err

@@ -88,8 +88,9 @@ def _rows(recipe: Recipe, name: str) -> int:
     if name in ("demonstrations", "preferences") and getattr(data, f"heldout_{name}") is None:
         split_by_prompt(rows, data.heldout, recipe.seed, name)
     learnt = name.removeprefix("heldout_")
-    if learnt != name:
-        refuse_learnt(rows, READERS[name](getattr(data, learnt), data.transcripts), learnt)
+    learnt_from = getattr(data, learnt)
+    if learnt != name and learnt_from is not None:  # it is missing where the recipe itself is at fault
+        refuse_learnt(rows, READERS[name](learnt_from, data.transcripts), learnt)
     return len(rows)
 
 
