@@ -7,6 +7,7 @@ import tiny
 import torch
 
 from truing.experience import Sequences
+from truing.models import linear
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles, trained_role
 from truing.models.rewards import Normalisation
 from truing.models.roles import Role
@@ -18,6 +19,22 @@ EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 BATCH = Sequences.collate([[1, 2, 3], [4], [5, 6]], [[9, EOS], [10, 11, 12, 13, EOS], [14]], PAD)
 NORMALISATION = Normalisation(mean=0.7, std=2.5)
 LAYOUTS = ["shared", "separate"]
+
+
+def test_weights_that_were_packed_for_sampling_are_not_once_they_learn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "SMALLEST", 1)
+    base = tiny.load(_recipe(tmp_path, "separate"))
+    with linear.packed(base.model):
+        pass
+    role = trained_role(base, "reward", None, seed=3, head=True)
+    with torch.no_grad():
+        for weight in base.model.parameters():
+            weight.mul_(0.5)
+    after = _figures(role)
+    linear.unpack(base.model)
+    torch.testing.assert_close(after, _figures(role))
 
 
 def _recipe(place: Path, layout: str, shape: str = "llama") -> Recipe:

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from truing.models.base import LoadedBase, load_base
+from truing.models.linear import unpack
 from truing.models.rewards import Normalisation
 from truing.models.roles import Adapters, Role, check_logits, scalar_head
 from truing.models.saving import load_head, load_normalisation
@@ -49,6 +50,7 @@ def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head
     linear = scalar_head(base.model, seed, bias=False) if head else None
     if lora is None:
         base.model.requires_grad_(True)
+        unpack(base.model)  # what was sampled before left copies of weights that now change
         return Role(base.model, head=linear)
     adapters = Adapters(base.model, lora, seed)
     adapters.add(name)
