@@ -21,6 +21,7 @@ from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import complete_directory, remove, write_json
 from truing.runs.interruption import Stop
 from truing.runs.lineage import fingerprint
+from truing.runs.memory import give_back
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker, open_tracker
 from truing.stages.dpo import train_dpo
@@ -127,6 +128,7 @@ def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: T
     run.lineage.finish(stage.name)
     if directory.checkpoints.is_dir():
         remove(directory.checkpoints)
+    give_back()
     if stop.requested:
         raise stop.interrupted(f"{stage.name} is done")
 
