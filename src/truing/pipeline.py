@@ -95,6 +95,11 @@ def with_world(recipe: Recipe, run: RunDirectory) -> Recipe:
     if not world.directory.exists():
         with complete_directory(world.directory) as partial:
             write_world(recipe.world, recipe.seed, partial)
+    return on_files_of(world, recipe)
+
+
+def on_files_of(world: WorldPaths, recipe: Recipe) -> Recipe:
+    """A recipe on a world that has been written, as one on ordinary files."""
     files = {"demonstrations": world.demonstrations, "preferences": world.preferences, "prompts": world.prompts}
     data = recipe.data.model_copy(update={name: Source(path=str(file)) for name, file in files.items()})
     judges = {"gold": GOLD} | recipe.judges

@@ -28,9 +28,11 @@ floor | room         | of the house                                             
       |              | models runs trust                                         |
 5     | report       | runs trust                                                | yaml jinja2 markupsafe matplotlib
 5     | pipeline     | errors recipe recipe_files data models runs stages report | torch
+5     | doctor       | errors recipe recipe_files data models runs stages        | torch transformers
+      |              | pipeline                                                  |
 5     | conversation | records errors recipe recipe_files data models runs pipeline |
 6     | cli          | records errors recipe recipe_files data label models runs | typer rich
-      |              | stages trust report pipeline conversation                 |
+      |              | stages trust report pipeline doctor conversation          |
 """
 ANYONE = "__version__"
 """What the package itself gives to everyone"""
