@@ -7,13 +7,58 @@ import tiny
 import torch
 
 from truing.experience import Sequences
-from truing.models.layout import trained_role
+from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles, trained_role
 from truing.models.rewards import Normalisation
+from truing.models.roles import Role
+from truing.models.saving import merge, save_adapter, save_normalisation, save_reward_model
+from truing.models.scoring import end_scores, response_logprobs
+from truing.recipe import Lora, Recipe
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 BATCH = Sequences.collate([[1, 2, 3], [4], [5, 6]], [[9, EOS], [10, 11, 12, 13, EOS], [14]], PAD)
 NORMALISATION = Normalisation(mean=0.7, std=2.5)
 LAYOUTS = ["shared", "separate"]
+
+
+def _recipe(place: Path, layout: str, shape: str = "llama") -> Recipe:
+    return tiny.recipe(place, shape, roles=layout)
+
+
+def _reward_stage(recipe: Recipe, place: Path) -> RewardModelFiles:
+    """The files of a reward model whose adapter and head have moved."""
+    base = tiny.load(recipe)
+    role = trained_role(base, "reward", Lora(rank=2), seed=3, head=True)
+    with torch.no_grad():
+        for weight in role.parameters():
+            weight.add_(0.05)
+    files = RewardModelFiles(model=place / "model", adapter=place / "adapter")
+    save_adapter(role, files.adapter)
+    merged = merge(role)
+    assert role.head is not None
+    save_reward_model(merged, role.head, base.tokenizer, files.model)
+    save_normalisation(NORMALISATION, files.model)
+    return files
+
+
+def _roles(place: Path, layout: str, shape: str = "llama", with_reward: bool = True) -> PpoRoles:
+    recipe = _recipe(place, layout, shape)
+    assert recipe.base is not None
+    return ppo_roles(recipe, recipe.base, _reward_stage(recipe, place) if with_reward else None)
+
+
+@torch.no_grad()
+def _figures(role: Role) -> torch.Tensor:
+    """What a role says of the batch: scores where it has a head, else log-probabilities."""
+    if role.head is not None:
+        return end_scores(role, BATCH)
+    return response_logprobs(role, BATCH)[BATCH.response_mask]
+
+
+def _train(role: Role) -> None:
+    loss = end_scores(role, BATCH).sum() if role.head is not None else response_logprobs(role, BATCH).sum()
+    loss.backward()
+    weights = [weight for weight in role.parameters() if weight.grad is not None]
+    torch.optim.SGD(weights, lr=0.1).step()
 
 
 @pytest.mark.parametrize("shape", ["llama", "gpt2", "qwen"])
