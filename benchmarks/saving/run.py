@@ -2,8 +2,8 @@
 
     python benchmarks/saving/run.py [--out DIRECTORY]
 
-Runs the shipped recipe as it is, and again with a checkpoint after every fifth step, and prints the tables of
-docs/reliability.md. Some minutes on one core.
+Runs the shipped recipe as it is, and again with a checkpoint after every fifth step, and prints a table of
+its stages for each; docs/reliability.md has their sums. Some minutes on one core.
 """
 
 import argparse
