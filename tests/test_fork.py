@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import tiny
@@ -14,7 +15,7 @@ from truing.recipe import Recipe
 from truing.recipe_files.overrides import assign
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import read_json
-from truing.runs.lineage import fingerprint
+from truing.runs.lineage import Lineage, fingerprint
 from truing.runs.progress import SilentProgress
 
 JUDGE = "def score(prompts, responses):\n    return [float(len(response)) for response in responses]\n"
@@ -120,6 +121,21 @@ def test_a_fork_ends_as_a_run_of_its_own_and_leaves_the_old_one_alone(old: tuple
     taken = {stage.name: stage.taken_from for stage in RunDirectory(tmp_path / "fork").lineage.stages}
     assert taken == {"sft": str(root), "reward": str(root), "ppo": None}
     run_pipeline(other, tmp_path / "fork", SilentProgress(), fork_of=root)  # it is finished: nothing happens
+
+
+def test_a_kill_between_a_copy_and_its_record_is_made_good(
+    old: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, root = old
+    with monkeypatch.context() as cut:
+        cut.setattr(Lineage, "take_over", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_pipeline(recipe, tmp_path / "fork", SilentProgress(), fork_of=root)
+    assert (tmp_path / "fork" / "sft").is_dir()
+    run_pipeline(recipe, tmp_path / "fork", SilentProgress(), fork_of=root)
+    taken = {stage.name: stage.taken_from for stage in RunDirectory(tmp_path / "fork").lineage.stages}
+    assert taken == dict.fromkeys(STAGES, str(root))
+    assert _stage(tmp_path / "fork", "sft") == _stage(root, "sft")
 
 
 def test_a_run_cannot_be_forked_into_itself_or_from_nothing(old: tuple[Recipe, Path], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from truing.plan import Planned, plan
 from truing.recipe_files import load_recipe
 from truing.runs.differences import Fingerprint, differs, flat
 from truing.runs.directory import RunDirectory
-from truing.runs.files import complete_directory, disk_faults
+from truing.runs.files import complete_directory, disk_faults, remove
 
 ALL = (
     "seed",
@@ -55,6 +55,8 @@ def take_over(old: RunDirectory, new: RunDirectory) -> list[str]:
     for name in matching(old, new):
         if new.lineage.stage_state(name) != "done":
             here, there = new.stage(name).root, old.stage(name).root
+            if here.exists():  # a kill came between the copy and its record, or the stage had begun here
+                remove(here)
             with complete_directory(here) as partial, disk_faults(here, "cannot be copied"):
                 shutil.copytree(there, partial, dirs_exist_ok=True)
             record = next(record for record in old.lineage.stages if record.name == name)

@@ -23,6 +23,7 @@ from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import complete_directory, disk_faults, write_json
 from truing.runs.interruption import Stop
 from truing.runs.lineage import fingerprint
+from truing.runs.memory import give_back
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker, open_tracker
 from truing.stages.dpo import train_dpo
@@ -92,6 +93,11 @@ def with_world(recipe: Recipe, run: RunDirectory) -> Recipe:
     if not world.directory.exists():
         with complete_directory(world.directory) as partial, disk_faults(world.directory, "cannot be written"):
             write_world(recipe.world, recipe.seed, partial)
+    return on_files_of(world, recipe)
+
+
+def on_files_of(world: WorldPaths, recipe: Recipe) -> Recipe:
+    """A recipe on a world that has been written, as one on ordinary files."""
     files = {"demonstrations": world.demonstrations, "preferences": world.preferences, "prompts": world.prompts}
     data = recipe.data.model_copy(update={name: Source(path=str(file)) for name, file in files.items()})
     judges = {"gold": GOLD} | recipe.judges
@@ -126,6 +132,7 @@ def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: T
     write_json(directory.result, result | {"saving_s": round(job.saving.seconds, 3)})
     run.lineage.finish(stage.name)
     directory.settle()
+    give_back()
     if stop.requested:
         raise stop.interrupted(f"{stage.name} is done")
 

@@ -147,6 +147,7 @@ MISDEEDS = {
     "os._exit(0)": "ended its process with exit code 0. The response was 'because of it'.",
     "os.abort()": "was ended by SIGABRT, maybe for want of memory. The response was 'because of it'.",
     "os.kill(os.getpid(), 9)": "was ended by SIGKILL, maybe for want of memory. The response was 'because of it'.",
+    "os.kill(os.getpid(), 40)": "was ended by signal 40, maybe for want of memory. The response was 'because of it'.",
     "os.killpg(0, 9)": "was ended by SIGKILL, maybe for want of memory. The response was 'because of it'.",
     "os.kill(os.getpid(), 19)": "gave no answer in 0.5 seconds. The response was 'because of it'.",
     "return bytearray(2**33)": "raised MemoryError: . The response was 'because of it'.",

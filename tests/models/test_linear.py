@@ -1,5 +1,7 @@
 """Linear layers by oneDNN give what the formula gives, packed or not, and keep the model's own parameters."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import tiny
@@ -53,6 +55,14 @@ def test_a_frozen_layer_passes_the_gradient_on_and_keeps_no_input() -> None:
     out.backward(torch.tensor(GRADIENT, dtype=torch.float32))
     np.testing.assert_allclose(rows.grad, GRADIENT @ WEIGHT, rtol=1e-5, atol=1e-5)
     assert layer.weight.grad is None
+
+
+def test_packing_that_fails_halfway_leaves_nothing_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = _layer(), _layer()
+    monkeypatch.setattr(second, "pack", Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError), packed(nn.ModuleList([first, second])):
+        pass
+    assert first.laid_out is first.weight
 
 
 def test_weights_are_packed_for_the_block_alone() -> None:

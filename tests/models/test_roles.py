@@ -75,6 +75,26 @@ def test_targets_that_cannot_be_adapted_are_the_recipes_mistake(targets: str | l
     assert refusal.value.mend
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")  # PEFT warns of it
+@pytest.mark.parametrize(
+    ("shape", "target", "told"),
+    [
+        ("llama", "embed_tokens", "model.embed_tokens, which is no linear layer"),
+        ("gpt2", "wpe", "transformer.wpe, which is no linear layer"),
+        ("qwen", "lm_head", "lm_head, which shares its weights with the embeddings"),
+    ],
+)
+def test_no_adapter_is_put_on_embeddings(shape: str, target: str, told: str) -> None:
+    with pytest.raises(RecipeError, match=f"lora.targets: no adapter can be put on {told}"):
+        Adapters(tiny.model(shape), Lora(rank=2, targets=[target]), seed=0).add("policy")
+
+
+def test_a_projection_of_its_own_is_adapted() -> None:
+    adapters = Adapters(tiny.model(), Lora(rank=2, targets=["lm_head"]), seed=0)
+    adapters.add("policy")
+    assert len(adapters.parameters("policy")) == 2
+
+
 def test_the_head_has_the_deviation_of_the_paper() -> None:
     heads = torch.cat([scalar_head(tiny.model(), seed, bias=True).weight.detach().flatten() for seed in range(200)])
     assert float(heads.std()) == pytest.approx((16 + 1) ** -0.5, rel=0.05)

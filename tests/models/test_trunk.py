@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from truing.errors import ModelError
 from truing.experience import Sequences
@@ -101,4 +102,29 @@ def test_a_model_whose_upper_layers_need_more_has_no_trunk() -> None:
     seen: list[torch.Tensor] = []
     first.mlp.register_forward_hook(lambda _, __, out: seen.append(out))
     second.register_forward_hook(lambda _, __, out: out + seen.pop() if seen else out)
+    assert trunk_of(model, 1) is None
+
+
+@pytest.mark.parametrize("shape", ["gptj", "falcon"])
+def test_layers_that_return_more_than_hidden_states_make_a_trunk(shape: str) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 8}
+    names = {"gptj": {"rotary_dim": 4}, "falcon": {}}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(shape, **sizes, **names[shape])).eval()
+    trunk = trunk_of(model, 1)
+    assert trunk is not None
+    tokens = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    with torch.no_grad():
+        with trunk.recorded() as states:
+            whole = model(tokens).logits
+        with trunk.given(states[0]):
+            torch.testing.assert_close(model(tokens).logits, whole)
+        torch.testing.assert_close(model(tokens).logits, whole)
+
+
+def test_a_model_that_fails_without_its_lower_layers_has_no_trunk() -> None:
+    model = tiny.model()
+    first, second = model.model.layers
+    seen: list[torch.Tensor] = []
+    first.mlp.register_forward_hook(lambda _, __, out: seen.append(out))
+    second.register_forward_hook(lambda _, __, out: out + seen.pop())
     assert trunk_of(model, 1) is None

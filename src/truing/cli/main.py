@@ -89,6 +89,20 @@ def chat(
     chat_command(run, stage, tokens, temperature)
 
 
+@app.command()
+def doctor(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RECIPE]", help="Predict the memory and time of this recipe.", show_default=False),
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Say what this machine has; with a recipe, what each of its phases will need and whether that fits."""
+    from truing.cli.doctor import doctor_command
+
+    doctor_command(recipe, set_ or [])
+
+
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if show:

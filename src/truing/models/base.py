@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from truing.errors import ModelError, RecipeError
@@ -65,6 +65,28 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
         checkpoint_layers(model)
     if not keeps_a_cache(model):
         notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
+    return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
+
+
+def outline_base(base: Base, compute: Compute) -> LoadedBase:
+    """The base without its weights: tensors on torch's meta device, which have shapes and take no memory.
+
+    Raises:
+        ModelError: no causal model is described there.
+    """
+    quiet_transformers()
+    tokenizer = _load_tokenizer(base)
+    options = {"gguf_file": base.gguf_file} if base.gguf_file else {}
+    try:
+        config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=getattr(torch, compute.dtype), trust_remote_code=base.trust_remote_code
+            )
+    except UNREADABLE as error:
+        raise _refusal(base, error, "causal language model") from error
+    notes = ensure_pad(tokenizer, model)
+    model.requires_grad_(False).train(False)
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
 
 

@@ -136,7 +136,7 @@ class _Running:
         except subprocess.TimeoutExpired:
             return "hung up"
         if code < 0:
-            return f"was ended by {signal.Signals(-code).name}, maybe for want of memory"
+            return f"was ended by {_name_of(-code)}, maybe for want of memory"
         return f"ended its process with exit code {code}"
 
     def end(self) -> None:
@@ -145,3 +145,8 @@ class _Running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def _name_of(number: int) -> str:
+    """SIGKILL and its like; most of the real-time signals have a number alone."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"

@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from truing.models.base import LoadedBase, load_base
 from truing.models.checkpointing import checkpoint_layers
+from truing.models.linear import quicken
 from truing.models.rewards import Normalisation
 from truing.models.roles import Adapters, Role, check_logits, scalar_head
 from truing.models.saving import load_head, load_normalisation
@@ -132,6 +133,7 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute) -> PreTr
     options = {"dtype": base.model.dtype, "use_safetensors": True}
     model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
     model.config.use_cache = False
+    quicken(model)
     model.requires_grad_(False).train(False)
     if compute.gradient_checkpointing:
         checkpoint_layers(model)

@@ -99,9 +99,9 @@ def quicken(model: nn.Module) -> None:
 def packed(model: nn.Module) -> Iterator[None]:
     """Weights laid out for products of few rows inside the block, which holds them twice for as long as it lasts."""
     layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear)]
-    for layer in layers:
-        layer.pack()
     try:
+        for layer in layers:
+            layer.pack()
         yield
     finally:
         for layer in layers:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -55,7 +56,7 @@ class Adapters:
         """A fresh adapter that does nothing yet (its B matrix is zero), in all layers but the lowest `above`.
 
         Raises:
-            RecipeError: `lora.targets` names no layer that can be adapted.
+            RecipeError: `lora.targets` names no layer that can be adapted, or one that cannot.
         """
         config = _lora_config(self._base, self._lora, above)
         with seeded(draws.derived_seed(self._seed, f"adapter {name}")), _told_of_targets():
@@ -63,6 +64,7 @@ class Adapters:
                 self._peft = PeftModel(self._base, config, adapter_name=name)
             else:
                 self._peft.add_adapter(name, config)
+        _refuse_embeddings(self.peft)
         self._refresh()
 
     @torch.no_grad()
@@ -201,6 +203,28 @@ def _told_of_targets() -> Iterator[None]:
             where="lora.targets",
             mend="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
         ) from error
+
+
+def _refuse_embeddings(peft: PeftModel) -> None:
+    """RecipeError where an adapter is on the embeddings, or on a projection that is one with them.
+
+    Merged into a weight that both sides use, what one of them learnt would change the other.
+    """
+    model: Any = peft.get_base_model()
+    embeddings = model.get_input_embeddings()
+    for path, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            if isinstance(layer.get_base_layer(), nn.Embedding):
+                what = "is no linear layer"
+            elif layer.weight is embeddings.weight:
+                what = "shares its weights with the embeddings"
+            else:
+                continue
+            raise RecipeError(
+                f"no adapter can be put on {path}, which {what}.",
+                where="lora.targets",
+                mend="Take it out of the list, or write all-linear.",
+            )
 
 
 def check_logits(role: Role) -> None:

@@ -24,6 +24,8 @@ class Trunk:
     """All layers of the model"""
     depth: int
     """How many of them are the trunk, at least 1"""
+    tuples: bool = False
+    """Whether a layer returns its hidden states as the first of several things"""
 
     @contextmanager
     def recorded(self) -> Iterator[list[Tensor]]:
@@ -42,9 +44,10 @@ class Trunk:
     @contextmanager
     def given(self, states: Tensor) -> Iterator[None]:
         """Inside, a forward takes these (B, S, D) hidden states for what leaves the trunk, which does not run."""
+        output = (states, None) if self.tuples else states
         with ExitStack() as restored:
             for layer in self.layers[: self.depth]:
-                layer.forward = lambda *_, **__: states
+                layer.forward = lambda *_, **__: output
                 restored.callback(delattr, layer, "forward")
             yield
 
@@ -87,10 +90,17 @@ def trunk_of(model: PreTrainedModel, depth: int) -> Trunk | None:
     found = decoder_layers(model)
     if found is None or depth == 0:
         return None
-    trunk = Trunk(found[1], depth)
-    tokens = torch.tensor([[0, 1, 2, 1]], device=model.device)
-    with trunk.recorded() as states:
+    layers = found[1]
+    tokens = torch.tensor([[0, 1, 2, 1], [2, 0, 1, 0]], device=model.device)
+    returned: list[object] = []
+    hook = layers[0].register_forward_hook(lambda *given: returned.append(given[-1]))
+    with Trunk(layers, depth).recorded() as states:
         whole = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
-    with trunk.given(states[0]):
-        rest = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+    hook.remove()
+    trunk = Trunk(layers, depth, tuples=isinstance(returned[0], tuple))
+    try:
+        with trunk.given(states[0]):
+            rest = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+    except Exception:  # a model that misses something else of its lower layers fails in its own way
+        return None
     return trunk if torch.allclose(whole, rest, atol=1e-5, rtol=1e-5) else None

@@ -1,0 +1,72 @@
+"""truing doctor."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from truing.cli.shelf import recipe_path
+from truing.cli.validate import check_inputs
+from truing.recipe_files import load_recipe
+
+if TYPE_CHECKING:
+    from truing.doctor.diagnosis import Diagnosis
+    from truing.doctor.phases import Phase
+
+
+def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
+    """Says what the machine has; with a recipe, what its phases will hold and take."""
+    console = Console(highlight=False)
+    if recipe_file is None:
+        from truing.doctor.machine import facts  # imports torch
+
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for name, value in facts().items():
+            table.add_row(name, value)
+        console.print(table)
+        return
+    recipe = load_recipe(recipe_path(recipe_file), overrides)
+    check_inputs(recipe)
+    from truing.doctor.diagnosis import diagnose  # imports torch, so only once the recipe is sound
+
+    _tell(diagnose(recipe), console)
+
+
+def _tell(found: "Diagnosis", console: Console) -> None:
+    from truing.doctor.machine import in_words
+
+    table = Table("stage", "phase", "peak", "time", "of which", box=None, pad_edge=False)
+    for phase in found.phases:
+        time = _seconds(found.seconds(phase)) if phase.work else ""
+        table.add_row(phase.stage, phase.name, in_words(found.bytes(phase)), time, _parts(phase))
+    console.print(table)
+    console.print(
+        f"Each peak holds {in_words(found.process)} of Python and libraries. Times are of one step, of ppo one update, "
+        "with responses as long as they may become."
+    )
+    console.print(f"Peak {in_words(found.peak)}; there is {in_words(found.memory)}. {_verdict(found)}", soft_wrap=True)
+
+
+def _verdict(found: "Diagnosis") -> str:
+    from truing.doctor.machine import in_words
+
+    if found.fits:
+        return "It fits."
+    if not found.changes:
+        return "It does not fit, and no change of the recipe would help: take a smaller base."
+    settings = " ".join(f"--set {key}={value}" for key, value in found.changes.items())
+    end = "." if found.would_fit else ", which does not fit either: take a smaller base."
+    return f"It does not fit. With {settings} the peak is {in_words(found.peak_changed)}{end}"
+
+
+def _parts(phase: "Phase") -> str:
+    """The largest first; what is less than a hundredth is left out."""
+    from truing.doctor.machine import in_words
+
+    ordered = sorted(phase.parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {in_words(size)}" for name, size in ordered if size > 0.01 * phase.bytes)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"

@@ -1,0 +1,74 @@
+"""A recipe that does not fit is told what would make it fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from truing.doctor import diagnosis
+from truing.doctor.diagnosis import Diagnosis, diagnose
+from truing.doctor.machine import Speed
+from truing.doctor.phases import Phase
+from truing.errors import ModelError
+from truing.recipe import Recipe, World
+
+SPEED = Speed({1: 1.0}, 1.0, 0.0)
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets what the machine has, beside a process that takes nothing."""
+    monkeypatch.setattr(diagnosis, "resident", lambda: 0)
+    return lambda memory: monkeypatch.setattr(diagnosis, "memory_of", lambda _: memory)
+
+
+def test_the_peak_is_the_worst_phase_and_activations_have_slack() -> None:
+    phases = [Phase("ppo", "score", {"weights": 50.0}), Phase("ppo", "learn", {"weights": 50.0, "activations": 10.0})]
+    found = Diagnosis(process=5, memory=100, phases=phases, speed=SPEED)
+    assert found.peak == 5 + 50 + 10 * diagnosis.SLACK
+    assert found.fits
+    assert not Diagnosis(5, 70, phases, SPEED).fits  # the system needs its share
+    assert Diagnosis(5, None, phases, SPEED).fits
+
+
+def test_what_fits_is_left_as_it_is(given: Any, tmp_path: Path) -> None:
+    given(10**12)
+    assert diagnose(tiny.recipe(tmp_path)).changes == {}
+
+
+def test_changes_are_named_that_make_it_fit(given: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, roles="separate", **{"sft.method": "full"})
+    given(None)
+    peak = diagnose(recipe).peak
+    given(0.7 * peak)
+    found = diagnose(recipe)
+    assert not found.fits
+    assert found.would_fit
+    assert found.peak == peak
+    document = recipe
+    for key, value in found.changes.items():
+        document = diagnosis._changed(document, {key: value})
+    given(None)
+    assert diagnose(document).peak == pytest.approx(found.peak_changed)
+
+
+def test_what_never_fits_is_said_with_the_lowest_peak(given: Any, tmp_path: Path) -> None:
+    given(1)
+    found = diagnose(tiny.recipe(tmp_path))
+    assert not found.would_fit
+    assert found.peak_changed is not None
+    assert found.peak_changed < found.peak
+
+
+def test_a_recipe_on_the_embedded_world_is_examined_without_a_run(tmp_path: Path) -> None:
+    world = World(demonstrations=40, preferences=40, prompts=100)
+    names = [phase.stage for phase in diagnose(Recipe(world=world)).phases]
+    assert list(dict.fromkeys(names)) == ["sft", "reward", "ppo"]
+
+
+def test_a_base_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    (tmp_path / "base" / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError, match="no causal language model could be loaded from here"):
+        diagnose(recipe)

@@ -1,0 +1,94 @@
+"""Who holds how many models, and what is held for the backward, moments and checkpoints beside them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from truing.doctor.phases import Learner, Phase, _worst, phases
+from truing.doctor.shadow import Shadow
+from truing.doctor.tally import Cost
+from truing.doctor.work import read_lengths
+from truing.models.base import outline_base
+from truing.recipe import Recipe
+
+
+def _shadow(recipe: Recipe) -> Shadow:
+    assert recipe.base is not None
+    return Shadow(outline_base(recipe.base, recipe.compute).model, recipe.lora, cpu=True)
+
+
+def _phases(recipe: Recipe) -> dict[str, Phase]:
+    assert recipe.base is not None
+    lengths = read_lengths(recipe, outline_base(recipe.base, recipe.compute))
+    return {f"{phase.stage} {phase.name}": phase for phase in phases(recipe, _shadow(recipe), lengths)}
+
+
+def _examined(place: Path, **changes: Any) -> dict[str, Phase]:
+    return _phases(tiny.recipe(place, **{"stages": ["sft", "reward", "ppo", "dpo"], **changes}))
+
+
+def test_shared_roles_hold_one_model_and_separate_ones_four(tmp_path: Path) -> None:
+    shadow = _shadow(tiny.recipe(tmp_path))
+    shared, separate = (_examined(tmp_path, roles=roles) for roles in ("shared", "separate"))
+    assert shared["ppo learn"].parts["weights"] == shadow.weights
+    assert shared["ppo learn"].parts["adapters"] == 3 * shadow.adapter()
+    # Reward model and critic have no vocabulary projection.
+    assert separate["ppo score"].parts["weights"] == 2 * shadow.weights + 2 * shadow.backbone
+    assert separate["dpo learn"].parts["weights"] == 2 * shadow.weights + shadow.backbone
+
+
+def test_adam_keeps_two_numbers_for_each_that_learns(tmp_path: Path) -> None:
+    shadow = _shadow(tiny.recipe(tmp_path))
+    shared = _examined(tmp_path)
+    separate = _examined(tmp_path, roles="separate", **{"sft.method": "full", "compute.learn_tokens": 1})
+    assert shared["sft learn"].parts["moments"] == 2 * shadow.adapter()
+    assert shared["ppo learn"].parts["moments"] == 2 * 2 * shadow.adapter()
+    assert separate["sft learn"].parts["moments"] == 2 * shadow.weights
+    assert separate["ppo learn"].parts["moments"] == 2 * (shadow.weights + shadow.backbone)
+    assert separate["ppo checkpoint"].parts["copies"] == 3 * (shadow.weights + shadow.backbone)
+
+
+@pytest.mark.parametrize(
+    ("field", "phase", "part"),
+    [
+        ("learn_tokens", "ppo learn", "activations"),
+        ("learn_tokens", "reward learn", "activations"),
+        ("rollout_rows", "ppo rollout", "cache"),
+        ("score_tokens", "ppo score", "activations"),
+    ],
+)
+def test_smaller_parts_hold_less(field: str, phase: str, part: str, tmp_path: Path) -> None:
+    whole, small = _examined(tmp_path)[phase], _examined(tmp_path, **{f"compute.{field}": 1})[phase]
+    assert small.parts[part] < whole.parts[part]
+
+
+def test_fewer_adapted_layers_hold_less_and_their_trunk_is_kept(tmp_path: Path) -> None:
+    whole, half = _examined(tmp_path), _examined(tmp_path, **{"lora.layers": 0.5})
+    assert half["ppo learn"].parts["activations"] < whole["ppo learn"].parts["activations"]
+    assert half["ppo learn"].parts["rollout"] > whole["ppo learn"].parts["rollout"]
+    assert half["reward learn"].parts == whole["reward learn"].parts  # the reward model keeps all layers
+
+
+def test_a_reward_from_elsewhere_needs_no_reward_model(tmp_path: Path) -> None:
+    rewards = [{"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": False}]
+    alone = _examined(tmp_path, stages=["ppo"], roles="separate", **{"ppo.rewards": rewards})
+    shadow = _shadow(tiny.recipe(tmp_path))
+    assert alone["ppo learn"].parts["weights"] == 2 * shadow.weights + shadow.backbone
+
+
+def test_a_foreign_classifier_is_weighed_by_its_files(tmp_path: Path) -> None:
+    tiny.classifier(tmp_path / "judge")
+    rewards = [{"kind": "model", "path": str(tmp_path / "judge"), "weight": 1.0, "normalise": False}]
+    phase = _examined(tmp_path, stages=["ppo"], **{"ppo.rewards": rewards})["ppo learn"]
+    assert phase.parts["reward classifiers"] == (tmp_path / "judge" / "model.safetensors").stat().st_size
+
+
+def test_roles_learn_in_turns_and_their_gradients_wait(tmp_path: Path) -> None:
+    shadow = _shadow(tiny.recipe(tmp_path))
+    policy, critic = Learner(1e9, Cost(kept=5e9, burst=1e9)), Learner(2e9, Cost(kept=4.5e9))
+    assert _worst([policy, critic], False, shadow) == (0, 6e9)
+    assert _worst([policy, critic], True, shadow) == (3e9, 4.5e9)
+    small = Cost(kept=1e6)
+    assert _worst([Learner(1e9, small), Learner(2e9, small)], False, shadow) == (3e9, 2 * shadow.largest)

@@ -1,0 +1,115 @@
+"""A model without weights has the sizes of the one with them, and a pass through it costs what formulas say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from truing.doctor.shadow import Shadow, Shape
+from truing.models.base import load_base, outline_base
+from truing.models.linear import quicken
+from truing.models.roles import Adapters, Role
+from truing.models.vocabulary import logprobs_of
+from truing.recipe import Base, Compute, Lora
+
+LORA = Lora(rank=4)
+FLOAT = 4
+WIDE: dict[str, Any] = {
+    "vocab_size": 500,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+LAYER = 256 * 256 * 2 + 2 * 256 * 128 + 3 * 256 * 512
+"""Weights of the linear layers of one layer"""
+
+
+def _wide(layers: int) -> PreTrainedModel:
+    return LlamaForCausalLM(LlamaConfig(**WIDE, num_hidden_layers=layers)).eval().requires_grad_(False)
+
+
+def _shadow(layers: int = 6) -> Shadow:
+    with torch.device("meta"):
+        return Shadow(_wide(layers), LORA, cpu=True)
+
+
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_sizes_are_those_of_the_loaded_model(shape: str, tmp_path: Path) -> None:
+    base = Base(path=str(tiny.directory(tmp_path, shape)))
+    shadow = Shadow(outline_base(base, Compute()).model, LORA, cpu=True)
+    model = load_base(base, Compute()).model
+    assert shadow.weights == sum(weight.nbytes for weight in model.parameters())
+    cache = model(torch.tensor([[1, 2, 3]]), use_cache=True).past_key_values
+    assert shadow.kept_token() == sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) / 3
+    adapters = Adapters(model, LORA, seed=0)
+    adapters.add("policy")
+    assert shadow.adapter() == sum(weight.nbytes for weight in adapters.parameters("policy"))
+
+
+def test_upper_layers_alone_are_adapted_above_a_trunk() -> None:
+    assert _shadow().adapter(above=4) == pytest.approx(_shadow().adapter() / 3)
+
+
+def test_packed_copies_are_of_layers_large_enough() -> None:
+    linear = 6 * (LAYER - 2 * 256 * 128)  # keys and values are too small
+    assert _shadow().packed == FLOAT * (linear + 500 * 256)
+    with torch.device("meta"):
+        assert Shadow(_wide(6), LORA, cpu=False).packed == 0
+
+
+@pytest.mark.parametrize("trained", ["full", "adapter"])
+def test_what_waits_for_the_backward_is_what_autograd_saves(trained: str) -> None:
+    """Counted on a real model through autograd's own hooks."""
+    model, shape = _wide(6), Shape(3, 40, 60)
+    quicken(model)
+    role = Role(model.requires_grad_(True))
+    if trained == "adapter":
+        model.requires_grad_(False)
+        adapters = Adapters(model, LORA, seed=0)
+        adapters.add("policy")
+        role = Role(model, adapters, "policy")
+    saved: dict[int, int] = {}
+    weights = {weight.untyped_storage().data_ptr() for weight in [*model.parameters(), *model.buffers()]}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    tokens = torch.zeros(shape.rows, shape.length, dtype=torch.long)
+    mask = torch.ones_like(tokens)
+    mask[0, -1] = 0  # as in a batch of several lengths
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        hidden = role.hidden(tokens, mask)
+        loss = logprobs_of(role, hidden.flatten(0, 1)[: shape.counted], tokens.flatten()[: shape.counted]).sum()
+    assert _shadow().learning([shape], trained, head=False).kept == pytest.approx(sum(saved.values()), rel=0.02)
+    del loss
+
+
+def test_operations_are_two_a_weight_and_token_and_as_many_again_backward() -> None:
+    shape = Shape(2, 50, 20)
+    forward = 2 * 6 * LAYER * shape.area
+    assert _shadow().reading([shape]).operations == pytest.approx(forward, rel=0.05)  # attention is the rest
+    assert _shadow().reading([shape], layers=3).operations == pytest.approx(forward / 2, rel=0.05)
+    adapter = 3 * 2 * _shadow().adapter() / FLOAT * shape.area
+    logits = 2 * 2 * 500 * 256 * shape.counted
+    learning = _shadow().learning([shape], "adapter", head=False)
+    assert learning.operations == pytest.approx(2 * forward + adapter + logits, rel=0.1)
+
+
+def test_a_pass_above_a_given_trunk_is_that_of_fewer_layers() -> None:
+    shapes = [Shape(2, 30, 20)]
+    whole, third = (_shadow().learning(shapes, "adapter", True, above, given=True) for above in (0, 4))
+    assert third.kept < 0.4 * whole.kept
+    below = _shadow().learning(shapes, "adapter", True, above=4)
+    assert below.kept == third.kept
+    assert below.operations - third.operations == pytest.approx(2 * 4 * LAYER * 60, rel=0.05)
+
+
+def test_logits_are_counted_by_positions() -> None:
+    assert _shadow().comparing(128).operations == 2 * 2 * 500 * 256 * 128

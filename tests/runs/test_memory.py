@@ -1,0 +1,29 @@
+"""Memory that was freed goes back to the system."""
+
+import sys
+
+import pytest
+import torch
+
+from truing.runs.memory import give_back, resident
+
+MEGABYTE = 2**20
+
+
+def test_what_a_process_takes_grows_by_what_it_holds() -> None:
+    before = resident()
+    held = torch.ones(64 * MEGABYTE // 4)
+    assert resident() - before == pytest.approx(held.nbytes, rel=0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked")
+def test_freed_pieces_between_held_ones_are_given_back() -> None:
+    wide = torch.ones(16 * MEGABYTE // 4)
+    del wide  # from now on blocks of a megabyte lie in the heap, one behind the other
+    pieces = [torch.ones(MEGABYTE // 4) for _ in range(128)]
+    kept = pieces[::4]
+    full = resident()
+    pieces.clear()
+    give_back()
+    assert full - resident() > 64 * MEGABYTE
+    assert len(kept) == 32
