@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
 from truing.doctor.shadow import Shadow, Shape
 from truing.models.base import load_base, outline_base
@@ -113,3 +113,15 @@ def test_a_pass_above_a_given_trunk_is_that_of_fewer_layers() -> None:
 
 def test_logits_are_counted_by_positions() -> None:
     assert _shadow().comparing(128).operations == 2 * 2 * 500 * 256 * 128
+
+
+def test_of_a_mixture_of_experts_each_token_meets_as_many_as_are_chosen() -> None:
+    with torch.device("meta"):
+        config = MixtralConfig(**WIDE, num_hidden_layers=4, num_local_experts=8, num_experts_per_tok=2)
+        shadow = Shadow(MixtralForCausalLM(config).eval(), LORA, cpu=True)
+    shape = Shape(2, 50, 20)
+    layer = 256 * 256 * 2 + 2 * 256 * 128 + 8 * 256 + 2 * 3 * 256 * 512
+    assert shadow.reading([shape]).operations == pytest.approx(2 * 4 * layer * shape.area, rel=0.05)
+    learning = shadow.learning([shape], "full", head=False).operations
+    logits = 3 * 2 * 500 * 256 * shape.counted
+    assert learning == pytest.approx(3 * 2 * 4 * layer * shape.area + logits, rel=0.1)

@@ -86,13 +86,20 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _run(func: Any, args: Any, kwargs: Any) -> Any:
-    if func is torch.ops.mkldnn._linear_pointwise.binary:  # torch knows no shape for it: that of what is added to
+    """What an operator returns; its shape by our own word where torch has none for it on a CPU."""
+    if func is torch.ops.mkldnn._linear_pointwise.binary:  # that of what is added to
         return args[1].new_empty(args[1].shape)
+    if func is torch.ops.aten._grouped_mm.default:  # each row by its own expert's weight; or each expert's gradient
+        rows, weight = args[:2]
+        experts = () if weight.dim() == 3 else kwargs.get("offs", args[2] if len(args) > 2 else None).shape
+        return rows.new_empty(*experts, rows.shape[-2], weight.shape[-1])
     return func(*args, **kwargs)
 
 
 def _products(func: Any, args: Any, kwargs: Any, out: Any) -> float:
     """Operations of a product of matrices, 0 of anything else."""
+    if func is torch.ops.aten._grouped_mm.default:
+        return 2.0 * float(args[0].numel()) * float(args[1].shape[-1])  # each entry meets one expert's column
     if func.namespace == "mkldnn":
         return 2.0 * float(out.numel()) * float(args[0].shape[-1])
     formula = flop_registry.get(func._overloadpacket)
