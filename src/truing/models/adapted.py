@@ -10,7 +10,7 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
-from truing.models.linear import OneDnnLinear, one_dnn, suits
+from truing.models.linear import OneDnnLinear, one_dnn, one_dnn_added, suits
 
 FEW = 64
 """Rows below which a narrow product costs less than calling oneDNN"""
@@ -83,8 +83,7 @@ def _add_narrow(wide: Tensor, narrow: Tensor, up: Tensor) -> Tensor:
     if narrow.shape[:-1].numel() < FEW:
         wide.flatten(0, -2).addmm_(narrow.flatten(0, -2), up.t())
         return wide
-    added: Tensor = torch.ops.mkldnn._linear_pointwise(narrow, wide, up, None, "add")
-    return added
+    return one_dnn_added(narrow, up, None, wide)
 
 
 def adapt(model: nn.Module) -> None:

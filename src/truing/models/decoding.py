@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from truing.models.cache import filling_holes, make_room
+from truing.models.fused_decoding import FusedStep
 from truing.models.roles import Role
 
 
@@ -23,9 +24,14 @@ class Decoder:
     """(B, S, D) what left the trunk for the tokens that were just read, prompts padded on the left; None without one"""
     _cache: Any = None
 
-    def __init__(self, role: Role, prompts: Sequence[Sequence[int]], pad: int, new_tokens: int) -> None:
-        """Reads the prompts, each at least one token; `new_tokens` more than they have are read at most."""
-        self._role = role
+    def __init__(
+        self, role: Role, prompts: Sequence[Sequence[int]], pad: int, new_tokens: int, step: FusedStep | None = None
+    ) -> None:
+        """Reads the prompts, each at least one token; `new_tokens` more than they have are read at most.
+
+        Tokens behind the prompts are read by `step` where there is one, and by the model's own layers otherwise.
+        """
+        self._role, self._step = role, step
         distinct = list(dict.fromkeys(map(tuple, prompts)))
         self._tokens, self._mask = left_padded(distinct, pad, role.model.device)
         self._forward(self._tokens)
@@ -49,11 +55,18 @@ class Decoder:
         """One more token (B,) of each row."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
         if self._cache is not None:
-            self._forward(tokens[:, None])
+            self._read_behind(tokens)
             return
         self._tokens = torch.cat([self._tokens, tokens[:, None]], dim=1)
         self._forward(self._tokens)
         self.below = None if self.below is None else self.below[:, -1:]
+
+    def _read_behind(self, tokens: Tensor) -> None:
+        if self._step is None:
+            self._forward(tokens[:, None])
+            return
+        self.state, below = self._step(tokens, self._mask, self._cache)
+        self.below = None if below is None else below[:, None]
 
     def _forward(self, tokens: Tensor) -> None:
         with ExitStack() as recording:

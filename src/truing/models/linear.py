@@ -78,6 +78,12 @@ def one_dnn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return product
 
 
+def one_dnn_added(rows: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor) -> Tensor:
+    """`one_dnn` of rows (..., in), and `to` (..., out), added while it is computed."""
+    added: Tensor = torch.ops.mkldnn._linear_pointwise(rows, to, weight, bias, "add")
+    return added
+
+
 def suits(weight: Tensor) -> bool:
     """Whether products with this weight are left to oneDNN."""
     return weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.numel() >= SMALLEST and _available()

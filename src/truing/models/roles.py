@@ -27,6 +27,10 @@ from truing.models.weights import reason_of
 from truing.recipe import Lora
 
 
+_UNKNOWN = ""
+"""What is in force after PEFT has changed the adapters: nothing that was selected here"""
+
+
 class Adapters:
     """The adapters on one base, and which of them is in force.
 
@@ -39,7 +43,7 @@ class Adapters:
         self._lora = lora
         self._seed = seed
         self._peft: PeftModel | None = None
-        self._selected: str | None = None
+        self._selected: str | None = _UNKNOWN
 
     @property
     def peft(self) -> PeftModel:
@@ -85,17 +89,17 @@ class Adapters:
         self._refresh()
 
     def _refresh(self) -> None:
-        self._selected = None
+        self._selected = _UNKNOWN
         self.peft.train(False)
         adapt(self.peft)
 
     def select(self, name: str | None) -> None:
         """Puts one adapter in force, or none."""
-        if self._peft is None:
+        if self._peft is None or name == self._selected:
             return
         if name is None:
             self._tuner.disable_adapter_layers()
-        elif name != self._selected:
+        else:
             self._tuner.enable_adapter_layers()
             self._peft.set_adapter(name)
         self._selected = name

@@ -16,9 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from truing import draws
 from truing.experience import Rollout, Sequences
-from truing.functional import token_logprobs
 from truing.models.decoding import Decoder
-from truing.models.linear import packed
+from truing.models.fused_decoding import FusedStep, laid_out
 from truing.models.roles import Role
 
 BLOCK = 128
@@ -68,22 +67,26 @@ def sample(
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     said: dict[int, _Response] = {}
-    with packed(role.model) if sampling.pack else nullcontext():
+    with laid_out(role) if sampling.pack else nullcontext() as fused:
         for start in range(0, len(order), sampling.rows):
             group = order[start : start + sampling.rows]
             uniforms = [draws.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in group]
-            responses = _sample_group(role, [prompts[row] for row in group], np.stack(uniforms), sampling)
+            responses = _sample_group(role, [prompts[row] for row in group], np.stack(uniforms), sampling, fused)
             said |= dict(zip(group, responses, strict=True))
     return _as_rollout(prompts, [said[row] for row in range(len(prompts))], sampling)
 
 
 def _sample_group(
-    role: Role, prompts: Sequence[Sequence[int]], uniforms: np.ndarray, sampling: Sampling
+    role: Role,
+    prompts: Sequence[Sequence[int]],
+    uniforms: np.ndarray,
+    sampling: Sampling,
+    fused: FusedStep | None,
 ) -> list[_Response]:
     """Decodes rows side by side; a row that has finished leaves the batch at once."""
     draws_of = torch.from_numpy(uniforms).to(role.model.device)
     rows, steps = draws_of.shape
-    decoder = Decoder(role, prompts, sampling.pad, steps)
+    decoder = Decoder(role, prompts, sampling.pad, steps, fused)
     tokens = torch.full((rows, steps), sampling.pad, device=draws_of.device)
     logprobs = torch.zeros(rows, steps, device=draws_of.device)
     hidden = decoder.state.new_empty(rows, steps, decoder.state.shape[-1])
@@ -91,11 +94,10 @@ def _sample_group(
     alive = torch.arange(rows, device=draws_of.device)
     for step in range(steps):
         logits = role.logits(decoder.state)
-        drawn = draw_tokens(
-            logits if sampling.temperature == 1 else logits / sampling.temperature, draws_of[alive, step]
-        )
+        if sampling.temperature != 1:
+            logits = logits / sampling.temperature
+        drawn, logprobs[alive, step] = draw_tokens(logits, draws_of[alive, step])
         tokens[alive, step] = drawn
-        logprobs[alive, step] = token_logprobs(logits, drawn, temperature=sampling.temperature)
         hidden[alive, step] = decoder.state
         going = drawn != sampling.eos
         if step + 1 == steps or not going.any():
@@ -137,17 +139,20 @@ def _as_rollout(prompts: Sequence[Sequence[int]], said: Sequence[_Response], sam
     )
 
 
-def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """(B,) tokens with probability softmax(logits) (B, V), by inversion of one uniform (B,) each.
+def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) tokens with probability softmax(logits) (B, V), by inversion of one uniform (B,) each, and their log.
 
     The cumulative sum is taken over blocks of the vocabulary, and then inside the block that holds the draw.
     """
-    weights = (logits - logits.amax(-1, keepdim=True)).exp()
-    blocks = F.pad(weights, (0, -logits.shape[-1] % BLOCK)).view(len(logits), -1, BLOCK)
-    upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    rows = torch.arange(len(logits), device=logits.device)
+    weights = F.pad((logits - logits.amax(-1, keepdim=True)).exp_(), (0, -logits.shape[-1] % BLOCK))
+    blocks = weights.view(len(logits), -1, BLOCK)
+    upto = blocks.sum(-1).double().cumsum(-1)
     wanted = uniforms.double()[:, None] * upto[:, -1:]  # sums fall short of 1 by rounding; so no draw lands past them
     block = torch.searchsorted(upto, wanted, right=True).clamp(max=upto.shape[-1] - 1)
     before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0.0)
-    inside = blocks[torch.arange(len(blocks), device=blocks.device), block[:, 0]].double().cumsum(-1)
-    token = torch.searchsorted(inside, wanted - before, right=True).clamp(max=BLOCK - 1)
-    return (block * BLOCK + token)[:, 0].clamp(max=logits.shape[-1] - 1)
+    inside = blocks[rows, block[:, 0]].double().cumsum(-1)
+    # A block's sum in single precision may be more than its tokens' in double, and none of them lies behind the last.
+    within = torch.minimum(wanted - before, inside[:, -1:].nextafter(torch.zeros_like(before)))
+    tokens = (block * BLOCK + torch.searchsorted(inside, within, right=True))[:, 0]
+    return tokens, (weights[rows, tokens].double() / upto[:, -1]).log().to(logits.dtype)
