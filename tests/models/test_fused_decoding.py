@@ -1,4 +1,4 @@
-"""The fused step gives what the model's own layers give, for every family, with adapters, padding and rows that leave."""
+"""The fused step gives what the model's own layers give: every family, adapters, padding, rows that leave."""
 
 from typing import Any
 

@@ -91,7 +91,13 @@ def value_bootstrapped_past_the_end(patch: pytest.MonkeyPatch, world: World, bet
 
 
 def rollout_without_the_temperature(patch: pytest.MonkeyPatch, world: World, beta: float) -> None:
-    patch.setattr(sampler, "token_logprobs", lambda logits, tokens, temperature: token_logprobs(logits, tokens))
+    right = sampler.draw_tokens
+
+    def wrong(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        tokens, _ = right(logits, uniforms)
+        return tokens, token_logprobs(logits * world.temperature, tokens)
+
+    patch.setattr(sampler, "draw_tokens", wrong)
 
 
 # whitening_that_keeps_the_mean is not among them: it is a baseline, which moves no optimum, and is caught otherwise.

@@ -26,7 +26,6 @@ from truing.models.weight_files import refuse_unsafe_weights
 from truing.models.weights import reason_of
 from truing.recipe import Lora
 
-
 _UNKNOWN = ""
 """What is in force after PEFT has changed the adapters: nothing that was selected here"""
 
