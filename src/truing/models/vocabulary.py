@@ -16,6 +16,8 @@ from truing.models.roles import Role
 
 LOGIT_POSITIONS = 64
 """Positions whose logits exist at once; changes memory and speed, not results"""
+CACHED_POSITIONS = 8
+"""Positions whose logits, and what is made of them, a processor's cache holds at once"""
 
 
 def logprobs_of(role: Role, hidden: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
@@ -41,8 +43,9 @@ def figures_of(
     """
     figures = []
     for own, other, token in _parts(hidden, ref_hidden, tokens):
-        logits, ref_logits = (_tempered(role.logits(h), temperature) for role, h in ((policy, own), (reference, other)))
-        figures.append((token_logprobs(ref_logits, token), kl_exact(logits, ref_logits), token_entropy(logits)))
+        both = (_tempered(role.logits(h), temperature) for role, h in ((policy, own), (reference, other)))
+        for logits, ref_logits, drawn in _parts(*both, token, count=CACHED_POSITIONS):
+            figures.append((token_logprobs(ref_logits, drawn), kl_exact(logits, ref_logits), token_entropy(logits)))
     ref_logprobs, kl, entropy = (torch.cat(column) for column in zip(*figures, strict=True))
     return ref_logprobs, kl, entropy
 
@@ -68,9 +71,9 @@ class _Logprobs(torch.autograd.Function):
     ) -> Tensor:
         logprobs, slope = hidden.new_empty(len(tokens), dtype=_wide(hidden)), torch.empty_like(hidden)
         for part in _slices(len(tokens)):
-            residual = _logits(hidden[part], laid_out, bias)
-            logprobs[part], residual = _logprobs_and_residual(residual, tokens[part], temperature, cap)
-            slope[part] = _product(residual.to(hidden.dtype), weight.t())
+            logits = _logits(hidden[part], laid_out, bias)
+            logprobs[part] = _become_residuals(logits, tokens[part], temperature, cap)
+            slope[part] = _product(logits.to(hidden.dtype), weight.t())
         ctx.save_for_backward(slope, hidden, weight, bias, tokens)
         ctx.settings = temperature, cap
         return logprobs
@@ -85,12 +88,21 @@ class _Logprobs(torch.autograd.Function):
         if of_weight is not None:
             for part in _slices(len(tokens)):
                 logits = _logits(hidden[part], weight, bias)
-                residual = _logprobs_and_residual(logits, tokens[part], *ctx.settings)[1].to(hidden.dtype)
-                residual.mul_(gradient[part])
+                _become_residuals(logits, tokens[part], *ctx.settings)
+                residual = logits.to(hidden.dtype).mul_(gradient[part])
                 of_weight.addmm_(residual.t(), hidden[part])
                 if of_bias is not None:
                     of_bias += residual.sum(0)
         return of_hidden, of_weight, of_bias, None, None, None, None
+
+
+def _become_residuals(logits: Tensor, tokens: Tensor, temperature: float, cap: float | None) -> Tensor:
+    """(n,) log π(token); in place of the (n, V) logits stand their slopes afterwards."""
+    found = []
+    for part in _slices(len(tokens), CACHED_POSITIONS):
+        logprobs, logits[part] = _logprobs_and_residual(logits[part], tokens[part], temperature, cap)
+        found.append(logprobs)
+    return torch.cat(found)
 
 
 def _logprobs_and_residual(
@@ -123,9 +135,9 @@ def _tempered(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1 else logits / temperature
 
 
-def _slices(count: int) -> Iterator[slice]:
-    return (slice(start, start + LOGIT_POSITIONS) for start in range(0, count, LOGIT_POSITIONS))
+def _slices(total: int, count: int = LOGIT_POSITIONS) -> Iterator[slice]:
+    return (slice(start, start + count) for start in range(0, total, count))
 
 
-def _parts(*columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    return (tuple(column[part] for column in columns) for part in _slices(len(columns[0])))
+def _parts(*columns: Tensor, count: int = LOGIT_POSITIONS) -> Iterator[tuple[Tensor, ...]]:
+    return (tuple(column[part] for column in columns) for part in _slices(len(columns[0]), count))
