@@ -35,6 +35,9 @@ from truing.stages.ppo_result import PHASES, closing_figures
 from truing.stages.reward_sources import build_reward
 from truing.stages.timing import Stopwatch
 
+LEARNING = ("policy_loss", "value_loss", "clip_fraction", "approx_kl", "value_clip_fraction", "grad_norm")
+"""Figures of an optimiser step that are logged as their mean over the update's"""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -178,8 +181,7 @@ def learn(
             | {"policy_loss": policy["loss"], "value_loss": value["loss"] / settings.value_coefficient}
             | {"grad_norm": learner.step()}
         )
-    names = ("policy_loss", "value_loss", "clip_fraction", "approx_kl", "value_clip_fraction", "grad_norm")
-    means = {name: sum(step[name] for step in steps) / len(steps) for name in names}
+    means = {name: sum(step[name] for step in steps) / len(steps) for name in LEARNING}
     return means | {"ratio_max_deviation": steps[0]["ratio_max_deviation"]}
 
 
