@@ -81,7 +81,7 @@ def train_ppo(job: Job) -> dict[str, Any]:
             figures["episodes"] = update * settings.episodes
             journal.log(update, figures, shown=("score", "kl", "entropy", "length"))
             journal.done(update, beta=controller.beta, normalisations=reward.normalisations)
-    result = closing_figures(journal.rows, look)
+    result = closing_figures(journal.rows, look) | {"notes": list(roles.base.notes)}
     job.save_policy(roles.policy, roles.base)
     return result
 
