@@ -56,7 +56,3 @@ class Stopwatch:
     def note(self, name: str, seconds: float) -> None:
         """A phase that somebody else measured."""
         self.seconds.setdefault(name, []).append(seconds)
-
-    def forget(self) -> None:
-        """That was the warm-up."""
-        self.seconds.clear()

@@ -34,18 +34,24 @@ class Shape:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
         """From a model's config.json."""
-        hidden, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
-        head = config.get("head_dim") or hidden // heads
-        width, narrow = head * heads, head * config["num_key_value_heads"]
-        linears = [(hidden, width), *2 * [(hidden, narrow)], (width, hidden), *2 * [(hidden, inner)], (inner, hidden)]
+        weights = linears(config)
+        (_, width), (_, narrow) = weights[:2]
         return cls(
             layers=config["num_hidden_layers"],
-            layer=sum(a * b for a, b in linears),
-            edges=sum(a + b for a, b in linears),
+            layer=sum(a * b for a, b in weights),
+            edges=sum(a + b for a, b in weights),
             width=width,
             kept=2 * narrow,
-            projection=config["vocab_size"] * hidden,
+            projection=config["vocab_size"] * config["hidden_size"],
         )
+
+
+def linears(config: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """(inputs, outputs) of each linear layer in one layer of a Llama-like model: query, key, value and so on."""
+    hidden, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
+    head = config.get("head_dim") or hidden // heads
+    width, narrow = head * heads, head * config["num_key_value_heads"]
+    return [(hidden, width), *2 * [(hidden, narrow)], (width, hidden), *2 * [(hidden, inner)], (inner, hidden)]
 
 
 @dataclass(frozen=True)

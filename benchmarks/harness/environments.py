@@ -29,10 +29,14 @@ def environment(name: str, cache: Path) -> Path:
     return python
 
 
-def run_logged(command: list[str | Path], log: Path, threads: int, **environ: str) -> None:
-    """Runs a child with so many threads. What its libraries say is kept in `log`; RuntimeError where it fails."""
+def run_logged(command: list[str | Path], log: Path, threads: int) -> None:
+    """Runs a child with so many threads, which finds the harness as its parent does.
+
+    What its libraries say is kept in `log`; RuntimeError where it fails.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
-    settings = os.environ | QUIET | {"OMP_NUM_THREADS": str(threads)} | environ
+    path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
+    settings = os.environ | QUIET | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
     with log.open("w", encoding="utf-8") as words:
         done = subprocess.run(command, env=settings, stdout=words, stderr=subprocess.STDOUT)
     if done.returncode:

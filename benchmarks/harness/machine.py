@@ -5,6 +5,7 @@ As a script (it is a side like any other) it measures them; `Ceilings` is what t
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.child import report, work
-from harness.counts import Cost
+from harness.counts import Cost, linears
 
 ROWS = (1, 8, 32, 64, 256, 768)
 BUFFER = 2**28
@@ -43,37 +44,24 @@ def ceilings(outcome: Mapping[str, Any]) -> Ceilings:
     return Ceilings(outcome["facts"]["rates"], outcome["facts"]["bandwidth"])
 
 
-def shapes(config: Mapping[str, Any]) -> dict[tuple[int, int], int]:
-    """(outputs, inputs) of every linear layer of a Llama-like model, and how many there are."""
-    hidden, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
-    head = config.get("head_dim") or hidden // config["num_attention_heads"]
-    width, narrow = head * config["num_attention_heads"], head * config["num_key_value_heads"]
-    found: dict[tuple[int, int], int] = {}
-    for shape, times in (
-        ((width, hidden), layers),
-        ((narrow, hidden), 2 * layers),
-        ((hidden, width), layers),
-        ((inner, hidden), 2 * layers),
-        ((hidden, inner), layers),
-        ((config["vocab_size"], hidden), 1),
-    ):
-        found[shape] = found.get(shape, 0) + times
-    return found
+def shapes(config: Mapping[str, Any]) -> Counter[tuple[int, int]]:
+    """(inputs, outputs) of every linear layer of a Llama-like model, and how many there are."""
+    return Counter(config["num_hidden_layers"] * linears(config) + [(config["hidden_size"], config["vocab_size"])])
 
 
 def rates(config: Mapping[str, Any]) -> dict[str, float]:
     """Operations a second of PyTorch's plain products, of oneDNN's, and of oneDNN's with packed weights."""
     seconds: dict[str, float] = {}
-    for (outputs, inputs), times in shapes(config).items():
-        for name, product in products(outputs, inputs).items():
+    for (inputs, outputs), times in shapes(config).items():
+        for name, product in products(inputs, outputs).items():
             for rows in ROWS:
                 key = f"{name} {rows}"
                 seconds[key] = seconds.get(key, 0.0) + times * timed(product, rows, inputs)
-    weights = sum(outputs * inputs * times for (outputs, inputs), times in shapes(config).items())
+    weights = sum(outputs * inputs * times for (inputs, outputs), times in shapes(config).items())
     return {key: 2 * int(key.split()[1]) * weights / took for key, took in seconds.items()}
 
 
-def products(outputs: int, inputs: int) -> dict[str, Callable[..., Any]]:
+def products(inputs: int, outputs: int) -> dict[str, Callable[..., Any]]:
     """The ways to multiply (rows, inputs) by an (outputs, inputs) weight, by name."""
     import torch
 

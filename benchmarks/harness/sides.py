@@ -5,7 +5,6 @@ side's caches, threads or memory touch the other's, and a drift of the machine f
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from statistics import median
 from typing import Any
 
 from harness.environments import run_logged
-
-BENCHMARKS = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -80,8 +77,7 @@ def run_side(side: Side, place: Path, threads: int) -> dict[str, Any]:
     out = place.with_suffix(".json")
     out.unlink(missing_ok=True)
     work = json.dumps({**side.work, "threads": threads, "out": str(out)})
-    path = os.pathsep.join(filter(None, [str(BENCHMARKS), os.environ.get("PYTHONPATH")]))
-    run_logged([side.python, side.script, work], place.with_suffix(".log"), threads, PYTHONPATH=path)
+    run_logged([side.python, side.script, work], place.with_suffix(".log"), threads)
     outcome: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return outcome
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 
+from harness.machine import Ceilings
+
 
 @dataclass(frozen=True)
 class Target:
@@ -34,6 +36,13 @@ def targets(found: Iterable[Target]) -> str:
         for t in found
     ]
     return table(("target", "wanted", "measured", "reached"), rows)
+
+
+def rates(found: Ceilings) -> str:
+    """How fast products of the model's shapes are, by who computes them and how many rows there are."""
+    kinds, counts = (list(dict.fromkeys(key.split()[part] for key in found.rates)) for part in (0, 1))
+    rows = [[kind, *(f"{found.rates[f'{kind} {count}'] / 1e9:.0f}" for count in counts)] for kind in kinds]
+    return table(["GFLOP/s of products with so many rows", *counts], rows)
 
 
 def gigabytes(count: float) -> str:

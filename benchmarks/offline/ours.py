@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from harness.child import Stopwatch, report, work
 
-from truing.data.encode import encode_demonstrations, encode_preferences
+from truing.data.encode import encode_demonstrations
 from truing.experience import PairBatch, Sequences
 from truing.models.base import LoadedBase, load_base
 from truing.models.layout import policy_roles, trained_role
@@ -14,6 +13,7 @@ from truing.recipe import Recipe
 from truing.records import Demonstration, Preference
 from truing.stages.dpo import preference_loss, with_reference
 from truing.stages.loop import role_learner
+from truing.stages.pairs import encode_pairs
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
 
@@ -48,7 +48,7 @@ def sft(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
 def reward(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     """The same for the reward model."""
     base = load_base(recipe.base, recipe.compute)
-    pairs = encoded_pairs(base, recipe, told)
+    pairs = pairs_of(base, recipe, told)
     model = trained_role(base, "reward", recipe.lora, recipe.seed, head=True)
     learner = role_learner(model, recipe.reward.optimiser, told["steps"] + 1, recipe.compute)
     return (
@@ -60,7 +60,7 @@ def reward(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
 def dpo(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     """The same for DPO; the reference's pass over the rows belongs to the step."""
     roles = policy_roles(recipe, recipe.base, None)
-    pairs = encoded_pairs(roles.base, recipe, told)
+    pairs = pairs_of(roles.base, recipe, told)
     learner = role_learner(roles.policy, recipe.dpo.optimiser, told["steps"] + 1, recipe.compute)
 
     def step(rows: Sequence[int]) -> None:
@@ -70,13 +70,9 @@ def dpo(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     return step, pairs.token_counts
 
 
-def encoded_pairs(base: LoadedBase, recipe: Recipe, told: dict[str, Any]) -> PairBatch:
-    records = [Preference(**row, where="") for row in told["rows"]]
-    rows, _ = encode_preferences(base.tokenizer, records, recipe.data, base.context)
-    prompts, pad = [row.prompt for row in rows], base.tokenizer.pad_token_id
-    chosen, rejected = ([getattr(row, side) for row in rows] for side in ("chosen", "rejected"))
-    sides = Sequences.collate(prompts, chosen, pad), Sequences.collate(prompts, rejected, pad)
-    return PairBatch(*sides, torch.zeros(len(rows)))
+def pairs_of(base: LoadedBase, recipe: Recipe, told: dict[str, Any]) -> PairBatch:
+    pairs, _, _ = encode_pairs(base, [Preference(**row, where="") for row in told["rows"]], recipe.data)
+    return pairs
 
 
 def main() -> None:

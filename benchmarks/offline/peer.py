@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from datasets import Dataset, disable_progress_bars
 from harness.child import Stopwatch, report, work
+from harness.trainers import PLAIN
 from peft import LoraConfig
 from transformers import (
     AutoModelForCausalLM,
@@ -45,12 +46,7 @@ def build(told: dict[str, Any], scratch: str) -> Trainer:
         max_steps=told["steps"] + 1,
         train_sampling_strategy="sequential",
         max_length=None,
-        bf16=False,
-        gradient_checkpointing=False,
-        use_cpu=True,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
+        **PLAIN,
     )
     reward = told["stage"] == "reward"
     if reward:

@@ -1,6 +1,6 @@
 """One update of TRL's own PPO trainer for every case, with what it computed on the way, to disk.
 
-    python peer_ppo.py MATERIAL OUT        (in an environment with TRL 1.12)
+    python peer_ppo.py MATERIAL OUT        (in an environment with TRL 1.12, benchmarks/ on its PYTHONPATH)
 
 `train()` runs as it is. Its loss stands inline in that method, so the functions it calls by name are replaced by
 ones that call the original and keep arguments and result, and so are the accelerator's `backward` and the
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from cases import PPO, PPO_CASES, PpoCase
 from datasets import Dataset
+from harness.trainers import PLAIN
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
@@ -135,12 +136,7 @@ def build(
         seed=SEED,
         max_grad_norm=1.0,
         num_sample_generations=0,
-        bf16=False,
-        gradient_checkpointing=False,
-        use_cpu=True,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
+        **PLAIN,
     )
     np.random.seed(0)  # the trainer shuffles its micro-batches with numpy and does not seed it
     kinds = {"reward": AutoModelForSequenceClassification, "critic": AutoModelForSequenceClassification}

@@ -1,6 +1,6 @@
 """One optimiser step of TRL's own SFT, reward and DPO trainers for every case; their loss and gradients to disk.
 
-    python peer_trl.py MATERIAL OUT        (in an environment with TRL 1.16)
+    python peer_trl.py MATERIAL OUT        (in an environment with TRL 1.16, benchmarks/ on its PYTHONPATH)
 
 The trainers run as a user runs them: raw rows in, `train()` called. A callback reads the gradients just before the
 optimiser would step, and what `training_step` returns is summed over the micro-batches: that is the loss of the step.
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from cases import BETA, CASES, Case
 from datasets import Dataset, disable_progress_bars
+from harness.trainers import PLAIN
 from safetensors.torch import save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -62,13 +63,8 @@ def build(case: Case, material: Path, scratch: Path) -> Trainer:
         "gradient_accumulation_steps": -(-case.rows // case.micro),
         "max_steps": 1,
         "max_grad_norm": 0.0,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "use_cpu": True,
-        "report_to": "none",
-        "save_strategy": "no",
-        "disable_tqdm": True,
         "max_length": None,
+        **PLAIN,
     }
     tokenizer = AutoTokenizer.from_pretrained(material / "base")
     if case.stage == "sft":

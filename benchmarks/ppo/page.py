@@ -7,7 +7,7 @@ from textwrap import fill
 from harness import counts
 from harness.machine import Ceilings
 from harness.sides import Measured
-from harness.tables import Target, gigabytes, table
+from harness.tables import Target, gigabytes, rates, table
 from harness.tables import targets as as_table
 from ppo.sides import NAMES, OURS, TRL, Work
 
@@ -76,15 +76,7 @@ def section(of: Section) -> str:
     rows = [[NAMES[name], *figures(of, name)] for name in of.measured]
     shares = [[NAMES[name], *map(share, fractions(of, name))] for name in of.measured]
     nearness = table(["of its ceiling", *PHASES, "update"], shares)
-    return "\n\n".join([f"## {TITLES[of.title]}", fill(about, 120), table(head, rows), nearness, products(of.ceilings)])
-
-
-def products(of: Ceilings) -> str:
-    """How fast products of the model's shapes are, by who computes them and how many rows there are."""
-    kinds = list(dict.fromkeys(key.split()[0] for key in of.rates))
-    counted = list(dict.fromkeys(key.split()[1] for key in of.rates))
-    rows = [[kind, *(f"{of.rates[f'{kind} {count}'] / 1e9:.0f}" for count in counted)] for kind in kinds]
-    return table(["GFLOP/s of products with so many rows", *counted], rows)
+    return "\n\n".join([f"## {TITLES[of.title]}", fill(about, 120), table(head, rows), nearness, rates(of.ceilings)])
 
 
 def figures(of: Section, name: str) -> Iterator[str]:

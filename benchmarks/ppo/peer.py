@@ -14,6 +14,7 @@ from unittest.mock import patch
 import torch
 from datasets import Dataset
 from harness.child import Stopwatch, report, work
+from harness.trainers import PLAIN
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
@@ -33,12 +34,7 @@ def build(told: dict[str, Any], scratch: str) -> PPOTrainer:
         temperature=1.0,
         learning_rate=1e-4,
         num_sample_generations=0,
-        bf16=False,
-        gradient_checkpointing=False,
-        use_cpu=True,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
+        **PLAIN,
     )
     causal, scored = AutoModelForCausalLM.from_pretrained, AutoModelForSequenceClassification.from_pretrained
     model, reward = told["model"], Path(told["reward"]) / "model"

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import counts, tables
 from harness.environments import environment
-from harness.machine import ROWS, Ceilings
+from harness.machine import Ceilings
 from harness.options import Options, options, parser
 from harness.prompts import prompts
 from harness.sides import Measured, Side, alternate, refuse_unequal
@@ -108,14 +108,6 @@ def wanted(measured: dict[str, Measured], batches: list[Batch], shape: counts.Sh
     return targets
 
 
-def rates(found: Ceilings) -> str:
-    """What the products reach at each number of rows."""
-    kinds = list(dict.fromkeys(key.split()[0] for key in found.rates))
-    rows = [[rows, *(f"{found.rates[f'{kind} {rows}'] / 1e9:.1f}" for kind in kinds)] for rows in ROWS]
-    about = f"This machine's ceilings: {found.rate / 1e9:.1f} GFLOP/s, and {found.bandwidth / 1e9:.1f} GB/s read."
-    return f"{about}\n\n{table(['GFLOP/s at rows', *(f'{kind} weights' for kind in kinds)], rows)}"
-
-
 def main() -> None:
     """Measure, print, write the page."""
     asked = parser(__doc__ or "", "performance-rollout.md")
@@ -134,7 +126,8 @@ def main() -> None:
         INTRODUCTION,
         results(*facts),
         tables.targets(wanted(*facts)),
-        rates(found),
+        f"This machine's ceilings: {found.rate / 1e9:.1f} GFLOP/s, and {found.bandwidth / 1e9:.1f} GB/s read.",
+        tables.rates(found),
         choices.conditions,
     )
 

@@ -3,7 +3,8 @@
     python benchmarks/saving/run.py [--out DIRECTORY]
 
 Runs the shipped recipe as it is, and again with a checkpoint after every fifth step, and prints a table of
-its stages for each; docs/reliability.md has their sums. Some minutes on one core.
+its stages for each; docs/reliability.md has their sums. Exits with 1 where the limit is missed. Some minutes on one
+core.
 """
 
 import argparse
@@ -31,10 +32,12 @@ def run(out: Path, overrides: list[str]) -> list[tuple[str, float, float]]:
     return [(stage.name, stage.seconds or 0.0, results[stage.name]["saving_s"]) for stage in directory.lineage.stages]
 
 
-def main() -> None:
+def main() -> int:
+    """Measure, print; 1 where the recipe as it is shipped misses the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=None, help="where the runs go; without it, away afterwards")
     given: Path | None = parser.parse_args().out
+    shares: list[float] = []
     with tempfile.TemporaryDirectory() as away:
         for number, (name, overrides) in enumerate(SETTINGS.items()):
             rows = run((given or Path(away)) / f"run-{number}", overrides)
@@ -42,9 +45,11 @@ def main() -> None:
             print(f"\n{name}\n\n| stage | seconds | of them saving | share |\n|---|---|---|---|")
             for stage, took, saved in [*rows, ("all", seconds, saving)]:
                 print(f"| {stage} | {took:.1f} | {saved:.2f} | {saved / took:.2%} |")
-            if not overrides:
-                assert saving <= LIMIT * seconds, f"saving took {saving / seconds:.1%} of the run"
+            shares.append(saving / seconds)
+    shipped = shares[0]
+    print(f"\nAs shipped, at most {LIMIT:.0%} was aimed at: {'missed' if shipped > LIMIT else 'reached'}.")
+    return 1 if shipped > LIMIT else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,6 +4,7 @@ This is the only place that knows the whole recipe.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,8 @@ def run_pipeline(
         InterruptedRunError: `stop` was set; what was done is saved.
         TruingError: whatever a stage refuses; finished stages stay finished.
     """
-    if recipe.compute.threads is not None:
-        torch.set_num_threads(recipe.compute.threads)
-    quiet_transformers()
-    if recipe.base is not None and recipe.base.quantize == "nf4":
-        check_quantisation(device_of(recipe.compute))
     old = older_run(fork_of, root) if fork_of is not None else None
-    functions = _functions(recipe)
+    functions = _set_up(recipe)
     with open_run(root, recipe) as run:
         grounded = with_world(recipe, run)
         stages = list(plan(grounded))
@@ -74,12 +70,9 @@ def run_pipeline(
             if stage not in waiting:
                 run.stage(stage.name).settle()  # a kill may have come just before
         if waiting:
-            tracker = open_tracker(recipe.track, recipe.name, root)
-            try:
+            with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
                 for stage in waiting:
                     _run_stage(stage, run, progress, tracker, stop or Stop())
-            finally:
-                tracker.close()
         if waiting or not run.report.exists():
             write_report(root)
         return run
@@ -110,6 +103,16 @@ def start_of(kind: str, recipe: Recipe, run: RunDirectory) -> Base:
     if kind == "sft" or "sft" not in recipe.stages:
         return recipe.base
     return Base(path=str(run.stage("sft").model), quantize=recipe.base.quantize)
+
+
+def _set_up(recipe: Recipe) -> dict[str, Fingerprint]:
+    """Readies this process and refuses what cannot work here; the fingerprints of the recipe's functions."""
+    if recipe.compute.threads is not None:
+        torch.set_num_threads(recipe.compute.threads)
+    quiet_transformers()
+    if recipe.base is not None and recipe.base.quantize == "nf4":
+        check_quantisation(device_of(recipe.compute))
+    return _functions(recipe)
 
 
 def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: Tracker, stop: Stop) -> None:

@@ -37,6 +37,45 @@ def test_longer_rows_come_first_and_no_other_cut_costs_less(lengths: list[int], 
     assert cost(chosen) == min(every)
 
 
+def _plain_plan(lengths: list[int], budget: int) -> list[list[int]]:
+    """Every beginning is tried for the last micro-batch of the longest n rows; of equals the earliest."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    best: list[tuple[int, int]] = [(0, 0)]
+    for end in range(1, len(order) + 1):
+        areas = {start: (end - start) * lengths[order[start]] for start in range(end)}
+        fits = [start for start, area in areas.items() if area <= budget or start == end - 1]
+        best.append(min((best[start][0] + areas[start] + SPLIT_COST, start) for start in fits))
+    plan, end = [], len(order)
+    while end:
+        plan.insert(0, order[best[end][1] : end])
+        end = best[end][1]
+    return plan
+
+
+@given(
+    st.sampled_from([2, 6, 20, 300]).flatmap(lambda most: st.lists(st.integers(1, most), min_size=30, max_size=60)),
+    st.sampled_from([1, 30, 200, 2048, 10**6]),
+)
+def test_the_plan_is_the_one_that_trying_every_cut_finds(lengths: list[int], budget: int) -> None:
+    assert plan_by_tokens(lengths, budget) == _plain_plan(lengths, budget)
+
+
+def test_planning_costs_a_few_comparisons_a_row() -> None:
+    """Counted, not timed: short rows and a large budget would have each row tried as thousands of beginnings."""
+    looked_up = []
+
+    class Length(int):
+        def __mul__(self, other: int) -> int:
+            looked_up.append(1)
+            return int(self) * other
+
+        __rmul__ = __mul__
+
+    rows = 3000
+    plan_by_tokens([Length(5 + row % 20) for row in range(rows)], budget=2**16)
+    assert len(looked_up) < 30 * rows
+
+
 def test_little_is_padded_where_lengths_differ_much() -> None:
     """64 prompts of 16 tokens with responses of 4 to 130."""
     lengths = [16 + 4 + 2 * row for row in range(64)]

@@ -27,7 +27,7 @@ def test_speed_is_measured_at_few_rows_and_many() -> None:
 
 
 def test_extras_are_those_of_the_package_without_its_tests() -> None:
-    assert {"gguf", "label", "track", "vllm", "quant"} <= set(extras())
+    assert {"gguf", "track", "quant"} <= set(extras())
     assert "test" not in extras()
     assert extras()["gguf"] == []  # the tests' environment has it
 

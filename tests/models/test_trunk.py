@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from truing.errors import ModelError
 from truing.experience import Sequences
+from truing.models import layout
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.roles import Role
 from truing.models.sampler import Sampling, sample
@@ -80,6 +81,18 @@ def test_no_adapter_of_policy_and_critic_stands_in_the_trunk(shape: str, tmp_pat
         paths = [path for path, _ in roles.policy.adapters.peft.named_parameters() if f".{name}." in path]
         assert paths
         assert not any(".0." in path for path in paths)
+
+
+def test_a_model_without_a_trunk_is_told_and_trained_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not _roles(tmp_path / "with", "llama").base.notes
+    monkeypatch.setattr(layout, "trunk_of", lambda *_: None)
+    assert not _roles(tmp_path / "all layers", "llama", layers=1.0).base.notes
+    roles = _roles(tmp_path / "without", "llama")
+    (note,) = roles.base.notes
+    assert "LlamaForCausalLM needs more of its lower layers" in note
+    assert _sampled(roles.policy).below is None
 
 
 def test_the_share_of_layers_is_counted_from_the_top() -> None:

@@ -33,6 +33,9 @@ def data(*sources: str) -> str:
         NF4 + data(DEMONSTRATIONS, PREFERENCES),
         NF4 + data(DEMONSTRATIONS) + "stages: [sft]\nroles: separate",
         NF4 + data(PREFERENCES) + "stages: [reward]\nsft: {method: full}",
+        WORLD + "lora: {layers: 0.5}",
+        WORLD + "roles: separate\nlora: {layers: 1.0}",
+        WORLD + "roles: separate\nlora: {layers: 0.5}\nstages: [sft, reward]",
     ],
 )
 def test_a_sound_recipe_is_accepted(load, text: str) -> None:
@@ -98,6 +101,10 @@ NEEDS = "Add data.{0}.path, or take {1} out of stages."
         (
             "base: {path: org/model, quantize: nf4, gguf_file: a.gguf}\n" + data(DEMONSTRATIONS) + "stages: [sft]",
             "r.yaml:1: base.quantize: nf4 cannot be made of a GGUF file. Save the model as safetensors first,",
+        ),
+        (
+            WORLD + "roles: separate\nlora: {layers: 0.5}\nstages: [reward, dpo]",
+            "r.yaml:3: lora.layers: is 0.5, and separate roles train all layers. Set it to 1, or roles: shared.",
         ),
         (WORLD + "roles: seperate", "r.yaml:2: roles: expected 'shared' or 'separate', got the text 'seperate'."),
     ],

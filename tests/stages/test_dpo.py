@@ -16,7 +16,7 @@ from truing.experience import PairBatch, ReferencedPairs, Sequences
 from truing.models.roles import Role
 from truing.recipe import Dpo
 from truing.runs.metrics import read_jsonl
-from truing.stages import dpo
+from truing.stages import dpo, heldout
 from truing.stages.dpo import preference_loss, train_dpo
 from truing.stages.pairs import load_pairs
 from truing.stages.reward import train_reward
@@ -139,7 +139,7 @@ def test_held_out_prompts_are_in_no_pair_that_is_learnt_from(tmp_path: Path) -> 
 
 def test_a_judges_fall_must_exceed_the_noise_of_its_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
-    monkeypatch.setattr(dpo, "drift_warnings", lambda *figures: given.append(figures) or [])
+    monkeypatch.setattr(heldout, "drift_warnings", lambda *figures: given.append(figures) or [])
     changes = {"judges": {"letters": "tiny:letter_a"}, "dpo.epochs": 4}
     result = train_dpo(tiny.job(tiny.recipe(tmp_path, **changes), tmp_path, "dpo"))
     [(_, last, uncertainty)] = given

@@ -44,6 +44,11 @@ def test_the_change_is_that_of_each_prompt_and_its_uncertainty_half_its_interval
     assert figures["heldout_score_change_ci95"] == pytest.approx([2.0 - half, 2.0 + half], rel=1e-5)
     assert figures["judges"]["letters"]["change"] == pytest.approx(-2.0)
     assert look.uncertainty() == pytest.approx({"heldout_score": half, "judge_letters": half}, rel=1e-5)
+    for fall, warned in ((half - 0.01, False), (half + 0.01, True)):
+        first = {"heldout_score": 0.0, "judge_letters": 0.0}
+        *drift, left_out = look.warnings(first, {"heldout_score": 2.0, "judge_letters": -fall}, dropped=3)
+        assert bool(drift) is warned
+        assert "3 in training" in left_out
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])

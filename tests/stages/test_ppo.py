@@ -200,7 +200,7 @@ def test_every_update_shuffles_in_an_order_of_its_own(tmp_path: Path) -> None:
 
 def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     changes = {"ppo.updates": 3, "ppo.heldout_every": 2, "judges": {"letters": "tiny:letter_a"}}
-    job = tiny.job(tiny.recipe(tmp_path, **BY_FUNCTION, **changes), tmp_path, "ppo")
+    job = tiny.job(tiny.recipe(tmp_path, pad=None, **BY_FUNCTION, **changes), tmp_path, "ppo")
     result = train_ppo(job)
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)
     assert [row["step"] for row in metrics] == [0, 1, 2, 3]
@@ -212,6 +212,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     assert result["score_first"] == metrics[1]["score"]
     assert result["score_last"] == metrics[3]["score"]
     assert result["kl_last"] == metrics[3]["kl"]
+    assert "no pad token" in result["notes"][0]
     assert [row["step"] for row in samples] == [0] * 4 + [2] * 4 + [3] * 4
     assert [row["prompt"] for row in samples[:4]] == [row["prompt"] for row in samples[4:8]]
     assert all(row["judges"]["letters"] == row["response"].count("a") for row in samples)

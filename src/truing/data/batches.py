@@ -1,5 +1,6 @@
 """Which rows go together: the order of an epoch, the rows of an optimiser step, micro-batches that fit in memory."""
 
+from collections import deque
 from collections.abc import Sequence
 
 from truing import draws
@@ -16,22 +17,44 @@ def plan_by_tokens(token_counts: Sequence[int], budget: int) -> list[list[int]]:
     exactly one micro-batch.
     """
     order = sorted(range(len(token_counts)), key=lambda row: -token_counts[row])
-    cheapest = [(0, 0)]  # for the longest n rows: their cost, and where their last micro-batch begins
-    for end in range(1, len(order) + 1):
-        choices: list[tuple[int, int]] = []
-        for start in range(end - 1, -1, -1):
-            area = (end - start) * token_counts[order[start]]
-            if choices and area > budget:
-                break
-            choices.append((cheapest[start][0] + area + SPLIT_COST, start))
-        cheapest.append(min(choices))
+    begins = _cheapest_cuts([token_counts[row] for row in order], budget)
     plan: list[list[int]] = []
     end = len(order)
     while end:
-        start = cheapest[end][1]
+        start = begins[end - 1]
         plan.append(order[start:end])
         end = start
     return plan[::-1]
+
+
+def _cheapest_cuts(lengths: Sequence[int], budget: int) -> list[int]:
+    """For each row, where the micro-batch that ends with it begins, if the falling `lengths` up to it are cut best.
+
+    A few comparisons a row, however many rows fit the budget (Galil and Park 1992, "Dynamic programming with convexity,
+    concavity and sparsity"): of two beginnings the later one has the shorter rows, so once it is the better one it
+    remains so, and those that can still become the best wait in a queue.
+    """
+    costs, begins = [0], list[int]()
+    waiting = deque[int]()
+
+    def better_from(early: int, late: int) -> int:
+        """The first end for which a last micro-batch beginning at `late` is better than one beginning at `early`."""
+        full = early + max(1, budget // max(1, lengths[early])) + 1
+        slope = lengths[early] - lengths[late]
+        lead = (costs[late] - late * lengths[late]) - (costs[early] - early * lengths[early])
+        if slope == 0:
+            return full if lead >= 0 else 0
+        return min(full, lead // slope + 1)
+
+    for start in range(len(lengths)):
+        while len(waiting) > 1 and better_from(waiting[-1], start) <= better_from(waiting[-2], waiting[-1]):
+            waiting.pop()
+        waiting.append(start)
+        while len(waiting) > 1 and better_from(waiting[0], waiting[1]) <= start + 1:
+            waiting.popleft()
+        begins.append(waiting[0])
+        costs.append(costs[waiting[0]] + (start + 1 - waiting[0]) * lengths[waiting[0]] + SPLIT_COST)
+    return begins
 
 
 def epoch_order(count: int, seed: int, purpose: str, epoch: int) -> list[int]:

@@ -26,7 +26,7 @@ class LoadedBase:
     context: int
     """Longest sequence the model can read, in tokens"""
     notes: tuple[str, ...] = ()
-    """What was changed on loading, in words"""
+    """What was changed on loading, and what the model cannot do, in words"""
 
 
 def device_of(compute: Compute) -> torch.device:

@@ -1,6 +1,6 @@
 """Which weights play which role: adapters on one frozen base, or a full model for each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,8 @@ from truing.models.saving import load_head, load_normalisation
 from truing.models.trunk import depth_below, trunk_of
 from truing.models.weights import load_weights
 from truing.recipe import Base, Compute, Lora, Recipe
+
+NO_TRUNK = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -
     if recipe.roles == "shared":
         depth = depth_below(base.model, recipe.lora.layers)
         trunk = trunk_of(base.model, depth)
+        if depth and trunk is None:
+            base = replace(base, notes=(*base.notes, f"{type(base.model).__name__} {NO_TRUNK}"))
         adapters = Adapters(base.model, recipe.lora, recipe.seed)
         adapters.add("policy", above=depth)
         policy = Role(base.model, adapters, "policy", trunk=trunk)

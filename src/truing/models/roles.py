@@ -5,25 +5,22 @@ selects its adapter before every forward, so a role is used as if it were a mode
 """
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
-from peft.tuners.lora import LoraLayer
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from truing import draws
-from truing.errors import ModelError, RecipeError
+from truing.errors import ModelError
 from truing.models.adapted import adapt
-from truing.models.trunk import Trunk, decoder_layers
+from truing.models.lora import lora_config, refuse_embeddings, targets_told
+from truing.models.trunk import Trunk
 from truing.models.weight_files import refuse_unsafe_weights
-from truing.models.weights import reason_of
 from truing.recipe import Lora
 
 _UNKNOWN = ""
@@ -61,13 +58,13 @@ class Adapters:
         Raises:
             RecipeError: `lora.targets` names no layer that can be adapted, or one that cannot.
         """
-        config = _lora_config(self._base, self._lora, above)
-        with seeded(draws.derived_seed(self._seed, f"adapter {name}")), _told_of_targets():
+        config = lora_config(self._base, self._lora, above)
+        with seeded(draws.derived_seed(self._seed, f"adapter {name}")), targets_told():
             if self._peft is None:
                 self._peft = PeftModel(self._base, config, adapter_name=name)
             else:
                 self._peft.add_adapter(name, config)
-        _refuse_embeddings(self.peft)
+        refuse_embeddings(self.peft)
         self._refresh()
 
     @torch.no_grad()
@@ -195,41 +192,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _told_of_targets() -> Iterator[None]:
-    """PEFT's complaint about the layers it was told to adapt, which it may read as a regular expression, as ours."""
-    try:
-        yield
-    except (ValueError, re.error) as error:
-        raise RecipeError(
-            f"no adapter could be put on the model ({reason_of(error)}).",
-            where="lora.targets",
-            mend="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
-        ) from error
-
-
-def _refuse_embeddings(peft: PeftModel) -> None:
-    """RecipeError where an adapter is on the embeddings, or on a projection that is one with them.
-
-    Merged into a weight that both sides use, what one of them learnt would change the other.
-    """
-    model: Any = peft.get_base_model()
-    embeddings = model.get_input_embeddings()
-    for path, layer in model.named_modules():
-        if isinstance(layer, LoraLayer):
-            if isinstance(layer.get_base_layer(), nn.Embedding):
-                what = "is no linear layer"
-            elif layer.weight is embeddings.weight:
-                what = "shares its weights with the embeddings"
-            else:
-                continue
-            raise RecipeError(
-                f"no adapter can be put on {path}, which {what}.",
-                where="lora.targets",
-                mend="Take it out of the list, or write all-linear.",
-            )
-
-
 def check_logits(role: Role) -> None:
     """Holds that hidden state and vocabulary projection give the model's own logits, whatever its architecture.
 
@@ -248,29 +210,3 @@ def check_logits(role: Role) -> None:
             where=role.model.name_or_path,
             mend="Use another base model.",
         )
-
-
-def _lora_config(base: PreTrainedModel, lora: Lora, above: int) -> LoraConfig:
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by the rank and takes any number
-        target_modules=lora.targets,
-        exclude_modules=_names_below(base, above),
-        lora_dropout=0.0,
-        fan_in_fan_out=any(issubclass(_kind(module), Conv1D) for module in base.modules()),
-        task_type="CAUSAL_LM",
-    )
-
-
-def _kind(module: nn.Module) -> type:
-    """What a module is, or was before it was quantised."""
-    kind: type = getattr(module, "source_cls", type(module))
-    return kind
-
-
-def _names_below(base: PreTrainedModel, depth: int) -> str | None:
-    """A pattern of the modules in the lowest `depth` layers."""
-    found = decoder_layers(base)
-    if depth == 0 or found is None:
-        return None
-    return rf".*\b{found[0]}\.({'|'.join(map(str, range(depth)))})\..*"

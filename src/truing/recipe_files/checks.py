@@ -20,7 +20,8 @@ def cross_checks(document: dict[str, Any]) -> list[Mistake]:
     """Mistakes in a document with all defaults written out; what is not of its type is passed over."""
     stages = document["stages"] if isinstance(document["stages"], list) else []
     data = document["data"] if isinstance(document["data"], dict) else {}
-    found = [*_start(document), *_order(stages), *_judges(document["judges"]), *_quantised(document, stages)]
+    found = [*_start(document), *_order(stages), *_judges(document["judges"])]
+    found += [*_quantised(document, stages), *_upper_layers(document, stages)]
     if document["world"] is not None:
         found += _rows_beside_world(data)
     elif document["base"] is not None:
@@ -91,6 +92,16 @@ def _quantised(document: dict[str, Any], stages: list[Any]) -> Iterator[Mistake]
     if base.get("gguf_file") is not None:
         what = "nf4 cannot be made of a GGUF file."
         yield Mistake("base.quantize", what, "Save the model as safetensors first, or set it to none.")
+
+
+def _upper_layers(document: dict[str, Any], stages: list[Any]) -> Iterator[Mistake]:
+    """A policy that is a full model learns in all its layers."""
+    lora = document["lora"]
+    share = lora.get("layers") if isinstance(lora, dict) else None
+    trained = {"ppo", "dpo"} & {stage for stage in stages if isinstance(stage, str)}
+    if trained and document["roles"] == "separate" and isinstance(share, float) and 0 < share < 1:
+        what = f"is {share:g}, and separate roles train all layers."
+        yield Mistake("lora.layers", what, "Set it to 1, or roles: shared.")
 
 
 def _order(stages: list[Any]) -> Iterator[Mistake]:

@@ -12,14 +12,13 @@ from truing.models.layout import policy_roles
 from truing.models.roles import Role
 from truing.models.scoring import in_parts, sequence_logprobs
 from truing.recipe import Dpo, Recipe
-from truing.stages.episodes import dropped_warnings, load_prompts
+from truing.stages.episodes import load_prompts
 from truing.stages.heldout import HeldoutLook
 from truing.stages.job import Job
 from truing.stages.journal import open_journal
 from truing.stages.loop import role_learner
 from truing.stages.pairs import load_pairs
 from truing.stages.reward_sources import build_reward
-from truing.trust.drift import drift_warnings
 from truing.trust.report_card import reward_report_card
 
 LOGGED = ("heldout_accuracy", "heldout_loss", "score_gap_mean")
@@ -127,8 +126,5 @@ def _drift_figures(first: dict[str, Any], last: dict[str, Any], look: HeldoutLoo
         "length_first": first["heldout_length"],
         "length_last": last["heldout_length"],
         "eos_rate_last": last["heldout_eos_rate"],
-        "warnings": [
-            *drift_warnings(figures(first), figures(last), look.uncertainty()),
-            *dropped_warnings(0, look.dropped),
-        ],
+        "warnings": look.warnings(figures(first), figures(last)),
     }

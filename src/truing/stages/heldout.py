@@ -16,8 +16,9 @@ from truing.models.rewards import RewardSource
 from truing.models.scoring import in_parts, response_logprobs
 from truing.recipe import Recipe
 from truing.records import Sample, Text
-from truing.stages.episodes import NO_SCORES_MEND, answer, as_samples
+from truing.stages.episodes import NO_SCORES_MEND, answer, as_samples, dropped_warnings
 from truing.stages.journal import Journal
+from truing.trust.drift import Figures, drift_warnings
 
 
 class HeldoutLook:
@@ -82,6 +83,13 @@ class HeldoutLook:
     def dropped(self) -> int:
         """Responses, of all looks, that lack the score or a judge's."""
         return sum(_without_number(row) for rows in self.rows.values() for row in rows)
+
+    def warnings(self, first: Figures, last: Figures, dropped: int = 0) -> list[str]:
+        """Signs of drift from the figures of a stage's start to those of its end; responses left out, in training too.
+
+        A judge's change warns where the looks say that it is more than noise.
+        """
+        return [*drift_warnings(first, last, self.uncertainty()), *dropped_warnings(dropped, self.dropped)]
 
     def uncertainty(self) -> dict[str, float]:
         """Half the width of the 95% interval of each change, by the metric's name: less than that is noise."""

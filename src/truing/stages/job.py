@@ -1,6 +1,5 @@
 """What every stage is handed, and the few things that all of them do with it."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,21 +15,7 @@ from truing.runs.files import complete_directory, disk_faults
 from truing.runs.interruption import Stop
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker
-
-
-class Stopwatch:
-    """Seconds spent in the blocks it is entered for."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __enter__(self) -> None:
-        """The block begins."""
-        self._since = time.perf_counter()
-
-    def __exit__(self, *fault: object) -> None:
-        """The block ends, well or not."""
-        self.seconds += time.perf_counter() - self._since
+from truing.stages.timing import Stopwatch
 
 
 @dataclass(frozen=True)

@@ -25,5 +25,5 @@ def memory_faults(where: str) -> Iterator[None]:
             where=where,
             mend="What was saved is sound. Free memory and go on with the same command, or begin a fork with "
             "--fork-to NEW and lower compute.learn_tokens, score_tokens or rollout_rows, or set "
-            "compute.gradient_checkpointing: true.",
+            "compute.gradient_checkpointing: true; `truing doctor RECIPE` says what would fit.",
         ) from error

@@ -10,6 +10,7 @@ from truing.data.split import read_split
 from truing.errors import DataError
 from truing.experience import PairBatch, Sequences
 from truing.models.base import LoadedBase
+from truing.recipe import Data
 from truing.records import Preference
 from truing.stages.job import Job
 
@@ -33,13 +34,15 @@ def load_pairs(job: Job, base: LoadedBase) -> Pairs:
         raise DataError(f"the {job.name} stage has no preferences.", mend="Set data.preferences.path.")
     sources = data.preferences, data.heldout_preferences
     train, heldout = read_split(read_preferences, *sources, data, job.recipe.seed, "preferences")
-    (train_batch, places, report), (heldout_batch, _, _) = _encode(job, base, train), _encode(job, base, heldout)
+    train_batch, places, report = encode_pairs(base, train, data)
+    heldout_batch, _, _ = encode_pairs(base, heldout, data)
     job.progress.note(f"{job.name}: {report.sentence()}")
     return Pairs(train_batch, heldout_batch, places, report.sentence())
 
 
-def _encode(job: Job, base: LoadedBase, records: list[Preference]) -> tuple[PairBatch, list[str], LengthReport]:
-    rows, report = encode_preferences(base.tokenizer, records, job.recipe.data, base.context)
+def encode_pairs(base: LoadedBase, records: list[Preference], data: Data) -> tuple[PairBatch, list[str], LengthReport]:
+    """The pairs on the base's device, where each stands, and what became of those that are too long."""
+    rows, report = encode_preferences(base.tokenizer, records, data, base.context)
     prompts, pad = [row.prompt for row in rows], base.tokenizer.pad_token_id
     batch = PairBatch(
         Sequences.collate(prompts, [row.chosen for row in rows], pad),

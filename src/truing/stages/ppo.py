@@ -1,6 +1,5 @@
 """Proximal policy optimisation against a reward, held to the reference by a KL penalty. See docs/algorithms/ppo.md."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,8 +31,12 @@ from truing.stages.job import Job
 from truing.stages.journal import open_journal
 from truing.stages.kl_control import KlController
 from truing.stages.loop import Learner
-from truing.stages.ppo_result import closing_figures
+from truing.stages.ppo_result import PHASES, closing_figures
 from truing.stages.reward_sources import build_reward
+from truing.stages.timing import Stopwatch
+
+LEARNING = ("policy_loss", "value_loss", "clip_fraction", "approx_kl", "value_clip_fraction", "grad_norm")
+"""Figures of an optimiser step that are logged as their mean over the update's"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def train_ppo(job: Job) -> dict[str, Any]:
             figures["episodes"] = update * settings.episodes
             journal.log(update, figures, shown=("score", "kl", "entropy", "length"))
             journal.done(update, beta=controller.beta, normalisations=reward.normalisations)
-    result = closing_figures(journal.rows, look)
+    result = closing_figures(journal.rows, look) | {"notes": list(roles.base.notes)}
     job.save_policy(roles.policy, roles.base)
     return result
 
@@ -93,18 +96,18 @@ def ppo_update(
     beta: float,
 ) -> dict[str, Any]:
     """One round: the policy answers, its answers are scored, policy and critic learn. Returns the log's figures."""
-    timer = _Timer()
-    rollout, said = _collect(update, recipe, roles, prompts)
-    timer.lap("rollout_s")
-    rollout, said, scores = with_score(rollout, said, reward.score(said), recipe.ppo.minibatches)
-    scored = score_rollout(rollout, scores, roles, recipe)
-    experience = make_experience(scored, recipe.ppo, beta)
-    timer.lap("score_s")
-    names = [f"the response {sample.response[:80]!r}" for sample in said]
-    figures = {"learning_rate": learner.learning_rate} | learn(experience, roles, learner, recipe, update, names)
-    figures["dropped"] = recipe.ppo.episodes - len(said)
-    timer.lap("learn_s")
-    return rollout_figures(scored, experience, recipe.ppo, beta) | figures | timer.laps
+    phases = {name: Stopwatch() for name in PHASES}
+    with phases["rollout_s"]:
+        rollout, said = _collect(update, recipe, roles, prompts)
+    with phases["score_s"]:
+        rollout, said, scores = with_score(rollout, said, reward.score(said), recipe.ppo.minibatches)
+        scored = score_rollout(rollout, scores, roles, recipe)
+        experience = make_experience(scored, recipe.ppo, beta)
+    with phases["learn_s"]:
+        names = [f"the response {sample.response[:80]!r}" for sample in said]
+        figures = {"learning_rate": learner.learning_rate} | learn(experience, roles, learner, recipe, update, names)
+    figures |= {"dropped": recipe.ppo.episodes - len(said)} | {name: watch.seconds for name, watch in phases.items()}
+    return rollout_figures(scored, experience, recipe.ppo, beta) | figures
 
 
 def _collect(update: int, recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> tuple[Rollout, list[Sample]]:
@@ -178,8 +181,7 @@ def learn(
             | {"policy_loss": policy["loss"], "value_loss": value["loss"] / settings.value_coefficient}
             | {"grad_norm": learner.step()}
         )
-    names = ("policy_loss", "value_loss", "clip_fraction", "approx_kl", "value_clip_fraction", "grad_norm")
-    means = {name: sum(step[name] for step in steps) / len(steps) for name in names}
+    means = {name: sum(step[name] for step in steps) / len(steps) for name in LEARNING}
     return means | {"ratio_max_deviation": steps[0]["ratio_max_deviation"]}
 
 
@@ -221,15 +223,3 @@ def joint_learner(recipe: Recipe, roles: PpoRoles) -> Learner:
         token_budget=recipe.compute.learn_tokens,
         device=roles.base.model.device,
     )
-
-
-class _Timer:
-    """Seconds of each phase."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name], self._last = now - self._last, now

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from truing.stages.episodes import dropped_warnings
 from truing.stages.heldout import HeldoutLook
-from truing.trust.drift import drift_warnings
 
 PHASES = ("rollout_s", "score_s", "learn_s")
 DRIFT = ("length", "eos_rate", "distinct_2", "entropy", "kl", "score")
@@ -34,10 +32,7 @@ def closing_figures(history: list[dict[str, Any]], look: HeldoutLook) -> dict[st
         "dropped": dropped,
         **look.closing_figures(),
         "seconds": {phase: sum(update[phase] for update in updates) for phase in PHASES},
-        "warnings": [
-            *drift_warnings(_figures(first, history[0]), _figures(last, history[-1]), look.uncertainty()),
-            *dropped_warnings(dropped, look.dropped),
-        ],
+        "warnings": look.warnings(_figures(first, history[0]), _figures(last, history[-1]), dropped),
     }
 
 
