@@ -1,4 +1,4 @@
-"""A run that is asked to stop and has no time to finish leaves what it does, wherever it is, and loses nothing by it."""
+"""A run that must stop and has no time to finish leaves what it does, wherever it is, and loses nothing by it."""
 
 import random
 import signal

@@ -7,7 +7,6 @@ signal. The number of the process that runs goes out; after an empty line, how i
 import importlib
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -46,6 +45,8 @@ def _run(order: dict[str, Any]) -> None:
         main()
     except SystemExit as leaving:
         code = leaving.code or 0
+    except KeyboardInterrupt:  # before the command began
+        code = 130
     finally:
         os._exit(code)
 

@@ -75,7 +75,7 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
         _restore(before)
         say(f"stopping: this step has {GRACE_SECONDS:g} seconds to finish, then it is left; once more stops at once")
 
-    alarm = {signal.SIGALRM: signal.signal(signal.SIGALRM, stop.ring)}
+    alarm: dict[int, object] = {signal.SIGALRM: signal.signal(signal.SIGALRM, stop.ring)}
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, handle)
     try:
