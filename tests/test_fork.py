@@ -52,6 +52,8 @@ def changed(recipe: Recipe, **changes: Any) -> Recipe:
         ({"reward.epochs": 1}, ["sft"]),
         ({"stages": ["sft", "ppo"], "ppo.rewards": [{"kind": "function", "path": "a:b"}]}, ["sft"]),
         ({"judges": {}}, ["sft", "reward"]),
+        ({"functions.seconds": 30.0}, ["sft", "reward"]),
+        ({"functions.batch_size": 4}, ["sft", "reward"]),
         ({"sft.epochs": 1}, []),
         ({"seed": 18}, []),
         ({"lora.rank": 3}, []),
@@ -144,6 +146,16 @@ def test_a_run_cannot_be_forked_into_itself_or_from_nothing(old: tuple[Recipe, P
         run_pipeline(recipe, root, SilentProgress(), fork_of=root)
     with pytest.raises(RunError, match=r"run\.json: cannot be read"):
         run_pipeline(recipe, tmp_path / "new", SilentProgress(), fork_of=tmp_path / "none")
+
+
+@pytest.mark.parametrize(("new", "told"), [("run/sft/new", "lies in"), ("run/new", "lies in"), (".", "contains")])
+def test_neither_of_a_run_and_its_fork_lies_in_the_other(old: tuple[Recipe, Path], new: str, told: str) -> None:
+    recipe, root = old
+    before = sorted(root.parent.rglob("*"))
+    with pytest.raises(RunError, match=f"{told} the run to begin from, .*run. Give a --fork-to beside it") as refused:
+        run_pipeline(recipe, root.parent / new, SilentProgress(), fork_of=root)
+    assert refused.value.exit_code == 2
+    assert sorted(root.parent.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ ALL = (
     "data.too_long",
     "data.transcripts",
 )
-ANSWERS = ("lora.layers", "data", "reward.normalisation_samples", "judges", "on_bad_score")
+ANSWERS = ("lora.layers", "data", "reward.normalisation_samples", "judges", "functions", "on_bad_score")
 READ = {
     "sft": (*ALL, "sft", "data.heldout", "data.demonstrations", "data.heldout_demonstrations"),
     "reward": (*ALL, "reward", "data", "ppo.max_new_tokens", "ppo.temperature", "ppo.heldout_prompts"),
@@ -37,9 +37,13 @@ BUILDS_ON = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("s
 
 
 def older_run(root: Path, fork: Path) -> RunDirectory:
-    """The run in `root`. RunError if there is none, or if `fork` is the same directory."""
-    if root.resolve() == fork.resolve():
+    """The run in `root`. RunError if there is none, or if one of `root` and `fork` is the other or lies in it."""
+    here, there = fork.resolve(), root.resolve()
+    if here == there:
         raise RunError("is the run to begin from.", where=str(fork), mend="Give another --fork-to.")
+    if here in there.parents or there in here.parents:
+        which = f"{'contains' if here in there.parents else 'lies in'} the run to begin from, {root}."
+        raise RunError(which, where=str(fork), mend="Give a --fork-to beside it.")
     old = RunDirectory(root)
     _ = old.lineage  # raises where no run is
     return old

@@ -33,6 +33,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def run(place: Path) -> subprocess.CompletedProcess[str]:
+    """The recipe, run once in `place`/run by a process of its own."""
+    command = [sys.executable, "-m", "truing", "run", str(place / "recipe.yaml"), "--out", str(place / "run")]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["validate", "RECIPE"], ["recipes"]])
 def test_what_needs_no_model_imports_no_library_for_models(arguments: list[str], place: Path) -> None:
     given = [str(place / "recipe.yaml") if argument == "RECIPE" else argument for argument in arguments]
@@ -40,17 +47,18 @@ def test_what_needs_no_model_imports_no_library_for_models(arguments: list[str],
     assert done.stdout.splitlines()[-1] == "imported: []"
 
 
-def test_a_run_is_told_in_lines_and_a_table_and_libraries_are_silent(place: Path) -> None:
-    command = [sys.executable, "-m", "truing", "run", str(place / "recipe.yaml"), "--out", str(place / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    lines = done.stdout.splitlines()
+def test_a_run_is_told_in_lines_and_a_table_and_libraries_are_silent(
+    run: subprocess.CompletedProcess[str], place: Path
+) -> None:
+    assert run.stderr == ""
+    lines = run.stdout.splitlines()
     assert sum(line.startswith("prompts: ") for line in lines) == 1
     assert lines[-1] == f"report: {place / 'run' / 'report.html'}"
     table = lines[[line.split()[:2] for line in lines].index(["stage", "time"]) :]
     assert all(any(line.startswith(f"{stage} ") for line in table) for stage in ("sft", "reward", "ppo"))
 
 
+@pytest.mark.usefixtures("run")
 def test_a_finished_run_says_its_table_again(truing: Any, place: Path) -> None:
     said = truing("run", place / "recipe.yaml", "--out", place / "run")
     assert said.code == 0
@@ -58,9 +66,9 @@ def test_a_finished_run_says_its_table_again(truing: Any, place: Path) -> None:
     assert "steps" not in said.out
 
 
+@pytest.mark.usefixtures("run")
 def test_a_fork_takes_over_what_still_matches(truing: Any, place: Path) -> None:
     changed = ("--set", "ppo.kl.beta=0.5")
-    assert truing("run", place / "recipe.yaml", "--out", place / "run").code == 0
     said = truing("run", place / "recipe.yaml", "--out", place / "run", *changed)
     assert said.code == 2
     assert "ppo.kl.beta: 0.05 → 0.5" in said.err
@@ -71,6 +79,7 @@ def test_a_fork_takes_over_what_still_matches(truing: Any, place: Path) -> None:
     assert f"report: {place / 'fork' / 'report.html'}" in said.out
 
 
+@pytest.mark.usefixtures("run")
 def test_report_writes_the_page_again_and_prints_where(truing: Any, place: Path) -> None:
     page = place / "run" / "report.html"
     page.unlink()
@@ -79,6 +88,7 @@ def test_report_writes_the_page_again_and_prints_where(truing: Any, place: Path)
     assert page.exists()
 
 
+@pytest.mark.usefixtures("run")
 @pytest.mark.parametrize("ending", ["", EOFError, KeyboardInterrupt])
 def test_chat_answers_until_an_empty_line(
     ending: Any, truing: Any, place: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,6 +108,7 @@ def test_chat_answers_until_an_empty_line(
     assert " ppo " in said.out
 
 
+@pytest.mark.usefixtures("run")
 @pytest.mark.parametrize("stage", ["dpo", "reward"])
 def test_chat_with_a_stage_that_left_no_policy_names_those_that_did(stage: str, truing: Any, place: Path) -> None:
     said = truing("chat", place / "run", "--stage", stage)
@@ -152,7 +163,7 @@ def test_a_signal_ends_the_run_once_the_step_is_saved(number: signal.Signals, co
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "finishing this step, then saving; once more stops at once" in out
+    assert "stopping: this step has 5 seconds to finish, then it is left; once more stops at once" in out
     assert re.fullmatch(
         r"truing: interrupted, sft is saved after step \d+\. The same command goes on from there\.\n", err
     )

@@ -1,5 +1,6 @@
 """Runs in processes of their own, so that they can be killed, and what they leave behind."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -30,36 +31,43 @@ class Runs:
         """Ends it."""
         self._zygote.communicate()
 
-    def start(self, recipe: Path, out: Path, die: Death | None = None) -> int:
-        """The number of the process that runs; it may die of itself."""
+    def start(self, recipe: Path, out: Path, die: Death | None = None, number: int = signal.SIGKILL) -> int:
+        """The number of the process that runs; it may send itself a signal."""
         assert self._zygote.stdin is not None
         arguments = ["run", str(recipe), "--out", str(out)]
-        order = {"arguments": arguments, "die": die, "log": str(out.with_suffix(".log"))}
+        order = {"arguments": arguments, "die": die, "signal": number, "log": str(out.with_suffix(".log"))}
         print(json.dumps(order), file=self._zygote.stdin, flush=True)
         return self._line()
 
-    def end(self) -> bool:
-        """Waits for it; whether it was killed. It may not end in another way than well or killed."""
+    def end(self, *early: int) -> bool:
+        """Waits for it; whether it ended with one of the codes `early`. It may not end in another way than well."""
         assert self._zygote.stdin is not None
         print(file=self._zygote.stdin, flush=True)
         code = self._line()
-        assert code in (0, -signal.SIGKILL)
+        assert code in (0, *early)
         return code != 0
 
     def dies(self, recipe: Path, out: Path, die: Death) -> bool:
         """A run that dies at a moment; whether it came there."""
         self.start(recipe, out, die)
-        return self.end()
+        return self.end(-signal.SIGKILL)
 
-    def dies_by_the_clock(self, recipe: Path, out: Path, lines: int, seconds: float) -> bool:
-        """A run that is killed so long after its logs have so many lines more than before; whether it still ran."""
+    def stops(self, recipe: Path, out: Path, moment: Death, number: int) -> bool:
+        """A run that is asked to stop at a moment and has no time to finish; whether it came there."""
+        self.start(recipe, out, moment, number)
+        return self.end(128 + number)
+
+    def dies_by_the_clock(
+        self, recipe: Path, out: Path, lines: int, seconds: float, number: int = signal.SIGKILL
+    ) -> bool:
+        """A run that gets a signal so long after its logs have so many lines more than before; whether it still ran."""
         goal = _logged(out) + lines
         process = self.start(recipe, out)
-        while _logged(out) < goal and not _has_ended(process):
+        while _logged(out) < goal and not has_ended(process):
             time.sleep(0.001)
         time.sleep(seconds)
-        os.kill(process, signal.SIGKILL)
-        return self.end()
+        os.kill(process, number)
+        return self.end(-number, 128 + number)
 
     def _line(self) -> int:
         assert self._zygote.stdout is not None
@@ -72,7 +80,8 @@ def running_stage(out: Path) -> str:
     return next((stage["name"] for stage in record["stages"] if stage["state"] == "running"), "between")
 
 
-def _has_ended(process: int) -> bool:
+def has_ended(process: int) -> bool:
+    """Whether a process is gone, or dead and not waited for yet."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -80,8 +89,12 @@ def _has_ended(process: int) -> bool:
 
 
 def _logged(out: Path) -> int:
-    """Lines of metrics in all stages so far."""
-    return sum(file.read_bytes().count(b"\n") for file in out.glob("*/metrics.jsonl"))
+    """Lines of metrics in all stages so far; the run may begin one anew while they are counted."""
+    lines = 0
+    for file in out.glob("*/metrics.jsonl"):
+        with contextlib.suppress(FileNotFoundError):
+            lines += file.read_bytes().count(b"\n")
+    return lines
 
 
 def left_behind(out: Path) -> dict[str, str]:

@@ -1,14 +1,14 @@
 """Imports everything once, then makes runs by forking: a run that is killed after a second starts in no time.
 
-A line of JSON comes in: the arguments of `truing`, and maybe the call before or after which the run dies. The number
-of the process that runs goes out; after an empty line, how it ended.
+A line of JSON comes in: the arguments of `truing`, and maybe the call before or after which the run sends itself a
+signal. The number of the process that runs goes out; after an empty line, how it ended.
 """
 
 import importlib
 import json
 import os
-import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +17,7 @@ import transformers.models.llama.modeling_llama  # noqa: F401
 
 import truing.pipeline  # noqa: F401
 from truing.cli import main
+from truing.runs import interruption
 
 
 def serve() -> None:
@@ -37,38 +38,47 @@ def _run(order: dict[str, Any]) -> None:
     os.dup2(said, 2)
     code: Any = 1
     try:
+        interruption.GRACE_SECONDS = 1e-4
         if order["die"]:
-            _dying(*order["die"])
+            _dying(*order["die"], order["signal"])
         sys.argv = ["truing", *order["arguments"]]
         main()
     except SystemExit as leaving:
         code = leaving.code or 0
+    except KeyboardInterrupt:  # before the command began
+        code = 130
     finally:
         os._exit(code)
 
 
-def _dying(moment: str, module: str, name: str, times: int) -> None:
-    """The process dies before or after a function of a module is called for the n-th time."""
+def _dying(moment: str, module: str, name: str, times: int, number: int) -> None:
+    """The process sends itself a signal before or after a function of a module is called for the n-th time."""
     *path, last = name.split(".")
     owner: Any = importlib.import_module(module)
     for part in path:
         owner = getattr(owner, part)
-    setattr(owner, last, _deadly(getattr(owner, last), moment, times))
+    setattr(owner, last, _deadly(getattr(owner, last), moment, times, number))
 
 
-def _deadly(call: Callable[..., Any], moment: str, times: int) -> Callable[..., Any]:
+def _deadly(call: Callable[..., Any], moment: str, times: int, number: int) -> Callable[..., Any]:
     left = [times]
 
     def called(*args: Any, **kwargs: Any) -> Any:
         left[0] -= 1
         if left[0] == 0 and moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            _send(number)
         result = call(*args, **kwargs)
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if left[0] == 0 and moment == "after":
+            _send(number)
         return result
 
     return called
+
+
+def _send(number: int) -> None:
+    """A signal that does not kill at once is given the time to take effect here."""
+    os.kill(os.getpid(), number)
+    time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -114,3 +114,23 @@ def test_the_logits_of_a_batch_never_exist_at_once_however_large_the_vocabulary(
     with _Largest() as largest:
         response_logprobs(role, batch).sum().backward()
     assert largest.entries == LOGIT_POSITIONS * words < rows * length * words / 10
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_many_parts_add_up_in_single_precision_where_the_weights_are_narrower(bias: bool) -> None:
+    """The same numbers in float64 are the oracle; what is left is the rounding of parts, not of a growing sum."""
+    random = torch.Generator().manual_seed(0)
+    count, width, words = 100 * LOGIT_POSITIONS, 8, 16
+    hidden = (torch.randn(count, width, generator=random) + 1).bfloat16()  # a mean that makes the sums grow
+    tokens = torch.randint(3, (count,), generator=random)
+    projection = nn.Linear(width, words, bias=bias).bfloat16()
+    exact = nn.Linear(width, words, bias=bias).double()
+    exact.load_state_dict(projection.state_dict())
+    for head in (projection, exact):
+        logprobs_of(Role(_Head(head, None)), hidden.to(head.weight.dtype).requires_grad_(), tokens).sum().backward()  # type: ignore[arg-type]
+    for found, wanted in zip(projection.parameters(), exact.parameters(), strict=True):
+        assert found.grad is not None
+        assert wanted.grad is not None
+        assert found.grad.dtype == torch.bfloat16
+        error = (found.grad.double() - wanted.grad).norm() / wanted.grad.norm()
+        assert error < 2**-8

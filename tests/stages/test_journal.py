@@ -11,6 +11,7 @@ import torch
 
 from truing.errors import InterruptedRunError, RewardError, RunError
 from truing.recipe import Optimiser
+from truing.runs.interruption import Abandoned
 from truing.runs.metrics import read_jsonl
 from truing.stages import journal as journal_module
 from truing.stages.job import Job
@@ -96,6 +97,44 @@ def test_a_stop_saves_the_step_and_ends_the_stage(tmp_path: Path) -> None:
     assert str(ended.value) == "interrupted, stage is saved after step 2. The same command goes on from there."
     assert ended.value.exit_code == 143
     assert [path.name for path in job.directory.checkpoints.iterdir()] == ["step-00000002"]
+
+
+@pytest.mark.parametrize(
+    ("learnt", "kept", "told"),
+    [
+        (False, 3, "stage is saved after step 3"),
+        (True, 2, "stage is saved after step 2, and 1 more that was finished will be done again"),
+    ],
+)
+def test_a_step_that_is_left_keeps_the_one_before_unless_learning_has_gone_on(
+    learnt: bool, kept: int, told: str, tmp_path: Path
+) -> None:
+    job, learner, states = _job(tmp_path, every_steps=2), _learner(), {}
+
+    def run() -> None:
+        with open_journal(job, learner, STEPS) as journal:
+            for step in (1, 2, 3):
+                _step(learner, step)
+                journal.samples.append({"step": step})
+                journal.log(step, {"loss": step / 10})
+                states[step] = learner.tensors()
+                journal.done(step, beta=step * 1.5)
+            job.stop.signal_number = 15
+            journal.samples.append({"step": 4})
+            journal.log(4, {"loss": 0.4})
+            if learnt:
+                _step(learner, 4)
+            raise Abandoned
+
+    with pytest.raises(InterruptedRunError, match=rf"^interrupted, {told}\. The same"):
+        run()
+    taken_up = _learner()
+    with open_journal(job, taken_up, STEPS) as journal:
+        assert (journal.step, journal.memory) == (kept, {"beta": kept * 1.5})
+        assert [row["step"] for row in journal.rows] == list(range(1, kept + 1))
+        assert [row["step"] for row in journal.sampled] == list(range(1, kept + 1))
+    found = taken_up.tensors()
+    assert all(torch.equal(found[name], value) for name, value in states[kept].items())
 
 
 def test_what_a_checkpoint_should_remember_and_does_not_is_an_error(tmp_path: Path) -> None:

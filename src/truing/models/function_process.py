@@ -70,7 +70,7 @@ class FunctionProcess:
     def _ask(self, running: "_Running", question: dict[str, Any], seconds: float) -> dict[str, Any]:
         try:
             answer = running.ask(question, seconds)
-        except FunctionError:
+        except BaseException:  # a stop among them: the answer, should it come, would be taken for that to the next
             self.end()
             raise
         if "fault" in answer:

@@ -27,6 +27,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+NO_FUNCTION = "is not a function"
+"""The fault of what can be imported and not be called"""
 SHOWN = 200
 """Characters of a value or message that is passed on"""
 
@@ -53,7 +55,7 @@ def _loaded(path: str, search: list[str]) -> tuple[Any, dict[str, Any]]:
     except BaseException as error:  # importing runs the user's code, which raises what it likes
         return None, _fault(error)
     if not callable(function):
-        return None, {"fault": "is not a function"}
+        return None, {"fault": NO_FUNCTION}
     return function, {"file": getattr(module, "__file__", None)}
 
 

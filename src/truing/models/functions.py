@@ -7,10 +7,10 @@ from typing import Any
 
 from truing.errors import RewardError
 from truing.models.function_process import FunctionError, FunctionProcess
+from truing.models.function_worker import NO_FUNCTION
 from truing.recipe import Functions, Recipe
 from truing.records import Sample, Text
 
-NO_FUNCTION = "is not a function"
 LARGEST_SCORE = 1e18
 """Its square is still a number in single precision"""
 HOPELESS = 3

@@ -83,17 +83,21 @@ class _Logprobs(torch.autograd.Function):
         slope, hidden, weight, bias, tokens = ctx.saved_tensors
         gradient = gradients[0][:, None].to(hidden.dtype)
         of_hidden = gradient * slope
-        of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-        of_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
+        wide = _wide(weight)  # a sum of many parts, which a narrower one would stop taking in
+        of_weight = torch.zeros_like(weight, dtype=wide) if ctx.needs_input_grad[1] else None
+        of_bias = torch.zeros_like(bias, dtype=wide) if ctx.needs_input_grad[2] else None
         if of_weight is not None:
             for part in _slices(len(tokens)):
                 logits = _logits(hidden[part], weight, bias)
                 _become_residuals(logits, tokens[part], *ctx.settings)
                 residual = logits.to(hidden.dtype).mul_(gradient[part])
-                of_weight.addmm_(residual.t(), hidden[part])
+                if residual.dtype == wide:
+                    of_weight.addmm_(residual.t(), hidden[part])
+                else:
+                    of_weight += residual.t() @ hidden[part]
                 if of_bias is not None:
-                    of_bias += residual.sum(0)
-        return of_hidden, of_weight, of_bias, None, None, None, None
+                    of_bias += residual.sum(0, dtype=wide)
+        return of_hidden, _as(of_weight, weight), _as(of_bias, bias), None, None, None, None
 
 
 def _become_residuals(logits: Tensor, tokens: Tensor, temperature: float, cap: float | None) -> Tensor:
@@ -135,8 +139,12 @@ def _tempered(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1 else logits / temperature
 
 
-def _slices(total: int, count: int = LOGIT_POSITIONS) -> Iterator[slice]:
-    return (slice(start, start + count) for start in range(0, total, count))
+                _become_residuals(logits, tokens[part], *ctx.settings)
+                residual = logits.to(hidden.dtype).mul_(gradient[part])
+                if residual.dtype == wide:
+                    of_weight.addmm_(residual.t(), hidden[part])
+                else:
+                    of_weight += residual.t() @ hidden[part]
 
 
 def _parts(*columns: Tensor, count: int = LOGIT_POSITIONS) -> Iterator[tuple[Tensor, ...]]:

@@ -1,4 +1,9 @@
-"""Ctrl-C and SIGTERM as a request: the step under way is finished and saved, then the run ends."""
+"""Ctrl-C and SIGTERM as a request: the step under way is finished and saved, or left where that takes too long.
+
+A run may be killed at any moment, so it may be left at any moment as well: once the time to finish is up, an alarm
+raises `Abandoned` wherever the main thread is, in a rollout or a backward, waiting for a reward function, between two
+stages. Only what saves holds the alarm off.
+"""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,12 +13,24 @@ from types import FrameType
 
 from truing.errors import InterruptedRunError
 
+GRACE_SECONDS = 5.0
+"""For the step under way, after the signal"""
+AGAIN_SECONDS = 5.0
+"""Until the alarm rings once more, should something have swallowed it or take long to clean up"""
+
+
+class Abandoned(BaseException):
+    """What is under way is left as it is. It is no Exception, so that nobody takes it for a fault of their own."""
+
 
 @dataclass
 class Stop:
     """Whether somebody has asked the run to end."""
 
     signal_number: int | None = None
+    saved: str = "what was finished is saved"
+    """What the run can go on from, for whoever reads that it was interrupted"""
+    _held: bool = False
 
     @property
     def requested(self) -> bool:
@@ -22,28 +39,56 @@ class Stop:
     def interrupted(self, saved: str) -> InterruptedRunError:
         """The error that ends the run; `saved` says what it can go on from."""
         assert self.signal_number is not None
+        self.saved = saved
         return InterruptedRunError(
             f"interrupted, {saved}. The same command goes on from there.", 128 + self.signal_number
         )
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is abandoned inside the block: a save is worth its seconds."""
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
+
+    def ring(self, number: int, frame: FrameType | None) -> None:
+        """The alarm: the time to finish is up."""
+        if not self._held:
+            raise Abandoned
+
 
 @contextmanager
 def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
-    """A first SIGINT or SIGTERM in the block sets the stop; a second one ends the process as it ends any other."""
+    """A first SIGINT or SIGTERM in the block sets the stop and the alarm; a second ends the process as any other.
+
+    Raises:
+        InterruptedRunError: the block was left at the alarm.
+    """
     stop = Stop()
     before: dict[int, object] = {}
 
     def handle(number: int, _: FrameType | None) -> None:
         stop.signal_number = number
-        for each, handler in before.items():
-            signal.signal(each, handler)  # type: ignore[arg-type]
-        say("finishing this step, then saving; once more stops at once")
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS, AGAIN_SECONDS)
+        _restore(before)
+        say(f"stopping: this step has {GRACE_SECONDS:g} seconds to finish, then it is left; once more stops at once")
 
+    alarm: dict[int, object] = {signal.SIGALRM: signal.signal(signal.SIGALRM, stop.ring)}
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, handle)
     try:
         yield stop
+    except Abandoned:
+        raise stop.interrupted(stop.saved) from None
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _restore(alarm)
         if not stop.requested:
-            for each, handler in before.items():
-                signal.signal(each, handler)  # type: ignore[arg-type]
+            _restore(before)
+
+
+def _restore(handlers: dict[int, object]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # type: ignore[arg-type]

@@ -50,11 +50,10 @@ class JsonLines:
             while line:  # a disk that fills up takes the beginning of a line, and refuses the rest
                 line = line[self._handle.write(line) :]
 
-    def sync(self) -> int:
-        """Force every line to disk and return the cursor: what a checkpoint may rely on. RunError if it refuses."""
+    def sync(self) -> None:
+        """Force every line to disk: what a checkpoint may rely on. RunError if it refuses."""
         with disk_faults(self.path, "cannot be written"):
             os.fsync(self._handle.fileno())
-        return self.cursor
 
     def close(self) -> None:
         """Close the file; more rows are an error."""

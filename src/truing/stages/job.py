@@ -60,5 +60,6 @@ class Job:
         Raises:
             RunError: the disk refuses.
         """
-        with self.saving, complete_directory(directory) as partial, disk_faults(directory, "cannot be written"):
+        whole = complete_directory(directory)
+        with self.stop.held(), self.saving, whole as partial, disk_faults(directory, "cannot be written"):
             yield partial

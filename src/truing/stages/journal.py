@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from truing.errors import RewardError, RunError, TrainingError
+from truing.errors import InterruptedRunError, RewardError, RunError, TrainingError
 from truing.runs.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from truing.runs.interruption import Abandoned
 from truing.runs.metrics import JsonLines, read_jsonl
 from truing.runs.progress import StageProgress
 from truing.stages.job import Job
@@ -37,6 +38,15 @@ class Journal:
     sampled: list[dict[str, Any]]
     """Every line of the samples when the stage was opened"""
     _saved_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._saved_step = self.step
+        self._mark()
+
+    def _mark(self) -> None:
+        """Where logs and learning stand at the end of a step."""
+        self._cursors = {"metrics": self.metrics.cursor, "samples": self.samples.cursor}
+        self._steps_begun = self.learner.steps_begun
 
     def remaining(self, steps: int) -> range:
         """The steps still to do, of 1 to `steps`."""
@@ -70,11 +80,27 @@ class Journal:
         Raises:
             InterruptedRunError: somebody asked the run to end; this step is saved.
         """
-        self.step, self.memory = step, memory
-        if self._due() or self.job.stop.requested:
-            self._save()
-        if self.job.stop.requested:
-            raise self.job.stop.interrupted(f"{self.job.name} is saved after step {step}")
+        with self.job.stop.held():
+            self.step, self.memory = step, memory
+            self._mark()
+            stops = self.job.stop.requested
+            if stops or self._due():
+                self._save()
+        if stops:
+            raise self._interrupted()
+
+    def abandon(self) -> InterruptedRunError:
+        """The step under way is left. The one before is saved, unless learning has gone on since."""
+        with self.job.stop.held():
+            if self.step > self._saved_step and self.learner.steps_begun == self._steps_begun:
+                self._save()
+        return self._interrupted()
+
+    def _interrupted(self) -> InterruptedRunError:
+        lost = self.step - self._saved_step
+        place = f"saved after step {self._saved_step}" if self._saved_step else "at its beginning"
+        again = f", and {lost} more that {'was' if lost == 1 else 'were'} finished will be done again" if lost else ""
+        return self.job.stop.interrupted(f"{self.job.name} is {place}{again}")
 
     def _due(self) -> bool:
         settings = self.job.recipe.checkpoints
@@ -84,20 +110,25 @@ class Journal:
 
     def _save(self) -> None:
         with self.job.saving:
-            cursors = {"metrics": self.metrics.sync(), "samples": self.samples.sync()}
+            self.metrics.sync()
+            self.samples.sync()
             save_checkpoint(
                 self.job.directory.checkpoints,
                 self.step,
                 self.learner.tensors(),
-                {"cursors": cursors, "memory": self.memory},
+                {"cursors": self._cursors, "memory": self.memory},
                 self.job.recipe.checkpoints.keep_last,
             )
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), self.step
 
 
 @contextmanager
 def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
-    """The journal of a stage of so many steps, begun or taken up again."""
+    """The journal of a stage of so many steps, begun or taken up again.
+
+    Raises:
+        InterruptedRunError: somebody asked the run to end, in the block.
+    """
     found = newest_checkpoint(job.directory.checkpoints, job.progress.note)
     if found is not None:
         learner.restore(found.tensors)
@@ -113,7 +144,10 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
             job, learner, metrics, samples, bar, step, memory, read_jsonl(metrics.path), read_jsonl(samples.path)
         )
         with _told_with_step(journal):
-            yield journal
+            try:
+                yield journal
+            except Abandoned:
+                raise journal.abandon() from None
 
 
 @contextmanager

@@ -59,6 +59,8 @@ class Learner:
         self._max_grad_norm = optimiser.max_grad_norm
         self._steps = steps
         self._done = 0
+        self.steps_begun = 0
+        """By this object, finished or not: as long as it stays the same, no weight and no moment has changed"""
         self._token_budget = token_budget
         self._device = device
 
@@ -101,6 +103,7 @@ class Learner:
         factor = learning_rate_factor(self._done, self._steps, self._settings)
         for group, (_, rate) in zip(self._optimiser.param_groups, self._groups, strict=True):
             group["lr"] = rate * factor
+        self.steps_begun += 1
         self._optimiser.step()
         if not bool(nn.utils.get_total_norm(self._parameters).isfinite()):
             self._refuse("the step left weights that are not finite")

@@ -47,8 +47,8 @@ def train_reward(job: Job) -> dict[str, Any]:
             figures = learner.train_step(batch, lambda micro: pair_loss(reward, micro, settings), names)
             journal.log(step, figures, shown=("loss", "accuracy"))
             journal.done(step)
-    card = _report_card(reward, pairs.heldout, recipe.compute.score_tokens)
-    normalisation = _normalisation(job, base, reward, samples)
+        card = _report_card(reward, pairs.heldout, recipe.compute.score_tokens)
+        normalisation = _normalisation(job, base, reward, samples)
     _save(job, base, reward, normalisation)
     return card | {
         "steps": len(batches),

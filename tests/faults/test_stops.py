@@ -1,0 +1,150 @@
+"""A run that must stop and has no time to finish leaves what it does, wherever it is, and loses nothing by it."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny
+from faults.killed import Death, Runs, has_ended, left_behind, running_stage
+
+STAGES = ["sft", "reward", "ppo", "dpo"]
+CHANGES = {
+    "stages": STAGES,
+    "reward.epochs": 1,
+    "ppo.updates": 3,
+    "ppo.heldout_every": 2,
+    "ppo.kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
+    "dpo.batch_size": 8,
+    "dpo.heldout_every": 2,
+    "compute.learn_tokens": 20,
+    "checkpoints.every_steps": 1000,
+}
+"""No checkpoint is due, so that what is kept was saved because of the stop"""
+STOPS = 20
+"""At random moments, in every stage"""
+AT_ONCE = "what was finished is saved"
+PLACES: list[tuple[str, Death, str]] = [
+    ("inputs", ("before", "truing.pipeline", "fingerprint", 2), AT_ONCE),
+    ("encoding", ("before", "truing.stages.sft", "encode_demonstrations", 1), AT_ONCE),
+    ("micro-batches", ("before", "truing.stages.sft", "response_logprobs", 20), "sft is saved after step 4"),
+    (
+        "an optimiser step",
+        ("after", "torch.optim", "AdamW.step", 2),
+        "sft is saved after step 4, and 1 more that was finished will be done again",
+    ),
+    ("a report card", ("before", "truing.stages.reward", "reward_report_card", 1), "reward is saved after step 3"),
+    ("a save, which is finished", ("after", "truing.stages.reward", "save_normalisation", 1), "reward is done"),
+    ("loading", ("before", "truing.models.layout", "check_logits", 1), AT_ONCE),
+    ("the first look", ("before", "truing.stages.heldout", "response_logprobs", 1), "ppo is at its beginning"),
+    ("a rollout", ("before", "truing.models.sampler", "draw_tokens", 15), "ppo is saved after step 1"),
+    ("scoring", ("before", "truing.models.scoring", "figures_of", 1), "ppo is saved after step 1"),
+    ("a backward", ("before", "truing.stages.ppo", "ppo_value_loss", 1), "ppo is saved after step 1"),
+    (
+        "amid the optimiser steps of an update",
+        ("before", "truing.stages.loop", "Learner.step", 6),
+        "ppo is saved after step 1, and 1 more that was finished will be done again",
+    ),
+    ("a look", ("before", "truing.stages.heldout", "as_samples", 1), "ppo is saved after step 1"),
+    ("a line of the log", ("before", "truing.stages.journal", "Journal.done", 1), "ppo is saved after step 1"),
+    ("DPO", ("before", "truing.stages.dpo", "dpo_loss", 10), "dpo is saved after step 1"),
+    ("the report", ("before", "truing.pipeline", "write_report", 1), AT_ONCE),
+]
+"""Where a run is left, time after time, and what it says of itself then"""
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    with Runs() as runs:
+        yield runs
+
+
+@pytest.fixture(scope="module", params=["shared", "separate"])
+def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp(request.param)
+    return tiny.recipe_file(place, roles=request.param, **CHANGES)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(runs: Runs, recipe: Path) -> dict[str, str]:
+    out = recipe.parent / "undisturbed"
+    runs.start(recipe, out)
+    assert not runs.end()
+    return left_behind(out)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_left_anywhere_it_says_what_is_kept_and_ends_as_if_it_had_not_been(
+    number: int, runs: Runs, recipe: Path, undisturbed: dict[str, str]
+) -> None:
+    out = recipe.parent / f"left-{number}"
+    for place, moment, told in PLACES:
+        assert runs.stops(recipe, out, moment, number), place
+        last = out.with_suffix(".log").read_text().splitlines()[-1]
+        assert last == f"truing: interrupted, {told}. The same command goes on from there.", place
+    runs.start(recipe, out)
+    assert not runs.end()
+    assert left_behind(out) == undisturbed
+
+
+@pytest.mark.slow
+def test_left_at_random_moments_it_ends_as_if_it_had_not_been(
+    runs: Runs, recipe: Path, undisturbed: dict[str, str]
+) -> None:
+    """As `test_kills` does with kills: in its rounds a stage may be left before, amid or after any line of Python."""
+    stops, moments, equal = Counter[str](), random.Random(17), 0
+    while min(stops[stage] for stage in STAGES) < STOPS:
+        out = recipe.parent / f"random-{equal}"
+        number = moments.choice([signal.SIGTERM, signal.SIGINT])
+        while runs.dies_by_the_clock(recipe, out, moments.randint(0, 2), moments.uniform(0, 0.3), number):
+            stops[running_stage(out)] += 1
+        assert left_behind(out) == undisturbed
+        equal += 1
+    print(f"\n{recipe.parent.name}: {dict(stops)} stops, {equal} runs, all equal")
+
+
+HANGS = """
+import os, time
+from pathlib import Path
+
+place, calls = Path(__file__).parent, 0
+
+def score(prompts, responses):
+    global calls
+    calls += 1
+    if calls == 3 and (place / "hangs").exists():
+        (place / "partial").write_text(str(os.getpid()))
+        (place / "partial").rename(place / "pid")
+        time.sleep(600)
+    return [float(len(response)) for response in responses]
+"""
+"""The third call is that of the second update"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_reward_function_that_hangs_does_not_keep_a_run_from_ending(number: int, runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(HANGS)
+    reward = {"kind": "function", "path": f"{tmp_path / 'hangs.py'}:score", "normalise": False}
+    changes = {"stages": ["sft", "ppo"], "ppo.rewards": [reward], "functions.seconds": 600}
+    recipe, out = tiny.recipe_file(tmp_path, **changes), tmp_path / "run"
+    runs.start(recipe, tmp_path / "undisturbed")
+    assert not runs.end()
+    (tmp_path / "hangs").touch()
+    command = [sys.executable, "-m", "truing", "run", str(recipe), "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "pid").exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert told == "truing: interrupted, ppo is saved after step 1. The same command goes on from there.\n"
+    assert has_ended(int((tmp_path / "pid").read_text()))
+    (tmp_path / "hangs").unlink()
+    runs.start(recipe, out)
+    assert not runs.end()
+    assert left_behind(out) == left_behind(tmp_path / "undisturbed")

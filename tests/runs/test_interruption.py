@@ -1,0 +1,122 @@
+"""A signal asks, an alarm insists, a save holds the alarm off, and a second signal ends at once."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from truing.errors import InterruptedRunError
+from truing.runs import interruption
+from truing.runs.interruption import Abandoned, Stop, stop_on_signals
+
+LONG = 60.0
+"""Seconds that no test takes"""
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """A process that was asked to end keeps the handlers of a second signal; these tests go on."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    assert signal.getsignal(signal.SIGALRM) is before[signal.SIGALRM]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "GRACE_SECONDS", 0.01)
+    monkeypatch.setattr(interruption, "AGAIN_SECONDS", 0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_and_says_what_is_next(number: signal.Signals) -> None:
+    said: list[str] = []
+    with stop_on_signals(said.append) as stop:
+        assert not stop.requested
+        signal.raise_signal(number)
+        assert stop.requested
+        assert str(stop.interrupted("sft is done")) == "interrupted, sft is done. The same command goes on from there."
+        assert stop.interrupted("sft is done").exit_code == 128 + number
+    assert said == ["stopping: this step has 5 seconds to finish, then it is left; once more stops at once"]
+
+
+def left(work: Callable[[Stop], None], number: int = signal.SIGTERM) -> InterruptedRunError:
+    """How a run ends that does this work from the signal on."""
+
+    def run() -> None:
+        with stop_on_signals(print) as stop:
+            signal.raise_signal(number)
+            work(stop)
+
+    with pytest.raises(InterruptedRunError) as ended:
+        run()
+    return ended.value
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_takes_too_long_is_left(number: signal.Signals) -> None:
+    error = left(lambda _: time.sleep(LONG), number)
+    assert str(error) == "interrupted, what was finished is saved. The same command goes on from there."
+    assert error.exit_code == 128 + number
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_was_said_to_be_saved_is_said_again_when_cleaning_up_takes_too_long() -> None:
+    def end(stop: Stop) -> None:
+        try:
+            raise stop.interrupted("sft is done")
+        finally:
+            time.sleep(LONG)
+
+    assert str(left(end)) == "interrupted, sft is done. The same command goes on from there."
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_save_is_finished_first() -> None:
+    done: list[str] = []
+
+    def save(stop: Stop) -> None:
+        with stop.held():
+            with stop.held():
+                time.sleep(0.1)
+                done.append("one")
+            time.sleep(0.1)
+            done.append("other")
+        time.sleep(LONG)
+
+    left(save)
+    assert done == ["one", "other"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_an_alarm_that_something_swallows_rings_again() -> None:
+    def swallow(_: Stop) -> None:
+        with contextlib.suppress(Abandoned):
+            time.sleep(LONG)
+        time.sleep(LONG)
+
+    left(swallow)
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    def run() -> None:
+        with stop_on_signals(print):
+            signal.raise_signal(signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+
+
+def test_without_a_signal_all_is_as_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals(print):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
