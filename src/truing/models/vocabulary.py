@@ -139,12 +139,12 @@ def _tempered(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1 else logits / temperature
 
 
-                _become_residuals(logits, tokens[part], *ctx.settings)
-                residual = logits.to(hidden.dtype).mul_(gradient[part])
-                if residual.dtype == wide:
-                    of_weight.addmm_(residual.t(), hidden[part])
-                else:
-                    of_weight += residual.t() @ hidden[part]
+def _as(gradient: Tensor | None, of: Tensor) -> Tensor | None:
+    return None if gradient is None else gradient.to(of.dtype)
+
+
+def _slices(total: int, count: int = LOGIT_POSITIONS) -> Iterator[slice]:
+    return (slice(start, start + count) for start in range(0, total, count))
 
 
 def _parts(*columns: Tensor, count: int = LOGIT_POSITIONS) -> Iterator[tuple[Tensor, ...]]:
