@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_a_child_left_behind_by_a_killed_holder_does_not_hold_the_lock(tmp_path:
     finally:
         os.kill(int(child), signal.SIGKILL)
         kill(holder)
+
+
+def test_a_lock_that_is_let_go_soon_is_waited_for(tmp_path: Path) -> None:
+    holder, _ = start(HOLDER, tmp_path / ".lock")
+    soon = threading.Timer(0.1, holder.kill)
+    soon.start()
+    with locked(tmp_path / ".lock"):
+        assert holder.wait() == -signal.SIGKILL
+    kill(holder)
 
 
 def test_the_lock_is_let_go_when_the_block_fails(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ lock to clear away. The file itself stays; it holds the number of the process th
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,14 @@ from truing.errors import RunError
 from truing.runs.files import disk_faults
 
 _held: set[int] = set()
+PATIENCE_SECONDS = 2.0
+"""How long a lock that is held is asked for again. A killed run's child that has not come to its own program yet still
+shares the open file, for milliseconds; a run that lives keeps its lock for longer."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on `path`, which is made if need be. RunError if a live process holds it; never waits."""
+    """Hold the lock on `path`, which is made if need be. RunError if a live process keeps it."""
     mend = "Put --out on a disk that can be written to and has file locks."
     with disk_faults(path.parent, "cannot be locked", mend):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -36,15 +40,19 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _take(descriptor: int, path: Path) -> None:
-    try:
-        _lock_now(descriptor)
-    except (BlockingIOError, PermissionError) as fault:
-        holder = path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
-        raise RunError(
-            f"is in use by process {holder}.",
-            where=str(path.parent),
-            mend="Wait until it ends or stop it, or give another --out.",
-        ) from fault
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return _lock_now(descriptor)
+        except (BlockingIOError, PermissionError) as fault:
+            if time.monotonic() > until:
+                holder = path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
+                raise RunError(
+                    f"is in use by process {holder}.",
+                    where=str(path.parent),
+                    mend="Wait until it ends or stop it, or give another --out.",
+                ) from fault
+        time.sleep(0.02)
 
 
 if sys.platform == "win32":
