@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 
 from truing.doctor import diagnosis
 from truing.doctor.diagnosis import Diagnosis, diagnose
 from truing.doctor.machine import Speed
-from truing.doctor.phases import Phase
+from truing.doctor.mends import changed
+from truing.doctor.phase import Phase
 from truing.errors import ModelError
 from truing.recipe import Recipe, World
 
@@ -46,9 +48,8 @@ def test_changes_are_named_that_make_it_fit(given: Any, tmp_path: Path) -> None:
     assert not found.fits
     assert found.would_fit
     assert found.peak == peak
-    document = recipe
-    for key, value in found.changes.items():
-        document = diagnosis._changed(document, {key: value})
+    document = changed(recipe, found.changes)
+    assert document is not None
     given(None)
     assert diagnose(document).peak == pytest.approx(found.peak_changed)
 
@@ -59,6 +60,15 @@ def test_what_never_fits_is_said_with_the_lowest_peak(given: Any, tmp_path: Path
     assert not found.would_fit
     assert found.peak_changed is not None
     assert found.peak_changed < found.peak
+
+
+def test_on_a_device_that_is_not_the_cpu_nothing_is_said_of_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(diagnosis, "device_of", lambda _: torch.device("meta"))
+    found = diagnose(tiny.recipe(tmp_path))
+    assert found.speed is None
+    assert {found.seconds(phase) for phase in found.phases} == {None}
 
 
 def test_a_recipe_on_the_embedded_world_is_examined_without_a_run(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ import tiny
 import torch
 
 from truing.doctor.machine import MANY, Speed, extras, measure, memory_of
-from truing.doctor.phases import Work
+from truing.doctor.phase import Work
 from truing.doctor.shadow import Shadow
 from truing.doctor.tally import Cost
-from truing.recipe import Lora
+from truing.recipe import Compute, Lora
 
 
 def test_work_takes_its_products_its_bytes_and_its_calls() -> None:
@@ -20,7 +20,9 @@ def test_work_takes_its_products_its_bytes_and_its_calls() -> None:
 
 def test_speed_is_measured_at_few_rows_and_many() -> None:
     shadow = Shadow(tiny.model().to("meta"), Lora(), cpu=True)
-    speed = measure(shadow, few=4)
+    before = torch.get_num_threads()
+    speed = measure(shadow, Compute(threads=1), few=4)
+    assert torch.get_num_threads() == before
     assert set(speed.rates) == {4, MANY}
     assert all(rate > 0 for rate in [*speed.rates.values(), speed.bandwidth])
     assert 0 < speed.call < 1e-2

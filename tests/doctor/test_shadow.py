@@ -8,7 +8,8 @@ import tiny
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
-from truing.doctor.shadow import Shadow, Shape
+from truing.doctor.passes import Shape
+from truing.doctor.shadow import Shadow
 from truing.models.base import load_base, outline_base
 from truing.models.linear import quicken
 from truing.models.roles import Adapters, Role

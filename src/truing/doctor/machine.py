@@ -5,7 +5,8 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from truing import __version__
-from truing.doctor.phases import Work
+from truing.doctor.phase import Work
 from truing.doctor.shadow import Shadow
 from truing.models.base import device_of
 from truing.models.linear import OneDnnLinear, packed, suits
@@ -117,19 +118,32 @@ class Speed:
 
 
 @torch.no_grad()
-def measure(shadow: Shadow, few: int) -> Speed:
-    """The machine's speed at the model's most common shape of product, for `few` rows and for many."""
+def measure(shadow: Shadow, compute: Compute, few: int) -> Speed:
+    """The machine's speed at the model's most common shape of product, for `few` rows as in sampling and for many."""
     outputs, inputs = shadow.common
     count = max(1, READ // (4 * outputs * inputs))
     layers = nn.ModuleList(OneDnnLinear(nn.Linear(inputs, outputs, bias=False)) for _ in range(count))
-    rates = {}
-    with packed(layers):
-        for rows in {few, MANY}:
-            took = _best(partial(_through, layers, torch.ones(rows, inputs)))
-            rates[rows] = 2.0 * rows * outputs * inputs * count / took
     left, right, small, silu = torch.ones(ADDED // 4), torch.ones(ADDED // 4), torch.ones(1, 16), nn.SiLU()
-    bandwidth = 3 * ADDED / _best(lambda: left + right)
-    return Speed(rates, bandwidth, _best(lambda: [silu(small) for _ in range(100)]) / 100)
+    with _threads(compute.threads):
+        operations = {rows: 2.0 * rows * outputs * inputs * count for rows in (few, MANY)}
+        rates = {MANY: operations[MANY] / _best(partial(_through, layers, torch.ones(MANY, inputs)))}
+        with packed(layers) if compute.pack_weights else nullcontext():
+            rates[few] = operations[few] / _best(partial(_through, layers, torch.ones(few, inputs)))
+        out = torch.empty_like(left)
+        bandwidth = 3 * ADDED / _best(lambda: torch.add(left, right, out=out))
+        call = _best(lambda: [silu(small) for _ in range(100)]) / 100
+    return Speed(rates, bandwidth, call)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """As many as the recipe says, inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _through(layers: Iterable[nn.Module], rows: torch.Tensor) -> None:

@@ -5,63 +5,49 @@ is counted in seconds for three layers would take minutes for eighty.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from truing.doctor.tally import Cost, Tally, given_shapes, shapes_alone
+from truing.doctor import passes
+from truing.doctor.four_bit import FourBitLinear
+from truing.doctor.passes import Pass, Shape
+from truing.doctor.tally import Cost, given_shapes, shapes_alone
 from truing.errors import ModelError
 from truing.models.adapted import adapt
+from truing.models.checkpointing import checkpoint_layers
 from truing.models.linear import SMALLEST, quicken
 from truing.models.roles import Adapters, Role
-from truing.models.trunk import decoder_layers
-from truing.models.vocabulary import LOGIT_POSITIONS, figures_of, logprobs_of
+from truing.models.trunk import decoder_layers, depth_below
+from truing.models.vocabulary import LOGIT_POSITIONS
 from truing.models.weights import reason_of
 from truing.recipe import Lora
 
 FEW, MORE = 1, 3
 """Layers of the copies that are counted"""
 
-Counted = Callable[[Role, Tally], Cost]
-"""Something that a role does, watched"""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Some sequences as a rectangle."""
-
-    rows: int
-    length: int
-    """Tokens of the longest row, prompt and response"""
-    counted: int
-    """Response tokens of all rows"""
-
-    @property
-    def area(self) -> int:
-        """Tokens that are computed, padding included."""
-        return self.rows * self.length
-
 
 class Shadow:
     """A model on torch's meta device, asked for sizes."""
 
-    def __init__(self, model: PreTrainedModel, lora: Lora, cpu: bool) -> None:
+    def __init__(self, model: PreTrainedModel, lora: Lora, cpu: bool, checkpointing: bool = False) -> None:
         """Args:
         model: on the meta device.
         lora: of its adapters.
         cpu: whether it will run on a CPU, with the linear layers made for that.
+        checkpointing: whether its layers run again in the backward.
         """
-        self._model, self._lora, self._cpu = model, lora, cpu
+        self._model, self._lora, self._cpu, self._checkpointing = model, lora, cpu, checkpointing
         found = decoder_layers(model)
         self.layers = 0 if found is None else len(found[1])
         self.width = int(model.config.hidden_size)
         self.vocabulary = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
-        self.float_bytes = model.dtype.itemsize
+        self.dtype = model.dtype
         self._known: dict[tuple[object, ...], Cost] = {}
         """What has been counted"""
 
@@ -74,6 +60,13 @@ class Shadow:
     def backbone(self) -> int:
         """Bytes without the vocabulary projection, where that is not the embedding as well."""
         return _bytes(self._model.base_model.parameters())
+
+    @property
+    def whole(self) -> float:
+        """Bytes of the weights as they were before any was quantised; 0 where none is."""
+        quantised = [layer for layer in self._model.modules() if isinstance(layer, FourBitLinear)]
+        more = sum(layer.whole - layer.weight.nbytes for layer in quantised)
+        return float(self.weights + more) if quantised and self._cpu else 0.0
 
     @property
     def largest(self) -> int:
@@ -97,11 +90,18 @@ class Shadow:
     @property
     def common(self) -> tuple[int, int]:
         """(out, in) of the linear layers that have most of the weights."""
-        shapes = Counter(
-            module.weight.shape for module in self._model.base_model.modules() if type(module) is nn.Linear
-        )
-        outputs, inputs = max(shapes, key=lambda shape: shapes[shape] * shape.numel(), default=(self.width, self.width))
-        return outputs, inputs
+        linear = (layer for layer in self._model.base_model.modules() if isinstance(layer, nn.Linear))
+        shapes = Counter((layer.out_features, layer.in_features) for layer in linear)
+        default = self.width, self.width
+        return max(shapes, key=lambda shape: shapes[shape] * shape[0] * shape[1], default=default)
+
+    def below(self, share: float) -> int:
+        """Layers below the lowest that is adapted, where the upper `share` is.
+
+        Raises:
+            ModelError: there is no telling which these are.
+        """
+        return depth_below(self._model, share)
 
     def adapter(self, above: int = 0) -> float:
         """Bytes of an adapter in all layers but the lowest `above`."""
@@ -129,7 +129,7 @@ class Shadow:
         trained: `full`, or `adapter` in all layers but the lowest `above`, which do not run where their output is
         `given`. head: whether a scalar head is learnt from, and not log-probabilities.
         """
-        work = partial(_learn, shapes=shapes, head=head)
+        work = partial(passes.learn, shapes=shapes, head=head)
         upper = self._passed(("learning", *shapes, head), trained, work, self.layers - above)
         if above == 0 or given:
             return upper
@@ -138,25 +138,29 @@ class Shadow:
 
     def reading(self, shapes: Sequence[Shape], layers: int | None = None, trained: str = "frozen") -> Cost:
         """Forward through so many layers, without gradients and without logits."""
-        work = partial(_read, shapes=shapes)
+        work = partial(passes.read, shapes=shapes)
         return self._passed(("reading", *shapes), trained, work, self.layers if layers is None else layers)
 
     def comparing(self, counted: int) -> Cost:
         """Exact KL, entropy and log-probabilities of two policies at so many positions, from hidden states."""
-        return self._count(("comparing",), "frozen", _compare, FEW).times(counted / LOGIT_POSITIONS)
+        return self._count(("comparing",), "frozen", passes.compare, FEW).times(counted / LOGIT_POSITIONS)
 
-    def _passed(self, key: tuple[object, ...], trained: str, work: Counted, layers: int) -> Cost:
+    def drawing(self, rows: int) -> Cost:
+        """A token of each row, from hidden states."""
+        return self._count(("drawing", rows), "frozen", partial(passes.draw, rows=rows), FEW)
+
+    def _passed(self, key: tuple[object, ...], trained: str, work: Pass, layers: int) -> Cost:
         few, more = (self._count(key, trained, work, size) for size in self._sizes)
         grown = {f.name: self._grown(getattr(few, f.name), getattr(more, f.name), layers) for f in fields(Cost)}
         return Cost(**grown | {"burst": more.burst})
 
-    def _count(self, key: tuple[object, ...], trained: str, work: Counted, layers: int) -> Cost:
+    def _count(self, key: tuple[object, ...], trained: str, work: Pass, layers: int) -> Cost:
         key = (*key, trained, layers)
         if key not in self._known:
             self._known[key] = self._counted(trained, work, layers)
         return self._known[key]
 
-    def _counted(self, trained: str, work: Counted, layers: int) -> Cost:
+    def _counted(self, trained: str, work: Pass, layers: int) -> Cost:
         role = self._copy(layers, trained)
         whole = role.model if role.adapters is None else role.adapters.peft
         try:
@@ -192,6 +196,8 @@ class Shadow:
         if found is not None:
             setattr(model.base_model, found[0], found[1][:layers])
             model.config.num_hidden_layers = layers
+        if self._checkpointing:
+            checkpoint_layers(model)
         model.requires_grad_(trained == "full").train(False)
         if trained != "adapter":
             return Role(model)
@@ -199,50 +205,6 @@ class Shadow:
         with torch.device("meta"):
             adapters.add("policy")
         return Role(model, adapters, "policy")
-
-
-def _read(role: Role, tally: Tally, shapes: Sequence[Shape]) -> Cost:
-    start = tally.live
-    with torch.no_grad():
-        for shape in shapes:
-            _hidden(role, shape)
-    return _cost(tally, start, start)
-
-
-def _compare(role: Role, tally: Tally) -> Cost:
-    start, width = tally.live, int(role.model.config.hidden_size)
-    hidden = torch.empty(LOGIT_POSITIONS, width, dtype=role.model.dtype)
-    tokens = torch.zeros(LOGIT_POSITIONS, dtype=torch.long)
-    with torch.no_grad():
-        figures_of(role, role, hidden, hidden, tokens, 1.0)
-    return _cost(tally, start, start)
-
-
-def _learn(role: Role, tally: Tally, shapes: Sequence[Shape], head: bool) -> Cost:
-    for weight in role.parameters():
-        if weight.requires_grad:  # a gradient that builds up while activations leave would hide in the peak
-            weight.grad = torch.zeros_like(weight)
-    start, outputs = tally.live, []
-    for shape in shapes:
-        hidden = _hidden(role, shape)
-        if head:
-            outputs.append(role.scalar(hidden).sum())
-        else:
-            counted = torch.zeros(shape.counted, dtype=torch.long)
-            outputs.append(logprobs_of(role, hidden.flatten(0, 1)[: shape.counted], counted).sum())
-        del hidden
-    kept = tally.live
-    torch.stack(outputs).sum().backward()  # type: ignore[no-untyped-call]
-    return _cost(tally, start, kept)
-
-
-def _hidden(role: Role, shape: Shape) -> Tensor:
-    tokens = torch.zeros(shape.rows, shape.length, dtype=torch.long)
-    return role.hidden(tokens, torch.ones_like(tokens))
-
-
-def _cost(tally: Tally, start: int, kept: int) -> Cost:
-    return Cost(kept - start, tally.peak - kept, tally.operations, tally.moved, tally.calls)
 
 
 def _bytes(weights: Iterable[Tensor]) -> int:

@@ -1,0 +1,65 @@
+"""What learning holds and takes: moments and gradients, what waits for the backward, and copies for a checkpoint."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from truing.doctor.phase import Parts, Phase, Work
+from truing.doctor.shadow import Shadow
+from truing.doctor.tally import Cost
+from truing.doctor.work import Micro, Steps
+
+ADAM = 7
+"""Numbers that AdamW moves for a weight: it reads weight, gradient, two moments, and writes all but the gradient"""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A role that learns."""
+
+    weights: float
+    """Bytes of what it learns"""
+    largest: Cost
+    """Of the largest micro-batch"""
+    typical: Cost
+    """Of the average one"""
+
+
+def learner(shadow: Shadow, steps: Steps, full: bool, head: bool, trunk: int = 0, given: bool = False) -> Learner:
+    """One that learns in full or through an adapter above a `trunk`, from a `head` or from log-probabilities."""
+
+    def of(micro: Micro) -> Cost:
+        return shadow.learning(tuple(micro), "full" if full else "adapter", head, trunk, given)
+
+    whole = shadow.backbone if head else shadow.weights
+    return Learner(whole if full else shadow.adapter(trunk), of(steps.largest), of(steps.typical))
+
+
+def learning(
+    stage: str, held: Parts, learners: Sequence[Learner], steps: Steps, shadow: Shadow, count: int = 1
+) -> Iterator[Phase]:
+    """`count` optimiser steps, a checkpoint where its copies are more, and a quantised base made whole to be saved."""
+    trained = sum(role.weights for role in learners)
+    held = held | {"moments": 2 * trained}
+    gradients, active = worst(learners, steps.repeated, shadow)
+    work = [Work(role.typical.times(steps.parts * count), steps.typical[0].area) for role in learners]
+    adam = Work(Cost(moved=ADAM * trained * count), 1)
+    yield Phase(stage, "learn", held | {"gradients": gradients, "activations": active}, [*work, adam], steps.row_counts)
+    if 3 * trained > gradients + active:
+        yield Phase(stage, "checkpoint", held | {"copies": 3 * trained})
+    if shadow.whole:
+        yield Phase(stage, "save", held | {"weights in full precision": shadow.whole})
+
+
+def worst(learners: Sequence[Learner], repeated: bool, shadow: Shadow) -> tuple[float, float]:
+    """(gradients, what else is held for a moment) when most is held in a step.
+
+    Roles take turns, and the gradients of one stay while the other learns. Its own are there from the beginning only
+    where it had a micro-batch before; else they build up while activations leave. AdamW takes two copies of a weight.
+    """
+    moments, before = [], 0.0
+    for role in learners:
+        own = role.weights if repeated else 0.0
+        moments.append((before + own, role.largest.kept + role.largest.burst))
+        before += role.weights
+    moments.append((before, min(before, 2.0 * shadow.largest)))
+    return max(moments, key=sum)
