@@ -43,7 +43,9 @@ def learning(
     gradients, active = worst(learners, steps.repeated, shadow)
     work = [Work(role.typical.times(steps.parts * count), steps.typical[0].area) for role in learners]
     adam = Work(Cost(moved=ADAM * trained * count), 1)
-    yield Phase(stage, "learn", held | {"gradients": gradients, "activations": active}, [*work, adam], steps.row_counts)
+    compiled = max(role.typical.compiled for role in learners) / len(steps.typical)
+    parts = held | {"gradients": gradients, "activations": active}
+    yield Phase(stage, "learn", parts, [*work, adam], steps.row_counts, compiled)
     if 3 * trained > gradients + active:
         yield Phase(stage, "checkpoint", held | {"copies": 3 * trained})
     if shadow.whole:

@@ -28,6 +28,8 @@ class Phase:
     """Of one step, or of one update of PPO"""
     row_counts: frozenset[int] = frozenset()
     """Different numbers of tokens that meet the weights at once, in all its steps"""
+    compiled: float = 0.0
+    """Products that oneDNN compiles for each of these"""
 
     @property
     def bytes(self) -> float:

@@ -16,20 +16,19 @@ from truing.doctor.shadow import Shadow
 from truing.doctor.work import pair_steps, ppo_steps, sampled, scoring, sft_steps
 from truing.recipe import Recipe
 
-KERNEL, KERNELS = 0.5e6, 1024
+KERNEL, KERNELS = 0.65e6, 1024
 """Bytes of a product that oneDNN has compiled, measured; how many of them it keeps"""
 
 
 def phases(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
     """All of them.
 
-    oneDNN compiles a product for each number of rows, forward and backward, and keeps it while the process lives.
+    oneDNN compiles every product anew for each number of rows, and keeps it while the process lives.
     """
-    met: set[int] = set()
+    met: dict[int, float] = {}
     for phase in _without_kernels(recipe, shadow, lengths):
-        met |= phase.row_counts
-        compiled = min(KERNELS, 2 * shadow.different * len(met))
-        yield replace(phase, parts=phase.parts | {"compiled products": KERNEL * compiled})
+        met |= {rows: max(phase.compiled, met.get(rows, 0.0)) for rows in phase.row_counts}
+        yield replace(phase, parts=phase.parts | {"compiled products": KERNEL * min(KERNELS, sum(met.values()))})
 
 
 def _without_kernels(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:

@@ -1,9 +1,10 @@
 """What sampling and scoring hold and take, and what a rollout leaves behind."""
 
+from dataclasses import replace
 from math import ceil
 
-from truing.doctor.phase import Parts, Phase, Work
 from truing.doctor.passes import Shape
+from truing.doctor.phase import Parts, Phase, Work
 from truing.doctor.shadow import Shadow
 from truing.doctor.tally import Cost
 from truing.doctor.work import Episodes, Steps
@@ -22,14 +23,16 @@ def sampling(
         parts["packed weights"] = float(shadow.packed)
     groups = ceil(said.count / said.rows)
     work = [Work(prefill.times(groups), said.rows * max(said.prompts)), _decoding(said, shadow, groups, cache)]
-    return Phase(stage, "rollout", parts, work, frozenset(range(1, said.rows + 1)))
+    return Phase(stage, "rollout", parts, work, frozenset(range(1, said.rows + 1)), work[1].cost.compiled)
 
 
 def _decoding(said: Episodes, shadow: Shadow, groups: int, cache: float) -> Work:
     """Every row reads and draws one token at a step, until it has ended; calls are made for all rows together."""
     step = shadow.reading((Shape(said.rows, 1, 0),)) + shadow.drawing(said.rows) + Cost(moved=cache)
     rows, steps = groups * sum(said.going), groups * sum(share * said.rows >= 0.5 for share in said.going)
-    return Work(Cost(0, 0, step.operations * rows, step.moved * rows, step.calls * steps), said.rows)
+    return Work(
+        replace(step, operations=step.operations * rows, moved=step.moved * rows, calls=step.calls * steps), said.rows
+    )
 
 
 def kept(said: Episodes, shadow: Shadow, trunk: int) -> Parts:
@@ -45,7 +48,8 @@ def scoring_phase(recipe: Recipe, held: Parts, rounds: Steps, shadow: Shadow, tr
     active = max(cost.burst for cost in _passes(recipe, part, shadow, trunk)) + states
     typical = rounds.typical[0]
     work = [Work(cost.times(rounds.parts), typical.area) for cost in _passes(recipe, typical, shadow, trunk)]
-    return Phase("ppo", "score", held | {"activations": active}, work, rounds.row_counts)
+    compiled = max(piece.cost.compiled for piece in work)
+    return Phase("ppo", "score", held | {"activations": active}, work, rounds.row_counts, compiled)
 
 
 def _passes(recipe: Recipe, part: Shape, shadow: Shadow, trunk: int) -> list[Cost]:

@@ -82,12 +82,6 @@ class Shadow:
         return sum(weight.nbytes for weight in linear if weight.numel() >= SMALLEST)
 
     @property
-    def different(self) -> int:
-        """Shapes of the linear layers that are left to oneDNN."""
-        linear = (module.weight for module in self._model.modules() if type(module) is nn.Linear)
-        return len({weight.shape for weight in linear if weight.numel() >= SMALLEST}) if self.packed else 0
-
-    @property
     def common(self) -> tuple[int, int]:
         """(out, in) of the linear layers that have most of the weights."""
         linear = (layer for layer in self._model.base_model.modules() if isinstance(layer, nn.Linear))
@@ -170,8 +164,7 @@ class Shadow:
                     quicken(role.model)
                     adapt(whole)
                 role.head = nn.Linear(self.width, 1)
-                tally.live = tally.peak = 0
-                tally.operations = tally.moved = tally.calls = 0.0
+                tally.begin()
                 return work(role, tally)
         except Exception as error:  # an architecture's own code, on tensors it was not written for
             raise ModelError(

@@ -7,7 +7,7 @@ computing it, and `Tally` watches from above.
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -32,6 +32,8 @@ class Cost:
     """Bytes read and written by everything else"""
     calls: float = 0.0
     """Operators called"""
+    compiled: float = 0.0
+    """Different products that oneDNN compiles"""
 
     def __add__(self, other: Self) -> "Cost":
         return Cost(
@@ -40,11 +42,12 @@ class Cost:
             self.operations + other.operations,
             self.moved + other.moved,
             self.calls + other.calls,
+            self.compiled + other.compiled,
         )
 
     def times(self, factor: float) -> "Cost":
         """The same work so many times, one after another; no more is held at once."""
-        return Cost(self.kept, self.burst, self.operations * factor, self.moved * factor, self.calls * factor)
+        return replace(self, operations=self.operations * factor, moved=self.moved * factor, calls=self.calls * factor)
 
 
 class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -52,9 +55,19 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live, self.peak = 0, 0
-        self.operations, self.moved, self.calls = 0.0, 0.0, 0.0
         self._known: set[int] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Counts anew from here; what is held by now is not in it."""
+        self.live = self.peak = 0
+        self.operations, self.moved, self.calls = 0.0, 0.0, 0.0
+        self._products: set[tuple[object, ...]] = set()
+
+    @property
+    def compiled(self) -> int:
+        """Different products of oneDNN."""
+        return len(self._products)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -64,6 +77,8 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls += bool(made)
         products = _products(func, args, kwargs, out)
         self.operations += products
+        if func.namespace == "mkldnn":
+            self._products.add((func, *((part.shape, part.stride()) for part in args if isinstance(part, Tensor))))
         if not products and (any(fresh) or func._schema.is_mutable):  # the rest are views
             read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
             self.moved += sum(tensor.numel() * tensor.itemsize for tensor in read + made)
