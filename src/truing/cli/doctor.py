@@ -37,13 +37,13 @@ def _tell(found: "Diagnosis", console: Console) -> None:
     from truing.doctor.machine import in_words
 
     table = Table("stage", "phase", "peak", "time", "of which", box=None, pad_edge=False)
-    for phase in found.phases:
-        time = _seconds(found.seconds(phase))
-        table.add_row(phase.stage, phase.name, in_words(found.bytes(phase)), time, _parts(phase))
+    seconds = found.seconds or [None] * len(found.phases)
+    for phase, time in zip(found.phases, seconds, strict=True):
+        table.add_row(phase.stage, phase.name, in_words(found.bytes(phase)), _seconds(time), _parts(phase))
     console.print(table)
     times = "Times are of one step, of ppo one update, with responses as long as those that are learnt from."
-    if found.speed is None:
-        times = "Times are predicted on a CPU only."
+    if found.seconds is None:
+        times = "Times are predicted for what fits, on a CPU, without quantised weights."
     console.print(f"Each peak holds {in_words(found.process)} of Python and libraries. {times}", soft_wrap=True)
     console.print(f"Peak {in_words(found.peak)}; there is {in_words(found.memory)}. {_verdict(found)}", soft_wrap=True)
 

@@ -7,9 +7,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from truing.data.world import write_world
+from truing.doctor import stopwatch
 from truing.doctor.four_bit import in_four_bits
 from truing.doctor.lengths import read_lengths
-from truing.doctor.machine import Speed, measure, memory_of
+from truing.doctor.machine import memory_of
 from truing.doctor.mends import candidates, changed
 from truing.doctor.phase import Phase
 from truing.doctor.phases import phases
@@ -37,8 +38,9 @@ class Diagnosis:
     memory: int | None
     """Bytes that the machine has; None where that cannot be told"""
     phases: list[Phase]
-    speed: Speed | None
-    """None on a device that is not the CPU, whose speed is not measured"""
+    seconds: list[float | None] | None = None
+    """Of one step of each phase, or of one update of PPO; None for a phase without steps. Measured on a CPU, where the
+    run fits and nothing is quantised"""
     changes: dict[str, Any] = field(default_factory=dict)
     """Recipe fields to set for the run to fit, in this order; empty where it does or cannot"""
     peak_changed: float | None = None
@@ -65,10 +67,6 @@ class Diagnosis:
 
     def _within(self, size: float) -> bool:
         return self.memory is None or size <= ROOM * self.memory
-
-    def seconds(self, phase: Phase) -> float | None:
-        """Of one step, or of one update of PPO; None where there is none, or the device's speed is not known."""
-        return sum(map(self.speed.seconds, phase.work)) if self.speed and phase.work else None
 
 
 def diagnose(recipe: Recipe) -> Diagnosis:
@@ -109,11 +107,15 @@ class _Patient:
 
     def examined(self) -> Diagnosis:
         """As it is."""
-        compute, found = self._recipe.compute, self._phases(self._recipe)
-        speed = None
-        if self._device.type == "cpu":
-            speed = measure(self._shadow(self._recipe), compute, min(compute.rollout_rows, self._recipe.ppo.episodes))
-        return Diagnosis(self._process, memory_of(self._device), found, speed)
+        found = Diagnosis(self._process, memory_of(self._device), self._phases(self._recipe))
+        shadow = self._shadow(self._recipe)
+        if self._device.type != "cpu" or shadow.whole or not found.fits:
+            return found
+        return replace(found, seconds=[self._seconds(phase, shadow) for phase in found.phases])
+
+    def _seconds(self, phase: Phase, shadow: Shadow) -> float | None:
+        threads = self._recipe.compute.threads
+        return sum(stopwatch.seconds(work, shadow, threads) for work in phase.work) if phase.work else None
 
     def with_changes(self, found: Diagnosis) -> Diagnosis:
         """The same with what would make it fit: changes one on the other, each only if it lowers the peak."""

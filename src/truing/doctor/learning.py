@@ -1,15 +1,14 @@
 """What learning holds and takes: moments and gradients, what waits for the backward, and copies for a checkpoint."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from truing.doctor import tasks
 from truing.doctor.phase import Parts, Phase, Work
 from truing.doctor.shadow import Shadow
 from truing.doctor.tally import Cost
-from truing.doctor.work import Micro, Steps
-
-ADAM = 7
-"""Numbers that AdamW moves for a weight: it reads weight, gradient, two moments, and writes all but the gradient"""
+from truing.doctor.work import Steps
+from truing.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -20,32 +19,42 @@ class Learner:
     """Bytes of what it learns"""
     largest: Cost
     """Of the largest micro-batch"""
-    typical: Cost
-    """Of the average one"""
+    micro: list[Work]
+    """Of the average micro-batch"""
+    trained: str
+    layers: int
 
 
 def learner(shadow: Shadow, steps: Steps, full: bool, head: bool, trunk: int = 0, given: bool = False) -> Learner:
     """One that learns in full or through an adapter above a `trunk`, from a `head` or from log-probabilities."""
-
-    def of(micro: Micro) -> Cost:
-        return shadow.learning(tuple(micro), "full" if full else "adapter", head, trunk, given)
-
+    trained, layers = "full" if full else "adapter", shadow.layers - trunk
     whole = shadow.backbone if head else shadow.weights
-    return Learner(whole if full else shadow.adapter(trunk), of(steps.largest), of(steps.typical))
+    micro = [Work(tasks.learning(steps.typical, head), trained, layers)]
+    if trunk and not given:
+        micro += [Work(tasks.reading(shape), "frozen", trunk) for shape in steps.typical]
+    largest = shadow.learning(tuple(steps.largest), trained, head, trunk, given)
+    return Learner(whole if full else shadow.adapter(trunk), largest, micro, trained, layers)
 
 
 def learning(
-    stage: str, held: Parts, learners: Sequence[Learner], steps: Steps, shadow: Shadow, count: int = 1
+    stage: str,
+    held: Parts,
+    learners: Sequence[Learner],
+    steps: Steps,
+    shadow: Shadow,
+    recipe: Recipe,
+    count: int = 1,
 ) -> Iterator[Phase]:
     """`count` optimiser steps, a checkpoint where its copies are more, and a quantised base made whole to be saved."""
     trained = sum(role.weights for role in learners)
     held = held | {"moments": 2 * trained}
     gradients, active = worst(learners, steps.repeated, shadow)
-    work = [Work(role.typical.times(steps.parts * count), steps.typical[0].area) for role in learners]
-    adam = Work(Cost(moved=ADAM * trained * count), 1)
-    compiled = max(role.typical.compiled for role in learners) / len(steps.typical)
+    work = [replace(work, times=steps.parts * count, fresh=steps.fresh) for role in learners for work in role.micro]
+    step = tasks.stepping(getattr(recipe, stage).optimiser, recipe.compute)
+    work += [Work(step, role.trained, role.layers, count) for role in learners]
+    compiled = max(role.largest.compiled for role in learners) / len(steps.typical)
     parts = held | {"gradients": gradients, "activations": active}
-    yield Phase(stage, "learn", parts, [*work, adam], steps.row_counts, compiled)
+    yield Phase(stage, "learn", parts, work, steps.row_counts, compiled)
     if 3 * trained > gradients + active:
         yield Phase(stage, "checkpoint", held | {"copies": 3 * trained})
     if shadow.whole:

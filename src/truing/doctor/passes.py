@@ -90,4 +90,4 @@ def _states(role: Role, count: int) -> Tensor:
 
 
 def _cost(tally: Tally, start: int, kept: int) -> Cost:
-    return Cost(kept - start, tally.peak - kept, tally.operations, tally.moved, tally.calls, tally.compiled)
+    return Cost(kept - start, tally.peak - kept, tally.compiled)

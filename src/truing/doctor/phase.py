@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from truing.doctor.tally import Cost
+from truing.doctor.tasks import Task
 
 Parts = dict[str, float]
 """Bytes by what they are for"""
@@ -12,9 +12,15 @@ Parts = dict[str, float]
 class Work:
     """Something to compute."""
 
-    cost: Cost
-    rows: int
-    """Tokens that meet a weight at once"""
+    task: Task
+    trained: str
+    """What of the role learns: `full`, an `adapter`, or nothing where it is `frozen`"""
+    layers: int
+    """Layers that it goes through"""
+    times: float = 1.0
+    """How often it is done; less than 0 where it is a part of another work that is not"""
+    fresh: float = 0.0
+    """Share of these times in which products are compiled for it"""
 
 
 @dataclass(frozen=True)

@@ -39,14 +39,15 @@ def _without_kernels(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterat
 
 def _sft(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
     full, steps = recipe.sft.method == "full", sft_steps(lengths, recipe)
-    yield from learning("sft", _model(shadow, full), [learner(shadow, steps, full, head=False)], steps, shadow)
+    yield from learning("sft", _model(shadow, full), [learner(shadow, steps, full, head=False)], steps, shadow, recipe)
 
 
 def _reward(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
     full, steps = recipe.roles == "separate", pair_steps(lengths, recipe, "reward")
     said = sampled(lengths, recipe, recipe.reward.normalisation_samples)
-    yield sampling("reward", _model(shadow, full=True), said, shadow, recipe.compute.pack_weights)
-    yield from learning("reward", _model(shadow, full), [learner(shadow, steps, full, head=True)], steps, shadow)
+    yield sampling("reward", _model(shadow, full=True), said, shadow, recipe)
+    learners = [learner(shadow, steps, full, head=True)]
+    yield from learning("reward", _model(shadow, full), learners, steps, shadow, recipe)
 
 
 def _ppo(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
@@ -58,19 +59,19 @@ def _ppo(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
         held["adapters"] += shadow.adapter(trunk)
     said = sampled(lengths, recipe, settings.episodes)
     looked = sampled(lengths, recipe, max(settings.episodes, settings.heldout_prompts))
-    yield sampling("ppo", held, said, shadow, recipe.compute.pack_weights, trunk, looked)
+    yield sampling("ppo", held, said, shadow, recipe, trunk, looked)
     held |= kept(said, shadow, trunk)
     yield scoring_phase(recipe, held, scoring(lengths, recipe), shadow, trunk)
     steps = ppo_steps(lengths, recipe)
     learners = [learner(shadow, steps, full, head, trunk, given=True) for head in (False, True)]
-    yield from learning("ppo", held, learners, steps, shadow, settings.epochs * settings.minibatches)
+    yield from learning("ppo", held, learners, steps, shadow, recipe, settings.epochs * settings.minibatches)
 
 
 def _dpo(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
     full, steps, trunk = recipe.roles == "separate", pair_steps(lengths, recipe, "dpo"), _trunk(recipe, shadow)
     held, looked = _policy_roles(recipe, shadow), sampled(lengths, recipe, recipe.ppo.heldout_prompts)
-    yield sampling("dpo", held, looked, shadow, recipe.compute.pack_weights, trunk)
-    yield from learning("dpo", held, [learner(shadow, steps, full, False, trunk)], steps, shadow)
+    yield sampling("dpo", held, looked, shadow, recipe, trunk)
+    yield from learning("dpo", held, [learner(shadow, steps, full, False, trunk)], steps, shadow, recipe)
 
 
 def _model(shadow: Shadow, full: bool) -> Parts:

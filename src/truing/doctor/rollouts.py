@@ -1,38 +1,61 @@
 """What sampling and scoring hold and take, and what a rollout leaves behind."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 from math import ceil
+from statistics import fmean
 
+from truing.doctor import tasks
 from truing.doctor.passes import Shape
 from truing.doctor.phase import Parts, Phase, Work
-from truing.doctor.shadow import Shadow
-from truing.doctor.tally import Cost
+from truing.doctor.shadow import FEW, Shadow
 from truing.doctor.work import Episodes, Steps
+from truing.models.vocabulary import LOGIT_POSITIONS
 from truing.recipe import Recipe
+
+SPAN = 8
+"""Tokens over which the time of one more is measured"""
 
 
 def sampling(
-    stage: str, held: Parts, said: Episodes, shadow: Shadow, pack: bool, trunk: int = 0, most: Episodes | None = None
+    stage: str,
+    held: Parts,
+    said: Episodes,
+    shadow: Shadow,
+    recipe: Recipe,
+    trunk: int = 0,
+    most: Episodes | None = None,
 ) -> Phase:
     """A round of responses; `most` is the largest round there is, where that is another."""
-    prefill = shadow.reading((Shape(said.rows, max(said.prompts), 0),))
+    prefill, step = (shadow.reading((Shape(said.rows, length, 0),)) for length in (max(said.prompts), 1))
+    draw = shadow.drawing(said.rows)
     cache = said.rows * said.length * shadow.kept_token()
     parts = held | kept(most or said, shadow, trunk)
-    parts |= {"cache": cache, "activations": max(prefill.burst, shadow.drawing(said.rows).burst)}
-    if pack:
+    parts |= {"cache": cache, "activations": max(prefill.burst, draw.burst)}
+    if recipe.compute.pack_weights:
         parts["packed weights"] = float(shadow.packed)
-    groups = ceil(said.count / said.rows)
-    work = [Work(prefill.times(groups), said.rows * max(said.prompts)), _decoding(said, shadow, groups, cache)]
-    return Phase(stage, "rollout", parts, work, frozenset(range(1, said.rows + 1)), work[1].cost.compiled)
+    adapted = recipe.roles == "shared" and stage != "reward"  # before which the SFT model answers
+    work = list(_decoding(said, shadow, "adapter" if adapted else "frozen", recipe.compute.pack_weights))
+    rows = frozenset(range(1, said.rows + 1))
+    return Phase(stage, "rollout", parts, work, rows, step.compiled + draw.compiled)
 
 
-def _decoding(said: Episodes, shadow: Shadow, groups: int, cache: float) -> Work:
-    """Every row reads and draws one token at a step, until it has ended; calls are made for all rows together."""
-    step = shadow.reading((Shape(said.rows, 1, 0),)) + shadow.drawing(said.rows) + Cost(moved=cache)
-    rows, steps = groups * sum(said.going), groups * sum(share * said.rows >= 0.5 for share in said.going)
-    return Work(
-        replace(step, operations=step.operations * rows, moved=step.moved * rows, calls=step.calls * steps), said.rows
-    )
+def _decoding(said: Episodes, shadow: Shadow, trained: str, pack: bool) -> Iterator[Work]:
+    """The sampler's own work: prompts and a first token, and then steps.
+
+    A step's time is that of one row, and grows evenly to that of all rows.
+    """
+    prompt, groups = round(fmean(said.prompts)), ceil(said.count / said.rows)
+
+    def so_many(rows: int, new_tokens: int, times: float) -> Work:
+        return Work(tasks.sampling(rows, prompt, new_tokens, pack), trained, shadow.layers, times)
+
+    yield so_many(said.rows, 1, groups)
+    going = [max(1.0, share * said.rows) for share in said.going[1:] if share * said.rows >= 0.5]
+    all_rows = sum((rows - 1) / (said.rows - 1) for rows in going) if said.rows > 1 else 0.0
+    for rows, steps in ((said.rows, all_rows), (1, len(going) - all_rows)):
+        if steps:
+            yield so_many(rows, 1 + SPAN, groups * steps / SPAN)
+            yield so_many(rows, 1, -groups * steps / SPAN)
 
 
 def kept(said: Episodes, shadow: Shadow, trunk: int) -> Parts:
@@ -42,19 +65,14 @@ def kept(said: Episodes, shadow: Shadow, trunk: int) -> Parts:
 
 
 def scoring_phase(recipe: Recipe, held: Parts, rounds: Steps, shadow: Shadow, trunk: int) -> Phase:
-    """Reference, critic, and the reward model, which begins at the bottom."""
-    part = rounds.largest[0]
+    """Reference and critic above the trunk, and the reward model, which begins at the bottom."""
+    (part,), (typical,) = rounds.largest, rounds.typical
+    trained, upper = "adapter" if recipe.roles == "shared" else "frozen", shadow.layers - trunk
+    read = [("frozen", upper), (trained, upper)] + ([(trained, shadow.layers)] if "reward" in recipe.stages else [])
+    costs = [shadow.reading((part,), layers, role) for role, layers in read]
     states = 3.0 * part.counted * shadow.width * shadow.dtype.itemsize
-    active = max(cost.burst for cost in _passes(recipe, part, shadow, trunk)) + states
-    typical = rounds.typical[0]
-    work = [Work(cost.times(rounds.parts), typical.area) for cost in _passes(recipe, typical, shadow, trunk)]
-    compiled = max(piece.cost.compiled for piece in work)
+    active = max(cost.burst for cost in [*costs, shadow.comparing()]) + states
+    work = [Work(tasks.reading(typical), role, layers, rounds.parts, rounds.fresh) for role, layers in read]
+    work.append(Work(tasks.comparing(), "frozen", FEW, rounds.parts * typical.counted / LOGIT_POSITIONS))
+    compiled = max(cost.compiled for cost in costs)
     return Phase("ppo", "score", held | {"activations": active}, work, rounds.row_counts, compiled)
-
-
-def _passes(recipe: Recipe, part: Shape, shadow: Shadow, trunk: int) -> list[Cost]:
-    trained = "adapter" if recipe.roles == "shared" else "frozen"
-    upper = shadow.layers - trunk
-    reference, critic = shadow.reading((part,), upper), shadow.reading((part,), upper, trained)
-    rewarded = [shadow.reading((part,), shadow.layers, trained)] if "reward" in recipe.stages else []
-    return [reference, critic, shadow.comparing(part.counted), *rewarded]

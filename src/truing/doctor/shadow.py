@@ -4,7 +4,6 @@ A pass is counted on copies of one and of three layers, and grows with each furt
 is counted in seconds for three layers would take minutes for eighty.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import fields
@@ -24,7 +23,6 @@ from truing.models.checkpointing import checkpoint_layers
 from truing.models.linear import SMALLEST, quicken
 from truing.models.roles import Adapters, Role
 from truing.models.trunk import decoder_layers, depth_below
-from truing.models.vocabulary import LOGIT_POSITIONS
 from truing.models.weights import reason_of
 from truing.recipe import Lora
 
@@ -81,14 +79,6 @@ class Shadow:
         linear = (module.weight for module in self._model.modules() if type(module) is nn.Linear)
         return sum(weight.nbytes for weight in linear if weight.numel() >= SMALLEST)
 
-    @property
-    def common(self) -> tuple[int, int]:
-        """(out, in) of the linear layers that have most of the weights."""
-        linear = (layer for layer in self._model.base_model.modules() if isinstance(layer, nn.Linear))
-        shapes = Counter((layer.out_features, layer.in_features) for layer in linear)
-        default = self.width, self.width
-        return max(shapes, key=lambda shape: shapes[shape] * shape[0] * shape[1], default=default)
-
     def below(self, share: float) -> int:
         """Layers below the lowest that is adapted, where the upper `share` is.
 
@@ -99,14 +89,14 @@ class Shadow:
 
     def adapter(self, above: int = 0) -> float:
         """Bytes of an adapter in all layers but the lowest `above`."""
-        few, more = (_bytes(self._copy(layers, "adapter").parameters()) for layers in self._sizes)
-        return self._grown(few, more, self.layers - above)
+        few, more = (_bytes(self.copy(layers, "adapter").parameters()) for layers in self.sizes)
+        return self.grown(few, more, self.layers - above)
 
     def kept_token(self) -> float:
         """Bytes that the key-value cache holds of one token."""
 
         def cached(layers: int) -> float:
-            role = self._copy(layers, "frozen")
+            role = self.copy(layers, "frozen")
             with shapes_alone(), torch.no_grad():
                 given_shapes(role.model)
                 tokens = torch.zeros(1, 2, dtype=torch.long)
@@ -114,8 +104,8 @@ class Shadow:
                 parts = [part for layer in getattr(cache, "layers", []) for part in (layer.keys, layer.values)]
                 return sum(part.nbytes for part in parts if isinstance(part, Tensor)) / 2
 
-        low, high = self._sizes
-        return self._grown(cached(low), cached(high), self.layers)
+        low, high = self.sizes
+        return self.grown(cached(low), cached(high), self.layers)
 
     def learning(self, shapes: Sequence[Shape], trained: str, head: bool, above: int = 0, given: bool = False) -> Cost:
         """Forward over each shape in turn, then one backward; gradients themselves are not in it.
@@ -128,24 +118,24 @@ class Shadow:
         if above == 0 or given:
             return upper
         states = [Shape(shape.rows, shape.length, 0) for shape in shapes]
-        return upper + self.reading(states, above).times(1)
+        return upper + self.reading(states, above)
 
     def reading(self, shapes: Sequence[Shape], layers: int | None = None, trained: str = "frozen") -> Cost:
         """Forward through so many layers, without gradients and without logits."""
         work = partial(passes.read, shapes=shapes)
         return self._passed(("reading", *shapes), trained, work, self.layers if layers is None else layers)
 
-    def comparing(self, counted: int) -> Cost:
-        """Exact KL, entropy and log-probabilities of two policies at so many positions, from hidden states."""
-        return self._count(("comparing",), "frozen", passes.compare, FEW).times(counted / LOGIT_POSITIONS)
+    def comparing(self) -> Cost:
+        """Exact KL, entropy and log-probabilities of two policies, from hidden states."""
+        return self._count(("comparing",), "frozen", passes.compare, FEW)
 
     def drawing(self, rows: int) -> Cost:
         """A token of each row, from hidden states."""
         return self._count(("drawing", rows), "frozen", partial(passes.draw, rows=rows), FEW)
 
     def _passed(self, key: tuple[object, ...], trained: str, work: Pass, layers: int) -> Cost:
-        few, more = (self._count(key, trained, work, size) for size in self._sizes)
-        grown = {f.name: self._grown(getattr(few, f.name), getattr(more, f.name), layers) for f in fields(Cost)}
+        few, more = (self._count(key, trained, work, size) for size in self.sizes)
+        grown = {f.name: self.grown(getattr(few, f.name), getattr(more, f.name), layers) for f in fields(Cost)}
         return Cost(**grown | {"burst": more.burst})
 
     def _count(self, key: tuple[object, ...], trained: str, work: Pass, layers: int) -> Cost:
@@ -155,15 +145,12 @@ class Shadow:
         return self._known[key]
 
     def _counted(self, trained: str, work: Pass, layers: int) -> Cost:
-        role = self._copy(layers, trained)
+        role = self.copy(layers, trained)
         whole = role.model if role.adapters is None else role.adapters.peft
         try:
             with shapes_alone() as tally:
                 given_shapes(whole)
-                if self._cpu:
-                    quicken(role.model)
-                    adapt(whole)
-                role.head = nn.Linear(self.width, 1)
+                self.equipped(role)
                 tally.begin()
                 return work(role, tally)
         except Exception as error:  # an architecture's own code, on tensors it was not written for
@@ -174,15 +161,25 @@ class Shadow:
             ) from error
 
     @property
-    def _sizes(self) -> tuple[int, int]:
+    def sizes(self) -> tuple[int, int]:
         """Layers of the two copies; both are the model itself where its layers are not a list."""
         return min(FEW, self.layers), min(MORE, self.layers)
 
-    def _grown(self, few: float, more: float, layers: int) -> float:
-        low, high = self._sizes
+    def grown(self, few: float, more: float, layers: int) -> float:
+        """A figure of so many layers, from those of the two copies."""
+        low, high = self.sizes
         return more if low == high else few + (more - few) * (layers - low) / (high - low)
 
-    def _copy(self, layers: int, trained: str) -> Role:
+    def equipped(self, role: Role) -> Role:
+        """A copy that has tensors, with a scalar head, and as a loaded model's layers are on its device."""
+        role.head = nn.Linear(self.width, 1)
+        if self._cpu:
+            quicken(role.model)
+            if role.adapters is not None:
+                adapt(role.adapters.peft)
+        return role
+
+    def copy(self, layers: int, trained: str) -> Role:
         """The lowest `layers` as a role that learns in `full`, through an `adapter`, or is `frozen`."""
         model = deepcopy(self._model)
         found = decoder_layers(model)

@@ -33,6 +33,8 @@ class Steps:
     """Whether some step has several micro-batches"""
     row_counts: frozenset[int]
     """Different numbers of tokens that meet the weights at once"""
+    fresh: float
+    """Share of the micro-batches that are the first with their number of tokens"""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _rounds(lengths: Lengths, recipe: Recipe, size: int, budget: int) -> Steps:
     longest, typical = (
         _steps((rows[start : start + size] for start in range(0, len(rows), size)), budget) for rows in (most, said)
     )
-    return Steps(longest.largest, typical.typical, typical.parts, longest.repeated, longest.row_counts)
+    return Steps(longest.largest, typical.typical, typical.parts, longest.repeated, longest.row_counts, typical.fresh)
 
 
 def _stage_steps(rows: Sequence[Row], recipe: Recipe, size: int, epochs: int, purpose: str) -> Steps:
@@ -109,12 +111,14 @@ def _stage_steps(rows: Sequence[Row], recipe: Recipe, size: int, epochs: int, pu
 def _steps(batches: Iterator[Batch], budget: int) -> Steps:
     plans = [micro_batches(batch, budget) for batch in islice(batches, LOOKED_AT)]
     micros = [micro for plan in plans for micro in plan]
+    areas = [shape.area for micro in micros for shape in micro]
     return Steps(
         largest=max(micros, key=lambda micro: sum(shape.area for shape in micro)),
         typical=[_average(shapes) for shapes in zip(*micros, strict=True)],
         parts=len(micros) / len(plans),
         repeated=any(len(plan) > 1 for plan in plans),
-        row_counts=frozenset(shape.area for micro in micros for shape in micro),
+        row_counts=frozenset(areas),
+        fresh=len(set(areas)) / len(areas),
     )
 
 
