@@ -2,9 +2,9 @@
 
     python benchmarks/doctor/watched.py memory|time OUT RECIPE [KEY=VALUE ...]
 
-Prints one JSON object, "stage phase" to a number: bytes of resident memory at the phase's peak, or seconds of its
-steps, without the first, which compiles. What a phase freed goes back to the system before another begins, when
-memory is measured; that takes time, so times are taken without. `peak` is that of the whole run.
+Prints one JSON object, "stage phase" to bytes of resident memory at the phase's peak, or to seconds of each of its
+steps. Where memory is measured, what a phase freed goes back to the system before another begins; that takes time, so
+times are taken without, and so is `peak`, that of the whole run.
 """
 
 import json
@@ -93,7 +93,7 @@ def main() -> None:
         _wrap(Learner, "train_step", partial(watch.time, "learn"))
     pipeline.run_pipeline(load_recipe(Path(recipe), changes), Path(out), SilentProgress())
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps(watch.bytes | {"peak": peak} if wanted == "memory" else watch.seconds | {"peak": peak}))
+    print(json.dumps(watch.bytes if wanted == "memory" else watch.seconds | {"peak": peak}))
 
 
 def _wrap(place: Any, name: str, around: Callable[..., Any]) -> None:

@@ -103,5 +103,4 @@ def test_layers_that_run_again_hold_less(tmp_path: Path) -> None:
     )
     for phase in ("sft learn", "reward learn", "ppo learn", "dpo learn"):
         assert again[phase].parts["activations"] < plain[phase].parts["activations"]
-        assert again[phase].work[0].cost.operations > plain[phase].work[0].cost.operations
-    assert again["ppo score"] == plain["ppo score"]
+    assert again["ppo score"].parts == plain["ppo score"].parts

@@ -1,7 +1,5 @@
 """What a step has to go through, on rows that can be followed by hand."""
 
-
-
 from truing.doctor.lengths import Lengths
 from truing.doctor.passes import Shape
 from truing.doctor.work import micro_batches, pair_steps, ppo_steps, sampled, scoring, sft_steps
