@@ -18,6 +18,3 @@ def test_roles_learn_in_turns_and_their_gradients_wait() -> None:
     assert worst([policy, critic], True, shadow) == (3e9, 4.5e9)
     small = [Learner(weights, Cost(kept=1e6), [], "full", layers=1) for weights in (1e9, 2e9)]
     assert worst(small, False, shadow) == (3e9, 2 * shadow.largest)
-        3e9,
-        2 * shadow.largest,
-    )
