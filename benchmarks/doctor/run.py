@@ -64,6 +64,9 @@ def _compare(name: str, recipe: Path, changes: list[str], place: Path) -> None:
     for phase, (size, seconds) in phases.items():
         if phase in memory:
             print(f"| {name} | {phase} |{_row(size / 1e9, memory[phase] / 1e9)}{_times(seconds, took.get(phase))}")
+    parts = [f"ppo {part}" for part in ("rollout", "score", "learn")]  # of one step of PPO
+    update = sum(phases[part][1] for part in parts), sum(fmean(took[part]) for part in parts)
+    print(f"| {name} | ppo update | | | |{_row(*update)}")
     print(f"| **{name}** | the run |{_row(peak / 1e9, took['peak'] / 1e9)} | | |", flush=True)
 
 

@@ -46,6 +46,9 @@ def test_adam_keeps_two_numbers_for_each_that_learns(tmp_path: Path) -> None:
     separate = _examined(tmp_path, roles="separate", **{"sft.method": "full", "compute.learn_tokens": 1})
     assert shared["sft learn"].parts["moments"] == 2 * shadow.adapter()
     assert shared["ppo learn"].parts["moments"] == 2 * 2 * shadow.adapter()
+    for phase in ("rollout", "score"):  # from the second update on
+        assert shared[f"ppo {phase}"].parts["moments"] == shared["ppo learn"].parts["moments"]
+    assert shared["dpo rollout"].parts["moments"] == shared["dpo learn"].parts["moments"]
     assert separate["sft learn"].parts["moments"] == 2 * shadow.weights
     assert separate["ppo learn"].parts["moments"] == 2 * (shadow.weights + shadow.backbone)
     assert separate["ppo checkpoint"].parts["copies"] == 3 * (shadow.weights + shadow.backbone)

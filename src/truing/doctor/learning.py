@@ -47,7 +47,7 @@ def learning(
 ) -> Iterator[Phase]:
     """`count` optimiser steps, a checkpoint where its copies are more, and a quantised base made whole to be saved."""
     trained = sum(role.weights for role in learners)
-    held = held | {"moments": 2 * trained}
+    held = held | moments(learners)
     gradients, active = worst(learners, steps.repeated, shadow)
     work = [replace(work, times=steps.parts * count, fresh=steps.fresh) for role in learners for work in role.micro]
     step = tasks.stepping(getattr(recipe, stage).optimiser, recipe.compute)
@@ -61,16 +61,21 @@ def learning(
         yield Phase(stage, "save", held | {"weights in full precision": shadow.whole})
 
 
+def moments(learners: Sequence[Learner]) -> Parts:
+    """AdamW's two a weight, there from the first optimiser step to the end of the stage."""
+    return {"moments": 2 * sum(role.weights for role in learners)}
+
+
 def worst(learners: Sequence[Learner], repeated: bool, shadow: Shadow) -> tuple[float, float]:
     """(gradients, what else is held for a moment) when most is held in a step.
 
     Roles take turns, and the gradients of one stay while the other learns. Its own are there from the beginning only
     where it had a micro-batch before; else they build up while activations leave. AdamW takes two copies of a weight.
     """
-    moments, before = [], 0.0
+    times, before = [], 0.0
     for role in learners:
         own = role.weights if repeated else 0.0
-        moments.append((before + own, role.largest.kept + role.largest.burst))
+        times.append((before + own, role.largest.kept + role.largest.burst))
         before += role.weights
-    moments.append((before, min(before, 2.0 * shadow.largest)))
-    return max(moments, key=sum)
+    times.append((before, min(before, 2.0 * shadow.largest)))
+    return max(times, key=sum)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from truing.doctor.learning import learner, learning
+from truing.doctor.learning import learner, learning, moments
 from truing.doctor.lengths import Lengths
 from truing.doctor.phase import Parts, Phase
 from truing.doctor.rollouts import kept, sampling, scoring_phase
@@ -57,21 +57,25 @@ def _ppo(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
         held["weights"] += shadow.backbone
     else:
         held["adapters"] += shadow.adapter(trunk)
-    said = sampled(lengths, recipe, settings.episodes)
+    steps, said = ppo_steps(lengths, recipe), sampled(lengths, recipe, settings.episodes)
+    learners = [learner(shadow, steps, full, head, trunk, given=True) for head in (False, True)]
+    held |= moments(learners)
     looked = sampled(lengths, recipe, max(settings.episodes, settings.heldout_prompts))
     yield sampling("ppo", held, said, shadow, recipe, trunk, looked)
     held |= kept(said, shadow, trunk)
     yield scoring_phase(recipe, held, scoring(lengths, recipe), shadow, trunk)
-    steps = ppo_steps(lengths, recipe)
-    learners = [learner(shadow, steps, full, head, trunk, given=True) for head in (False, True)]
     yield from learning("ppo", held, learners, steps, shadow, recipe, settings.epochs * settings.minibatches)
 
 
 def _dpo(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
     full, steps, trunk = recipe.roles == "separate", pair_steps(lengths, recipe, "dpo"), _trunk(recipe, shadow)
-    held, looked = _policy_roles(recipe, shadow), sampled(lengths, recipe, recipe.ppo.heldout_prompts)
+    learners, looked = (
+        [learner(shadow, steps, full, False, trunk)],
+        sampled(lengths, recipe, recipe.ppo.heldout_prompts),
+    )
+    held = _policy_roles(recipe, shadow) | moments(learners)
     yield sampling("dpo", held, looked, shadow, recipe, trunk)
-    yield from learning("dpo", held, [learner(shadow, steps, full, False, trunk)], steps, shadow, recipe)
+    yield from learning("dpo", held, learners, steps, shadow, recipe)
 
 
 def _model(shadow: Shadow, full: bool) -> Parts:
