@@ -31,7 +31,7 @@ floor | room         | of the house                                             
 5     | fork         | errors recipe_files runs plan                             |
 5     | pipeline     | errors recipe recipe_files data models runs stages report | torch
       |              | plan fork                                                 |
-5     | doctor       | errors recipe recipe_files data models runs stages        | torch transformers
+5     | doctor       | errors recipe recipe_files functional data models runs stages | torch transformers
       |              | pipeline                                                  |
 5     | conversation | records errors recipe recipe_files data models runs pipeline |
 6     | cli          | records errors recipe recipe_files data label models runs | typer rich

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 
 import torch
 
@@ -11,8 +12,8 @@ from truing.doctor.shadow import Shadow
 from truing.doctor.tally import given_shapes
 from truing.models.roles import Role
 
-LAPS = 3
-"""Of which the middle one counts; in one before them, products are compiled"""
+LAPS, LONG = 3, 0.2
+"""How many there are at least, and seconds that they take together; the middle one counts"""
 
 
 def seconds(work: Work, shadow: Shadow, threads: int | None) -> float:
@@ -36,12 +37,12 @@ def _with_weights(role: Role, shadow: Shadow) -> Role:
 
 def _lap(action: Callable[[], object]) -> tuple[float, float]:
     """(what the first time takes longer, what it takes from then on), seconds."""
-    laps = []
-    for _ in range(1 + LAPS):
+    laps: list[float] = []
+    while len(laps) <= LAPS or sum(laps[1:]) < LONG:
         start = time.perf_counter()
         action()
         laps.append(time.perf_counter() - start)
-    usual = sorted(laps[1:])[LAPS // 2]
+    usual = median(laps[1:])
     return max(0.0, laps[0] - usual), usual
 
 
