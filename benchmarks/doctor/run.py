@@ -1,22 +1,25 @@
-"""The peak of resident memory that `truing doctor` predicts, against that of the run.
+"""What `truing doctor` predicts against what runs take: memory at each phase's peak, and seconds of a step.
 
-    python benchmarks/doctor/run.py CACHE
+    python benchmarks/doctor/run.py CACHE [RECIPE ...]
 
-CACHE is where examples/movies/prepare.py has put the movies. Three recipes are run for a few steps each: the
-quickstart, and the movies with shared and with separate roles. Prints the table of docs/doctor.md.
+CACHE is where examples/movies/prepare.py has put the movies. Three recipes, or those that are named, are run for a few
+steps each: the quickstart, and the movies with shared and with separate roles. Prints the table of docs/doctor.md. Each
+is run twice, once for memory and once for time (watched.py); the machine should do nothing else.
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
+from typing import Any
 
 KEPT = {"demonstrations": 70, "preferences": 70, "heldout_preferences": 30, "prompts": 200}
 """Rows of each file"""
 SHORT = [
     "ppo.updates=2",
+    "ppo.max_new_tokens=16",  # after so few steps, hardly a response ends before it is cut
     "ppo.heldout_prompts=32",
     "reward.normalisation_samples=32",
     "dpo.heldout_every=100",
@@ -24,37 +27,61 @@ SHORT = [
     "judges={}",
 ]
 PREDICT = """
-import sys
+import json, sys
 from pathlib import Path
 from truing.doctor.diagnosis import diagnose
 from truing.recipe_files import load_recipe
-print(diagnose(load_recipe(Path(sys.argv[1]), sys.argv[2:])).peak)
+found = diagnose(load_recipe(Path(sys.argv[1]), sys.argv[2:]))
+names = [f"{phase.stage} {phase.name}" for phase in found.phases]
+print(json.dumps([found.peak, dict(zip(names, zip(map(found.bytes, found.phases), found.seconds)))]))
 """
 
 
 def main() -> None:
-    """Prints a row for each recipe as soon as it is measured."""
+    """Prints the rows of each recipe as soon as it is measured."""
+    cache, named = Path(sys.argv[1]), sys.argv[2:]
     with TemporaryDirectory() as place:
-        short = [*SHORT, *_few_rows(Path(sys.argv[1]), Path(place))]
-        movies, quickstart = (
-            Path(sys.argv[1]) / "movies.yaml",
-            Path(__file__).parents[2] / "recipes" / "quickstart.yaml",
-        )
+        short = [*SHORT, *_few_rows(cache, Path(place))]
+        movies, quickstart = cache / "movies.yaml", Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
         cases = {
             "quickstart": (quickstart, ["sft.epochs=1", "reward.epochs=1", "ppo.updates=3", "ppo.variants={}"]),
             "movies, shared": (movies, short),
             "movies, separate": (movies, [*short, "roles=separate"]),
         }
-        print("| recipe | predicted | measured | predicted / measured |\n|---|---|---|---|")
+        print("| recipe | phase | GB predicted | measured | ratio | s predicted | measured | ratio |")
+        print("|---|---|---|---|---|---|---|---|")
         for name, (recipe, changes) in cases.items():
-            said = subprocess.run(
-                [sys.executable, "-W", "ignore", "-c", PREDICT, recipe, *changes],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            ours, theirs = float(said.stdout.split()[-1]), _measured(recipe, changes, Path(place) / name)
-            print(f"| {name} | {ours / 1e9:.2f} GB | {theirs / 1e9:.2f} GB | {ours / theirs:.2f} |", flush=True)
+            if not named or name in named:
+                _compare(name, recipe, changes, Path(place))
+
+
+def _compare(name: str, recipe: Path, changes: list[str], place: Path) -> None:
+    watched = str(Path(__file__).with_name("watched.py"))
+    memory, took = (
+        _said(watched, wanted, str(place / f"{name} {wanted}"), str(recipe), *changes) for wanted in ("memory", "time")
+    )
+    peak, phases = _said("-c", PREDICT, str(recipe), *changes)
+    for phase, (size, seconds) in phases.items():
+        if phase in memory:
+            print(f"| {name} | {phase} |{_row(size / 1e9, memory[phase] / 1e9)}{_times(seconds, took.get(phase))}")
+    parts = [f"ppo {part}" for part in ("rollout", "score", "learn")]  # of one step of PPO
+    update = sum(phases[part][1] for part in parts), sum(fmean(took[part]) for part in parts)
+    print(f"| {name} | ppo update | | | |{_row(*update)}")
+    print(f"| **{name}** | the run |{_row(peak / 1e9, took['peak'] / 1e9)} | | |", flush=True)
+
+
+def _times(predicted: float | None, laps: list[float] | None) -> str:
+    return " | | |" if predicted is None or laps is None else _row(predicted, fmean(laps))
+
+
+def _row(predicted: float, measured: float) -> str:
+    return f" {predicted:.3g} | {measured:.3g} | {predicted / measured:.2f} |"
+
+
+def _said(*command: str) -> Any:
+    """What another process prints as JSON."""
+    done = subprocess.run([sys.executable, "-W", "ignore", *command], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _few_rows(cache: Path, place: Path) -> list[str]:
@@ -63,17 +90,6 @@ def _few_rows(cache: Path, place: Path) -> list[str]:
         lines = (cache / f"{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         (place / f"{name}.jsonl").write_text("".join(lines[:count]), encoding="utf-8")
     return [f"data.{name}.path={json.dumps(str(place / name) + '.jsonl')}" for name in KEPT]
-
-
-def _measured(recipe: Path, changes: list[str], out: Path) -> float:
-    """Bytes of the run's peak of resident memory."""
-    settings = [part for change in changes for part in ("--set", change)]
-    command = [sys.executable, "-m", "truing", "run", str(recipe), "--out", str(out), *settings]
-    with open(os.devnull, "w") as silence:
-        process = subprocess.Popen(command, stdout=silence, stderr=silence)
-        _, status, used = os.wait4(process.pid, 0)
-    assert status == 0, f"{' '.join(command)} ended with {status}"
-    return used.ru_maxrss * 1024.0
 
 
 if __name__ == "__main__":

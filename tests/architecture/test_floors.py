@@ -31,8 +31,8 @@ floor | room         | of the house                                             
 5     | fork         | errors recipe_files runs plan                             |
 5     | pipeline     | errors recipe recipe_files data models runs stages report | torch
       |              | plan fork                                                 |
-5     | doctor       | errors recipe recipe_files data models runs stages        | torch transformers
-      |              | pipeline                                                  |
+5     | doctor       | functional errors recipe recipe_files data models runs    | torch transformers
+      |              | stages pipeline                                           |
 5     | conversation | records errors recipe recipe_files data models runs pipeline |
 6     | cli          | records errors recipe recipe_files data label models runs | typer rich
       |              | stages trust report pipeline doctor conversation          |

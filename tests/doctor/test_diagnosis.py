@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 
 from truing.doctor import diagnosis
 from truing.doctor.diagnosis import Diagnosis, diagnose
-from truing.doctor.machine import Speed
-from truing.doctor.phases import Phase
+from truing.doctor.mends import changed
+from truing.doctor.phase import Phase
 from truing.errors import ModelError
 from truing.recipe import Recipe, World
-
-SPEED = Speed({1: 1.0}, 1.0, 0.0)
 
 
 @pytest.fixture
@@ -25,16 +24,26 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_peak_is_the_worst_phase_and_activations_have_slack() -> None:
     phases = [Phase("ppo", "score", {"weights": 50.0}), Phase("ppo", "learn", {"weights": 50.0, "activations": 10.0})]
-    found = Diagnosis(process=5, memory=100, phases=phases, speed=SPEED)
+    found = Diagnosis(process=5, memory=100, phases=phases)
     assert found.peak == 5 + 50 + 10 * diagnosis.SLACK
     assert found.fits
-    assert not Diagnosis(5, 70, phases, SPEED).fits  # the system needs its share
-    assert Diagnosis(5, None, phases, SPEED).fits
+    assert not Diagnosis(5, 70, phases).fits  # the system needs its share
+    assert Diagnosis(5, None, phases).fits
 
 
-def test_what_fits_is_left_as_it_is(given: Any, tmp_path: Path) -> None:
+def test_what_fits_is_left_as_it_is_and_timed(given: Any, tmp_path: Path) -> None:
     given(10**12)
-    assert diagnose(tiny.recipe(tmp_path)).changes == {}
+    found = diagnose(tiny.recipe(tmp_path))
+    assert found.changes == {}
+    assert found.seconds is not None
+    for phase, seconds in zip(found.phases, found.seconds, strict=True):
+        assert (seconds is None) == (phase.name in ("checkpoint", "save"))
+
+
+def test_what_recomputes_its_layers_is_named_where_that_lowers_the_peak(given: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["sft"], **{"compute.learn_tokens": 1})
+    given(1)
+    assert diagnose(recipe).changes["compute.gradient_checkpointing"] is True
 
 
 def test_changes_are_named_that_make_it_fit(given: Any, tmp_path: Path) -> None:
@@ -46,9 +55,8 @@ def test_changes_are_named_that_make_it_fit(given: Any, tmp_path: Path) -> None:
     assert not found.fits
     assert found.would_fit
     assert found.peak == peak
-    document = recipe
-    for key, value in found.changes.items():
-        document = diagnosis._changed(document, {key: value})
+    document = changed(recipe, found.changes)
+    assert document is not None
     given(None)
     assert diagnose(document).peak == pytest.approx(found.peak_changed)
 
@@ -57,8 +65,16 @@ def test_what_never_fits_is_said_with_the_lowest_peak(given: Any, tmp_path: Path
     given(1)
     found = diagnose(tiny.recipe(tmp_path))
     assert not found.would_fit
+    assert found.seconds is None
     assert found.peak_changed is not None
     assert found.peak_changed < found.peak
+
+
+def test_on_a_device_that_is_not_the_cpu_nothing_is_said_of_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(diagnosis, "device_of", lambda _: torch.device("meta"))
+    assert diagnose(tiny.recipe(tmp_path)).seconds is None
 
 
 def test_a_recipe_on_the_embedded_world_is_examined_without_a_run(tmp_path: Path) -> None:

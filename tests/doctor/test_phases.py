@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 import tiny
 
-from truing.doctor.phases import Learner, Phase, _worst, phases
+from truing.doctor.lengths import read_lengths
+from truing.doctor.phase import Phase
+from truing.doctor.phases import phases
 from truing.doctor.shadow import Shadow
-from truing.doctor.tally import Cost
-from truing.doctor.work import read_lengths
 from truing.models.base import outline_base
 from truing.recipe import Recipe
 
 
 def _shadow(recipe: Recipe) -> Shadow:
     assert recipe.base is not None
-    return Shadow(outline_base(recipe.base, recipe.compute).model, recipe.lora, cpu=True)
+    checkpointing = recipe.compute.gradient_checkpointing
+    return Shadow(outline_base(recipe.base, recipe.compute).model, recipe.lora, True, checkpointing)
 
 
 def _phases(recipe: Recipe) -> dict[str, Phase]:
@@ -45,6 +46,9 @@ def test_adam_keeps_two_numbers_for_each_that_learns(tmp_path: Path) -> None:
     separate = _examined(tmp_path, roles="separate", **{"sft.method": "full", "compute.learn_tokens": 1})
     assert shared["sft learn"].parts["moments"] == 2 * shadow.adapter()
     assert shared["ppo learn"].parts["moments"] == 2 * 2 * shadow.adapter()
+    for phase in ("rollout", "score"):  # from the second update on
+        assert shared[f"ppo {phase}"].parts["moments"] == shared["ppo learn"].parts["moments"]
+    assert shared["dpo rollout"].parts["moments"] == shared["dpo learn"].parts["moments"]
     assert separate["sft learn"].parts["moments"] == 2 * shadow.weights
     assert separate["ppo learn"].parts["moments"] == 2 * (shadow.weights + shadow.backbone)
     assert separate["ppo checkpoint"].parts["copies"] == 3 * (shadow.weights + shadow.backbone)
@@ -85,10 +89,21 @@ def test_a_foreign_classifier_is_weighed_by_its_files(tmp_path: Path) -> None:
     assert phase.parts["reward classifiers"] == (tmp_path / "judge" / "model.safetensors").stat().st_size
 
 
-def test_roles_learn_in_turns_and_their_gradients_wait(tmp_path: Path) -> None:
-    shadow = _shadow(tiny.recipe(tmp_path))
-    policy, critic = Learner(1e9, Cost(kept=5e9, burst=1e9)), Learner(2e9, Cost(kept=4.5e9))
-    assert _worst([policy, critic], False, shadow) == (0, 6e9)
-    assert _worst([policy, critic], True, shadow) == (3e9, 4.5e9)
-    small = Cost(kept=1e6)
-    assert _worst([Learner(1e9, small), Learner(2e9, small)], False, shadow) == (3e9, 2 * shadow.largest)
+def test_weights_are_packed_while_a_rollout_lasts_and_where_the_recipe_says_so(tmp_path: Path) -> None:
+    recipe = {"base.path": str(tiny.directory(tmp_path / "wide", "llama"))}
+    packed, plain = (_examined(tmp_path, **recipe, **{"compute.pack_weights": pack}) for pack in (True, False))
+    assert {key for key, phase in packed.items() if "packed weights" in phase.parts} == {
+        "reward rollout",
+        "ppo rollout",
+        "dpo rollout",
+    }
+    assert not any("packed weights" in phase.parts for phase in plain.values())
+
+
+def test_layers_that_run_again_hold_less(tmp_path: Path) -> None:
+    plain, again = (
+        _examined(tmp_path, **{"compute.gradient_checkpointing": checkpointing}) for checkpointing in (False, True)
+    )
+    for phase in ("sft learn", "reward learn", "ppo learn", "dpo learn"):
+        assert again[phase].parts["activations"] < plain[phase].parts["activations"]
+    assert again["ppo score"].parts == plain["ppo score"].parts

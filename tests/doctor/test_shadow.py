@@ -8,7 +8,8 @@ import tiny
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
-from truing.doctor.shadow import Shadow, Shape
+from truing.doctor.passes import Shape
+from truing.doctor.shadow import Shadow
 from truing.models.base import load_base, outline_base
 from truing.models.linear import quicken
 from truing.models.roles import Adapters, Role
@@ -91,37 +92,41 @@ def test_what_waits_for_the_backward_is_what_autograd_saves(trained: str) -> Non
     del loss
 
 
-def test_operations_are_two_a_weight_and_token_and_as_many_again_backward() -> None:
-    shape = Shape(2, 50, 20)
-    forward = 2 * 6 * LAYER * shape.area
-    assert _shadow().reading([shape]).operations == pytest.approx(forward, rel=0.05)  # attention is the rest
-    assert _shadow().reading([shape], layers=3).operations == pytest.approx(forward / 2, rel=0.05)
-    adapter = 3 * 2 * _shadow().adapter() / FLOAT * shape.area
-    logits = 2 * 2 * 500 * 256 * shape.counted
-    learning = _shadow().learning([shape], "adapter", head=False)
-    assert learning.operations == pytest.approx(2 * forward + adapter + logits, rel=0.1)
-
-
 def test_a_pass_above_a_given_trunk_is_that_of_fewer_layers() -> None:
     shapes = [Shape(2, 30, 20)]
     whole, third = (_shadow().learning(shapes, "adapter", True, above, given=True) for above in (0, 4))
     assert third.kept < 0.4 * whole.kept
     below = _shadow().learning(shapes, "adapter", True, above=4)
     assert below.kept == third.kept
-    assert below.operations - third.operations == pytest.approx(2 * 4 * LAYER * 60, rel=0.05)
 
 
-def test_logits_are_counted_by_positions() -> None:
-    assert _shadow().comparing(128).operations == 2 * 2 * 500 * 256 * 128
+def test_an_adapted_layer_compiles_what_it_multiplies() -> None:
+    """Of (out, in) 256x256, 512x256 and 256x512, each with an adapter: three products forward, and five backward.
+
+    The narrow ones do not depend on the layer's other side, and the lowest adapter's input needs no gradient.
+    """
+    reading = _shadow().reading([Shape(2, 50, 0)])
+    assert reading.compiled == 3
+    learning = _shadow().learning([Shape(2, 50, 0)], "adapter", head=True)
+    assert 3 * reading.compiled < learning.compiled <= 8 * reading.compiled
 
 
-def test_of_a_mixture_of_experts_each_token_meets_as_many_as_are_chosen() -> None:
+def test_drawing_holds_logits_and_their_weights() -> None:
+    rows, vocabulary = 8, 500
+    assert 2 * FLOAT * rows * vocabulary < _shadow().drawing(rows).burst < 5 * FLOAT * rows * vocabulary
+
+
+def test_layers_that_run_again_keep_their_inputs_alone() -> None:
+    shape = Shape(2, 50, 0)
+    with torch.device("meta"):
+        again = Shadow(_wide(6), LORA, cpu=True, checkpointing=True)
+    kept = again.learning([shape], "adapter", head=True).kept
+    assert kept == pytest.approx(FLOAT * 256 * shape.area * 7, rel=0.5)  # and what the last norm keeps
+    assert kept < 0.1 * _shadow().learning([shape], "adapter", head=True).kept
+
+
+def test_a_mixture_of_experts_can_be_counted() -> None:
     with torch.device("meta"):
         config = MixtralConfig(**WIDE, num_hidden_layers=4, num_local_experts=8, num_experts_per_tok=2)
         shadow = Shadow(MixtralForCausalLM(config).eval(), LORA, cpu=True)
-    shape = Shape(2, 50, 20)
-    layer = 256 * 256 * 2 + 2 * 256 * 128 + 8 * 256 + 2 * 3 * 256 * 512
-    assert shadow.reading([shape]).operations == pytest.approx(2 * 4 * layer * shape.area, rel=0.05)
-    learning = shadow.learning([shape], "full", head=False).operations
-    logits = 3 * 2 * 500 * 256 * shape.counted
-    assert learning == pytest.approx(3 * 2 * 4 * layer * shape.area + logits, rel=0.1)
+    assert shadow.learning([Shape(2, 50, 20)], "full", head=False).kept > 0

@@ -12,7 +12,7 @@ from truing.recipe_files import load_recipe
 
 if TYPE_CHECKING:
     from truing.doctor.diagnosis import Diagnosis
-    from truing.doctor.phases import Phase
+    from truing.doctor.phase import Phase
 
 
 def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
@@ -37,14 +37,14 @@ def _tell(found: "Diagnosis", console: Console) -> None:
     from truing.doctor.machine import in_words
 
     table = Table("stage", "phase", "peak", "time", "of which", box=None, pad_edge=False)
-    for phase in found.phases:
-        time = _seconds(found.seconds(phase)) if phase.work else ""
-        table.add_row(phase.stage, phase.name, in_words(found.bytes(phase)), time, _parts(phase))
+    seconds = found.seconds or [None] * len(found.phases)
+    for phase, time in zip(found.phases, seconds, strict=True):
+        table.add_row(phase.stage, phase.name, in_words(found.bytes(phase)), _seconds(time), _parts(phase))
     console.print(table)
-    console.print(
-        f"Each peak holds {in_words(found.process)} of Python and libraries. Times are of one step, of ppo one update, "
-        "with responses as long as they may become."
-    )
+    times = "Times are of one step, of ppo one update, with responses as long as those that are learnt from."
+    if found.seconds is None:
+        times = "Times are predicted for what fits, on a CPU, without quantised weights."
+    console.print(f"Each peak holds {in_words(found.process)} of Python and libraries. {times}", soft_wrap=True)
     console.print(f"Peak {in_words(found.peak)}; there is {in_words(found.memory)}. {_verdict(found)}", soft_wrap=True)
 
 
@@ -68,5 +68,7 @@ def _parts(phase: "Phase") -> str:
     return ", ".join(f"{name} {in_words(size)}" for name, size in ordered if size > 0.01 * phase.bytes)
 
 
-def _seconds(seconds: float) -> str:
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"

@@ -4,30 +4,17 @@ import os
 import platform
 import re
 import sys
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from truing import __version__
-from truing.doctor.phases import Work
-from truing.doctor.shadow import Shadow
 from truing.models.base import device_of
-from truing.models.linear import OneDnnLinear, packed, suits
+from truing.models.linear import suits
 from truing.recipe import Compute
 
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*extra == ['\"](?P<extra>\w+)['\"]")
-READ = 2**26
-"""Bytes of weights that a measurement goes through: more than caches hold"""
-ADDED = 2**22
-"""Bytes of what it adds up: a few hundred tokens' activations"""
-MANY = 256
-"""Rows of a product that is as fast as it gets"""
 
 
 def extras() -> dict[str, list[str]]:
@@ -96,52 +83,3 @@ def _granted() -> int | None:
     except OSError:
         return None
     return int(text) if text.isdecimal() else None
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Of this machine at a model's shapes, measured in about a second."""
-
-    rates: dict[int, float]
-    """Operations a second of products, by the rows that meet the weights at once"""
-    bandwidth: float
-    """Bytes a second, of everything that is no product"""
-    call: float
-    """Seconds that Python takes for an operator"""
-
-    def seconds(self, work: Work) -> float:
-        """What the work takes, if nothing overlaps."""
-        cost = work.cost
-        rows = max((known for known in self.rates if known <= work.rows), default=min(self.rates))
-        return cost.operations / self.rates[rows] + cost.moved / self.bandwidth + cost.calls * self.call
-
-
-@torch.no_grad()
-def measure(shadow: Shadow, few: int) -> Speed:
-    """The machine's speed at the model's most common shape of product, for `few` rows and for many."""
-    outputs, inputs = shadow.common
-    count = max(1, READ // (4 * outputs * inputs))
-    layers = nn.ModuleList(OneDnnLinear(nn.Linear(inputs, outputs, bias=False)) for _ in range(count))
-    rates = {}
-    with packed(layers):
-        for rows in {few, MANY}:
-            took = _best(partial(_through, layers, torch.ones(rows, inputs)))
-            rates[rows] = 2.0 * rows * outputs * inputs * count / took
-    left, right, small, silu = torch.ones(ADDED // 4), torch.ones(ADDED // 4), torch.ones(1, 16), nn.SiLU()
-    bandwidth = 3 * ADDED / _best(lambda: left + right)
-    return Speed(rates, bandwidth, _best(lambda: [silu(small) for _ in range(100)]) / 100)
-
-
-def _through(layers: Iterable[nn.Module], rows: torch.Tensor) -> None:
-    for layer in layers:
-        layer(rows)
-
-
-def _best(action: Callable[[], object]) -> float:
-    """Seconds, the best of some."""
-    laps = []
-    for _ in range(4):
-        start = time.perf_counter()
-        action()
-        laps.append(time.perf_counter() - start)
-    return min(laps)

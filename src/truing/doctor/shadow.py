@@ -4,64 +4,48 @@ A pass is counted on copies of one and of three layers, and grows with each furt
 is counted in seconds for three layers would take minutes for eighty.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from truing.doctor.tally import Cost, Tally, given_shapes, shapes_alone
+from truing.doctor import passes
+from truing.doctor.four_bit import FourBitLinear
+from truing.doctor.passes import Pass, Shape
+from truing.doctor.tally import Cost, given_shapes, shapes_alone
 from truing.errors import ModelError
 from truing.models.adapted import adapt
+from truing.models.checkpointing import checkpoint_layers
 from truing.models.linear import SMALLEST, quicken
 from truing.models.roles import Adapters, Role
-from truing.models.trunk import decoder_layers
-from truing.models.vocabulary import LOGIT_POSITIONS, figures_of, logprobs_of
+from truing.models.trunk import decoder_layers, depth_below
 from truing.models.weights import reason_of
 from truing.recipe import Lora
 
 FEW, MORE = 1, 3
 """Layers of the copies that are counted"""
 
-Counted = Callable[[Role, Tally], Cost]
-"""Something that a role does, watched"""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Some sequences as a rectangle."""
-
-    rows: int
-    length: int
-    """Tokens of the longest row, prompt and response"""
-    counted: int
-    """Response tokens of all rows"""
-
-    @property
-    def area(self) -> int:
-        """Tokens that are computed, padding included."""
-        return self.rows * self.length
-
 
 class Shadow:
     """A model on torch's meta device, asked for sizes."""
 
-    def __init__(self, model: PreTrainedModel, lora: Lora, cpu: bool) -> None:
+    def __init__(self, model: PreTrainedModel, lora: Lora, cpu: bool, checkpointing: bool = False) -> None:
         """Args:
         model: on the meta device.
         lora: of its adapters.
         cpu: whether it will run on a CPU, with the linear layers made for that.
+        checkpointing: whether its layers run again in the backward.
         """
-        self._model, self._lora, self._cpu = model, lora, cpu
+        self._model, self._lora, self._cpu, self._checkpointing = model, lora, cpu, checkpointing
         found = decoder_layers(model)
         self.layers = 0 if found is None else len(found[1])
         self.width = int(model.config.hidden_size)
         self.vocabulary = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
-        self.float_bytes = model.dtype.itemsize
+        self.dtype = model.dtype
         self._known: dict[tuple[object, ...], Cost] = {}
         """What has been counted"""
 
@@ -76,6 +60,13 @@ class Shadow:
         return _bytes(self._model.base_model.parameters())
 
     @property
+    def whole(self) -> float:
+        """Bytes of the weights as they were before any was quantised; 0 where none is."""
+        quantised = [layer for layer in self._model.modules() if isinstance(layer, FourBitLinear)]
+        more = sum(layer.whole - layer.weight.nbytes for layer in quantised)
+        return float(self.weights + more) if quantised and self._cpu else 0.0
+
+    @property
     def largest(self) -> int:
         """Bytes of the largest weight."""
         return max(_bytes([weight]) for weight in self._model.parameters())
@@ -88,31 +79,24 @@ class Shadow:
         linear = (module.weight for module in self._model.modules() if type(module) is nn.Linear)
         return sum(weight.nbytes for weight in linear if weight.numel() >= SMALLEST)
 
-    @property
-    def different(self) -> int:
-        """Shapes of the linear layers that are left to oneDNN."""
-        linear = (module.weight for module in self._model.modules() if type(module) is nn.Linear)
-        return len({weight.shape for weight in linear if weight.numel() >= SMALLEST}) if self.packed else 0
+    def below(self, share: float) -> int:
+        """Layers below the lowest that is adapted, where the upper `share` is.
 
-    @property
-    def common(self) -> tuple[int, int]:
-        """(out, in) of the linear layers that have most of the weights."""
-        shapes = Counter(
-            module.weight.shape for module in self._model.base_model.modules() if type(module) is nn.Linear
-        )
-        outputs, inputs = max(shapes, key=lambda shape: shapes[shape] * shape.numel(), default=(self.width, self.width))
-        return outputs, inputs
+        Raises:
+            ModelError: there is no telling which these are.
+        """
+        return depth_below(self._model, share)
 
     def adapter(self, above: int = 0) -> float:
         """Bytes of an adapter in all layers but the lowest `above`."""
-        few, more = (_bytes(self._copy(layers, "adapter").parameters()) for layers in self._sizes)
-        return self._grown(few, more, self.layers - above)
+        few, more = (_bytes(self.copy(layers, "adapter").parameters()) for layers in self.sizes)
+        return self.grown(few, more, self.layers - above)
 
     def kept_token(self) -> float:
         """Bytes that the key-value cache holds of one token."""
 
         def cached(layers: int) -> float:
-            role = self._copy(layers, "frozen")
+            role = self.copy(layers, "frozen")
             with shapes_alone(), torch.no_grad():
                 given_shapes(role.model)
                 tokens = torch.zeros(1, 2, dtype=torch.long)
@@ -120,8 +104,8 @@ class Shadow:
                 parts = [part for layer in getattr(cache, "layers", []) for part in (layer.keys, layer.values)]
                 return sum(part.nbytes for part in parts if isinstance(part, Tensor)) / 2
 
-        low, high = self._sizes
-        return self._grown(cached(low), cached(high), self.layers)
+        low, high = self.sizes
+        return self.grown(cached(low), cached(high), self.layers)
 
     def learning(self, shapes: Sequence[Shape], trained: str, head: bool, above: int = 0, given: bool = False) -> Cost:
         """Forward over each shape in turn, then one backward; gradients themselves are not in it.
@@ -129,45 +113,45 @@ class Shadow:
         trained: `full`, or `adapter` in all layers but the lowest `above`, which do not run where their output is
         `given`. head: whether a scalar head is learnt from, and not log-probabilities.
         """
-        work = partial(_learn, shapes=shapes, head=head)
+        work = partial(passes.learn, shapes=shapes, head=head)
         upper = self._passed(("learning", *shapes, head), trained, work, self.layers - above)
         if above == 0 or given:
             return upper
         states = [Shape(shape.rows, shape.length, 0) for shape in shapes]
-        return upper + self.reading(states, above).times(1)
+        return upper + self.reading(states, above)
 
     def reading(self, shapes: Sequence[Shape], layers: int | None = None, trained: str = "frozen") -> Cost:
         """Forward through so many layers, without gradients and without logits."""
-        work = partial(_read, shapes=shapes)
+        work = partial(passes.read, shapes=shapes)
         return self._passed(("reading", *shapes), trained, work, self.layers if layers is None else layers)
 
-    def comparing(self, counted: int) -> Cost:
-        """Exact KL, entropy and log-probabilities of two policies at so many positions, from hidden states."""
-        return self._count(("comparing",), "frozen", _compare, FEW).times(counted / LOGIT_POSITIONS)
+    def comparing(self) -> Cost:
+        """Exact KL, entropy and log-probabilities of two policies, from hidden states."""
+        return self._count(("comparing",), "frozen", passes.compare, FEW)
 
-    def _passed(self, key: tuple[object, ...], trained: str, work: Counted, layers: int) -> Cost:
-        few, more = (self._count(key, trained, work, size) for size in self._sizes)
-        grown = {f.name: self._grown(getattr(few, f.name), getattr(more, f.name), layers) for f in fields(Cost)}
+    def drawing(self, rows: int) -> Cost:
+        """A token of each row, from hidden states."""
+        return self._count(("drawing", rows), "frozen", partial(passes.draw, rows=rows), FEW)
+
+    def _passed(self, key: tuple[object, ...], trained: str, work: Pass, layers: int) -> Cost:
+        few, more = (self._count(key, trained, work, size) for size in self.sizes)
+        grown = {f.name: self.grown(getattr(few, f.name), getattr(more, f.name), layers) for f in fields(Cost)}
         return Cost(**grown | {"burst": more.burst})
 
-    def _count(self, key: tuple[object, ...], trained: str, work: Counted, layers: int) -> Cost:
+    def _count(self, key: tuple[object, ...], trained: str, work: Pass, layers: int) -> Cost:
         key = (*key, trained, layers)
         if key not in self._known:
             self._known[key] = self._counted(trained, work, layers)
         return self._known[key]
 
-    def _counted(self, trained: str, work: Counted, layers: int) -> Cost:
-        role = self._copy(layers, trained)
+    def _counted(self, trained: str, work: Pass, layers: int) -> Cost:
+        role = self.copy(layers, trained)
         whole = role.model if role.adapters is None else role.adapters.peft
         try:
             with shapes_alone() as tally:
                 given_shapes(whole)
-                if self._cpu:
-                    quicken(role.model)
-                    adapt(whole)
-                role.head = nn.Linear(self.width, 1)
-                tally.live = tally.peak = 0
-                tally.operations = tally.moved = tally.calls = 0.0
+                self.equipped(role)
+                tally.begin()
                 return work(role, tally)
         except Exception as error:  # an architecture's own code, on tensors it was not written for
             raise ModelError(
@@ -177,21 +161,33 @@ class Shadow:
             ) from error
 
     @property
-    def _sizes(self) -> tuple[int, int]:
+    def sizes(self) -> tuple[int, int]:
         """Layers of the two copies; both are the model itself where its layers are not a list."""
         return min(FEW, self.layers), min(MORE, self.layers)
 
-    def _grown(self, few: float, more: float, layers: int) -> float:
-        low, high = self._sizes
+    def grown(self, few: float, more: float, layers: int) -> float:
+        """A figure of so many layers, from those of the two copies."""
+        low, high = self.sizes
         return more if low == high else few + (more - few) * (layers - low) / (high - low)
 
-    def _copy(self, layers: int, trained: str) -> Role:
+    def equipped(self, role: Role) -> Role:
+        """A copy that has tensors, with a scalar head, and as a loaded model's layers are on its device."""
+        role.head = nn.Linear(self.width, 1)
+        if self._cpu:
+            quicken(role.model)
+            if role.adapters is not None:
+                adapt(role.adapters.peft)
+        return role
+
+    def copy(self, layers: int, trained: str) -> Role:
         """The lowest `layers` as a role that learns in `full`, through an `adapter`, or is `frozen`."""
         model = deepcopy(self._model)
         found = decoder_layers(model)
         if found is not None:
             setattr(model.base_model, found[0], found[1][:layers])
             model.config.num_hidden_layers = layers
+        if self._checkpointing:
+            checkpoint_layers(model)
         model.requires_grad_(trained == "full").train(False)
         if trained != "adapter":
             return Role(model)
@@ -199,50 +195,6 @@ class Shadow:
         with torch.device("meta"):
             adapters.add("policy")
         return Role(model, adapters, "policy")
-
-
-def _read(role: Role, tally: Tally, shapes: Sequence[Shape]) -> Cost:
-    start = tally.live
-    with torch.no_grad():
-        for shape in shapes:
-            _hidden(role, shape)
-    return _cost(tally, start, start)
-
-
-def _compare(role: Role, tally: Tally) -> Cost:
-    start, width = tally.live, int(role.model.config.hidden_size)
-    hidden = torch.empty(LOGIT_POSITIONS, width, dtype=role.model.dtype)
-    tokens = torch.zeros(LOGIT_POSITIONS, dtype=torch.long)
-    with torch.no_grad():
-        figures_of(role, role, hidden, hidden, tokens, 1.0)
-    return _cost(tally, start, start)
-
-
-def _learn(role: Role, tally: Tally, shapes: Sequence[Shape], head: bool) -> Cost:
-    for weight in role.parameters():
-        if weight.requires_grad:  # a gradient that builds up while activations leave would hide in the peak
-            weight.grad = torch.zeros_like(weight)
-    start, outputs = tally.live, []
-    for shape in shapes:
-        hidden = _hidden(role, shape)
-        if head:
-            outputs.append(role.scalar(hidden).sum())
-        else:
-            counted = torch.zeros(shape.counted, dtype=torch.long)
-            outputs.append(logprobs_of(role, hidden.flatten(0, 1)[: shape.counted], counted).sum())
-        del hidden
-    kept = tally.live
-    torch.stack(outputs).sum().backward()  # type: ignore[no-untyped-call]
-    return _cost(tally, start, kept)
-
-
-def _hidden(role: Role, shape: Shape) -> Tensor:
-    tokens = torch.zeros(shape.rows, shape.length, dtype=torch.long)
-    return role.hidden(tokens, torch.ones_like(tokens))
-
-
-def _cost(tally: Tally, start: int, kept: int) -> Cost:
-    return Cost(kept - start, tally.peak - kept, tally.operations, tally.moved, tally.calls)
 
 
 def _bytes(weights: Iterable[Tensor]) -> int:

@@ -1,4 +1,4 @@
-"""What a piece of torch code holds, multiplies and moves, counted on tensors that have shapes and no numbers.
+"""What torch code holds, and what oneDNN compiles for it, counted on tensors that have shapes and no numbers.
 
 The code runs in earnest, so its architecture need not be known; `FakeTensorMode` gives every result its shape without
 computing it, and `Tally` watches from above.
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 
 @dataclass(frozen=True)
@@ -26,25 +25,15 @@ class Cost:
     """Bytes that are still held at the end of the forward: what waits for the backward"""
     burst: float = 0.0
     """Bytes beyond these at the worst moment"""
-    operations: float = 0.0
-    """Of products of matrices"""
-    moved: float = 0.0
-    """Bytes read and written by everything else"""
-    calls: float = 0.0
-    """Operators called"""
+    compiled: float = 0.0
+    """Different products that oneDNN compiles"""
 
     def __add__(self, other: Self) -> "Cost":
         return Cost(
             self.kept + other.kept,
             max(self.burst, other.burst),
-            self.operations + other.operations,
-            self.moved + other.moved,
-            self.calls + other.calls,
+            self.compiled + other.compiled,
         )
-
-    def times(self, factor: float) -> "Cost":
-        """The same work so many times, one after another; no more is held at once."""
-        return Cost(self.kept, self.burst, self.operations * factor, self.moved * factor, self.calls * factor)
 
 
 class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -52,33 +41,37 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live, self.peak = 0, 0
-        self.operations, self.moved, self.calls = 0.0, 0.0, 0.0
         self._known: set[int] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Counts anew from here; what is held by now is not in it."""
+        self.live = self.peak = 0
+        self._products: set[tuple[object, ...]] = set()
+
+    @property
+    def compiled(self) -> int:
+        """Different products of oneDNN."""
+        return len(self._products)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = _run(func, args, kwargs)
-        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-        fresh = [self._hold(tensor.untyped_storage()) for tensor in made]
-        self.calls += bool(made)
-        products = _products(func, args, kwargs, out)
-        self.operations += products
-        if not products and (any(fresh) or func._schema.is_mutable):  # the rest are views
-            read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            self.moved += sum(tensor.numel() * tensor.itemsize for tensor in read + made)
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._hold(leaf.untyped_storage())
+        if func.namespace == "mkldnn":
+            self._products.add((func, *((part.shape, part.stride()) for part in args if isinstance(part, Tensor))))
         return out
 
-    def _hold(self, storage: torch.UntypedStorage) -> bool:
-        """Whether it was new."""
+    def _hold(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
         if key in self._known:
-            return False
+            return
         self._known.add(key)
         self.live += size
         self.peak = max(self.peak, self.live)
         weakref.finalize(storage, self._release, key, size)
-        return True
 
     def _release(self, key: int, size: int) -> None:
         self._known.discard(key)
@@ -94,16 +87,6 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
         experts = () if weight.dim() == 3 else kwargs.get("offs", args[2] if len(args) > 2 else None).shape
         return rows.new_empty(*experts, rows.shape[-2], weight.shape[-1])
     return func(*args, **kwargs)
-
-
-def _products(func: Any, args: Any, kwargs: Any, out: Any) -> float:
-    """Operations of a product of matrices, 0 of anything else."""
-    if func is torch.ops.aten._grouped_mm.default:
-        return 2.0 * float(args[0].numel()) * float(args[1].shape[-1])  # each entry meets one expert's column
-    if func.namespace == "mkldnn":
-        return 2.0 * float(out.numel()) * float(args[0].shape[-1])
-    formula = flop_registry.get(func._overloadpacket)
-    return float(formula(*args, **kwargs, out_val=out)) if formula else 0.0
 
 
 @contextmanager

@@ -1,0 +1,82 @@
+"""How long a recipe's rows are: its own rows, encoded, in the recipe's own order."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from truing.data.encode import encode_demonstrations, encode_preferences
+from truing.data.rows import read_demonstrations, read_preferences
+from truing.data.split import read_split
+from truing.errors import DataError
+from truing.models.base import LoadedBase
+from truing.recipe import Recipe
+from truing.runs.progress import SilentProgress
+from truing.stages.episodes import load_prompts
+
+LOOKED_AT = 400
+"""Steps of a stage whose batches are planned; more of them look the same"""
+
+Row = tuple[tuple[int, int], ...]
+"""(prompt, response) tokens of each sequence in a row: one, or the two of a pair"""
+Encoded = TypeVar("Encoded")
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a recipe's rows, whatever is then done with them."""
+
+    demonstrations: list[Row]
+    preferences: list[Row]
+    prompts: list[int]
+    """In the order in which PPO answers them"""
+
+    @property
+    def responses(self) -> list[int]:
+        """Tokens of the responses that the policy has been shown; none where it has been shown none."""
+        return [response for row in self.demonstrations or self.preferences for _, response in row]
+
+
+def read_lengths(recipe: Recipe, base: LoadedBase) -> Lengths:
+    """Reads and encodes the rows that the recipe's stages learn from.
+
+    Raises:
+        DataError: they cannot be used.
+    """
+    stages = set(recipe.stages)
+    return Lengths(
+        _demonstrations(recipe, base) if "sft" in stages else [],
+        _preferences(recipe, base) if stages & {"reward", "dpo"} else [],
+        _prompts(recipe, base) if stages != {"sft"} else [],
+    )
+
+
+def _demonstrations(recipe: Recipe, base: LoadedBase) -> list[Row]:
+    rows = _encoded(recipe, base, "demonstrations", read_demonstrations, encode_demonstrations)
+    return [((len(row.prompt), len(row.completion)),) for row in rows]
+
+
+def _preferences(recipe: Recipe, base: LoadedBase) -> list[Row]:
+    rows = _encoded(recipe, base, "preferences", read_preferences, encode_preferences)
+    return [tuple((len(row.prompt), len(side)) for side in (row.chosen, row.rejected)) for row in rows]
+
+
+def _encoded(
+    recipe: Recipe,
+    base: LoadedBase,
+    kind: str,
+    read: Callable[..., Any],
+    encode: Callable[..., tuple[Iterable[Encoded], Any]],
+) -> Iterable[Encoded]:
+    """The rows of a kind that are learnt from, as tokens."""
+    data = recipe.data
+    source, heldout = getattr(data, kind), getattr(data, f"heldout_{kind}")
+    if source is None:
+        raise DataError(f"the recipe's stages learn from {kind}, and it has none.", mend=f"Set data.{kind}.path.")
+    train, _ = read_split(read, source, heldout, data, recipe.seed, kind)
+    return encode(base.tokenizer, train, data, base.context)[0]
+
+
+def _prompts(recipe: Recipe, base: LoadedBase) -> list[int]:
+    prompts = load_prompts(recipe, base, SilentProgress())
+    episodes = min(recipe.ppo.updates, LOOKED_AT) * recipe.ppo.episodes
+    return [len(prompt.tokens) for prompt in prompts.of_episodes(range(episodes), recipe.seed)]
