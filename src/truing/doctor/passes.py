@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from truing.doctor.tally import Cost, Tally
-from truing.functional import token_logprobs
 from truing.models.roles import Role
 from truing.models.sampler import draw_tokens
 from truing.models.vocabulary import LOGIT_POSITIONS, figures_of, logprobs_of
@@ -53,8 +52,7 @@ def compare(role: Role, tally: Tally) -> Cost:
 def draw(role: Role, tally: Tally, rows: int) -> Cost:
     """The next token of each row and its log-probability, from last hidden states."""
     start, hidden = tally.live, _states(role, rows)
-    logits = role.logits(hidden)
-    token_logprobs(logits, draw_tokens(logits, torch.empty(rows)))
+    draw_tokens(role.logits(hidden), torch.empty(rows))
     return _cost(tally, start, start)
 
 
