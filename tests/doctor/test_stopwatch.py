@@ -1,5 +1,7 @@
 """Time grows with layers and with how often something is done; compiling is counted where it happens."""
 
+import time
+
 import pytest
 import tiny
 import torch
@@ -57,7 +59,7 @@ def test_threads_are_those_of_the_recipe_while_it_is_measured(shadow: Shadow) ->
     before, seen = torch.get_num_threads(), []
 
     def task(_: Role) -> object:
-        return lambda: seen.append(torch.get_num_threads())
+        return lambda: (seen.append(torch.get_num_threads()), time.sleep(0.1))
 
     stopwatch.seconds(Work(task, "frozen", 1), shadow, threads=1)  # type: ignore[arg-type]
     assert set(seen) == {1}
