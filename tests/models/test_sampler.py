@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 
+from truing.errors import TrainingError
 from truing.models import linear
 from truing.models.linear import OneDnnLinear, quicken
 from truing.models.roles import Role
@@ -92,6 +93,16 @@ def test_a_word_without_probability_is_never_drawn() -> None:
     logits = torch.full((4, 300), -torch.inf)
     logits[:, 140] = logits[:, 270] = 0.0
     assert draw_tokens(logits, torch.tensor([0.0, 0.49, 0.51, 0.999]))[0].tolist() == [140, 140, 270, 270]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_logits_that_are_no_distribution_end_the_sampling(value: float) -> None:
+    logits = torch.zeros(3, 300)
+    logits[1, 7] = value
+    with pytest.raises(TrainingError, match=r"^the logits of the model that samples are not finite"):
+        draw_tokens(logits, torch.full((3,), 0.5))
+    with pytest.raises(TrainingError, match=r"^the logits of the model that samples are not finite"):
+        draw_tokens(torch.full((1, 300), -torch.inf), torch.full((1,), 0.5))
 
 
 def test_a_response_ends_with_its_first_eos() -> None:

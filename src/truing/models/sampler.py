@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from truing import draws
+from truing.errors import TrainingError
 from truing.experience import Rollout, Sequences
 from truing.models.decoding import Decoder
 from truing.models.fused_decoding import FusedStep, laid_out
@@ -64,6 +65,9 @@ def sample(
     """One response to each prompt: `prompts` are B token lists, each at least one token; `ids` B sample ids.
 
     The draws of a response depend on (seed, purpose, id) and on nothing else.
+
+    Raises:
+        TrainingError: the model's logits are not finite.
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     said: dict[int, _Response] = {}
@@ -143,11 +147,19 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """(B,) tokens with probability softmax(logits) (B, V), by inversion of one uniform (B,) each, and their log.
 
     The cumulative sum is taken over blocks of the vocabulary, and then inside the block that holds the draw.
+
+    Raises:
+        TrainingError: some logits are no distribution: one of them is NaN or infinite, or all are -inf.
     """
     rows = torch.arange(len(logits), device=logits.device)
     weights = F.pad((logits - logits.amax(-1, keepdim=True)).exp_(), (0, -logits.shape[-1] % BLOCK))
     blocks = weights.view(len(logits), -1, BLOCK)
     upto = blocks.sum(-1).double().cumsum(-1)
+    if not bool(upto[:, -1].isfinite().all()):
+        raise TrainingError(
+            "the logits of the model that samples are not finite.",
+            mend="Lower the learning rate if the model was training; otherwise its weights cannot be used.",
+        )
     wanted = uniforms.double()[:, None] * upto[:, -1:]  # sums fall short of 1 by rounding; so no draw lands past them
     block = torch.searchsorted(upto, wanted, right=True).clamp(max=upto.shape[-1] - 1)
     before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0.0)
