@@ -97,10 +97,7 @@ def _sample_group(
     below = _with_room(decoder.below, steps)
     alive = torch.arange(rows, device=draws_of.device)
     for step in range(steps):
-        logits = role.logits(decoder.state)
-        if sampling.temperature != 1:
-            logits = logits / sampling.temperature
-        drawn, logprobs[alive, step] = draw_tokens(logits, draws_of[alive, step])
+        drawn, logprobs[alive, step] = _drawn(role.logits(decoder.state), draws_of[alive, step], sampling.temperature)
         tokens[alive, step] = drawn
         hidden[alive, step] = decoder.state
         going = drawn != sampling.eos
@@ -143,28 +140,31 @@ def _as_rollout(prompts: Sequence[Sequence[int]], said: Sequence[_Response], sam
     )
 
 
+def _drawn(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    tokens, logprobs = draw_tokens(logits if temperature == 1 else logits / temperature, uniforms)
+    if not bool(logprobs.isfinite().all()):
+        raise TrainingError(
+            "the logits of the model that samples are not finite.",
+            mend="Lower the learning rate if the model was training; otherwise its weights cannot be used.",
+        )
+    return tokens, logprobs
+
+
 def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """(B,) tokens with probability softmax(logits) (B, V), by inversion of one uniform (B,) each, and their log.
 
     The cumulative sum is taken over blocks of the vocabulary, and then inside the block that holds the draw.
-
-    Raises:
-        TrainingError: some logits are no distribution: one of them is NaN or infinite, or all are -inf.
+    Logits that are no distribution, one of them NaN or infinite or all of them -inf, have a log that is not finite.
     """
     rows = torch.arange(len(logits), device=logits.device)
     weights = F.pad((logits - logits.amax(-1, keepdim=True)).exp_(), (0, -logits.shape[-1] % BLOCK))
     blocks = weights.view(len(logits), -1, BLOCK)
     upto = blocks.sum(-1).double().cumsum(-1)
-    if not bool(upto[:, -1].isfinite().all()):
-        raise TrainingError(
-            "the logits of the model that samples are not finite.",
-            mend="Lower the learning rate if the model was training; otherwise its weights cannot be used.",
-        )
     wanted = uniforms.double()[:, None] * upto[:, -1:]  # sums fall short of 1 by rounding; so no draw lands past them
     block = torch.searchsorted(upto, wanted, right=True).clamp(max=upto.shape[-1] - 1)
     before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0.0)
     inside = blocks[rows, block[:, 0]].double().cumsum(-1)
     # A block's sum in single precision may be more than its tokens' in double, and none of them lies behind the last.
     within = torch.minimum(wanted - before, inside[:, -1:].nextafter(torch.zeros_like(before)))
-    tokens = (block * BLOCK + torch.searchsorted(inside, within, right=True))[:, 0]
+    tokens = (block * BLOCK + torch.searchsorted(inside, within, right=True))[:, 0].clamp(max=logits.shape[-1] - 1)
     return tokens, (weights[rows, tokens].double() / upto[:, -1]).log().to(logits.dtype)
