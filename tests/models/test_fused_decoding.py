@@ -8,6 +8,8 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
     MistralConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -123,6 +125,16 @@ def test_sampling_goes_through_the_fused_step(monkeypatch: pytest.MonkeyPatch) -
     assert len(rows) == 3
 
 
+class _OwnBackbone(LlamaModel):
+    """Of code that a model brings along: its config says llama, and its layers are what it likes."""
+
+
+def _brought_along() -> PreTrainedModel:
+    model = LlamaForCausalLM(LlamaConfig(**NARROW))
+    model.model = _OwnBackbone(model.config)
+    return model
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -130,8 +142,9 @@ def test_sampling_goes_through_the_fused_step(monkeypatch: pytest.MonkeyPatch) -
         tiny.model("gemma"),
         tiny.model().to(torch.bfloat16),
         AutoModelForCausalLM.from_config(MistralConfig(**NARROW, sliding_window=4)),
+        _brought_along(),
     ],
-    ids=["another family", "other norms", "bfloat16", "sliding window"],
+    ids=["another family", "other norms", "bfloat16", "sliding window", "code of its own"],
 )
 def test_other_models_decode_by_their_own_layers(model: PreTrainedModel) -> None:
     with laid_out(Role(model)) as step:

@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 
+from truing.errors import TrainingError
 from truing.models import linear
 from truing.models.linear import OneDnnLinear, quicken
 from truing.models.roles import Role
@@ -92,6 +93,22 @@ def test_a_word_without_probability_is_never_drawn() -> None:
     logits = torch.full((4, 300), -torch.inf)
     logits[:, 140] = logits[:, 270] = 0.0
     assert draw_tokens(logits, torch.tensor([0.0, 0.49, 0.51, 0.999]))[0].tolist() == [140, 140, 270, 270]
+
+
+@pytest.mark.parametrize("row", [[0.0, torch.nan], [0.0, torch.inf], [-torch.inf, -torch.inf]])
+def test_logits_that_are_no_distribution_have_no_log(row: list[float]) -> None:
+    logits = torch.tensor([row, [0.0, 0.0]]).repeat_interleave(150, dim=1)
+    tokens, logprobs = draw_tokens(logits, torch.full((2,), 0.5))
+    assert logprobs.isfinite().tolist() == [False, True]
+    assert (tokens < 300).all()
+
+
+def test_a_model_whose_logits_are_not_finite_does_not_sample() -> None:
+    model = tiny.model()
+    with torch.no_grad():
+        model.lm_head.weight[3] = torch.nan
+    with pytest.raises(TrainingError, match=r"^the logits of the model that samples are not finite\..*learning rate"):
+        sample(Role(model), PROMPTS, _sampling(), 0, "test", range(4))
 
 
 def test_a_response_ends_with_its_first_eos() -> None:

@@ -14,13 +14,14 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import LlamaModel, MistralModel, Qwen2Model, Qwen3Model
 
 from truing.models.cache import SizedLayer
 from truing.models.linear import one_dnn, one_dnn_added, packed, suits
 from truing.models.roles import Role
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types whose layers compute what `_Layer` computes"""
+FAMILIES = (LlamaModel, MistralModel, Qwen2Model, Qwen3Model)
+"""Backbones whose layers compute what `_Layer` computes"""
 
 
 class FusedStep:
@@ -133,10 +134,10 @@ def _merged(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
 
 def fuses(role: Role) -> bool:
     """Whether a role decodes by `FusedStep`: a known family in float32 on a CPU, without sliding windows."""
-    config, weights = role.model.config, role.model.parameters()
+    backbone, weights = role.model.base_model, role.model.parameters()
     return (
-        config.model_type in FAMILIES
-        and getattr(config, "sliding_window", None) is None
+        type(backbone) in FAMILIES  # not by the config's word: code that a model brings along may go by a family's name
+        and getattr(backbone.config, "sliding_window", None) is None
         and all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)
     )
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from truing import draws
+from truing.errors import TrainingError
 from truing.experience import Rollout, Sequences
 from truing.models.decoding import Decoder
 from truing.models.fused_decoding import FusedStep, laid_out
@@ -64,6 +65,9 @@ def sample(
     """One response to each prompt: `prompts` are B token lists, each at least one token; `ids` B sample ids.
 
     The draws of a response depend on (seed, purpose, id) and on nothing else.
+
+    Raises:
+        TrainingError: the model's logits are not finite.
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     said: dict[int, _Response] = {}
@@ -93,10 +97,7 @@ def _sample_group(
     below = _with_room(decoder.below, steps)
     alive = torch.arange(rows, device=draws_of.device)
     for step in range(steps):
-        logits = role.logits(decoder.state)
-        if sampling.temperature != 1:
-            logits = logits / sampling.temperature
-        drawn, logprobs[alive, step] = draw_tokens(logits, draws_of[alive, step])
+        drawn, logprobs[alive, step] = _drawn(role.logits(decoder.state), draws_of[alive, step], sampling.temperature)
         tokens[alive, step] = drawn
         hidden[alive, step] = decoder.state
         going = drawn != sampling.eos
@@ -139,10 +140,21 @@ def _as_rollout(prompts: Sequence[Sequence[int]], said: Sequence[_Response], sam
     )
 
 
+def _drawn(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    tokens, logprobs = draw_tokens(logits if temperature == 1 else logits / temperature, uniforms)
+    if not bool(logprobs.isfinite().all()):
+        raise TrainingError(
+            "the logits of the model that samples are not finite.",
+            mend="Lower the learning rate if the model was training; otherwise its weights cannot be used.",
+        )
+    return tokens, logprobs
+
+
 def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """(B,) tokens with probability softmax(logits) (B, V), by inversion of one uniform (B,) each, and their log.
 
     The cumulative sum is taken over blocks of the vocabulary, and then inside the block that holds the draw.
+    Logits that are no distribution, one of them NaN or infinite or all of them -inf, have a log that is not finite.
     """
     rows = torch.arange(len(logits), device=logits.device)
     weights = F.pad((logits - logits.amax(-1, keepdim=True)).exp_(), (0, -logits.shape[-1] % BLOCK))
@@ -154,5 +166,5 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     inside = blocks[rows, block[:, 0]].double().cumsum(-1)
     # A block's sum in single precision may be more than its tokens' in double, and none of them lies behind the last.
     within = torch.minimum(wanted - before, inside[:, -1:].nextafter(torch.zeros_like(before)))
-    tokens = (block * BLOCK + torch.searchsorted(inside, within, right=True))[:, 0]
+    tokens = (block * BLOCK + torch.searchsorted(inside, within, right=True))[:, 0].clamp(max=logits.shape[-1] - 1)
     return tokens, (weights[rows, tokens].double() / upto[:, -1]).log().to(logits.dtype)
