@@ -1,4 +1,4 @@
-"""What the machine has: memory, cores, and how fast it multiplies and moves."""
+"""What the machine has: memory, cores, libraries, optional extras."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""One token of each row through a model of the Llama family, in a third of the calls that its own layers make.
+"""One token of each row through a model of the Llama family, in half of the calls that its own layers make.
 
 Decoding meets small tensors, so its time goes into calls. Here the three projections before the attention are one
 product, and so are the two before the gate; what a product is added to is added while it is computed; queries that
@@ -14,14 +14,16 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import LlamaModel, MistralModel, Qwen2Model, Qwen3Model
 
 from truing.models.cache import SizedLayer
 from truing.models.linear import one_dnn, one_dnn_added, packed, suits
 from truing.models.roles import Role
 
-FAMILIES = (LlamaModel, MistralModel, Qwen2Model, Qwen3Model)
-"""Backbones whose layers compute what `_Layer` computes"""
+FAMILIES = {
+    f"transformers.models.{family.lower()}.modeling_{family.lower()}.{family}Model"
+    for family in ("Llama", "Mistral", "Qwen2", "Qwen3")
+}
+"""Backbones whose layers compute what `_Layer` computes; by name, since importing all four takes a second"""
 
 
 class FusedStep:
@@ -136,7 +138,8 @@ def fuses(role: Role) -> bool:
     """Whether a role decodes by `FusedStep`: a known family in float32 on a CPU, without sliding windows."""
     backbone, weights = role.model.base_model, role.model.parameters()
     return (
-        type(backbone) in FAMILIES  # not by the config's word: code that a model brings along may go by a family's name
+        # Not by the config's word: code that a model brings along may go by a family's name.
+        f"{type(backbone).__module__}.{type(backbone).__qualname__}" in FAMILIES
         and getattr(backbone.config, "sliding_window", None) is None
         and all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)
     )
