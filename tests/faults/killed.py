@@ -14,6 +14,18 @@ from typing import Self
 
 from truing.runs.metrics import read_jsonl
 
+STAGES = ["sft", "reward", "ppo", "dpo"]
+SHORT = {
+    "stages": STAGES,
+    "reward.epochs": 1,
+    "ppo.updates": 3,
+    "ppo.heldout_every": 2,
+    "ppo.kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
+    "dpo.batch_size": 8,
+    "dpo.heldout_every": 2,
+}
+"""Every stage, three steps each, and twice three for SFT, whose second epoch begins in the middle"""
+
 Death = tuple[str, str, str, int]
 """before or after, a module, a function of it, the how-manieth call"""
 

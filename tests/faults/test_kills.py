@@ -2,50 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny
-from faults.killed import Death, Runs, left_behind, running_stage
+from faults.killed import SHORT, STAGES, Death, Runs, left_behind, running_stage
 
-STAGES = ["sft", "reward", "ppo", "dpo"]
-CHANGES = {
-    "stages": STAGES,
-    "reward.epochs": 1,
-    "ppo.updates": 3,
-    "ppo.heldout_every": 2,
-    "ppo.kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
-    "dpo.batch_size": 8,
-    "dpo.heldout_every": 2,
-    "checkpoints.every_steps": 1,
-}
-"""Three steps a stage, and twice three for SFT, whose second epoch begins in the middle"""
+CHANGES = SHORT | {"checkpoints.every_steps": 1}
 KILLS = 20
 """At random moments, in every stage"""
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as runs:
-        yield runs
-
-
-@pytest.fixture(scope="module", params=["shared", "separate"])
-def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp(request.param)
-    return tiny.recipe_file(place, roles=request.param, **CHANGES)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(runs: Runs, recipe: Path) -> dict[str, str]:
-    out = recipe.parent / "undisturbed"
-    runs.start(recipe, out)
-    assert not runs.end()
-    files = left_behind(out)
-    assert all(f"{stage}/result.json" in files and f"{stage}/metrics.jsonl" in files for stage in STAGES)
-    assert not any("checkpoints" in name for name in files)
-    return files
 
 
 def test_killed_after_every_save_it_ends_as_if_it_had_not_been(

@@ -6,25 +6,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tiny
-from faults.killed import Death, Runs, has_ended, left_behind, running_stage
+from faults.killed import SHORT, STAGES, Death, Runs, has_ended, left_behind, running_stage
 
-STAGES = ["sft", "reward", "ppo", "dpo"]
-CHANGES = {
-    "stages": STAGES,
-    "reward.epochs": 1,
-    "ppo.updates": 3,
-    "ppo.heldout_every": 2,
-    "ppo.kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
-    "dpo.batch_size": 8,
-    "dpo.heldout_every": 2,
-    "compute.learn_tokens": 20,
-    "checkpoints.every_steps": 1000,
-}
+CHANGES = SHORT | {"compute.learn_tokens": 20, "checkpoints.every_steps": 1000}
 """No checkpoint is due, so that what is kept was saved because of the stop"""
 STOPS = 20
 """At random moments, in every stage"""
@@ -56,26 +44,6 @@ PLACES: list[tuple[str, Death, str]] = [
     ("the report", ("before", "truing.pipeline", "write_report", 1), AT_ONCE),
 ]
 """Where a run is left, time after time, and what it says of itself then"""
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as runs:
-        yield runs
-
-
-@pytest.fixture(scope="module", params=["shared", "separate"])
-def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp(request.param)
-    return tiny.recipe_file(place, roles=request.param, **CHANGES)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(runs: Runs, recipe: Path) -> dict[str, str]:
-    out = recipe.parent / "undisturbed"
-    runs.start(recipe, out)
-    assert not runs.end()
-    return left_behind(out)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
