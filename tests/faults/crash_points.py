@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from truing.runs import checkpoints, files, metrics
+from truing.runs import checkpoints, metrics
 
 CALLS = ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "truncate")
 
@@ -24,9 +24,9 @@ class CrashPoints:
         """From here on. There is no way back: for a process of its own."""
         for name in CALLS:
             setattr(os, name, self._dying_before(getattr(os, name)))
-        for module in (files, metrics):
-            module.open = self._open  # type: ignore[attr-defined]
+        metrics.open = self._open  # type: ignore[attr-defined]
         checkpoints.save_file = self._save_file  # type: ignore[attr-defined]
+        Path.write_bytes = self._write_bytes()  # type: ignore[method-assign]
 
     def due(self) -> bool:
         self.count += 1
@@ -42,6 +42,13 @@ class CrashPoints:
 
     def _open(self, *args: Any, **kwargs: Any) -> Any:
         return _HalfWriter(open(*args, **kwargs), self)
+
+    def _write_bytes(self) -> Callable[[Path, bytes], int]:
+        def written(path: Path, content: bytes) -> int:
+            with _HalfWriter(open(path, "wb"), self) as file:
+                return int(file.write(content))
+
+        return written
 
     def _save_file(self, tensors: Any, path: Path) -> None:
         SAVE_FILE(tensors, path)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from truing.errors import RunError, TrainingError
-from truing.runs.files import complete_directory, disk_faults, read_json, remove, sha256_file, sweep, write_json
+from truing.runs.files import complete_directory, disk_faults, json_bytes, read_json, remove, sha256_file, sweep
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 
@@ -47,11 +47,12 @@ def save_checkpoint(
     if broken:
         mend = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
         raise TrainingError(f"{', '.join(broken[:5])} is not finite and is not saved.", where=str(final), mend=mend)
-    with complete_directory(final) as partial:
-        with disk_faults(final, "cannot be written", mend="Older checkpoints are untouched."):
-            save_file(dict(tensors), partial / TENSORS)
-        write_json(partial / STATE, {"step": step, **state})
-        write_json(partial / MANIFEST, {name: sha256_file(partial / name) for name in (TENSORS, STATE)})
+    written = disk_faults(final, "cannot be written", mend="Older checkpoints are untouched.")
+    with complete_directory(final) as partial, written:
+        save_file(dict(tensors), partial / TENSORS)
+        (partial / STATE).write_bytes(json_bytes({"step": step, **state}, where=str(final / STATE)))
+        digests = {name: sha256_file(partial / name) for name in (TENSORS, STATE)}
+        (partial / MANIFEST).write_bytes(json_bytes(digests, where=str(final / MANIFEST)))
     fault = _fault(final)
     if fault:
         raise RunError(f"was written and {fault}.", where=str(final), mend="Check the disk.")

@@ -25,23 +25,18 @@ PARTIAL = ".truing-partial"
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with Unix line ends, whole or not at all. RunError if the disk refuses."""
-    partial = _partial(path)
-    with disk_faults(path, "cannot be written", mend="What was there before is untouched."):
-        try:
-            with open(partial, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as handle:
-                handle.write(text)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(partial, path)
-            _sync_directory(path.parent)
-        finally:
-            partial.unlink(missing_ok=True)
+    _write(path, _encode(text))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain Python values as indented JSON, as `write_text` does; see `check_plain` for what is refused."""
-    check_plain(value, where=str(path))
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write plain Python values as `json_bytes` has them, whole or not at all. RunError if the disk refuses."""
+    _write(path, json_bytes(value, where=str(path)))
+
+
+def json_bytes(value: Any, where: str) -> bytes:
+    """Plain Python values as indented JSON; see `check_plain` for what is refused."""
+    check_plain(value, where)
+    return _encode(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -79,6 +74,8 @@ def check_plain(value: Any, where: str, key: str = "") -> None:
 @contextmanager
 def complete_directory(final: Path) -> Iterator[Path]:
     """Yield a new directory beside `final`; when the block ends well it becomes `final`, else it is removed.
+
+    The block writes its files plainly: each is forced to disk once, when all are there.
 
     Raises:
         RunError: `final` exists already, or the disk refuses.
@@ -137,17 +134,38 @@ def _reason(fault: Exception) -> str:
     return os.strerror(int(number[1])) if number else str(fault)
 
 
+def _encode(text: str) -> bytes:
+    """UTF-8; a lone surrogate, which has none, as the escape that JSON has for it."""
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = _partial(path)
+    with disk_faults(path, "cannot be written", mend="What was there before is untouched."):
+        try:
+            partial.write_bytes(content)
+            _sync_file(partial)
+            os.replace(partial, path)
+            _sync_directory(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
 def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
 
 
 def _sync_tree(directory: Path) -> None:
-    mode = "rb+" if os.name == "nt" else "rb"  # Windows forces only what is open for writing
     for folder, _, names in os.walk(directory, topdown=False):
         for name in names:
-            with open(Path(folder, name), mode) as handle:
-                os.fsync(handle.fileno())
+            _sync_file(Path(folder, name))
         _sync_directory(Path(folder))
+
+
+def _sync_file(path: Path) -> None:
+    mode = "rb+" if os.name == "nt" else "rb"  # Windows forces only what is open for writing
+    with open(path, mode) as handle:
+        os.fsync(handle.fileno())
 
 
 def _sync_directory(directory: Path) -> None:
