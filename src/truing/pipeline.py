@@ -56,10 +56,12 @@ def run_pipeline(
         InterruptedRunError: `stop` was set; what was done is saved.
         TruingError: whatever a stage refuses; finished stages stay finished.
     """
+    stop = stop or Stop()
     old = older_run(fork_of, root) if fork_of is not None else None
     functions = _set_up(recipe)
     with open_run(root, recipe) as run:
-        grounded = with_world(recipe, run)
+        with stop.held():
+            grounded = with_world(recipe, run)
         stages = list(plan(grounded))
         run.lineage.plan([(stage.name, stage.kind) for stage in stages])
         run.lineage.record_inputs({name: fingerprint(path) for name, path in _inputs(grounded, stages)} | functions)
@@ -72,7 +74,7 @@ def run_pipeline(
         if waiting:
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
                 for stage in waiting:
-                    _run_stage(stage, run, progress, tracker, stop or Stop())
+                    _run_stage(stage, run, progress, tracker, stop)
         if waiting or not run.report.exists():
             write_report(root)
         return run
@@ -132,9 +134,10 @@ def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: T
     )
     with memory_faults(stage.name):
         result = TRAIN[stage.kind](job)
-    write_json(directory.result, result | {"saving_s": round(job.saving.seconds, 3)})
-    run.lineage.finish(stage.name)
-    directory.settle()
+    with stop.held():
+        write_json(directory.result, result | {"saving_s": round(job.saving.seconds, 3)})
+        run.lineage.finish(stage.name)
+        directory.settle()
     give_back()
     if stop.requested:
         raise stop.interrupted(f"{stage.name} is done")

@@ -104,6 +104,38 @@ def test_an_alarm_that_something_swallows_rings_again() -> None:
     left(swallow)
 
 
+@pytest.mark.usefixtures("at_once")
+def test_an_alarm_of_which_something_made_an_error_of_its_own_is_still_the_alarm() -> None:
+    def mistake(_: Stop) -> None:
+        try:
+            time.sleep(LONG)
+        except Abandoned:
+            raise ValueError("could not determine the shape") from None
+
+    assert str(left(mistake)).startswith("interrupted, what was finished is saved.")
+
+
+@pytest.mark.usefixtures("at_once")
+def test_nothing_is_saved_once_something_has_swallowed_the_alarm() -> None:
+    def save(stop: Stop) -> None:
+        with contextlib.suppress(Abandoned):
+            time.sleep(LONG)
+        with stop.held():
+            pytest.fail("what was swallowed may have left a wrong value")
+
+    left(save)
+
+
+def test_an_error_before_the_alarm_is_told() -> None:
+    def fail() -> None:
+        with stop_on_signals(print):
+            signal.raise_signal(signal.SIGTERM)
+            raise ValueError("of its own")
+
+    with pytest.raises(ValueError, match="of its own"):
+        fail()
+
+
 def test_a_second_signal_ends_at_once() -> None:
     def run() -> None:
         with stop_on_signals(print):

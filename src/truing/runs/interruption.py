@@ -3,6 +3,9 @@
 A run may be killed at any moment, so it may be left at any moment as well: once the time to finish is up, an alarm
 raises `Abandoned` wherever the main thread is, in a rollout or a backward, waiting for a reward function, between two
 stages. Only what saves holds the alarm off.
+
+Python that is called from C may lose the exception: the caller makes an error of its own of it, or goes on with a
+default. So the stop remembers that it rang: any error after it is taken for it, and nothing is saved any more.
 """
 
 import signal
@@ -31,6 +34,8 @@ class Stop:
     saved: str = "what was finished is saved"
     """What the run can go on from, for whoever reads that it was interrupted"""
     _held: bool = False
+    _rang: bool = False
+    """Whether an alarm was raised that nobody has taken in yet"""
 
     @property
     def requested(self) -> bool:
@@ -46,16 +51,35 @@ class Stop:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nothing is abandoned inside the block: a save is worth its seconds."""
+        """Nothing is abandoned inside the block: a save is worth its seconds.
+
+        Raises:
+            Abandoned: an alarm was lost on the way here, so that what would be saved may be wrong.
+        """
+        if self._rang:
+            raise Abandoned
         before, self._held = self._held, True
         try:
             yield
         finally:
             self._held = before
 
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """An alarm that rings in the block leaves it as `Abandoned`, whatever was made of it on its way."""
+        try:
+            yield
+        except Exception as error:
+            if self._rang:
+                raise Abandoned from error
+            raise
+        finally:
+            self._rang = False
+
     def ring(self, number: int, frame: FrameType | None) -> None:
         """The alarm: the time to finish is up."""
         if not self._held:
+            self._rang = True
             raise Abandoned
 
 
@@ -79,7 +103,8 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, handle)
     try:
-        yield stop
+        with stop.heard():
+            yield stop
     except Abandoned:
         raise stop.interrupted(stop.saved) from None
     finally:

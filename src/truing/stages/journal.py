@@ -129,7 +129,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
     Raises:
         InterruptedRunError: somebody asked the run to end, in the block.
     """
-    found = newest_checkpoint(job.directory.checkpoints, job.progress.note)
+    with job.stop.held():  # an alarm in a library that reads would look like a damaged file
+        found = newest_checkpoint(job.directory.checkpoints, job.progress.note)
     if found is not None:
         learner.restore(found.tensors)
         job.progress.note(f"{job.name}: going on after step {found.step}")
@@ -145,7 +146,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
         )
         with _told_with_step(journal):
             try:
-                yield journal
+                with job.stop.heard():
+                    yield journal
             except Abandoned:
                 raise journal.abandon() from None
 
