@@ -1,6 +1,6 @@
 """Time grows with layers and with how often something is done; compiling is counted where it happens."""
 
-import time
+from contextlib import nullcontext
 
 import pytest
 import tiny
@@ -22,7 +22,8 @@ def shadow() -> Shadow:
 @pytest.mark.parametrize("trained", ["full", "adapter", "frozen"])
 def test_every_task_runs_on_random_weights(trained: str, shadow: Shadow) -> None:
     shape = Shape(2, 6, 4)
-    work = [tasks.reading(shape), tasks.comparing(), tasks.sampling(3, 4, 2, pack=True)]
+    work = [tasks.reading(shape), tasks.comparing(), tasks.prefilling(3, 4, pack=True)]
+    work += [tasks.decoding(3, 4, pack) for pack in (False, True)]
     if trained != "frozen":
         work += [tasks.learning([shape], head) for head in (False, True)]
         work.append(tasks.stepping(Optimiser(learning_rate=1e-3), Compute()))
@@ -30,36 +31,41 @@ def test_every_task_runs_on_random_weights(trained: str, shadow: Shadow) -> None
         assert stopwatch.seconds(Work(task, trained, shadow.layers), shadow, None) > 0
 
 
-def test_all_responses_are_as_long_as_they_may_become(shadow: Shadow) -> None:
-    with torch.device("cpu"):
-        role = Role(tiny.model())
-    rollout = tasks.sampling(3, 4, 5, pack=False)(role)()
-    assert rollout.sequences.response_lengths.tolist() == [5, 5, 5]  # type: ignore[attr-defined]
-    assert len(set(map(tuple, rollout.sequences.prompts))) == 3  # type: ignore[attr-defined]
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_token_can_be_decoded_as_often_as_is_said(pack: bool) -> None:
+    with tasks.decoding(3, 4, pack)(Role(tiny.model())) as step:
+        for _ in range(tasks.TIMES):
+            step()
 
 
 def test_time_is_that_of_the_layers_and_compiling_has_its_share(
     shadow: Shadow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    laps = iter([(5.0, 2.0), (9.0, 4.0)] * 2)
-    monkeypatch.setattr(stopwatch, "_lap", lambda _: next(laps))
+    monkeypatch.setattr(stopwatch, "_laps", lambda _: (5.0, [2.0, 4.0]))
     monkeypatch.setattr(Shadow, "sizes", (1, 3))
     task = tasks.comparing()
     assert stopwatch.seconds(Work(task, "frozen", layers=5, times=10), shadow, None) == 10 * (2 + 4 * 1)
     assert stopwatch.seconds(Work(task, "frozen", 1, 10, fresh=0.5), shadow, None) == 10 * (2 + 0.5 * 5)
 
 
-def test_the_first_time_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 9.0, 10.0, 12.0, 20.0, 23.0, 30.0, 31.0])
-    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: next(clock))
-    assert stopwatch._lap(lambda: None) == (9 - 2, 2)
+def test_the_first_time_is_told_apart_and_the_middle_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, more = iter([9.0, 2.0, 3.0, 1.0, 2.0, 8.0]), iter([7.0, 4.0, 4.0, 5.0, 4.0, 4.0])
+    monkeypatch.setattr(stopwatch, "_lap", next)
+    assert stopwatch._laps([few, more]) == (9 - 2, [2, 4])  # type: ignore[list-item]
+
+
+def test_short_actions_are_done_longer_but_not_more_often_than_they_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[None] = []
+    monkeypatch.setattr(stopwatch, "_lap", lambda action: action())
+    stopwatch._laps([lambda: times.append(None) or 1e-6])  # type: ignore[func-returns-value]
+    assert len(times) == tasks.TIMES
 
 
 def test_threads_are_those_of_the_recipe_while_it_is_measured(shadow: Shadow) -> None:
     before, seen = torch.get_num_threads(), []
 
     def task(_: Role) -> object:
-        return lambda: (seen.append(torch.get_num_threads()), time.sleep(0.1))
+        return nullcontext(lambda: seen.append(torch.get_num_threads()))
 
     stopwatch.seconds(Work(task, "frozen", 1), shadow, threads=1)  # type: ignore[arg-type]
     assert set(seen) == {1}

@@ -18,7 +18,7 @@ class Work:
     layers: int
     """Layers that it goes through"""
     times: float = 1.0
-    """How often it is done; less than 0 where it is a part of another work that is not"""
+    """How often it is done"""
     fresh: float = 0.0
     """Share of these times in which products are compiled for it"""
 

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 from math import ceil
-from statistics import fmean
 
 from truing.doctor import tasks
 from truing.doctor.passes import Shape
 from truing.doctor.phase import Parts, Phase, Work
 from truing.doctor.shadow import FEW, Shadow
+from truing.doctor.tasks import Task
 from truing.doctor.work import Episodes, Steps
 from truing.models.vocabulary import LOGIT_POSITIONS
 from truing.recipe import Recipe
-
-SPAN = 8
-"""Tokens over which the time of one more is measured"""
 
 
 def sampling(
@@ -40,22 +37,22 @@ def sampling(
 
 
 def _decoding(said: Episodes, shadow: Shadow, trained: str, pack: bool) -> Iterator[Work]:
-    """The sampler's own work: prompts and a first token, and then steps.
+    """Prompts with a first token, and then steps.
 
     A step's time is that of one row, and grows evenly to that of all rows.
     """
-    prompt, groups = round(fmean(said.prompts)), ceil(said.count / said.rows)
+    groups = ceil(said.count / said.rows)
+    behind = said.padded + said.new_tokens // 2
 
-    def so_many(rows: int, new_tokens: int, times: float) -> Work:
-        return Work(tasks.sampling(rows, prompt, new_tokens, pack), trained, shadow.layers, times)
+    def work(task: Task, times: float) -> Work:
+        return Work(task, trained, shadow.layers, times)
 
-    yield so_many(said.rows, 1, groups)
+    yield work(tasks.prefilling(said.rows, said.padded, pack), groups)
     going = [max(1.0, share * said.rows) for share in said.going[1:] if share * said.rows >= 0.5]
     all_rows = sum((rows - 1) / (said.rows - 1) for rows in going) if said.rows > 1 else 0.0
     for rows, steps in ((said.rows, all_rows), (1, len(going) - all_rows)):
         if steps:
-            yield so_many(rows, 1 + SPAN, groups * steps / SPAN)
-            yield so_many(rows, 1, -groups * steps / SPAN)
+            yield work(tasks.decoding(rows, behind, pack), groups * steps)
 
 
 def kept(said: Episodes, shadow: Shadow, trunk: int) -> Parts:

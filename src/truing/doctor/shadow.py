@@ -1,6 +1,6 @@
 """A base model without its weights: how much there is of it, and what passes through it cost.
 
-A pass is counted on copies of one and of three layers, and grows with each further layer as it grew between these: what
+A pass is counted on copies of one and of five layers, and grows with each further layer as it grew between these: what
 is counted in seconds for three layers would take minutes for eighty.
 """
 
@@ -26,7 +26,7 @@ from truing.models.trunk import decoder_layers, depth_below
 from truing.models.weights import reason_of
 from truing.recipe import Lora
 
-FEW, MORE = 1, 3
+FEW, MORE = 1, 5
 """Layers of the copies that are counted"""
 
 

@@ -1,8 +1,8 @@
 """How long work takes on this machine: measured with random weights on the copies of few layers that are counted."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from statistics import median
 
 import torch
@@ -10,18 +10,18 @@ import torch
 from truing.doctor.phase import Work
 from truing.doctor.shadow import Shadow
 from truing.doctor.tally import given_shapes
+from truing.doctor.tasks import TIMES, Action
 from truing.models.roles import Role
 
-LAPS, LONG = 3, 0.1
-"""How many there are at least, and seconds that they take together; the middle one counts"""
+LAPS, LONG = 5, 1.0
+"""How many there are at least, and seconds that they take together, if they may be so many; the middle one counts"""
 
 
 def seconds(work: Work, shadow: Shadow, threads: int | None) -> float:
     """What it takes, all its times; by as many threads as the recipe says."""
-    low, high = shadow.sizes
-    with _threads(threads):
-        compiling, few = _lap(work.task(_with_weights(shadow.copy(low, work.trained), shadow)))
-        _, more = _lap(work.task(_with_weights(shadow.copy(high, work.trained), shadow)))
+    copies = [_with_weights(shadow.copy(layers, work.trained), shadow) for layers in shadow.sizes]
+    with _threads(threads), ExitStack() as ready:
+        compiling, (few, more) = _laps([ready.enter_context(work.task(copy)) for copy in copies])
     return work.times * (shadow.grown(few, more, work.layers) + work.fresh * compiling)
 
 
@@ -35,17 +35,23 @@ def _with_weights(role: Role, shadow: Shadow) -> Role:
     return shadow.equipped(role)
 
 
-def _lap(action: Callable[[], object]) -> tuple[float, float]:
-    """(what the first time takes longer, what it takes from then on), seconds."""
-    laps: list[float] = []
-    spent = 0.0
-    while len(laps) <= LAPS or spent < LONG:
-        start = time.perf_counter()
-        action()
-        laps.append(time.perf_counter() - start)
-        spent += laps[-1]
-    usual = median(laps[1:])
-    return max(0.0, laps[0] - usual), usual
+def _laps(actions: Sequence[Action]) -> tuple[float, list[float]]:
+    """(what the first time of the first takes longer, what each takes from then on), seconds.
+
+    They take turns: what slows the machine down meanwhile should not look like what more layers take.
+    """
+    first, *_ = [_lap(action) for action in actions]
+    laps: list[list[float]] = []
+    while len(laps) < LAPS or (len(laps) + 1 < TIMES and sum(map(sum, laps)) < LONG):
+        laps.append([_lap(action) for action in actions])
+    usual = [median(taken) for taken in zip(*laps, strict=True)]
+    return max(0.0, first - usual[0]), usual
+
+
+def _lap(action: Action) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
 
 
 @contextmanager

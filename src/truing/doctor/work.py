@@ -42,7 +42,9 @@ class Episodes:
     """What is sampled side by side, and in a round."""
 
     prompts: list[int]
-    """Tokens of the prompts"""
+    """Tokens of the longest there are"""
+    padded: int
+    """Tokens that prompts side by side are padded to, on average"""
     new_tokens: int
     """Of each response, at most"""
     rows: int
@@ -85,7 +87,14 @@ def sampled(lengths: Lengths, recipe: Recipe, count: int) -> Episodes:
     prompts = sorted(lengths.prompts[: max(count, LOOKED_AT)])[-count:]
     said = _said(lengths, recipe)
     going = [fmean(length > step for length in said) for step in range(most)]
-    return Episodes(prompts, most, rows, count, going)
+    return Episodes(prompts, _padded(lengths.prompts, count, rows), most, rows, count, going)
+
+
+def _padded(prompts: Sequence[int], count: int, rows: int) -> int:
+    """Tokens of the longest of `rows` prompts that are read side by side, those of a round by length; on average."""
+    rounds = [sorted(prompts[start : start + count]) for start in range(0, len(prompts), count)]
+    groups = [lengths[start : start + rows] for lengths in rounds for start in range(0, len(lengths), rows)]
+    return round(fmean(map(max, groups)))
 
 
 def _said(lengths: Lengths, recipe: Recipe) -> list[int]:
