@@ -64,7 +64,9 @@ def run_pipeline(
             grounded = with_world(recipe, run)
         stages = list(plan(grounded))
         run.lineage.plan([(stage.name, stage.kind) for stage in stages])
-        run.lineage.record_inputs({name: fingerprint(path) for name, path in _inputs(grounded, stages)} | functions)
+        inputs = {name: fingerprint(path) for name, path in _inputs(grounded, stages)}
+        with stop.held():
+            run.lineage.record_inputs(inputs | functions)
         if old is not None:
             progress.note(f"taken over from {old.root}: {', '.join(take_over(old, run)) or 'no stage, none matches'}")
         waiting = [stage for stage in stages if run.lineage.stage_state(stage.name) != "done"]

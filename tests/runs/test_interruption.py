@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from truing.errors import InterruptedRunError
+from truing.errors import InterruptedRunError, RunError
 from truing.runs import interruption
 from truing.runs.interruption import Abandoned, Stop, stop_on_signals
 
@@ -124,6 +124,29 @@ def test_nothing_is_saved_once_something_has_swallowed_the_alarm() -> None:
             pytest.fail("what was swallowed may have left a wrong value")
 
     left(save)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_swallowed_alarm_is_not_forgotten_at_the_end_of_a_block() -> None:
+    def go_on(stop: Stop) -> None:
+        with stop.heard(), contextlib.suppress(Abandoned):
+            time.sleep(LONG)
+        pytest.fail("what was swallowed may have left a wrong value")
+
+    left(go_on)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_an_error_is_not_hidden_by_an_alarm_while_it_is_cleaned_up() -> None:
+    def fail(stop: Stop) -> None:
+        try:
+            with stop.heard(), stop.held():
+                raise RunError("cannot be written: no space left on device.")
+        finally:
+            time.sleep(0.1)  # ten alarms
+
+    with pytest.raises(RunError, match="no space left"):
+        left(fail)
 
 
 def test_an_error_before_the_alarm_is_told() -> None:

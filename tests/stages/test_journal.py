@@ -141,6 +141,22 @@ def test_a_step_that_is_left_keeps_the_one_before_unless_learning_has_gone_on(
     assert all(torch.equal(found[name], value) for name, value in states[kept].items())
 
 
+def test_a_stage_with_no_step_left_that_lost_an_alarm_does_not_end_well(tmp_path: Path) -> None:
+    job = _job(tmp_path, every_steps=1)
+    with open_journal(job, _learner(), STEPS) as journal:
+        journal.done(STEPS)
+    job.stop.signal_number = signal.SIGTERM
+
+    def finish() -> None:
+        with open_journal(job, _learner(), STEPS) as journal, suppress(Abandoned):
+            assert not journal.remaining(STEPS)
+            job.stop.ring(signal.SIGALRM, None)
+        pytest.fail("the stage would be saved")
+
+    with pytest.raises(InterruptedRunError, match=f"stage is saved after step {STEPS}"):
+        finish()
+
+
 def test_what_a_checkpoint_should_remember_and_does_not_is_an_error(tmp_path: Path) -> None:
     job = _job(tmp_path, every_steps=1)
     with open_journal(job, _learner(), STEPS) as journal:

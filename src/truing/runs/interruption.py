@@ -2,10 +2,11 @@
 
 A run may be killed at any moment, so it may be left at any moment as well: once the time to finish is up, an alarm
 raises `Abandoned` wherever the main thread is, in a rollout or a backward, waiting for a reward function, between two
-stages. Only what saves holds the alarm off.
+stages. Only what saves, and what looks for something saved, holds the alarm off.
 
 Python that is called from C may lose the exception: the caller makes an error of its own of it, or goes on with a
-default. So the stop remembers that it rang: any error after it is taken for it, and nothing is saved any more.
+default. So the stop remembers that it rang: any error after it is taken for it, and nothing that holds the alarm off
+begins any more.
 """
 
 import signal
@@ -66,12 +67,20 @@ class Stop:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """An alarm that rings in the block leaves it as `Abandoned`, whatever was made of it on its way."""
+        """An alarm that rings in the block leaves it as `Abandoned`, whatever was made of it on its way.
+
+        Any other error leaves as it is, and no alarm that rings while it does so is put in its place.
+        """
         try:
             yield
+            if self._rang:
+                raise Abandoned
+        except InterruptedRunError:
+            raise
         except Exception as error:
             if self._rang:
                 raise Abandoned from error
+            self._held = True
             raise
         finally:
             self._rang = False
