@@ -9,7 +9,7 @@ from truing.plan import Planned, plan
 from truing.recipe_files import load_recipe
 from truing.runs.differences import Fingerprint, differs, flat
 from truing.runs.directory import RunDirectory
-from truing.runs.files import complete_directory, disk_faults, remove
+from truing.runs.files import complete_directory, remove
 
 ALL = (
     "seed",
@@ -61,7 +61,7 @@ def take_over(old: RunDirectory, new: RunDirectory) -> list[str]:
             here, there = new.stage(name).root, old.stage(name).root
             if here.exists():  # a kill came between the copy and its record, or the stage had begun here
                 remove(here)
-            with complete_directory(here) as partial, disk_faults(here, "cannot be copied"):
+            with complete_directory(here, "cannot be copied") as partial:
                 shutil.copytree(there, partial, dirs_exist_ok=True)
             record = next(record for record in old.lineage.stages if record.name == name)
             new.lineage.take_over(record, old.root)

@@ -21,7 +21,7 @@ from truing.recipe import Base, Recipe, RewardSource, Source
 from truing.report import write_report
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory, open_run
-from truing.runs.files import complete_directory, disk_faults, write_json
+from truing.runs.files import complete_directory, write_json
 from truing.runs.interruption import Stop
 from truing.runs.lineage import fingerprint
 from truing.runs.memory import give_back
@@ -88,7 +88,7 @@ def with_world(recipe: Recipe, run: RunDirectory) -> Recipe:
         return recipe
     world = WorldPaths(run.root / "world")
     if not world.directory.exists():
-        with complete_directory(world.directory) as partial, disk_faults(world.directory, "cannot be written"):
+        with complete_directory(world.directory) as partial:
             write_world(recipe.world, recipe.seed, partial)
     return on_files_of(world, recipe)
 

@@ -84,12 +84,12 @@ def test_the_sweep_takes_nothing_of_the_users(tmp_path: Path) -> None:
 
 def half_written(directory: Path) -> None:
     (directory / "config.json").write_text("{}")
-    raise NotADirectoryError("the saver's own trouble")
+    raise ValueError("the saver's own trouble")
 
 
 def test_a_directory_is_complete_or_absent(tmp_path: Path) -> None:
     final = tmp_path / "stage" / "model"
-    with pytest.raises(NotADirectoryError), complete_directory(final) as made:
+    with pytest.raises(ValueError, match="own trouble"), complete_directory(final) as made:
         half_written(made)
     assert names(final.parent) == set()
     with complete_directory(final) as made:
@@ -100,6 +100,26 @@ def test_a_directory_is_complete_or_absent(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="exists already"), complete_directory(final):
         pass
     assert names(final.parent) == {"model"}
+
+
+@pytest.mark.parametrize("refused", ["mkdir", "fsync", "rename", "the block"])
+def test_what_the_disk_refuses_of_a_directory_is_told_with_the_mend(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def save() -> None:
+        with complete_directory(tmp_path / "model", "cannot be copied", "Make room.") as made:
+            (made / "config").write_text("c")
+            if refused == "the block":
+                refuse()
+
+    if refused != "the block":
+        monkeypatch.setattr(os, refused, refuse)
+    with pytest.raises(RunError, match=r"model: cannot be copied: no space left on device\. Make room\.$"):
+        save()
+    assert names(tmp_path) == set()
 
 
 def test_data_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from truing.errors import RunError, TrainingError
-from truing.runs.files import complete_directory, disk_faults, json_bytes, read_json, remove, sha256_file, sweep
+from truing.runs.files import complete_directory, json_bytes, read_json, remove, sha256_file, sweep
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 
@@ -47,8 +47,7 @@ def save_checkpoint(
     if broken:
         mend = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
         raise TrainingError(f"{', '.join(broken[:5])} is not finite and is not saved.", where=str(final), mend=mend)
-    written = disk_faults(final, "cannot be written", mend="Older checkpoints are untouched.")
-    with complete_directory(final) as partial, written:
+    with complete_directory(final, mend="Older checkpoints are untouched.") as partial:
         save_file(dict(tensors), partial / TENSORS)
         (partial / STATE).write_bytes(json_bytes({"step": step, **state}, where=str(final / STATE)))
         digests = {name: sha256_file(partial / name) for name in (TENSORS, STATE)}

@@ -72,28 +72,27 @@ def check_plain(value: Any, where: str, key: str = "") -> None:
 
 
 @contextmanager
-def complete_directory(final: Path) -> Iterator[Path]:
+def complete_directory(final: Path, what: str = "cannot be written", mend: str | None = None) -> Iterator[Path]:
     """Yield a new directory beside `final`; when the block ends well it becomes `final`, else it is removed.
 
     The block writes its files plainly: each is forced to disk once, when all are there.
 
     Raises:
-        RunError: `final` exists already, or the disk refuses.
+        RunError: `final` exists already, or the disk refuses, in the block or around it; says `what` and the `mend`.
     """
     if final.exists():
         raise RunError("exists already and is not written over.", where=str(final), mend="Move it away.")
     partial = _partial(final)
-    with disk_faults(final, "cannot be written"):
+    with disk_faults(final, what, mend):
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    try:
-        yield partial
-        with disk_faults(final, "cannot be written"):
+        try:
+            partial.mkdir(parents=True)
+            yield partial
             _sync_tree(partial)
             os.rename(partial, final)
             _sync_directory(final.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def sweep(directory: Path) -> None:

@@ -11,7 +11,7 @@ from truing.models.roles import Role
 from truing.models.saving import merge, save_adapter, save_policy
 from truing.recipe import Base, Recipe
 from truing.runs.directory import StageDirectory
-from truing.runs.files import complete_directory, disk_faults
+from truing.runs.files import complete_directory
 from truing.runs.interruption import Stop
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker
@@ -60,6 +60,5 @@ class Job:
         Raises:
             RunError: the disk refuses.
         """
-        whole = complete_directory(directory)
-        with self.stop.held(), self.saving, whole as partial, disk_faults(directory, "cannot be written"):
+        with self.stop.held(), self.saving, complete_directory(directory) as partial:
             yield partial
