@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 import tiny
 
-from truing.doctor.lengths import read_lengths
+from truing.doctor.lengths import Lengths, read_lengths
 from truing.doctor.phase import Phase
 from truing.doctor.phases import phases
+from truing.doctor.rollouts import sampling
 from truing.doctor.shadow import Shadow
+from truing.doctor.stopwatch import seconds
+from truing.doctor.work import sampled
 from truing.models.base import outline_base
 from truing.recipe import Recipe
 
@@ -107,3 +110,11 @@ def test_layers_that_run_again_hold_less(tmp_path: Path) -> None:
     for phase in ("sft learn", "reward learn", "ppo learn", "dpo learn"):
         assert again[phase].parts["activations"] < plain[phase].parts["activations"]
     assert again["ppo score"].parts == plain["ppo score"].parts
+
+
+def test_a_rollout_that_fills_the_context_is_timed_within_it(tmp_path: Path) -> None:
+    """Positions that a model has learnt end with its context, of 64 tokens here."""
+    recipe = tiny.recipe(tmp_path, "gpt2", **{"ppo.max_new_tokens": 4, "ppo.episodes": 4, "stages": ["sft", "ppo"]})
+    shadow, said = _shadow(recipe), sampled(Lengths([], [], [60] * 4), recipe, 4)
+    phase = sampling("ppo", {"weights": 0.0, "adapters": 0.0}, said, shadow, recipe)
+    assert all(seconds(work, shadow, None) > 0 for work in phase.work)

@@ -22,8 +22,8 @@ def shadow() -> Shadow:
 @pytest.mark.parametrize("trained", ["full", "adapter", "frozen"])
 def test_every_task_runs_on_random_weights(trained: str, shadow: Shadow) -> None:
     shape = Shape(2, 6, 4)
-    work = [tasks.reading(shape), tasks.comparing(), tasks.prefilling(3, 4, pack=True)]
-    work += [tasks.decoding(3, 4, pack) for pack in (False, True)]
+    work = [tasks.reading(shape), tasks.comparing(), tasks.laying_out()]
+    work += [task(3, 4, pack) for pack in (False, True) for task in (tasks.prefilling, tasks.decoding)]
     if trained != "frozen":
         work += [tasks.learning([shape], head) for head in (False, True)]
         work.append(tasks.stepping(Optimiser(learning_rate=1e-3), Compute()))

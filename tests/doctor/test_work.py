@@ -63,4 +63,6 @@ def test_as_many_rows_are_sampled_side_by_side_as_there_are_and_may_be() -> None
     lengths = Lengths([], [], [3, 9, 5, 7])
     few, many = (sampled(lengths, _recipe(**{"compute.rollout_rows": rows}), 3) for rows in (2, 50))
     assert (few.rows, many.rows, few.count) == (2, 3, 3)
-    assert (few.prompts, few.length) == ([5, 7, 9], 9 + 64)
+    assert (few.longest, few.length) == (9, 9 + 64)
+    # In turns of two the longest of 3, 5 and of 9, then of 7 alone; side by side of 9 and of 7.
+    assert (few.padded, many.padded) == (round((5 + 9 + 7) / 3), round((9 + 7) / 2))

@@ -7,7 +7,7 @@ from truing.doctor import tasks
 from truing.doctor.passes import Shape
 from truing.doctor.phase import Parts, Phase, Work
 from truing.doctor.shadow import FEW, Shadow
-from truing.doctor.tasks import Task
+from truing.doctor.tasks import TIMES, Task
 from truing.doctor.work import Episodes, Steps
 from truing.models.vocabulary import LOGIT_POSITIONS
 from truing.recipe import Recipe
@@ -23,7 +23,7 @@ def sampling(
     most: Episodes | None = None,
 ) -> Phase:
     """A round of responses; `most` is the largest round there is, where that is another."""
-    prefill, step = (shadow.reading((Shape(said.rows, length, 0),)) for length in (max(said.prompts), 1))
+    prefill, step = (shadow.reading((Shape(said.rows, length, 0),)) for length in (said.longest, 1))
     draw = shadow.drawing(said.rows)
     cache = said.rows * said.length * shadow.kept_token()
     parts = held | kept(most or said, shadow, trunk)
@@ -37,22 +37,24 @@ def sampling(
 
 
 def _decoding(said: Episodes, shadow: Shadow, trained: str, pack: bool) -> Iterator[Work]:
-    """Prompts with a first token, and then steps.
+    """Weights laid out once, prompts read in groups, and then a step a token.
 
     A step's time is that of one row, and grows evenly to that of all rows.
     """
     groups = ceil(said.count / said.rows)
-    behind = said.padded + said.new_tokens // 2
+    behind = said.padded + min(said.new_tokens // 2, said.new_tokens - TIMES)  # which may be all there is room for
 
     def work(task: Task, times: float) -> Work:
         return Work(task, trained, shadow.layers, times)
 
+    if pack:
+        yield work(tasks.laying_out(), 1)
     yield work(tasks.prefilling(said.rows, said.padded, pack), groups)
     going = [max(1.0, share * said.rows) for share in said.going[1:] if share * said.rows >= 0.5]
     all_rows = sum((rows - 1) / (said.rows - 1) for rows in going) if said.rows > 1 else 0.0
     for rows, steps in ((said.rows, all_rows), (1, len(going) - all_rows)):
         if steps:
-            yield work(tasks.decoding(rows, behind, pack), groups * steps)
+            yield work(tasks.decoding(rows, max(1, behind), pack), groups * steps)
 
 
 def kept(said: Episodes, shadow: Shadow, trunk: int) -> Parts:

@@ -1,7 +1,7 @@
 """A base model without its weights: how much there is of it, and what passes through it cost.
 
 A pass is counted on copies of one and of five layers, and grows with each further layer as it grew between these: what
-is counted in seconds for three layers would take minutes for eighty.
+is counted in seconds for five layers would take minutes for eighty.
 """
 
 from collections.abc import Iterable, Sequence

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 
@@ -9,9 +10,9 @@ from truing.doctor import passes
 from truing.doctor.passes import Shape
 from truing.doctor.tally import Tally
 from truing.models.decoding import Decoder
-from truing.models.fused_decoding import laid_out
+from truing.models.fused_decoding import FusedStep, laid_out
 from truing.models.roles import Role
-from truing.models.sampler import Sampling, draw_tokens, sample
+from truing.models.sampler import draw_tokens
 from truing.recipe import Compute, Optimiser
 from truing.stages.loop import role_learner
 
@@ -19,9 +20,7 @@ Action = Callable[[], object]
 """What is to be timed"""
 Task = Callable[[Role], AbstractContextManager[Action]]
 """A role to an action that is ready inside a block"""
-NEVER = -1
-"""A token that is not drawn"""
-TIMES = 64
+TIMES = 32
 """How often an action can be done"""
 
 
@@ -56,33 +55,45 @@ def stepping(optimiser: Optimiser, compute: Compute) -> Task:
     return prepared
 
 
-def prefilling(rows: int, prompt: int, pack: bool) -> Task:
-    """A rollout of one token: weights are laid out, and prompts that differ are read side by side."""
-    settings = Sampling(1, 1.0, eos=NEVER, pad=0, rows=rows, pack=pack)
+def laying_out() -> Task:
+    """Weights laid out for sampling, and given up."""
 
-    def prepared(role: Role) -> AbstractContextManager[Action]:
-        prompts = _prompts(role, rows, prompt)
-        return nullcontext(lambda: sample(role, prompts, settings, 0, "doctor", range(rows)))
+    def laid(role: Role) -> None:
+        with laid_out(role):
+            pass
+
+    return lambda role: nullcontext(partial(laid, role))
+
+
+def prefilling(rows: int, prompt: int, pack: bool) -> Task:
+    """Prompts that differ, read side by side."""
+
+    @contextmanager
+    def prepared(role: Role) -> Iterator[Action]:
+        with _sampling(role, pack) as step:
+            yield lambda: Decoder(role, _prompts(role, rows, prompt), 0, 1, step)
 
     return prepared
 
 
 def decoding(rows: int, behind: int, pack: bool) -> Task:
-    """One more token of rows that have read so many."""
+    """One more token, drawn and read, of rows that have read so many."""
 
     @contextmanager
     def prepared(role: Role) -> Iterator[Action]:
-        with torch.no_grad(), laid_out(role) if pack else nullcontext() as fused:
-            decoder = Decoder(role, _prompts(role, rows, behind), 0, TIMES, fused)
+        with _sampling(role, pack) as step:
+            decoder = Decoder(role, _prompts(role, rows, behind), 0, TIMES, step)
             uniforms = torch.full((rows,), 0.5)
-
-            def step() -> None:
-                tokens, _ = draw_tokens(role.logits(decoder.state), uniforms)
-                decoder.read(tokens)
-
-            yield step
+            yield lambda: decoder.read(draw_tokens(role.logits(decoder.state), uniforms)[0])
 
     return prepared
+
+
+@contextmanager
+def _sampling(role: Role, pack: bool) -> Iterator[FusedStep | None]:
+    """As a role is while it samples, with weights laid out or as they lie."""
+    with torch.no_grad(), laid_out(role) if pack else nullcontext() as step:
+        yield step
 
 
 def _prompts(role: Role, rows: int, length: int) -> list[list[int]]:

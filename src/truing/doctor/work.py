@@ -41,8 +41,8 @@ class Steps:
 class Episodes:
     """What is sampled side by side, and in a round."""
 
-    prompts: list[int]
-    """Tokens of the longest there are"""
+    longest: int
+    """Tokens of the longest prompt"""
     padded: int
     """Tokens that prompts side by side are padded to, on average"""
     new_tokens: int
@@ -57,7 +57,7 @@ class Episodes:
     @property
     def length(self) -> int:
         """Tokens of the longest prompt and response."""
-        return max(self.prompts) + self.new_tokens
+        return self.longest + self.new_tokens
 
 
 def sft_steps(lengths: Lengths, recipe: Recipe) -> Steps:
@@ -84,10 +84,10 @@ def scoring(lengths: Lengths, recipe: Recipe) -> Steps:
 def sampled(lengths: Lengths, recipe: Recipe, count: int) -> Episodes:
     """So many responses at once, to the longest of the prompts."""
     rows, most = min(count, recipe.compute.rollout_rows), recipe.ppo.max_new_tokens
-    prompts = sorted(lengths.prompts[: max(count, LOOKED_AT)])[-count:]
+    longest = max(lengths.prompts[: max(count, LOOKED_AT)])
     said = _said(lengths, recipe)
     going = [fmean(length > step for length in said) for step in range(most)]
-    return Episodes(prompts, _padded(lengths.prompts, count, rows), most, rows, count, going)
+    return Episodes(longest, _padded(lengths.prompts, count, rows), most, rows, count, going)
 
 
 def _padded(prompts: Sequence[int], count: int, rows: int) -> int:
