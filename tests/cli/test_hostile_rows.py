@@ -137,29 +137,52 @@ def test_a_file_that_cannot_be_used_is_told_with_the_reason_and_mend(
 
 def test_a_row_of_a_megabyte_is_read_and_told_by_its_length(truing: Any, preferences: Path) -> None:
     preferences.write_bytes(preferences.read_bytes() + line(ROW | {"prompt": "e" * 2**20}))
-    recipe = preferences.parent / "recipe.yaml"
-    assert truing("validate", recipe).code == 0
-    said = truing("run", recipe, "--out", preferences.parent / "run", "--set", "stages=[reward]")
+    said = truing("validate", preferences.parent / "recipe.yaml")
     assert said.code == 2
     assert f"{preferences}:25 (prompt 1,048,576, which alone fills them)" in said.err
 
 
-def test_a_prompt_that_fills_the_context_and_pairs_alike_once_cut_are_told_and_counted(
-    truing: Any, preferences: Path
+ALIKE = line({"prompt": "ab?", "chosen": "e" * 90 + "a", "rejected": "e" * 90 + "z"})
+FULL = line(ROW | {"prompt": "e" * 70})
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_a_prompt_that_fills_the_context_is_told_with_all_rows_that_are_too_long(
+    command: str, truing: Any, preferences: Path
 ) -> None:
-    alike = line({"prompt": "ab?", "chosen": "e" * 90 + "a", "rejected": "e" * 90 + "z"})
-    preferences.write_bytes(preferences.read_bytes() + alike + line(ROW | {"prompt": "e" * 70}))
-    recipe, out = preferences.parent / "recipe.yaml", preferences.parent / "run"
-    said = truing("run", recipe, "--out", out, "--set", "stages=[reward]")
+    preferences.write_bytes(preferences.read_bytes() + ALIKE + FULL)
+    out = ("--out", preferences.parent / "run") if command == "run" else ()
+    said = truing(command, preferences.parent / "recipe.yaml", *out, "--set", "stages=[reward]")
     assert said.code == 2
-    assert f"{preferences}:25 (prompt 3 + completion 92)" in said.err
-    assert f"{preferences}:26 (prompt 70, which alone fills them)" in said.err
-    cut = ["stages=[reward]", "data.too_long=cut_completion"]
-    out = preferences.parent / "cut"
-    said = truing("run", recipe, "--out", out, *(text for change in cut for text in ("--set", change)))
+    assert said.err.count("2 rows do not fit into 64 tokens: ") == 1
+    assert (
+        f"{preferences}:25 (prompt 3 + rejected 92), {preferences}:26 (prompt 70, which alone fills them)." in said.err
+    )
+    assert "shorten the rows, or set data.too_long to drop" in said.err
+
+
+def test_rows_that_the_recipe_leaves_out_are_named_and_counted(truing: Any, preferences: Path) -> None:
+    preferences.write_bytes(preferences.read_bytes() + ALIKE + FULL)
+    recipe, out = preferences.parent / "recipe.yaml", preferences.parent / "cut"
+    cut = [text for change in ("stages=[reward]", "data.too_long=cut_completion") for text in ("--set", change)]
+    said = truing("validate", recipe, *cut)
+    assert said.code == 0
+    full, alike = (text for text in said.out.splitlines() if "left out" in text and "data.preferences" in text)
+    assert f"1 row does not fit into 64 tokens: {preferences}:26 (prompt 70, which alone fills them)" in full
+    assert f"`chosen` and `rejected` have the same tokens once cut: {preferences}:25" in alike
+    assert "set data.too_long to cut_prompt." in alike
+    said = truing("run", recipe, "--out", out, *cut)
     assert said.code == 0, said.err
     result = json.loads((out / "reward" / "result.json").read_text())
     assert "1 dropped as too long, 1 dropped as identical pairs." in result["truncation"]
+
+
+def test_sound_rows_of_a_file_with_faults_are_measured_too(truing: Any, preferences: Path) -> None:
+    preferences.write_bytes(preferences.read_bytes() + FULL + b"oops\n")
+    said = truing("validate", preferences.parent / "recipe.yaml")
+    assert said.code == 2
+    for told in (f"{preferences}:26: no valid JSON", f"{preferences}:25 (prompt 70, which alone fills them)"):
+        assert told in said.err
 
 
 def test_the_mistakes_of_a_recipe_are_told_with_the_faults_of_its_files(truing: Any, preferences: Path) -> None:

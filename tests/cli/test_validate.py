@@ -1,5 +1,6 @@
 """`truing validate` sees in seconds what would otherwise end a run, and tells all of it at once."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,37 @@ def test_a_missing_gguf_file_is_named(truing: Any, tmp_path: Path) -> None:
 
 
 def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
-    assert truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model").code == 0
+    said = truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model")
+    assert said.code == 0
+    told = "someone/model: is not on this machine yet. `truing run` fetches it."
+    assert f"How long the rows are was not looked at: {told}" in said.out.splitlines()
+
+
+def test_a_base_whose_tokenizer_cannot_be_read_is_told(truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    (tmp_path / "base" / "tokenizer.json").write_text("{")
+    said = truing("validate", recipe)
+    assert said.code == 2
+    assert f"{tmp_path / 'base'}: no tokenizer could be loaded from here" in said.err
+
+
+def test_a_base_that_brings_its_own_code_is_told_with_what_would_allow_it(truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    config = tmp_path / "base" / "config.json"
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    config.write_text(json.dumps(own))
+    said = truing("validate", recipe)
+    assert said.code == 2
+    assert "set base.trust_remote_code: true if you trust it" in said.err
+
+
+def test_prompts_without_room_for_a_response_are_told_before_anything_is_trained(truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    for command in (("validate", recipe), ("run", recipe, "--out", tmp_path / "run")):
+        said = truing(*command, "--set", "ppo.max_new_tokens=61")
+        assert said.code == 2
+        assert "(prompt 4 + room for 61 new)" in said.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_few_prompts_are_told_before_anything_is_trained(truing: Any, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ ANY_RECIPE = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(recipe=ANY_RECIPE)
 def test_a_resolved_recipe_loads_as_the_same_recipe(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> None:
     path = tmp_path_factory.getbasetemp() / "resolved.yaml"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from truing.cli.inputs import check_inputs
 from truing.cli.shelf import recipe_path
-from truing.cli.validate import check_inputs
 from truing.recipe_files import load_recipe
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from truing.cli.closing import closing_table
+from truing.cli.inputs import check_inputs
 from truing.cli.shelf import recipe_path
-from truing.cli.validate import check_inputs
 from truing.recipe_files import load_recipe
 from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import open_progress

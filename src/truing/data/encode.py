@@ -1,6 +1,6 @@
 """Records to token ids that fit, under the recipe's policy for what does not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 R = TypeVar("R", Demonstration, Preference, Prompt)
 NAMED = 5
 """Rows that an error names; the rest are counted."""
+INSTEAD = {
+    "error": "drop, cut_prompt or cut_completion",
+    "drop": "cut_prompt or cut_completion",
+    "cut_prompt": "cut_completion",
+    "cut_completion": "cut_prompt",
+}
+"""Other policies for rows that are too long, which may keep what one leaves out"""
+TOKENIZER_MEND = "Use a tokenizer that knows the characters of your data."
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ class LengthReport:
     """kept, but shortened"""
     identical: int
     """pairs whose sides have the same tokens, maybe since they were cut"""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each reason why rows are left out, with the first of them and the mend"""
 
     def sentence(self) -> str:
         """For the log."""
@@ -65,7 +75,7 @@ def encode_demonstrations(
 
     DataError if a row is longer and `data.too_long` is error, or if no row is left; ModelError from the template.
     """
-    rows = _encoded(tokenizer, records, lambda record: (record.completion,))
+    rows = _encoded(tokenizer, records, ("completion",))
     kept, report = _within(rows, tokenizer, data, context)
     return [Encoded(row.prompt, row.completions[0], row.where) for row in kept], report
 
@@ -77,7 +87,7 @@ def encode_preferences(
 
     Pairs whose sides come to the same tokens are dropped and counted.
     """
-    rows = _encoded(tokenizer, records, lambda record: (record.chosen, record.rejected))
+    rows = _encoded(tokenizer, records, ("chosen", "rejected"))
     kept, report = _within(rows, tokenizer, data, context)
     pairs = [
         EncodedPair(row.prompt, row.completions[0], row.completions[1], records[row.index].margin, row.where)
@@ -90,7 +100,7 @@ def encode_prompts(
     tokenizer: "PreTrainedTokenizerBase", records: Sequence[Prompt], data: Data, room: int, context: int
 ) -> tuple[list[EncodedPrompt], LengthReport]:
     """The same for prompts that leave `room` new tokens of the length; cut_completion drops those that do not."""
-    kept, report = _within(_encoded(tokenizer, records, lambda _: ()), tokenizer, data, context, room)
+    kept, report = _within(_encoded(tokenizer, records, ()), tokenizer, data, context, room)
     return [EncodedPrompt(records[row.index].prompt, row.prompt) for row in kept], report
 
 
@@ -102,28 +112,33 @@ class _Row:
     where: str
     prompt: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
+    """Of the completions' columns"""
 
     @property
     def longest(self) -> int:
         """Tokens of the longest completion."""
         return max(map(len, self.completions), default=0)
 
+    @property
+    def is_identical(self) -> bool:
+        """Whether two completions are the same."""
+        return len(set(self.completions)) < len(self.completions)
 
-def _encoded(
-    tokenizer: "PreTrainedTokenizerBase", records: Sequence[R], completions: Callable[[R], tuple[Text, ...]]
-) -> list[_Row]:
+
+def _encoded(tokenizer: "PreTrainedTokenizerBase", records: Sequence[R], completions: tuple[str, ...]) -> list[_Row]:
     """Every record's tokens, however many. DataError if a prompt has none; ModelError names the record."""
     rows = []
     for index, record in enumerate(records):
+        texts = [getattr(record, name) for name in completions]
         try:
             prompt = encode_prompt(tokenizer, record.prompt)
-            answers = tuple(encode_completion(tokenizer, record.prompt, text) for text in completions(record))
+            answers = tuple(encode_completion(tokenizer, record.prompt, text) for text in texts)
         except ModelError as error:
             raise ModelError(error.what, where=record.where, mend=error.mend) from error
         if not prompt:
-            mend = "Use a tokenizer that knows the characters of your data."
-            raise DataError("the tokenizer makes no token of the prompt.", where=record.where, mend=mend)
-        rows.append(_Row(index, record.where, prompt, answers))
+            raise DataError("the tokenizer makes no token of the prompt.", where=record.where, mend=TOKENIZER_MEND)
+        rows.append(_Row(index, record.where, prompt, answers, completions))
     return rows
 
 
@@ -132,18 +147,21 @@ def _within(
 ) -> tuple[list[_Row], LengthReport]:
     """The rows that fit with `room` tokens to spare, and the count of what was done to the others."""
     limit = min(data.max_length, context) - room
-    if data.too_long == "error":
-        _refuse_longer(rows, limit, data, context, room)
+    longer = [row for row in rows if len(row.prompt) + row.longest > limit]
+    if longer and data.too_long == "error":
+        raise DataError(f"{_too_long(longer, limit, room)}.", mend=_mend(data, context))
     bos = tokenizer.bos_token_id
-    fitted = [_fit(row, limit, data.too_long, bos) for row in rows]
-    short = [(row, old) for row, old in zip(fitted, rows, strict=True) if row is not None]
-    kept = [(row, old) for row, old in short if len(set(row.completions)) == len(row.completions)]
+    fitted = [(_fit(row, limit, data.too_long, bos), row) for row in rows]
+    short = [(row, old) for row, old in fitted if row is not None]
+    kept = [(row, old) for row, old in short if not row.is_identical]
+    dropped, identical = [old for row, old in fitted if row is None], [pair for pair in short if pair[0].is_identical]
     report = LengthReport(
         rows=len(rows),
         kept=len(kept),
-        dropped=len(rows) - len(short),
+        dropped=len(dropped),
         cut=sum(row is not old for row, old in kept),
-        identical=len(short) - len(kept),
+        identical=len(identical),
+        left_out=tuple(_left_out(dropped, identical, limit, room, _mend(data, context))),
     )
     if not kept:
         where = rows[0].where if rows else None
@@ -169,27 +187,44 @@ def _fit(row: _Row, limit: int, policy: str, bos: object) -> _Row | None:
     return None
 
 
-def _refuse_longer(rows: list[_Row], limit: int, data: Data, context: int, room: int) -> None:
-    """DataError that names the first rows beyond `limit`, if there are any."""
-    longer = [row for row in rows if len(row.prompt) + row.longest > limit]
-    if longer:
-        named = ", ".join(f"{row.where} ({_lengths(row, limit, room)})" for row in longer[:NAMED])
-        more = f", and {len(longer) - NAMED:,} more" if len(longer) > NAMED else ""
-        count = "1 row does" if len(longer) == 1 else f"{len(longer):,} rows do"
-        what = f"{count} not fit into {limit + room:,} tokens: {named}{more}."
-        raise DataError(what, mend=_mend(data, context))
+def _left_out(
+    dropped: list[_Row], identical: list[tuple[_Row, _Row]], limit: int, room: int, mend: str
+) -> Iterator[str]:
+    """Why rows are left out, in words; `identical` are pairs as they became and as they were."""
+    if dropped:
+        yield f"{_too_long(dropped, limit, room)}; left out. {mend}"
+    cut, uncut = ([old.where for row, old in identical if (row is not old) == was_cut] for was_cut in (True, False))
+    alike = "`chosen` and `rejected` have the same tokens"
+    if cut:
+        yield f"{alike} once cut: {_listed(cut)}; left out. {mend}"
+    if uncut:
+        yield f"{alike}: {_listed(uncut)}; left out. {TOKENIZER_MEND}"
+
+
+def _too_long(longer: list[_Row], limit: int, room: int) -> str:
+    """What is wrong with rows beyond `limit`, of which the first are named."""
+    named = _listed([f"{row.where} ({_lengths(row, limit, room)})" for row in longer])
+    count = "1 row does" if len(longer) == 1 else f"{len(longer):,} rows do"
+    return f"{count} not fit into {limit + room:,} tokens: {named}"
+
+
+def _listed(places: list[str]) -> str:
+    more = f", and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
+    return ", ".join(places[:NAMED]) + more
 
 
 def _lengths(row: _Row, limit: int, room: int) -> str:
     prompt = f"prompt {len(row.prompt):,}"
     if len(row.prompt) >= limit + room:
         return f"{prompt}, which alone fills them"
-    return f"{prompt} + {f'room for {room:,} new' if room else f'completion {row.longest:,}'}"
+    if room:
+        return f"{prompt} + room for {room:,} new"
+    length, name = max((len(tokens), name) for tokens, name in zip(row.completions, row.names, strict=True))
+    return f"{prompt} + {name} {length:,}"
 
 
 def _mend(data: Data, context: int) -> str:
-    others = [policy for policy in ("drop", "cut_prompt", "cut_completion") if policy != data.too_long]
-    policy = f"set data.too_long to {', '.join(others[:-1])} or {others[-1]}"
+    policy = f"set data.too_long to {INSTEAD[data.too_long]}"
     if data.max_length < context:
         return f"Raise data.max_length (the model reads up to {context:,}), or {policy}."
     return f"The model reads no more than {context:,} tokens: shorten the rows, or {policy}."

@@ -6,7 +6,8 @@
 
 Every field is plain text or a list of messages; after a prompt of messages, a completion may be text. A prompt of
 plain text beside two whole conversations is ignored: their shared beginning says the same in full. Columns of other
-names are ignored. All faults of a file are reported together, and then no record of it is returned.
+names are ignored. All faults of a file are reported together, and then no record of it is returned; given `faults`,
+they are added to it, which the caller then checks, and the sound records are returned.
 """
 
 from collections.abc import Callable
@@ -22,19 +23,19 @@ from truing.records import Demonstration, Message, Preference, Prompt, Text
 R = TypeVar("R", Demonstration, Preference, Prompt)
 
 
-def read_demonstrations(source: Source, transcripts: bool = False) -> list[Demonstration]:
+def read_demonstrations(source: Source, transcripts: bool = False, faults: Faults | None = None) -> list[Demonstration]:
     """Prompts with the completion to imitate. DataError with every fault of the file."""
-    return _read(source, transcripts, _demonstration)
+    return _read(source, transcripts, faults, _demonstration)
 
 
-def read_preferences(source: Source, transcripts: bool = False) -> list[Preference]:
+def read_preferences(source: Source, transcripts: bool = False, faults: Faults | None = None) -> list[Preference]:
     """Prompts with the preferred and the other completion. DataError with every fault of the file."""
-    return _read(source, transcripts, _preference)
+    return _read(source, transcripts, faults, _preference)
 
 
-def read_prompts(source: Source, transcripts: bool = False) -> list[Prompt]:
+def read_prompts(source: Source, transcripts: bool = False, faults: Faults | None = None) -> list[Prompt]:
     """Prompts, or those of demonstrations or preferences. DataError with every fault of the file."""
-    return _read(source, transcripts, _prompt)
+    return _read(source, transcripts, faults, _prompt)
 
 
 class _Row:
@@ -75,18 +76,19 @@ class _Row:
         return not self.has("prompt") or (whole and not isinstance(self.raw.values["prompt"], list))
 
 
-def _read(source: Source, transcripts: bool, parse: Callable[[_Row], R | None]) -> list[R]:
-    faults = Faults(source.path)
+def _read(source: Source, transcripts: bool, faults: Faults | None, parse: Callable[[_Row], R | None]) -> list[R]:
+    found = Faults(source.path) if faults is None else faults
     records: list[R] = []
-    for raw in read_rows(source, faults):
-        row = _Row(raw, faults, transcripts)
+    for raw in read_rows(source, found):
+        row = _Row(raw, found, transcripts)
         try:
             record = parse(row)
             if record is not None:
                 records.append(_like_the_first(record, records))
         except FieldError as fault:
             row.note(fault)
-    faults.check()
+    if faults is None:
+        found.check()
     return records
 
 
