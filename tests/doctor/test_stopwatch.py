@@ -9,7 +9,7 @@ import torch
 from truing.doctor import stopwatch, tasks
 from truing.doctor.passes import Shape
 from truing.doctor.phase import Work
-from truing.doctor.shadow import Shadow
+from truing.doctor.shadow import Depths, Shadow
 from truing.models.roles import Role
 from truing.recipe import Compute, Lora, Optimiser
 
@@ -42,14 +42,14 @@ def test_time_is_that_of_the_layers_and_compiling_has_its_share(
     shadow: Shadow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopwatch, "_laps", lambda _: (5.0, [2.0, 4.0]))
-    monkeypatch.setattr(Shadow, "sizes", (1, 3))
+    shadow.timed = Depths(1, 3)
     task = tasks.comparing()
     assert stopwatch.seconds(Work(task, "frozen", layers=5, times=10), shadow, None) == 10 * (2 + 4 * 1)
     assert stopwatch.seconds(Work(task, "frozen", 1, 10, fresh=0.5), shadow, None) == 10 * (2 + 0.5 * 5)
 
 
 def test_the_first_time_is_told_apart_and_the_middle_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    few, more = iter([9.0, 2.0, 3.0, 1.0, 2.0, 8.0]), iter([7.0, 4.0, 4.0, 5.0, 4.0, 4.0])
+    few, more = iter([9.0, 2.0, 8.0, 1.0]), iter([7.0, 4.0, 5.0, 3.0])
     monkeypatch.setattr(stopwatch, "_lap", next)
     assert stopwatch._laps([few, more]) == (9 - 2, [2, 4])  # type: ignore[list-item]
 

@@ -1,12 +1,13 @@
 """A base model without its weights: how much there is of it, and what passes through it cost.
 
 A pass is counted on copies of one and of five layers, and grows with each further layer as it grew between these: what
-is counted in seconds for five layers would take minutes for eighty.
+is counted in seconds for five layers would take minutes for eighty. It is timed on a copy of all layers, where these
+weigh little enough.
 """
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 
 import torch
@@ -28,6 +29,22 @@ from truing.recipe import Lora
 
 FEW, MORE = 1, 5
 """Layers of the copies that are counted"""
+TIMED_BYTES = 1e9
+"""Weights of the deeper of the copies that are timed, at most, where it has more than `MORE` layers"""
+
+
+@dataclass(frozen=True)
+class Depths:
+    """Layers of two copies; both are the model itself where its layers are not a list."""
+
+    few: int
+    more: int
+
+    def grown(self, few: float, more: float, layers: int) -> float:
+        """A figure of so many layers, from those of the two copies."""
+        if self.few == self.more:
+            return more
+        return few + (more - few) * (layers - self.few) / (self.more - self.few)
 
 
 class Shadow:
@@ -43,6 +60,8 @@ class Shadow:
         self._model, self._lora, self._cpu, self._checkpointing = model, lora, cpu, checkpointing
         found = decoder_layers(model)
         self.layers = 0 if found is None else len(found[1])
+        self.counted = Depths(min(FEW, self.layers), min(MORE, self.layers))
+        self.timed = Depths(self.counted.few, max(self.counted.more, min(self.layers, self._light(TIMED_BYTES))))
         self.width = int(model.config.hidden_size)
         self.vocabulary = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
         self.dtype = model.dtype
@@ -89,8 +108,9 @@ class Shadow:
 
     def adapter(self, above: int = 0) -> float:
         """Bytes of an adapter in all layers but the lowest `above`."""
-        few, more = (_bytes(self.copy(layers, "adapter").parameters()) for layers in self.sizes)
-        return self.grown(few, more, self.layers - above)
+        depths = self.counted
+        few, more = (_bytes(self.copy(layers, "adapter").parameters()) for layers in (depths.few, depths.more))
+        return depths.grown(few, more, self.layers - above)
 
     def kept_token(self) -> float:
         """Bytes that the key-value cache holds of one token."""
@@ -104,8 +124,7 @@ class Shadow:
                 parts = [part for layer in getattr(cache, "layers", []) for part in (layer.keys, layer.values)]
                 return sum(part.nbytes for part in parts if isinstance(part, Tensor)) / 2
 
-        low, high = self.sizes
-        return self.grown(cached(low), cached(high), self.layers)
+        return self.counted.grown(cached(self.counted.few), cached(self.counted.more), self.layers)
 
     def learning(self, shapes: Sequence[Shape], trained: str, head: bool, above: int = 0, given: bool = False) -> Cost:
         """Forward over each shape in turn, then one backward; gradients themselves are not in it.
@@ -134,8 +153,9 @@ class Shadow:
         return self._count(("drawing", rows), "frozen", partial(passes.draw, rows=rows), FEW)
 
     def _passed(self, key: tuple[object, ...], trained: str, work: Pass, layers: int) -> Cost:
-        few, more = (self._count(key, trained, work, size) for size in self.sizes)
-        grown = {f.name: self.grown(getattr(few, f.name), getattr(more, f.name), layers) for f in fields(Cost)}
+        depths = self.counted
+        few, more = (self._count(key, trained, work, size) for size in (depths.few, depths.more))
+        grown = {f.name: depths.grown(getattr(few, f.name), getattr(more, f.name), layers) for f in fields(Cost)}
         return Cost(**grown | {"burst": more.burst})
 
     def _count(self, key: tuple[object, ...], trained: str, work: Pass, layers: int) -> Cost:
@@ -160,15 +180,13 @@ class Shadow:
                 mend="Run a few steps instead, with --set ppo.updates=2 or less data.",
             ) from error
 
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Layers of the two copies; both are the model itself where its layers are not a list."""
-        return min(FEW, self.layers), min(MORE, self.layers)
-
-    def grown(self, few: float, more: float, layers: int) -> float:
-        """A figure of so many layers, from those of the two copies."""
-        low, high = self.sizes
-        return more if low == high else few + (more - few) * (layers - low) / (high - low)
+    def _light(self, most: float) -> int:
+        """Layers of a copy whose weights have at most so many bytes."""
+        found = decoder_layers(self._model)
+        if found is None:
+            return 0
+        layer = _bytes(found[1][0].parameters())
+        return int((most - (self.weights - self.layers * layer)) / layer)
 
     def equipped(self, role: Role) -> Role:
         """A copy that has tensors, with a scalar head, and as a loaded model's layers are on its device."""

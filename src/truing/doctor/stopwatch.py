@@ -1,4 +1,4 @@
-"""How long work takes on this machine: measured with random weights on the copies of few layers that are counted."""
+"""How long work takes on this machine: measured with random weights, on copies that may have fewer layers."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,17 @@ from truing.doctor.tally import given_shapes
 from truing.doctor.tasks import TIMES, Action
 from truing.models.roles import Role
 
-LAPS, LONG = 5, 1.0
+LAPS, LONG = 3, 2.0
 """How many there are at least, and seconds that they take together, if they may be so many; the middle one counts"""
 
 
 def seconds(work: Work, shadow: Shadow, threads: int | None) -> float:
     """What it takes, all its times; by as many threads as the recipe says."""
-    copies = [_with_weights(shadow.copy(layers, work.trained), shadow) for layers in shadow.sizes]
+    depths = shadow.timed
+    copies = [_with_weights(shadow.copy(layers, work.trained), shadow) for layers in (depths.few, depths.more)]
     with _threads(threads), ExitStack() as ready:
         compiling, (few, more) = _laps([ready.enter_context(work.task(copy)) for copy in copies])
-    return work.times * (shadow.grown(few, more, work.layers) + work.fresh * compiling)
+    return work.times * (depths.grown(few, more, work.layers) + work.fresh * compiling)
 
 
 def _with_weights(role: Role, shadow: Shadow) -> Role:
