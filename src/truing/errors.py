@@ -13,6 +13,8 @@
     └── InterruptedRunError          exit code 130 or 143: a signal asked the run to end, and it is saved
 """
 
+from collections.abc import Sequence
+
 
 class TruingError(Exception):
     """The root: what went wrong, where it was seen, and the mend, as one paragraph."""
@@ -67,3 +69,16 @@ class InterruptedRunError(TruingError):
     def __init__(self, what: str, exit_code: int) -> None:
         super().__init__(what)
         self.exit_code = exit_code
+
+
+def together(errors: Sequence[InputError]) -> InputError:
+    """One error that tells all of these, each text once."""
+    if len(errors) == 1:
+        return errors[0]
+    return InputError("\n".join(dict.fromkeys(map(str, errors))))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's complaint, of at most 200 characters, for an error of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__

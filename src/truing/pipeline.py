@@ -12,6 +12,8 @@ import torch
 
 from truing.data.world import GOLD, WorldPaths, write_world
 from truing.fork import older_run, take_over
+from truing.inputs.findings import Findings
+from truing.inputs.stages import look_at_stages
 from truing.models.base import device_of, quiet_transformers
 from truing.models.functions import FunctionReward
 from truing.models.layout import RewardModelFiles
@@ -51,6 +53,7 @@ def run_pipeline(
 
     Raises:
         RewardError: a function of the recipe cannot be imported; nothing was written.
+        InputError: a stage of a new run would refuse its rows; nothing was written.
         RecipeError: a quantised base cannot be used here; nothing was written.
         RunError: `root` holds another recipe's run or is in use.
         InterruptedRunError: `stop` was set; what was done is saved.
@@ -59,6 +62,10 @@ def run_pipeline(
     stop = stop or Stop()
     old = older_run(fork_of, root) if fork_of is not None else None
     functions = _set_up(recipe)
+    if recipe.base is not None and not RunDirectory(root).record.exists():
+        found = Findings()
+        look_at_stages(recipe, found)
+        found.check()
     with open_run(root, recipe) as run:
         with stop.held():
             grounded = with_world(recipe, run)

@@ -28,14 +28,16 @@ floor | room         | of the house                                             
       |              | models runs trust                                         |
 5     | report       | runs trust                                                | yaml jinja2 markupsafe matplotlib
 5     | plan         | recipe recipe_files                                       |
+5     | inputs       | errors recipe data models.base models.weight_files plan    | safetensors
+      |              | stages.episodes                                           |
 5     | fork         | errors recipe_files runs plan                             |
 5     | pipeline     | errors recipe recipe_files data models runs stages report | torch
-      |              | plan fork                                                 |
+      |              | plan fork inputs                                          |
 5     | doctor       | functional errors recipe recipe_files data models runs    | torch transformers
       |              | stages pipeline                                           |
 5     | conversation | records errors recipe recipe_files data models runs pipeline |
 6     | cli          | records errors recipe recipe_files data label models runs | typer rich
-      |              | stages trust report pipeline doctor conversation          |
+      |              | stages trust report pipeline doctor conversation inputs   |
 """
 ANYONE = "__version__"
 """What the package itself gives to everyone"""

@@ -83,6 +83,7 @@ def test_a_row_that_cannot_be_used_is_told_with_file_line_reason_and_mend(
 REMARKS: dict[str, tuple[bytes, str]] = {
     "extra key": (line(ROW | {"source": "web"}), "{file}:25: `source` is not read."),
     "misspelt key": (line(ROW | {"margn": 1}), "{file}:25: `margn` is not read; did you mean `margin`?."),
+    "a key that no terminal shows": (line(ROW | {"\x1b[31m\ud800": 1}), "{file}:25: `\\x1b[31m\\ud800` is not read."),
     "duplicate rows": (line(ROW) + line(ROW) * 2, "{file}:26: says the same as {file}:25; 2 rows are so."),
     "duplicate ids": (
         line(ROW | {"id": 7}) + line(ROW | {"prompt": "q?", "id": 7}),
@@ -155,10 +156,8 @@ def test_a_prompt_that_fills_the_context_is_told_with_all_rows_that_are_too_long
     said = truing(command, preferences.parent / "recipe.yaml", *out, "--set", "stages=[reward]")
     assert said.code == 2
     assert said.err.count("2 rows do not fit into 64 tokens: ") == 1
-    assert (
-        f"{preferences}:25 (prompt 3 + rejected 92), {preferences}:26 (prompt 70, which alone fills them)." in said.err
-    )
-    assert "shorten the rows, or set data.too_long to drop" in said.err
+    assert f"{preferences}:25 (prompt 3 + chosen 92), {preferences}:26 (prompt 70, which alone fills them)." in said.err
+    assert "shorten the rows or set data.too_long to drop" in said.err
 
 
 def test_rows_that_the_recipe_leaves_out_are_named_and_counted(truing: Any, preferences: Path) -> None:
@@ -167,7 +166,7 @@ def test_rows_that_the_recipe_leaves_out_are_named_and_counted(truing: Any, pref
     cut = [text for change in ("stages=[reward]", "data.too_long=cut_completion") for text in ("--set", change)]
     said = truing("validate", recipe, *cut)
     assert said.code == 0
-    full, alike = (text for text in said.out.splitlines() if "left out" in text and "data.preferences" in text)
+    full, alike = (text for text in said.out.splitlines() if "data.preferences: left out" in text)
     assert f"1 row does not fit into 64 tokens: {preferences}:26 (prompt 70, which alone fills them)" in full
     assert f"`chosen` and `rejected` have the same tokens once cut: {preferences}:25" in alike
     assert "set data.too_long to cut_prompt." in alike

@@ -1,6 +1,9 @@
 """`truing validate` sees in seconds what would otherwise end a run, and tells all of it at once."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +59,7 @@ def test_a_missing_gguf_file_is_named(truing: Any, tmp_path: Path) -> None:
 def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model")
     assert said.code == 0
-    told = "someone/model: is not on this machine yet. `truing run` fetches it."
+    told = "someone/model is not on this machine yet; `truing run` fetches it."
     assert f"How long the rows are was not looked at: {told}" in said.out.splitlines()
 
 
@@ -119,3 +122,30 @@ def test_a_held_out_file_without_one_to_learn_from_is_a_mistake_of_the_recipe(
     said = truing("validate", recipe, "--set", wrong)
     assert said.code == 2
     assert "data.preferences" in said.err
+
+
+def test_what_is_odd_is_told_beside_faults(truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    rows = [{"promt": "a?", "chosen": "x", "rejected": "y"}, *tiny.preferences(4)]
+    tiny.write_rows(tmp_path / "preferences.jsonl", rows)
+    said = truing("validate", recipe)
+    assert said.code == 2
+    assert "preferences.jsonl:1: `chosen` shares no beginning" in said.err
+    assert "preferences.jsonl:1: `promt` is not read; did you mean `prompt`?" in said.out
+
+
+def test_a_mistake_in_the_recipe_brings_no_faults_of_its_defaults(truing: Any, tmp_path: Path) -> None:
+    said = truing("validate", tiny.recipe_file(tmp_path), "--set", "ppo.bogus=1")
+    assert said.code == 2
+    assert "bogus" in said.err
+    assert "different prompts" not in said.err  # ppo.heldout_prompts is 64 by default, of 24
+    assert "What stages make of the rows is looked at once the recipe is sound." in said.out.splitlines()
+
+
+def test_text_that_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    rows = [*tiny.preferences(4), {"prompt": "q?", "chosen": "aa", "rejected": "zz", "\u00e9": "1"}]
+    tiny.write_rows(tmp_path / "preferences.jsonl", rows)
+    command = [sys.executable, "-m", "truing", "validate", str(recipe)]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=True)
+    assert b"`\\xe9` is not read" in done.stdout

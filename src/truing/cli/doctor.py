@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from truing.cli.inputs import check_inputs
 from truing.cli.shelf import recipe_path
+from truing.inputs.files import look_at_files
 from truing.recipe_files import load_recipe
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
         console.print(table)
         return
     recipe = load_recipe(recipe_path(recipe_file), overrides)
-    check_inputs(recipe)
+    look_at_files(recipe).check()
     from truing.doctor.diagnosis import diagnose  # imports torch, so only once the recipe is sound
 
     _tell(diagnose(recipe), console)

@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -112,6 +113,9 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 def main() -> None:
     """The entry point: exit 0 done, 2 the input was wrong, 1 anything else, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may have what a terminal cannot show
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if not (debug or sys.warnoptions):

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from truing.cli.closing import closing_table
-from truing.cli.inputs import check_inputs
 from truing.cli.shelf import recipe_path
+from truing.inputs.files import look_at_files
 from truing.recipe_files import load_recipe
 from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import open_progress
@@ -17,7 +17,7 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_
     """Runs what is left of the recipe, in `fork_to` from what `out` has of it, and closes with a table."""
     path = recipe_path(recipe_file)
     recipe = load_recipe(path, overrides)
-    check_inputs(recipe)
+    look_at_files(recipe).check()
     # A recipe's own Python, such as its judges, stands beside it.
     sys.path.insert(0, str(path.resolve().parent))
     console = Console()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from truing.data.chat import Encoded, encode_completion, encode_prompt
-from truing.errors import DataError, ModelError
+from truing.errors import DataError, InputError, ModelError, TruingError, first_line, together
 from truing.recipe import Data
 from truing.records import Demonstration, Preference, Prompt, Text
 
@@ -14,14 +14,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", Demonstration, Preference, Prompt)
 NAMED = 5
-"""Rows that an error names; the rest are counted."""
-INSTEAD = {
-    "error": "drop, cut_prompt or cut_completion",
-    "drop": "cut_prompt or cut_completion",
-    "cut_prompt": "cut_completion",
-    "cut_completion": "cut_prompt",
-}
-"""Other policies for rows that are too long, which may keep what one leaves out"""
+"""Rows that an error names; the rest are counted. So many that cannot be encoded, and no more are tried."""
+KEEPING = ("cut_prompt", "cut_completion")
+"""Policies that may keep a row that is too long"""
 TOKENIZER_MEND = "Use a tokenizer that knows the characters of your data."
 
 
@@ -45,27 +40,84 @@ class EncodedPrompt:
 
 
 @dataclass(frozen=True)
-class LengthReport:
-    """What became of the rows: rows = kept + dropped + identical."""
+class Limit:
+    """What a prompt and its completion have to fit into."""
 
+    data: Data
+    context: int
+    """Tokens that the model reads"""
+    new: int = 0
+    """Tokens that are kept free for a response"""
+
+    @property
+    def whole(self) -> int:
+        """Tokens in all."""
+        return min(self.data.max_length, self.context)
+
+    @property
+    def tokens(self) -> int:
+        """Those for what there is."""
+        return self.whole - self.new
+
+    @property
+    def mend(self) -> str:
+        """How more rows would fit."""
+        ways = ["lower ppo.max_new_tokens"] if self.new else []
+        longer = self.data.max_length < self.context
+        ways += [f"raise data.max_length (the model reads up to {self.context:,})"] if longer else ["shorten the rows"]
+        others = [policy for policy in KEEPING if policy != self.data.too_long and policy not in self._vain]
+        others = [*(["drop"] if self.data.too_long == "error" else []), *others]
+        ways += [f"set data.too_long to {' or '.join(others)}"] if others else []
+        advice = f"{', '.join(ways[:-1])} or {ways[-1]}." if len(ways) > 1 else f"{ways[0]}."
+        limited = "" if longer else f"The model reads no more than {self.context:,} tokens: "
+        return limited + (advice if limited else advice[0].upper() + advice[1:])
+
+    @property
+    def _vain(self) -> set[str]:
+        """Policies that keep no row more: a prompt has no completion to cut."""
+        return {"cut_completion"} if self.new else set()
+
+
+@dataclass(frozen=True)
+class LengthReport:
+    """What became of the rows, by where they stand: rows = kept + dropped + identical."""
+
+    limit: Limit
     rows: int
-    kept: int
-    dropped: int
-    """too long"""
-    cut: int
+    cut: tuple[str, ...]
     """kept, but shortened"""
-    identical: int
-    """pairs whose sides have the same tokens, maybe since they were cut"""
-    left_out: tuple[str, ...] = ()
-    """A sentence for each reason why rows are left out, with the first of them and the mend"""
+    dropped: tuple[str, ...]
+    """too long"""
+    identical: tuple[str, ...]
+    """pairs whose sides have the same tokens"""
+    identical_once_cut: tuple[str, ...]
+    """pairs whose sides have, since they were cut"""
+
+    @property
+    def left_out(self) -> int:
+        """Rows."""
+        return len(self.dropped) + len(self.identical) + len(self.identical_once_cut)
 
     def sentence(self) -> str:
         """For the log."""
-        identical = f", {self.identical:,} dropped as identical pairs" if self.identical else ""
+        pairs = len(self.identical) + len(self.identical_once_cut)
+        identical = f", {pairs:,} dropped as identical pairs" if pairs else ""
         return (
-            f"{self.kept:,} of {self.rows:,} rows kept, {self.cut:,} of them cut; "
-            f"{self.dropped:,} dropped as too long{identical}."
+            f"{self.rows - self.left_out:,} of {self.rows:,} rows kept, {len(self.cut):,} of them cut; "
+            f"{len(self.dropped):,} dropped as too long{identical}."
         )
+
+    def remarks(self) -> Iterator[str]:
+        """A sentence for each thing that became of rows, with the first of them and the mend."""
+        alike = "`chosen` and `rejected` have the same tokens"
+        if self.cut:
+            yield f"cut to {self.limit.tokens:,} tokens: {_listed(self.cut)}. {self.limit.mend}"
+        if self.dropped:
+            yield f"left out, since {_too_long(self.dropped, self.limit)}. {self.limit.mend}"
+        if self.identical_once_cut:
+            yield f"left out, since {alike} once cut: {_listed(self.identical_once_cut)}. {self.limit.mend}"
+        if self.identical:
+            yield f"left out, since {alike}: {_listed(self.identical)}. {TOKENIZER_MEND}"
 
 
 def encode_demonstrations(
@@ -73,11 +125,12 @@ def encode_demonstrations(
 ) -> tuple[list[Encoded], LengthReport]:
     """Prompts and completions of at most min(data.max_length, context) tokens together.
 
-    DataError if a row is longer and `data.too_long` is error, or if no row is left; ModelError from the template.
+    Raises:
+        InputError: a row is longer and `data.too_long` is error, no row is left, or the tokenizer or its chat template
+            cannot take a row.
     """
-    rows = _encoded(tokenizer, records, ("completion",))
-    kept, report = _within(rows, tokenizer, data, context)
-    return [Encoded(row.prompt, row.completions[0], row.where) for row in kept], report
+    kept, report = _within(tokenizer, records, ("completion",), Limit(data, context))
+    return [Encoded(row.prompt, row.completions["completion"], row.where) for row in kept], report
 
 
 def encode_preferences(
@@ -87,10 +140,11 @@ def encode_preferences(
 
     Pairs whose sides come to the same tokens are dropped and counted.
     """
-    rows = _encoded(tokenizer, records, ("chosen", "rejected"))
-    kept, report = _within(rows, tokenizer, data, context)
+    kept, report = _within(tokenizer, records, ("chosen", "rejected"), Limit(data, context))
     pairs = [
-        EncodedPair(row.prompt, row.completions[0], row.completions[1], records[row.index].margin, row.where)
+        EncodedPair(
+            row.prompt, row.completions["chosen"], row.completions["rejected"], records[row.index].margin, row.where
+        )
         for row in kept
     ]
     return pairs, report
@@ -100,7 +154,7 @@ def encode_prompts(
     tokenizer: "PreTrainedTokenizerBase", records: Sequence[Prompt], data: Data, room: int, context: int
 ) -> tuple[list[EncodedPrompt], LengthReport]:
     """The same for prompts that leave `room` new tokens of the length; cut_completion drops those that do not."""
-    kept, report = _within(_encoded(tokenizer, records, ()), tokenizer, data, context, room)
+    kept, report = _within(tokenizer, records, (), Limit(data, context, room))
     return [EncodedPrompt(records[row.index].prompt, row.prompt) for row in kept], report
 
 
@@ -111,120 +165,129 @@ class _Row:
     index: int
     where: str
     prompt: tuple[int, ...]
-    completions: tuple[tuple[int, ...], ...]
-    names: tuple[str, ...]
-    """Of the completions' columns"""
+    completions: dict[str, tuple[int, ...]]
+    """By the name of their column"""
 
     @property
     def longest(self) -> int:
         """Tokens of the longest completion."""
-        return max(map(len, self.completions), default=0)
+        return max(map(len, self.completions.values()), default=0)
 
     @property
     def is_identical(self) -> bool:
         """Whether two completions are the same."""
-        return len(set(self.completions)) < len(self.completions)
-
-
-def _encoded(tokenizer: "PreTrainedTokenizerBase", records: Sequence[R], completions: tuple[str, ...]) -> list[_Row]:
-    """Every record's tokens, however many. DataError if a prompt has none; ModelError names the record."""
-    rows = []
-    for index, record in enumerate(records):
-        texts = [getattr(record, name) for name in completions]
-        try:
-            prompt = encode_prompt(tokenizer, record.prompt)
-            answers = tuple(encode_completion(tokenizer, record.prompt, text) for text in texts)
-        except ModelError as error:
-            raise ModelError(error.what, where=record.where, mend=error.mend) from error
-        if not prompt:
-            raise DataError("the tokenizer makes no token of the prompt.", where=record.where, mend=TOKENIZER_MEND)
-        rows.append(_Row(index, record.where, prompt, answers, completions))
-    return rows
+        return len(set(self.completions.values())) < len(self.completions)
 
 
 def _within(
-    rows: list[_Row], tokenizer: "PreTrainedTokenizerBase", data: Data, context: int, room: int = 0
+    tokenizer: "PreTrainedTokenizerBase", records: Sequence[R], completions: tuple[str, ...], limit: Limit
 ) -> tuple[list[_Row], LengthReport]:
-    """The rows that fit with `room` tokens to spare, and the count of what was done to the others."""
-    limit = min(data.max_length, context) - room
-    longer = [row for row in rows if len(row.prompt) + row.longest > limit]
-    if longer and data.too_long == "error":
-        raise DataError(f"{_too_long(longer, limit, room)}.", mend=_mend(data, context))
-    bos = tokenizer.bos_token_id
-    fitted = [(_fit(row, limit, data.too_long, bos), row) for row in rows]
-    short = [(row, old) for row, old in fitted if row is not None]
-    kept = [(row, old) for row, old in short if not row.is_identical]
-    dropped, identical = [old for row, old in fitted if row is None], [pair for pair in short if pair[0].is_identical]
-    report = LengthReport(
-        rows=len(rows),
-        kept=len(kept),
-        dropped=len(dropped),
-        cut=sum(row is not old for row, old in kept),
-        identical=len(identical),
-        left_out=tuple(_left_out(dropped, identical, limit, room, _mend(data, context))),
-    )
+    """The records' tokens within the limit, and what became of the others."""
+    rows, refused = _encoded(tokenizer, records, completions)
+    longer = [row for row in rows if len(row.prompt) + row.longest > limit.tokens]
+    if longer and limit.data.too_long == "error":
+        refused.append(DataError(f"{_too_long(_described(longer, limit), limit)}.", mend=limit.mend))
+    if refused:
+        raise together(refused)
+    fitted = [(_fit(row, limit, tokenizer.bos_token_id), row) for row in rows]
+    kept = [row for row, _ in fitted if row is not None and not row.is_identical]
+    report = _report(fitted, limit)
     if not kept:
         where = rows[0].where if rows else None
-        raise DataError(f"no row is left to learn from: {report.sentence()}", where=where, mend=_mend(data, context))
-    return [row for row, _ in kept], report
+        mend = TOKENIZER_MEND if rows and len(report.identical) == len(rows) else limit.mend
+        raise DataError(f"no row is left to learn from: {report.sentence()}", where=where, mend=mend)
+    return kept, report
 
 
-def _fit(row: _Row, limit: int, policy: str, bos: object) -> _Row | None:
-    """The row within `limit` tokens: itself, or cut as the policy says, or None where that cannot be.
+def _encoded(
+    tokenizer: "PreTrainedTokenizerBase", records: Sequence[R], completions: tuple[str, ...]
+) -> tuple[list[_Row], list[InputError]]:
+    """Every record's tokens, however many, up to where so many records as an error names cannot be encoded."""
+    rows: list[_Row] = []
+    refused: list[InputError] = []
+    for index, record in enumerate(records):
+        try:
+            rows.append(_row(tokenizer, index, record, completions))
+        except InputError as error:
+            refused.append(error)
+            if len(refused) == NAMED:
+                break
+    return rows, refused
+
+
+def _row(tokenizer: "PreTrainedTokenizerBase", index: int, record: R, completions: tuple[str, ...]) -> _Row:
+    """DataError if the prompt has no token, or where the tokenizer fails; ModelError names the record."""
+    try:
+        prompt = encode_prompt(tokenizer, record.prompt)
+        answers = {name: encode_completion(tokenizer, record.prompt, getattr(record, name)) for name in completions}
+    except ModelError as error:
+        raise ModelError(error.what, where=record.where, mend=error.mend) from error
+    except (MemoryError, TruingError):
+        raise
+    except Exception as error:  # tokenizers raises no class of its own
+        what = f"the tokenizer cannot read it: {first_line(error)}."
+        raise DataError(what, where=record.where, mend=TOKENIZER_MEND) from error
+    if not prompt:
+        raise DataError("the tokenizer makes no token of the prompt.", where=record.where, mend=TOKENIZER_MEND)
+    return _Row(index, record.where, prompt, answers)
+
+
+def _fit(row: _Row, limit: Limit, bos: object) -> _Row | None:
+    """The row within the limit: itself, or cut as the policy says, or None where that cannot be.
 
     A cut prompt keeps its end, and its bos; at least one token beside bos must remain. A cut completion keeps its
     beginning and so loses eos, since its text does not end there.
     """
-    if len(row.prompt) + row.longest <= limit:
+    policy = limit.data.too_long
+    if len(row.prompt) + row.longest <= limit.tokens:
         return row
     if policy == "cut_prompt":
         head = row.prompt[:1] if row.prompt[0] == bos else ()
-        space = limit - row.longest - len(head)
+        space = limit.tokens - row.longest - len(head)
         return replace(row, prompt=head + row.prompt[-space:]) if space > 0 else None
-    space = limit - len(row.prompt)
+    space = limit.tokens - len(row.prompt)
     if policy == "cut_completion" and row.completions and space > 0:
-        return replace(row, completions=tuple(tokens[:space] for tokens in row.completions))
+        return replace(row, completions={name: tokens[:space] for name, tokens in row.completions.items()})
     return None
 
 
-def _left_out(
-    dropped: list[_Row], identical: list[tuple[_Row, _Row]], limit: int, room: int, mend: str
-) -> Iterator[str]:
-    """Why rows are left out, in words; `identical` are pairs as they became and as they were."""
-    if dropped:
-        yield f"{_too_long(dropped, limit, room)}; left out. {mend}"
-    cut, uncut = ([old.where for row, old in identical if (row is not old) == was_cut] for was_cut in (True, False))
-    alike = "`chosen` and `rejected` have the same tokens"
-    if cut:
-        yield f"{alike} once cut: {_listed(cut)}; left out. {mend}"
-    if uncut:
-        yield f"{alike}: {_listed(uncut)}; left out. {TOKENIZER_MEND}"
+def _report(fitted: list[tuple[_Row | None, _Row]], limit: Limit) -> LengthReport:
+    """What became of rows, given as they are and as they were."""
+    dropped = [old for row, old in fitted if row is None]
+    cut = [old for row, old in fitted if row is not None and row is not old and not row.is_identical]
+    alike = [old for row, old in fitted if row is not None and row.is_identical]
+    return LengthReport(
+        limit=limit,
+        rows=len(fitted),
+        cut=_described(cut, limit),
+        dropped=_described(dropped, limit),
+        identical=tuple(old.where for old in alike if old.is_identical),
+        identical_once_cut=tuple(old.where for old in alike if not old.is_identical),
+    )
 
 
-def _too_long(longer: list[_Row], limit: int, room: int) -> str:
-    """What is wrong with rows beyond `limit`, of which the first are named."""
-    named = _listed([f"{row.where} ({_lengths(row, limit, room)})" for row in longer])
-    count = "1 row does" if len(longer) == 1 else f"{len(longer):,} rows do"
-    return f"{count} not fit into {limit + room:,} tokens: {named}"
+def _described(rows: Sequence[_Row], limit: Limit) -> tuple[str, ...]:
+    """Where rows beyond the limit stand, and their lengths."""
+    return tuple(f"{row.where} ({_lengths(row, limit)})" for row in rows)
 
 
-def _listed(places: list[str]) -> str:
+def _lengths(row: _Row, limit: Limit) -> str:
+    prompt = f"prompt {len(row.prompt):,}"
+    if len(row.prompt) >= limit.whole:
+        return f"{prompt}, which alone fills them"
+    if limit.new:
+        return f"{prompt} + room for {limit.new:,} new"
+    name = max(row.completions, key=lambda name: len(row.completions[name]))
+    return f"{prompt} + {name} {len(row.completions[name]):,}"
+
+
+def _too_long(described: Sequence[str], limit: Limit) -> str:
+    """What is wrong with rows beyond the limit."""
+    count = "1 row does" if len(described) == 1 else f"{len(described):,} rows do"
+    return f"{count} not fit into {limit.whole:,} tokens: {_listed(described)}"
+
+
+def _listed(places: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
     more = f", and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
     return ", ".join(places[:NAMED]) + more
-
-
-def _lengths(row: _Row, limit: int, room: int) -> str:
-    prompt = f"prompt {len(row.prompt):,}"
-    if len(row.prompt) >= limit + room:
-        return f"{prompt}, which alone fills them"
-    if room:
-        return f"{prompt} + room for {room:,} new"
-    length, name = max((len(tokens), name) for tokens, name in zip(row.completions, row.names, strict=True))
-    return f"{prompt} + {name} {length:,}"
-
-
-def _mend(data: Data, context: int) -> str:
-    policy = f"set data.too_long to {INSTEAD[data.too_long]}"
-    if data.max_length < context:
-        return f"Raise data.max_length (the model reads up to {context:,}), or {policy}."
-    return f"The model reads no more than {context:,} tokens: shorten the rows, or {policy}."

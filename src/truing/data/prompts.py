@@ -1,6 +1,5 @@
 """Which prompts a policy answers."""
 
-from truing.data.faults import Faults
 from truing.data.rows import read_prompts
 from truing.errors import DataError
 from truing.recipe import Data, Recipe, Source
@@ -15,9 +14,9 @@ def prompt_source(data: Data) -> Source:
     return source
 
 
-def different_prompts(data: Data, faults: Faults | None = None) -> list[Prompt]:
-    """The prompts of the source, each once. DataError with every fault of it, unless `faults` is there for them."""
-    records = read_prompts(prompt_source(data), data.transcripts, faults)
+def different_prompts(data: Data) -> list[Prompt]:
+    """The prompts of the source, each once."""
+    records = read_prompts(prompt_source(data), data.transcripts)
     return list({record.prompt: record for record in records}.values())
 
 

@@ -11,6 +11,8 @@ from truing.recipe import Source
 COLUMNS = ("prompt", "completion", "messages", "chosen", "rejected", "margin")
 """All that is read of a row"""
 ID = "id"
+LONGEST_NAME = 40
+"""Characters of a column's name that are told"""
 
 
 @dataclass
@@ -46,7 +48,7 @@ class _Remarks:
             if name not in (*COLUMNS, ID):
                 close = difflib.get_close_matches(name, COLUMNS, n=1)
                 hint = f"; did you mean `{close[0]}`?" if close else ""
-                self.add(f"column {name}", f"{row.where}: `{name}` is not read{hint}")
+                self.add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
         content = {name: value for name, value in row.values.items() if name in COLUMNS}
         self.repeated("row", _text(content), row, "says the same as")
         if ID in row.values:
@@ -59,6 +61,12 @@ def remarks(source: Source) -> list[str]:
     for row in read_rows(source, Faults(source.path)):
         found.look_at(row)
     return [str(oddity) for oddity in found.found.values()]
+
+
+def _printable(name: str) -> str:
+    """A column's name for a terminal: a row may call it anything."""
+    short = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    return short if short.isprintable() else repr(short)[1:-1]
 
 
 def _text(value: object) -> str:

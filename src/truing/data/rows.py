@@ -24,17 +24,17 @@ R = TypeVar("R", Demonstration, Preference, Prompt)
 
 
 def read_demonstrations(source: Source, transcripts: bool = False, faults: Faults | None = None) -> list[Demonstration]:
-    """Prompts with the completion to imitate. DataError with every fault of the file."""
+    """Prompts with the completion to imitate. Faults are raised, or go into `faults`."""
     return _read(source, transcripts, faults, _demonstration)
 
 
 def read_preferences(source: Source, transcripts: bool = False, faults: Faults | None = None) -> list[Preference]:
-    """Prompts with the preferred and the other completion. DataError with every fault of the file."""
+    """Prompts with the preferred and the other completion. Faults are raised, or go into `faults`."""
     return _read(source, transcripts, faults, _preference)
 
 
 def read_prompts(source: Source, transcripts: bool = False, faults: Faults | None = None) -> list[Prompt]:
-    """Prompts, or those of demonstrations or preferences. DataError with every fault of the file."""
+    """Prompts, or those of demonstrations or preferences. Faults are raised, or go into `faults`."""
     return _read(source, transcripts, faults, _prompt)
 
 

@@ -1,11 +1,10 @@
 """How long a recipe's rows are: its own rows, encoded, in the recipe's own order."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from truing.data.encode import encode_demonstrations, encode_preferences
-from truing.data.rows import read_demonstrations, read_preferences
+from truing.data.learnt import DEMONSTRATIONS, PREFERENCES, Learnt
 from truing.data.split import read_split
 from truing.errors import DataError
 from truing.models.base import LoadedBase
@@ -18,7 +17,6 @@ LOOKED_AT = 400
 
 Row = tuple[tuple[int, int], ...]
 """(prompt, response) tokens of each sequence in a row: one, or the two of a pair"""
-Encoded = TypeVar("Encoded")
 
 
 @dataclass(frozen=True)
@@ -51,29 +49,24 @@ def read_lengths(recipe: Recipe, base: LoadedBase) -> Lengths:
 
 
 def _demonstrations(recipe: Recipe, base: LoadedBase) -> list[Row]:
-    rows = _encoded(recipe, base, "demonstrations", read_demonstrations, encode_demonstrations)
+    rows = _encoded(recipe, base, DEMONSTRATIONS)
     return [((len(row.prompt), len(row.completion)),) for row in rows]
 
 
 def _preferences(recipe: Recipe, base: LoadedBase) -> list[Row]:
-    rows = _encoded(recipe, base, "preferences", read_preferences, encode_preferences)
+    rows = _encoded(recipe, base, PREFERENCES)
     return [tuple((len(row.prompt), len(side)) for side in (row.chosen, row.rejected)) for row in rows]
 
 
-def _encoded(
-    recipe: Recipe,
-    base: LoadedBase,
-    kind: str,
-    read: Callable[..., Any],
-    encode: Callable[..., tuple[Iterable[Encoded], Any]],
-) -> Iterable[Encoded]:
+def _encoded(recipe: Recipe, base: LoadedBase, kind: Learnt) -> Sequence[Any]:
     """The rows of a kind that are learnt from, as tokens."""
     data = recipe.data
-    source, heldout = getattr(data, kind), getattr(data, f"heldout_{kind}")
+    source, heldout = kind.sources(data)
     if source is None:
-        raise DataError(f"the recipe's stages learn from {kind}, and it has none.", mend=f"Set data.{kind}.path.")
-    train, _ = read_split(read, source, heldout, data, recipe.seed, kind)
-    return encode(base.tokenizer, train, data, base.context)[0]
+        what = f"the recipe's stages learn from {kind.name}, and it has none."
+        raise DataError(what, mend=f"Set data.{kind.name}.path.")
+    train, _ = read_split(kind.read, source, heldout, data, recipe.seed, kind.name)
+    return kind.encode(base.tokenizer, train, data, base.context)[0]
 
 
 def _prompts(recipe: Recipe, base: LoadedBase) -> list[int]:

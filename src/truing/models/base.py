@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
 
 from truing.errors import ModelError, RecipeError
 from truing.models.checkpointing import checkpoint_layers
@@ -55,7 +56,7 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     quiet_transformers()
     if base.quantize == "nf4":
         check_quantisation(device_of(compute))
-    tokenizer = _load_tokenizer(base)
+    tokenizer = _load_tokenizer(base, {"gguf_file": base.gguf_file} if base.gguf_file else {})
     model = _load_model(base, compute)
     notes = ensure_pad(tokenizer, model)
     quicken(model)
@@ -68,15 +69,26 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
 
 
-def outline_base(base: Base, compute: Compute) -> LoadedBase:
+def is_fetched(base: Base) -> bool:
+    """Whether the base's config is on this machine: in a directory, or fetched from the Hub before."""
+    try:
+        return cached_file(base.path, base.gguf_file or "config.json", local_files_only=True) is not None
+    except OSError:
+        return False
+
+
+def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase:
     """The base without its weights: tensors on torch's meta device, which have shapes and take no memory.
+
+    What is missing of a Hub id is fetched, unless `fetch` is off.
 
     Raises:
         ModelError: no causal model is described there.
     """
     quiet_transformers()
-    tokenizer = _load_tokenizer(base)
-    options = {"gguf_file": base.gguf_file} if base.gguf_file else {}
+    options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}
+    options |= {} if fetch else {"local_files_only": True}
+    tokenizer = _load_tokenizer(base, options)
     try:
         config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
         with torch.device("meta"):
@@ -177,8 +189,7 @@ def _grow(model: PreTrainedModel, old: int, new: int) -> None:
                 weight[old:] = weight[:old].mean(0)
 
 
-def _load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
-    options = {"gguf_file": base.gguf_file} if base.gguf_file else {}
+def _load_tokenizer(base: Base, options: dict[str, Any]) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             base.path, trust_remote_code=base.trust_remote_code, **options

@@ -40,15 +40,20 @@ class PromptSet:
         known = {tuple(prompt) for prompt in seen}
         unseen = [prompt for prompt in [*self.heldout, *self.train] if prompt.tokens not in known]
         if not unseen:
-            raise DataError("every prompt is in a pair that is learnt from.", mend="Give other data.prompts.")
+            raise DataError("every prompt is in a pair that is learnt from.", mend="Give other prompts: data.prompts.")
         return PromptSet(self.train, unseen[: len(self.heldout)])
 
 
 def load_prompts(recipe: Recipe, base: LoadedBase, progress: Progress) -> PromptSet:
-    """Reads, de-duplicates and splits the prompts that PPO answers."""
+    """Reads, de-duplicates and splits the prompts that a policy answers."""
     unique = different_prompts(recipe.data)
     prompts, report = encode_prompts(base.tokenizer, unique, recipe.data, recipe.ppo.max_new_tokens, base.context)
     progress.note(f"prompts: {report.sentence()}")
+    return prompt_set(prompts, recipe)
+
+
+def prompt_set(prompts: Sequence[EncodedPrompt], recipe: Recipe) -> PromptSet:
+    """Some prompts held out of all. DataError where none would be left to learn from."""
     refuse_too_few(len(prompts), recipe)
     held = recipe.ppo.heldout_prompts
     order = draws.permutation(recipe.seed, "held-out prompts", count=len(prompts))

@@ -1,0 +1,41 @@
+"""The files of a recipe: the directories of its models, and every row by itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+from truing.data.faults import Faults
+from truing.data.remarks import remarks
+from truing.data.rows import read_demonstrations, read_preferences, read_prompts
+from truing.inputs.findings import Findings
+from truing.inputs.model_directories import model_faults
+from truing.recipe import Data, Recipe
+
+READERS: dict[str, Callable[..., list[Any]]] = {
+    "demonstrations": read_demonstrations,
+    "heldout_demonstrations": read_demonstrations,
+    "preferences": read_preferences,
+    "heldout_preferences": read_preferences,
+    "prompts": read_prompts,
+}
+
+
+def look_at_files(recipe: Recipe) -> Findings:
+    """All of them, whatever its stages do with them."""
+    found = Findings(faults=[*model_faults(recipe)])
+    for name in READERS:
+        if getattr(recipe.data, name) is not None:
+            _look_at_rows(name, recipe.data, found)
+    return found
+
+
+def _look_at_rows(name: str, data: Data, found: Findings) -> None:
+    """Those of one file: its faults; where it can be read, what is odd; and how many there are, if all can be used."""
+    source = getattr(data, name)
+    faults = Faults(source.path)
+    with found.noting():
+        rows = READERS[name](source, data.transcripts, faults)
+        found.odd += [f"data.{name}: {sentence}" for sentence in remarks(source)]
+        if not faults.count:
+            found.sound.append(f"data.{name}: {len(rows)} {'row is' if len(rows) == 1 else 'rows are'} sound")
+    with found.noting():
+        faults.check()

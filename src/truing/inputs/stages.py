@@ -1,0 +1,93 @@
+"""What the stages of a recipe would make of its rows: which they hold out, and whether rows fit into the base."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from truing.data.encode import EncodedPair, encode_prompts
+from truing.data.faults import Faults
+from truing.data.learnt import OF_STAGE, PREFERENCES, Learnt
+from truing.data.prompts import different_prompts, refuse_too_few
+from truing.data.split import read_split
+from truing.errors import DataError, ModelError
+from truing.inputs.findings import Findings
+from truing.models.base import LoadedBase, is_fetched, outline_base
+from truing.plan import Planned, plan
+from truing.recipe import Recipe, Source
+from truing.stages.episodes import prompt_set
+
+NOT_MEASURED = "How long the rows are was not looked at"
+
+
+def look_at_stages(recipe: Recipe, found: Findings) -> None:
+    """Adds what stages would refuse, cut or leave out to what was `found` of the files; faulty rows are left aside."""
+    rows_are_sound = not any(isinstance(fault, DataError) for fault in found.faults)
+    base = _outlined(recipe, found)
+    stages = list(plan(recipe))
+    kinds = dict.fromkeys(OF_STAGE[stage.kind] for stage in stages if stage.kind in OF_STAGE)
+    learnt = {kind: _look_at_learnt(kind, recipe, base, found) for kind in kinds}
+    asking = {
+        (stage.kind == "dpo", stage.recipe.ppo.max_new_tokens, stage.recipe.ppo.heldout_prompts): stage
+        for stage in stages
+        if stage.kind != "sft"
+    }
+    for stage in asking.values() if rows_are_sound else ():
+        with found.noting():
+            _look_at_prompts(stage, base, learnt.get(PREFERENCES, []), found)
+
+
+def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
+    """The base without its weights; None where it cannot be had, which is told."""
+    assert recipe.base is not None
+    told = any((fault.where or "").startswith("base.") for fault in found.faults)
+    try:
+        if told or is_fetched(recipe.base):
+            return outline_base(recipe.base, recipe.compute, fetch=False)
+        found.odd.append(f"{NOT_MEASURED}: {recipe.base.path} is not on this machine yet; `truing run` fetches it.")
+    except ModelError as error:
+        if told:
+            found.odd.append(f"{NOT_MEASURED}, for want of the base: {error}")
+        else:
+            found.faults.append(error)
+    return None
+
+
+def _look_at_learnt(kind: Learnt, recipe: Recipe, base: LoadedBase | None, found: Findings) -> Sequence[Any]:
+    """The rows to learn from as tokens; none where they cannot be had."""
+    data = recipe.data
+    source, heldout = kind.sources(data)
+    if source is None:
+        return []
+    unsound = Faults(source.path)
+
+    def sound_rows(source: Source, transcripts: bool) -> list[Any]:
+        return kind.read(source, transcripts, unsound)
+
+    parts: tuple[list[Any], list[Any]] = [], []
+    try:
+        parts = read_split(sound_rows, source, heldout, data, recipe.seed, kind.name)
+    except DataError as error:
+        if not unsound.count:  # else there might be enough of them, once they are mended
+            found.faults.append(error)
+    encoded: list[Sequence[Any]] = []
+    for name, rows in zip((kind.name, f"{kind.name}, held out"), parts, strict=True):
+        if base is not None and rows:
+            with found.noting():
+                tokens, report = kind.encode(base.tokenizer, rows, data, base.context)
+                found.odd += [f"data.{name}: {sentence}" for sentence in report.remarks()]
+                encoded.append(tokens)
+    return encoded[0] if encoded else []
+
+
+def _look_at_prompts(stage: Planned, base: LoadedBase | None, pairs: Sequence[EncodedPair], found: Findings) -> None:
+    """Whether enough of them leave room for a response, and for dpo, are not in a pair that is learnt from."""
+    recipe = stage.recipe
+    unique = different_prompts(recipe.data)
+    if base is None:
+        refuse_too_few(len(unique), recipe)
+        return
+    room = recipe.ppo.max_new_tokens
+    prompts, report = encode_prompts(base.tokenizer, unique, recipe.data, room, base.context)
+    found.odd += [f"prompts: {sentence}" for sentence in report.remarks()]
+    answered = prompt_set(prompts, recipe)
+    if stage.kind == "dpo" and pairs:
+        answered.without(pair.prompt for pair in pairs)
