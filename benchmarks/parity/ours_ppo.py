@@ -194,7 +194,8 @@ def experiences_with(update: Update, defects: Defects) -> tuple[Experience, Expe
     longer = one_longer(sequences) if defects.past_eos else sequences
     mask, longer_mask = sequences.response_mask, longer.response_mask
     logprobs, ref_logprobs = (torch.where(mask, x, 0.0) for x in (scored.rollout.logprobs, scored.ref_logprobs))
-    (values,) = in_parts(longer, 2048, lambda rows, _: (response_values(update.roles.critic, rows),))
+    critic = update.roles.critic
+    (values,) = in_parts(critic, longer, 2048, lambda rows, _: (response_values(critic, rows),))
     scores = after_missing_eos(scored.scores, scored.rollout.finished, settings)
     rewards = shape_rewards(scores, logprobs, ref_logprobs, longer_mask, settings.kl.beta)
     if settings.whiten_rewards:

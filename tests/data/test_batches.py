@@ -111,3 +111,18 @@ def test_optimiser_batches_are_the_epochs_cut_to_size(count: int, size: int, epo
         assert [row for batch in cut for row in batch] == epoch_order(count, 7, "reward", epoch)
         assert {len(batch) for batch in cut[:-1]} <= {size}
         assert 1 <= len(cut[-1]) <= size
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 200))
+def test_rows_without_padding_go_into_even_parts_within_the_budget(lengths: list[int], budget: int) -> None:
+    plan = plan_by_tokens(lengths, budget, padded=False)
+    assert sorted(row for part in plan for row in part) == list(range(len(lengths)))
+    assert all(len(part) == 1 or sum(lengths[row] for row in part) <= budget for part in plan)
+    ordered = [lengths[row] for part in plan for row in part]
+    assert ordered == sorted(lengths, reverse=True)
+
+
+def test_parts_without_padding_are_as_few_and_as_even_as_can_be() -> None:
+    assert plan_by_tokens([2, 5, 3, 3, 9], budget=100, padded=False) == [[4, 1, 2, 3, 0]]
+    assert plan_by_tokens([2, 5, 3, 3, 9], budget=14, padded=False) == [[4, 1], [2, 3, 0]]
+    assert plan_by_tokens([10] * 12, budget=100, padded=False) == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]

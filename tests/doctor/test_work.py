@@ -66,3 +66,8 @@ def test_as_many_rows_are_sampled_side_by_side_as_there_are_and_may_be() -> None
     assert (few.longest, few.length) == (9, 9 + 64)
     # In turns of two the longest of 3, 5 and of 9, then of 7 alone; side by side of 9 and of 7.
     assert (few.padded, many.padded) == (round((5 + 9 + 7) / 3), round((9 + 7) / 2))
+
+
+def test_rows_without_padding_are_as_long_as_they_are_on_average() -> None:
+    rows = [((2, 3),), ((4, 6),), ((1, 2),), ((5, 4),)]
+    assert micro_batches(rows, 100, padded=False) == [[Shape(4, 7, 15)]]  # 27 tokens

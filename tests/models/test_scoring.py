@@ -46,7 +46,9 @@ def test_each_figure_is_that_of_the_row_alone(shape: str) -> None:
 @pytest.mark.parametrize("budget", [1, 12, 1000])
 def test_parts_are_put_together_again_in_order(budget: int) -> None:
     role, batch = _role("llama"), Sequences.collate(PROMPTS, RESPONSES, PAD)
-    scores, logprobs = in_parts(batch, budget, lambda rows, _: (end_scores(role, rows), response_logprobs(role, rows)))
+    scores, logprobs = in_parts(
+        role, batch, budget, lambda rows, _: (end_scores(role, rows), response_logprobs(role, rows))
+    )
     with torch.no_grad():
         torch.testing.assert_close(scores, end_scores(role, batch), atol=1e-5, rtol=0)
         mask = batch.response_mask

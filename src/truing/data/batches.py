@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from math import ceil
 
 from truing import draws
 
@@ -9,14 +10,16 @@ SPLIT_COST = 64
 """Padded tokens that one more micro-batch must save to be worth it: each reads every weight once more"""
 
 
-def plan_by_tokens(token_counts: Sequence[int], budget: int) -> list[list[int]]:
-    """Micro-batches of row indices whose padded area, rows × longest row, is at most `budget` tokens.
+def plan_by_tokens(token_counts: Sequence[int], budget: int, padded: bool = True) -> list[list[int]]:
+    """Micro-batches of row indices of at most `budget` tokens each, with padding: rows × longest row.
 
     Rows are sorted by length, longest first, so that a batch that does not fit in memory is met at once, and cut where
-    padding and `SPLIT_COST` a micro-batch come to the least. A row longer than the budget goes alone. Every row is in
-    exactly one micro-batch.
+    padding and `SPLIT_COST` a micro-batch come to the least; where rows are not `padded`, into as few micro-batches as
+    there can be, about equally large. A row longer than the budget goes alone. Every row is in exactly one micro-batch.
     """
     order = sorted(range(len(token_counts)), key=lambda row: -token_counts[row])
+    if not padded:
+        return _even_parts(order, token_counts, budget)
     begins = _cheapest_cuts([token_counts[row] for row in order], budget)
     plan: list[list[int]] = []
     end = len(order)
@@ -25,6 +28,21 @@ def plan_by_tokens(token_counts: Sequence[int], budget: int) -> list[list[int]]:
         plan.append(order[start:end])
         end = start
     return plan[::-1]
+
+
+def _even_parts(order: Sequence[int], token_counts: Sequence[int], budget: int) -> list[list[int]]:
+    """Rows in this order, cut where a part is as large as an even share, or would exceed the budget."""
+    total = sum(token_counts)
+    even = total / max(1, ceil(total / budget))
+    parts: list[list[int]] = []
+    size = even
+    for row in order:
+        if size >= even or size + token_counts[row] > budget:
+            parts.append([])
+            size = 0
+        parts[-1].append(row)
+        size += token_counts[row]
+    return parts
 
 
 def _cheapest_cuts(lengths: Sequence[int], budget: int) -> list[int]:

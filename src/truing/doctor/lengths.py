@@ -7,7 +7,8 @@ from typing import Any
 from truing.data.learnt import DEMONSTRATIONS, PREFERENCES, Learnt
 from truing.data.split import read_split
 from truing.errors import DataError
-from truing.models.base import LoadedBase
+from truing.models.base import LoadedBase, device_of
+from truing.models.flat import reads_flat
 from truing.recipe import Recipe
 from truing.runs.progress import SilentProgress
 from truing.stages.episodes import load_prompts
@@ -27,6 +28,8 @@ class Lengths:
     preferences: list[Row]
     prompts: list[int]
     """In the order in which PPO answers them"""
+    padded: bool = True
+    """Whether rows that are read together cost as much as the longest"""
 
     @property
     def responses(self) -> list[int]:
@@ -45,6 +48,7 @@ def read_lengths(recipe: Recipe, base: LoadedBase) -> Lengths:
         _demonstrations(recipe, base) if "sft" in stages else [],
         _preferences(recipe, base) if stages & {"reward", "dpo"} else [],
         _prompts(recipe, base) if stages != {"sft"} else [],
+        padded=not reads_flat(base.model, device_of(recipe.compute)),
     )
 
 

@@ -80,7 +80,8 @@ def learn(role: Role, tally: Tally, shapes: Sequence[Shape], head: bool) -> Cost
 
 def _hidden(role: Role, shape: Shape) -> Tensor:
     tokens = torch.zeros(shape.rows, shape.length, dtype=torch.long)
-    return role.hidden(tokens, torch.ones_like(tokens))
+    states: Tensor = role.forward(tokens, torch.ones_like(tokens)).last_hidden_state
+    return states
 
 
 def _states(role: Role, count: int) -> Tensor:

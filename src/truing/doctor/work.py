@@ -7,6 +7,7 @@ that the policy has been shown.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from math import ceil
 from statistics import fmean
 
 from truing.data.batches import optimiser_batches, plan_by_tokens
@@ -62,13 +63,13 @@ class Episodes:
 
 def sft_steps(lengths: Lengths, recipe: Recipe) -> Steps:
     """The steps of the sft stage."""
-    return _stage_steps(lengths.demonstrations, recipe, recipe.sft.batch_size, recipe.sft.epochs, "sft")
+    return _stage_steps(lengths, lengths.demonstrations, recipe, recipe.sft.batch_size, recipe.sft.epochs, "sft")
 
 
 def pair_steps(lengths: Lengths, recipe: Recipe, kind: str) -> Steps:
     """The steps of the reward or the dpo stage."""
     settings = recipe.dpo if kind == "dpo" else recipe.reward
-    return _stage_steps(lengths.preferences, recipe, settings.batch_size, settings.epochs, kind)
+    return _stage_steps(lengths, lengths.preferences, recipe, settings.batch_size, settings.epochs, kind)
 
 
 def ppo_steps(lengths: Lengths, recipe: Recipe) -> Steps:
@@ -107,18 +108,19 @@ def _rounds(lengths: Lengths, recipe: Recipe, size: int, budget: int) -> Steps:
     most = [((prompt, recipe.ppo.max_new_tokens),) for prompt in lengths.prompts]
     said = [((prompt, length),) for prompt, length in zip(lengths.prompts, cycle(_said(lengths, recipe)), strict=False)]
     longest, typical = (
-        _steps((rows[start : start + size] for start in range(0, len(rows), size)), budget) for rows in (most, said)
+        _steps((rows[start : start + size] for start in range(0, len(rows), size)), budget, lengths.padded)
+        for rows in (most, said)
     )
     return Steps(longest.largest, typical.typical, typical.parts, longest.repeated, longest.row_counts, typical.fresh)
 
 
-def _stage_steps(rows: Sequence[Row], recipe: Recipe, size: int, epochs: int, purpose: str) -> Steps:
+def _stage_steps(lengths: Lengths, rows: Sequence[Row], recipe: Recipe, size: int, epochs: int, purpose: str) -> Steps:
     plan = optimiser_batches(len(rows), size, epochs, recipe.seed, purpose)
-    return _steps(([rows[index] for index in batch] for batch in plan), recipe.compute.learn_tokens)
+    return _steps(([rows[index] for index in batch] for batch in plan), recipe.compute.learn_tokens, lengths.padded)
 
 
-def _steps(batches: Iterator[Batch], budget: int) -> Steps:
-    plans = [micro_batches(batch, budget) for batch in islice(batches, LOOKED_AT)]
+def _steps(batches: Iterator[Batch], budget: int, padded: bool) -> Steps:
+    plans = [micro_batches(batch, budget, padded) for batch in islice(batches, LOOKED_AT)]
     micros = [micro for plan in plans for micro in plan]
     areas = [shape.area for micro in micros for shape in micro]
     return Steps(
@@ -138,15 +140,21 @@ def _average(shapes: Sequence[Shape]) -> Shape:
     return Shape(rows, length, round(fmean(shape.counted for shape in shapes)))
 
 
-def micro_batches(rows: Batch, budget: int) -> list[Micro]:
+def micro_batches(rows: Batch, budget: int, padded: bool = True) -> list[Micro]:
     """One batch as the learner takes it apart."""
     totals = [sum(prompt + response for prompt, response in row) for row in rows]
-    return [_shapes([rows[index] for index in part]) for part in plan_by_tokens(totals, budget)]
+    parts = plan_by_tokens(totals, budget, padded)
+    return [_shapes([rows[index] for index in part], padded) for part in parts]
 
 
-def _shapes(rows: Batch) -> Micro:
+def _shapes(rows: Batch, padded: bool) -> Micro:
+    """As rectangles; those of rows without padding are as long as the rows are on average."""
     length: Callable[[tuple[int, int]], int] = sum
     return [
-        Shape(len(side), max(map(length, side)), sum(response for _, response in side))
+        Shape(
+            len(side),
+            max(map(length, side)) if padded else ceil(sum(map(length, side)) / len(side)),
+            sum(response for _, response in side),
+        )
         for side in zip(*rows, strict=True)
     ]

@@ -16,14 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from truing.models.cache import SizedLayer
+from truing.models.families import is_known
 from truing.models.linear import one_dnn, one_dnn_added, packed, suits
 from truing.models.roles import Role
-
-FAMILIES = {
-    f"transformers.models.{family.lower()}.modeling_{family.lower()}.{family}Model"
-    for family in ("Llama", "Mistral", "Qwen2", "Qwen3")
-}
-"""Backbones whose layers compute what `_Layer` computes; by name, since importing all four takes a second"""
 
 
 class FusedStep:
@@ -136,12 +131,9 @@ def _merged(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
 
 def fuses(role: Role) -> bool:
     """Whether a role decodes by `FusedStep`: a known family in float32 on a CPU, without sliding windows."""
-    backbone, weights = role.model.base_model, role.model.parameters()
-    return (
-        # Not by the config's word: code that a model brings along may go by a family's name.
-        f"{type(backbone).__module__}.{type(backbone).__qualname__}" in FAMILIES
-        and getattr(backbone.config, "sliding_window", None) is None
-        and all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)
+    weights = role.model.parameters()
+    return is_known(role.model) and all(
+        weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights
     )
 
 

@@ -73,7 +73,7 @@ class RoleReward:
         sequences = Sequences.collate(
             [sample.prompt_tokens for sample in samples], [sample.response_tokens for sample in samples], self.pad
         ).to(self.role.model.device)
-        (scores,) = in_parts(sequences, self.token_budget, lambda rows, _: (end_scores(self.role, rows),))
+        (scores,) = in_parts(self.role, sequences, self.token_budget, lambda rows, _: (end_scores(self.role, rows),))
         return [float(score) for score in scores]
 
 

@@ -7,6 +7,7 @@ selects its adapter before every forward, so a role is used as if it were a mode
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 from truing import draws
 from truing.errors import ModelError
 from truing.models.adapted import adapt
+from truing.models.flat import Flat, reads_flat, row_by_row
 from truing.models.lora import lora_config, refuse_embeddings, targets_told
 from truing.models.trunk import Trunk
 from truing.models.weight_files import refuse_unsafe_weights
@@ -134,10 +136,30 @@ class Role:
         )
 
     def hidden(self, tokens: Tensor, attention_mask: Tensor, below: Tensor | None = None) -> Tensor:
-        """(B, T, D) last hidden states; from what left the trunk, `below` (B, T, D), where that is known."""
-        with self.trunk.given(below) if self.trunk and below is not None else contextlib.nullcontext():
-            states: Tensor = self.forward(tokens, attention_mask).last_hidden_state
-        return states
+        """(B, T, D) last hidden states; from what left the trunk, `below` (B, T, D), where that is known.
+
+        Rows are padded on the right. What stands on padding is arbitrary.
+        """
+        if not self.reads_flat or bool(attention_mask.all()):
+            with self._given(below):
+                states: Tensor = self.forward(tokens, attention_mask).last_hidden_state
+            return states
+        self.select()
+        rows = Flat(attention_mask)
+        with self._given(None if below is None else rows.joined(below)), row_by_row(self.model.config):
+            output = self.model.base_model(
+                input_ids=rows.joined(tokens), position_ids=rows.positions, use_cache=False, spans=rows.spans
+            )
+        return rows.padded(output.last_hidden_state)
+
+    def _given(self, below: Tensor | None) -> contextlib.AbstractContextManager[None]:
+        """Inside, a forward goes on from what left the trunk, where that is known."""
+        return self.trunk.given(below) if self.trunk and below is not None else contextlib.nullcontext()
+
+    @cached_property
+    def reads_flat(self) -> bool:
+        """Whether padding costs this role nothing."""
+        return reads_flat(self.model, self.model.device)
 
     @property
     def projection(self) -> nn.Module:

@@ -53,16 +53,16 @@ def _on_mask(values: Tensor, mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def in_parts(
-    sequences: Sequences, token_budget: int, score: Callable[[Sequences, Sequence[int]], tuple[Tensor, ...]]
+    role: Role, sequences: Sequences, token_budget: int, score: Callable[[Sequences, Sequence[int]], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
-    """Runs `score` on parts of at most `token_budget` tokens and puts the rows together again.
+    """Runs `score`, by the role, on parts of at most `token_budget` tokens and puts the rows together again.
 
     `score` takes some rows of the sequences, and which they are, to tensors of shape (rows,) or (rows, R of these
     rows); the tensors returned are (B,) or (B, R), zero where a row is shorter.
     """
     longest = int(sequences.response_lengths.max())
     whole: list[Tensor] = []
-    for index in plan_by_tokens(sequences.token_counts, token_budget):
+    for index in plan_by_tokens(sequences.token_counts, token_budget, not role.reads_flat):
         parts = score(sequences.rows(index), index)
         if not whole:
             shapes = [(len(sequences), longest) if part.dim() == 2 else (len(sequences),) for part in parts]
@@ -91,5 +91,5 @@ def distribution_figures(
         figures = figures_of(policy, reference, *states, sequences.response_tokens[mask], temperature)
         return tuple(_on_mask(part, mask) for part in figures)
 
-    ref_logprobs, kl, entropy = in_parts(rollout.sequences, token_budget, of_rows)
+    ref_logprobs, kl, entropy = in_parts(reference, rollout.sequences, token_budget, of_rows)
     return ref_logprobs, kl, entropy

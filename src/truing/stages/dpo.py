@@ -111,7 +111,7 @@ def report_card(policy: Role, heldout: ReferencedPairs, recipe: Recipe) -> dict[
 def _pair_logprobs(role: Role, pairs: PairBatch, recipe: Recipe) -> tuple[Tensor, Tensor]:
     budget, mean = recipe.compute.score_tokens, averages_tokens(recipe.dpo)
     chosen, rejected = (
-        in_parts(side, budget, lambda rows, _: (sequence_logprobs(role, rows, mean),))[0]
+        in_parts(role, side, budget, lambda rows, _: (sequence_logprobs(role, rows, mean),))[0]
         for side in (pairs.chosen, pairs.rejected)
     )
     return chosen, rejected

@@ -48,6 +48,7 @@ class HeldoutLook:
         """Writes one line a prompt to samples.jsonl and returns the means."""
         rollout = answer(self._roles.policy, self._prompts, self._recipe, self._roles.base, "held-out look")
         (ref_logprobs,) = in_parts(
+            self._roles.reference,
             rollout.sequences,
             self._recipe.compute.score_tokens,
             lambda rows, _: (response_logprobs(self._roles.reference, rows, self._recipe.ppo.temperature),),

@@ -124,7 +124,9 @@ def score_rollout(rollout: Rollout, scores: Sequence[float], roles: PpoRoles, re
     ref_logprobs, kl, entropy = distribution_figures(
         roles.policy, roles.reference, rollout, recipe.ppo.temperature, budget
     )
-    (values,) = in_parts(rollout.sequences, budget, lambda rows, _: (response_values(roles.critic, rows),))
+    (values,) = in_parts(
+        roles.critic, rollout.sequences, budget, lambda rows, _: (response_values(roles.critic, rows),)
+    )
     return Scored(rollout, torch.tensor(scores, device=values.device), ref_logprobs, kl, entropy, values)
 
 
@@ -222,4 +224,5 @@ def joint_learner(recipe: Recipe, roles: PpoRoles) -> Learner:
         steps=settings.updates * settings.epochs * settings.minibatches,
         token_budget=recipe.compute.learn_tokens,
         device=roles.base.model.device,
+        padded=not (roles.policy.reads_flat and roles.critic.reads_flat),
     )

@@ -62,7 +62,7 @@ def train_reward(job: Job) -> dict[str, Any]:
 
 def _report_card(reward: Role, heldout: PairBatch, token_budget: int) -> dict[str, Any]:
     def scores(sequences: Sequences) -> Tensor:
-        return in_parts(sequences, token_budget, lambda rows, _: (end_scores(reward, rows),))[0].cpu()
+        return in_parts(reward, sequences, token_budget, lambda rows, _: (end_scores(reward, rows),))[0].cpu()
 
     return reward_report_card(
         scores(heldout.chosen),

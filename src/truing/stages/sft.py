@@ -64,7 +64,7 @@ def train_sft(job: Job) -> dict[str, Any]:
 @torch.no_grad()
 def heldout_loss(policy: Role, heldout: Sequences, token_budget: int) -> float:
     """−mean log π(token) over all held-out completion tokens, nats."""
-    (logprobs,) = in_parts(heldout, token_budget, lambda rows, _: (response_logprobs(policy, rows),))
+    (logprobs,) = in_parts(policy, heldout, token_budget, lambda rows, _: (response_logprobs(policy, rows),))
     return -float(masked_mean(logprobs, heldout.response_mask))
 
 
