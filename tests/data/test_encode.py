@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tiny import EOS, LETTERS, tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from truing.data.encode import LengthReport, encode_demonstrations, encode_preferences, encode_prompts
+from truing.data.encode import encode_demonstrations, encode_preferences, encode_prompts
+from truing.data.length_report import LengthReport
 from truing.errors import DataError, ModelError
 from truing.recipe import Data
 from truing.records import Demonstration, Message, Preference, Prompt

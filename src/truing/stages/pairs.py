@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from truing.data.encode import LengthReport, encode_preferences
+from truing.data.encode import encode_preferences
+from truing.data.length_report import LengthReport
 from truing.data.rows import read_preferences
 from truing.data.split import read_split
 from truing.errors import DataError

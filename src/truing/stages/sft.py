@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from truing.data.batches import optimiser_batches
-from truing.data.encode import LengthReport, encode_demonstrations
+from truing.data.encode import encode_demonstrations
+from truing.data.length_report import LengthReport
 from truing.data.rows import read_demonstrations
 from truing.data.split import read_split
 from truing.errors import DataError
