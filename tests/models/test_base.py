@@ -38,41 +38,6 @@ def test_a_device_that_is_not_there_is_told_by_its_field(tmp_path: Path) -> None
         load_base(Base(path=str(tiny.directory(tmp_path))), Compute(device="gpu"))
 
 
-def test_a_base_with_a_pad_of_its_own_is_left_as_it_is(tmp_path: Path) -> None:
-    base = _load(tiny.directory(tmp_path))
-    assert base.notes == ()
-    assert len(base.model.get_input_embeddings().weight) == tiny.VOCABULARY
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("pad", "said"), [(None, "no pad token"), (tiny.EOS, "pad = eos ('<|end|>')")])
-def test_a_pad_that_is_missing_or_eos_is_added_and_said(shape: str, pad: str | None, said: str, tmp_path: Path) -> None:
-    base = _load(tiny.directory(tmp_path, shape, pad))
-    ids = {base.tokenizer.pad_token_id, base.model.config.pad_token_id, base.model.generation_config.pad_token_id}
-    assert len(ids) == 1
-    assert base.tokenizer.pad_token_id != base.tokenizer.eos_token_id == base.model.config.eos_token_id
-    assert len(base.model.get_input_embeddings().weight) > base.tokenizer.pad_token_id
-    assert said in base.notes[0]
-    assert "grew from 33 to" in base.notes[1]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_an_added_pad_changes_no_other_logit_and_is_no_likelier_than_chance(shape: str, tmp_path: Path) -> None:
-    base = _load(tiny.directory(tmp_path, shape, pad=None))
-    tokens = torch.arange(33)[None]
-    with torch.no_grad():
-        before = tiny.model(shape, vocabulary=33)(tokens).logits[0]
-        after = base.model(tokens).logits[0]
-    torch.testing.assert_close(after[:, :33], before, atol=1e-5, rtol=1e-5)
-    assert float(after.softmax(-1)[:, base.tokenizer.pad_token_id].max()) <= 1 / 33
-
-
-def test_an_added_pad_is_the_same_whatever_was_drawn_before(tmp_path: Path) -> None:
-    directory = tiny.directory(tmp_path, pad=None)
-    weights = [base.model.get_input_embeddings().weight for base in (_load(directory), _load(directory))]
-    assert torch.equal(*weights)
-
-
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
@@ -85,13 +50,6 @@ def test_an_added_pad_is_the_same_whatever_was_drawn_before(tmp_path: Path) -> N
 )
 def test_the_context_is_the_number_of_positions_of_the_model(config: dict[str, int], expected: int) -> None:
     assert context_length(SimpleNamespace(config=SimpleNamespace(**config))) == expected
-
-
-def test_a_tokenizer_without_eos_is_refused(tmp_path: Path) -> None:
-    directory = tiny.directory(tmp_path)
-    _edit_json(directory / "tokenizer_config.json", eos_token=None)
-    with pytest.raises(ModelError, match=r"no eos token.*Set eos_token in its tokenizer_config.json"):
-        _load(directory)
 
 
 def test_remote_code_is_refused_with_the_mend_and_never_run(tmp_path: Path) -> None:
@@ -164,10 +122,3 @@ def test_weights_that_are_missing_are_refused_and_not_made_up(tmp_path: Path) ->
     _edit_json(directory / "config.json", num_hidden_layers=3)
     with pytest.raises(ModelError, match=r"its files lack model.layers.2\S+ and 8 more, which LlamaForCausalLM needs"):
         _load(directory)
-
-
-def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
-    tiny.directory(tmp_path)
-    tiny.model(vocabulary=20).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"\d+ tokens and the model only 20"):
-        _load(tmp_path)

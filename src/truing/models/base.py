@@ -11,11 +11,10 @@ from transformers.utils.hub import cached_file
 from truing.errors import ModelError, RecipeError
 from truing.models.checkpointing import checkpoint_layers
 from truing.models.linear import quicken
+from truing.models.padding import ensure_pad
 from truing.models.quantised import check_quantisation, quantising, settle
 from truing.models.weights import UNREADABLE, load_weights, reason_of
 from truing.recipe import Base, Compute
-
-PAD = "<|pad|>"
 
 
 @dataclass(frozen=True)
@@ -140,53 +139,6 @@ def context_length(model: PreTrainedModel) -> int:
         if isinstance(limit, int) and limit > 0:
             return limit
     return 1_000_000
-
-
-def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list[str]:
-    """Gives the tokenizer a pad token of its own where it has none, or where pad is eos; says what it did.
-
-    With pad = eos, padding would be masked out of the loss together with eos, and stopping could not be learnt.
-    """
-    if tokenizer.eos_token_id is None:
-        raise ModelError(
-            "the tokenizer has no eos token, so a response could never end.",
-            where=tokenizer.name_or_path,
-            mend="Set eos_token in its tokenizer_config.json.",
-        )
-    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
-    if tokenizer.vocab_size > rows:  # added tokens are not in it, and may find their rows below
-        raise ModelError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {rows}: they do not belong together.",
-            where=tokenizer.name_or_path,
-            mend="Give the model its own tokenizer, or resize its embeddings and train them first.",
-        )
-    notes = []
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        was = "no pad token" if tokenizer.pad_token_id is None else f"pad = eos ({tokenizer.eos_token!r})"
-        tokenizer.add_special_tokens({"pad_token": PAD})
-        notes.append(f"The tokenizer had {was}; added {PAD!r} as its pad token.")
-    if len(tokenizer) > rows:
-        _grow(model, rows, len(tokenizer))
-        notes.append(f"The embeddings grew from {rows} to {len(tokenizer)} rows, one for each token.")
-    model.config.pad_token_id = tokenizer.pad_token_id
-    model.config.eos_token_id = tokenizer.eos_token_id
-    if model.generation_config is not None:
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
-    return notes
-
-
-def _grow(model: PreTrainedModel, old: int, new: int) -> None:
-    """New tokens get the mean of the old ones' rows.
-
-    So their logit is the mean logit, and by Jensen's inequality their probability at most that of an even choice.
-    A row near zero would be the likeliest of all in a model whose logits are far below zero, such as GPT-2.
-    """
-    model.resize_token_embeddings(new, mean_resizing=False)
-    with torch.no_grad():
-        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):  # type: ignore[no-untyped-call]
-            for weight in layer.parameters():
-                weight[old:] = weight[:old].mean(0)
 
 
 def _load_tokenizer(base: Base, options: dict[str, Any]) -> PreTrainedTokenizerBase:

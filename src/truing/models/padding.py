@@ -1,0 +1,85 @@
+"""A tokenizer and a model that belong together: an embedding for every token, and a pad that is not eos."""
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from truing.errors import ModelError
+
+PAD = "<|pad|>"
+
+
+def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list[str]:
+    """Gives the tokenizer a pad token of its own where it has none, or where pad is eos; says what it did.
+
+    With pad = eos, padding would be masked out of the loss together with eos, and stopping could not be learnt.
+
+    Raises:
+        ModelError: there is no eos, a token has no embedding, or pad cannot be added.
+    """
+    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    _check_vocabulary(tokenizer, rows)
+    notes = []
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        was = "no pad token" if tokenizer.pad_token_id is None else f"pad = eos ({tokenizer.eos_token!r})"
+        _add_pad(tokenizer, was)
+        notes.append(f"The tokenizer had {was}; added {PAD!r} as its pad token.")
+    wanted = max(tokenizer.get_vocab().values()) + 1
+    if wanted > rows:
+        _grow(model, rows, wanted)
+        notes.append(f"The embeddings grew from {rows} to {wanted} rows, one for each token.")
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+    if model.generation_config is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return notes
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    """ModelError where there is no eos, or a token for which a model of so many rows has no embedding.
+
+    Tokens that were added to the vocabulary may be beyond: rows are found for them.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "the tokenizer has no eos token, so a response could never end.",
+            where=tokenizer.name_or_path,
+            mend="Set eos_token in its tokenizer_config.json.",
+        )
+    largest = max(tokenizer.get_vocab().values())  # numbers may have gaps, and go further than a count of tokens
+    if tokenizer.vocab_size > rows:
+        told = f"has {tokenizer.vocab_size} tokens and the model only {rows}"
+    elif largest >= max(rows, len(tokenizer)):
+        told = f"numbers a token {largest} and the model has {rows}"
+    else:
+        return
+    raise ModelError(
+        f"the tokenizer {told}: they do not belong together.",
+        where=tokenizer.name_or_path,
+        mend="Give the model its own tokenizer, or resize its embeddings and train them first.",
+    )
+
+
+def _add_pad(tokenizer: PreTrainedTokenizerBase, was: str) -> None:
+    """ModelError where the library would give it the number of another token: it counts them, and does not see gaps."""
+    vocabulary = tokenizer.get_vocab()
+    tokenizer.add_special_tokens({"pad_token": PAD})
+    if PAD not in vocabulary and tokenizer.pad_token_id in vocabulary.values():
+        raise ModelError(
+            f"the tokenizer has {was}, and numbers with gaps, where {PAD!r} cannot be added.",
+            where=tokenizer.name_or_path,
+            mend="Set pad_token in its tokenizer_config.json to a token that texts do not have.",
+        )
+
+
+def _grow(model: PreTrainedModel, old: int, new: int) -> None:
+    """New tokens get the mean of the old ones' rows.
+
+    So their logit is the mean logit, and by Jensen's inequality their probability at most that of an even choice.
+    A row near zero would be the likeliest of all in a model whose logits are far below zero, such as GPT-2.
+    """
+    model.resize_token_embeddings(new, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):  # type: ignore[no-untyped-call]
+            for weight in layer.parameters():
+                weight[old:] = weight[:old].mean(0)
