@@ -79,6 +79,7 @@ def together(errors: Sequence[InputError]) -> InputError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's complaint, of at most 200 characters, for an error of ours."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
+    """The first line of another library's complaint: 200 characters at most, and all can be printed."""
+    lines = str(error).strip().splitlines() or [""]
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in lines[0][:200])
+    return shown[:200].rstrip(".") or type(error).__name__

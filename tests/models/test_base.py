@@ -3,15 +3,16 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from transformers import BertConfig, BertForMaskedLM
+from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM
 
 from truing.errors import ModelError, RecipeError
-from truing.models.base import LoadedBase, context_length, load_base
+from truing.models.base import LoadedBase, context_length, load_base, outline_base
 from truing.recipe import Base, Compute
 
 SHAPES = ["llama", "gpt2", "qwen"]
@@ -115,6 +116,60 @@ def test_a_damaged_description_is_refused(name: str, tmp_path: Path) -> None:
     (directory / name).write_text("{")
     with pytest.raises(ModelError, match="could be loaded"):
         _load(directory)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_attention_heads": 0},
+        {"hidden_size": "x"},
+        {"num_hidden_layers": "2"},
+        {"vocab_size": 0},
+        {"pad_token_id": 999},
+        {"dtype": "bogus"},
+        {"quantization_config": 5},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_config_of_odd_values_is_refused_whatever_the_library_raises(wrong: dict[str, Any], tmp_path: Path) -> None:
+    directory = tiny.directory(tmp_path)
+    _edit_json(directory / "config.json", **wrong)
+    for load in (load_base, outline_base):
+        with pytest.raises(ModelError, match=r"could be loaded from here \(.+\)\. base\.path takes") as refusal:
+            load(Base(path=str(directory)), Compute())
+        assert refusal.value.where == str(directory)
+
+
+@pytest.mark.parametrize("config", ["[]", '"a"'])
+def test_a_tokenizers_config_of_another_kind_is_refused(config: str, tmp_path: Path) -> None:
+    directory = tiny.directory(tmp_path)
+    (directory / "tokenizer_config.json").write_text(config)
+    with pytest.raises(ModelError, match="no tokenizer could be loaded from here"):
+        _load(directory)
+
+
+@pytest.mark.parametrize("body", ["def (", "1 / 0", "raise AttributeError", "class Config: pass"])
+def test_code_that_was_allowed_and_fails_is_told_as_the_models(body: str, tmp_path: Path) -> None:
+    directory = tiny.directory(tmp_path)
+    (directory / "own.py").write_text(body)
+    auto_map = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    _edit_json(directory / "config.json", model_type="own", auto_map=auto_map)
+    with pytest.raises(ModelError, match="could be loaded from here"):
+        _load(directory, trust_remote_code=True)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecipeError("ours")])
+def test_want_of_memory_and_errors_of_ours_are_no_fault_of_the_files(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    directory = tiny.directory(tmp_path)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(type(error)) as raised:
+        _load(directory)
+    assert raised.value is error
 
 
 def test_weights_that_are_missing_are_refused_and_not_made_up(tmp_path: Path) -> None:

@@ -112,6 +112,23 @@ def test_no_classifier_at_the_path_is_refused(tmp_path: Path) -> None:
     assert refusal.value.where == str(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("damaged", "content"),
+    [
+        ("config.json", '{"model_type": "llama", "num_attention_heads": 0}'),
+        ("config.json", '{"model_type": "llama", "dtype": "bogus"}'),
+        ("tokenizer_config.json", "[]"),
+        ("tokenizer.json", "[]"),
+    ],
+)
+def test_a_damaged_classifier_is_refused_whatever_the_library_raises(
+    damaged: str, content: str, tmp_path: Path
+) -> None:
+    (tiny.classifier(tmp_path) / damaged).write_text(content)
+    with pytest.raises(ModelError, match="no sequence-classification model could be loaded"):
+        ClassifierReward.load(str(tmp_path), CPU, 1000)
+
+
 def test_a_role_scores_the_last_token_of_each_sample() -> None:
     model = tiny.model()
     role = Role(model, head=scalar_head(model, seed=1, bias=False))

@@ -18,13 +18,12 @@ from truing.doctor import passes
 from truing.doctor.four_bit import FourBitLinear
 from truing.doctor.passes import Pass, Shape
 from truing.doctor.tally import Cost, given_shapes, shapes_alone
-from truing.errors import ModelError
+from truing.errors import ModelError, first_line
 from truing.models.adapted import adapt
 from truing.models.checkpointing import checkpoint_layers
 from truing.models.linear import SMALLEST, quicken
 from truing.models.roles import Adapters, Role
 from truing.models.trunk import decoder_layers, depth_below
-from truing.models.weights import reason_of
 from truing.recipe import Lora
 
 FEW, MORE = 1, 5
@@ -175,7 +174,7 @@ class Shadow:
                 return work(role, tally)
         except Exception as error:  # an architecture's own code, on tensors it was not written for
             raise ModelError(
-                f"what {type(role.model).__name__} needs cannot be counted without its weights ({reason_of(error)}).",
+                f"what {type(role.model).__name__} needs cannot be counted without its weights ({first_line(error)}).",
                 where=role.model.name_or_path or None,
                 mend="Run a few steps instead, with --set ppo.updates=2 or less data.",
             ) from error

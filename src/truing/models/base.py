@@ -1,6 +1,8 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,12 +10,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
-from truing.errors import ModelError, RecipeError
+from truing.errors import ModelError, RecipeError, first_line
 from truing.models.checkpointing import checkpoint_layers
 from truing.models.linear import quicken
 from truing.models.padding import ensure_pad
 from truing.models.quantised import check_quantisation, quantising, settle
-from truing.models.weights import UNREADABLE, load_weights, reason_of
+from truing.models.weights import load_weights, refused_as
 from truing.recipe import Base, Compute
 
 
@@ -40,7 +42,7 @@ def device_of(compute: Compute) -> torch.device:
     try:
         return torch.empty(0, device=compute.device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
-        what = f"{compute.device} cannot be used here ({reason_of(error)})."
+        what = f"{compute.device} cannot be used here ({first_line(error)})."
         raise RecipeError(what, where="compute.device", mend="Set it to auto or cpu.") from error
 
 
@@ -60,10 +62,12 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     notes = ensure_pad(tokenizer, model)
     quicken(model)
     model.requires_grad_(False).train(False)
-    check_causal(model)
+    with _told(base, "causal language model"):  # its own code runs for the first time
+        check_causal(model)
+        cached = keeps_a_cache(model)
     if compute.gradient_checkpointing:
         checkpoint_layers(model)
-    if not keeps_a_cache(model):
+    if not cached:
         notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
 
@@ -88,14 +92,12 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
     options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}
     options |= {} if fetch else {"local_files_only": True}
     tokenizer = _load_tokenizer(base, options)
-    try:
+    with _told(base, "causal language model"):
         config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, dtype=getattr(torch, compute.dtype), trust_remote_code=base.trust_remote_code
             )
-    except UNREADABLE as error:
-        raise _refusal(base, error, "causal language model") from error
     notes = ensure_pad(tokenizer, model)
     model.requires_grad_(False).train(False)
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
@@ -142,12 +144,10 @@ def context_length(model: PreTrainedModel) -> int:
 
 
 def _load_tokenizer(base: Base, options: dict[str, Any]) -> PreTrainedTokenizerBase:
-    try:
+    with _told(base, "tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             base.path, trust_remote_code=base.trust_remote_code, **options
         )
-    except UNREADABLE as error:
-        raise _refusal(base, error, "tokenizer") from error
     return tokenizer
 
 
@@ -156,7 +156,7 @@ def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
     device, dtype = device_of(compute), getattr(torch, compute.dtype)
     if base.quantize == "nf4":
         options |= quantising(device, dtype)
-    try:
+    with _told(base, "causal language model"):
         model = load_weights(
             AutoModelForCausalLM,
             base.path,
@@ -165,15 +165,17 @@ def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
             trust_remote_code=base.trust_remote_code,
             **options,
         )
-    except UNREADABLE as error:
-        raise _refusal(base, error, "causal language model") from error
     model.config.use_cache = False
     if base.quantize == "nf4":
         settle(model, device)
     return model
 
 
-def _refusal(base: Base, error: Exception, what: str) -> ModelError:
+def _told(base: Base, what: str) -> AbstractContextManager[None]:
+    return refused_as(partial(_refusal, base, what))
+
+
+def _refusal(base: Base, what: str, error: Exception) -> ModelError:
     """The library's complaint, put into what a person can do about it."""
     if "trust_remote_code" in str(error):
         return ModelError(
@@ -182,7 +184,7 @@ def _refusal(base: Base, error: Exception, what: str) -> ModelError:
             mend="Read that code, then set base.trust_remote_code: true if you trust it.",
         )
     return ModelError(
-        f"no {what} could be loaded from here ({reason_of(error)}).",
+        f"no {what} could be loaded from here ({first_line(error)}).",
         where=base.path,
         mend="base.path takes a directory with config.json, tokenizer files and safetensors weights, or a Hub id.",
     )

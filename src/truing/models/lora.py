@@ -11,9 +11,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from truing.errors import RecipeError
+from truing.errors import RecipeError, first_line
 from truing.models.trunk import decoder_layers
-from truing.models.weights import reason_of
 from truing.recipe import Lora
 
 
@@ -51,7 +50,7 @@ def targets_told() -> Iterator[None]:
         yield
     except (ValueError, re.error) as error:
         raise RecipeError(
-            f"no adapter could be put on the model ({reason_of(error)}).",
+            f"no adapter could be put on the model ({first_line(error)}).",
             where="lora.targets",
             mend="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
         ) from error

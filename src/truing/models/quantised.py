@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
-from truing.errors import RecipeError
-from truing.models.weights import reason_of
+from truing.errors import RecipeError, first_line
 
 BLOCK = 64
 """Weights that share a scale"""
@@ -32,7 +31,7 @@ def check_quantisation(device: torch.device, widths: Iterable[int] = (BLOCK,)) -
         bitsandbytes = import_module("bitsandbytes")
     except Exception as error:  # it looks for hardware on import, and raises what it likes
         raise RecipeError(
-            f"nf4 needs bitsandbytes, which cannot be imported ({reason_of(error)}).",
+            f"nf4 needs bitsandbytes, which cannot be imported ({first_line(error)}).",
             where="base.quantize",
             mend="pip install 'truing[quant]', or set it to none.",
         ) from error
@@ -75,7 +74,7 @@ def _fault(kind: Any, width: int, device: torch.device) -> str | None:
     try:
         wrong = _error(kind, width, device)
     except Exception as error:  # a device that the library does not know ends in errors of every kind
-        return reason_of(error)
+        return first_line(error)
     return None if wrong < LARGEST_ERROR else f"products of width {width} are wrong by {wrong:.0%}"
 
 

@@ -7,6 +7,7 @@ them. A source scores samples; it knows nothing of PPO.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,12 +16,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.data.batches import plan_by_tokens
 from truing.data.chat import encode_conversation
-from truing.errors import ModelError, RewardError
+from truing.errors import ModelError, RewardError, first_line
 from truing.experience import Sequences
 from truing.models.base import context_length
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, in_parts
-from truing.models.weights import UNREADABLE, load_weights, reason_of
+from truing.models.weights import load_weights, refused_as
 from truing.records import Message, Sample
 
 
@@ -93,15 +94,9 @@ class ClassifierReward:
         Raises:
             ModelError: nothing can be loaded from there, or it has more than one label.
         """
-        try:
+        with refused_as(partial(_refusal, path)):
             tokenizer = AutoTokenizer.from_pretrained(path)
             model = load_weights(AutoModelForSequenceClassification, path, device, use_safetensors=True)
-        except UNREADABLE as error:
-            raise ModelError(
-                f"no sequence-classification model could be loaded from here ({reason_of(error)}).",
-                where=path,
-                mend="A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id.",
-            ) from error
         if model.config.num_labels != 1:
             raise ModelError(
                 f"the model has {model.config.num_labels} labels; a reward model has one.",
@@ -155,6 +150,14 @@ class ClassifierReward:
     def _tokens(self, text: str) -> list[int]:
         tokens: list[int] = self.tokenizer(text, split_special_tokens=True)["input_ids"]
         return tokens
+
+
+def _refusal(path: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"no sequence-classification model could be loaded from here ({first_line(error)}).",
+        where=path,
+        mend="A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id.",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,30 @@
 """Pretrained weights: all that a model has, or a refusal."""
 
-import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
+from truing.errors import ModelError, TruingError
 from truing.models.weight_files import refuse_unsafe_weights
 
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, SafetensorError, struct.error)
-"""What transformers and its readers raise over files that are missing, damaged or of another kind"""
+
+@contextmanager
+def refused_as(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
+    """What a library raises in the block over a model's files, whatever its class, as a refusal of ours.
+
+    Readers of damaged files, tokenizers and the code that a model brings along raise what they like. Our own errors,
+    and want of memory, are no fault of the files and pass.
+    """
+    try:
+        yield
+    except (TruingError, MemoryError):
+        raise
+    except Exception as error:
+        raise refusal(error) from error
 
 
 def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> PreTrainedModel:
@@ -32,9 +45,3 @@ def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> 
         raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
     torch.nn.Module.to(model, device)  # in place; the library's own signature hides its return type
     return model
-
-
-def reason_of(error: Exception) -> str:
-    """The first line of the library's complaint, for one of ours."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
