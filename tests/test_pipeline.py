@@ -10,12 +10,13 @@ import promised
 import pytest
 import tiny
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from truing import pipeline
 from truing.errors import RewardError, RunError, TrainingError
 from truing.pipeline import run_pipeline
-from truing.recipe import Recipe
+from truing.recipe import Base, Recipe
 from truing.runs.directory import RunDirectory
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
@@ -65,6 +66,24 @@ def test_every_stage_leaves_what_is_promised(finished: tuple[Recipe, Path]) -> N
     assert "<html" in (root / "report.html").read_text(encoding="utf-8")
     inputs = {"base", "data.demonstrations", "data.preferences", "judges.letters"}
     assert read_json(root / "run.json")["inputs"].keys() == inputs
+
+
+@pytest.mark.parametrize(("method", "last"), [("lora", "ppo"), ("full", "dpo")])
+def test_a_gguf_base_is_learnt_from_to_the_end(method: str, last: str, tmp_path: Path) -> None:
+    base = Base(path=str(tiny.gguf_directory(tmp_path / "gguf")), gguf_file="model.gguf")
+    stages = ["sft", "reward", "ppo"] if last == "ppo" else ["sft", "dpo"]
+    recipe = tiny.recipe(tmp_path, base=base.model_dump(), stages=stages, **{"sft.method": method})
+    _run(recipe, tmp_path / "run")
+    tokens = torch.arange(30)[None]
+    read = AutoModelForCausalLM.from_pretrained(base.path, gguf_file=base.gguf_file, dtype=torch.float32)
+    sft, after = (AutoModelForCausalLM.from_pretrained(tmp_path / "run" / name / "model") for name in ("sft", last))
+    with torch.no_grad():
+        untrained, tuned, aligned = (model(tokens).logits[..., : tiny.VOCABULARY] for model in (read, sft, after))
+        if method == "lora":
+            adapted = PeftModel.from_pretrained(read, tmp_path / "run" / "sft" / "adapter")(tokens).logits
+            torch.testing.assert_close(tuned, adapted, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(untrained, tuned, atol=1e-2)
+    assert not torch.equal(tuned, aligned)
 
 
 def test_a_variant_is_the_stage_with_its_changes(finished: tuple[Recipe, Path]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gguf
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -96,6 +97,42 @@ def directory(place: Path, shape: str = "llama", pad: str | None = "<|pad|>", wi
     words = tokenizer(pad)
     model(shape, vocabulary=len(words), width=width).save_pretrained(place)
     words.save_pretrained(place)
+    return place
+
+
+def gguf_directory(place: Path) -> Path:
+    """The llama and its tokenizer as `model.gguf`, in 32-bit floats, and nothing beside it."""
+    place.mkdir(parents=True)
+    words, weights = tokenizer(), model().state_dict()
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
+    writer = gguf.GGUFWriter(str(place / "model.gguf"), "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(16)
+    writer.add_block_count(2)
+    writer.add_feed_forward_length(32)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_dimension_count(8)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(VOCABULARY)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([token.replace(" ", "\u2581") for token in words.convert_ids_to_tokens(range(VOCABULARY))])
+    writer.add_token_scores([0.0] * VOCABULARY)
+    writer.add_token_types([gguf.TokenType.NORMAL] * len(LETTERS) + [gguf.TokenType.CONTROL] * 2)
+    writer.add_unk_token_id(len(LETTERS) - 1)
+    writer.add_bos_token_id(len(LETTERS))
+    writer.add_eos_token_id(len(LETTERS))
+    writer.add_pad_token_id(len(LETTERS) + 1)
+    for name, weight in weights.items():
+        heads = {"q_proj": 2, "k_proj": 1}.get(name.split(".")[-2])
+        if heads is not None:  # llama.cpp turns neighbours, transformers the two halves of a head
+            weight = weight.view(heads, 2, -1, weight.shape[1]).transpose(1, 2).reshape(weight.shape)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), weight.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     return place
 
 

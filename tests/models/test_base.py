@@ -172,6 +172,16 @@ def test_want_of_memory_and_errors_of_ours_are_no_fault_of_the_files(
     assert raised.value is error
 
 
+def test_a_gguf_file_gives_the_weights_that_were_written_into_it_and_they_can_be_saved(tmp_path: Path) -> None:
+    base = _load(tiny.gguf_directory(tmp_path / "base"), gguf_file="model.gguf")
+    base.model.save_pretrained(tmp_path / "saved")
+    written, saved = tiny.model().state_dict(), load_file(tmp_path / "saved" / "model.safetensors")
+    assert written.keys() == base.model.state_dict().keys() == saved.keys()
+    # The library's tokenizer has special tokens of its own, for which the embeddings grow.
+    for weights in (base.model.state_dict(), saved):
+        assert all(torch.equal(weight, weights[name][: len(weight)]) for name, weight in written.items())
+
+
 def test_weights_that_are_missing_are_refused_and_not_made_up(tmp_path: Path) -> None:
     directory = tiny.directory(tmp_path)
     _edit_json(directory / "config.json", num_hidden_layers=3)

@@ -12,6 +12,7 @@ from transformers.utils.hub import cached_file
 
 from truing.errors import ModelError, RecipeError, first_line
 from truing.models.checkpointing import checkpoint_layers
+from truing.models.gguf import unpacking
 from truing.models.linear import quicken
 from truing.models.padding import ensure_pad
 from truing.models.quantised import check_quantisation, quantising, settle
@@ -152,7 +153,7 @@ def _load_tokenizer(base: Base, options: dict[str, Any]) -> PreTrainedTokenizerB
 
 
 def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
-    options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {"use_safetensors": True}
+    options: dict[str, Any] = unpacking(base.gguf_file) if base.gguf_file else {"use_safetensors": True}
     device, dtype = device_of(compute), getattr(torch, compute.dtype)
     if base.quantize == "nf4":
         options |= quantising(device, dtype)
