@@ -138,6 +138,47 @@ def test_a_template_that_fails_is_named(template: str) -> None:
     assert caught.value.mend
 
 
+def test_of_a_templates_own_message_the_first_line_is_told_as_it_can_be_printed() -> None:
+    said = "\\x1b[31mno\\x07 system turns " + "!" * 5000 + "\\nsecond line"
+    with pytest.raises(ModelError) as caught:
+        encode_prompt(templated(f"{{{{ raise_exception('{said}') }}}}"), turns("a"))
+    told = (r"\x1b[31mno\x07 system turns " + "!" * 5000)[:200]
+    assert caught.value.what == f"the chat template cannot render this conversation: {told}."
+
+
+ORDER, TEMPLATE = "Bring the rows into the order of turns", "The rows are not at fault: correct the template"
+
+
+@pytest.mark.parametrize(
+    ("template", "mend"),
+    [
+        ("{{ raise_exception('no system turns') }}", ORDER),
+        ("{{ messages[7].content }}", ORDER),
+        ("{% for %}", TEMPLATE),
+        ("{{ 'open", TEMPLATE),
+        ("{{ 2**2 }}", TEMPLATE),
+        ("{{ messages.append(1) }}", TEMPLATE),
+        ("{{ ''.__class__.__base__.x }}", TEMPLATE),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", TEMPLATE),
+    ],
+)
+def test_the_mend_is_of_the_rows_or_of_the_template(template: str, mend: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        encode_prompt(templated(template), turns("a"))
+    assert caught.value.mend is not None
+    assert caught.value.mend.startswith(mend)
+
+
+def test_a_template_that_wants_more_memory_than_there_is_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    made = templated()
+    monkeypatch.setattr(made, "apply_chat_template", fail)
+    with pytest.raises(ModelError, match=r"cannot render this conversation: MemoryError\. The rows are not at fault"):
+        encode_prompt(made, turns("a"))
+
+
 def test_a_template_that_writes_the_prompt_otherwise_once_it_is_answered_is_refused() -> None:
     template = "{{ messages | length }}:{% for m in messages %}{{ m.content }}{% endfor %}"
     with pytest.raises(ModelError, match="renders a prompt in one way alone and in another with its answer"):

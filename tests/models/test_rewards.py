@@ -1,5 +1,6 @@
 """Where a score comes from: a Python function, a classifier that reads text, the reward stage, and their sum."""
 
+import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -127,6 +128,16 @@ def test_a_damaged_classifier_is_refused_whatever_the_library_raises(
     (tiny.classifier(tmp_path) / damaged).write_text(content)
     with pytest.raises(ModelError, match="no sequence-classification model could be loaded"):
         ClassifierReward.load(str(tmp_path), CPU, 1000)
+
+
+def test_a_text_that_the_classifiers_tokenizer_fails_on_is_named(tmp_path: Path) -> None:
+    file = tiny.classifier(tmp_path) / "tokenizer.json"
+    words = json.loads(file.read_text())
+    del words["model"]["vocab"]["?"]  # which stands for what is unknown
+    file.write_text(json.dumps(words))
+    source = ClassifierReward.load(str(tmp_path), CPU, 1000)
+    with pytest.raises(ModelError, match=r"its tokenizer cannot read .* \(.*Missing \[UNK\] token"):
+        source.score([Sample("\u00e9?", "a", (1,), (2,), finished=False)])
 
 
 def test_a_role_scores_the_last_token_of_each_sample() -> None:

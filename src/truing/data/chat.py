@@ -21,14 +21,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from truing.data.templates import render
-from truing.errors import ModelError
+from truing.data.templates import TemplateError, render
+from truing.errors import ModelError, first_line
 from truing.records import Message, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
+ORDER_MEND = "Bring the rows into the order of turns that the model expects, or change its template."
+TEMPLATE_MEND = (
+    "The rows are not at fault: correct the template, which is in chat_template.jinja or tokenizer_config.json."
+)
 _STAND_IN = "\ufdd0{}\ufdd1"
 """Stands for a spelt-out special token while a template renders; made of code points that no text may use."""
 
@@ -103,9 +107,9 @@ def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], a
         return render(tokenizer, turns, add_generation_prompt=add_generation_prompt)
     except Exception as error:  # a template is a program: it raises what it likes
         raise ModelError(
-            f"the chat template cannot render this conversation: {error}.",
+            f"the chat template cannot render this conversation: {first_line(error)}.",
             where=tokenizer.name_or_path,
-            mend="Bring the rows into the order of turns that the model expects, or change its template.",
+            mend=TEMPLATE_MEND if isinstance(error, TemplateError) else ORDER_MEND,
         ) from error
 
 

@@ -13,25 +13,36 @@ from functools import lru_cache
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment
+from jinja2 import Environment, TemplateSyntaxError
+from jinja2.exceptions import SecurityError
+
+from truing.errors import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SECONDS = 10.0
+OWN_FAULTS = (TemplateSyntaxError, SecurityError, MemoryError, RecursionError)
+"""What a template is to blame for, whatever it is given"""
 
 
 class TemplateError(Exception):
-    """The template did what it may not."""
+    """The template is no template, or did what it may not; the conversation is not to blame."""
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], **options: Any) -> str:
-    """The text that the tokenizer's chat template makes of a conversation. It raises what it likes."""
+    """The text that the tokenizer's chat template makes of a conversation.
+
+    TemplateError where the template is at fault; over a conversation it raises what it likes.
+    """
     templates = tokenizer.chat_template
-    for template in templates.values() if isinstance(templates, dict) else [templates]:
-        _refuse_powers(template or "")
-    with _time_limit():
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
+    try:
+        for template in templates.values() if isinstance(templates, dict) else [templates]:
+            _refuse_powers(template or "")
+        with _time_limit():
+            return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
+    except OWN_FAULTS as error:
+        raise TemplateError(first_line(error)) from error
 
 
 @lru_cache(maxsize=8)

@@ -108,8 +108,9 @@ class ClassifierReward:
 
     @torch.no_grad()
     def score(self, samples: Sequence[Sample]) -> list[float]:
-        """RewardError where a text is longer than the classifier can read."""
-        tokens = [torch.tensor(self._encode(sample)) for sample in samples]
+        """RewardError where a text is longer than the classifier can read; ModelError where its tokenizer fails."""
+        with refused_as(partial(_unread, self.where)):
+            tokens = [torch.tensor(self._encode(sample)) for sample in samples]
         self._refuse_longer(max(map(len, tokens)))
         scores = [0.0] * len(samples)
         pad = self.model.config.pad_token_id  # where the model knows none, it reads one text at a time
@@ -157,6 +158,14 @@ def _refusal(path: str, error: Exception) -> ModelError:
         f"no sequence-classification model could be loaded from here ({first_line(error)}).",
         where=path,
         mend="A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id.",
+    )
+
+
+def _unread(path: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"its tokenizer cannot read a prompt and its response ({first_line(error)}).",
+        where=path,
+        mend="Take a model whose tokenizer knows the characters of your data.",
     )
 
 
