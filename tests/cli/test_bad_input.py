@@ -86,9 +86,14 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Path], object], list[str]]] = {
         _remote_code,
         ["base: ", "wants to run Python code", "set base.trust_remote_code: true"],
     ),
-    "a reward that cannot be imported": (
+    "a reward whose file is missing": (
         SCORED,
         lambda place: None,
+        ["ppo.rewards.0.path: own.py:score: there is no file own.py.", "check the spelling"],
+    ),
+    "a reward that cannot be imported": (
+        SCORED,
+        lambda place: (place / "own.py").write_text("import no_such_module\n"),
         ["own.py:score: cannot be imported", "module:function"],
     ),
     "a reward that returns too few": (

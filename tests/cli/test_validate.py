@@ -39,6 +39,7 @@ def test_all_faults_are_told_together(truing: Any, tmp_path: Path) -> None:
     [
         ("no/such/directory", "is no directory. Give a model's directory or a Hub id."),
         ("/no-such-directory", "is no directory."),
+        ("a" * 300, "is no directory."),
         ("{place}/demonstrations.jsonl", "is no directory."),
         ("{place}", "has no config.json that can be read, so it holds no model."),
     ],

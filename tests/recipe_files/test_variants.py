@@ -1,7 +1,7 @@
 import pytest
 
 from truing.errors import RecipeError
-from truing.recipe_files import variant
+from truing.recipe_files import reward_parts, variant
 
 WORLD = "world: {}\n"
 
@@ -69,3 +69,26 @@ def test_a_mistake_of_ppo_itself_is_not_repeated_for_each_variant(complaints) ->
 
 def test_variants_of_a_stage_that_does_not_run_are_no_mistake(load) -> None:
     assert load(f"{WORLD}stages: [sft]\nppo: {{variants: {{a: {{kl.beta: 0.0}}}}}}").stages == ["sft"]
+
+
+RULE = "{kind: function, path: 'rules:short'}"
+
+
+@pytest.mark.parametrize(
+    ("stages", "keys"),
+    [
+        ("[sft]", []),
+        ("[sft, dpo]", ["ppo.rewards.0"]),
+        ("[sft, ppo]", ["ppo.rewards.0", "ppo.variants.a.rewards.0", "ppo.variants.a.rewards.1"]),
+    ],
+)
+def test_parts_of_rewards_are_those_that_a_stage_asks_for(load, stages: str, keys: list[str]) -> None:
+    ppo = f"ppo: {{rewards: [{RULE}], variants: {{a: {{rewards: [{RULE}, {RULE}]}}}}}}"
+    assert [key for key, _ in reward_parts(load(f"{WORLD}stages: {stages}\n{ppo}"))] == keys
+
+
+@pytest.mark.parametrize("mistake", [{"gamma": "high"}, {"kl.beta.x": 1}])
+def test_a_variant_that_is_a_mistake_has_no_parts(load, mistake: dict[str, object]) -> None:
+    recipe = load(WORLD)
+    wrong = recipe.model_copy(update={"ppo": recipe.ppo.model_copy(update={"variants": {"a": mistake}})})
+    assert [key for key, _ in reward_parts(wrong)] == ["ppo.rewards.0"]

@@ -1,11 +1,20 @@
-"""Which files of a directory hold weights that can be read without running code. Imports nothing heavy."""
+"""Which files of a directory hold weights that can be read, without running code. Imports nothing heavy."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from truing.errors import ModelError
+from safetensors import SafetensorError, safe_open
+
+from truing.errors import ModelError, first_line
 
 UNSAFE = {".bin", ".pt", ".pth"}
 """Formats that hold Python objects"""
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+"""Which of several files each weight is in; read where there is no file with all of them"""
+POINTER = b"version https://git-lfs"
+"""How the note begins that Git LFS leaves in place of a file"""
 
 
 def unsafe_weights(directory: Path) -> str | None:
@@ -23,3 +32,38 @@ def refuse_unsafe_weights(directory: Path) -> None:
             where=str(directory),
             mend="Convert them to safetensors first.",
         )
+
+
+def unreadable_weights(directory: Path) -> Iterator[tuple[str, str]]:
+    """Each safetensors file that a model would be loaded from and could not be, and why.
+
+    Only headers are read: they say how long a file has to be.
+    """
+    try:
+        names = _names(directory)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        yield INDEX, first_line(error)
+        return
+    for name in names:
+        try:
+            with safe_open(directory / name, framework="numpy"):
+                pass
+        except (OSError, SafetensorError) as error:
+            yield name, "it is a Git LFS pointer" if _is_pointer(directory / name) else first_line(error)
+
+
+def _names(directory: Path) -> list[str]:
+    """As transformers chooses; where it would find nothing, all that there are."""
+    if (directory / WEIGHTS).is_file():
+        return [WEIGHTS]
+    if (directory / INDEX).is_file():
+        return sorted(set(map(str, json.loads((directory / INDEX).read_bytes())["weight_map"].values())))
+    return sorted(file.name for file in directory.glob("*.safetensors"))
+
+
+def _is_pointer(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(len(POINTER)) == POINTER
+    except OSError:
+        return False

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from truing.errors import RecipeError
-from truing.recipe import Ppo, Recipe
+from truing.recipe import Ppo, Recipe, RewardSource
 from truing.recipe_files.checks import ppo_checks
 from truing.recipe_files.mistakes import Mistake
 from truing.recipe_files.overrides import OverrideError, assign, flat
@@ -32,6 +32,18 @@ def variant(recipe: Recipe, name: str) -> Recipe:
     for key, value in variants[name].items():
         assign(ppo, key, value)
     return recipe.model_copy(update={"ppo": Ppo.model_validate(ppo)})
+
+
+def reward_parts(recipe: Recipe) -> Iterator[tuple[str, RewardSource]]:
+    """Every part of a reward that the recipe's stages ask for, with its key; a variant that is a mistake has none."""
+    if {"ppo", "dpo"} & set(recipe.stages):
+        yield from ((f"ppo.rewards.{index}", part) for index, part in enumerate(recipe.ppo.rewards))
+    for name in recipe.ppo.variants if "ppo" in recipe.stages else ():
+        try:
+            rewards = variant(recipe, name).ppo.rewards
+        except (ValidationError, OverrideError):
+            continue
+        yield from ((f"ppo.variants.{name}.rewards.{index}", part) for index, part in enumerate(rewards))
 
 
 def flatten_variants(document: dict[str, Any]) -> None:
