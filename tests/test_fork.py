@@ -1,6 +1,7 @@
 """A new run takes over the stages that it would only repeat, and ends as if it had run them all itself."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -98,7 +99,7 @@ def test_an_unfinished_stage_is_not_taken_over(old: tuple[Recipe, Path], tmp_pat
     recipe, root = old
     record = json.loads((root / "run.json").read_text())
     record["stages"][1]["state"] = "running"
-    (tmp_path / "half").mkdir()
+    shutil.copytree(root / "sft", tmp_path / "half" / "sft")
     (tmp_path / "half" / "run.json").write_text(json.dumps(record))
     (tmp_path / "half" / "recipe.yaml").write_bytes((root / "recipe.yaml").read_bytes())
     with open_run(tmp_path / "new", recipe) as new:

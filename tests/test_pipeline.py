@@ -158,6 +158,35 @@ def test_an_interrupted_run_goes_on_from_the_last_finished_stage(
         assert _untimed(one) == _untimed(other)
 
 
+@pytest.mark.parametrize("file", ["model/model.safetensors", "model/config.json", "result.json"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_finished_stage_that_was_damaged_is_refused_and_begun_again_by_a_fork(
+    file: str, gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Job) -> dict[str, Any]:
+        raise TrainingError("the loss became nan.")
+
+    recipe = tiny.recipe(tmp_path, stages=["sft", "dpo"])
+    with monkeypatch.context() as patched:
+        patched.setitem(pipeline.TRAIN, "dpo", broken)
+        with pytest.raises(TrainingError):
+            _run(recipe, tmp_path / "run")
+    whole, damaged = tmp_path / "run" / "sft", tmp_path / "run" / "sft" / file
+    before = _contents(whole / "model")
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    if gone:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(content)
+    with pytest.raises(RunError, match="has been damaged or taken away since the stage sft ended") as caught:
+        _run(recipe, tmp_path / "run")
+    assert caught.value.where == str(damaged)
+    run_pipeline(recipe, tmp_path / "fork", SilentProgress(), fork_of=tmp_path / "run")
+    assert [stage.taken_from for stage in RunDirectory(tmp_path / "fork").lineage.stages] == [None, None]
+    assert _contents(tmp_path / "fork" / "sft" / "model") == before
+
+
 def test_data_that_changed_under_a_run_is_refused(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, stages=["sft"])
     _run(recipe, tmp_path / "run")

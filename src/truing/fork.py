@@ -70,7 +70,10 @@ def take_over(old: RunDirectory, new: RunDirectory) -> list[str]:
 
 
 def matching(old: RunDirectory, new: RunDirectory) -> list[str]:
-    """The stages of `new` that `old` has finished with the same recipe, the same inputs and the same stages before."""
+    """The stages of `new` that `old` has finished with the same recipe, the same inputs and the same stages before.
+
+    One of which a file has been damaged since does not match.
+    """
     then = {stage.name: stage for stage in plan(load_recipe(old.recipe))}
     matched: list[str] = []
     for stage in plan(load_recipe(new.recipe)):
@@ -78,6 +81,7 @@ def matching(old: RunDirectory, new: RunDirectory) -> list[str]:
         if (
             before is not None
             and old.lineage.stage_state(stage.name) == "done"
+            and old.lineage.damaged(stage.name, old.stage(stage.name).contents()) is None
             and _read(before) == _read(stage)
             and _foundation(before) == _foundation(stage)
             and set(_foundation(stage)) <= set(matched)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from truing.data.world import GOLD, WorldPaths, write_world
+from truing.errors import RunError
 from truing.fork import older_run, take_over
 from truing.inputs.findings import Findings
 from truing.inputs.stages import look_at_stages
@@ -55,7 +56,7 @@ def run_pipeline(
         RewardError: a function of the recipe cannot be imported; nothing was written.
         InputError: a stage of a new run would refuse its rows; nothing was written.
         RecipeError: a quantised base cannot be used here; nothing was written.
-        RunError: `root` holds another recipe's run or is in use.
+        RunError: `root` holds another recipe's run or is in use, or a finished stage has been damaged.
         InterruptedRunError: `stop` was set; what was done is saved.
         TruingError: whatever a stage refuses; finished stages stay finished.
     """
@@ -80,6 +81,8 @@ def run_pipeline(
         for stage in stages:
             if stage not in waiting:
                 run.stage(stage.name).settle()  # a kill may have come just before
+                if waiting:
+                    _refuse_damaged(stage.name, run)
         if waiting:
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
                 for stage in waiting:
@@ -145,11 +148,23 @@ def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: T
         result = TRAIN[stage.kind](job)
     with stop.held():
         write_json(directory.result, result | {"saving_s": round(job.saving.seconds, 3)})
-        run.lineage.finish(stage.name)
+        run.lineage.finish(stage.name, directory.contents())
         directory.settle()
     give_back()
     if stop.requested:
         raise stop.interrupted(f"{stage.name} is done")
+
+
+def _refuse_damaged(name: str, run: RunDirectory) -> None:
+    """RunError where a file of a finished stage, on which later ones rest, is not as the stage left it."""
+    directory = run.stage(name)
+    damaged = run.lineage.damaged(name, directory.contents())
+    if damaged is not None:
+        raise RunError(
+            f"has been damaged or taken away since the stage {name} ended; what is still to come would rest on it.",
+            where=str(directory.root / damaged),
+            mend="Put it back, or begin a new run with --fork-to NEW: it takes over the stages that are whole.",
+        )
 
 
 def _functions(recipe: Recipe) -> dict[str, Fingerprint]:

@@ -150,3 +150,36 @@ def test_text_that_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "truing", "validate", str(recipe)]
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=True)
     assert b"`\\xe9` is not read" in done.stdout
+
+
+def test_every_fault_is_told_and_not_the_first_alone(truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    rows = [{"prompt": "e" * 70, "chosen": "aa", "rejected": "zz"} for _ in range(30)]
+    rows += [{"prompt": "a?", "chosen": "b", "rejected": "b"} for _ in range(30)]
+    file = tiny.write_rows(tmp_path / "preferences.jsonl", rows)
+    said = truing("validate", recipe, "--set", "data.heldout=0.5")
+    assert said.code == 2
+    assert all(f"{file}:{row} (prompt 70" in said.err for row in range(1, 31))
+    assert all(f"{file}:{row}: `chosen` equals" in said.err for row in range(31, 61))
+    brief = truing("run", recipe, "--out", tmp_path / "run")
+    assert "... and 10 more; `truing validate` tells all." in brief.err
+
+
+@pytest.mark.parametrize(
+    ("judge", "told"),
+    [
+        ("rules:nope", "rules:nope: "),
+        ("broken:f", "broken:f: cannot be imported (SyntaxError"),
+        ("nomodule:f", "nomodule:f: cannot be imported (ModuleNotFoundError"),
+        ("nofile.py:f", "judges.x: nofile.py:f: there is no file nofile.py."),
+    ],
+)
+def test_functions_are_imported_as_a_run_will_import_them(judge: str, told: str, truing: Any, tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text("def f(prompts, responses):\n    return [0.0 for _ in responses]\n")
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    recipe = tiny.recipe_file(tmp_path)
+    assert truing("validate", recipe, "--set", 'judges={x: "rules:f"}').code == 0
+    said = truing("validate", recipe, "--set", f'judges={{x: "{judge}"}}')
+    assert said.code == 2
+    assert said.err.count(judge.partition(":")[0]) >= 1
+    assert told in said.err

@@ -88,7 +88,10 @@ def test_only_the_first_longer_rows_are_named() -> None:
     with pytest.raises(DataError, match="8 rows do not fit") as caught:
         encode_demonstrations(TOKENIZER, rows, data("error", 7), FAR)
     assert len(re.findall("f:a+", caught.value.what)) == 5
-    assert caught.value.what.endswith(", and 3 more.")
+    assert caught.value.what.endswith(", and 3 more; `truing validate` tells all.")
+    with pytest.raises(DataError) as caught:
+        encode_demonstrations(TOKENIZER, rows, data("error", 7), FAR, named=None)
+    assert len(re.findall("f:a+", caught.value.what)) == 8
 
 
 @pytest.mark.parametrize("policy", ["drop", "cut_prompt", "cut_completion"])

@@ -39,7 +39,7 @@ def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
         run.lineage.begin("sft", "sft")
         run.stage("sft").fresh()
         run.stage("sft").result.write_text("{}")
-        run.lineage.finish("sft")
+        run.lineage.finish("sft", {})
     before = contents(tmp_path)
     with open_run(tmp_path, RECIPE) as run:
         assert run.lineage.stage_state("sft") == "done"

@@ -36,7 +36,7 @@ def test_a_stage_goes_from_pending_to_running_to_done_on_disk(tmp_path: Path) ->
     assert lineage.stage_state("sft") == lineage.stage_state("never heard of") == "pending"
     lineage.begin("sft", "sft")
     assert Lineage.read(path).stage_state("sft") == "running"
-    lineage.finish("sft")
+    lineage.finish("sft", {"model/a": "0"})
     again = Lineage.read(path)
     assert [(stage.name, stage.kind, stage.state) for stage in again.stages] == [
         ("sft", "sft", "done"),
@@ -60,13 +60,13 @@ def test_an_interrupted_stage_starts_over_and_a_done_one_does_not(tmp_path: Path
     lineage.plan([("sft", "sft")])
     assert lineage.stage_state("sft") == "running"
     lineage.begin("sft", "sft")
-    lineage.finish("sft")
+    lineage.finish("sft", {"model/a": "0"})
     before = path.read_bytes()
     with pytest.raises(RunError, match="sft is done and is not started over"):
         lineage.begin("sft", "sft")
     assert path.read_bytes() == before
     with pytest.raises(KeyError):
-        Lineage.read(path).finish("sft")  # not begun by this process
+        Lineage.read(path).finish("sft", {})  # not begun by this process
 
 
 def test_a_run_that_goes_on_elsewhere_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

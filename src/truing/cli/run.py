@@ -1,12 +1,11 @@
 """truing run."""
 
-import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from truing.cli.closing import closing_table
-from truing.cli.shelf import recipe_path
+from truing.cli.shelf import python_beside, recipe_path
 from truing.inputs.files import look_at_files
 from truing.recipe_files import load_recipe
 from truing.runs.interruption import stop_on_signals
@@ -18,13 +17,11 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_
     path = recipe_path(recipe_file)
     recipe = load_recipe(path, overrides)
     look_at_files(recipe).check()
-    # A recipe's own Python, such as its judges, stands beside it.
-    sys.path.insert(0, str(path.resolve().parent))
     console = Console()
     from truing.pipeline import run_pipeline  # imports torch, so only once the recipe is sound
 
     progress = open_progress(console)
-    with stop_on_signals(progress.note) as stop:
+    with python_beside(path), stop_on_signals(progress.note) as stop:
         root = out or Path("runs") / recipe.name
         done = run_pipeline(recipe, fork_to or root, progress, stop, fork_of=root if fork_to else None)
     closing_table(done, console)

@@ -1,5 +1,8 @@
-"""Which file a recipe argument means."""
+"""Which file a recipe argument means, and what stands beside it."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from truing.errors import RecipeError
@@ -18,3 +21,14 @@ def recipe_path(argument: Path) -> Path:
         where=str(argument),
         mend=f"Shipped recipes, which can be given by name: {', '.join(shelf)}.",
     )
+
+
+@contextmanager
+def python_beside(recipe_file: Path) -> Iterator[None]:
+    """Inside, a recipe's own Python, such as its judges, is found where it stands: beside it."""
+    folder = str(recipe_file.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

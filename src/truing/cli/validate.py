@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from truing.cli.shelf import recipe_path
+from truing.cli.shelf import python_beside, recipe_path
 from truing.errors import RecipeError
 from truing.inputs.files import look_at_files
 from truing.inputs.findings import Findings
+from truing.inputs.functions import look_at_functions
 from truing.recipe import Recipe
 from truing.recipe_files import load_recipe, sound_sections
 
@@ -28,13 +29,15 @@ def _looked_at(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
         part = sound_sections(path, overrides)
         if part is None:
             raise
-        found = look_at_files(part)
+        found = look_at_files(part, shown=None)
         found.faults.insert(0, error)
         found.odd.append("What stages make of the rows is looked at once the recipe is sound.")
         return part, found
-    found = look_at_files(recipe)
+    found = look_at_files(recipe, shown=None)
+    with python_beside(path):
+        look_at_functions(recipe, found)
     if recipe.base is not None:
         from truing.inputs.stages import look_at_stages  # imports torch
 
-        look_at_stages(recipe, found)
+        look_at_stages(recipe, found, named=None)
     return recipe, found

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 R = TypeVar("R", Demonstration, Preference, Prompt)
+TRIED = 20
+"""Rows that cannot be encoded, after which no more are tried"""
 
 
 @dataclass(frozen=True)
@@ -36,26 +38,36 @@ class EncodedPrompt:
 
 
 def encode_demonstrations(
-    tokenizer: "PreTrainedTokenizerBase", records: Sequence[Demonstration], data: Data, context: int
+    tokenizer: "PreTrainedTokenizerBase",
+    records: Sequence[Demonstration],
+    data: Data,
+    context: int,
+    named: int | None = NAMED,
 ) -> tuple[list[Encoded], LengthReport]:
     """Prompts and completions of at most min(data.max_length, context) tokens together.
+
+    Of rows that are told, the first `named` are named, or all for None.
 
     Raises:
         InputError: a row is longer and `data.too_long` is error, no row is left, or the tokenizer or its chat template
             cannot take a row.
     """
-    kept, report = _within(tokenizer, records, ("completion",), Limit(data, context))
+    kept, report = _within(tokenizer, records, ("completion",), Limit(data, context, named=named))
     return [Encoded(row.prompt, row.completions["completion"], row.where) for row in kept], report
 
 
 def encode_preferences(
-    tokenizer: "PreTrainedTokenizerBase", records: Sequence[Preference], data: Data, context: int
+    tokenizer: "PreTrainedTokenizerBase",
+    records: Sequence[Preference],
+    data: Data,
+    context: int,
+    named: int | None = NAMED,
 ) -> tuple[list[EncodedPair], LengthReport]:
     """The same for pairs: the prompt and the longer completion must fit, and both sides are left the same prompt.
 
     Pairs whose sides come to the same tokens are dropped and counted.
     """
-    kept, report = _within(tokenizer, records, ("chosen", "rejected"), Limit(data, context))
+    kept, report = _within(tokenizer, records, ("chosen", "rejected"), Limit(data, context, named=named))
     pairs = [
         EncodedPair(
             row.prompt, row.completions["chosen"], row.completions["rejected"], records[row.index].margin, row.where
@@ -66,10 +78,15 @@ def encode_preferences(
 
 
 def encode_prompts(
-    tokenizer: "PreTrainedTokenizerBase", records: Sequence[Prompt], data: Data, room: int, context: int
+    tokenizer: "PreTrainedTokenizerBase",
+    records: Sequence[Prompt],
+    data: Data,
+    room: int,
+    context: int,
+    named: int | None = NAMED,
 ) -> tuple[list[EncodedPrompt], LengthReport]:
     """The same for prompts that leave `room` new tokens of the length; cut_completion drops those that do not."""
-    kept, report = _within(tokenizer, records, (), Limit(data, context, room))
+    kept, report = _within(tokenizer, records, (), Limit(data, context, room, named))
     return [EncodedPrompt(records[row.index].prompt, row.prompt) for row in kept], report
 
 
@@ -117,7 +134,7 @@ def _within(
 def _encoded(
     tokenizer: "PreTrainedTokenizerBase", records: Sequence[R], completions: tuple[str, ...]
 ) -> tuple[list[_Row], list[InputError]]:
-    """Every record's tokens, however many, up to where so many records as an error names cannot be encoded."""
+    """Every record's tokens, however many, and those that cannot be encoded, each of which may take seconds."""
     rows: list[_Row] = []
     refused: list[InputError] = []
     for index, record in enumerate(records):
@@ -125,7 +142,8 @@ def _encoded(
             rows.append(_row(tokenizer, index, record, completions))
         except InputError as error:
             refused.append(error)
-            if len(refused) == NAMED:
+            if len(refused) == TRIED:
+                refused.append(DataError("no more rows were tried.", where=record.where))
                 break
     return rows, refused
 

@@ -30,13 +30,15 @@ class Faults:
     """The faults of one file: the first in full, the others as a number."""
 
     path: str
+    shown: int | None = SHOWN
+    """How many are described; all of them for None"""
     first: list[Fault] = field(default_factory=list)
     count: int = 0
 
     def add(self, where: str, field: str | None, reason: str, mend: str) -> None:
         """Notes a fault; whether to go on reading is the caller's decision."""
         self.count += 1
-        if len(self.first) < SHOWN:
+        if self.shown is None or len(self.first) < self.shown:
             self.first.append(Fault(where, field, reason, mend))
 
     def check(self) -> None:
@@ -46,5 +48,6 @@ class Faults:
             raise DataError(only.what, where=only.where, mend=only.mend)
         if self.count:
             listing = "".join(f"\n  {fault}" for fault in self.first)
-            more = f"\n  ... and {self.count - SHOWN} more." if self.count > SHOWN else ""
+            rest = self.count - len(self.first)
+            more = f"\n  ... and {rest} more; `truing validate` tells all." if rest else ""
             raise DataError(f"{self.count} faults.{listing}{more}", where=self.path)

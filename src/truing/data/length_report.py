@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from truing.recipe import Data
 
 NAMED = 5
-"""Rows that an error names; the rest are counted. So many that cannot be encoded, and no more are tried."""
+"""Rows that an error names; the rest are counted"""
 KEEPING = ("cut_prompt", "cut_completion")
 """Policies that may keep a row that is too long"""
 TOKENIZER_MEND = "Use a tokenizer that knows the characters of your data."
@@ -21,6 +21,8 @@ class Limit:
     """Tokens that the model reads"""
     new: int = 0
     """Tokens that are kept free for a response"""
+    named: int | None = NAMED
+    """How many rows beyond it are named; all of them for None"""
 
     @property
     def whole(self) -> int:
@@ -84,22 +86,23 @@ class LengthReport:
         """A sentence for each thing that became of rows, with the first of them and the mend."""
         alike = "`chosen` and `rejected` have the same tokens"
         if self.cut:
-            yield f"cut to {self.limit.tokens:,} tokens: {_listed(self.cut)}. {self.limit.mend}"
+            yield f"cut to {self.limit.tokens:,} tokens: {_listed(self.cut, self.limit)}. {self.limit.mend}"
         if self.dropped:
             yield f"left out, since {too_long(self.dropped, self.limit)}. {self.limit.mend}"
         if self.identical_once_cut:
-            yield f"left out, since {alike} once cut: {_listed(self.identical_once_cut)}. {self.limit.mend}"
+            yield f"left out, since {alike} once cut: {_listed(self.identical_once_cut, self.limit)}. {self.limit.mend}"
         if self.identical:
-            yield f"left out, since {alike}: {_listed(self.identical)}. {TOKENIZER_MEND}"
+            yield f"left out, since {alike}: {_listed(self.identical, self.limit)}. {TOKENIZER_MEND}"
 
 
 def too_long(described: Sequence[str], limit: Limit) -> str:
     """What is wrong with rows beyond the limit."""
     count = "1 row does" if len(described) == 1 else f"{len(described):,} rows do"
-    return f"{count} not fit into {limit.whole:,} tokens: {_listed(described)}"
+    return f"{count} not fit into {limit.whole:,} tokens: {_listed(described, limit)}"
 
 
-def _listed(places: Sequence[str]) -> str:
+def _listed(places: Sequence[str], limit: Limit) -> str:
     """The first of them, and how many more there are."""
-    more = f", and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
-    return ", ".join(places[:NAMED]) + more
+    named = len(places) if limit.named is None else limit.named
+    more = f", and {len(places) - named:,} more; `truing validate` tells all" if len(places) > named else ""
+    return ", ".join(places[:named]) + more

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from truing.data.faults import Faults
+from truing.data.faults import SHOWN, Faults
 from truing.data.remarks import remarks
 from truing.data.rows import read_demonstrations, read_preferences, read_prompts
 from truing.inputs.findings import Findings
@@ -19,19 +19,19 @@ READERS: dict[str, Callable[..., list[Any]]] = {
 }
 
 
-def look_at_files(recipe: Recipe) -> Findings:
-    """All of them, whatever its stages do with them."""
+def look_at_files(recipe: Recipe, shown: int | None = SHOWN) -> Findings:
+    """All of them, whatever its stages do with them; of each file's faults so many are described, or all for None."""
     found = Findings(faults=[*model_faults(recipe)])
     for name in READERS:
         if getattr(recipe.data, name) is not None:
-            _look_at_rows(name, recipe.data, found)
+            _look_at_rows(name, recipe.data, shown, found)
     return found
 
 
-def _look_at_rows(name: str, data: Data, found: Findings) -> None:
+def _look_at_rows(name: str, data: Data, shown: int | None, found: Findings) -> None:
     """Those of one file: its faults; where it can be read, what is odd; and how many there are, if all can be used."""
     source = getattr(data, name)
-    faults = Faults(source.path)
+    faults = Faults(source.path, shown)
     with found.noting():
         rows = READERS[name](source, data.transcripts, faults)
         found.odd += [f"data.{name}: {sentence}" for sentence in remarks(source)]

@@ -20,7 +20,7 @@ def model_faults(recipe: Recipe) -> Iterator[InputError]:
     """What is wrong with the directories and the Python files that a recipe names; Hub ids are left alone."""
     if recipe.base is not None:
         yield from _directory_faults("base.path", recipe.base)
-    for (kind, path), key in _named(recipe).items():
+    for (kind, path), key in rewards_and_judges(recipe).items():
         if kind == "model":
             yield from _directory_faults(key, Base(path=path))
             yield from _label_faults(key, path)
@@ -28,7 +28,7 @@ def model_faults(recipe: Recipe) -> Iterator[InputError]:
             yield from _function_faults(key, path)
 
 
-def _named(recipe: Recipe) -> dict[tuple[str, str], str]:
+def rewards_and_judges(recipe: Recipe) -> dict[tuple[str, str], str]:
     """Kind and path of every reward and judge, to the first key that names it."""
     keys: dict[tuple[str, str], str] = {}
     for key, part in reward_parts(recipe):

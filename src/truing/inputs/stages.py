@@ -6,6 +6,7 @@ from typing import Any
 from truing.data.encode import EncodedPair, encode_prompts
 from truing.data.faults import Faults
 from truing.data.learnt import OF_STAGE, PREFERENCES, Learnt
+from truing.data.length_report import NAMED
 from truing.data.prompts import different_prompts, refuse_too_few
 from truing.data.split import read_split
 from truing.errors import DataError, ModelError
@@ -18,13 +19,16 @@ from truing.stages.episodes import prompt_set
 NOT_MEASURED = "How long the rows are was not looked at"
 
 
-def look_at_stages(recipe: Recipe, found: Findings) -> None:
-    """Adds what stages would refuse, cut or leave out to what was `found` of the files; faulty rows are left aside."""
+def look_at_stages(recipe: Recipe, found: Findings, named: int | None = NAMED) -> None:
+    """Adds what stages would refuse, cut or leave out to what was `found` of the files; faulty rows are left aside.
+
+    Of rows that are told for one reason, the first `named` are named, or all for None.
+    """
     rows_are_sound = not any(isinstance(fault, DataError) for fault in found.faults)
     base = _outlined(recipe, found)
     stages = list(plan(recipe))
     kinds = dict.fromkeys(OF_STAGE[stage.kind] for stage in stages if stage.kind in OF_STAGE)
-    learnt = {kind: _look_at_learnt(kind, recipe, base, found) for kind in kinds}
+    learnt = {kind: _look_at_learnt(kind, recipe, base, named, found) for kind in kinds}
     asking = {
         (stage.kind == "dpo", stage.recipe.ppo.max_new_tokens, stage.recipe.ppo.heldout_prompts): stage
         for stage in stages
@@ -32,7 +36,7 @@ def look_at_stages(recipe: Recipe, found: Findings) -> None:
     }
     for stage in asking.values() if rows_are_sound else ():
         with found.noting():
-            _look_at_prompts(stage, base, learnt.get(PREFERENCES, []), found)
+            _look_at_prompts(stage, base, learnt.get(PREFERENCES, []), named, found)
 
 
 def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
@@ -51,7 +55,9 @@ def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
     return None
 
 
-def _look_at_learnt(kind: Learnt, recipe: Recipe, base: LoadedBase | None, found: Findings) -> Sequence[Any]:
+def _look_at_learnt(
+    kind: Learnt, recipe: Recipe, base: LoadedBase | None, named: int | None, found: Findings
+) -> Sequence[Any]:
     """The rows to learn from as tokens; none where they cannot be had."""
     data = recipe.data
     source, heldout = kind.sources(data)
@@ -62,23 +68,26 @@ def _look_at_learnt(kind: Learnt, recipe: Recipe, base: LoadedBase | None, found
     def sound_rows(source: Source, transcripts: bool) -> list[Any]:
         return kind.read(source, transcripts, unsound)
 
-    parts: tuple[list[Any], list[Any]] = [], []
     try:
         parts = read_split(sound_rows, source, heldout, data, recipe.seed, kind.name)
     except DataError as error:
-        if not unsound.count:  # else there might be enough of them, once they are mended
+        if not unsound.count:
             found.faults.append(error)
+            return []
+        parts = sound_rows(source, data.transcripts), []  # there may be enough to hold some out, once they are mended
     encoded: list[Sequence[Any]] = []
     for name, rows in zip((kind.name, f"{kind.name}, held out"), parts, strict=True):
         if base is not None and rows:
             with found.noting():
-                tokens, report = kind.encode(base.tokenizer, rows, data, base.context)
+                tokens, report = kind.encode(base.tokenizer, rows, data, base.context, named)
                 found.odd += [f"data.{name}: {sentence}" for sentence in report.remarks()]
                 encoded.append(tokens)
     return encoded[0] if encoded else []
 
 
-def _look_at_prompts(stage: Planned, base: LoadedBase | None, pairs: Sequence[EncodedPair], found: Findings) -> None:
+def _look_at_prompts(
+    stage: Planned, base: LoadedBase | None, pairs: Sequence[EncodedPair], named: int | None, found: Findings
+) -> None:
     """Whether enough of them leave room for a response, and for dpo, are not in a pair that is learnt from."""
     recipe = stage.recipe
     unique = different_prompts(recipe.data)
@@ -86,7 +95,7 @@ def _look_at_prompts(stage: Planned, base: LoadedBase | None, pairs: Sequence[En
         refuse_too_few(len(unique), recipe)
         return
     room = recipe.ppo.max_new_tokens
-    prompts, report = encode_prompts(base.tokenizer, unique, recipe.data, room, base.context)
+    prompts, report = encode_prompts(base.tokenizer, unique, recipe.data, room, base.context, named)
     found.odd += [f"prompts: {sentence}" for sentence in report.remarks()]
     answered = prompt_set(prompts, recipe)
     if stage.kind == "dpo" and pairs:

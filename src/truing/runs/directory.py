@@ -14,7 +14,7 @@ from truing.errors import RunError
 from truing.recipe import Recipe
 from truing.recipe_files import resolved_yaml
 from truing.runs.differences import OTHERWISE, differences, flat, in_short
-from truing.runs.files import PARTIAL, disk_faults, remove, sweep, write_text
+from truing.runs.files import PARTIAL, disk_faults, remove, sha256_file, sweep, write_text
 from truing.runs.lineage import Lineage
 from truing.runs.lock import locked
 
@@ -65,6 +65,11 @@ class StageDirectory:
         resumable = {self.checkpoints, self.metrics, self.samples} if self.checkpoints.is_dir() else set()
         for leftover in set(self.root.iterdir()) - resumable:
             remove(leftover)
+
+    def contents(self) -> dict[str, str]:
+        """SHA-256 of each file but those of checkpoints, by its path."""
+        files = sorted(file for file in self.root.rglob("*") if file.is_file() and self.checkpoints not in file.parents)
+        return {file.relative_to(self.root).as_posix(): sha256_file(file) for file in files}
 
     def settle(self) -> None:
         """A stage that is done needs no checkpoints any more."""

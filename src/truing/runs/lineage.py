@@ -9,7 +9,7 @@
                 "judges.taste": {"path": ..., "sha256": ...}},
      "stages": [{"name": "sft", "kind": "sft", "state": "done", "started": "2026-01-31T12:00:00+00:00",
                  "finished": ..., "seconds": 16.2,
-                 "taken_from": null}, ...],
+                 "taken_from": null, "files": {"model/model.safetensors": sha256, ...}}, ...],
      "continued": [{"at": ..., "versions": {...}, "threads": 4}]}
 
 `continued` is there only if the run went on with other versions or threads than it was begun with. Every change is
@@ -47,6 +47,8 @@ class StageRecord:
     seconds: float | None = None
     taken_from: str | None = None
     """The run whose stage this is, where it was taken over"""
+    files: dict[str, str] | None = None
+    """SHA-256 of each file that a finished stage left, by its path"""
 
 
 class Lineage:
@@ -111,11 +113,16 @@ class Lineage:
         self._began[name] = time.monotonic()
         self._write()
 
-    def finish(self, name: str) -> None:
-        """A stage that was begun by this process is complete on disk."""
+    def finish(self, name: str, files: dict[str, str]) -> None:
+        """A stage that was begun by this process is complete on disk, with these files and their SHA-256."""
         seconds = round(time.monotonic() - self._began.pop(name), 3)
-        self._stages[name] = replace(self._stages[name], state="done", finished=_now(), seconds=seconds)
+        self._stages[name] = replace(self._stages[name], state="done", finished=_now(), seconds=seconds, files=files)
         self._write()
+
+    def damaged(self, name: str, files: Mapping[str, str]) -> str | None:
+        """The first file of a finished stage that is missing or not as it was, if these are there now."""
+        known = self._stages[name].files or {}
+        return next((file for file, content in known.items() if files.get(file) != content), None)
 
     def take_over(self, stage: StageRecord, root: Path) -> None:
         """A stage of another run, finished there, is complete on disk here."""
