@@ -102,8 +102,7 @@ def test_no_row_sees_another() -> None:
 
 
 def test_places_positions_and_equal_neighbours() -> None:
-    mask = torch.tensor([[1, 1, 0], [1, 1, 0], [1, 1, 1]])
-    rows = Flat(mask)
+    rows = Flat([2, 2, 3], 3, CPU)
     assert rows.positions.tolist() == [[0, 1, 0, 1, 0, 1, 2]]
     assert rows.spans == [(2, 2), (1, 3)]
     tokens = torch.tensor([[1, 2, 0], [3, 4, 0], [5, 6, 7]])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from truing.doctor.tally import Cost, Tally
+from truing.models.flat import Flat
 from truing.models.roles import Role
 from truing.models.sampler import draw_tokens
 from truing.models.vocabulary import LOGIT_POSITIONS, figures_of, logprobs_of
@@ -80,6 +81,9 @@ def learn(role: Role, tally: Tally, shapes: Sequence[Shape], head: bool) -> Cost
 
 def _hidden(role: Role, shape: Shape) -> Tensor:
     tokens = torch.zeros(shape.rows, shape.length, dtype=torch.long)
+    if role.reads_flat and shape.rows > 1:
+        lengths = [max(1, shape.length - row % 2) for row in range(shape.rows)]  # no two neighbours alike
+        return role.hidden_flat(tokens, Flat(lengths, shape.length, tokens.device))
     states: Tensor = role.forward(tokens, torch.ones_like(tokens)).last_hidden_state
     return states
 

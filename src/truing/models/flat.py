@@ -3,7 +3,7 @@
 A decoder layer treats each token alike but in its attention, which here looks at each row by itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
@@ -26,15 +26,17 @@ ATTENTION = "truing_flat"
 class Flat:
     """Where the tokens of right-padded rows stand when the rows are laid end to end."""
 
-    def __init__(self, attention_mask: Tensor) -> None:
+    def __init__(self, lengths: Sequence[int], width: int, device: torch.device) -> None:
         """Args:
-        attention_mask: (B, T), 1 on tokens and 0 on padding.
+        lengths: tokens of each of B rows.
+        width: T, to which they are padded.
+        device: of what is to be laid out.
         """
-        self._shape = attention_mask.shape
-        self._places = attention_mask.flatten().nonzero().squeeze(1)
-        self.positions = (self._places % attention_mask.shape[1])[None]
+        self._shape = torch.Size((len(lengths), width))
+        steps = [torch.arange(length, device=device) for length in lengths]
+        self._places = torch.cat([row * width + own for row, own in enumerate(steps)])
+        self.positions = torch.cat(steps)[None]
         """(1, N) where in its row each token stands"""
-        lengths = attention_mask.sum(1).tolist()
         self.spans = [(len(list(rows)), length) for length, rows in groupby(lengths)]
         """(rows, tokens of each) of neighbours that are equally long"""
 

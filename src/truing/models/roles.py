@@ -144,8 +144,12 @@ class Role:
             with self._given(below):
                 states: Tensor = self.forward(tokens, attention_mask).last_hidden_state
             return states
+        lengths = attention_mask.sum(1).tolist()
+        return self.hidden_flat(tokens, Flat(lengths, tokens.shape[1], tokens.device), below)
+
+    def hidden_flat(self, tokens: Tensor, rows: Flat, below: Tensor | None = None) -> Tensor:
+        """The same where the role reads `rows` end to end."""
         self.select()
-        rows = Flat(attention_mask)
         with self._given(None if below is None else rows.joined(below)), row_by_row(self.model.config):
             output = self.model.base_model(
                 input_ids=rows.joined(tokens), position_ids=rows.positions, use_cache=False, spans=rows.spans
