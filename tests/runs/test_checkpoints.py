@@ -63,7 +63,20 @@ def test_a_damaged_one_is_named_and_the_one_before_is_used(tmp_path: Path, file:
     assert found.step == 1
     assert len(said) == 1
     assert "step-00000002" in said[0]
+    assert said[0].endswith("; trying the one before it.")
     _save(tmp_path, 2)  # its place is free again
+
+
+def test_where_all_are_damaged_the_stage_is_said_to_begin_again(tmp_path: Path) -> None:
+    _save(tmp_path, 1, 2)
+    for step in (1, 2):
+        _flip_a_bit(tmp_path / f"step-{step:08d}" / TENSORS)
+    said: list[str] = []
+    assert newest_checkpoint(tmp_path, said.append) is None
+    assert [text.split("; ")[-1] for text in said] == [
+        "trying the one before it.",
+        "none is before it, so the stage begins again.",
+    ]
 
 
 class _Killed(BaseException):

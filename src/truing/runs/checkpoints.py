@@ -63,11 +63,14 @@ def newest_checkpoint(place: Path, say: Callable[[str], None]) -> Checkpoint | N
     """The newest that is whole, or None. What is damaged is named through `say` and removed."""
     if place.is_dir():
         sweep(place)
-    for path in reversed(_saved(place)):
+    saved = _saved(place)
+    while saved:
+        path = saved.pop()
         found = _read(path)
         if isinstance(found, Checkpoint):
             return found
-        say(f"{path} {found}; going on from the one before it.")
+        instead = "trying the one before it" if saved else "none is before it, so the stage begins again"
+        say(f"{path} {found}; {instead}.")
         remove(path)
     return None
 
