@@ -35,6 +35,25 @@ def test_lines_at_the_start_each_tenth_and_the_end() -> None:
     assert lines[-1] == "ppo: 40 steps in 1:20 min, score 0.5, kl 3.14"
 
 
+def test_steps_done_before_have_no_part_in_the_time_left() -> None:
+    clock = Clock()
+    progress, out = plain(clock)
+    with progress.stage("ppo", 40, done=20) as stage:
+        for step in range(21, 41):
+            clock.now += 2
+            stage.advance(step, {})
+    lines = out.getvalue().splitlines()
+    assert lines[1] == "ppo 24/40, 32 s left"  # 8 s for 4 steps, so 32 s for 16
+    assert lines[-1] == "ppo: 20 steps in 40 s"
+
+
+def test_a_stage_with_no_step_left_says_so() -> None:
+    progress, out = plain(Clock())
+    with progress.stage("dpo", 12, done=12):
+        pass
+    assert out.getvalue().splitlines() == ["dpo: 12 steps", "dpo: all steps were done before"]
+
+
 def test_slow_steps_speak_each_time_and_a_long_stage_falls_quieter() -> None:
     clock = Clock()
     progress, out = plain(clock)
@@ -91,6 +110,14 @@ def test_a_terminal_gets_a_bar_of_one_line(width: int) -> None:
     if width >= 80:
         assert "12/45" in last
         assert "score 0.812, kl 3.1, loss 0.25" in last
+
+
+def test_a_bar_begins_at_the_steps_done_before() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80, color_system=None, legacy_windows=False)
+    with open_progress(console).stage("ppo", 45, done=20):
+        pass
+    assert "20/45" in out.getvalue()
 
 
 def test_what_is_no_terminal_gets_lines() -> None:

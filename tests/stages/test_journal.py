@@ -1,20 +1,24 @@
 """A stage that is taken up again has the weights, moments, logs and memory of its last checkpoint, and no more."""
 
+import io
 import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from rich.console import Console
 
 from truing.errors import InterruptedRunError, RewardError, RunError
 from truing.recipe import Optimiser
 from truing.runs.interruption import Abandoned
 from truing.runs.metrics import read_jsonl
+from truing.runs.progress import LineProgress
 from truing.stages import journal as journal_module
 from truing.stages.job import Job
 from truing.stages.journal import open_journal
@@ -77,6 +81,16 @@ def test_what_came_after_the_checkpoint_is_forgotten(tmp_path: Path) -> None:
         journal.log(3, {"other": 7})
         assert (journal.latest("loss"), journal.latest("other")) == (0.2, 7)
     assert [row["step"] for row in read_jsonl(job.directory.metrics)] == [1, 2, 3]
+
+
+def test_the_progress_of_a_stage_taken_up_begins_where_it_was_left(tmp_path: Path) -> None:
+    out = io.StringIO()
+    job = replace(_job(tmp_path, every_steps=1), progress=LineProgress(Console(file=out)))
+    for _ in range(2):
+        with open_journal(job, _learner(), STEPS) as journal:
+            for step in journal.remaining(STEPS):
+                journal.done(step)
+    assert out.getvalue().splitlines()[-1] == "stage: all steps were done before"
 
 
 def test_minutes_make_a_checkpoint_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

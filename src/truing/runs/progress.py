@@ -26,8 +26,8 @@ class StageProgress(Protocol):
 class Progress(Protocol):
     """Progress of a run, stage by stage."""
 
-    def stage(self, name: str, total: int) -> AbstractContextManager[StageProgress]:
-        """Show the stage `name` of `total` steps while the block runs."""
+    def stage(self, name: str, total: int, done: int = 0) -> AbstractContextManager[StageProgress]:
+        """Show the stage `name` of `total` steps while the block runs; an earlier process did `done` of them."""
 
     def note(self, text: str) -> None:
         """Say one sentence, the first time it is given."""
@@ -42,7 +42,7 @@ class SilentProgress:
     """Shows nothing."""
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[StageProgress]:
+    def stage(self, name: str, total: int, done: int = 0) -> Iterator[StageProgress]:
         """A stage that nobody watches."""
         yield self
 
@@ -61,7 +61,7 @@ class LiveProgress:
         self._said: set[str] = set()
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[StageProgress]:
+    def stage(self, name: str, total: int, done: int = 0) -> Iterator[StageProgress]:
         """Show a bar while the block runs."""
         bars = RichProgress(
             TextColumn("{task.description}", markup=False),
@@ -74,7 +74,7 @@ class LiveProgress:
             speed_estimate_period=_SPEED_SECONDS,  # a step may take half a minute
         )
         with bars:
-            yield _Bar(bars, bars.add_task(name, total=total, figures=""))
+            yield _Bar(bars, bars.add_task(name, total=total, completed=done, figures=""))
 
     def note(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
@@ -104,10 +104,10 @@ class LineProgress:
         self._said: set[str] = set()
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[StageProgress]:
+    def stage(self, name: str, total: int, done: int = 0) -> Iterator[StageProgress]:
         """Print lines while the block runs."""
         self._print(f"{name}: {total} steps")
-        lines = _Lines(name, total, self._print, self._clock)
+        lines = _Lines(name, total, done, self._print, self._clock)
         yield lines
         lines.close()
 
@@ -122,14 +122,16 @@ class LineProgress:
 
 
 class _Lines:
-    def __init__(self, name: str, total: int, say: Callable[[str], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, total: int, done: int, say: Callable[[str], None], clock: Callable[[], float]
+    ) -> None:
         self._name = name
         self._total = total
         self._say = say
         self._clock = clock
         self._began = self._said_at = clock()
-        self._said_tenth = 0
-        self._step = 0
+        self._said_tenth = 10 * done // max(total, 1)
+        self._done_before = self._step = done
         self._figures: Figures = {}
 
     def advance(self, step: int, figures: Figures) -> None:
@@ -139,12 +141,25 @@ class _Lines:
         tenth = 10 * step // max(self._total, 1)
         quiet = max(_QUIET_SECONDS, (now - self._began) / 20)
         if step < self._total and (tenth > self._said_tenth or now - self._said_at >= quiet):
-            left = f", {duration((now - self._began) / step * (self._total - step))} left" if step else ""
-            self._say(f"{self._name} {step}/{self._total}{left}{self._ending()}")
+            self._say(f"{self._name} {step}/{self._total}{self._time_left(now)}{self._ending()}")
             self._said_at, self._said_tenth = now, tenth
 
     def close(self) -> None:
-        self._say(f"{self._name}: {self._step} steps in {duration(self._clock() - self._began)}{self._ending()}")
+        if self._done_before and not self._done_here:
+            self._say(f"{self._name}: all steps were done before")
+        else:
+            took = duration(self._clock() - self._began)
+            self._say(f"{self._name}: {self._done_here} steps in {took}{self._ending()}")
+
+    @property
+    def _done_here(self) -> int:
+        """The steps that the time since `_began` went into."""
+        return self._step - self._done_before
+
+    def _time_left(self, now: float) -> str:
+        if not self._done_here:
+            return ""
+        return f", {duration((now - self._began) / self._done_here * (self._total - self._step))} left"
 
     def _ending(self) -> str:
         return f", {in_words(self._figures)}" if self._figures else ""

@@ -139,8 +139,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
             open_files.enter_context(JsonLines(path, _cursor(found, path.stem)))
             for path in (job.directory.metrics, job.directory.samples)
         )
-        bar = open_files.enter_context(job.progress.stage(job.name, steps))
         step, memory = (found.step, found.state["memory"]) if found else (0, {})
+        bar = open_files.enter_context(job.progress.stage(job.name, steps, step))
         journal = Journal(
             job, learner, metrics, samples, bar, step, memory, read_jsonl(metrics.path), read_jsonl(samples.path)
         )
