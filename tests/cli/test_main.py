@@ -124,7 +124,7 @@ def test_a_recipe_is_not_copied_into_a_folder_that_is_not_there(truing: Any, tmp
 @pytest.mark.parametrize(
     ("raised", "code", "told"),
     [
-        (KeyboardInterrupt, 130, "truing: interrupted. `truing run` goes on from the last checkpoint."),
+        (KeyboardInterrupt, 130, "truing: interrupted. The same command goes on from what is saved, or begins again."),
         (
             ZeroDivisionError("x"),
             1,

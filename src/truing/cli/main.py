@@ -125,7 +125,7 @@ def main() -> None:
         app(arguments, prog_name="truing")
     except SystemExit as leaving:  # which is how typer ends, and what it makes of Ctrl-C
         if leaving.code == INTERRUPTED:
-            print("truing: interrupted. `truing run` goes on from the last checkpoint.", file=sys.stderr)
+            print("truing: interrupted. The same command goes on from what is saved, or begins again.", file=sys.stderr)
         raise
     except TruingError as error:
         _complain(str(error), debug)
