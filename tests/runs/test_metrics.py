@@ -105,6 +105,13 @@ def test_lines_go_on_from_a_cursor_and_later_ones_are_cut(tmp_path: Path) -> Non
 def test_a_file_shorter_than_its_cursor_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("{}\n")
-    with pytest.raises(RunError, match="has lost lines"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl: has lost lines: 3 bytes are left, and .* 100\. .*--fork-to"):
         JsonLines(path, keep=100)
     assert path.read_text() == "{}\n"
+
+
+def test_a_file_that_should_go_on_and_is_missing_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with pytest.raises(RunError, match=r"metrics\.jsonl: is missing, and the last checkpoint .*--fork-to NEW"):
+        JsonLines(path, keep=100)
+    assert not path.exists()

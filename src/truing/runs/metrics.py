@@ -13,7 +13,7 @@ class JsonLines:
     """A file of JSON lines. Floats are written so that they read back as the very same number.
 
     Raises:
-        RunError: the file cannot be opened or written, or has fewer than `keep` bytes.
+        RunError: the file cannot be opened or written, or has lost some of its first `keep` bytes.
     """
 
     def __init__(self, path: Path, keep: int = 0) -> None:
@@ -23,8 +23,8 @@ class JsonLines:
         """
         self.path = path
         with disk_faults(path, "cannot be written"):
-            if keep and keep > path.stat().st_size:
-                raise RunError(f"has lost lines: it was {keep} bytes long.", where=str(path), mend="Restore it.")
+            if keep:
+                _refuse_loss(path, keep)
             self._handle = open(path, "r+b" if keep else "wb", buffering=0)  # noqa: SIM115
             if keep:
                 self._handle.truncate(keep)
@@ -66,6 +66,17 @@ class JsonLines:
     def __exit__(self, *fault: object) -> None:
         """Close, whatever happened."""
         self.close()
+
+
+def _refuse_loss(path: Path, keep: int) -> None:
+    size = path.stat().st_size if path.exists() else None
+    if size is None or size < keep:
+        found = "is missing" if size is None else f"has lost lines: {size} bytes are left"
+        raise RunError(
+            f"{found}, and the last checkpoint counts on {keep}.",
+            where=str(path),
+            mend="Put the old file back, or add --fork-to NEW to begin a run with the stages that are finished.",
+        )
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
