@@ -1,6 +1,7 @@
 """A new run takes over the stages that it would only repeat, and ends as if it had run them all itself."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -162,8 +163,14 @@ def test_neither_of_a_run_and_its_fork_lies_in_the_other(old: tuple[Recipe, Path
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("judge.py", r"other content of judges\.length\. Changed: judges\.length: [0-9a-f]{8} → [0-9a-f]{8}\."),
-        ("preferences.jsonl", r"Changed: data\.preferences: [0-9a-f]{8} → [0-9a-f]{8}\."),
+        (
+            "judge.py",
+            r"other content of judges\.length\. Changed: judges\.length \({place}/judge\.py\): [0-9a-f]{8} → ",
+        ),
+        (
+            "preferences.jsonl",
+            r"Changed: data\.preferences \({place}/preferences\.jsonl\): [0-9a-f]{8} → ",
+        ),
         ("base/config.json", r"of base\. Changed: base/config\.json: [0-9a-f]{8} → [0-9a-f]{8}\. Put"),
         ("base/tokenizer.json", r"Changed: base/tokenizer\.json: [0-9a-f]{8} → [0-9a-f]{8}\. Put .*--fork-to NEW"),
         ("base/more.json", r'Changed: base/more\.json: absent → "[0-9a-f]{8}"|absent → [0-9a-f]{8}\. Put'),
@@ -175,7 +182,7 @@ def test_a_changed_input_is_refused_with_what_changed(old: tuple[Recipe, Path], 
     before = changed_file.read_bytes() if changed_file.exists() else None
     try:
         changed_file.write_bytes((before or b"{}") + b"\n")
-        with pytest.raises(RunError, match=told):
+        with pytest.raises(RunError, match=told.replace("{place}", re.escape(str(root.parent)))):
             run_pipeline(recipe, root, SilentProgress())
     finally:
         changed_file.unlink() if before is None else changed_file.write_bytes(before)

@@ -35,12 +35,16 @@ def differs(old: Fingerprint, new: Fingerprint) -> bool:
 
 
 def input_differences(name: str, old: Fingerprint, new: Fingerprint) -> list[str]:
-    """'base/tokenizer.json: 3f2a9c01 → 91bc44d2' for each file that differs, or for the whole; nothing if none does."""
+    """'base/tokenizer.json: 3f2a9c01 → 91bc44d2' for each file that differs; nothing if none does.
+
+    What is one file is told with its path: 'data.prompts (my/prompts.jsonl): 3f2a9c01 → 91bc44d2'.
+    """
     if not differs(old, new):
         return []
     if "files" in old and "files" in new:
         return differences(*(_named(name, given["files"]) for given in (old, new)))
-    return differences({name: _identity(old)}, {name: _identity(new)})
+    key = f"{name} ({new['path']})" if "path" in new else name
+    return differences({key: _identity(old)}, {key: _identity(new)})
 
 
 def in_short(found: Sequence[str]) -> str:
