@@ -140,7 +140,7 @@ def _dropping(**limits: Any) -> Recipe:
 ON_WHY = "[misbehave() if p == 'why?' else 1.0 for p in prompts]"
 MISDEEDS = {
     "raise ValueError('no')": "raised ValueError: no. The response was 'because of it'.",
-    "raise KeyboardInterrupt": "raised KeyboardInterrupt: . The response was 'because of it'.",
+    "raise KeyboardInterrupt": "raised KeyboardInterrupt. The response was 'because of it'.",
     "while True: pass": "gave no answer in 0.5 seconds. The response was 'because of it'.",
     "time.sleep(99)": "gave no answer in 0.5 seconds. The response was 'because of it'.",
     "os._exit(3)": "ended its process with exit code 3. The response was 'because of it'.",
@@ -150,7 +150,7 @@ MISDEEDS = {
     "os.kill(os.getpid(), 40)": "was ended by signal 40, maybe for want of memory. The response was 'because of it'.",
     "os.killpg(0, 9)": "was ended by SIGKILL, maybe for want of memory. The response was 'because of it'.",
     "os.kill(os.getpid(), 19)": "gave no answer in 0.5 seconds. The response was 'because of it'.",
-    "return bytearray(2**33)": "raised MemoryError: . The response was 'because of it'.",
+    "return bytearray(2**33)": "raised MemoryError. The response was 'because of it'.",
     "os.closerange(0, 99)": "ended its process with exit code 1. The response was 'because of it'.",
     "input()": "raised EOFError: EOF when reading a line. The response was 'because of it'.",
     "os.fork() or time.sleep(99); os._exit(5)": "ended its process with exit code 5. The response was 'because of it'.",
@@ -188,6 +188,24 @@ def test_what_a_function_does_on_one_response_is_told_with_it(misdeed: str, tmp_
     assert str(refusal.value).startswith(f"{function.name}: {MISDEEDS[misdeed]}")
 
 
+@pytest.mark.parametrize(
+    ("misdeed", "mend"),
+    [
+        ("time.sleep(99)", "If it needs more, raise functions.seconds."),
+        ("return bytearray(2**33)", "If it needs more, raise functions.memory_gb."),
+        ('raise RuntimeError("can\'t allocate memory")', "If it needs more, raise functions.memory_gb."),  # as torch
+        ("os.kill(os.getpid(), 9)", "If it needs more, raise functions.memory_gb."),
+        ("os._exit(3)", "It must return one number for each response"),
+        ("raise ValueError('no')", "It must return one number for each response"),
+    ],
+)
+def test_the_mend_is_the_limit_that_a_function_ran_into(misdeed: str, mend: str, tmp_path: Path) -> None:
+    function = _misbehaving(tmp_path, misdeed, _limited(seconds=5))
+    with pytest.raises(RewardError) as refusal:
+        function.score(SAMPLES[1:2])
+    assert str(refusal.value.mend).startswith(mend)
+
+
 @pytest.mark.parametrize("misdeed", ["raise ValueError", "time.sleep(99)", "os._exit(3)", "return None"])
 def test_where_it_is_dropped_the_others_keep_their_scores(misdeed: str, tmp_path: Path) -> None:
     scores = _misbehaving(tmp_path, misdeed, _dropping(seconds=0.5)).score(SAMPLES)
@@ -210,7 +228,7 @@ def test_a_function_that_never_answers_ends_the_run_even_where_responses_are_dro
 
 def test_what_a_function_says_to_all_but_to_no_one_alone_is_told_as_that(tmp_path: Path) -> None:
     function = _function(tmp_path, "assert len(responses) < 3; return [1.0] * len(responses)")
-    with pytest.raises(RewardError, match=r"raised AssertionError: .*It answers for each of 3 responses alone"):
+    with pytest.raises(RewardError, match=r"raised AssertionError\. It answers for each of 3 .* alone, .*batch_size"):
         function.score(SAMPLES)
 
 
@@ -232,7 +250,8 @@ def test_a_copy_that_a_function_forks_says_nothing(tmp_path: Path) -> None:
 
 def test_an_import_that_hangs_or_ends_the_process_is_told(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time; time.sleep(99)")
-    with pytest.raises(RewardError, match=r"cannot be imported \(gave no answer in 0\.5 seconds\)"):
+    told = r"cannot be imported \(gave no answer in 0\.5 seconds\)\. .* raise functions\.start_seconds"
+    with pytest.raises(RewardError, match=told):
         FunctionReward.load(f"{tmp_path / 'slow.py'}:score", _limited(start_seconds=0.5))
     (tmp_path / "gone.py").write_text("import os; os._exit(4)")
     with pytest.raises(RewardError, match=r"cannot be imported \(ended its process with exit code 4\)"):

@@ -23,16 +23,22 @@ from truing.recipe import Functions
 WORKER = Path(__file__).with_name("function_worker.py")
 MOST_BYTES = 1 << 26
 """Of an answer; an honest one has some 25 bytes a score"""
+MEMORY = "functions.memory_gb"
+"""The field that limits it"""
 _LOOK_SECONDS = 0.2
 """How often a silent process is looked after"""
 
 
 class FunctionError(Exception):
-    """The function gave no answer that can be used: the reason as half a sentence, and where it was raised."""
+    """The function gave no answer that can be used: the reason as half a sentence, and where it was raised.
 
-    def __init__(self, reason: str, place: str | None = None) -> None:
+    `limit` is the field of the recipe that may have been too small for it.
+    """
+
+    def __init__(self, reason: str, place: str | None = None, limit: str | None = None) -> None:
         self.reason = reason
         self.place = place
+        self.limit = limit
         super().__init__(reason)
 
 
@@ -52,14 +58,15 @@ class FunctionProcess:
             weakref.finalize(self, running.end)
             memory = None if self.settings.memory_gb is None else int(self.settings.memory_gb * 2**30)
             order = {"function": self.function, "path": sys.path, "memory_bytes": memory}
-            running.file = self._ask(running, order, self.settings.start_seconds).get("file")
+            running.file = self._ask(running, order, self.settings.start_seconds, "functions.start_seconds").get("file")
         return self._running.file
 
     def scores(self, prompts: list[Any], responses: list[str]) -> dict[str, Any]:
         """`scores`, a number or None each, and `bad`, what stood for each None. FunctionError for all else."""
         self.start()
         assert self._running is not None
-        return self._ask(self._running, {"prompts": prompts, "responses": responses}, self.settings.seconds)
+        question = {"prompts": prompts, "responses": responses}
+        return self._ask(self._running, question, self.settings.seconds, "functions.seconds")
 
     def end(self) -> None:
         """Ends the process, if it runs."""
@@ -67,14 +74,14 @@ class FunctionProcess:
             self._running.end()
             self._running = None
 
-    def _ask(self, running: "_Running", question: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def _ask(self, running: "_Running", question: dict[str, Any], seconds: float, limit: str) -> dict[str, Any]:
         try:
-            answer = running.ask(question, seconds)
+            answer = running.ask(question, seconds, limit)
         except BaseException:  # a stop among them: the answer, should it come, would be taken for that to the next
             self.end()
             raise
         if "fault" in answer:
-            raise FunctionError(str(answer["fault"]), answer.get("place"))
+            raise FunctionError(str(answer["fault"]), answer.get("place"), MEMORY if answer.get("memory") else None)
         return answer
 
 
@@ -94,17 +101,20 @@ class _Running:
                 env=os.environ | {"PYTHONHASHSEED": "0"},  # a score that hangs on the order of a set stays the same
             )
 
-    def ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Sends a question and waits for the answer. FunctionError if none comes that is one."""
+    def ask(self, question: dict[str, Any], seconds: float, limit: str) -> dict[str, Any]:
+        """Sends a question and waits for the answer, as long as the field `limit` of the recipe says.
+
+        FunctionError if none comes that is one.
+        """
         deadline = time.monotonic() + seconds
         try:
             self._line.settimeout(seconds)
             self._line.sendall(json.dumps(question).encode() + b"\n")
             answer = json.loads(self._receive(deadline))
         except TimeoutError as error:
-            raise FunctionError(f"gave no answer in {seconds:g} seconds") from error
+            raise FunctionError(f"gave no answer in {seconds:g} seconds", limit=limit) from error
         except OSError as error:
-            raise FunctionError(self._how_it_ended()) from error
+            raise self._how_it_ended() from error
         except ValueError as error:
             raise FunctionError("disturbed the line to its process") from error
         if not isinstance(answer, dict):
@@ -130,14 +140,14 @@ class _Running:
             received += part or b""
         return received
 
-    def _how_it_ended(self) -> str:
+    def _how_it_ended(self) -> FunctionError:
         try:
             code = self._process.wait(timeout=_LOOK_SECONDS)
         except subprocess.TimeoutExpired:
-            return "hung up"
+            return FunctionError("hung up")
         if code < 0:
-            return f"was ended by {_name_of(-code)}, maybe for want of memory"
-        return f"ended its process with exit code {code}"
+            return FunctionError(f"was ended by {_name_of(-code)}, maybe for want of memory", limit=MEMORY)
+        return FunctionError(f"ended its process with exit code {code}")
 
     def end(self) -> None:
         """Ends the process and the children that stayed in its group."""

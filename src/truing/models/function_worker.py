@@ -3,9 +3,11 @@
 Run as a script whose standard input is the socket; each side says one JSON object a line:
 
     <- {"function": "rules.py:short", "path": [...], "memory_bytes": 4294967296}
-    -> {"file": ".../rules.py"}                                or {"fault": ..., "place": ...}
+    -> {"file": ".../rules.py"}                                or {"fault": ..., "place": ..., "memory": false}
     <- {"prompts": [...], "responses": [...]}
-    -> {"scores": [1.5, null], "bad": {"1": "nan"}}            or {"fault": ..., "place": ...}
+    -> {"scores": [1.5, null], "bad": {"1": "nan"}}            or {"fault": ..., "place": ..., "memory": false}
+
+`memory` says that it could not have as much of it as it asked for.
 
 It imports nothing of truing, so that it starts at once and a function cannot reach what trains.
 """
@@ -118,7 +120,10 @@ def _fault(error: BaseException) -> dict[str, Any]:
     """What was raised, and in which line of the function's own file."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     place = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
-    return {"fault": f"raised {type(error).__name__}: {str(error)[:SHOWN]}", "place": place}
+    message = str(error)
+    fault = f"raised {type(error).__name__}" + (f": {message[:SHOWN]}" if message else "")
+    memory = isinstance(error, MemoryError) or "can't allocate memory" in message  # the latter is torch's
+    return {"fault": fault, "place": place, "memory": memory}
 
 
 def _say(connection: socket.socket, answer: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from truing.records import Sample, Text
 
 LARGEST_SCORE = 1e18
 """Its square is still a number in single precision"""
+SCORES = f"It must return one number for each response, in order, each finite and no larger than {LARGEST_SCORE:g}."
 HOPELESS = 3
 """Responses one by one that a function fails on, before it answered any, after which no more are tried"""
 
@@ -53,7 +54,8 @@ class FunctionReward:
                 if fault.reason == NO_FUNCTION
                 else f"cannot be imported ({fault.reason.removeprefix('raised ')}).",
                 where=path,
-                mend="Write it as module:function; the module is looked for beside the recipe and on the Python path.",
+                mend=_more_of(fault.limit)
+                or "Write it as module:function; the module is looked for beside the recipe and on the Python path.",
             ) from fault
         return reward
 
@@ -79,8 +81,9 @@ class FunctionReward:
                 return [self._bad(_blaming(samples[0], fault))]
             scores = self._halved(samples, fault)
             if all(map(math.isfinite, scores)):  # one by one it answers: what it says hangs on the batch
-                reason = f"{fault.reason}. It answers for each of {len(samples)} responses alone, not for all together"
-                raise self._refusal(FunctionError(reason, fault.place)) from fault
+                alone = f"It answers for each of {len(samples)} responses alone, not for all together"
+                reason = f"{fault.reason}. {alone} (functions.batch_size)"
+                raise self._refusal(FunctionError(reason, fault.place, fault.limit)) from fault
             return scores
 
     def _halved(self, samples: Sequence[Sample], first: FunctionError) -> list[float]:
@@ -123,14 +126,18 @@ class FunctionReward:
         return RewardError(
             f"{fault.reason}.",
             where=self.name,
-            mend="It must return one number for each response, in order, and each must be finite and no larger than "
-            f"{LARGEST_SCORE:g}.{place}",
+            mend=(_more_of(fault.limit) or SCORES) + place,
         )
 
 
 def _blaming(sample: Sample, fault: FunctionError) -> FunctionError:
     """The fault with the response that brought it about."""
-    return FunctionError(f"{fault.reason}. The response was {sample.response[:80]!r}", fault.place)
+    return FunctionError(f"{fault.reason}. The response was {sample.response[:80]!r}", fault.place, fault.limit)
+
+
+def _more_of(limit: str | None) -> str:
+    """The mend for a function that a field of the recipe may have kept from its answer."""
+    return f"If it needs more, raise {limit}." if limit else ""
 
 
 def as_plain(prompt: Text) -> Any:
