@@ -1,5 +1,6 @@
 """The commands, and what becomes of an error. Heavy imports wait inside the commands, so that --help is quick."""
 
+import contextlib
 import logging
 import sys
 import warnings
@@ -125,7 +126,7 @@ def main() -> None:
         app(arguments, prog_name="truing")
     except SystemExit as leaving:  # which is how typer ends, and what it makes of Ctrl-C
         if leaving.code == INTERRUPTED:
-            print("truing: interrupted. The same command goes on from what is saved, or begins again.", file=sys.stderr)
+            _tell("interrupted. The same command goes on from what is saved, or begins again.")
         raise
     except TruingError as error:
         _complain(str(error), debug)
@@ -138,4 +139,9 @@ def main() -> None:
 def _complain(text: str, debug: bool) -> None:
     if debug:
         raise
-    print(f"truing: {text}", file=sys.stderr)
+    _tell(text)
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may be left to hear it; the exit code says the rest
+        print(f"truing: {text}", file=sys.stderr)

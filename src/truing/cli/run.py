@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from truing.cli.closing import closing_table
+from truing.cli.output import patient_console
 from truing.cli.shelf import python_beside, recipe_path
 from truing.inputs.files import look_at_files
 from truing.recipe_files import load_recipe
@@ -17,7 +16,7 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_
     path = recipe_path(recipe_file)
     recipe = load_recipe(path, overrides)
     look_at_files(recipe).check()
-    console = Console()
+    console = patient_console()
     from truing.pipeline import run_pipeline  # imports torch, so only once the recipe is sound
 
     progress = open_progress(console)

@@ -1,0 +1,45 @@
+"""Standard output of what takes long: training does not hang on somebody who reads along."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, cast
+
+from rich.console import Console
+
+
+def patient_console() -> Console:
+    """A console on standard output, if there is any, that lets a run go on where what it prints is refused."""
+    return Console(file=cast(IO[str], DroppingStream(sys.stdout)) if sys.stdout else None)
+
+
+class DroppingStream:
+    """A stream that may be refused, by a reader who has left or a disk that is full: the rest of it is dropped."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """All of the text, or nothing more from here on."""
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As `write`."""
+        with self._dropping():
+            self._stream.flush()
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            # Python flushes the stream once more at exit, and would end with another exit code if that were refused.
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        """What a console asks of its file: whether it is a terminal, and its encoding."""
+        return getattr(self._stream, name)
