@@ -5,7 +5,9 @@ from contextlib import nullcontext
 import pytest
 import tiny
 import torch
+from transformers import LlamaForCausalLM
 
+from truing.doctor import shadow as shadows
 from truing.doctor import stopwatch, tasks
 from truing.doctor.passes import Shape
 from truing.doctor.phase import Work
@@ -38,20 +40,30 @@ def test_a_token_can_be_decoded_as_often_as_is_said(pack: bool) -> None:
             step()
 
 
-def test_time_is_that_of_the_layers_and_compiling_has_its_share(
-    shadow: Shadow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stopwatch, "_laps", lambda _: (5.0, [2.0, 4.0]))
+def test_time_is_that_of_the_layers(shadow: Shadow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopwatch, "_laps", lambda _: [2.0, 4.0])
     shadow.timed = Depths(1, 3)
     task = tasks.comparing()
     assert stopwatch.seconds(Work(task, "frozen", layers=5, times=10), shadow, None) == 10 * (2 + 4 * 1)
-    assert stopwatch.seconds(Work(task, "frozen", 1, 10, fresh=0.5), shadow, None) == 10 * (2 + 0.5 * 5)
+    assert stopwatch.seconds(Work(task, "frozen", layers=1, times=10), shadow, None) == 10 * 2
 
 
-def test_the_first_time_is_told_apart_and_the_middle_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_time_does_not_count_and_of_the_others_the_middle_one(monkeypatch: pytest.MonkeyPatch) -> None:
     few, more = iter([9.0, 2.0, 8.0, 1.0]), iter([7.0, 4.0, 5.0, 3.0])
-    monkeypatch.setattr(stopwatch, "_lap", next)
-    assert stopwatch._laps([few, more]) == (9 - 2, [2, 4])  # type: ignore[list-item]
+    monkeypatch.setattr(stopwatch, "_lap", lambda action: action())
+    assert stopwatch._laps([lambda: next(few), lambda: next(more)]) == [2, 4]
+
+
+@pytest.mark.parametrize(("layers", "deepest"), [(2, 2), (5, 5), (7, 7), (20, 7)])
+def test_copies_have_as_many_layers_as_weigh_little(layers: int, deepest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny.model().config
+    config.num_hidden_layers = layers
+    config.layer_types = None
+    model = LlamaForCausalLM(config).to("meta")
+    layer = sum(weight.nbytes for weight in model.base_model.layers[0].parameters())
+    rest = sum(weight.nbytes for weight in model.parameters()) - layers * layer
+    monkeypatch.setattr(shadows, "TIMED_BYTES", rest + 7.5 * layer)
+    assert Shadow(model, Lora(), cpu=True).timed == Depths(1, deepest)
 
 
 def test_short_actions_are_done_longer_but_not_more_often_than_they_can_be(monkeypatch: pytest.MonkeyPatch) -> None:

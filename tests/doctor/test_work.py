@@ -1,5 +1,7 @@
 """What a step has to go through, on rows that can be followed by hand."""
 
+from itertools import pairwise
+
 from truing.doctor.lengths import Lengths
 from truing.doctor.passes import Shape
 from truing.doctor.work import micro_batches, pair_steps, ppo_steps, sampled, scoring, sft_steps
@@ -68,6 +70,9 @@ def test_as_many_rows_are_sampled_side_by_side_as_there_are_and_may_be() -> None
     assert (few.padded, many.padded) == (round((5 + 9 + 7) / 3), round((9 + 7) / 2))
 
 
-def test_rows_without_padding_are_as_long_as_they_are_on_average() -> None:
+def test_rows_without_padding_are_laid_end_to_end() -> None:
     rows = [((2, 3),), ((4, 6),), ((1, 2),), ((5, 4),)]
-    assert micro_batches(rows, 100, padded=False) == [[Shape(4, 7, 15)]]  # 27 tokens
+    ((shape,),) = micro_batches(rows, 100, padded=False)
+    assert shape == Shape(4, 10, 15, joined=27)
+    assert shape.area == sum(shape.lengths) == 27
+    assert all(one != other for one, other in pairwise(shape.lengths[:-1]))

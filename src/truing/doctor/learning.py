@@ -49,7 +49,7 @@ def learning(
     trained = sum(role.weights for role in learners)
     held = held | moments(learners)
     gradients, active = worst(learners, steps.repeated, shadow)
-    work = [replace(work, times=steps.parts * count, fresh=steps.fresh) for role in learners for work in role.micro]
+    work = [replace(work, times=steps.parts * count) for role in learners for work in role.micro]
     step = tasks.stepping(getattr(recipe, stage).optimiser, recipe.compute)
     work += [Work(step, role.trained, role.layers, count) for role in learners]
     compiled = max(role.largest.compiled for role in learners) / len(steps.typical)

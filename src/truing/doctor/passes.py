@@ -18,18 +18,27 @@ Pass = Callable[[Role, Tally], Cost]
 
 @dataclass(frozen=True)
 class Shape:
-    """Some sequences as a rectangle."""
+    """Some sequences as a rectangle, or laid end to end."""
 
     rows: int
     length: int
     """Tokens of the longest row, prompt and response"""
     counted: int
     """Response tokens of all rows"""
+    joined: int | None = None
+    """Tokens of all rows, where they are laid end to end"""
 
     @property
     def area(self) -> int:
         """Tokens that are computed, padding included."""
-        return self.rows * self.length
+        return self.rows * self.length if self.joined is None else self.joined
+
+    @property
+    def lengths(self) -> list[int]:
+        """Of rows laid end to end, about equally long, but no two neighbours alike: each is looked at by itself."""
+        even = self.area // self.rows
+        lengths = [max(1, even + (1 if row % 2 else -1)) for row in range(self.rows - 1)]
+        return [*lengths, max(1, self.area - sum(lengths))]
 
 
 @torch.no_grad()
@@ -80,10 +89,11 @@ def learn(role: Role, tally: Tally, shapes: Sequence[Shape], head: bool) -> Cost
 
 
 def _hidden(role: Role, shape: Shape) -> Tensor:
+    if shape.joined is not None:
+        width = max(shape.lengths)
+        tokens = torch.zeros(shape.rows, width, dtype=torch.long)
+        return role.hidden_flat(tokens, Flat(shape.lengths, width, tokens.device))
     tokens = torch.zeros(shape.rows, shape.length, dtype=torch.long)
-    if role.reads_flat and shape.rows > 1:
-        lengths = [max(1, shape.length - row % 2) for row in range(shape.rows)]  # no two neighbours alike
-        return role.hidden_flat(tokens, Flat(lengths, shape.length, tokens.device))
     states: Tensor = role.forward(tokens, torch.ones_like(tokens)).last_hidden_state
     return states
 

@@ -19,8 +19,6 @@ class Work:
     """Layers that it goes through"""
     times: float = 1.0
     """How often it is done"""
-    fresh: float = 0.0
-    """Share of these times in which products are compiled for it"""
 
 
 @dataclass(frozen=True)

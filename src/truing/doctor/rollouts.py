@@ -71,7 +71,7 @@ def scoring_phase(recipe: Recipe, held: Parts, rounds: Steps, shadow: Shadow, tr
     costs = [shadow.reading((part,), layers, role) for role, layers in read]
     states = 3.0 * part.counted * shadow.width * shadow.dtype.itemsize
     active = max(cost.burst for cost in [*costs, shadow.comparing()]) + states
-    work = [Work(tasks.reading(typical), role, layers, rounds.parts, rounds.fresh) for role, layers in read]
+    work = [Work(tasks.reading(typical), role, layers, rounds.parts) for role, layers in read]
     work.append(Work(tasks.comparing(), "frozen", FEW, rounds.parts * typical.counted / LOGIT_POSITIONS))
     compiled = max(cost.compiled for cost in costs)
     return Phase("ppo", "score", held | {"activations": active}, work, rounds.row_counts, compiled)

@@ -22,8 +22,8 @@ def seconds(work: Work, shadow: Shadow, threads: int | None) -> float:
     depths = shadow.timed
     copies = [_with_weights(shadow.copy(layers, work.trained), shadow) for layers in (depths.few, depths.more)]
     with _threads(threads), ExitStack() as ready:
-        compiling, (few, more) = _laps([ready.enter_context(work.task(copy)) for copy in copies])
-    return work.times * (depths.grown(few, more, work.layers) + work.fresh * compiling)
+        few, more = _laps([ready.enter_context(work.task(copy)) for copy in copies])
+    return work.times * depths.grown(few, more, work.layers)
 
 
 def _with_weights(role: Role, shadow: Shadow) -> Role:
@@ -36,17 +36,17 @@ def _with_weights(role: Role, shadow: Shadow) -> Role:
     return shadow.equipped(role)
 
 
-def _laps(actions: Sequence[Action]) -> tuple[float, list[float]]:
-    """(what the first time of the first takes longer, what each takes from then on), seconds.
+def _laps(actions: Sequence[Action]) -> list[float]:
+    """Seconds that each takes once it has been done before.
 
     They take turns: what slows the machine down meanwhile should not look like what more layers take.
     """
-    first, *_ = [_lap(action) for action in actions]
+    for action in actions:
+        action()
     laps: list[list[float]] = []
     while len(laps) < LAPS or (len(laps) + 1 < TIMES and sum(map(sum, laps)) < LONG):
         laps.append([_lap(action) for action in actions])
-    usual = [median(taken) for taken in zip(*laps, strict=True)]
-    return max(0.0, first - usual[0]), usual
+    return [median(taken) for taken in zip(*laps, strict=True)]
 
 
 def _lap(action: Action) -> float:

@@ -7,7 +7,6 @@ that the policy has been shown.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from math import ceil
 from statistics import fmean
 
 from truing.data.batches import optimiser_batches, plan_by_tokens
@@ -34,8 +33,6 @@ class Steps:
     """Whether some step has several micro-batches"""
     row_counts: frozenset[int]
     """Different numbers of tokens that meet the weights at once"""
-    fresh: float
-    """Share of the micro-batches that are the first with their number of tokens"""
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def _rounds(lengths: Lengths, recipe: Recipe, size: int, budget: int) -> Steps:
         _steps((rows[start : start + size] for start in range(0, len(rows), size)), budget, lengths.padded)
         for rows in (most, said)
     )
-    return Steps(longest.largest, typical.typical, typical.parts, longest.repeated, longest.row_counts, typical.fresh)
+    return Steps(longest.largest, typical.typical, typical.parts, longest.repeated, longest.row_counts)
 
 
 def _stage_steps(lengths: Lengths, rows: Sequence[Row], recipe: Recipe, size: int, epochs: int, purpose: str) -> Steps:
@@ -122,22 +119,21 @@ def _stage_steps(lengths: Lengths, rows: Sequence[Row], recipe: Recipe, size: in
 def _steps(batches: Iterator[Batch], budget: int, padded: bool) -> Steps:
     plans = [micro_batches(batch, budget, padded) for batch in islice(batches, LOOKED_AT)]
     micros = [micro for plan in plans for micro in plan]
-    areas = [shape.area for micro in micros for shape in micro]
     return Steps(
         largest=max(micros, key=lambda micro: sum(shape.area for shape in micro)),
         typical=[_average(shapes) for shapes in zip(*micros, strict=True)],
         parts=len(micros) / len(plans),
         repeated=any(len(plan) > 1 for plan in plans),
-        row_counts=frozenset(areas),
-        fresh=len(set(areas)) / len(areas),
+        row_counts=frozenset(shape.area for micro in micros for shape in micro),
     )
 
 
 def _average(shapes: Sequence[Shape]) -> Shape:
     """One that has as many tokens as these have on average, padding included."""
     rows = max(1, round(fmean(shape.rows for shape in shapes)))
-    length = max(1, round(fmean(shape.area for shape in shapes) / rows))
-    return Shape(rows, length, round(fmean(shape.counted for shape in shapes)))
+    area = fmean(shape.area for shape in shapes)
+    joined = None if shapes[0].joined is None else max(rows, round(area))
+    return Shape(rows, max(1, round(area / rows)), round(fmean(shape.counted for shape in shapes)), joined)
 
 
 def micro_batches(rows: Batch, budget: int, padded: bool = True) -> list[Micro]:
@@ -148,13 +144,14 @@ def micro_batches(rows: Batch, budget: int, padded: bool = True) -> list[Micro]:
 
 
 def _shapes(rows: Batch, padded: bool) -> Micro:
-    """As rectangles; those of rows without padding are as long as the rows are on average."""
+    """As rectangles, or laid end to end."""
     length: Callable[[tuple[int, int]], int] = sum
     return [
         Shape(
-            len(side),
-            max(map(length, side)) if padded else ceil(sum(map(length, side)) / len(side)),
-            sum(response for _, response in side),
+            rows=len(side),
+            length=max(map(length, side)),
+            counted=sum(response for _, response in side),
+            joined=None if padded else sum(map(length, side)),
         )
         for side in zip(*rows, strict=True)
     ]
