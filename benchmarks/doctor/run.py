@@ -18,7 +18,7 @@ from typing import Any
 KEPT = {"demonstrations": 70, "preferences": 70, "heldout_preferences": 30, "prompts": 200}
 """Rows of each file"""
 SHORT = [
-    "ppo.updates=2",
+    "ppo.updates=3",
     "ppo.max_new_tokens=16",  # after so few steps, hardly a response ends before it is cut
     "ppo.heldout_prompts=32",
     "reward.normalisation_samples=32",

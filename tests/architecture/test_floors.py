@@ -28,8 +28,8 @@ floor | room         | of the house                                             
       |              | models runs trust                                         |
 5     | report       | runs trust                                                | yaml jinja2 markupsafe matplotlib
 5     | plan         | recipe recipe_files                                       |
-5     | inputs       | errors recipe recipe_files data models.base models.functions|
-      |              | models.weight_files plan stages.episodes                  |
+5     | inputs       | errors recipe recipe_files data models.base               |
+      |              | models.functions models.weight_files plan stages.episodes |
 5     | fork         | errors recipe_files runs plan                             |
 5     | pipeline     | errors recipe recipe_files data models runs stages report | torch
       |              | plan fork inputs                                          |
