@@ -62,7 +62,7 @@ def compare(role: Role, tally: Tally) -> Cost:
 def draw(role: Role, tally: Tally, rows: int) -> Cost:
     """The next token of each row and its log-probability, from last hidden states."""
     start, hidden = tally.live, _states(role, rows)
-    draw_tokens(role.logits(hidden), torch.empty(rows))
+    draw_tokens(role.logits(hidden), torch.zeros(rows))
     return _cost(tally, start, start)
 
 
@@ -99,7 +99,8 @@ def _hidden(role: Role, shape: Shape) -> Tensor:
 
 
 def _states(role: Role, count: int) -> Tensor:
-    return torch.empty(count, int(role.model.config.hidden_size), dtype=role.model.dtype)
+    # Not what memory happens to hold: of numbers too small to be normal, products take a hundred times as long.
+    return torch.zeros(count, int(role.model.config.hidden_size), dtype=role.model.dtype)
 
 
 def _cost(tally: Tally, start: int, kept: int) -> Cost:
