@@ -17,7 +17,7 @@ from truing import pipeline
 from truing.errors import RewardError, RunError, TrainingError
 from truing.pipeline import run_pipeline
 from truing.recipe import Base, Recipe
-from truing.runs.directory import RunDirectory
+from truing.runs.directory import RunDirectory, StageDirectory
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
@@ -185,6 +185,41 @@ def test_a_finished_stage_that_was_damaged_is_refused_and_begun_again_by_a_fork(
     run_pipeline(recipe, tmp_path / "fork", SilentProgress(), fork_of=tmp_path / "run")
     assert [stage.taken_from for stage in RunDirectory(tmp_path / "fork").lineage.stages] == [None, None]
     assert _contents(tmp_path / "fork" / "sft" / "model") == before
+
+
+def test_a_hidden_file_is_no_part_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Job) -> dict[str, Any]:
+        raise TrainingError("the loss became nan.")
+
+    recipe = tiny.recipe(tmp_path, stages=["sft", "dpo"])
+    with monkeypatch.context() as patched:
+        patched.setitem(pipeline.TRAIN, "dpo", broken)
+        with pytest.raises(TrainingError):
+            _run(recipe, tmp_path / "run")
+    stage = StageDirectory(tmp_path / "run" / "sft")
+    before = stage.contents()
+    (stage.root / ".DS_Store").write_text("looked at")
+    assert stage.contents() == before
+    _run(recipe, tmp_path / "run")
+
+
+def test_a_damaged_stage_that_nothing_waiting_builds_on_is_not_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(job: Job) -> dict[str, Any]:
+        if job.name == "ppo-no-kl":
+            raise TrainingError("the loss became nan.")
+        return train(job)
+
+    train = pipeline.TRAIN["ppo"]
+    recipe = tiny.recipe(tmp_path, **VARIANT)
+    with monkeypatch.context() as patched:
+        patched.setitem(pipeline.TRAIN, "ppo", broken)
+        with pytest.raises(TrainingError):
+            _run(recipe, tmp_path / "run")
+    (tmp_path / "run" / "ppo" / "model" / "model.safetensors").unlink()
+    _run(recipe, tmp_path / "run")
+    assert set(_states(tmp_path / "run").values()) == {"done"}
 
 
 def test_data_that_changed_under_a_run_is_refused(tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def matching(old: RunDirectory, new: RunDirectory) -> list[str]:
             and old.lineage.stage_state(stage.name) == "done"
             and old.lineage.damaged(stage.name, old.stage(stage.name).contents()) is None
             and _read(before) == _read(stage)
-            and _foundation(before) == _foundation(stage)
-            and set(_foundation(stage)) <= set(matched)
+            and foundation(before) == foundation(stage)
+            and set(foundation(stage)) <= set(matched)
             and _same_inputs(stage, old.lineage.facts["inputs"], new.lineage.facts["inputs"])
         ):
             matched.append(stage.name)
@@ -99,7 +99,8 @@ def _read(stage: Planned) -> dict[str, str]:
     return {key: value for key, value in read.items() if key not in by_content and not _within(key, ("ppo.variants",))}
 
 
-def _foundation(stage: Planned) -> list[str]:
+def foundation(stage: Planned) -> list[str]:
+    """The stages whose result a stage begins with."""
     return [name for name in BUILDS_ON[stage.kind] if name in stage.recipe.stages]
 
 

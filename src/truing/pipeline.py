@@ -12,7 +12,7 @@ import torch
 
 from truing.data.world import GOLD, WorldPaths, write_world
 from truing.errors import RunError
-from truing.fork import older_run, take_over
+from truing.fork import foundation, older_run, take_over
 from truing.inputs.findings import Findings
 from truing.inputs.stages import look_at_stages
 from truing.models.base import device_of, quiet_transformers
@@ -56,7 +56,7 @@ def run_pipeline(
         RewardError: a function of the recipe cannot be imported; nothing was written.
         InputError: a stage of a new run would refuse its rows; nothing was written.
         RecipeError: a quantised base cannot be used here; nothing was written.
-        RunError: `root` holds another recipe's run or is in use, or a finished stage has been damaged.
+        RunError: `root` holds another recipe's run or is in use, or a stage that waiting ones build on was damaged.
         InterruptedRunError: `stop` was set; what was done is saved.
         TruingError: whatever a stage refuses; finished stages stay finished.
     """
@@ -78,10 +78,11 @@ def run_pipeline(
         if old is not None:
             progress.note(f"taken over from {old.root}: {', '.join(take_over(old, run)) or 'no stage, none matches'}")
         waiting = [stage for stage in stages if run.lineage.stage_state(stage.name) != "done"]
+        built_on = {name for stage in waiting for name in foundation(stage)}
         for stage in stages:
             if stage not in waiting:
                 run.stage(stage.name).settle()  # a kill may have come just before
-                if waiting:
+                if stage.name in built_on:
                     _refuse_damaged(stage.name, run)
         if waiting:
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
@@ -161,7 +162,7 @@ def _refuse_damaged(name: str, run: RunDirectory) -> None:
     damaged = run.lineage.damaged(name, directory.contents())
     if damaged is not None:
         raise RunError(
-            f"has been damaged or taken away since the stage {name} ended; what is still to come would rest on it.",
+            f"has been damaged or taken away since the stage {name} ended, and what is still to come rests on it.",
             where=str(directory.root / damaged),
             mend="Put it back, or begin a new run with --fork-to NEW: it takes over the stages that are whole.",
         )

@@ -127,3 +127,13 @@ def test_pairs_that_the_tokenizer_cannot_tell_apart_have_another_mend(policy: st
     alike = f"left out, since `chosen` and `rejected` have the same tokens: {tmp_path / 'pairs.jsonl'}:1."
     assert alike in remark
     assert "Use a tokenizer" in remark
+
+
+def test_what_is_missing_of_a_hub_model_is_left_to_the_run_to_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe(tmp_path)
+    monkeypatch.setattr("truing.inputs.stages.is_fetched", lambda _: True)  # its config is there, its tokenizer not
+    told = found(changed(recipe, **{"base.path": "someone/model"}))
+    assert told.faults == []
+    assert "How long the rows are was not looked at, for want of the base: someone/model: " in told.odd[0]

@@ -1,5 +1,6 @@
 """What the stages of a recipe would make of its rows: which they hold out, and whether rows fit into the base."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
             return outline_base(recipe.base, recipe.compute, fetch=False)
         found.odd.append(f"{NOT_MEASURED}: {recipe.base.path} is not on this machine yet; `truing run` fetches it.")
     except ModelError as error:
-        if told:
+        if told or not os.path.isdir(recipe.base.path):  # what is missing of a Hub id, a run fetches
             found.odd.append(f"{NOT_MEASURED}, for want of the base: {error}")
         else:
             found.faults.append(error)
@@ -75,14 +76,14 @@ def _look_at_learnt(
             found.faults.append(error)
             return []
         parts = sound_rows(source, data.transcripts), []  # there may be enough to hold some out, once they are mended
-    encoded: list[Sequence[Any]] = []
+    learnt: Sequence[Any] = []
     for name, rows in zip((kind.name, f"{kind.name}, held out"), parts, strict=True):
         if base is not None and rows:
             with found.noting():
                 tokens, report = kind.encode(base.tokenizer, rows, data, base.context, named)
                 found.odd += [f"data.{name}: {sentence}" for sentence in report.remarks()]
-                encoded.append(tokens)
-    return encoded[0] if encoded else []
+                learnt = tokens if name == kind.name else learnt
+    return learnt
 
 
 def _look_at_prompts(

@@ -67,9 +67,10 @@ class StageDirectory:
             remove(leftover)
 
     def contents(self) -> dict[str, str]:
-        """SHA-256 of each file but those of checkpoints, by its path."""
-        files = sorted(file for file in self.root.rglob("*") if file.is_file() and self.checkpoints not in file.parents)
-        return {file.relative_to(self.root).as_posix(): sha256_file(file) for file in files}
+        """SHA-256 of each file by its path, but of checkpoints and of hidden files, which come and go."""
+        names = sorted(file.relative_to(self.root) for file in self.root.rglob("*") if file.is_file())
+        kept = [name for name in names if name.parts[0] != self.checkpoints.name and not _is_hidden(name)]
+        return {name.as_posix(): sha256_file(self.root / name) for name in kept}
 
     def settle(self) -> None:
         """A stage that is done needs no checkpoints any more."""
@@ -158,3 +159,7 @@ def _parsed(path: Path) -> Any:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
         mend = "Put it back, or give another --out."
         raise RunError("the recipe of this run cannot be read.", where=str(path), mend=mend) from fault
+
+
+def _is_hidden(name: Path) -> bool:
+    return any(part.startswith(".") for part in name.parts)
