@@ -104,7 +104,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Path], object], list[str]]] = {
     "a reward that is no number": (
         SCORED,
         lambda place: _reward(place, "[float('nan')] * len(prompts)"),
-        ["own.py:score: returned nan for the response", "must be finite"],
+        ["own.py:score: returned nan for the response", "each finite"],
     ),
     "a reward that raises": (
         SCORED,

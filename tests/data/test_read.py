@@ -220,7 +220,7 @@ def test_all_broken_rows_are_told_together(tmp_path: Path) -> None:
     first, *told, last = str(caught.value).splitlines()
     assert first == f"{path}: 30 faults."
     assert [line.strip().split(": ")[0] for line in told] == [f"{path}:{number}" for number in range(2, 22)]
-    assert last == "  ... and 10 more."
+    assert last == "  ... and 10 more; `truing validate` tells all."
 
 
 def test_rows_beside_broken_ones_are_given_to_a_reader_that_gathers_faults(tmp_path: Path) -> None:

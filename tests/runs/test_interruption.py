@@ -159,6 +159,15 @@ def test_an_error_before_the_alarm_is_told() -> None:
         fail()
 
 
+@pytest.fixture
+def _interrupts() -> Iterator[None]:
+    """Ctrl-C as at a terminal, also where the tests run in the background and so ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_a_second_signal_ends_at_once() -> None:
     def run() -> None:
         with stop_on_signals(print):
