@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,21 @@ VARIANT = {"ppo.variants": {"no-kl": {"kl.beta": 0.0}}}
 
 def _run(recipe: Recipe, root: Path) -> RunDirectory:
     return run_pipeline(recipe, root, SilentProgress())
+
+
+def _run_until(recipe: Recipe, root: Path, last: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose stage of this name fails as it begins."""
+
+    def failing(train: Callable[[Job], dict[str, Any]], job: Job) -> dict[str, Any]:
+        if job.name == last:
+            raise TrainingError("the loss became nan.")
+        return train(job)
+
+    with monkeypatch.context() as patched:
+        for kind, train in pipeline.TRAIN.items():
+            patched.setitem(pipeline.TRAIN, kind, partial(failing, train))
+        with pytest.raises(TrainingError):
+            _run(recipe, root)
 
 
 def _states(root: Path) -> dict[str, str]:
@@ -163,14 +179,8 @@ def test_an_interrupted_run_goes_on_from_the_last_finished_stage(
 def test_a_finished_stage_that_was_damaged_is_refused_and_begun_again_by_a_fork(
     file: str, gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Job) -> dict[str, Any]:
-        raise TrainingError("the loss became nan.")
-
     recipe = tiny.recipe(tmp_path, stages=["sft", "dpo"])
-    with monkeypatch.context() as patched:
-        patched.setitem(pipeline.TRAIN, "dpo", broken)
-        with pytest.raises(TrainingError):
-            _run(recipe, tmp_path / "run")
+    _run_until(recipe, tmp_path / "run", "dpo", monkeypatch)
     whole, damaged = tmp_path / "run" / "sft", tmp_path / "run" / "sft" / file
     before = _contents(whole / "model")
     content = bytearray(damaged.read_bytes())
@@ -188,14 +198,8 @@ def test_a_finished_stage_that_was_damaged_is_refused_and_begun_again_by_a_fork(
 
 
 def test_a_hidden_file_is_no_part_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Job) -> dict[str, Any]:
-        raise TrainingError("the loss became nan.")
-
     recipe = tiny.recipe(tmp_path, stages=["sft", "dpo"])
-    with monkeypatch.context() as patched:
-        patched.setitem(pipeline.TRAIN, "dpo", broken)
-        with pytest.raises(TrainingError):
-            _run(recipe, tmp_path / "run")
+    _run_until(recipe, tmp_path / "run", "dpo", monkeypatch)
     stage = StageDirectory(tmp_path / "run" / "sft")
     before = stage.contents()
     (stage.root / ".DS_Store").write_text("looked at")
@@ -206,17 +210,8 @@ def test_a_hidden_file_is_no_part_of_a_stage(tmp_path: Path, monkeypatch: pytest
 def test_a_damaged_stage_that_nothing_waiting_builds_on_is_not_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(job: Job) -> dict[str, Any]:
-        if job.name == "ppo-no-kl":
-            raise TrainingError("the loss became nan.")
-        return train(job)
-
-    train = pipeline.TRAIN["ppo"]
     recipe = tiny.recipe(tmp_path, **VARIANT)
-    with monkeypatch.context() as patched:
-        patched.setitem(pipeline.TRAIN, "ppo", broken)
-        with pytest.raises(TrainingError):
-            _run(recipe, tmp_path / "run")
+    _run_until(recipe, tmp_path / "run", "ppo-no-kl", monkeypatch)
     (tmp_path / "run" / "ppo" / "model" / "model.safetensors").unlink()
     _run(recipe, tmp_path / "run")
     assert set(_states(tmp_path / "run").values()) == {"done"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from truing.cli.shelf import python_beside, recipe_path
 from truing.errors import RecipeError
-from truing.inputs.files import look_at_files
+from truing.inputs.files import look_at_files, look_at_oddities
 from truing.inputs.findings import Findings
 from truing.inputs.functions import look_at_functions
 from truing.recipe import Recipe
@@ -15,6 +15,7 @@ def validate_command(recipe_file: Path, overrides: list[str]) -> None:
     """Checks the recipe, its models, every row of every file, and what stages make of them; all faults together."""
     path = recipe_path(recipe_file)
     recipe, found = _looked_at(path, overrides)
+    look_at_oddities(recipe, found)
     for sentence in dict.fromkeys([*found.sound, *found.odd]):
         print(sentence)
     found.check()

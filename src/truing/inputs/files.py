@@ -1,11 +1,13 @@
 """The files of a recipe: the directories of its models, and every row by itself."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from truing.data.faults import SHOWN, Faults
 from truing.data.remarks import remarks
 from truing.data.rows import read_demonstrations, read_preferences, read_prompts
+from truing.errors import DataError
 from truing.inputs.findings import Findings
 from truing.inputs.model_directories import model_faults
 from truing.recipe import Data, Recipe
@@ -28,13 +30,21 @@ def look_at_files(recipe: Recipe, shown: int | None = SHOWN) -> Findings:
     return found
 
 
+def look_at_oddities(recipe: Recipe, found: Findings) -> None:
+    """Adds what is odd about rows that can be used; a file that cannot be read has been told by a look at files."""
+    for name in READERS:
+        source = getattr(recipe.data, name)
+        if source is not None:
+            with contextlib.suppress(DataError):
+                found.odd += [f"data.{name}: {sentence}" for sentence in remarks(source)]
+
+
 def _look_at_rows(name: str, data: Data, shown: int | None, found: Findings) -> None:
-    """Those of one file: its faults; where it can be read, what is odd; and how many there are, if all can be used."""
+    """Those of one file: its faults, or how many there are."""
     source = getattr(data, name)
     faults = Faults(source.path, shown)
     with found.noting():
         rows = READERS[name](source, data.transcripts, faults)
-        found.odd += [f"data.{name}: {sentence}" for sentence in remarks(source)]
         if not faults.count:
             found.sound.append(f"data.{name}: {len(rows)} {'row is' if len(rows) == 1 else 'rows are'} sound")
     with found.noting():
