@@ -22,16 +22,17 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from truing.models.base import LoadedBase, load_base
+from truing.config import resolved_yaml
+from truing.config.dotted import assign
+from truing.config.recipe import Recipe
+from truing.config.sections import Base, Source
 from truing.models.layout import RewardModelFiles
-from truing.recipe import Base, Recipe, Source
-from truing.recipe_files import resolved_yaml
-from truing.recipe_files.overrides import assign
+from truing.models.load import LoadedBase, load_base
 from truing.runs.directory import StageDirectory
 from truing.runs.interruption import Stop
 from truing.runs.progress import SilentProgress
 from truing.runs.trackers import open_tracker
-from truing.stages.job import Job
+from truing.training.job import Job
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:!?"
 EOS = "<|end|>"
@@ -45,13 +46,13 @@ SMALL: dict[str, Any] = {
     "reward.batch_size": 8,
     "reward.epochs": 2,
     "reward.optimiser.learning_rate": 1e-2,
-    "reward.normalisation_samples": 8,
+    "rewards.normalisation_samples": 8,
     "ppo.updates": 2,
     "ppo.episodes": 8,
     "ppo.epochs": 2,
     "ppo.minibatches": 2,
-    "ppo.max_new_tokens": 6,
-    "ppo.heldout_prompts": 4,
+    "rollout.max_new_tokens": 6,
+    "evaluation.prompts": 4,
     "ppo.optimiser.learning_rate": 1e-3,
 }
 """What makes a recipe tiny"""

@@ -19,10 +19,10 @@ KEPT = {"demonstrations": 70, "preferences": 70, "heldout_preferences": 30, "pro
 """Rows of each file"""
 SHORT = [
     "ppo.updates=3",
-    "ppo.max_new_tokens=16",  # after so few steps, hardly a response ends before it is cut
-    "ppo.heldout_prompts=32",
-    "reward.normalisation_samples=32",
-    "dpo.heldout_every=100",
+    "rollout.max_new_tokens=16",  # after so few steps, hardly a response ends before it is cut
+    "evaluation.prompts=32",
+    "rewards.normalisation_samples=32",
+    "evaluation.every=100",
     "checkpoints.every_steps=2",
     "judges={}",
 ]
@@ -30,7 +30,7 @@ PREDICT = """
 import json, sys
 from pathlib import Path
 from truing.doctor.diagnosis import diagnose
-from truing.recipe_files import load_recipe
+from truing.config import load_recipe
 found = diagnose(load_recipe(Path(sys.argv[1]), sys.argv[2:]))
 names = [f"{phase.stage} {phase.name}" for phase in found.phases]
 print(json.dumps([found.peak, dict(zip(names, zip(map(found.bytes, found.phases), found.seconds)))]))

@@ -18,14 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from truing import pipeline
-from truing.models.rewards import RoleReward
-from truing.recipe_files import load_recipe
-from truing.runs.memory import give_back
+from truing.config import load_recipe
+from truing.pipeline.execute import execute as pipeline
+from truing.rewards.sources import RoleReward
+from truing.rollout import episodes
+from truing.runs.memory import release_memory
 from truing.runs.progress import SilentProgress
-from truing.stages import episodes, ppo
-from truing.stages.journal import Journal
-from truing.stages.loop import Learner
+from truing.stages import ppo
+from truing.training.journal import Journal
+from truing.training.learner import Learner
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "rollout": [(episodes, "sample")],
@@ -53,7 +54,7 @@ class Watch:
         """Runs a part of a phase and keeps its peak of resident memory."""
         key = f"{self._stage} {phase}"
         if key != self._phase:
-            give_back()
+            release_memory()
             self._phase = key
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
         try:

@@ -10,11 +10,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness.child import report, work
-from truing.models.base import load_base
+from truing.config.sections import Base, Compute, Lora
 from truing.models.layout import trained_role
-from truing.models.rewards import Normalisation
-from truing.models.saving import merge, save_adapter, save_normalisation, save_reward_model
-from truing.recipe import Base, Compute, Lora
+from truing.models.load import load_base
+from truing.models.save import merge, save_adapter, save_normalisation, save_reward_model
+from truing.rewards.sources import Normalisation
 
 PAD, EOS = "<|pad|>", "<|end|>"
 

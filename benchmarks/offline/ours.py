@@ -5,17 +5,17 @@ from typing import Any
 
 from harness.child import Stopwatch, report, work
 
+from truing.config.recipe import Recipe
+from truing.core.batches import PairBatch, Sequences
+from truing.core.records import Demonstration, Preference
 from truing.data.encode import encode_demonstrations
-from truing.experience import PairBatch, Sequences
-from truing.models.base import LoadedBase, load_base
 from truing.models.layout import policy_roles, trained_role
-from truing.recipe import Recipe
-from truing.records import Demonstration, Preference
+from truing.models.load import LoadedBase, load_base
 from truing.stages.dpo import preference_loss, with_reference
-from truing.stages.loop import role_learner
 from truing.stages.pairs import encode_pairs
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
+from truing.training.learner import role_learner
 
 Step = Callable[[Sequence[int]], Any]
 """One optimiser step on these rows"""

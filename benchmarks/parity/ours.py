@@ -11,16 +11,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
+from truing.config.algorithms import Dpo, Reward
+from truing.config.recipe import Recipe
+from truing.config.sections import Base, Compute, Data, Optimiser
+from truing.core.batches import PairBatch, ReferencedPairs, Sequences
+from truing.core.records import Demonstration, Preference
 from truing.data.encode import encode_demonstrations, encode_preferences
-from truing.experience import PairBatch, ReferencedPairs, Sequences
-from truing.models.base import LoadedBase, load_base
+from truing.models.load import LoadedBase, load_base
 from truing.models.roles import Role, scalar_head
-from truing.recipe import Base, Compute, Data, Dpo, Optimiser, Recipe, Reward
-from truing.records import Demonstration, Preference
 from truing.stages.dpo import preference_loss, with_reference
-from truing.stages.loop import Learner, LossFn
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
+from truing.training.learner import Learner, LossFn
 
 Measured = dict[str, Tensor]
 """`loss`, and the gradient of every parameter under its Hugging Face name"""

@@ -11,7 +11,10 @@ from ours import Measured, gradients, learner_of, scored_role
 from safetensors.torch import load_file
 from torch import Tensor
 
-from truing.experience import Experience, Rollout, Sequences
+from truing.config.algorithms import Kl, Ppo
+from truing.config.recipe import Recipe
+from truing.config.sections import Base, Compute, MissingEos
+from truing.core.batches import Experience, Rollout, Sequences
 from truing.functional import (
     gae,
     masked_mean,
@@ -21,15 +24,20 @@ from truing.functional import (
     shape_rewards,
     token_entropy,
 )
-from truing.models.base import load_base
 from truing.models.layout import PpoRoles
-from truing.models.rewards import Normalisation
+from truing.models.load import load_base
 from truing.models.roles import Role
-from truing.models.scoring import end_scores, in_parts, response_hidden, response_logprobs, response_values
-from truing.recipe import Base, Compute, Kl, MissingEos, Ppo, Recipe
-from truing.stages.episodes import after_missing_eos
-from truing.stages.loop import Learner
+from truing.models.scoring import (
+    end_scores,
+    forward_in_micro_batches,
+    response_hidden,
+    response_logprobs,
+    response_values,
+)
+from truing.rewards.sources import Normalisation
+from truing.rollout.episodes import after_missing_eos
 from truing.stages.ppo import Scored, learn, make_experience, score_rollout
+from truing.training.learner import Learner
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ def measure(update: Update, step: int) -> tuple[Measured, dict[str, float]]:
     update_figures = learn(experience, roles, learner, recipe, update=1)  # type: ignore[arg-type]
     loss = update_figures["policy_loss"] + recipe.ppo.value_coefficient * update_figures["value_loss"]
     with torch.no_grad():
-        logits = roles.policy.logits(response_hidden(roles.policy, update.sequences)) / recipe.ppo.temperature
+        logits = roles.policy.logits(response_hidden(roles.policy, update.sequences)) / recipe.rollout.temperature
         entropy = float(masked_mean(token_entropy(logits), update.sequences.response_mask))
     return {"loss": torch.tensor(loss)} | learner.gradients, update_figures | {"entropy": entropy}
 
@@ -195,7 +203,7 @@ def experiences_with(update: Update, defects: Defects) -> tuple[Experience, Expe
     mask, longer_mask = sequences.response_mask, longer.response_mask
     logprobs, ref_logprobs = (torch.where(mask, x, 0.0) for x in (scored.rollout.logprobs, scored.ref_logprobs))
     critic = update.roles.critic
-    (values,) = in_parts(critic, longer, 2048, lambda rows, _: (response_values(critic, rows),))
+    (values,) = forward_in_micro_batches(critic, longer, 2048, lambda rows, _: (response_values(critic, rows),))
     scores = after_missing_eos(scored.scores, scored.rollout.finished, settings)
     rewards = shape_rewards(scores, logprobs, ref_logprobs, longer_mask, settings.kl.beta)
     if settings.whiten_rewards:

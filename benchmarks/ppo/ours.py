@@ -9,14 +9,14 @@ from unittest.mock import patch
 import numpy as np
 from harness.child import Stopwatch, report, work
 
-from truing import draws
+from truing.config.recipe import Recipe
+from truing.core import rng
 from truing.data.encode import EncodedPrompt
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles
-from truing.recipe import Recipe
-from truing.stages.episodes import PromptSet
-from truing.stages.loop import Learner
+from truing.rewards.build import build_reward
+from truing.rollout.episodes import PromptSet
 from truing.stages.ppo import joint_learner, ppo_update
-from truing.stages.reward_sources import build_reward
+from truing.training.learner import Learner
 
 RESERVED = 0.01
 """Share of the uniform draws' range that no token but a forced eos is drawn from"""
@@ -58,7 +58,7 @@ def forced(lengths: Sequence[int], roles: PpoRoles) -> Iterator[None]:
     tokenizer, last = roles.base.tokenizer, roles.base.model.config.vocab_size - 1
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(last)
     assert tokenizer.eos_token_id == last
-    original = draws.uniform
+    original = rng.uniform
 
     def uniform(seed: int, purpose: str, *position: int, count: int) -> np.ndarray:
         values = original(seed, purpose, *position, count=count)

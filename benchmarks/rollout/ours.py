@@ -5,11 +5,11 @@ from typing import Any
 from harness.child import Stopwatch, report, work
 from ppo.ours import forced
 
+from truing.config.recipe import Recipe
 from truing.data.encode import EncodedPrompt
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
-from truing.recipe import Recipe
-from truing.stages.episodes import answer
+from truing.rollout.episodes import answer
 
 
 def recipe_of(told: dict[str, Any], batch: dict[str, Any], new_tokens: int) -> Recipe:
@@ -30,7 +30,7 @@ def respond(role: Role, roles: Roles, recipe: Recipe, batch: dict[str, Any]) -> 
     prompts = [EncodedPrompt("", tuple(prompt)) for prompt in batch["prompts"]]
     with forced(batch["lengths"], roles):
         said = answer(role, prompts, recipe, roles.base, "rollout")
-    wanted = [min(length, recipe.ppo.max_new_tokens) for length in batch["lengths"]]
+    wanted = [min(length, recipe.rollout.max_new_tokens) for length in batch["lengths"]]
     if said.sequences.response_lengths.tolist() != wanted:
         raise RuntimeError(f"lengths {said.sequences.response_lengths.tolist()} where {wanted} were forced")
 

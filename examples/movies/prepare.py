@@ -20,7 +20,7 @@ from material import MODEL, RATINGS, fetch, read_ratings
 from rows import Row, Sizes, make_rows, write_jsonl
 from snippets import fits, parse_snippets
 
-from truing.errors import InputError
+from truing.core.errors import InputError
 
 HERE = Path(__file__).resolve().parent
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from snippets import Snippet
 
-from truing.errors import DataError
+from truing.core.errors import DataError
 
 HEAD = "Review:"
 OPENING_WORDS = 4  # about five tokens

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from statistics import fmean
 
-from truing.errors import DataError
+from truing.core.errors import DataError
 
 MIN_RATINGS = 15
 WORDS = range(6, 23)  # so that opening and response together are about as long as what the policy may write

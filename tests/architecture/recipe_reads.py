@@ -7,9 +7,9 @@ Sections are followed through annotations (`settings: Ppo`), assignments (`setti
 import ast
 from collections.abc import Iterator
 
-from truing import recipe
-from truing.recipe import Section
-from truing.recipe_files.wording import section_in
+from truing.config import recipe
+from truing.config.messages import section_in
+from truing.config.sections import Section
 
 SECTIONS: dict[str, type[Section]] = {
     name: value for name, value in vars(recipe).items() if isinstance(value, type) and issubclass(value, Section)
@@ -47,7 +47,9 @@ def _functions(node: ast.AST) -> Iterator[ast.AST]:
 
 def _imported(file: ast.Module) -> dict[str, str]:
     """What the file calls each section it imports."""
-    imports = (node for node in ast.walk(file) if isinstance(node, ast.ImportFrom) and node.module == "truing.recipe")
+    imports = (
+        node for node in ast.walk(file) if isinstance(node, ast.ImportFrom) and node.module == "truing.config.recipe"
+    )
     return {alias.asname or alias.name: alias.name for node in imports for alias in node.names}
 
 

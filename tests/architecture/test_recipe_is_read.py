@@ -17,7 +17,9 @@ def test_every_field_of_the_recipe_is_read(section: str, field: str) -> None:
 
 
 EXAMPLE = """
-from truing.recipe import Ppo, Recipe, RewardSource as Settings
+from truing.config.algorithms import Ppo
+from truing.config.recipe import Recipe
+from truing.config.sections import RewardConfig as Settings
 class Job:
     recipe: Recipe
 def train(job, more: Ppo | None, other: Data):

@@ -1,4 +1,4 @@
-"""What a person gives wrong ends with exit code 2 and one paragraph that says where and how to mend it."""
+"""What a person gives wrong ends with exit code 2 and one paragraph that says where and how to hint it."""
 
 import json
 import sys
@@ -31,8 +31,8 @@ def _reward(place: Path, body: str) -> None:
     (place / "own.py").write_text(f"def score(prompts, responses):\n    return {body}\n")
 
 
-SCORED = {"stages": ["ppo"], "ppo.rewards": [{"kind": "function", "path": "own.py:score"}]}
-CLASSIFIED = {"stages": ["ppo"], "ppo.rewards": [{"kind": "model", "path": "judge"}]}
+SCORED = {"stages": ["ppo"], "rewards.sources": [{"kind": "function", "path": "own.py:score"}]}
+CLASSIFIED = {"stages": ["ppo"], "rewards.sources": [{"kind": "model", "path": "judge"}]}
 CASES: dict[str, tuple[dict[str, Any], Callable[[Path], object], list[str]]] = {
     "a missing data file": (
         {},
@@ -89,7 +89,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Path], object], list[str]]] = {
     "a reward whose file is missing": (
         SCORED,
         lambda place: None,
-        ["ppo.rewards.0.path: own.py:score: there is no file own.py.", "check the spelling"],
+        ["rewards.sources.0.path: own.py:score: there is no file own.py.", "check the spelling"],
     ),
     "a reward that cannot be imported": (
         SCORED,
@@ -119,7 +119,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Path], object], list[str]]] = {
     "a judge that is not there": (
         CLASSIFIED,
         lambda place: (place / "judge").mkdir(),
-        ["ppo.rewards.0.path: ", "has no config.json", "A model's directory has"],
+        ["rewards.sources.0.path: ", "has no config.json", "A model's directory has"],
     ),
     "pairs that are all under one prompt": (
         {},
@@ -129,7 +129,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Path], object], list[str]]] = {
         ["preferences have 1 different prompts, too few to hold some out", "a file of their own"],
     ),
     "as many held-out prompts as prompts": (
-        {"stages": ["ppo"], "ppo.heldout_prompts": 24, "ppo.rewards": SCORED["ppo.rewards"]},
+        {"stages": ["ppo"], "evaluation.prompts": 24, "rewards.sources": SCORED["rewards.sources"]},
         lambda place: _reward(place, "[1.0] * len(prompts)"),
         ["demonstrations.jsonl: there are 24 different prompts, of which 24 are to be held out", "Lower ppo.heldout"],
     ),

@@ -66,7 +66,7 @@ def preferences(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("fault", ROWS)
-def test_a_row_that_cannot_be_used_is_told_with_file_line_reason_and_mend(
+def test_a_row_that_cannot_be_used_is_told_with_file_line_reason_and_hint(
     fault: str, truing: Any, preferences: Path
 ) -> None:
     content, told = ROWS[fault]
@@ -77,7 +77,7 @@ def test_a_row_that_cannot_be_used_is_told_with_file_line_reason_and_mend(
     (complaint,) = [text for text in said.err.splitlines() if f"{preferences}:{number}: " in text]
     reason = told.format(file=preferences)
     assert reason in complaint
-    assert len(complaint.partition(reason)[2]) > 10, "there is no mend"
+    assert len(complaint.partition(reason)[2]) > 10, "there is no hint"
 
 
 REMARKS: dict[str, tuple[bytes, str]] = {
@@ -122,7 +122,7 @@ FILES: dict[str, tuple[str, bytes | None, str]] = {
 
 
 @pytest.mark.parametrize("fault", FILES)
-def test_a_file_that_cannot_be_used_is_told_with_the_reason_and_mend(
+def test_a_file_that_cannot_be_used_is_told_with_the_reason_and_hint(
     fault: str, truing: Any, preferences: Path
 ) -> None:
     name, content, told = FILES[fault]

@@ -85,17 +85,17 @@ def test_a_base_that_brings_its_own_code_is_told_with_what_would_allow_it(truing
 def test_prompts_without_room_for_a_response_are_told_before_anything_is_trained(truing: Any, tmp_path: Path) -> None:
     recipe = tiny.recipe_file(tmp_path)
     for command in (("validate", recipe), ("run", recipe, "--out", tmp_path / "run")):
-        said = truing(*command, "--set", "ppo.max_new_tokens=61")
+        said = truing(*command, "--set", "rollout.max_new_tokens=61")
         assert said.code == 2
         assert "(prompt 4 + room for 61 new)" in said.err
     assert not (tmp_path / "run").exists()
 
 
 def test_too_few_prompts_are_told_before_anything_is_trained(truing: Any, tmp_path: Path) -> None:
-    said = truing("validate", tiny.recipe_file(tmp_path), "--set", "ppo.heldout_prompts=24")
+    said = truing("validate", tiny.recipe_file(tmp_path), "--set", "evaluation.prompts=24")
     assert said.code == 2
     assert "there are 24 different prompts, of which 24 are to be held out" in said.err
-    assert "Lower ppo.heldout_prompts or give more prompts." in said.err
+    assert "Lower evaluation.prompts or give more prompts." in said.err
 
 
 def test_held_out_rows_that_are_learnt_from_are_told(truing: Any, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_mistake_in_the_recipe_brings_no_faults_of_its_defaults(truing: Any, t
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "ppo.bogus=1")
     assert said.code == 2
     assert "bogus" in said.err
-    assert "different prompts" not in said.err  # ppo.heldout_prompts is 64 by default, of 24
+    assert "different prompts" not in said.err  # evaluation.prompts is 64 by default, of 24
     assert "What stages make of the rows is looked at once the recipe is sound." in said.out.splitlines()
 
 

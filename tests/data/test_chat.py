@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tiny import EOS, tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from truing.core.errors import ModelError
+from truing.core.records import Message, Text
 from truing.data.chat import encode_completion, encode_prompt
-from truing.errors import ModelError
-from truing.records import Message, Text
 
 PAD = "<|pad|>"
 CHATML = (
@@ -135,7 +135,7 @@ def test_a_completion_closes_with_one_eos_whatever_the_template_writes(closing: 
 def test_a_template_that_fails_is_named(template: str) -> None:
     with pytest.raises(ModelError, match="the chat template cannot render this conversation: ") as caught:
         encode_prompt(templated(template), turns("a"))
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_of_a_templates_own_message_the_first_line_is_told_as_it_can_be_printed() -> None:
@@ -150,7 +150,7 @@ ORDER, TEMPLATE = "Bring the rows into the order of turns", "The rows are not at
 
 
 @pytest.mark.parametrize(
-    ("template", "mend"),
+    ("template", "hint"),
     [
         ("{{ raise_exception('no system turns') }}", ORDER),
         ("{{ messages[7].content }}", ORDER),
@@ -162,11 +162,11 @@ ORDER, TEMPLATE = "Bring the rows into the order of turns", "The rows are not at
         ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", TEMPLATE),
     ],
 )
-def test_the_mend_is_of_the_rows_or_of_the_template(template: str, mend: str) -> None:
+def test_the_mend_is_of_the_rows_or_of_the_template(template: str, hint: str) -> None:
     with pytest.raises(ModelError) as caught:
         encode_prompt(templated(template), turns("a"))
-    assert caught.value.mend is not None
-    assert caught.value.mend.startswith(mend)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith(hint)
 
 
 def test_a_template_that_wants_more_memory_than_there_is_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from tiny import EOS, LETTERS, tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from truing.config.sections import Data
+from truing.core.errors import DataError, ModelError
+from truing.core.records import Demonstration, Message, Preference, Prompt
 from truing.data.encode import encode_demonstrations, encode_preferences, encode_prompts
 from truing.data.length_report import LengthReport
-from truing.errors import DataError, ModelError
-from truing.recipe import Data
-from truing.records import Demonstration, Message, Preference, Prompt
 
 TOKENIZER = tokenizer()
 FAR = 10_000
@@ -74,13 +74,13 @@ def test_rows_that_fit_are_left_as_they_are(policy: str) -> None:
 
 
 @pytest.mark.parametrize(("longest", "context"), [(7, FAR), (FAR, 7)])
-def test_longer_rows_are_named_with_their_lengths_and_the_mend(longest: int, context: int) -> None:
+def test_longer_rows_are_named_with_their_lengths_and_the_hint(longest: int, context: int) -> None:
     with pytest.raises(DataError) as caught:
         encode_demonstrations(TOKENIZER, ROWS, data("error", longest), context)
     named = "f:abcdefgh (prompt 8, which alone fills them), f:ab (prompt 2 + completion 7)"
     assert caught.value.what == f"2 rows do not fit into 7 tokens: {named}."
     raising = "Raise data.max_length (the model reads up to 10,000) or set data.too_long to drop or cut_prompt or cut_"
-    assert str(caught.value.mend).startswith(raising if longest < context else "The model reads no more than 7 tokens")
+    assert str(caught.value.hint).startswith(raising if longest < context else "The model reads no more than 7 tokens")
 
 
 def test_only_the_first_longer_rows_are_named() -> None:
@@ -158,15 +158,15 @@ def test_what_becomes_of_longer_pairs(policy: str, expected: list[str], counted:
 )
 def test_pairs_that_are_left_out_are_named_with_the_reason(policy: str, expected: list[str]) -> None:
     _, told = encode_preferences(TOKENIZER, PAIRS, data(policy, 7), FAR)
-    mend = " Raise data.max_length (the model reads up to 10,000) or set data.too_long to "
-    assert [sentence.partition(mend)[0] for sentence in told.remarks()] == expected
+    hint = " Raise data.max_length (the model reads up to 10,000) or set data.too_long to "
+    assert [sentence.partition(hint)[0] for sentence in told.remarks()] == expected
 
 
 def test_where_every_pair_is_the_same_once_cut_the_mend_is_another_policy() -> None:
     pair = Preference("ab", "cdef", "cdeg", "f:1")
     with pytest.raises(DataError, match=r"no row is left to learn from.* 1 dropped as identical") as caught:
         encode_preferences(TOKENIZER, [pair], data("cut_completion", 5), FAR)
-    assert str(caught.value.mend).endswith(" or set data.too_long to cut_prompt.")
+    assert str(caught.value.hint).endswith(" or set data.too_long to cut_prompt.")
 
 
 def test_pairs_that_the_tokenizer_cannot_tell_apart_are_dropped_and_counted() -> None:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from truing.config.sections import Source
+from truing.core.errors import DataError
 from truing.data.faults import Faults
 from truing.data.read import read_rows
-from truing.errors import DataError
-from truing.recipe import Source
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Say “hi”, twice:\n", "completion": "hi,\r\nhi"},
@@ -91,7 +91,7 @@ def values(path: Path | str, **source: Any) -> list[dict[str, object]]:
 def refused(path: Path | str, **source: Any) -> str:
     with pytest.raises(DataError) as caught:
         values(path, **source)
-    assert caught.value.mend
+    assert caught.value.hint
     return str(caught.value)
 
 
@@ -201,9 +201,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes,
 def test_a_missing_file_is_not_looked_for_on_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", None)
     monkeypatch.chdir(tmp_path)
-    mend = f"no such file. Paths start at {tmp_path}; check the spelling."
+    hint = f"no such file. Paths start at {tmp_path}; check the spelling."
     for path in ("rows.jsonl", str(tmp_path / "rows"), "some/deep/rows"):
-        assert refused(path) == f"{path}: {mend}"
+        assert refused(path) == f"{path}: {hint}"
 
 
 def test_a_hub_data_set_that_cannot_be_had_is_named() -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from truing.config.sections import Source
+from truing.core.errors import DataError
+from truing.core.records import Demonstration, Message, Preference, Prompt
 from truing.data.rows import read_demonstrations, read_preferences, read_prompts
-from truing.errors import DataError
-from truing.recipe import Source
-from truing.records import Demonstration, Message, Preference, Prompt
 
 Rows = list[dict[str, Any]]
 READERS: dict[str, Callable[..., list[Any]]] = {

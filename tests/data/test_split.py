@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from truing.config.sections import Data, Source
+from truing.core.errors import DataError
+from truing.core.records import Demonstration, Prompt
 from truing.data.split import read_split, split_by_prompt
-from truing.errors import DataError
-from truing.recipe import Data, Source
-from truing.records import Demonstration, Prompt
 
 
 def rows(prompts: list[int]) -> list[Demonstration]:

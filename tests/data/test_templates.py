@@ -7,11 +7,11 @@ import pytest
 import tiny
 from transformers import PreTrainedTokenizerFast
 
+from truing.core.errors import ModelError
+from truing.core.records import Message
 from truing.data import templates
 from truing.data.chat import encode_prompt
 from truing.data.templates import render
-from truing.errors import ModelError
-from truing.records import Message
 
 TURNS = [{"role": "user", "content": "hi"}]
 

@@ -1,7 +1,7 @@
 import pytest
 
+from truing.core.records import Message, Speaker
 from truing.data.turns import Part, order_fault, shared_prompt, split_transcript
-from truing.records import Message, Speaker
 
 SPEAKERS: dict[str, Speaker] = {"s": "system", "u": "user", "a": "assistant"}
 

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from docs.code_links import PAGES, ROOT, code_links
 
-from truing.pipeline import run_pipeline
+from truing.pipeline.execute import run_pipeline
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
 
@@ -26,7 +26,9 @@ def test_links_to_files_lead_somewhere(page: Path):
 
 
 def test_every_metric_that_a_run_logs_is_defined_on_its_page(tmp_path: Path):
-    recipe = tiny.recipe(tmp_path, stages=["sft", "reward", "ppo", "dpo"], judges={"letters": "tiny:letter_a"})
+    recipe = tiny.recipe(
+        tmp_path, stages=["sft", "reward", "ppo", "dpo"], **{"evaluation.judges": {"letters": "tiny:letter_a"}}
+    )
     run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
     for kind in recipe.stages:
         page = (ROOT / "docs" / "algorithms" / f"{kind}.md").read_text(encoding="utf-8")

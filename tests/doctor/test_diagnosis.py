@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from truing.doctor.hints import changed
 
+from truing.config.recipe import Recipe
+from truing.config.sections import World
+from truing.core.errors import ModelError
 from truing.doctor import diagnosis
 from truing.doctor.diagnosis import Diagnosis, diagnose
-from truing.doctor.mends import changed
 from truing.doctor.phase import Phase
-from truing.errors import ModelError
-from truing.recipe import Recipe, World
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import tiny
 import torch
 from torch import nn
 
+from truing.config.sections import Lora
 from truing.doctor.four_bit import FourBitLinear, in_four_bits
 from truing.doctor.shadow import Shadow
 from truing.doctor.tally import given_shapes, shapes_alone
-from truing.recipe import Lora
 
 FLOAT = 4
 

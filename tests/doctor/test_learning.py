@@ -2,10 +2,10 @@
 
 import tiny
 
+from truing.config.sections import Lora
 from truing.doctor.learning import Learner, worst
 from truing.doctor.shadow import Shadow
 from truing.doctor.tally import Cost
-from truing.recipe import Lora
 
 
 def test_roles_learn_in_turns_and_their_gradients_wait() -> None:

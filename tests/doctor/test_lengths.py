@@ -5,7 +5,7 @@ from pathlib import Path
 import tiny
 
 from truing.doctor.lengths import read_lengths
-from truing.models.base import outline_base
+from truing.models.load import outline_base
 
 
 def test_lengths_are_those_of_the_rows_that_are_learnt_from(tmp_path: Path) -> None:

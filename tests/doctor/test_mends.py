@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 import tiny
+from truing.doctor.hints import candidates, changed
 
-from truing.doctor import mends
-from truing.doctor.mends import candidates, changed
+from truing.core.errors import RecipeError
+from truing.doctor import hints
 from truing.doctor.phase import Phase
-from truing.errors import RecipeError
 
 
 def test_what_checks_between_sections_refuse_is_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(mends, "check_quantisation", lambda _: None)
+    monkeypatch.setattr(hints, "check_quantisation", lambda _: None)
     recipe = tiny.recipe(tmp_path, roles="separate", **{"sft.method": "full"})
     assert changed(recipe, {"base.quantize": "nf4"}) is None
     assert changed(recipe, {"base.quantize": "nf4", "roles": "shared"}) is None
@@ -26,7 +26,7 @@ def test_four_bits_are_for_machines_that_compute_in_them(monkeypatch: pytest.Mon
     def refuse(_: object) -> None:
         raise RecipeError("not here.")
 
-    monkeypatch.setattr(mends, "check_quantisation", refuse)
+    monkeypatch.setattr(hints, "check_quantisation", refuse)
     assert changed(tiny.recipe(tmp_path), {"base.quantize": "nf4"}) is None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import tiny
 
+from truing.config.recipe import Recipe
 from truing.doctor.lengths import Lengths, read_lengths
 from truing.doctor.phase import Phase
 from truing.doctor.phases import phases
@@ -13,8 +14,7 @@ from truing.doctor.rollouts import sampling
 from truing.doctor.shadow import Shadow
 from truing.doctor.stopwatch import seconds
 from truing.doctor.work import sampled
-from truing.models.base import outline_base
-from truing.recipe import Recipe
+from truing.models.load import outline_base
 
 
 def _shadow(recipe: Recipe) -> Shadow:
@@ -80,7 +80,7 @@ def test_fewer_adapted_layers_hold_less_and_their_trunk_is_kept(tmp_path: Path) 
 
 def test_a_reward_from_elsewhere_needs_no_reward_model(tmp_path: Path) -> None:
     rewards = [{"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": False}]
-    alone = _examined(tmp_path, stages=["ppo"], roles="separate", **{"ppo.rewards": rewards})
+    alone = _examined(tmp_path, stages=["ppo"], roles="separate", **{"rewards.sources": rewards})
     shadow = _shadow(tiny.recipe(tmp_path))
     assert alone["ppo learn"].parts["weights"] == 2 * shadow.weights + shadow.backbone
 
@@ -88,7 +88,7 @@ def test_a_reward_from_elsewhere_needs_no_reward_model(tmp_path: Path) -> None:
 def test_a_foreign_classifier_is_weighed_by_its_files(tmp_path: Path) -> None:
     tiny.classifier(tmp_path / "judge")
     rewards = [{"kind": "model", "path": str(tmp_path / "judge"), "weight": 1.0, "normalise": False}]
-    phase = _examined(tmp_path, stages=["ppo"], **{"ppo.rewards": rewards})["ppo learn"]
+    phase = _examined(tmp_path, stages=["ppo"], **{"rewards.sources": rewards})["ppo learn"]
     assert phase.parts["reward classifiers"] == (tmp_path / "judge" / "model.safetensors").stat().st_size
 
 
@@ -114,7 +114,7 @@ def test_layers_that_run_again_hold_less(tmp_path: Path) -> None:
 
 def test_a_rollout_that_fills_the_context_is_timed_within_it(tmp_path: Path) -> None:
     """Positions that a model has learnt end with its context, of 64 tokens here."""
-    recipe = tiny.recipe(tmp_path, "gpt2", **{"ppo.max_new_tokens": 4, "ppo.episodes": 4, "stages": ["sft", "ppo"]})
+    recipe = tiny.recipe(tmp_path, "gpt2", **{"rollout.max_new_tokens": 4, "ppo.episodes": 4, "stages": ["sft", "ppo"]})
     shadow, said = _shadow(recipe), sampled(Lengths([], [], [60] * 4), recipe, 4)
     phase = sampling("ppo", {"weights": 0.0, "adapters": 0.0}, said, shadow, recipe)
     assert all(seconds(work, shadow, None) > 0 for work in phase.work)

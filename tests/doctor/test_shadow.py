@@ -8,13 +8,13 @@ import tiny
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
+from truing.config.sections import Base, Compute, Lora
 from truing.doctor.passes import Shape
 from truing.doctor.shadow import Shadow
-from truing.models.base import load_base, outline_base
-from truing.models.linear import quicken
+from truing.kernels.linear import use_onednn_linears
+from truing.models.load import load_base, outline_base
+from truing.models.logprobs import logprobs_of
 from truing.models.roles import Adapters, Role
-from truing.models.vocabulary import logprobs_of
-from truing.recipe import Base, Compute, Lora
 
 LORA = Lora(rank=4)
 FLOAT = 4
@@ -66,7 +66,7 @@ def test_packed_copies_are_of_layers_large_enough() -> None:
 def test_what_waits_for_the_backward_is_what_autograd_saves(trained: str) -> None:
     """Counted on a real model through autograd's own hooks."""
     model, shape = _wide(6), Shape(3, 40, 60)
-    quicken(model)
+    use_onednn_linears(model)
     role = Role(model.requires_grad_(True))
     if trained == "adapter":
         model.requires_grad_(False)

@@ -7,13 +7,13 @@ import tiny
 import torch
 from transformers import LlamaForCausalLM
 
+from truing.config.sections import Compute, Lora, Optimiser
 from truing.doctor import shadow as shadows
 from truing.doctor import stopwatch, tasks
 from truing.doctor.passes import Shape
 from truing.doctor.phase import Work
 from truing.doctor.shadow import Depths, Shadow
 from truing.models.roles import Role
-from truing.recipe import Compute, Lora, Optimiser
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 from itertools import pairwise
 
+from truing.config.dotted import assign
+from truing.config.recipe import Recipe
 from truing.doctor.lengths import Lengths
 from truing.doctor.passes import Shape
 from truing.doctor.work import micro_batches, pair_steps, ppo_steps, sampled, scoring, sft_steps
-from truing.recipe import Recipe
-from truing.recipe_files.overrides import assign
 
 
 def _recipe(**changes: object) -> Recipe:
@@ -45,7 +45,7 @@ def test_pairs_that_do_not_fit_together_are_repeated_backwards() -> None:
 
 
 def test_responses_count_as_long_as_they_may_become() -> None:
-    recipe = _recipe(**{"ppo.episodes": 4, "ppo.minibatches": 2, "ppo.epochs": 3, "ppo.max_new_tokens": 10})
+    recipe = _recipe(**{"ppo.episodes": 4, "ppo.minibatches": 2, "ppo.epochs": 3, "rollout.max_new_tokens": 10})
     lengths = Lengths([], [], [1, 2, 3, 4, 5, 6, 7, 8])
     steps, rounds = ppo_steps(lengths, recipe), scoring(lengths, recipe)
     assert steps.largest == [Shape(2, 18, 20)]
@@ -53,7 +53,7 @@ def test_responses_count_as_long_as_they_may_become() -> None:
 
 
 def test_responses_take_time_as_long_as_those_that_were_shown() -> None:
-    recipe = _recipe(**{"ppo.episodes": 4, "ppo.max_new_tokens": 10})
+    recipe = _recipe(**{"ppo.episodes": 4, "rollout.max_new_tokens": 10})
     lengths = Lengths([((1, 2),), ((1, 4),), ((1, 12),), ((1, 2),)], [], [6, 6, 6, 6])
     assert lengths.responses == [2, 4, 12, 2]
     rounds = scoring(lengths, recipe)

@@ -15,8 +15,8 @@ from types import ModuleType
 import pytest
 from report.example_run import CARD, PROMPTS, write_run
 
-from truing.errors import DataError
-from truing.recipe_files import load_recipe
+from truing.config import load_recipe
+from truing.core.errors import DataError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "movies"
 

@@ -19,10 +19,10 @@ SHORT = {
     "stages": STAGES,
     "reward.epochs": 1,
     "ppo.updates": 3,
-    "ppo.heldout_every": 2,
+    "evaluation.every": 2,
     "ppo.kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
     "dpo.batch_size": 8,
-    "dpo.heldout_every": 2,
+    "evaluation.every": 2,
 }
 """Every stage, three steps each, and twice three for SFT, whose second epoch begins in the middle"""
 

@@ -13,16 +13,17 @@ import tiny
 import torch
 from faults.killed import left_behind
 
-from truing.errors import RewardError, RunError, TrainingError
-from truing.pipeline import run_pipeline
-from truing.recipe import Optimiser, Recipe
+from truing.config.recipe import Recipe
+from truing.config.sections import Optimiser
+from truing.core.errors import RewardError, RunError, TrainingError
+from truing.pipeline.execute import run_pipeline
 from truing.runs.checkpoints import newest_checkpoint, save_checkpoint
 from truing.runs.directory import RunDirectory
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
 from truing.stages import sft
-from truing.stages.loop import Learner
+from truing.training.learner import Learner
 
 NO_SCORE = """
 from pathlib import Path
@@ -49,8 +50,8 @@ def scored(place: Path, **changes: Any) -> Recipe:
     (place / "own.py").write_text(NO_SCORE)
     path = f"{place / 'own.py'}:score"
     rewards = [{"kind": "function", "path": path}]
-    ours = {"stages": ["ppo"], "ppo.rewards": rewards, "judges": {"own": path}, "checkpoints.every_steps": 1}
-    return tiny.recipe(place, **ours | {"ppo.updates": 3, "ppo.heldout_every": 1} | changes)
+    ours = {"stages": ["ppo"], "rewards.sources": rewards, "judges": {"own": path}, "checkpoints.every_steps": 1}
+    return tiny.recipe(place, **ours | {"ppo.updates": 3, "evaluation.every": 1} | changes)
 
 
 def test_a_loss_that_is_not_finite_names_the_row_and_the_run_goes_on_without_it(
@@ -91,7 +92,7 @@ def test_a_score_that_is_not_finite_names_the_response_and_the_run_goes_on_once_
 
 
 def test_where_the_recipe_says_drop_such_responses_are_left_out_and_counted(tmp_path: Path) -> None:
-    recipe = scored(tmp_path / "recipe", on_bad_score="drop")
+    recipe = scored(tmp_path / "recipe", **{"rewards.on_bad_score": "drop"})
     (tmp_path / "recipe" / "bad").write_text("4")
     directory = run(recipe, tmp_path / "run")
     ppo = directory.stage("ppo")
@@ -110,7 +111,7 @@ def test_where_the_recipe_says_drop_such_responses_are_left_out_and_counted(tmp_
 
 
 def test_too_few_scores_to_learn_from_end_the_run(tmp_path: Path) -> None:
-    recipe = scored(tmp_path / "recipe", on_bad_score="drop", **{"ppo.episodes": 2})
+    recipe = scored(tmp_path / "recipe", **{"rewards.on_bad_score": "drop", "ppo.episodes": 2})
     (tmp_path / "recipe" / "bad").write_text("3")
     with pytest.raises(RewardError, match=r"^ppo step 1: only 1 of 2 responses were given a finite score"):
         run(recipe, tmp_path / "run")

@@ -13,14 +13,15 @@ import tiny
 import torch
 from transformers.utils import logging as transformers_logging
 
-from truing.conversation import open_speakers
-from truing.errors import ModelError
-from truing.models.base import load_base
+from truing.chat import open_speakers
+from truing.config.recipe import Recipe
+from truing.config.sections import Base, Compute
+from truing.core.errors import ModelError
 from truing.models.layout import RewardModelFiles, ppo_roles
-from truing.models.rewards import ClassifierReward
-from truing.pipeline import run_pipeline
-from truing.recipe import Base, Compute, Recipe
+from truing.models.load import load_base
+from truing.pipeline.execute import run_pipeline
 from truing.report import write_report
+from truing.rewards.sources import ClassifierReward
 from truing.runs.checkpoints import MANIFEST, STATE, TENSORS, newest_checkpoint, save_checkpoint
 from truing.runs.directory import RunDirectory
 from truing.runs.files import sha256_file, write_json

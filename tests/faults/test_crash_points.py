@@ -10,10 +10,11 @@ import torch
 from faults.crash_points import killed_at
 from safetensors.torch import save_file
 
-from truing.recipe import Optimiser, Recipe
+from truing.config.recipe import Recipe
+from truing.config.sections import Optimiser
 from truing.runs.files import remove, write_json
-from truing.stages.journal import open_journal
-from truing.stages.loop import Learner
+from truing.training.journal import open_journal
+from truing.training.learner import Learner
 
 STEPS = 2
 

@@ -16,9 +16,9 @@ import pytest
 import tiny
 from faults.killed import left_behind
 
-from truing.errors import RunError
-from truing.pipeline import run_pipeline
-from truing.recipe import Recipe
+from truing.config.recipe import Recipe
+from truing.core.errors import RunError
+from truing.pipeline.execute import run_pipeline
 from truing.runs import checkpoints, files, metrics
 from truing.runs.progress import SilentProgress
 

@@ -17,7 +17,7 @@ def test_killed_after_every_save_it_ends_as_if_it_had_not_been(
 ) -> None:
     """So every step of every stage, those at an epoch's edge among them, begins in a process of its own."""
     out, kills = recipe.parent / "killed", Counter[str]()
-    while runs.dies(recipe, out, ("after", "truing.stages.journal", "save_checkpoint", 1)):
+    while runs.dies(recipe, out, ("after", "truing.training.journal", "save_checkpoint", 1)):
         kills[running_stage(out)] += 1
     assert kills == {"sft": 6, "reward": 3, "ppo": 3, "dpo": 3}
     assert left_behind(out) == undisturbed
@@ -25,7 +25,7 @@ def test_killed_after_every_save_it_ends_as_if_it_had_not_been(
 
 BETWEEN: list[Death] = [
     (moment, module, name, 1)
-    for module, name in (("truing.pipeline", "write_json"), ("truing.runs.lineage", "Lineage.finish"))
+    for module, name in (("truing.pipeline.execute", "write_json"), ("truing.runs.lineage", "Lineage.finish"))
     for moment in ("before", "after")
 ]
 """Around the result of a stage that is saved, and around the record that it is done"""

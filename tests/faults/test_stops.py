@@ -18,7 +18,7 @@ STOPS = 20
 """At random moments, in every stage"""
 AT_ONCE = "what was finished is saved"
 PLACES: list[tuple[str, Death, str]] = [
-    ("inputs", ("before", "truing.pipeline", "fingerprint", 2), AT_ONCE),
+    ("inputs", ("before", "truing.pipeline.execute", "fingerprint", 2), AT_ONCE),
     ("encoding", ("before", "truing.stages.sft", "encode_demonstrations", 1), AT_ONCE),
     ("micro-batches", ("before", "truing.stages.sft", "response_logprobs", 20), "sft is saved after step 4"),
     (
@@ -29,19 +29,19 @@ PLACES: list[tuple[str, Death, str]] = [
     ("a report card", ("before", "truing.stages.reward", "reward_report_card", 1), "reward is saved after step 3"),
     ("a save, which is finished", ("after", "truing.stages.reward", "save_normalisation", 1), "reward is done"),
     ("loading", ("before", "truing.models.layout", "check_logits", 1), AT_ONCE),
-    ("the first look", ("before", "truing.stages.heldout", "response_logprobs", 1), "ppo is at its beginning"),
-    ("a rollout", ("before", "truing.models.sampler", "draw_tokens", 15), "ppo is saved after step 1"),
+    ("the first look", ("before", "truing.evaluation.heldout", "response_logprobs", 1), "ppo is at its beginning"),
+    ("a rollout", ("before", "truing.rollout.local", "draw_tokens", 15), "ppo is saved after step 1"),
     ("scoring", ("before", "truing.models.scoring", "figures_of", 1), "ppo is saved after step 1"),
     ("a backward", ("before", "truing.stages.ppo", "ppo_value_loss", 1), "ppo is saved after step 1"),
     (
         "amid the optimiser steps of an update",
-        ("before", "truing.stages.loop", "Learner.step", 6),
+        ("before", "truing.training.learner", "Learner.step", 6),
         "ppo is saved after step 1, and 1 more that was finished will be done again",
     ),
-    ("a look", ("before", "truing.stages.heldout", "as_samples", 1), "ppo is saved after step 1"),
-    ("a line of the log", ("before", "truing.stages.journal", "Journal.done", 1), "ppo is saved after step 1"),
+    ("a look", ("before", "truing.evaluation.heldout", "as_samples", 1), "ppo is saved after step 1"),
+    ("a line of the log", ("before", "truing.training.journal", "Journal.done", 1), "ppo is saved after step 1"),
     ("DPO", ("before", "truing.stages.dpo", "dpo_loss", 10), "dpo is saved after step 1"),
-    ("the report", ("before", "truing.pipeline", "write_report", 1), AT_ONCE),
+    ("the report", ("before", "truing.pipeline.execute", "write_report", 1), AT_ONCE),
 ]
 """Where a run is left, time after time, and what it says of itself then"""
 
@@ -98,7 +98,7 @@ def score(prompts, responses):
 def test_a_reward_function_that_hangs_does_not_keep_a_run_from_ending(number: int, runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text(HANGS)
     reward = {"kind": "function", "path": f"{tmp_path / 'hangs.py'}:score", "normalise": False}
-    changes = {"stages": ["sft", "ppo"], "ppo.rewards": [reward], "functions.seconds": 600}
+    changes = {"stages": ["sft", "ppo"], "rewards.sources": [reward], "functions.seconds": 600}
     recipe, out = tiny.recipe_file(tmp_path, **changes), tmp_path / "run"
     runs.start(recipe, tmp_path / "undisturbed")
     assert not runs.end()

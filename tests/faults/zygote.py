@@ -15,7 +15,7 @@ from typing import Any
 import peft  # noqa: F401  imported here so that no run need do it
 import transformers.models.llama.modeling_llama  # noqa: F401
 
-import truing.pipeline  # noqa: F401
+import truing.pipeline.execute  # noqa: F401
 from truing.cli import main
 from truing.runs import interruption
 

@@ -12,17 +12,17 @@ import pytest
 import tiny
 import torch
 
-from truing.models.decoding import left_padded
 from truing.models.layout import ppo_roles
 from truing.models.roles import Role
+from truing.rewards.build import build_reward
+from truing.rollout.decoding import left_padded
+from truing.rollout.episodes import load_prompts
 from truing.runs.progress import SilentProgress
-from truing.stages.episodes import load_prompts
 from truing.stages.ppo import joint_learner, ppo_update
 from truing.stages.reward import train_reward
-from truing.stages.reward_sources import build_reward
 
 PROBE = torch.tensor([[1, 2, 3, 4]])
-LOOKED_AT = (1, 2, 10)
+STEPS_PLANNED = (1, 2, 10)
 
 
 def _fingerprint(role: Role) -> str:
@@ -54,7 +54,7 @@ def test_ten_updates_leave_reference_and_reward_alone_and_begin_with_a_ratio_of_
     }
     assert [_fingerprint(role) for role in held] == before[0]
     assert all(_fingerprint(role) != old for role, old in zip(moving, before[1], strict=True))
-    assert max(deviations[update] for update in LOOKED_AT) < 1e-5
+    assert max(deviations[update] for update in STEPS_PLANNED) < 1e-5
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)

@@ -6,13 +6,14 @@ import pytest
 import tiny
 import torch
 
-from truing.experience import Sequences
+from truing.config.recipe import Recipe
+from truing.config.sections import Lora
+from truing.core.batches import Sequences
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles, trained_role
-from truing.models.rewards import Normalisation
 from truing.models.roles import Role
-from truing.models.saving import merge, save_adapter, save_normalisation, save_reward_model
+from truing.models.save import merge, save_adapter, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, response_logprobs
-from truing.recipe import Lora, Recipe
+from truing.rewards.sources import Normalisation
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 BATCH = Sequences.collate([[1, 2, 3], [4], [5, 6]], [[9, EOS], [10, 11, 12, 13, EOS], [14]], PAD)

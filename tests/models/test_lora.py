@@ -3,16 +3,16 @@
 import pytest
 import tiny
 
-from truing.errors import RecipeError
+from truing.config.sections import Lora
+from truing.core.errors import RecipeError
 from truing.models.roles import Adapters
-from truing.recipe import Lora
 
 
 @pytest.mark.parametrize("targets", [[], "", ["no_such_layer"], "(", ["norm"]])
 def test_targets_that_cannot_be_adapted_are_the_recipes_mistake(targets: str | list[str]) -> None:
     with pytest.raises(RecipeError, match=r"lora\.targets: no adapter could be put on the model") as refusal:
         Adapters(tiny.model(), Lora(rank=2, targets=targets), seed=0).add("policy")
-    assert refusal.value.mend
+    assert refusal.value.hint
 
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")  # PEFT warns of it

@@ -1,4 +1,4 @@
-"""Every token has an embedding and pad is a token of its own, or the two are refused with the mend."""
+"""Every token has an embedding and pad is a token of its own, or the two are refused with the hint."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 import tiny
 import torch
 
-from truing.errors import ModelError
-from truing.models.base import LoadedBase, load_base
-from truing.recipe import Base, Compute
+from truing.config.sections import Base, Compute
+from truing.core.errors import ModelError
+from truing.models.load import LoadedBase, load_base
 
 SHAPES = ["llama", "gpt2", "qwen"]
 

@@ -1,4 +1,4 @@
-"""A base in 4 bit: refused with the mend where it cannot be, and otherwise the levels of the paper and one policy."""
+"""A base in 4 bit: refused with the hint where it cannot be, and otherwise the levels of the paper and one policy."""
 
 import json
 import sys
@@ -12,14 +12,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from truing.errors import RecipeError
-from truing.experience import Sequences
-from truing.models.base import load_base
+from truing.config.recipe import Recipe
+from truing.config.sections import Base, Compute, Lora
+from truing.core.batches import Sequences
+from truing.core.errors import RecipeError
 from truing.models.layout import trained_role
+from truing.models.load import load_base
 from truing.models.quantised import check_quantisation
-from truing.models.sampler import Sampling, sample
 from truing.models.scoring import response_logprobs
-from truing.recipe import Base, Compute, Lora, Recipe
+from truing.rollout.local import Sampling, sample
 from truing.runs.metrics import read_jsonl
 from truing.stages.ppo import train_ppo
 from truing.stages.reward import train_reward
@@ -53,7 +54,7 @@ def _refused(place: Path) -> str:
     return str(refusal.value)
 
 
-def test_without_bitsandbytes_it_is_refused_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_bitsandbytes_it_is_refused_with_the_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     told = _refused(tmp_path)
     assert told.startswith("base.quantize: nf4 needs bitsandbytes, which cannot be imported (")
@@ -166,7 +167,7 @@ def _merged(base: Path, adapter: Path) -> dict[str, Tensor]:
 
 
 def _recipe(place: Path, shape: str) -> Recipe:
-    recipe = tiny.recipe(place, shape, **{"base.quantize": "nf4", "ppo.heldout_every": 1})
+    recipe = tiny.recipe(place, shape, **{"base.quantize": "nf4", "evaluation.every": 1})
     tiny.directory(place / "base", shape, width=WIDTH)
     return recipe
 

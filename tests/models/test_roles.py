@@ -4,8 +4,8 @@ import pytest
 import tiny
 import torch
 
+from truing.config.sections import Lora
 from truing.models.roles import Adapters, Role, check_logits, scalar_head
-from truing.recipe import Lora
 
 TOKENS = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 33]])
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])

@@ -4,16 +4,16 @@ import pytest
 import tiny
 import torch
 
-from truing.experience import Rollout, Sequences
+from truing.core.batches import Rollout, Sequences
 from truing.models.roles import Role, scalar_head
-from truing.models.sampler import Sampling, sample
 from truing.models.scoring import (
     distribution_figures,
     end_scores,
-    in_parts,
+    forward_in_micro_batches,
     response_logprobs,
     response_values,
 )
+from truing.rollout.local import Sampling, sample
 
 PAD = len(tiny.LETTERS) + 1
 EOS = len(tiny.LETTERS)
@@ -46,7 +46,7 @@ def test_each_figure_is_that_of_the_row_alone(shape: str) -> None:
 @pytest.mark.parametrize("budget", [1, 12, 1000])
 def test_parts_are_put_together_again_in_order(budget: int) -> None:
     role, batch = _role("llama"), Sequences.collate(PROMPTS, RESPONSES, PAD)
-    scores, logprobs = in_parts(
+    scores, logprobs = forward_in_micro_batches(
         role, batch, budget, lambda rows, _: (end_scores(role, rows), response_logprobs(role, rows))
     )
     with torch.no_grad():

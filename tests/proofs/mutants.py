@@ -8,11 +8,11 @@ import torch
 from proofs.enumerable import Tabular, World
 from torch import Tensor
 
-from truing.experience import Experience, Sequences
+from truing.core.batches import Experience, Sequences
 from truing.functional import kl_estimate, masked_mean, masked_whiten, token_logprobs
 from truing.functional import rewards as reward_shaping
-from truing.models import sampler
 from truing.models.roles import Role
+from truing.rollout import local as sampler
 from truing.stages import ppo
 
 Mutant = Callable[[pytest.MonkeyPatch, World, float], None]

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from proofs.enumerable import LONGEST, TableReward, World, make_world, prompts, roles_of, total_variation
 
-from truing.recipe import Compute, Kl, MissingEos, Optimiser, Ppo, Recipe
+from truing.config.algorithms import Kl, Ppo
+from truing.config.recipe import Recipe
+from truing.config.sections import Compute, MissingEos, Optimiser
 from truing.stages import ppo
 
 EPISODES = 256

@@ -5,10 +5,10 @@ import pytest
 import torch
 from proofs.enumerable import PAD, PROMPT, RESPONSES, Tabular, World, make_world, total_variation
 
-from truing.experience import PairBatch, ReferencedPairs, Sequences
+from truing.config.algorithms import Dpo
+from truing.core.batches import PairBatch, ReferencedPairs, Sequences
 from truing.models.roles import Role
 from truing.models.scoring import sequence_logprobs
-from truing.recipe import Dpo
 from truing.stages.dpo import preference_loss
 
 WORLD = make_world(seed=11)

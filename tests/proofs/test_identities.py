@@ -11,8 +11,8 @@ import torch
 from oracles.distributions import kl_of_best_of_n
 from torch import Tensor
 
+from truing.evaluation.report_card import reward_report_card
 from truing.functional import best_of_n_kl_bound, bradley_terry_loss, kl_estimate, kl_exact, shape_rewards
-from truing.trust.report_card import reward_report_card
 
 LETTERS, STEPS = 3, 2
 FIRST, SECOND = 1, LETTERS  # rows of logits: one before the first token, one after each first token

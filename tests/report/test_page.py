@@ -7,7 +7,7 @@ import pytest
 from report.example_run import PROMPTS, write_json, write_record, write_run
 from report.reading import Page, report
 
-from truing.errors import RunError
+from truing.core.errors import RunError
 from truing.report import write_report
 
 HOSTILE = (

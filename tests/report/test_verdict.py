@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from report.example_run import compared
 
+from truing.evaluation.drift import drift_warnings
 from truing.report.run_files import StageFiles
 from truing.report.verdict import verdict
 from truing.runs.lineage import StageRecord
-from truing.trust.drift import drift_warnings
 
 ROSE, FELL, LEVEL = compared(0.0, 1.0), compared(1.0, 0.0), compared(0.0, 0.1)
 

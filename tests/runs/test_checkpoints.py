@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from truing.errors import RunError
+from truing.core.errors import RunError
 from truing.runs import checkpoints, files
 from truing.runs.checkpoints import MANIFEST, STATE, TENSORS, newest_checkpoint, save_checkpoint
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from truing.errors import RunError
-from truing.recipe import Kl, Ppo, Recipe, RewardSource
+from truing.config.algorithms import Kl, Ppo
+from truing.config.recipe import Recipe
+from truing.core.errors import RunError
 from truing.runs.directory import RunDirectory, open_run
 
 RECIPE = Recipe(seed=1, ppo=Ppo(kl=Kl(beta=0.05), variants={"no-kl": {"kl.beta": 0.0}}))
@@ -66,7 +67,7 @@ def test_another_recipe_is_refused_with_what_differs(tmp_path: Path) -> None:
     assert message.startswith(f"{tmp_path}: holds the run of another recipe (")
     assert "seed: 1 → 2;" in message
     assert "ppo.kl.beta: 0.05 → 0.1;" in message
-    assert 'ppo.rewards.1.path: absent → "a:b";' in message
+    assert 'rewards.sources.1.path: absent → "a:b";' in message
     assert "ppo.variants.no-kl.kl.beta: 0.0 → false" in message
     assert message.endswith("Give another --out, or add --fork-to NEW to begin a run from the stages that still match.")
 
@@ -113,7 +114,7 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
 CRASH = """
 import os, sys
 from pathlib import Path
-from truing.recipe import Recipe
+from truing.config.recipe import Recipe
 from truing.runs.directory import open_run
 calls = int(sys.argv[2])
 passed = {name: getattr(os, name) for name in ("fsync", "replace")}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from truing.errors import RunError, TrainingError
+from truing.core.errors import RunError, TrainingError
 from truing.runs.files import complete_directory, read_json, sha256_file, sweep, write_json, write_text
 
 
@@ -103,7 +103,7 @@ def test_a_directory_is_complete_or_absent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refused", ["mkdir", "fsync", "rename", "the block"])
-def test_what_the_disk_refuses_of_a_directory_is_told_with_the_mend(
+def test_what_the_disk_refuses_of_a_directory_is_told_with_the_hint(
     refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from truing.errors import InterruptedRunError, RunError
+from truing.core.errors import InterruptedRunError, RunError
 from truing.runs import interruption
-from truing.runs.interruption import Abandoned, Stop, stop_on_signals
+from truing.runs.interruption import StepAborted, Stop, stop_on_signals
 
 LONG = 60.0
 """Seconds that no test takes"""
@@ -97,7 +97,7 @@ def test_a_save_is_finished_first() -> None:
 @pytest.mark.usefixtures("at_once")
 def test_an_alarm_that_something_swallows_rings_again() -> None:
     def swallow(_: Stop) -> None:
-        with contextlib.suppress(Abandoned):
+        with contextlib.suppress(StepAborted):
             time.sleep(LONG)
         time.sleep(LONG)
 
@@ -109,7 +109,7 @@ def test_an_alarm_of_which_something_made_an_error_of_its_own_is_still_the_alarm
     def mistake(_: Stop) -> None:
         try:
             time.sleep(LONG)
-        except Abandoned:
+        except StepAborted:
             raise ValueError("could not determine the shape") from None
 
     assert str(left(mistake)).startswith("interrupted, what was finished is saved.")
@@ -118,7 +118,7 @@ def test_an_alarm_of_which_something_made_an_error_of_its_own_is_still_the_alarm
 @pytest.mark.usefixtures("at_once")
 def test_nothing_is_saved_once_something_has_swallowed_the_alarm() -> None:
     def save(stop: Stop) -> None:
-        with contextlib.suppress(Abandoned):
+        with contextlib.suppress(StepAborted):
             time.sleep(LONG)
         with stop.held():
             pytest.fail("what was swallowed may have left a wrong value")
@@ -129,7 +129,7 @@ def test_nothing_is_saved_once_something_has_swallowed_the_alarm() -> None:
 @pytest.mark.usefixtures("at_once")
 def test_a_swallowed_alarm_is_not_forgotten_at_the_end_of_a_block() -> None:
     def go_on(stop: Stop) -> None:
-        with stop.heard(), contextlib.suppress(Abandoned):
+        with stop.heard(), contextlib.suppress(StepAborted):
             time.sleep(LONG)
         pytest.fail("what was swallowed may have left a wrong value")
 

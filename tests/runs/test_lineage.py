@@ -9,8 +9,9 @@ import pytest
 import torch
 import transformers
 
-from truing.errors import RunError
-from truing.recipe import Compute, Recipe
+from truing.config.recipe import Recipe
+from truing.config.sections import Compute
+from truing.core.errors import RunError
 from truing.runs import lineage as module
 from truing.runs.lineage import Lineage, StageRecord, fingerprint
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from truing.errors import RunError
+from truing.core.errors import RunError
 from truing.runs.lock import locked
 
 HOLDER = """

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from truing.runs.memory import give_back, resident
+from truing.runs.memory import release_memory, resident
 
 MEGABYTE = 2**20
 
@@ -24,6 +24,6 @@ def test_freed_pieces_between_held_ones_are_given_back() -> None:
     kept = pieces[::4]
     full = resident()
     pieces.clear()
-    give_back()
+    release_memory()
     assert full - resident() > 64 * MEGABYTE
     assert len(kept) == 32

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truing.errors import RunError, TrainingError
+from truing.core.errors import RunError, TrainingError
 from truing.runs.metrics import JsonLines, read_jsonl
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

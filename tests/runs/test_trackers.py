@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from truing.errors import RunError
+from truing.core.errors import RunError
 from truing.runs.trackers import open_tracker
 
 METRICS = {"loss": 0.5, "tokens": 3, "note": "text", "ok": True, "judges": {"gold": 1.0}}

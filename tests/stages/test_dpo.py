@@ -10,13 +10,14 @@ import torch
 from oracles import losses
 from transformers import AutoModelForCausalLM
 
+from truing.config.algorithms import Dpo
+from truing.core.batches import PairBatch, ReferencedPairs, Sequences
+from truing.core.errors import DataError
 from truing.data.chat import encode_prompt
-from truing.errors import DataError
-from truing.experience import PairBatch, ReferencedPairs, Sequences
+from truing.evaluation import heldout
 from truing.models.roles import Role
-from truing.recipe import Dpo
 from truing.runs.metrics import read_jsonl
-from truing.stages import dpo, heldout
+from truing.stages import dpo
 from truing.stages.dpo import preference_loss, train_dpo
 from truing.stages.pairs import load_pairs
 from truing.stages.reward import train_reward
@@ -86,7 +87,7 @@ def test_the_reward_stage_scores_what_dpo_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("roles", ["shared", "separate"])
 def test_a_run_learns_the_preference_and_leaves_what_it_promises(roles: str, tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, roles=roles, judges={"letters": "tiny:letter_a"}, **{"dpo.epochs": 4})
+    recipe = tiny.recipe(tmp_path, roles=roles, **{"evaluation.judges": {"letters": "tiny:letter_a"}, "dpo.epochs": 4})
     job = tiny.job(recipe, tmp_path, "dpo")
     result = train_dpo(job)
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)

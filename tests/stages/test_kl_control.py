@@ -2,7 +2,7 @@
 
 import pytest
 
-from truing.recipe import Kl
+from truing.config.algorithms import Kl
 from truing.stages.kl_control import KlController
 
 ADAPTIVE = Kl(beta=0.15, controller="adaptive", target=6.0, horizon=10_000.0)

@@ -11,19 +11,20 @@ import tiny
 import torch
 from oracles import distributions, episodes, losses
 
-from truing.experience import Experience, Rollout, Sequences
+from truing.config.algorithms import Ppo
+from truing.config.recipe import Recipe
+from truing.core.batches import Experience, Rollout, Sequences
 from truing.models.layout import PpoRoles, ppo_roles
-from truing.recipe import Ppo, Recipe
+from truing.rewards.build import build_reward
+from truing.rollout.episodes import load_prompts
 from truing.runs.metrics import read_jsonl
 from truing.stages import ppo
-from truing.stages.episodes import load_prompts
-from truing.stages.loop import Learner
 from truing.stages.ppo import Scored, joint_learner, learn, make_experience, ppo_update, rollout_figures, train_ppo
 from truing.stages.reward import train_reward
-from truing.stages.reward_sources import build_reward
+from truing.training.learner import Learner
 
 PAD = len(tiny.LETTERS) + 1
-BY_FUNCTION = {"ppo.rewards": [{"kind": "function", "path": "tiny:letter_a", "normalise": False}]}
+BY_FUNCTION = {"rewards.sources": [{"kind": "function", "path": "tiny:letter_a", "normalise": False}]}
 
 
 def _scored(seed: int = 0) -> Scored:
@@ -126,7 +127,7 @@ def _update(number: int, recipe: Recipe, roles: PpoRoles, learner: Learner) -> d
 def test_each_update_begins_with_a_ratio_of_one_although_the_policy_has_left_the_reference(
     layout: str, temperature: float, tmp_path: Path
 ) -> None:
-    recipe, roles = _set_up(tmp_path, **{"roles": layout, "ppo.temperature": temperature})
+    recipe, roles = _set_up(tmp_path, **{"roles": layout, "rollout.temperature": temperature})
     learner = joint_learner(recipe, roles)
     updates = [_update(number, recipe, roles, learner) for number in (1, 2, 3)]
     assert all(figures["ratio_max_deviation"] < 1e-5 for figures in updates)
@@ -199,7 +200,7 @@ def test_every_update_shuffles_in_an_order_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
-    changes = {"ppo.updates": 3, "ppo.heldout_every": 2, "judges": {"letters": "tiny:letter_a"}}
+    changes = {"ppo.updates": 3, "evaluation.every": 2, "judges": {"letters": "tiny:letter_a"}}
     job = tiny.job(tiny.recipe(tmp_path, pad=None, **BY_FUNCTION, **changes), tmp_path, "ppo")
     result = train_ppo(job)
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)
@@ -230,7 +231,7 @@ def test_beta_moves_with_the_kl_that_was_seen(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_logged_kl_is_that_of_the_full_distributions(tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.max_new_tokens": 1, "ppo.updates": 2})
+    recipe = tiny.recipe(tmp_path, **BY_FUNCTION, **{"rollout.max_new_tokens": 1, "ppo.updates": 2})
     job = tiny.job(recipe, tmp_path, "ppo")
     roles = ppo_roles(recipe, job.start, None)
     learner = joint_learner(recipe, roles)

@@ -8,7 +8,7 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
-from truing.experience import Sequences
+from truing.core.batches import Sequences
 from truing.models.roles import Role
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl

@@ -7,31 +7,35 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from truing.errors import RunError
+from truing.config.stages import STAGES
+from truing.core.errors import RunError
 from truing.runs.directory import RunDirectory
 
-POLICIES = ("ppo", "dpo", "sft")
-"""The stages whose result is talked to where none is named: the first that is finished"""
+SPEAKING = sorted(
+    (spec for spec in STAGES.values() if spec.makes != "reward model"), key=lambda spec: not spec.makes_policy
+)
+"""The kinds of stages whose result is talked to where none is named: the first that is finished, policies before"""
 
 
 def chat_command(root: Path, stage: str | None, tokens: int, temperature: float) -> None:
     """Answers each line with the start and with the result of a stage."""
-    from truing.conversation import Speaker, open_speakers  # imports torch
+    from truing.chat import open_models  # imports torch
 
     run = RunDirectory(root)
-    finished = [record.name for record in run.lineage.stages if record.state == "done" and record.kind in POLICIES]
-    stage = stage or next((name for name in POLICIES if name in finished), "ppo")
+    kinds = [spec.name for spec in SPEAKING]
+    finished = [record.name for record in run.lineage.stages if record.state == "done" and record.kind in kinds]
+    stage = stage or next((name for name in kinds if name in finished), kinds[0])
     if stage not in finished:
         raise RunError(
             f"the stage {stage} has no finished policy to talk to.",
             where=str(root),
-            mend=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
+            hint=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
         )
     console = Console()
-    speakers: list[Speaker] = open_speakers(run, stage, tokens, temperature)
+    models = open_models(run, stage, tokens, temperature)
     console.print("A line is a prompt; an empty line ends.", style="dim")
     while prompt := _ask(console):
-        panels = [Panel(Text(speaker.answer(prompt)), title=Text(speaker.name)) for speaker in speakers]
+        panels = [Panel(Text(model.answer(prompt)), title=Text(model.name)) for model in models]
         console.print(Columns(panels, equal=True, expand=True))
 
 
@@ -41,4 +45,4 @@ def _ask(console: Console) -> str:
     except (EOFError, KeyboardInterrupt):
         return ""
     except UnicodeDecodeError as error:
-        raise RunError("the line is not UTF-8.", mend="Type it, or pipe a UTF-8 file.") from error
+        raise RunError("the line is not UTF-8.", hint="Type it, or pipe a UTF-8 file.") from error

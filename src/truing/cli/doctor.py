@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from truing.cli.output import tell
 from truing.cli.shelf import recipe_path
-from truing.inputs.files import look_at_files
-from truing.recipe_files import load_recipe
+from truing.config import load_recipe
+from truing.preflight.files import check_files
 
 if TYPE_CHECKING:
     from truing.doctor.diagnosis import Diagnosis
@@ -26,8 +27,8 @@ def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
             table.add_row(name, value)
         console.print(table)
         return
-    recipe = load_recipe(recipe_path(recipe_file), overrides)
-    look_at_files(recipe).check()
+    recipe = load_recipe(recipe_path(recipe_file), overrides, tell)
+    check_files(recipe).check()
     from truing.doctor.diagnosis import diagnose  # imports torch, so only once the recipe is sound
 
     _tell(diagnose(recipe), console)

@@ -1,6 +1,5 @@
 """The commands, and what becomes of an error. Heavy imports wait inside the commands, so that --help is quick."""
 
-import contextlib
 import logging
 import sys
 import warnings
@@ -11,7 +10,8 @@ from typing import Annotated
 import typer
 
 from truing import __version__
-from truing.errors import TruingError
+from truing.cli.output import tell
+from truing.core.errors import TruingError
 
 app = typer.Typer(
     help="Align a language model with human preferences, and see whether it can be trusted.",
@@ -126,7 +126,7 @@ def main() -> None:
         app(arguments, prog_name="truing")
     except SystemExit as leaving:  # which is how typer ends, and what it makes of Ctrl-C
         if leaving.code == INTERRUPTED:
-            _tell("interrupted. The same command goes on from what is saved, or begins again.")
+            tell("interrupted. The same command goes on from what is saved, or begins again.")
         raise
     except TruingError as error:
         _complain(str(error), debug)
@@ -139,9 +139,4 @@ def main() -> None:
 def _complain(text: str, debug: bool) -> None:
     if debug:
         raise
-    _tell(text)
-
-
-def _tell(text: str) -> None:
-    with contextlib.suppress(OSError):  # nobody may be left to hear it; the exit code says the rest
-        print(f"truing: {text}", file=sys.stderr)
+    tell(text)

@@ -1,5 +1,6 @@
 """Standard output of what takes long: training does not hang on somebody who reads along."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,12 @@ from contextlib import contextmanager
 from typing import IO, Any, cast
 
 from rich.console import Console
+
+
+def tell(text: str) -> None:
+    """One line on standard error; nobody may be left to hear it."""
+    with contextlib.suppress(OSError):
+        print(f"truing: {text}", file=sys.stderr)
 
 
 def patient_console() -> Console:

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from truing.cli.shelf import recipe_path
-from truing.errors import RecipeError
-from truing.recipe_files import recipe_schema, recipe_shelf
+from truing.config import recipe_schema, recipe_shelf
+from truing.core.errors import RecipeError
 
 
 def recipes_command(name: str | None, copy: Path | None, schema: bool) -> None:
@@ -16,7 +16,7 @@ def recipes_command(name: str | None, copy: Path | None, schema: bool) -> None:
     if schema:
         print(json.dumps(recipe_schema(), indent=2))
     elif name is None and copy is not None:
-        raise RecipeError("no recipe is named.", where=f"--copy {copy}", mend="Write: truing recipes NAME --copy FILE")
+        raise RecipeError("no recipe is named.", where=f"--copy {copy}", hint="Write: truing recipes NAME --copy FILE")
     elif name is None:
         _list()
     elif copy is None:
@@ -44,10 +44,10 @@ def _summary(path: Path) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     if target.exists():
-        raise RecipeError("exists already and is not written over.", where=str(target), mend="Give another --copy.")
+        raise RecipeError("exists already and is not written over.", where=str(target), hint="Give another --copy.")
     try:
         target.write_bytes(source.read_bytes())
     except OSError as error:
-        mend = "Give another --copy, in a folder that exists."
-        raise RecipeError(f"cannot be written: {error.strerror}.", where=str(target), mend=mend) from error
+        hint = "Give another --copy, in a folder that exists."
+        raise RecipeError(f"cannot be written: {error.strerror}.", where=str(target), hint=hint) from error
     print(target)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from truing.errors import RecipeError
-from truing.recipe_files import recipe_shelf
+from truing.config import recipe_shelf
+from truing.core.errors import RecipeError
 
 
 def recipe_path(argument: Path) -> Path:
@@ -19,7 +19,7 @@ def recipe_path(argument: Path) -> Path:
     raise RecipeError(
         "there is no such recipe file.",
         where=str(argument),
-        mend=f"Shipped recipes, which can be given by name: {', '.join(shelf)}.",
+        hint=f"Shipped recipes, which can be given by name: {', '.join(shelf)}.",
     )
 
 

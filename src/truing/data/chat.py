@@ -21,16 +21,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from truing.core.errors import ModelError, first_line
+from truing.core.records import Message, Text
 from truing.data.templates import TemplateError, render
-from truing.errors import ModelError, first_line
-from truing.records import Message, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
-ORDER_MEND = "Bring the rows into the order of turns that the model expects, or change its template."
-TEMPLATE_MEND = (
+ORDER_HINT = "Bring the rows into the order of turns that the model expects, or change its template."
+TEMPLATE_HINT = (
     "The rows are not at fault: correct the template, which is in chat_template.jinja or tokenizer_config.json."
 )
 _STAND_IN = "\ufdd0{}\ufdd1"
@@ -64,7 +64,7 @@ def encode_completion(tokenizer: "PreTrainedTokenizerBase", prompt: Text, comple
     """
     eos = tokenizer.eos_token_id
     if not isinstance(eos, int):
-        raise ModelError("the tokenizer has no eos token.", where=tokenizer.name_or_path, mend="Give it one.")
+        raise ModelError("the tokenizer has no eos token.", where=tokenizer.name_or_path, hint="Give it one.")
     if isinstance(prompt, str):
         return (*_plain_tokens(tokenizer, _content(completion)), eos)
     if not tokenizer.chat_template:
@@ -77,7 +77,7 @@ def encode_completion(tokenizer: "PreTrainedTokenizerBase", prompt: Text, comple
             "the chat template renders a prompt in one way alone and in another with its answer, so a model could not "
             "be trained on what it is later asked.",
             where=tokenizer.name_or_path,
-            mend="Use a template whose generation prompt is the beginning of the assistant's turn.",
+            hint="Use a template whose generation prompt is the beginning of the assistant's turn.",
         )
     tokens = _rendered_tokens(tokenizer, whole.removeprefix(beginning))
     end = tokens.index(eos) if eos in tokens else len(tokens)
@@ -109,7 +109,7 @@ def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], a
         raise ModelError(
             f"the chat template cannot render this conversation: {first_line(error)}.",
             where=tokenizer.name_or_path,
-            mend=TEMPLATE_MEND if isinstance(error, TemplateError) else ORDER_MEND,
+            hint=TEMPLATE_HINT if isinstance(error, TemplateError) else ORDER_HINT,
         ) from error
 
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from truing.config.sections import Data
+from truing.core.errors import DataError, InputError, ModelError, TruingError, first_line, together
+from truing.core.records import Demonstration, Preference, Prompt, Text
 from truing.data.chat import Encoded, encode_completion, encode_prompt
-from truing.data.length_report import NAMED, TOKENIZER_MEND, LengthReport, Limit, too_long
-from truing.errors import DataError, InputError, ModelError, TruingError, first_line, together
-from truing.recipe import Data
-from truing.records import Demonstration, Preference, Prompt, Text
+from truing.data.length_report import NAMED, TOKENIZER_HINT, LengthReport, Limit, too_long
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -118,7 +118,7 @@ def _within(
     rows, refused = _encoded(tokenizer, records, completions)
     longer = [row for row in rows if len(row.prompt) + row.longest > limit.tokens]
     if longer and limit.data.too_long == "error":
-        refused.append(DataError(f"{too_long(_described(longer, limit), limit)}.", mend=limit.mend))
+        refused.append(DataError(f"{too_long(_described(longer, limit), limit)}.", hint=limit.hint))
     if refused:
         raise together(refused)
     fitted = [(_fit(row, limit, tokenizer.bos_token_id), row) for row in rows]
@@ -126,8 +126,8 @@ def _within(
     report = _report(fitted, limit)
     if not kept:
         where = rows[0].where if rows else None
-        mend = TOKENIZER_MEND if rows and len(report.identical) == len(rows) else limit.mend
-        raise DataError(f"no row is left to learn from: {report.sentence()}", where=where, mend=mend)
+        hint = TOKENIZER_HINT if rows and len(report.identical) == len(rows) else limit.hint
+        raise DataError(f"no row is left to learn from: {report.sentence()}", where=where, hint=hint)
     return kept, report
 
 
@@ -154,14 +154,14 @@ def _row(tokenizer: "PreTrainedTokenizerBase", index: int, record: R, completion
         prompt = encode_prompt(tokenizer, record.prompt)
         answers = {name: encode_completion(tokenizer, record.prompt, getattr(record, name)) for name in completions}
     except ModelError as error:
-        raise ModelError(error.what, where=record.where, mend=error.mend) from error
+        raise ModelError(error.what, where=record.where, hint=error.hint) from error
     except (MemoryError, TruingError):
         raise
     except Exception as error:  # tokenizers raises no class of its own
         what = f"the tokenizer cannot read it: {first_line(error)}."
-        raise DataError(what, where=record.where, mend=TOKENIZER_MEND) from error
+        raise DataError(what, where=record.where, hint=TOKENIZER_HINT) from error
     if not prompt:
-        raise DataError("the tokenizer makes no token of the prompt.", where=record.where, mend=TOKENIZER_MEND)
+        raise DataError("the tokenizer makes no token of the prompt.", where=record.where, hint=TOKENIZER_HINT)
     return _Row(index, record.where, prompt, answers)
 
 

@@ -1,8 +1,8 @@
-"""What is wrong with a file of data, gathered so that a person mends it once and not row by row."""
+"""What is wrong with a file of data, gathered so that a person hints it once and not row by row."""
 
 from dataclasses import dataclass, field
 
-from truing.errors import DataError
+from truing.core.errors import DataError
 
 SHOWN = 20
 """Faults described in full; the rest are counted."""
@@ -10,19 +10,19 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: where it stands, in which field (if in one), why it cannot be used, and the mend."""
+    """One thing that is wrong: where it stands, in which field (if in one), why it cannot be used, and the hint."""
 
     where: str
     field: str | None
     reason: str
-    mend: str
+    hint: str
 
     @property
     def what(self) -> str:
         return f"`{self.field}` {self.reason}." if self.field else f"{self.reason}."
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what} {self.mend}"
+        return f"{self.where}: {self.what} {self.hint}"
 
 
 @dataclass
@@ -35,17 +35,17 @@ class Faults:
     first: list[Fault] = field(default_factory=list)
     count: int = 0
 
-    def add(self, where: str, field: str | None, reason: str, mend: str) -> None:
+    def add(self, where: str, field: str | None, reason: str, hint: str) -> None:
         """Notes a fault; whether to go on reading is the caller's decision."""
         self.count += 1
         if self.shown is None or len(self.first) < self.shown:
-            self.first.append(Fault(where, field, reason, mend))
+            self.first.append(Fault(where, field, reason, hint))
 
     def check(self) -> None:
         """Raises one DataError that names them all, if there are any."""
         if self.count == 1:
             only = self.first[0]
-            raise DataError(only.what, where=only.where, mend=only.mend)
+            raise DataError(only.what, where=only.where, hint=only.hint)
         if self.count:
             listing = "".join(f"\n  {fault}" for fault in self.first)
             rest = self.count - len(self.first)

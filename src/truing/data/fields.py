@@ -2,21 +2,21 @@
 
 import math
 
+from truing.core.records import Message, Speaker, Text
 from truing.data.turns import Part, is_transcript, order_fault, split_transcript
-from truing.records import Message, Speaker, Text
 
 ROLES: dict[object, Speaker] = {"system": "system", "user": "user", "assistant": "assistant"}
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
 
 
 class FieldError(Exception):
-    """A field cannot be used: which, why, and the mend."""
+    """A field cannot be used: which, why, and the hint."""
 
-    def __init__(self, field: str, reason: str, mend: str) -> None:
+    def __init__(self, field: str, reason: str, hint: str) -> None:
         self.field = field
         self.reason = reason
-        self.mend = mend
-        super().__init__(f"`{field}` {reason}. {mend}")
+        self.hint = hint
+        super().__init__(f"`{field}` {reason}. {hint}")
 
 
 def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
@@ -40,8 +40,8 @@ def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
     fault = order_fault(messages, part)
     if fault is not None:
         index, reason = fault
-        mend = "Turns alternate: user, assistant, user, ..., after one system turn at most."
-        raise FieldError(f"{field}[{index}]", reason, mend)
+        hint = "Turns alternate: user, assistant, user, ..., after one system turn at most."
+        raise FieldError(f"{field}[{index}]", reason, hint)
     return messages
 
 
@@ -56,8 +56,8 @@ def as_margin(value: object, typed: bool) -> float | None:
         if not 0 <= margin < math.inf:
             raise ValueError(str(margin))
     except (ValueError, OverflowError) as error:
-        mend = "Make it a finite number that is not negative, or leave it out."
-        raise FieldError("margin", f"is {shown(value)}", mend) from error
+        hint = "Make it a finite number that is not negative, or leave it out."
+        raise FieldError("margin", f"is {shown(value)}", hint) from error
     return margin
 
 

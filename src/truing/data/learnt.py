@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from truing.config.sections import Data, Source
 from truing.data.encode import encode_demonstrations, encode_preferences
 from truing.data.length_report import LengthReport
 from truing.data.rows import read_demonstrations, read_preferences
-from truing.recipe import Data, Source
 
 
 @dataclass(frozen=True)

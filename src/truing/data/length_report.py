@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from truing.recipe import Data
+from truing.config.sections import Data
 
 NAMED = 5
 """Rows that an error names; the rest are counted"""
 KEEPING = ("cut_prompt", "cut_completion")
 """Policies that may keep a row that is too long"""
-TOKENIZER_MEND = "Use a tokenizer that knows the characters of your data."
+TOKENIZER_HINT = "Use a tokenizer that knows the characters of your data."
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Limit:
         return self.whole - self.new
 
     @property
-    def mend(self) -> str:
+    def hint(self) -> str:
         """How more rows would fit."""
-        ways = ["lower ppo.max_new_tokens"] if self.new else []
+        ways = ["lower rollout.max_new_tokens"] if self.new else []
         longer = self.data.max_length < self.context
         ways += [f"raise data.max_length (the model reads up to {self.context:,})"] if longer else ["shorten the rows"]
         others = [policy for policy in KEEPING if policy != self.data.too_long and policy not in self._vain]
@@ -83,16 +83,16 @@ class LengthReport:
         )
 
     def remarks(self) -> Iterator[str]:
-        """A sentence for each thing that became of rows, with the first of them and the mend."""
+        """A sentence for each thing that became of rows, with the first of them and the hint."""
         alike = "`chosen` and `rejected` have the same tokens"
         if self.cut:
-            yield f"cut to {self.limit.tokens:,} tokens: {_listed(self.cut, self.limit)}. {self.limit.mend}"
+            yield f"cut to {self.limit.tokens:,} tokens: {_listed(self.cut, self.limit)}. {self.limit.hint}"
         if self.dropped:
-            yield f"left out, since {too_long(self.dropped, self.limit)}. {self.limit.mend}"
+            yield f"left out, since {too_long(self.dropped, self.limit)}. {self.limit.hint}"
         if self.identical_once_cut:
-            yield f"left out, since {alike} once cut: {_listed(self.identical_once_cut, self.limit)}. {self.limit.mend}"
+            yield f"left out, since {alike} once cut: {_listed(self.identical_once_cut, self.limit)}. {self.limit.hint}"
         if self.identical:
-            yield f"left out, since {alike}: {_listed(self.identical, self.limit)}. {TOKENIZER_MEND}"
+            yield f"left out, since {alike}: {_listed(self.identical, self.limit)}. {TOKENIZER_HINT}"
 
 
 def too_long(described: Sequence[str], limit: Limit) -> str:

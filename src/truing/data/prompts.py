@@ -1,16 +1,17 @@
 """Which prompts a policy answers."""
 
+from truing.config.recipe import Recipe
+from truing.config.sections import Data, Source
+from truing.core.errors import DataError
+from truing.core.records import Prompt
 from truing.data.rows import read_prompts
-from truing.errors import DataError
-from truing.recipe import Data, Recipe, Source
-from truing.records import Prompt
 
 
 def prompt_source(data: Data) -> Source:
     """The file of prompts, or the first file whose rows have one."""
     source = data.prompts or data.demonstrations or data.preferences
     if source is None:
-        raise DataError("the recipe names no prompts to answer.", mend="Set data.prompts.path.")
+        raise DataError("the recipe names no prompts to answer.", hint="Set data.prompts.path.")
     return source
 
 
@@ -21,11 +22,11 @@ def different_prompts(data: Data) -> list[Prompt]:
 
 
 def refuse_too_few(count: int, recipe: Recipe) -> None:
-    """DataError unless of so many different prompts some are left once `ppo.heldout_prompts` are held out."""
-    held = recipe.ppo.heldout_prompts
+    """DataError unless of so many different prompts some are left once `evaluation.prompts` are held out."""
+    held = recipe.evaluation.prompts
     if held >= count:
         raise DataError(
             f"there are {count} different prompts, of which {held} are to be held out: none is left to learn from.",
             where=prompt_source(recipe.data).path,
-            mend="Lower ppo.heldout_prompts or give more prompts.",
+            hint="Lower evaluation.prompts or give more prompts.",
         )

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from truing.config.sections import Source
+from truing.core.errors import DataError
 from truing.data.faults import Faults
 from truing.data.formats import RawRow, read_csv, read_json, read_jsonl, read_parquet
-from truing.errors import DataError
-from truing.recipe import Source
 
 __all__ = ["RawRow", "read_rows"]
 
@@ -30,9 +30,9 @@ def read_rows(source: Source, faults: Faults | None = None) -> Iterator[RawRow]:
             yield row
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"cannot be read: {reason}.", where=source.path, mend="Check the file and its disk.") from error
+        raise DataError(f"cannot be read: {reason}.", where=source.path, hint="Check the file and its disk.") from error
     if empty and not found.count:
-        raise DataError("there are no rows in it.", where=source.path, mend="Check the path, or write the file again.")
+        raise DataError("there are no rows in it.", where=source.path, hint="Check the path, or write the file again.")
     if faults is None:
         found.check()
 
@@ -46,10 +46,10 @@ def _rows(source: Source, faults: Faults) -> Iterator[RawRow]:
     if path.is_file():
         if reader is None:
             what = f"{path.suffix or 'a file without a suffix'} is not a format for rows."
-            raise DataError(what, where=source.path, mend=f"Use {', '.join(READERS)}.")
+            raise DataError(what, where=source.path, hint=f"Use {', '.join(READERS)}.")
         return reader(path, source.path, faults)
     if reader is not None or not HUB_ID.fullmatch(source.path):
-        raise DataError("no such file.", where=source.path, mend=f"Paths start at {Path.cwd()}; check the spelling.")
+        raise DataError("no such file.", where=source.path, hint=f"Paths start at {Path.cwd()}; check the spelling.")
     return _dataset_rows(source, None)
 
 
@@ -75,5 +75,5 @@ def _loaded(source: Source, directory: Path | None) -> Any:
         raise DataError(
             f"the data set (subset {source.subset or 'default'}, split {source.split}) cannot be loaded: {reason}.",
             where=source.path,
-            mend="Check the path or Hub id, its subset and split, and the network.",
+            hint="Check the path or Hub id, its subset and split, and the network.",
         ) from error

@@ -4,9 +4,9 @@ import difflib
 import json
 from dataclasses import dataclass, field
 
+from truing.config.sections import Source
 from truing.data.faults import Faults
 from truing.data.read import RawRow, read_rows
-from truing.recipe import Source
 
 COLUMNS = ("prompt", "completion", "messages", "chosen", "rejected", "margin")
 """All that is read of a row"""

@@ -13,12 +13,12 @@ they are added to it, which the caller then checks, and the sound records are re
 from collections.abc import Callable
 from typing import TypeVar
 
+from truing.config.sections import Source
+from truing.core.records import Demonstration, Message, Preference, Prompt, Text
 from truing.data.faults import Faults
 from truing.data.fields import FieldError, as_margin, as_text, shown
 from truing.data.read import RawRow, read_rows
 from truing.data.turns import Part, shared_prompt
-from truing.recipe import Source
-from truing.records import Demonstration, Message, Preference, Prompt, Text
 
 R = TypeVar("R", Demonstration, Preference, Prompt)
 
@@ -50,7 +50,7 @@ class _Row:
         return all(name in self.raw.values for name in names)
 
     def note(self, fault: FieldError) -> None:
-        self.faults.add(self.raw.where, fault.field, fault.reason, fault.mend)
+        self.faults.add(self.raw.where, fault.field, fault.reason, fault.hint)
 
     def text(self, name: str, part: Part) -> Text | None:
         try:
@@ -173,8 +173,8 @@ def _shared(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
         raise FieldError("rejected", "is not of the same kind as `chosen`", "Make both text, or both messages.")
     prompt = shared_prompt(chosen, rejected)
     if not prompt:
-        mend = "Give the row a `prompt`."
-        raise FieldError("chosen", "shares no beginning with `rejected` that could be the prompt", mend)
+        hint = "Give the row a `prompt`."
+        raise FieldError("chosen", "shares no beginning with `rejected` that could be the prompt", hint)
     chosen, rejected = chosen.removeprefix(prompt), rejected.removeprefix(prompt)
     for name, side in (("chosen", chosen), ("rejected", rejected)):
         if not side.strip():
@@ -187,6 +187,6 @@ def _last_turns(prompt: Text, chosen: Text, rejected: Text) -> tuple[Text, Text,
     if isinstance(prompt, str) or isinstance(chosen, str) or isinstance(rejected, str):
         return prompt, chosen, rejected
     if chosen[:-1] != rejected[:-1]:
-        mend = "Cut both after the first answer that differs: one prompt, two answers."
-        raise FieldError("chosen", "and `rejected` part before their last turn", mend)
+        hint = "Cut both after the first answer that differs: one prompt, two answers."
+        raise FieldError("chosen", "and `rejected` part before their last turn", hint)
     return prompt + chosen[:-1], chosen[-1:], rejected[-1:]

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from truing import draws
-from truing.errors import DataError
-from truing.recipe import Data, Source
-from truing.records import Demonstration, Preference, Prompt, Text
+from truing.config.sections import Data, Source
+from truing.core import rng
+from truing.core.errors import DataError
+from truing.core.records import Demonstration, Preference, Prompt, Text
 
 R = TypeVar("R", Demonstration, Preference, Prompt)
 
@@ -37,7 +37,7 @@ def refuse_learnt(heldout: Sequence[R], records: Sequence[R], what: str) -> None
         raise DataError(
             f"{len(seen)} of {len(heldout)} held-out {what} are learnt from as well, this one at {twin}.",
             where=where,
-            mend="Take them out of one of the two files, or leave the held-out file out: then rows are split off.",
+            hint="Take them out of one of the two files, or leave the held-out file out: then rows are split off.",
         )
 
 
@@ -52,10 +52,10 @@ def split_by_prompt(records: list[R], heldout: float, seed: int, what: str) -> t
         raise DataError(
             f"the {what} have {len(rows)} different prompts, too few to hold some out.",
             where=records[0].where if records else None,
-            mend="Add rows with other prompts, or give the held-out rows a file of their own.",
+            hint="Add rows with other prompts, or give the held-out rows a file of their own.",
         )
     prompts = list(rows)
-    order = [prompts[index] for index in draws.permutation(seed, f"split {what}", count=len(prompts))]
+    order = [prompts[index] for index in rng.permutation(seed, f"split {what}", count=len(prompts))]
     room = min(round(heldout * len(records)), len(records) - 1)
     taken: set[Text] = set()
     for prompt in order:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
 
-from truing.errors import first_line
+from truing.core.errors import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

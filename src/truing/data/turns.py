@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from truing.records import Message, Speaker
+from truing.core.records import Message, Speaker
 
 Part = Literal["prompt", "completion", "conversation"]
 """A prompt ends with the user, a completion is the assistant's beginning and end, a conversation is both together."""

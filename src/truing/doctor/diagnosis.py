@@ -6,7 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from truing.data.world import write_world
+from truing.config.recipe import Recipe
+from truing.core.errors import ModelError
 from truing.doctor import stopwatch
 from truing.doctor.four_bit import in_four_bits
 from truing.doctor.lengths import read_lengths
@@ -15,11 +16,10 @@ from truing.doctor.mends import candidates, changed
 from truing.doctor.phase import Phase
 from truing.doctor.phases import phases
 from truing.doctor.shadow import Shadow
-from truing.errors import ModelError
-from truing.models.base import device_of, outline_base, quiet_transformers
-from truing.pipeline import on_files_of
-from truing.recipe import Recipe
+from truing.models.load import device_of, outline_base, quiet_transformers
+from truing.pipeline.world import on_files_of
 from truing.runs.memory import resident
+from truing.worlds.reviews import write_world
 
 ROOM = 0.9
 """Share of the machine's memory that a run may take; the rest is the system's"""

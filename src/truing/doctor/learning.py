@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from truing.config.recipe import Recipe
 from truing.doctor import tasks
 from truing.doctor.phase import Parts, Phase, Work
 from truing.doctor.shadow import Shadow
 from truing.doctor.tally import Cost
 from truing.doctor.work import Steps
-from truing.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from truing.config.recipe import Recipe
+from truing.core.errors import DataError
 from truing.data.learnt import DEMONSTRATIONS, PREFERENCES, Learnt
 from truing.data.split import read_split
-from truing.errors import DataError
-from truing.models.base import LoadedBase, device_of
-from truing.models.flat import reads_flat
-from truing.recipe import Recipe
+from truing.kernels.packed_rows import packs_rows
+from truing.models.load import LoadedBase, device_of
+from truing.rollout.episodes import load_prompts
 from truing.runs.progress import SilentProgress
-from truing.stages.episodes import load_prompts
 
-LOOKED_AT = 400
+STEPS_PLANNED = 400
 """Steps of a stage whose batches are planned; more of them look the same"""
 
 Row = tuple[tuple[int, int], ...]
@@ -48,7 +48,7 @@ def read_lengths(recipe: Recipe, base: LoadedBase) -> Lengths:
         _demonstrations(recipe, base) if "sft" in stages else [],
         _preferences(recipe, base) if stages & {"reward", "dpo"} else [],
         _prompts(recipe, base) if stages != {"sft"} else [],
-        padded=not reads_flat(base.model, device_of(recipe.compute)),
+        padded=not packs_rows(base.model, device_of(recipe.compute)),
     )
 
 
@@ -68,12 +68,12 @@ def _encoded(recipe: Recipe, base: LoadedBase, kind: Learnt) -> Sequence[Any]:
     source, heldout = kind.sources(data)
     if source is None:
         what = f"the recipe's stages learn from {kind.name}, and it has none."
-        raise DataError(what, mend=f"Set data.{kind.name}.path.")
+        raise DataError(what, hint=f"Set data.{kind.name}.path.")
     train, _ = read_split(kind.read, source, heldout, data, recipe.seed, kind.name)
     return kind.encode(base.tokenizer, train, data, base.context)[0]
 
 
 def _prompts(recipe: Recipe, base: LoadedBase) -> list[int]:
     prompts = load_prompts(recipe, base, SilentProgress())
-    episodes = min(recipe.ppo.updates, LOOKED_AT) * recipe.ppo.episodes
+    episodes = min(recipe.ppo.updates, STEPS_PLANNED) * recipe.ppo.episodes
     return [len(prompt.tokens) for prompt in prompts.of_episodes(range(episodes), recipe.seed)]

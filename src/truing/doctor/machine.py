@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from truing import __version__
-from truing.models.base import device_of
-from truing.models.linear import suits
-from truing.recipe import Compute
+from truing.config.sections import Compute
+from truing.kernels.linear import suits
+from truing.models.load import device_of
 
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*extra == ['\"](?P<extra>\w+)['\"]")
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from truing.config.checks import cross_checks
+from truing.config.dotted import assign
+from truing.config.recipe import Recipe
+from truing.core.errors import RecipeError
 from truing.doctor.phase import Phase
-from truing.errors import RecipeError
-from truing.models.base import device_of
+from truing.models.load import device_of
 from truing.models.quantised import check_quantisation
-from truing.recipe import Recipe
-from truing.recipe_files.checks import cross_checks
-from truing.recipe_files.overrides import assign
 
 
 def candidates(recipe: Recipe, found: list[Phase]) -> Iterator[tuple[str, Any]]:

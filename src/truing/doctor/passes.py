@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from truing.doctor.tally import Cost, Tally
-from truing.models.flat import Flat
+from truing.kernels.packed_rows import PackedRows
+from truing.models.logprobs import LOGIT_POSITIONS, figures_of, logprobs_of
 from truing.models.roles import Role
-from truing.models.sampler import draw_tokens
-from truing.models.vocabulary import LOGIT_POSITIONS, figures_of, logprobs_of
+from truing.rollout.local import draw_tokens
 
 Pass = Callable[[Role, Tally], Cost]
 """Something that a role does, watched"""
@@ -92,7 +92,7 @@ def _hidden(role: Role, shape: Shape) -> Tensor:
     if shape.joined is not None:
         width = max(shape.lengths)
         tokens = torch.zeros(shape.rows, width, dtype=torch.long)
-        return role.hidden_flat(tokens, Flat(shape.lengths, width, tokens.device))
+        return role.hidden_packed(tokens, PackedRows(shape.lengths, width, tokens.device))
     tokens = torch.zeros(shape.rows, shape.length, dtype=torch.long)
     states: Tensor = role.forward(tokens, torch.ones_like(tokens)).last_hidden_state
     return states

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from truing.config.recipe import Recipe
 from truing.doctor.learning import learner, learning, moments
 from truing.doctor.lengths import Lengths
 from truing.doctor.phase import Parts, Phase
 from truing.doctor.rollouts import kept, sampling, scoring_phase
 from truing.doctor.shadow import Shadow
 from truing.doctor.work import pair_steps, ppo_steps, sampled, scoring, sft_steps
-from truing.recipe import Recipe
 
 KERNEL, KERNELS = 0.65e6, 1024
 """Bytes of a product that oneDNN has compiled, measured; how many of them it keeps"""
@@ -44,7 +44,7 @@ def _sft(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
 
 def _reward(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
     full, steps = recipe.roles == "separate", pair_steps(lengths, recipe, "reward")
-    said = sampled(lengths, recipe, recipe.reward.normalisation_samples)
+    said = sampled(lengths, recipe, recipe.rewards.normalisation_samples)
     yield sampling("reward", _model(shadow, full=True), said, shadow, recipe)
     learners = [learner(shadow, steps, full, head=True)]
     yield from learning("reward", _model(shadow, full), learners, steps, shadow, recipe)
@@ -60,7 +60,7 @@ def _ppo(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
     steps, said = ppo_steps(lengths, recipe), sampled(lengths, recipe, settings.episodes)
     learners = [learner(shadow, steps, full, head, trunk, given=True) for head in (False, True)]
     held |= moments(learners)
-    looked = sampled(lengths, recipe, max(settings.episodes, settings.heldout_prompts))
+    looked = sampled(lengths, recipe, max(settings.episodes, recipe.evaluation.prompts))
     yield sampling("ppo", held, said, shadow, recipe, trunk, looked)
     held |= kept(said, shadow, trunk)
     yield scoring_phase(recipe, held, scoring(lengths, recipe), shadow, trunk)
@@ -71,7 +71,7 @@ def _dpo(recipe: Recipe, shadow: Shadow, lengths: Lengths) -> Iterator[Phase]:
     full, steps, trunk = recipe.roles == "separate", pair_steps(lengths, recipe, "dpo"), _trunk(recipe, shadow)
     learners, looked = (
         [learner(shadow, steps, full, False, trunk)],
-        sampled(lengths, recipe, recipe.ppo.heldout_prompts),
+        sampled(lengths, recipe, recipe.evaluation.prompts),
     )
     held = _policy_roles(recipe, shadow) | moments(learners)
     yield sampling("dpo", held, looked, shadow, recipe, trunk)
@@ -94,7 +94,7 @@ def _policy_roles(recipe: Recipe, shadow: Shadow) -> Parts:
 
 def _classifiers(recipe: Recipe) -> Parts:
     """Reward models of other people, by the size of their files."""
-    places = [Path(part.path) for part in recipe.ppo.rewards if part.kind == "model" and part.path]
+    places = [Path(part.path) for part in recipe.rewards.sources if part.kind == "model" and part.path]
     size = sum(file.stat().st_size for place in places for file in place.glob("*.safetensors"))
     return {"reward classifiers": float(size)} if size else {}
 

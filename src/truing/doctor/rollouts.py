@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from math import ceil
 
+from truing.config.recipe import Recipe
 from truing.doctor import tasks
 from truing.doctor.passes import Shape
 from truing.doctor.phase import Parts, Phase, Work
 from truing.doctor.shadow import FEW, Shadow
 from truing.doctor.tasks import TIMES, Task
 from truing.doctor.work import Episodes, Steps
-from truing.models.vocabulary import LOGIT_POSITIONS
-from truing.recipe import Recipe
+from truing.models.logprobs import LOGIT_POSITIONS
 
 
 def sampling(

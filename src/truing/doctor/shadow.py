@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from truing.config.sections import Lora
+from truing.core.errors import ModelError, first_line
 from truing.doctor import passes
 from truing.doctor.four_bit import FourBitLinear
 from truing.doctor.passes import Pass, Shape
 from truing.doctor.tally import Cost, given_shapes, shapes_alone
-from truing.errors import ModelError, first_line
-from truing.models.adapted import adapt
-from truing.models.checkpointing import checkpoint_layers
-from truing.models.linear import SMALLEST, quicken
+from truing.kernels.adapted import adapt
+from truing.kernels.checkpointing import checkpoint_layers
+from truing.kernels.linear import SMALLEST, use_onednn_linears
+from truing.models.prefix import decoder_layers, prefix_depth
 from truing.models.roles import Adapters, Role
-from truing.models.trunk import decoder_layers, depth_below
-from truing.recipe import Lora
 
 FEW, MORE = 1, 5
 """Layers of the copies that are counted"""
@@ -103,7 +103,7 @@ class Shadow:
         Raises:
             ModelError: there is no telling which these are.
         """
-        return depth_below(self._model, share)
+        return prefix_depth(self._model, share)
 
     def adapter(self, above: int = 0) -> float:
         """Bytes of an adapter in all layers but the lowest `above`."""
@@ -176,7 +176,7 @@ class Shadow:
             raise ModelError(
                 f"what {type(role.model).__name__} needs cannot be counted without its weights ({first_line(error)}).",
                 where=role.model.name_or_path or None,
-                mend="Run a few steps instead, with --set ppo.updates=2 or less data.",
+                hint="Run a few steps instead, with --set ppo.updates=2 or less data.",
             ) from error
 
     def _light(self, most: float) -> int:
@@ -191,7 +191,7 @@ class Shadow:
         """A copy that has tensors, with a scalar head, and as a loaded model's layers are on its device."""
         role.head = nn.Linear(self.width, 1)
         if self._cpu:
-            quicken(role.model)
+            use_onednn_linears(role.model)
             if role.adapters is not None:
                 adapt(role.adapters.peft)
         return role

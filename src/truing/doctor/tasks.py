@@ -6,15 +6,15 @@ from functools import partial
 
 import torch
 
+from truing.config.sections import Compute, Optimiser
 from truing.doctor import passes
 from truing.doctor.passes import Shape
 from truing.doctor.tally import Tally
-from truing.models.decoding import Decoder
-from truing.models.fused_decoding import FusedStep, laid_out
+from truing.kernels.fused_decoding import FusedStep, laid_out
 from truing.models.roles import Role
-from truing.models.sampler import draw_tokens
-from truing.recipe import Compute, Optimiser
-from truing.stages.loop import role_learner
+from truing.rollout.decoding import Decoder
+from truing.rollout.local import draw_tokens
+from truing.training.learner import role_learner
 
 Action = Callable[[], object]
 """What is to be timed"""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from statistics import fmean
 
-from truing.data.batches import optimiser_batches, plan_by_tokens
-from truing.doctor.lengths import LOOKED_AT, Lengths, Row
+from truing.config.recipe import Recipe
+from truing.data.batching import optimiser_batches, plan_by_tokens
+from truing.doctor.lengths import STEPS_PLANNED, Lengths, Row
 from truing.doctor.passes import Shape
-from truing.recipe import Recipe
 
 Micro = list[Shape]
 """A micro-batch: a shape, or the two shapes of pairs"""
@@ -81,8 +81,8 @@ def scoring(lengths: Lengths, recipe: Recipe) -> Steps:
 
 def sampled(lengths: Lengths, recipe: Recipe, count: int) -> Episodes:
     """So many responses at once, to the longest of the prompts."""
-    rows, most = min(count, recipe.compute.rollout_rows), recipe.ppo.max_new_tokens
-    longest = max(lengths.prompts[: max(count, LOOKED_AT)])
+    rows, most = min(count, recipe.compute.rollout_rows), recipe.rollout.max_new_tokens
+    longest = max(lengths.prompts[: max(count, STEPS_PLANNED)])
     said = _said(lengths, recipe)
     going = [fmean(length > step for length in said) for step in range(most)]
     return Episodes(longest, _padded(lengths.prompts, count, rows), most, rows, count, going)
@@ -97,12 +97,12 @@ def _padded(prompts: Sequence[int], count: int, rows: int) -> int:
 
 def _said(lengths: Lengths, recipe: Recipe) -> list[int]:
     """Tokens that responses will have, as far as can be told."""
-    most = recipe.ppo.max_new_tokens
+    most = recipe.rollout.max_new_tokens
     return [min(length, most) for length in lengths.responses] or [most]
 
 
 def _rounds(lengths: Lengths, recipe: Recipe, size: int, budget: int) -> Steps:
-    most = [((prompt, recipe.ppo.max_new_tokens),) for prompt in lengths.prompts]
+    most = [((prompt, recipe.rollout.max_new_tokens),) for prompt in lengths.prompts]
     said = [((prompt, length),) for prompt, length in zip(lengths.prompts, cycle(_said(lengths, recipe)), strict=False)]
     longest, typical = (
         _steps((rows[start : start + size] for start in range(0, len(rows), size)), budget, lengths.padded)
@@ -117,7 +117,7 @@ def _stage_steps(lengths: Lengths, rows: Sequence[Row], recipe: Recipe, size: in
 
 
 def _steps(batches: Iterator[Batch], budget: int, padded: bool) -> Steps:
-    plans = [micro_batches(batch, budget, padded) for batch in islice(batches, LOOKED_AT)]
+    plans = [micro_batches(batch, budget, padded) for batch in islice(batches, STEPS_PLANNED)]
     micros = [micro for plan in plans for micro in plan]
     return Steps(
         largest=max(micros, key=lambda micro: sum(shape.area for shape in micro)),

@@ -7,17 +7,18 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from truing.models.base import LoadedBase, load_base
-from truing.models.checkpointing import checkpoint_layers
-from truing.models.linear import quicken
-from truing.models.rewards import Normalisation
+from truing.config.recipe import Recipe
+from truing.config.sections import Base, Compute, Lora
+from truing.kernels.checkpointing import checkpoint_layers
+from truing.kernels.linear import use_onednn_linears
+from truing.models.load import LoadedBase, load_base
+from truing.models.prefix import frozen_prefix_of, prefix_depth
 from truing.models.roles import Adapters, Role, check_logits, scalar_head
-from truing.models.saving import load_head, load_normalisation
-from truing.models.trunk import depth_below, trunk_of
+from truing.models.save import load_head, load_normalisation
 from truing.models.weights import load_weights
-from truing.recipe import Base, Compute, Lora, Recipe
+from truing.rewards.sources import Normalisation
 
-NO_TRUNK = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
+NO_PREFIX = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,10 @@ def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -
     base = load_base(start, recipe.compute)
     check_logits(Role(base.model))
     if recipe.roles == "shared":
-        depth = depth_below(base.model, recipe.lora.layers)
-        trunk = trunk_of(base.model, depth)
+        depth = prefix_depth(base.model, recipe.lora.layers)
+        trunk = frozen_prefix_of(base.model, depth)
         if depth and trunk is None:
-            base = replace(base, notes=(*base.notes, f"{type(base.model).__name__} {NO_TRUNK}"))
+            base = replace(base, notes=(*base.notes, f"{type(base.model).__name__} {NO_PREFIX}"))
         adapters = Adapters(base.model, recipe.lora, recipe.seed)
         adapters.add("policy", above=depth)
         policy = Role(base.model, adapters, "policy", trunk=trunk)
@@ -123,7 +124,7 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
         model = _load_backbone(reward.model, base, recipe.compute) if reward else load_base(start, recipe.compute).model
         model.requires_grad_(True)
         return Role(model, head=head)
-    depth = depth_below(base.model, recipe.lora.layers)
+    depth = prefix_depth(base.model, recipe.lora.layers)
     if reward is not None and depth == 0:
         adapters.load("critic", str(reward.adapter))
     else:
@@ -137,7 +138,7 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute) -> PreTr
     options = {"dtype": base.model.dtype, "use_safetensors": True}
     model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
     model.config.use_cache = False
-    quicken(model)
+    use_onednn_linears(model)
     model.requires_grad_(False).train(False)
     if compute.gradient_checkpointing:
         checkpoint_layers(model)

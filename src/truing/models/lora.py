@@ -11,9 +11,9 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from truing.errors import RecipeError, first_line
-from truing.models.trunk import decoder_layers
-from truing.recipe import Lora
+from truing.config.sections import Lora
+from truing.core.errors import RecipeError, first_line
+from truing.models.prefix import decoder_layers
 
 
 def lora_config(base: PreTrainedModel, lora: Lora, above: int) -> LoraConfig:
@@ -44,7 +44,7 @@ def _names_below(base: PreTrainedModel, depth: int) -> str | None:
 
 
 @contextmanager
-def targets_told() -> Iterator[None]:
+def reraise_peft_errors() -> Iterator[None]:
     """PEFT's complaint about the layers it was told to adapt, which it may read as a regular expression, as ours."""
     try:
         yield
@@ -52,7 +52,7 @@ def targets_told() -> Iterator[None]:
         raise RecipeError(
             f"no adapter could be put on the model ({first_line(error)}).",
             where="lora.targets",
-            mend="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
+            hint="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
         ) from error
 
 
@@ -74,5 +74,5 @@ def refuse_embeddings(peft: PeftModel) -> None:
             raise RecipeError(
                 f"no adapter can be put on {path}, which {what}.",
                 where="lora.targets",
-                mend="Take it out of the list, or write all-linear.",
+                hint="Take it out of the list, or write all-linear.",
             )

@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from truing.errors import ModelError
+from truing.core.errors import ModelError
 
 PAD = "<|pad|>"
 
@@ -44,7 +44,7 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
         raise ModelError(
             "the tokenizer has no eos token, so a response could never end.",
             where=tokenizer.name_or_path,
-            mend="Set eos_token in its tokenizer_config.json.",
+            hint="Set eos_token in its tokenizer_config.json.",
         )
     largest = max(tokenizer.get_vocab().values())  # numbers may have gaps, and go further than a count of tokens
     if tokenizer.vocab_size > rows:
@@ -56,7 +56,7 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
     raise ModelError(
         f"the tokenizer {told}: they do not belong together.",
         where=tokenizer.name_or_path,
-        mend="Give the model its own tokenizer, or resize its embeddings and train them first.",
+        hint="Give the model its own tokenizer, or resize its embeddings and train them first.",
     )
 
 
@@ -68,7 +68,7 @@ def _add_pad(tokenizer: PreTrainedTokenizerBase, was: str) -> None:
         raise ModelError(
             f"the tokenizer has {was}, and numbers with gaps, where {PAD!r} cannot be added.",
             where=tokenizer.name_or_path,
-            mend="Set pad_token in its tokenizer_config.json to a token that texts do not have.",
+            hint="Set pad_token in its tokenizer_config.json to a token that texts do not have.",
         )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
-from truing.errors import RecipeError, first_line
+from truing.core.errors import RecipeError, first_line
 
 BLOCK = 64
 """Weights that share a scale"""
@@ -33,7 +33,7 @@ def check_quantisation(device: torch.device, widths: Iterable[int] = (BLOCK,)) -
         raise RecipeError(
             f"nf4 needs bitsandbytes, which cannot be imported ({first_line(error)}).",
             where="base.quantize",
-            mend="pip install 'truing[quant]', or set it to none.",
+            hint="pip install 'truing[quant]', or set it to none.",
         ) from error
     for width in widths:
         reason = _fault(bitsandbytes.nn.Linear4bit, width, device)
@@ -41,7 +41,7 @@ def check_quantisation(device: torch.device, widths: Iterable[int] = (BLOCK,)) -
             raise RecipeError(
                 f"bitsandbytes does not compute in 4 bit on this {device.type} device ({reason}).",
                 where="base.quantize",
-                mend="Set it to none, or compute.device to one that bitsandbytes supports.",
+                hint="Set it to none, or compute.device to one that bitsandbytes supports.",
             )
 
 

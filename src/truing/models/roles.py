@@ -16,14 +16,14 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from truing import draws
-from truing.errors import ModelError
-from truing.models.adapted import adapt
-from truing.models.flat import Flat, reads_flat, row_by_row
-from truing.models.lora import lora_config, refuse_embeddings, targets_told
-from truing.models.trunk import Trunk
+from truing.config.sections import Lora
+from truing.core import rng
+from truing.core.errors import ModelError
+from truing.kernels.adapted import adapt
+from truing.kernels.packed_rows import PackedRows, packs_rows, row_by_row
+from truing.models.lora import lora_config, refuse_embeddings, reraise_peft_errors
+from truing.models.prefix import FrozenPrefix
 from truing.models.weight_files import refuse_unsafe_weights
-from truing.recipe import Lora
 
 _UNKNOWN = ""
 """What is in force after PEFT has changed the adapters: nothing that was selected here"""
@@ -61,7 +61,7 @@ class Adapters:
             RecipeError: `lora.targets` names no layer that can be adapted, or one that cannot.
         """
         config = lora_config(self._base, self._lora, above)
-        with seeded(draws.derived_seed(self._seed, f"adapter {name}")), targets_told():
+        with seeded(rng.derived_seed(self._seed, f"adapter {name}")), reraise_peft_errors():
             if self._peft is None:
                 self._peft = PeftModel(self._base, config, adapter_name=name)
             else:
@@ -115,7 +115,7 @@ class Role:
     adapters: Adapters | None = None
     adapter: str | None = None
     head: nn.Linear | None = None
-    trunk: Trunk | None = None
+    trunk: FrozenPrefix | None = None
     """Layers that this role shares with others, and whose output a batch may bring along"""
 
     def select(self) -> None:
@@ -140,14 +140,14 @@ class Role:
 
         Rows are padded on the right. What stands on padding is arbitrary.
         """
-        if not self.reads_flat or bool(attention_mask.all()):
+        if not self.packs_rows or bool(attention_mask.all()):
             with self._given(below):
                 states: Tensor = self.forward(tokens, attention_mask).last_hidden_state
             return states
         lengths = attention_mask.sum(1).tolist()
-        return self.hidden_flat(tokens, Flat(lengths, tokens.shape[1], tokens.device), below)
+        return self.hidden_packed(tokens, PackedRows(lengths, tokens.shape[1], tokens.device), below)
 
-    def hidden_flat(self, tokens: Tensor, rows: Flat, below: Tensor | None = None) -> Tensor:
+    def hidden_packed(self, tokens: Tensor, rows: PackedRows, below: Tensor | None = None) -> Tensor:
         """The same where the role reads `rows` end to end."""
         self.select()
         with self._given(None if below is None else rows.joined(below)), row_by_row(self.model.config):
@@ -161,9 +161,9 @@ class Role:
         return self.trunk.given(below) if self.trunk and below is not None else contextlib.nullcontext()
 
     @cached_property
-    def reads_flat(self) -> bool:
+    def packs_rows(self) -> bool:
         """Whether padding costs this role nothing."""
-        return reads_flat(self.model, self.model.device)
+        return packs_rows(self.model, self.model.device)
 
     @property
     def projection(self) -> nn.Module:
@@ -202,7 +202,7 @@ def scalar_head(model: PreTrainedModel, seed: int, bias: bool) -> nn.Linear:
     """A head from Normal(0, 1/√(d+1)), bias 0 (Stiennon et al. 2020), in float32."""
     width = int(model.config.hidden_size)
     head = nn.Linear(width, 1, bias=bias, device=model.device, dtype=torch.float32)
-    values = draws.normal(seed, "scalar head", count=width) / (width + 1) ** 0.5
+    values = rng.normal(seed, "scalar head", count=width) / (width + 1) ** 0.5
     with torch.no_grad():
         head.weight.copy_(torch.tensor(values, dtype=torch.float32)[None])
         if bias:
@@ -234,5 +234,5 @@ def check_logits(role: Role) -> None:
             f"the architecture {type(role.model).__name__} changes its logits after the vocabulary projection in a "
             "way that truing does not reproduce.",
             where=role.model.name_or_path,
-            mend="Use another base model.",
+            hint="Use another base model.",
         )

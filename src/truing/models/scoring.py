@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from truing.data.batches import plan_by_tokens
-from truing.experience import Rollout, Sequences
+from truing.core.batches import Rollout, Sequences
+from truing.data.batching import plan_by_tokens
+from truing.models.logprobs import figures_of, logprobs_of
 from truing.models.roles import Role
-from truing.models.vocabulary import figures_of, logprobs_of
 
 
 def response_hidden(role: Role, sequences: Sequences) -> Tensor:
@@ -52,7 +52,7 @@ def _on_mask(values: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def in_parts(
+def forward_in_micro_batches(
     role: Role, sequences: Sequences, token_budget: int, score: Callable[[Sequences, Sequence[int]], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
     """Runs `score`, by the role, on parts of at most `token_budget` tokens and puts the rows together again.
@@ -62,7 +62,7 @@ def in_parts(
     """
     longest = int(sequences.response_lengths.max())
     whole: list[Tensor] = []
-    for index in plan_by_tokens(sequences.token_counts, token_budget, not role.reads_flat):
+    for index in plan_by_tokens(sequences.token_counts, token_budget, not role.packs_rows):
         parts = score(sequences.rows(index), index)
         if not whole:
             shapes = [(len(sequences), longest) if part.dim() == 2 else (len(sequences),) for part in parts]
@@ -91,5 +91,5 @@ def distribution_figures(
         figures = figures_of(policy, reference, *states, sequences.response_tokens[mask], temperature)
         return tuple(_on_mask(part, mask) for part in figures)
 
-    ref_logprobs, kl, entropy = in_parts(reference, rollout.sequences, token_budget, of_rows)
+    ref_logprobs, kl, entropy = forward_in_micro_batches(reference, rollout.sequences, token_budget, of_rows)
     return ref_logprobs, kl, entropy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from truing.errors import ModelError, first_line
+from truing.core.errors import ModelError, first_line
 
 UNSAFE = {".bin", ".pt", ".pth"}
 """Formats that hold Python objects"""
@@ -30,7 +30,7 @@ def refuse_unsafe_weights(directory: Path) -> None:
         raise ModelError(
             f"its weights are in {unsafe}, a format whose reading can run code.",
             where=str(directory),
-            mend="Convert them to safetensors first.",
+            hint="Convert them to safetensors first.",
         )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from truing.errors import ModelError, TruingError
+from truing.core.errors import ModelError, TruingError
 from truing.models.weight_files import refuse_unsafe_weights
 
 
 @contextmanager
-def refused_as(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
+def reraise_as(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
     """What a library raises in the block over a model's files, whatever its class, as a refusal of ours.
 
     Readers of damaged files, tokenizers and the code that a model brings along raise what they like. Our own errors,

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from truing.errors import RunError, TrainingError
+from truing.core.errors import RunError, TrainingError
 from truing.runs.files import complete_directory, json_bytes, read_json, remove, sha256_file, sweep
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -45,16 +45,16 @@ def save_checkpoint(
     final = place / f"step-{step:08d}"
     broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
     if broken:
-        mend = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
-        raise TrainingError(f"{', '.join(broken[:5])} is not finite and is not saved.", where=str(final), mend=mend)
-    with complete_directory(final, mend="Older checkpoints are untouched.") as partial:
+        hint = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
+        raise TrainingError(f"{', '.join(broken[:5])} is not finite and is not saved.", where=str(final), hint=hint)
+    with complete_directory(final, hint="Older checkpoints are untouched.") as partial:
         save_file(dict(tensors), partial / TENSORS)
         (partial / STATE).write_bytes(json_bytes({"step": step, **state}, where=str(final / STATE)))
         digests = {name: sha256_file(partial / name) for name in (TENSORS, STATE)}
         (partial / MANIFEST).write_bytes(json_bytes(digests, where=str(final / MANIFEST)))
     fault = _fault(final)
     if fault:
-        raise RunError(f"was written and {fault}.", where=str(final), mend="Check the disk.")
+        raise RunError(f"was written and {fault}.", where=str(final), hint="Check the disk.")
     for old in _saved(place)[:-keep_last]:
         remove(old)
 

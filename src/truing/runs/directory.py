@@ -6,13 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from truing.errors import RunError
-from truing.recipe import Recipe
-from truing.recipe_files import resolved_yaml
+from truing.config import recorded_recipe, resolved_yaml
+from truing.config.recipe import Recipe
+from truing.core.errors import RecipeError, RunError
 from truing.runs.differences import OTHERWISE, differences, flat, in_short
 from truing.runs.files import PARTIAL, disk_faults, remove, sha256_file, sweep, write_text
 from truing.runs.lineage import Lineage
@@ -107,7 +104,7 @@ class RunDirectory:
     def stage(self, name: str) -> StageDirectory:
         """The directory of a stage, made or not. RunError for a name that would lead elsewhere."""
         if not _STAGE_NAME.fullmatch(name):
-            raise RunError(f"{name!r} cannot name a stage's directory.", mend="Use letters, digits, '.', '_' and '-'.")
+            raise RunError(f"{name!r} cannot name a stage's directory.", hint="Use letters, digits, '.', '_' and '-'.")
         return StageDirectory(self.root / name)
 
 
@@ -120,45 +117,45 @@ def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
             cannot be written. Every byte in it is as before.
     """
     run = RunDirectory(root)
-    text = resolved_yaml(recipe)
     with disk_faults(root, "cannot be used"):
-        _refuse_foreign(run, text)
+        _refuse_foreign(run, recipe)
         root.mkdir(parents=True, exist_ok=True)
     with locked(root / _LOCK):
-        _refuse_foreign(run, text)  # another process may have come first
+        _refuse_foreign(run, recipe)  # another process may have come first
         sweep(root)
         if run.record.exists():
             run.lineage.go_on(recipe)
         else:
-            write_text(run.recipe, text)
+            write_text(run.recipe, resolved_yaml(recipe))
             Lineage.create(run.record, recipe)
         yield run
 
 
-def _refuse_foreign(run: RunDirectory, text: str) -> None:
+def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
     """RunError unless `run` is absent, empty, half created, or holds exactly this recipe's run."""
     if not run.root.exists():
         return
     if not run.root.is_dir():
-        raise RunError("is a file, not a directory.", where=str(run.root), mend="Give another --out.")
+        raise RunError("is a file, not a directory.", where=str(run.root), hint="Give another --out.")
     names = {entry.name for entry in run.root.iterdir() if not entry.name.endswith(PARTIAL)}
     if names <= {_LOCK}:
         return
     # The record is written last, so a creation that was cut short has the lock and at most the recipe.
     if run.record.name not in names and names != {_LOCK, run.recipe.name}:
-        mend = "Give another --out, or an empty directory."
-        raise RunError("holds files, but no run of truing.", where=str(run.root), mend=mend)
-    found = differences(flat(_parsed(run.recipe)), flat(yaml.safe_load(text)))
+        hint = "Give another --out, or an empty directory."
+        raise RunError("holds files, but no run of truing.", where=str(run.root), hint=hint)
+    found = differences(flat(_recorded(run.recipe).model_dump()), flat(recipe.model_dump()))
     if found:
-        raise RunError(f"holds the run of another recipe ({in_short(found)}).", where=str(run.root), mend=OTHERWISE)
+        raise RunError(f"holds the run of another recipe ({in_short(found)}).", where=str(run.root), hint=OTHERWISE)
 
 
-def _parsed(path: Path) -> Any:
+def _recorded(path: Path) -> Recipe:
+    """The recipe that a run was begun with, its keys where they belong today."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-        mend = "Put it back, or give another --out."
-        raise RunError("the recipe of this run cannot be read.", where=str(path), mend=mend) from fault
+        return recorded_recipe(path)
+    except RecipeError as fault:
+        hint = "Put it back, or give another --out."
+        raise RunError("the recipe of this run cannot be read.", where=str(path), hint=hint) from fault
 
 
 def _is_hidden(name: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from truing.errors import RunError, TrainingError
+from truing.core.errors import RunError, TrainingError
 
 PARTIAL = ".truing-partial"
 
@@ -46,7 +46,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(content)
     except ValueError as fault:
-        raise RunError(f"is no JSON: {fault}.", where=str(path), mend="Was it edited by hand?") from fault
+        raise RunError(f"is no JSON: {fault}.", where=str(path), hint="Was it edited by hand?") from fault
 
 
 def check_plain(value: Any, where: str, key: str = "") -> None:
@@ -72,18 +72,18 @@ def check_plain(value: Any, where: str, key: str = "") -> None:
 
 
 @contextmanager
-def complete_directory(final: Path, what: str = "cannot be written", mend: str | None = None) -> Iterator[Path]:
+def complete_directory(final: Path, what: str = "cannot be written", hint: str | None = None) -> Iterator[Path]:
     """Yield a new directory beside `final`; when the block ends well it becomes `final`, else it is removed.
 
     The block writes its files plainly: each is forced to disk once, when all are there.
 
     Raises:
-        RunError: `final` exists already, or the disk refuses, in the block or around it; says `what` and the `mend`.
+        RunError: `final` exists already, or the disk refuses, in the block or around it; says `what` and the `hint`.
     """
     if final.exists():
-        raise RunError("exists already and is not written over.", where=str(final), mend="Move it away.")
+        raise RunError("exists already and is not written over.", where=str(final), hint="Move it away.")
     partial = _partial(final)
-    with disk_faults(final, what, mend):
+    with disk_faults(final, what, hint):
         shutil.rmtree(partial, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
@@ -117,12 +117,12 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def disk_faults(path: Path, what: str, mend: str | None = None) -> Iterator[None]:
+def disk_faults(path: Path, what: str, hint: str | None = None) -> Iterator[None]:
     """Turn what the operating system refuses in the block into a RunError: '`path`: `what`: no space left.'"""
     try:
         yield
     except (OSError, SafetensorError) as fault:
-        raise RunError(f"{what}: {_reason(fault).lower()}.", where=str(path), mend=mend) from fault
+        raise RunError(f"{what}: {_reason(fault).lower()}.", where=str(path), hint=hint) from fault
 
 
 def _reason(fault: Exception) -> str:
@@ -140,7 +140,7 @@ def _encode(text: str) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     partial = _partial(path)
-    with disk_faults(path, "cannot be written", mend="What was there before is untouched."):
+    with disk_faults(path, "cannot be written", hint="What was there before is untouched."):
         try:
             partial.write_bytes(content)
             _sync_file(partial)

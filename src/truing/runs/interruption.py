@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM as a request: the step under way is finished and saved, or left where that takes too long.
 
 A run may be killed at any moment, so it may be left at any moment as well: once the time to finish is up, an alarm
-raises `Abandoned` wherever the main thread is, in a rollout or a backward, waiting for a reward function, between two
+raises `StepAborted` wherever the main thread is, in a rollout or a backward, waiting for a reward function, between two
 stages. Only what saves, and what looks for something saved, holds the alarm off.
 
 Python that is called from C may lose the exception: the caller makes an error of its own of it, or goes on with a
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from truing.errors import InterruptedRunError
+from truing.core.errors import InterruptedRunError
 
 GRACE_SECONDS = 5.0
 """For the step under way, after the signal"""
@@ -23,7 +23,7 @@ AGAIN_SECONDS = 5.0
 """Until the alarm rings once more, should something have swallowed it or take long to clean up"""
 
 
-class Abandoned(BaseException):
+class StepAborted(BaseException):
     """What is under way is left as it is. It is no Exception, so that nobody takes it for a fault of their own."""
 
 
@@ -55,10 +55,10 @@ class Stop:
         """Nothing is abandoned inside the block: a save is worth its seconds.
 
         Raises:
-            Abandoned: an alarm was lost on the way here, so that what would be saved may be wrong.
+            StepAborted: an alarm was lost on the way here, so that what would be saved may be wrong.
         """
         if self._rang:
-            raise Abandoned
+            raise StepAborted
         before, self._held = self._held, True
         try:
             yield
@@ -67,19 +67,19 @@ class Stop:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """An alarm that rings in the block leaves it as `Abandoned`, whatever was made of it on its way.
+        """An alarm that rings in the block leaves it as `StepAborted`, whatever was made of it on its way.
 
         Any other error leaves as it is, and no alarm that rings while it does so is put in its place.
         """
         try:
             yield
             if self._rang:
-                raise Abandoned
+                raise StepAborted
         except InterruptedRunError:
             raise
         except Exception as error:
             if self._rang:
-                raise Abandoned from error
+                raise StepAborted from error
             self._held = True
             raise
         finally:
@@ -89,7 +89,7 @@ class Stop:
         """The alarm: the time to finish is up."""
         if not self._held:
             self._rang = True
-            raise Abandoned
+            raise StepAborted
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
     try:
         with stop.heard():
             yield stop
-    except Abandoned:
+    except StepAborted:
         raise stop.interrupted(stop.saved) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

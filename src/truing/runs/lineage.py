@@ -6,7 +6,7 @@
      "inputs": {"base": {"path": ..., "files": {"config.json": sha256, ...}},
                 "data.preferences": {"path": ..., "sha256": ...},
                 "data.prompts": {"hub": "owner/name", "revision": ...},
-                "judges.taste": {"path": ..., "sha256": ...}},
+                "evaluation.judges.taste": {"path": ..., "sha256": ...}},
      "stages": [{"name": "sft", "kind": "sft", "state": "done", "started": "2026-01-31T12:00:00+00:00",
                  "finished": ..., "seconds": 16.2,
                  "taken_from": null, "files": {"model/model.safetensors": sha256, ...}}, ...],
@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from truing import __version__
-from truing.errors import RunError
-from truing.recipe import Recipe
+from truing.config.moved import current_key
+from truing.config.recipe import Recipe
+from truing.core.errors import RunError
 from truing.runs.differences import OTHERWISE, Fingerprint, in_short, input_differences
 from truing.runs.files import read_json, sha256_file, write_json
 
@@ -73,9 +74,10 @@ class Lineage:
         facts = read_json(path)
         try:
             stages = [StageRecord(**stage) for stage in facts.pop("stages")]
-            facts["inputs"].items(), facts["versions"], facts["threads"]
+            facts["inputs"] = {current_key(name): found for name, found in facts["inputs"].items()}
+            _ = facts["versions"], facts["threads"]
         except (AttributeError, KeyError, TypeError) as fault:
-            raise RunError("is no record of a run.", where=str(path), mend="Was it edited by hand?") from fault
+            raise RunError("is no record of a run.", where=str(path), hint="Was it edited by hand?") from fault
         return cls(path, facts, stages)
 
     def go_on(self, recipe: Recipe) -> None:
@@ -143,7 +145,7 @@ class Lineage:
                 f"the run was begun with other content of {', '.join(changed)}. "
                 f"Changed: {in_short([one for found in changed.values() for one in found])}.",
                 where=str(self._path.parent),
-                mend=f"Put the old files back. {OTHERWISE}",
+                hint=f"Put the old files back. {OTHERWISE}",
             )
         known.update(inputs)
         self._write()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from truing.errors import RunError
+from truing.core.errors import RunError
 from truing.runs.files import disk_faults
 
 _held: set[int] = set()
@@ -23,12 +23,12 @@ shares the open file, for milliseconds; a run that lives keeps its lock for long
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock on `path`, which is made if need be. RunError if a live process keeps it."""
-    mend = "Put --out on a disk that can be written to and has file locks."
-    with disk_faults(path.parent, "cannot be locked", mend):
+    hint = "Put --out on a disk that can be written to and has file locks."
+    with disk_faults(path.parent, "cannot be locked", hint):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     _held.add(descriptor)
     try:
-        with disk_faults(path.parent, "cannot be locked", mend):
+        with disk_faults(path.parent, "cannot be locked", hint):
             _take(descriptor, path)
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -50,7 +50,7 @@ def _take(descriptor: int, path: Path) -> None:
                 raise RunError(
                     f"is in use by process {holder}.",
                     where=str(path.parent),
-                    mend="Wait until it ends or stop it, or give another --out.",
+                    hint="Wait until it ends or stop it, or give another --out.",
                 ) from fault
         time.sleep(0.02)
 

@@ -16,7 +16,7 @@ def resident() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Returns to the system what has been freed.
 
     glibc keeps it, in pieces that what follows cannot fill: without this, a run's stages add up their peaks.

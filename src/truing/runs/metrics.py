@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from truing.errors import RunError
+from truing.core.errors import RunError
 from truing.runs.files import check_plain, disk_faults
 
 
@@ -75,7 +75,7 @@ def _refuse_loss(path: Path, keep: int) -> None:
         raise RunError(
             f"{found}, and the last checkpoint counts on {keep}.",
             where=str(path),
-            mend="Put the old file back, or add --fork-to NEW to begin a run with the stages that are finished.",
+            hint="Put the old file back, or add --fork-to NEW to begin a run with the stages that are finished.",
         )
 
 
@@ -104,7 +104,7 @@ def _read_row(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as fault:
-        raise RunError(f"is no JSON: {fault}.", where=where, mend="Was it edited by hand?") from fault
+        raise RunError(f"is no JSON: {fault}.", where=where, hint="Was it edited by hand?") from fault
     if not isinstance(row, dict):
-        raise RunError("is no JSON object.", where=where, mend="Was it edited by hand?")
+        raise RunError("is no JSON object.", where=where, hint="Was it edited by hand?")
     return row

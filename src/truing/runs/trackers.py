@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from truing.errors import RunError
+from truing.core.errors import RunError
 
 
 class Tracker(Protocol):
@@ -40,10 +40,10 @@ def open_tracker(names: Sequence[str], run_name: str, directory: Path) -> Tracke
         except Exception as fault:
             together.close()
             if isinstance(fault, ImportError):
-                mend = "Install it with: pip install 'truing[track]'"
-                raise RunError(f"the tracker {name} is not installed ({fault}).", mend=mend) from fault
-            mend = f"Set it up, or take {name} out of `track` in the recipe."
-            raise RunError(f"the tracker {name} does not start: {fault}.", mend=mend) from fault
+                hint = "Install it with: pip install 'truing[track]'"
+                raise RunError(f"the tracker {name} is not installed ({fault}).", hint=hint) from fault
+            hint = f"Set it up, or take {name} out of `track` in the recipe."
+            raise RunError(f"the tracker {name} does not start: {fault}.", hint=hint) from fault
     return together
 
 

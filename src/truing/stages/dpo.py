@@ -5,28 +5,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from truing.data.batches import optimiser_batches
-from truing.experience import PairBatch, ReferencedPairs
+from truing.config.algorithms import Dpo
+from truing.config.recipe import Recipe
+from truing.core.batches import PairBatch, ReferencedPairs
+from truing.data.batching import optimiser_batches
+from truing.evaluation.heldout import HeldoutEvaluator
+from truing.evaluation.report_card import reward_report_card
 from truing.functional import dpo_loss
 from truing.models.layout import policy_roles
 from truing.models.roles import Role
-from truing.models.scoring import in_parts, sequence_logprobs
-from truing.recipe import Dpo, Recipe
-from truing.stages.episodes import load_prompts
-from truing.stages.heldout import HeldoutLook
-from truing.stages.job import Job
-from truing.stages.journal import open_journal
-from truing.stages.loop import role_learner
+from truing.models.scoring import forward_in_micro_batches, sequence_logprobs
+from truing.rewards.build import build_reward
+from truing.rollout.episodes import load_prompts
 from truing.stages.pairs import load_pairs
-from truing.stages.reward_sources import build_reward
-from truing.trust.report_card import reward_report_card
+from truing.training.job import Job
+from truing.training.journal import open_journal
+from truing.training.learner import role_learner
 
 LOGGED = ("heldout_accuracy", "heldout_loss", "score_gap_mean")
 
 
 def preference_loss(policy: Role, batch: ReferencedPairs, settings: Dpo) -> tuple[Tensor, dict[str, Tensor]]:
     """The DPO loss of a batch, and what the policy's implicit reward β·log(π/π_ref) says of it."""
-    mean, pairs = averages_tokens(settings), batch.pairs
+    mean, pairs = averages_over_tokens(settings), batch.pairs
     chosen, rejected = (sequence_logprobs(policy, side, mean) for side in (pairs.chosen, pairs.rejected))
     loss = dpo_loss(
         chosen,
@@ -49,7 +50,7 @@ def preference_loss(policy: Role, batch: ReferencedPairs, settings: Dpo) -> tupl
     return loss, stats
 
 
-def averages_tokens(settings: Dpo) -> bool:
+def averages_over_tokens(settings: Dpo) -> bool:
     """Whether the variant takes a response's log-probability as the mean over its tokens, not the sum."""
     return settings.variant == "ipo"
 
@@ -66,14 +67,14 @@ def train_dpo(job: Job) -> dict[str, Any]:
         prompts = load_prompts(recipe, roles.base, job.progress).without(pairs.train.chosen.prompts)
         scored = roles.reward is not None  # by the reward of the recipe, which DPO does not learn from
         reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None)) if scored else None
-        look = HeldoutLook(recipe, roles, reward, prompts.heldout, journal)
+        look = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal)
         if not journal.rows:
             journal.log(0, look.take(0))
         for step in journal.remaining(len(batches)):
             batch, names = train.rows(batches[step - 1]), [pairs.places[row] for row in batches[step - 1]]
             figures = learner.train_step(batch, lambda micro: preference_loss(roles.policy, micro, settings), names)
             card = journal.recall("card", None)
-            if step % settings.heldout_every == 0 or step == len(batches):
+            if step % recipe.evaluation.every == 0 or step == len(batches):
                 card = report_card(roles.policy, heldout, recipe)
                 figures |= {name: card[name] for name in LOGGED} | look.take(step)
             journal.log(step, figures, shown=("loss", "accuracy", "margin"))
@@ -109,15 +110,15 @@ def report_card(policy: Role, heldout: ReferencedPairs, recipe: Recipe) -> dict[
 
 
 def _pair_logprobs(role: Role, pairs: PairBatch, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    budget, mean = recipe.compute.score_tokens, averages_tokens(recipe.dpo)
+    budget, mean = recipe.compute.score_tokens, averages_over_tokens(recipe.dpo)
     chosen, rejected = (
-        in_parts(role, side, budget, lambda rows, _: (sequence_logprobs(role, rows, mean),))[0]
+        forward_in_micro_batches(role, side, budget, lambda rows, _: (sequence_logprobs(role, rows, mean),))[0]
         for side in (pairs.chosen, pairs.rejected)
     )
     return chosen, rejected
 
 
-def _drift_figures(first: dict[str, Any], last: dict[str, Any], look: HeldoutLook) -> dict[str, Any]:
+def _drift_figures(first: dict[str, Any], last: dict[str, Any], look: HeldoutEvaluator) -> dict[str, Any]:
     def figures(row: dict[str, Any]) -> dict[str, float]:
         return row | {name: row[f"heldout_{name}"] for name in ("length", "eos_rate", "kl")}
 

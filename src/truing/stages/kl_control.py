@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from truing.recipe import Kl
+from truing.config.algorithms import Kl
 
 
 @dataclass(frozen=True)

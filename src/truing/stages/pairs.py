@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 import torch
 
+from truing.config.sections import Data
+from truing.core.batches import PairBatch, Sequences
+from truing.core.errors import DataError
+from truing.core.records import Preference
 from truing.data.encode import encode_preferences
 from truing.data.length_report import LengthReport
 from truing.data.rows import read_preferences
 from truing.data.split import read_split
-from truing.errors import DataError
-from truing.experience import PairBatch, Sequences
-from truing.models.base import LoadedBase
-from truing.recipe import Data
-from truing.records import Preference
-from truing.stages.job import Job
+from truing.models.load import LoadedBase
+from truing.training.job import Job
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def load_pairs(job: Job, base: LoadedBase) -> Pairs:
     """The recipe's preferences; DataError if there are none."""
     data = job.recipe.data
     if data.preferences is None:
-        raise DataError(f"the {job.name} stage has no preferences.", mend="Set data.preferences.path.")
+        raise DataError(f"the {job.name} stage has no preferences.", hint="Set data.preferences.path.")
     sources = data.preferences, data.heldout_preferences
     train, heldout = read_split(read_preferences, *sources, data, job.recipe.seed, "preferences")
     train_batch, places, report = encode_pairs(base, train, data)

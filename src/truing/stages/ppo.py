@@ -8,8 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from truing import draws
-from truing.experience import Experience, Rollout
+from truing.config.algorithms import Ppo
+from truing.config.recipe import Recipe
+from truing.core import rng
+from truing.core.batches import Experience, Rollout
+from truing.core.records import Sample
+from truing.evaluation.heldout import HeldoutEvaluator
 from truing.functional import (
     distinct_n,
     explained_variance,
@@ -21,19 +25,16 @@ from truing.functional import (
     shape_rewards,
 )
 from truing.models.layout import PpoRoles, ppo_roles
-from truing.models.rewards import RewardSource
-from truing.models.scoring import distribution_figures, in_parts, response_logprobs, response_values
-from truing.recipe import Ppo, Recipe
-from truing.records import Sample
-from truing.stages.episodes import PromptSet, after_missing_eos, answer, as_samples, load_prompts, with_score
-from truing.stages.heldout import HeldoutLook
-from truing.stages.job import Job
-from truing.stages.journal import open_journal
+from truing.models.scoring import distribution_figures, forward_in_micro_batches, response_logprobs, response_values
+from truing.rewards.build import build_reward
+from truing.rewards.sources import RewardSource
+from truing.rollout.episodes import PromptSet, after_missing_eos, answer, as_samples, load_prompts, with_score
 from truing.stages.kl_control import KlController
-from truing.stages.loop import Learner
 from truing.stages.ppo_result import PHASES, closing_figures
-from truing.stages.reward_sources import build_reward
-from truing.stages.timing import Stopwatch
+from truing.training.job import Job
+from truing.training.journal import open_journal
+from truing.training.learner import Learner
+from truing.training.timing import Stopwatch
 
 LEARNING = ("policy_loss", "value_loss", "clip_fraction", "approx_kl", "value_clip_fraction", "grad_norm")
 """Figures of an optimiser step that are logged as their mean over the update's"""
@@ -70,13 +71,13 @@ def train_ppo(job: Job) -> dict[str, Any]:
     with open_journal(job, learner, settings.updates) as journal:
         reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None))
         controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
-        look = HeldoutLook(recipe, roles, reward, prompts.heldout, journal)
+        look = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal)
         if not journal.rows:
             journal.log(0, look.take(0))
         for update in journal.remaining(settings.updates):
             figures = ppo_update(update, roles, prompts, reward, learner, recipe, controller.beta)
             controller = controller.after(figures["kl"], settings.episodes)
-            if update % settings.heldout_every == 0 or update == settings.updates:
+            if update % recipe.evaluation.every == 0 or update == settings.updates:
                 figures |= look.take(update)
             figures["episodes"] = update * settings.episodes
             journal.log(update, figures, shown=("score", "kl", "entropy", "length"))
@@ -102,12 +103,12 @@ def ppo_update(
     with phases["score_s"]:
         rollout, said, scores = with_score(rollout, said, reward.score(said), recipe.ppo.minibatches)
         scored = score_rollout(rollout, scores, roles, recipe)
-        experience = make_experience(scored, recipe.ppo, beta)
+        experience = make_experience(scored, recipe, beta)
     with phases["learn_s"]:
         names = [f"the response {sample.response[:80]!r}" for sample in said]
         figures = {"learning_rate": learner.learning_rate} | learn(experience, roles, learner, recipe, update, names)
     figures |= {"dropped": recipe.ppo.episodes - len(said)} | {name: watch.seconds for name, watch in phases.items()}
-    return rollout_figures(scored, experience, recipe.ppo, beta) | figures
+    return rollout_figures(scored, experience, recipe, beta) | figures
 
 
 def _collect(update: int, recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> tuple[Rollout, list[Sample]]:
@@ -122,18 +123,19 @@ def score_rollout(rollout: Rollout, scores: Sequence[float], roles: PpoRoles, re
     """Asks the reference and the critic about what the policy said."""
     budget = recipe.compute.score_tokens
     ref_logprobs, kl, entropy = distribution_figures(
-        roles.policy, roles.reference, rollout, recipe.ppo.temperature, budget
+        roles.policy, roles.reference, rollout, recipe.rollout.temperature, budget
     )
-    (values,) = in_parts(
+    (values,) = forward_in_micro_batches(
         roles.critic, rollout.sequences, budget, lambda rows, _: (response_values(roles.critic, rows),)
     )
     return Scored(rollout, torch.tensor(scores, device=values.device), ref_logprobs, kl, entropy, values)
 
 
-def make_experience(scored: Scored, settings: Ppo, beta: float) -> Experience:
+def make_experience(scored: Scored, recipe: Recipe, beta: float) -> Experience:
     """Rewards token by token, advantages and returns by GAE, advantages whitened over the whole batch."""
+    settings = recipe.ppo
     rollout, mask = scored.rollout, scored.rollout.sequences.response_mask
-    scores = after_missing_eos(scored.scores, rollout.finished, settings)
+    scores = after_missing_eos(scored.scores, rollout.finished, recipe.rewards.missing_eos)
     rewards = shape_rewards(scores, rollout.logprobs, scored.ref_logprobs, mask, beta)
     if settings.whiten_rewards:
         rewards = masked_whiten(rewards, mask, shift_mean=False)
@@ -162,7 +164,7 @@ def learn(
     settings = recipe.ppo
 
     def policy_loss(batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
-        logprobs = response_logprobs(roles.policy, batch.sequences, settings.temperature)
+        logprobs = response_logprobs(roles.policy, batch.sequences, recipe.rollout.temperature)
         mask = batch.sequences.response_mask
         return ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, mask, settings.clip_range)
 
@@ -191,14 +193,14 @@ def _minibatches(count: int, settings: Ppo, seed: int, update: int) -> Iterator[
     """Rows of each optimiser step: as many steps whatever was dropped, so that the schedule holds."""
     cuts = [count * part // settings.minibatches for part in range(settings.minibatches + 1)]
     for epoch in range(settings.epochs):
-        order = draws.permutation(seed, "minibatches", update, epoch, count=count)
+        order = rng.permutation(seed, "minibatches", update, epoch, count=count)
         yield from (order[start:end] for start, end in pairwise(cuts))
 
 
-def rollout_figures(scored: Scored, experience: Experience, settings: Ppo, beta: float) -> dict[str, Any]:
+def rollout_figures(scored: Scored, experience: Experience, recipe: Recipe, beta: float) -> dict[str, Any]:
     """What an update's episodes show of the policy; every mean is over counted tokens or over sequences."""
     sequences, mask = scored.rollout.sequences, scored.rollout.sequences.response_mask
-    penalised = after_missing_eos(scored.scores, scored.rollout.finished, settings)
+    penalised = after_missing_eos(scored.scores, scored.rollout.finished, recipe.rewards.missing_eos)
     return {
         "score": float(scored.scores.mean()),
         "score_std": float(scored.scores.std(correction=0)),
@@ -224,5 +226,5 @@ def joint_learner(recipe: Recipe, roles: PpoRoles) -> Learner:
         steps=settings.updates * settings.epochs * settings.minibatches,
         token_budget=recipe.compute.learn_tokens,
         device=roles.base.model.device,
-        padded=not (roles.policy.reads_flat and roles.critic.reads_flat),
+        padded=not (roles.policy.packs_rows and roles.critic.packs_rows),
     )

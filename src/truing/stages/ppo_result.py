@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from truing.stages.heldout import HeldoutLook
+from truing.evaluation.heldout import HeldoutEvaluator
 
 PHASES = ("rollout_s", "score_s", "learn_s")
 DRIFT = ("length", "eos_rate", "distinct_2", "entropy", "kl", "score")
 
 
-def closing_figures(history: list[dict[str, Any]], look: HeldoutLook) -> dict[str, Any]:
+def closing_figures(history: list[dict[str, Any]], look: HeldoutEvaluator) -> dict[str, Any]:
     """From the log of every update (history[0] is the held-out look before the first) to result.json."""
     updates = history[1:]
     first, last = updates[0], updates[-1]

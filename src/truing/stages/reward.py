@@ -5,23 +5,23 @@ from typing import Any
 
 from torch import Tensor
 
-from truing.data.batches import optimiser_batches
-from truing.experience import PairBatch, Sequences
+from truing.config.algorithms import Reward
+from truing.core.batches import PairBatch, Sequences
+from truing.core.records import Sample
+from truing.data.batching import optimiser_batches
+from truing.evaluation.report_card import reward_report_card
 from truing.functional import bradley_terry_loss
-from truing.models.base import LoadedBase, load_base
 from truing.models.layout import trained_role
-from truing.models.rewards import Normalisation, RoleReward, refuse_bad
+from truing.models.load import LoadedBase, load_base
 from truing.models.roles import Role
-from truing.models.saving import merge, save_normalisation, save_reward_model
-from truing.models.scoring import end_scores, in_parts
-from truing.recipe import Reward
-from truing.records import Sample
-from truing.stages.episodes import load_prompts, sft_samples
-from truing.stages.job import Job
-from truing.stages.journal import open_journal
-from truing.stages.loop import role_learner
+from truing.models.save import merge, save_normalisation, save_reward_model
+from truing.models.scoring import end_scores, forward_in_micro_batches
+from truing.rewards.sources import Normalisation, RoleReward, refuse_bad
+from truing.rollout.episodes import load_prompts, reference_samples
 from truing.stages.pairs import load_pairs
-from truing.trust.report_card import reward_report_card
+from truing.training.job import Job
+from truing.training.journal import open_journal
+from truing.training.learner import role_learner
 
 
 def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor, dict[str, Tensor]]:
@@ -37,7 +37,7 @@ def train_reward(job: Job) -> dict[str, Any]:
     recipe, settings = job.recipe, job.recipe.reward
     base = load_base(job.start, recipe.compute)
     pairs = load_pairs(job, base)
-    samples = sft_samples(Role(base.model), load_prompts(recipe, base, job.progress), recipe, base)
+    samples = reference_samples(Role(base.model), load_prompts(recipe, base, job.progress), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
     batches = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, "reward")
     learner = role_learner(reward, settings.optimiser, len(batches), recipe.compute)
@@ -62,7 +62,9 @@ def train_reward(job: Job) -> dict[str, Any]:
 
 def _report_card(reward: Role, heldout: PairBatch, token_budget: int) -> dict[str, Any]:
     def scores(sequences: Sequences) -> Tensor:
-        return in_parts(reward, sequences, token_budget, lambda rows, _: (end_scores(reward, rows),))[0].cpu()
+        return forward_in_micro_batches(reward, sequences, token_budget, lambda rows, _: (end_scores(reward, rows),))[
+            0
+        ].cpu()
 
     return reward_report_card(
         scores(heldout.chosen),

@@ -6,22 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from truing.data.batches import optimiser_batches
+from truing.core.batches import Sequences
+from truing.core.errors import DataError
+from truing.core.records import Demonstration
+from truing.data.batching import optimiser_batches
 from truing.data.encode import encode_demonstrations
 from truing.data.length_report import LengthReport
 from truing.data.rows import read_demonstrations
 from truing.data.split import read_split
-from truing.errors import DataError
-from truing.experience import Sequences
 from truing.functional import masked_mean
-from truing.models.base import LoadedBase, load_base
 from truing.models.layout import trained_role
+from truing.models.load import LoadedBase, load_base
 from truing.models.roles import Role
-from truing.models.scoring import in_parts, response_logprobs
-from truing.records import Demonstration
-from truing.stages.job import Job
-from truing.stages.journal import open_journal
-from truing.stages.loop import role_learner
+from truing.models.scoring import forward_in_micro_batches, response_logprobs
+from truing.training.job import Job
+from truing.training.journal import open_journal
+from truing.training.learner import role_learner
 
 
 def completion_loss(policy: Role, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
@@ -65,7 +65,9 @@ def train_sft(job: Job) -> dict[str, Any]:
 @torch.no_grad()
 def heldout_loss(policy: Role, heldout: Sequences, token_budget: int) -> float:
     """−mean log π(token) over all held-out completion tokens, nats."""
-    (logprobs,) = in_parts(policy, heldout, token_budget, lambda rows, _: (response_logprobs(policy, rows),))
+    (logprobs,) = forward_in_micro_batches(
+        policy, heldout, token_budget, lambda rows, _: (response_logprobs(policy, rows),)
+    )
     return -float(masked_mean(logprobs, heldout.response_mask))
 
 
@@ -73,7 +75,7 @@ def _load_demonstrations(job: Job, base: LoadedBase) -> tuple[Sequences, Sequenc
     """Rows to learn from, rows held out, where each of the first stands, and what became of those too long."""
     data = job.recipe.data
     if data.demonstrations is None:
-        raise DataError("the sft stage has no demonstrations.", mend="Set data.demonstrations.path.")
+        raise DataError("the sft stage has no demonstrations.", hint="Set data.demonstrations.path.")
     sources = data.demonstrations, data.heldout_demonstrations
     train, heldout = read_split(read_demonstrations, *sources, data, job.recipe.seed, "demonstrations")
     (train_batch, places, report), (heldout_batch, _, _) = _encode(job, base, train), _encode(job, base, heldout)

@@ -1,0 +1,97 @@
+"""The settings of each algorithm, as its paper has them, and the fields of the recipe that they stand in."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from truing.config.sections import Count, Fraction, NonNegative, Optimiser, Positive, Section
+
+
+class Sft(Section):
+    """Supervised fine-tuning."""
+
+    method: Literal["full", "lora"] = Field("lora", description="Train all weights, or an adapter that is then merged.")
+    epochs: Count = Field(1, description="Passes over the demonstrations.")
+    batch_size: Count = Field(32, description="Demonstrations an optimiser step.")
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=2e-4), description="How it learns.")
+    log_every: Count = Field(10, description="Steps between two looks at the held-out loss.")
+
+
+class Reward(Section):
+    """The reward model, learnt from preferences."""
+
+    epochs: Count = Field(1, description="Passes over the pairs; more than one overfits.")
+    batch_size: Count = Field(32, description="Pairs an optimiser step.")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(0.0, description="Share of labels taken as wrong.")
+    use_margin: bool = Field(False, description="Ask for a score difference of at least the row's margin.")
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=2e-4), description="How it learns.")
+
+
+class Kl(Section):
+    """The penalty that holds the policy to the reference."""
+
+    beta: NonNegative = Field(0.05, description="Price of one nat, in units of the (normalised) score.")
+    controller: Literal["fixed", "adaptive"] = Field("fixed", description="Whether beta follows a target.")
+    target: Positive = Field(6.0, description="Adaptive: wanted KL, nats per sequence.")
+    horizon: Positive = Field(10_000.0, description="Adaptive: episodes over which beta adapts.")
+
+
+class Ppo(Section):
+    """Proximal policy optimisation."""
+
+    updates: Count = Field(100, description="Rounds of sampling and learning.")
+    episodes: Count = Field(64, description="Responses an update.")
+    epochs: Count = Field(4, description="Passes over the responses of an update.")
+    minibatches: Count = Field(1, description="Optimiser steps a pass.")
+    kl: Kl = Field(default_factory=Kl, description="The penalty.")
+    gamma: Fraction = Field(1.0, description="Discount a token.")
+    gae_lambda: Fraction = Field(0.95, description="Decay of the advantage estimator.")
+    clip_range: Positive = Field(0.2, description="How far the probability ratio may move.")
+    value_clip_range: Positive = Field(0.2, description="How far a value may move in one update.")
+    value_coefficient: Positive = Field(0.1, description="Weight of the value loss in the joint gradient.")
+    whiten_rewards: bool = Field(False, description="Divide per-token rewards by their deviation, keeping the mean.")
+    optimiser: Optimiser = Field(
+        default_factory=lambda: Optimiser(learning_rate=1e-4, adam_eps=1e-5, schedule="linear"),
+        description="How the policy learns.",
+    )
+    critic_learning_rate: Positive | None = Field(None, description="The critic's; without it, the policy's.")
+
+    @model_validator(mode="after")
+    def _whole_minibatches(self) -> Self:
+        if self.episodes % self.minibatches:
+            raise ValueError(f"episodes ({self.episodes}) must be a multiple of minibatches ({self.minibatches})")
+        return self
+
+    @model_validator(mode="after")
+    def _beta_stays_positive(self) -> Self:
+        if self.kl.controller == "adaptive" and self.kl.horizon < self.episodes:
+            raise ValueError(f"kl.horizon ({self.kl.horizon:g}) must be at least the episodes ({self.episodes})")
+        return self
+
+
+class Dpo(Section):
+    """Direct preference optimisation: from the preferences to a policy, without a reward model."""
+
+    epochs: Count = Field(1, description="Passes over the pairs.")
+    batch_size: Count = Field(32, description="Pairs an optimiser step.")
+    beta: Positive = Field(0.1, description="Price of one nat of KL that the loss assumes; lower moves further.")
+    variant: Literal["sigmoid", "robust", "ipo"] = Field("sigmoid", description="Which loss; ipo averages over tokens.")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
+        0.0, description="Share of labels taken as wrong; sigmoid: conservative DPO."
+    )
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=5e-5), description="How it learns.")
+
+    @model_validator(mode="after")
+    def _ipo_has_no_smoothing(self) -> Self:
+        if self.variant == "ipo" and self.label_smoothing:
+            raise ValueError("the variant ipo has no label_smoothing; set it to 0")
+        return self
+
+
+class Algorithms(Section):
+    """One field a stage, named as the stage."""
+
+    sft: Sft = Field(default_factory=Sft, description="Supervised fine-tuning.")
+    reward: Reward = Field(default_factory=Reward, description="The reward model.")
+    ppo: Ppo = Field(default_factory=Ppo, description="Proximal policy optimisation.")
+    dpo: Dpo = Field(default_factory=Dpo, description="Direct preference optimisation.")

@@ -1,0 +1,44 @@
+"""Dotted keys into a document: `ppo.kl.beta`, and `rewards.sources.0.weight` into a list."""
+
+from typing import Any
+
+from truing.config.messages import shown
+
+
+class OverrideError(Exception):
+    """A dotted key that leads nowhere; its text is a sentence."""
+
+
+def assign(document: dict[str, Any], key: str, value: Any) -> None:
+    """Puts a value at a dotted key, making sections that are missing; numbers count the entries of a list from 0."""
+    *parents, last = key.split(".")
+    here: Any = document
+    for depth, part in enumerate(parents):
+        spot = _spot(here, part, ".".join(parents[:depth]))
+        if isinstance(here, dict) and here.get(part) is None:
+            here[part] = {}
+        here = here[spot]
+    here[_spot(here, last, ".".join(parents))] = value
+
+
+def flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys, each at the place of its last mention; lists stay whole."""
+    result: dict[str, Any] = {}
+    for name, value in section.items():
+        parts = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        for key, part in parts.items():
+            result.pop(key, None)
+            result[key] = part
+    return result
+
+
+def _spot(here: Any, part: str, key: str) -> str | int:
+    """`part` as an index of `here`, which stands at `key`."""
+    if isinstance(here, dict):
+        return part
+    if not isinstance(here, list):
+        raise OverrideError(f"{key} is {shown(here)} and no section, so it has no {part}.")
+    if not (part.isdecimal() and int(part) < len(here)):
+        entries = "1 entry" if len(here) == 1 else f"{len(here)} entries"
+        raise OverrideError(f"{key} has {entries}, counted from 0, and none is called {part}.")
+    return int(part)

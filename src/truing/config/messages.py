@@ -1,0 +1,165 @@
+"""What pydantic objects to in a recipe, in words for the person who wrote it."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from truing.config.mistakes import Mistake
+from truing.config.recipe import Recipe
+from truing.config.sections import Section
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a section",
+    "model_type": "a section",
+    "finite_number": "a finite number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "too_short": "at least one entry",
+    "literal_error": "{expected}",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-', beginning with a letter or digit",
+}
+_YES_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+
+def mistakes_of(error: ValidationError, document: Any, root: str = "") -> list[Mistake]:
+    """One mistake for each key that pydantic refused in `document`, which stands at the key `root` of a recipe."""
+    by_key: dict[str, list[ErrorDetails]] = {}
+    for details in error.errors():
+        key = ".".join([*root.split("."), *_path(details, document)]).strip(".")
+        by_key.setdefault(key, []).append(details)
+    # A union that fails deep inside one member also fails, less to the point, at the top of the others.
+    telling = [key for key in by_key if not any(other.startswith(f"{key}.") for other in by_key)]
+    return [_mistake(key, by_key[key]) for key in telling]
+
+
+def nearest(name: str, known: list[str]) -> str | None:
+    """The known name most like this one, if any is like it at all."""
+    return next(iter(get_close_matches(name, known, n=1)), None)
+
+
+def shown(value: Any) -> str:
+    """A value as a reader of YAML would name it, kept short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"the text {value!r}" if len(value) <= 60 else f"the text {value[:60]!r}..."
+    if isinstance(value, list | dict):
+        return ("a list" if value else "an empty list") if isinstance(value, list) else "a section"
+    return str(value)
+
+
+def _path(details: ErrorDetails, document: Any) -> list[str]:
+    """Where in the document an error lies: pydantic's location without the names of union members."""
+    path = []
+    here = document
+    for part in details["loc"]:
+        known = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int)
+        if known:
+            here = here[part]
+        if known or (details["type"] == "missing" and part == details["loc"][-1]):
+            path.append(str(part))
+    return path
+
+
+def _mistake(key: str, errors: list[ErrorDetails]) -> Mistake:
+    """The sentence for one key. Several errors are those of a union's members: any of them would do."""
+    first = errors[0]
+    kind, value = first["type"], first["input"]
+    if kind == "extra_forbidden":
+        return Mistake(key, "there is no such key.", _unknown_key_hint(key, str(first["loc"][-1])))
+    if kind == "missing":
+        meaning = _section_at(key.rpartition(".")[0]).model_fields[key.rpartition(".")[2]].description
+        return Mistake(key, "is missing.", f"It means: {meaning}")
+    if kind == "value_error":
+        return Mistake(key, f"{first['ctx']['error']}.")
+    expected = [_EXPECTED[e["type"]].format(**e.get("ctx", {})) for e in errors if e["type"] in _EXPECTED]
+    if not expected:
+        return Mistake(key, f"{first['msg']}.")
+    return Mistake(key, f"expected {' or '.join(expected)}, got {shown(value)}.", _hint(kind, key, first))
+
+
+def _hint(kind: str, key: str, details: ErrorDetails) -> str:
+    """What to write instead, where that can be guessed."""
+    value = details["input"]
+    if kind == "literal_error":
+        close = nearest(str(value), details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
+        return f"Did you mean {close}?" if close else ""
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f'Put it in quotes: "{shown(value)}".'
+    if kind == "bool_type" and str(value).lower() in _YES_NO:
+        return f"Write {_YES_NO[str(value).lower()]}."
+    if kind in ("int_type", "float_type"):
+        number = _number_meant(value)
+        return f"Write {number}." if number is not None and (kind == "float_type" or number.isdigit()) else ""
+    if kind == "list_type" and isinstance(value, str):
+        return f"Write [{value}]."
+    if kind == "model_type":
+        fields = list(_section_at(key).model_fields)
+        name = key.rpartition(".")[2]
+        if isinstance(value, str) and "path" in fields and not name.isdecimal():
+            return f"Write {name}: {{path: {value}}}."
+        return f"Its keys are {', '.join(fields)}."
+    return ""
+
+
+def _number_meant(value: Any) -> str | None:
+    """'0.1', '10_000' and 100.0 as one would write them."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value.replace("_", "")) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else f"{number!r}"
+
+
+def _unknown_key_hint(key: str, name: str) -> str:
+    """The known key most likely meant: alike in the same section, or of the same name in another."""
+    if "." in name:
+        return "Keys with dots belong to --set; in a file, nest the sections."
+    known = list(_section_at(key.removesuffix(name)).model_fields)
+    close = nearest(name, known)
+    if close:
+        return f"Did you mean {close}?"
+    namesakes = [other for other in _all_keys(Recipe) if other.rpartition(".")[2] == name]
+    if namesakes:
+        top = key.partition(".")[0]
+        return f"Did you mean {next((k for k in namesakes if k.startswith(f'{top}.')), namesakes[0])}?"
+    return f"The keys here are {', '.join(known)}."
+
+
+def _section_at(key: str) -> type[Section]:
+    """The section that a dotted key names; list indices lead to what they hold."""
+    section: type[Section] = Recipe
+    parts = iter(key.split("."))
+    for part in parts:
+        if part in section.model_fields:
+            section = section_in(section.model_fields[part].annotation) or section
+    return section
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section in an annotation such as `Base | None` or `list[RewardSource]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(section_in, get_args(annotation))), None)
+
+
+def _all_keys(section: type[Section], prefix: str = "") -> Iterator[str]:
+    for name, info in section.model_fields.items():
+        yield prefix + name
+        inner = section_in(info.annotation)
+        if inner:
+            yield from _all_keys(inner, f"{prefix}{name}.")

@@ -1,0 +1,31 @@
+"""Paths in a recipe's file are meant from where the file lies."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+_PATHS = re.compile(
+    r"(variants\.[^.]+\.)?(base\.path|data\.\w+\.path|evaluation\.judges\..+|rewards\.sources\.\d+\.path)"
+)
+
+
+def resolve_paths(value: Any, folder: Path, key: str = "") -> Any:
+    """The document with each path that exists beside the recipe made absolute.
+
+    Others are left as they are: they may be meant from the current directory, or name something on a hub. Of
+    `file.py:function` the file is resolved; `package.module:function` is left to the import system.
+    """
+    if isinstance(value, dict):
+        return {name: resolve_paths(item, folder, f"{key}.{name}" if key else name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [resolve_paths(item, folder, f"{key}.{index}") for index, item in enumerate(value)]
+    if isinstance(value, str) and _PATHS.fullmatch(key):
+        file, colon, function = value.rpartition(".py:")
+        return f"{_resolved(f'{file}.py', folder)}:{function}" if colon else _resolved(value, folder)
+    return value
+
+
+def _resolved(path: str, folder: Path) -> str:
+    beside = os.path.join(folder.absolute(), os.path.expanduser(path))
+    return os.path.normpath(beside) if path and os.path.exists(beside) else path

@@ -1,0 +1,183 @@
+"""The sections of a recipe that serve every algorithm, one line an option, documented where it stands."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# Beyond these a number is a slip, and what is computed from it may leave float32 or the memory.
+SMALLEST, LARGEST, MOST = 1e-12, 1e9, 10**9
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+NonNegative = Annotated[float, Field(ge=0.0, le=LARGEST)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: no key beyond those listed, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Base(Section):
+    """The model to begin with."""
+
+    path: str = Field(description="Directory or Hub id of a causal language model.")
+    gguf_file: str | None = Field(None, description="File name of a GGUF model inside `path`.")
+    trust_remote_code: bool = Field(False, description="Run Python that the model brings along. Off unless you say so.")
+    quantize: Literal["none", "nf4"] = Field(
+        "none", description="nf4: hold the frozen base in 4 bit and train adapters on it (QLoRA, with bitsandbytes)."
+    )
+
+
+class World(Section):
+    """The embedded world of product reviews, used when a recipe names no base and no data."""
+
+    demonstrations: Count = Field(6000, description="Reviews to imitate.")
+    preferences: Count = Field(700, description="Pairs of reviews with a noisy judgement.")
+    prompts: Count = Field(1000, description="Openings for PPO to answer.")
+
+
+class Source(Section):
+    """Where rows come from."""
+
+    path: str = Field(description="A .jsonl, .json, .csv or .parquet file, a data set directory, or a Hub id.")
+    subset: str | None = Field(None, description="Configuration name of a Hub data set.")
+    split: str = Field("train", description="Split of a Hub data set or data set directory.")
+
+
+class Data(Section):
+    """The rows to learn from."""
+
+    demonstrations: Source | None = Field(None, description="prompt and completion, or messages.")
+    preferences: Source | None = Field(None, description="prompt (or shared beginning), chosen, rejected, margin.")
+    prompts: Source | None = Field(None, description="Prompts for PPO; else those of the demonstrations or pairs.")
+    heldout_demonstrations: Source | None = Field(None, description="Instead of a split of `demonstrations`.")
+    heldout_preferences: Source | None = Field(None, description="Instead of a split of `preferences`.")
+    heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.1, description="Share of the rows held out, chosen by prompt so that no prompt is on both sides."
+    )
+    max_length: Count = Field(512, description="Longest prompt and completion together, in tokens.")
+    too_long: Literal["error", "drop", "cut_prompt", "cut_completion"] = Field(
+        "error", description="What happens to a longer row; counted in the log. cut_prompt keeps the prompt's end."
+    )
+    transcripts: bool = Field(
+        False, description="Read '\\n\\nHuman: ... \\n\\nAssistant: ...' text as chat messages for the chat template."
+    )
+
+
+class Lora(Section):
+    """Low-rank adapters (PEFT)."""
+
+    rank: Annotated[int, Field(ge=1, le=4096)] = Field(16, description="Rank of the update.")
+    alpha: Positive = Field(32.0, description="Scale of the update is alpha / rank.")
+    targets: str | list[str] = Field("all-linear", description="Names of the linear layers to adapt.")
+    layers: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="Share of the layers, from the top, that policy and critic adapt; what is below runs once."
+    )
+
+
+class Optimiser(Section):
+    """AdamW with a learning rate that warms up, then falls to zero."""
+
+    learning_rate: Positive = Field(description="Peak learning rate.")
+    warmup: Fraction = Field(0.05, description="Share of the steps in which the learning rate rises from 0.")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="How it falls after the warm-up.")
+    weight_decay: NonNegative = Field(0.0, description="Decoupled weight decay.")
+    adam_eps: Positive = Field(1e-8, description="Adam's epsilon.")
+    max_grad_norm: Positive = Field(1.0, description="Gradient norm above which the gradient is scaled down.")
+
+
+class Rollout(Section):
+    """How responses are sampled, by whichever stage asks for them."""
+
+    max_new_tokens: Count = Field(64, description="Longest response.")
+    temperature: Positive = Field(1.0, description="Divides the logits everywhere: sampling, scoring and learning.")
+    responses_per_prompt: Count = Field(1, description="Responses to each prompt of an update; they form a group.")
+
+
+class MissingEos(Section):
+    """What becomes of the score of a response that did not close with eos."""
+
+    policy: Literal["keep", "subtract", "replace"] = Field("subtract", description="Keep it, lower it, or replace it.")
+    value: Number = Field(1.0, description="What is subtracted from the score, or what replaces it.")
+
+
+class RewardConfig(Section):
+    """One part of the reward."""
+
+    kind: Literal["stage", "model", "function"] = Field(
+        description="stage: the reward stage's model; model: a sequence-classification directory; function: Python."
+    )
+    path: str | None = Field(None, description="model: its directory or Hub id. function: module:function.")
+    weight: Number = Field(1.0, description="Its weight in the sum.")
+    normalise: bool = Field(True, description="Shift and scale to mean 0 and deviation 1 on samples of the SFT model.")
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> Self:
+        if (self.path is None) != (self.kind == "stage"):
+            raise ValueError("kinds model and function need a path; kind stage has none")
+        return self
+
+
+class Rewards(Section):
+    """What scores a response: a weighted sum of sources, and what becomes of scores that are odd."""
+
+    sources: list[RewardConfig] = Field(
+        default_factory=lambda: [RewardConfig(kind="stage")], min_length=1, description="What is summed to the score."
+    )
+    missing_eos: MissingEos = Field(default_factory=MissingEos, description="Score of a response without eos.")
+    on_bad_score: Literal["stop", "drop"] = Field(
+        "stop", description="A response without a finite score ends the run, or is left out of the batch and counted."
+    )
+    normalisation_samples: Annotated[int, Field(ge=2, le=MOST)] = Field(
+        256, description="SFT samples on which the mean and scale of a score are measured."
+    )
+
+
+class Evaluation(Section):
+    """Prompts that learning never sees, answered and scored as a policy learns."""
+
+    prompts: Count = Field(64, description="How many are held out.")
+    every: Count = Field(10, description="Updates of PPO, or optimiser steps of DPO, between two evaluations.")
+    judges: dict[str, str] = Field(
+        default_factory=dict, description="name: module:function. Scores that training never sees, for the report."
+    )
+
+
+class Compute(Section):
+    """Where and how much at once. None of these changes a result beyond rounding."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or mps.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the frozen weights and activations.")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="CPU threads; without it, one a core."
+    )
+    learn_tokens: Count = Field(2048, description="Tokens in one forward and backward.")
+    score_tokens: Count = Field(2048, description="Tokens in one forward without gradients.")
+    gradient_checkpointing: bool = Field(
+        False, description="Compute each layer's activations again in the backward: less memory, for one more forward."
+    )
+    rollout_rows: Count = Field(64, description="Responses sampled side by side.")
+    pack_weights: bool = Field(
+        True,
+        description="Lay weights out anew while sampling on a CPU: faster decoding, their memory twice meanwhile.",
+    )
+
+
+class Functions(Section):
+    """Limits of Python functions as rewards and judges, each in a process of its own."""
+
+    seconds: Positive = Field(60.0, description="Longest time for a batch of responses.")
+    start_seconds: Positive = Field(120.0, description="Longest time to import one.")
+    memory_gb: Positive | None = Field(8.0, description="Memory that one may allocate, in GiB; null for no limit.")
+    batch_size: Count = Field(256, description="Most responses handed over at once.")
+
+
+class Checkpoints(Section):
+    """When a stage saves itself on the way. None of these changes a result."""
+
+    every_minutes: Positive = Field(5.0, description="Minutes between two checkpoints, saved when a step is done.")
+    every_steps: Count | None = Field(None, description="Steps between two checkpoints, instead of minutes.")
+    keep_last: Count = Field(2, description="How many are kept while a stage runs; none once it is done.")

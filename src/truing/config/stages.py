@@ -1,0 +1,140 @@
+"""The registry of stages: all that the rest of truing knows of an algorithm, as plain data.
+
+To add an algorithm: its settings in `algorithms`, an entry here, its file in `truing/stages` and its page in
+`docs/algorithms`. See CONTRIBUTING.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+EVERYTHING = (
+    "seed",
+    "world",
+    "roles",
+    "lora.rank",
+    "lora.alpha",
+    "lora.targets",
+    "base",
+    "compute.dtype",
+    "data.max_length",
+    "data.too_long",
+    "data.transcripts",
+)
+"""What the result of every stage depends on"""
+POLICY = ("lora.layers", "data", "rollout", "rewards", "evaluation", "functions")
+"""What the result of a stage that makes a policy and has it answer prompts depends on too"""
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One kind of stage."""
+
+    name: str
+    """Of the stage, of its directory and of its section in the recipe"""
+    title: str
+    """For people"""
+    train: str
+    """`module:function` that takes a `Job`, trains and returns the final metrics"""
+    outcome: str
+    """`module:function` that says in a sentence what came of a stage, from its files"""
+    learns_from: tuple[str, str]
+    """The metric in result.json that counts what it learnt from, and what that is"""
+    datasets: tuple[str, ...]
+    """The rows in `data` that it learns from"""
+    depends_on: tuple[str, ...]
+    """The sections and fields of the recipe that its result depends on"""
+    makes: Literal["language model", "reward model", "policy"]
+    """A policy is scored by `rewards` and evaluated on held-out prompts"""
+    starts_from: str | None = None
+    """The stage whose model it begins with, where the recipe has that stage; else with the base"""
+    scored_by: str | None = None
+    """The stage whose reward model it uses, where the recipe has that stage"""
+    samples: bool = True
+    """Whether a model answers prompts in it"""
+    must_be_scored: bool = False
+    """Whether it learns from `rewards`; others are scored by them where there is a reward stage"""
+
+    @property
+    def makes_policy(self) -> bool:
+        return self.makes == "policy"
+
+    @property
+    def builds_on(self) -> tuple[str, ...]:
+        """The stages whose results it uses, where the recipe has them."""
+        return tuple(name for name in (self.starts_from, self.scored_by) if name is not None)
+
+    def load(self, reference: str) -> Callable[..., Any]:
+        """What `train` or `outcome` names."""
+        module, _, function = reference.partition(":")
+        loaded: Callable[..., Any] = getattr(import_module(module), function)
+        return loaded
+
+
+_SPECS = (
+    StageSpec(
+        name="sft",
+        title="supervised fine-tuning",
+        train="truing.stages.sft:train_sft",
+        outcome="truing.report.outcomes:sft_outcome",
+        learns_from=("train_rows", "demonstrations"),
+        datasets=("demonstrations",),
+        depends_on=(*EVERYTHING, "sft", "data.heldout", "data.demonstrations", "data.heldout_demonstrations"),
+        makes="language model",
+        samples=False,
+    ),
+    StageSpec(
+        name="reward",
+        title="reward model",
+        train="truing.stages.reward:train_reward",
+        outcome="truing.report.outcomes:pairs_outcome",
+        learns_from=("train_pairs", "preference pairs"),
+        datasets=("preferences",),
+        depends_on=(
+            *EVERYTHING,
+            "reward",
+            "data",
+            "rollout.max_new_tokens",
+            "rollout.temperature",
+            "rewards.normalisation_samples",
+            "evaluation.prompts",
+        ),
+        makes="reward model",
+        starts_from="sft",
+    ),
+    StageSpec(
+        name="ppo",
+        title="PPO",
+        train="truing.stages.ppo:train_ppo",
+        outcome="truing.report.outcomes:policy_outcome",
+        learns_from=("episodes", "responses of its own"),
+        datasets=(),
+        depends_on=(*EVERYTHING, *POLICY, "ppo"),
+        makes="policy",
+        starts_from="sft",
+        scored_by="reward",
+        must_be_scored=True,
+    ),
+    StageSpec(
+        name="dpo",
+        title="direct preference optimisation",
+        train="truing.stages.dpo:train_dpo",
+        outcome="truing.report.outcomes:preference_policy_outcome",
+        learns_from=("train_pairs", "preference pairs"),
+        datasets=("preferences",),
+        depends_on=(*EVERYTHING, *POLICY, "dpo"),
+        makes="policy",
+        starts_from="sft",
+        scored_by="reward",
+    ),
+)
+STAGES = {spec.name: spec for spec in _SPECS}
+"""By name, in the order in which a run has them"""
+DEFAULT_STAGES = ["sft", "reward", "ppo"]
+"""Of a recipe that names none"""
+
+
+def within(key: str, sections: tuple[str, ...]) -> bool:
+    """Whether a dotted key is one of these sections or fields, or lies in one."""
+    return any(key == section or key.startswith(f"{section}.") for section in sections)

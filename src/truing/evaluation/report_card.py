@@ -1,0 +1,92 @@
+"""How good is a reward model, on pairs that it has not learnt from?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from truing.core.errors import DataError
+from truing.functional import bradley_terry_loss, calibration_bins, expected_calibration_error, wilson_interval
+
+
+def reward_report_card(
+    chosen_scores: Sequence[float] | Tensor,
+    rejected_scores: Sequence[float] | Tensor,
+    chosen_lengths: Sequence[int] | Tensor,
+    rejected_lengths: Sequence[int] | Tensor,
+) -> dict[str, Any]:
+    """Figures from the scores and lengths (in tokens) of N held-out pairs; all four arguments are (N,).
+
+    Returns plain values for reward/result.json. Shares count ties half; their `_ci95` are Wilson's 95% intervals.
+
+    | key                           | meaning                                                                          |
+    |-------------------------------|----------------------------------------------------------------------------------|
+    | `heldout_accuracy`, `_ci95`   | share of pairs whose chosen side scores higher                                   |
+    | `heldout_pairs`               | N                                                                                |
+    | `heldout_loss`                | Bradley-Terry, nats a pair; log 2 = 0.69 is chance                               |
+    | `longer_wins_accuracy`        | what 'the longer one is better' would reach on the same pairs                    |
+    | `longer_wins_ci95`            | its interval                                                                     |
+    | `ece`                         | expected calibration error of σ(|score difference|)                              |
+    | `calibration`                 | its bins: mean `confidence` (0.5 to 1), `accuracy`, `accuracy_ci95`, `count`     |
+    | `score_gap_mean`              | mean of chosen − rejected, in units of the score                                 |
+    | `reward_length_correlation`   | Pearson's, over all 2N responses; None where scores or lengths do not vary       |
+
+    Raises DataError if there is no pair, if the four differ in shape, or if a score is not finite.
+    """
+    chosen, rejected, longer, shorter = _columns(chosen_scores, rejected_scores, chosen_lengths, rejected_lengths)
+    gaps = chosen - rejected
+    correct = _wins(gaps)
+    confidences = torch.sigmoid(gaps.abs())
+    longer_wins = _wins(longer - shorter)
+    return {
+        "heldout_accuracy": float(correct.mean()),
+        "heldout_accuracy_ci95": _interval(correct),
+        "heldout_pairs": len(gaps),
+        "heldout_loss": float(bradley_terry_loss(chosen, rejected)),
+        "longer_wins_accuracy": float(longer_wins.mean()),
+        "longer_wins_ci95": _interval(longer_wins),
+        "ece": expected_calibration_error(confidences, correct),
+        "calibration": _calibration(confidences, correct),
+        "score_gap_mean": float(gaps.mean()),
+        "reward_length_correlation": _pearson(torch.cat([chosen, rejected]), torch.cat([longer, shorter])),
+    }
+
+
+def _columns(*columns: Sequence[float] | Sequence[int] | Tensor) -> list[Tensor]:
+    tensors = [torch.as_tensor(column, dtype=torch.float64).detach().cpu() for column in columns]
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) != 1 or tensors[0].ndim != 1 or len(tensors[0]) == 0:
+        raise DataError(f"A report card needs one score and one length for each side of a pair, not shapes {shapes}.")
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise DataError("A score of the reward model on the held-out pairs is not finite.")
+    return tensors
+
+
+def _wins(differences: Tensor) -> Tensor:
+    """(N,) 1 where positive, ½ where zero, 0 where negative."""
+    return (differences.sign() + 1) / 2
+
+
+def _interval(outcomes: Tensor) -> tuple[float, float]:
+    """Wilson's interval of a share; half a success that ties leave over is rounded down."""
+    return wilson_interval(int(outcomes.sum()), len(outcomes))
+
+
+def _calibration(confidences: Tensor, correct: Tensor) -> list[dict[str, Any]]:
+    return [
+        {
+            "confidence": own.confidence,
+            "accuracy": own.accuracy,
+            "accuracy_ci95": wilson_interval(int(own.accuracy * own.count + 1e-6), own.count),
+            "count": own.count,
+        }
+        for own in calibration_bins(confidences, correct)
+    ]
+
+
+def _pearson(x: Tensor, y: Tensor) -> float | None:
+    if bool((x == x[0]).all()) or bool((y == y[0]).all()):
+        return None
+    x, y = x - x.mean(), y - y.mean()
+    return float((x * y).sum() / (x.norm() * y.norm()))

@@ -1,0 +1,191 @@
+"""A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
+
+from truing.config.sections import Base, Compute
+from truing.core.errors import ModelError, RecipeError, first_line
+from truing.kernels.checkpointing import checkpoint_layers
+from truing.kernels.linear import use_onednn_linears
+from truing.models.gguf import unpacking
+from truing.models.padding import ensure_pad
+from truing.models.quantised import check_quantisation, quantising, settle
+from truing.models.weights import load_weights, reraise_as
+
+
+@dataclass(frozen=True)
+class LoadedBase:
+    """A causal language model with dropout off and its weights frozen, and a tokenizer whose pad is not its eos."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    context: int
+    """Longest sequence the model can read, in tokens"""
+    notes: tuple[str, ...] = ()
+    """What was changed on loading, and what the model cannot do, in words"""
+
+
+def device_of(compute: Compute) -> torch.device:
+    """The device the recipe names; for auto, CUDA where there is one, else the CPU.
+
+    Raises:
+        RecipeError: torch knows no such device, or this machine has none.
+    """
+    if compute.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=compute.device).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        what = f"{compute.device} cannot be used here ({first_line(error)})."
+        raise RecipeError(what, where="compute.device", hint="Set it to auto or cpu.") from error
+
+
+def load_base(base: Base, compute: Compute) -> LoadedBase:
+    """Loads a causal language model for training.
+
+    Raises:
+        ModelError: the path holds no causal model, wants remote code, has weights whose reading can run code, or has
+            layers that cannot be recomputed where `compute` asks for that.
+        RecipeError: `compute.device` cannot be used here, or not with `base.quantize`.
+    """
+    quiet_transformers()
+    if base.quantize == "nf4":
+        check_quantisation(device_of(compute))
+    tokenizer = _load_tokenizer(base, {"gguf_file": base.gguf_file} if base.gguf_file else {})
+    model = _load_model(base, compute)
+    notes = ensure_pad(tokenizer, model)
+    use_onednn_linears(model)
+    model.requires_grad_(False).train(False)
+    with _told(base, "causal language model"):  # its own code runs for the first time
+        check_causal(model)
+        cached = keeps_a_cache(model)
+    if compute.gradient_checkpointing:
+        checkpoint_layers(model)
+    if not cached:
+        notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
+    return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
+
+
+def is_fetched(base: Base) -> bool:
+    """Whether the base's config is on this machine: in a directory, or fetched from the Hub before."""
+    try:
+        return cached_file(base.path, base.gguf_file or "config.json", local_files_only=True) is not None
+    except OSError:
+        return False
+
+
+def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase:
+    """The base without its weights: tensors on torch's meta device, which have shapes and take no memory.
+
+    What is missing of a Hub id is fetched, unless `fetch` is off.
+
+    Raises:
+        ModelError: no causal model is described there.
+    """
+    quiet_transformers()
+    options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}
+    options |= {} if fetch else {"local_files_only": True}
+    tokenizer = _load_tokenizer(base, options)
+    with _told(base, "causal language model"):
+        config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=getattr(torch, compute.dtype), trust_remote_code=base.trust_remote_code
+            )
+    notes = ensure_pad(tokenizer, model)
+    model.requires_grad_(False).train(False)
+    return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
+
+
+@torch.no_grad()
+def keeps_a_cache(model: PreTrainedModel) -> bool:
+    """Whether the model can go on from what it has read, one token at a time."""
+    output = model.base_model(input_ids=torch.tensor([[0]], device=model.device), use_cache=True)
+    return getattr(output, "past_key_values", None) is not None
+
+
+@torch.no_grad()
+def check_causal(model: PreTrainedModel) -> None:
+    """Holds that a token's logits do not depend on the tokens after it.
+
+    The library loads masked language models such as BERT as causal ones, and they would read the answers.
+
+    Raises:
+        ModelError: they do depend on them.
+    """
+    one, other = model(torch.tensor([[0, 1, 2], [0, 1, 3]], device=model.device)).logits[:, :2].float()
+    if not torch.allclose(one, other, atol=1e-3, rtol=1e-3, equal_nan=True):
+        raise ModelError(
+            f"{type(model).__name__} reads the tokens that follow, so it is no causal language model.",
+            where=model.name_or_path,
+            hint="Use a model that was made to write, such as Llama, Qwen or GPT-2.",
+        )
+
+
+def quiet_transformers() -> None:
+    """Keeps the library's progress bars and advice out of our user's terminal; errors still arrive."""
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """Positions the model was built for; a model that names no limit has a million."""
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        limit = getattr(model.config, name, None)
+        if isinstance(limit, int) and limit > 0:
+            return limit
+    return 1_000_000
+
+
+def _load_tokenizer(base: Base, options: dict[str, Any]) -> PreTrainedTokenizerBase:
+    with _told(base, "tokenizer"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            base.path, trust_remote_code=base.trust_remote_code, **options
+        )
+    return tokenizer
+
+
+def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
+    options: dict[str, Any] = unpacking(base.gguf_file) if base.gguf_file else {"use_safetensors": True}
+    device, dtype = device_of(compute), getattr(torch, compute.dtype)
+    if base.quantize == "nf4":
+        options |= quantising(device, dtype)
+    with _told(base, "causal language model"):
+        model = load_weights(
+            AutoModelForCausalLM,
+            base.path,
+            device,
+            dtype=dtype,
+            trust_remote_code=base.trust_remote_code,
+            **options,
+        )
+    model.config.use_cache = False
+    if base.quantize == "nf4":
+        settle(model, device)
+    return model
+
+
+def _told(base: Base, what: str) -> AbstractContextManager[None]:
+    return reraise_as(partial(_refusal, base, what))
+
+
+def _refusal(base: Base, what: str, error: Exception) -> ModelError:
+    """The library's complaint, put into what a person can do about it."""
+    if "trust_remote_code" in str(error):
+        return ModelError(
+            f"this {what} wants to run Python code that it brings along.",
+            where=base.path,
+            hint="Read that code, then set base.trust_remote_code: true if you trust it.",
+        )
+    return ModelError(
+        f"no {what} could be loaded from here ({first_line(error)}).",
+        where=base.path,
+        hint="base.path takes a directory with config.json, tokenizer files and safetensors weights, or a Hub id.",
+    )

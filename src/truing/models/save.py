@@ -1,0 +1,125 @@
+"""Results as Hugging Face directories: a policy that AutoModelForCausalLM loads, a reward model that
+AutoModelForSequenceClassification loads, and the adapters beside them.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from truing.core.errors import ModelError
+from truing.models.roles import Role
+from truing.rewards.sources import Normalisation
+
+HEAD = "head.safetensors"
+NORMALISATION = "score_normalisation.json"
+
+
+def save_adapter(role: Role, directory: Path) -> None:
+    """The role's PEFT adapter, and its scalar head beside it where it has one."""
+    assert role.adapters is not None
+    assert role.adapter is not None
+    directory.mkdir(parents=True, exist_ok=True)
+    peft = role.adapters.peft
+    # Embeddings are not trained; PEFT would save them all the same where a pad token made them grow.
+    peft.save_pretrained(str(directory), selected_adapters=[role.adapter], save_embedding_layers=False)
+    nested = directory / role.adapter  # PEFT puts every adapter but "default" into a folder of its name
+    for file in nested.iterdir():
+        file.rename(directory / file.name)
+    nested.rmdir()
+    _sort_lists(directory / "adapter_config.json")
+    if role.head is not None:
+        save_file(role.head.state_dict(), directory / HEAD)
+
+
+def load_head(head: nn.Linear, directory: Path) -> None:
+    """Fills a scalar head from an adapter or reward model directory."""
+    head.load_state_dict(load_file(directory / HEAD))
+
+
+def merge(role: Role) -> PreTrainedModel:
+    """The role's model with its adapter merged into the weights. Other adapters on the same base are dropped."""
+    if role.adapters is None or role.adapter is None:
+        return role.model
+    role.select()
+    merged: PreTrainedModel = role.adapters.peft.merge_and_unload(adapter_names=[role.adapter])
+    return merged
+
+
+def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """A directory for AutoModelForCausalLM and AutoTokenizer."""
+    model.config.use_cache = True
+    model.save_pretrained(str(directory))
+    model.config.use_cache = False
+    tokenizer.save_pretrained(str(directory))
+
+
+def save_reward_model(
+    model: PreTrainedModel,
+    head: nn.Linear,
+    tokenizer: PreTrainedTokenizerBase,
+    directory: Path,
+) -> None:
+    """A directory for AutoModelForSequenceClassification whose one logit is the head's score.
+
+    Raises:
+        ModelError: the architecture has no such class in transformers, or one with another kind of head.
+    """
+    classifier = _classifier_like(model)
+    state = dict(model.base_model.state_dict(prefix=f"{model.base_model_prefix}."))
+    missing = sorted(set(classifier.state_dict()) - set(state))
+    if len(missing) != 1 or classifier.state_dict()[missing[0]].shape != head.weight.shape:
+        raise ModelError(
+            f"the sequence classifier of {type(model).__name__} has a head of another shape ({', '.join(missing)}).",
+            where=model.name_or_path,
+            hint="Use a base whose classifier has a single linear head, such as Llama, Qwen, Mistral or GPT-2.",
+        )
+    state[missing[0]] = head.weight.detach().to(model.dtype)
+    classifier.load_state_dict(state, assign=True)
+    classifier.save_pretrained(str(directory))
+    tokenizer.save_pretrained(str(directory))
+    save_file(head.state_dict(), directory / HEAD)
+
+
+def _classifier_like(model: PreTrainedModel) -> PreTrainedModel:
+    config = type(model.config).from_dict(model.config.to_dict())
+    config.num_labels = 1
+    config.architectures = None
+    try:
+        with torch.device("meta"):
+            classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=model.dtype
+            )
+    except ValueError as error:
+        raise ModelError(
+            f"transformers has no sequence classifier for {type(model).__name__}, so the reward model cannot be saved.",
+            where=model.name_or_path,
+            hint="Use another base model for the reward stage.",
+        ) from error
+    return classifier
+
+
+def save_normalisation(normalisation: Normalisation, directory: Path) -> None:
+    """The reward model's mean and deviation on SFT samples, beside its weights."""
+    (directory / NORMALISATION).write_text(json.dumps(asdict(normalisation), indent=2) + "\n", encoding="utf-8")
+
+
+def load_normalisation(directory: Path) -> Normalisation | None:
+    """What `save_normalisation` wrote, or None where nothing was."""
+    path = directory / NORMALISATION
+    return Normalisation(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _sort_lists(path: Path) -> None:
+    """PEFT writes sets in the order of the process's hash seed; sorted, the same adapter is the same file."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    ordered = {key: sorted(value) if _names(value) else value for key, value in config.items()}
+    path.write_text(json.dumps(ordered, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

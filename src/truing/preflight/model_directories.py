@@ -1,0 +1,88 @@
+"""What can be seen of a recipe's models, rewards and judges without loading one."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from truing.config import reward_sources
+from truing.config.recipe import Recipe
+from truing.config.sections import Base
+from truing.core.errors import InputError, ModelError, RewardError
+from truing.data.read import HUB_ID
+from truing.models.weight_files import unreadable_weights, unsafe_weights
+
+HOLDS = "A model's directory has config.json, tokenizer files and safetensors weights."
+LONGEST_HUB_ID = 96
+
+
+def model_problems(recipe: Recipe) -> Iterator[InputError]:
+    """What is wrong with the directories and the Python files that a recipe names; Hub ids are left alone."""
+    if recipe.base is not None:
+        yield from _directory_faults("base.path", recipe.base)
+    for (kind, path), key in rewards_and_judges(recipe).items():
+        if kind == "model":
+            yield from _directory_faults(key, Base(path=path))
+            yield from _label_faults(key, path)
+        elif kind == "function":
+            yield from _function_faults(key, path)
+
+
+def rewards_and_judges(recipe: Recipe) -> dict[tuple[str, str], str]:
+    """Kind and path of every reward and judge, to the first key that names it."""
+    keys: dict[tuple[str, str], str] = {}
+    for key, part in reward_sources(recipe):
+        keys.setdefault((part.kind, part.path or ""), f"{key}.path")
+    for name, path in recipe.evaluation.judges.items():
+        keys.setdefault(("function", path), f"evaluation.judges.{name}")
+    return keys
+
+
+def _directory_faults(key: str, model: Base) -> Iterator[ModelError]:
+    place, where = Path(model.path), f"{key}: {model.path}"
+    if not os.path.isdir(place):  # unlike Path's own, it raises nothing where a name is too long for a file
+        if os.path.exists(place) or len(model.path) > LONGEST_HUB_ID or not HUB_ID.fullmatch(model.path):
+            yield ModelError("is no directory.", where=where, hint="Give a model's directory or a Hub id.")
+    elif model.gguf_file is not None:
+        if not os.path.isfile(place / model.gguf_file):
+            yield ModelError(f"holds no {model.gguf_file}.", where=where, hint="Correct base.gguf_file.")
+    elif _config(place) is None:
+        yield ModelError("has no config.json that can be read, so it holds no model.", where=where, hint=HOLDS)
+    elif not any(place.glob("*.safetensors")):
+        unsafe = unsafe_weights(place)
+        told = f", only {unsafe}, a format whose reading can run code" if unsafe else ""
+        yield ModelError(f"holds no safetensors weights{told}.", where=where, hint=HOLDS)
+    else:
+        for name, reason in unreadable_weights(place):
+            hint = "Fetch that file again; where it is a Git LFS pointer, with `git lfs pull`."
+            yield ModelError(f"{name} cannot be read ({reason}).", where=where, hint=hint)
+
+
+def _label_faults(key: str, path: str) -> Iterator[ModelError]:
+    """A reward model has one label, and transformers gives two to a config that names none."""
+    config = _config(Path(path))
+    if config is None:
+        return
+    names, count = config.get("id2label"), config.get("num_labels", 2)
+    labels = len(names) if isinstance(names, dict) else count
+    if labels != 1:
+        hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
+        yield ModelError(f"the model has {labels} labels; a reward model has one.", where=f"{key}: {path}", hint=hint)
+
+
+def _function_faults(key: str, path: str) -> Iterator[RewardError]:
+    """Of `file.py:function`; modules are left to the import system, which runs code."""
+    file, _, _ = path.rpartition(":")
+    if file.endswith(".py") and not os.path.isfile(file):
+        hint = f"Paths start where the recipe is or at {Path.cwd()}; check the spelling."
+        yield RewardError(f"there is no file {file}.", where=f"{key}: {path}", hint=hint)
+
+
+def _config(directory: Path) -> dict[str, Any] | None:
+    """What its config.json says; None where there is none that can be read."""
+    try:
+        config = json.loads((directory / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):  # nested a thousand times deep
+        return None
+    return config if isinstance(config, dict) else None

@@ -1,0 +1,59 @@
+"""The recipe's list of rewards becomes one weighted sum."""
+
+from collections.abc import Sequence
+
+from truing.config.recipe import Recipe
+from truing.config.sections import RewardConfig as RewardSettings
+from truing.core.errors import RecipeError
+from truing.core.records import Sample
+from truing.models.layout import Roles
+from truing.rewards.python_function import FunctionReward
+from truing.rewards.sources import (
+    ClassifierReward,
+    Normalisation,
+    RewardSource,
+    RoleReward,
+    WeightedPart,
+    WeightedReward,
+    refuse_bad,
+)
+from truing.rollout.episodes import PromptSet, reference_samples
+
+
+def build_reward(
+    recipe: Recipe, roles: Roles, prompts: PromptSet, measured: Sequence[tuple[float, float]] | None = None
+) -> WeightedReward:
+    """Loads every source; those without a saved normalisation are measured on samples of the SFT model.
+
+    A stage that is taken up hands in the normalisations that were `measured` when it began.
+    """
+    calibration: list[Sample] = []
+    parts: list[WeightedPart] = []
+    drops = recipe.rewards.on_bad_score == "drop"
+    for settings in recipe.rewards.sources:
+        source, name = _source(settings, recipe, roles), settings.path or "the reward stage's model"
+        if measured is not None:
+            normalisation = Normalisation(*measured[len(parts)])
+        elif not settings.normalise:
+            normalisation = Normalisation()
+        elif settings.kind == "stage":
+            normalisation = roles.normalisation
+        else:
+            calibration = calibration or reference_samples(roles.reference, prompts, recipe, roles.base)
+            scores = source.score(calibration)
+            if not drops:
+                refuse_bad(scores, calibration, name)
+            normalisation = Normalisation.measure(scores, where=name)
+        parts.append(WeightedPart(name, source, settings.weight, normalisation))
+    return WeightedReward(tuple(parts), drops)
+
+
+def _source(settings: RewardSettings, recipe: Recipe, roles: Roles) -> RewardSource:
+    budget = recipe.compute.score_tokens
+    if settings.kind == "function":
+        return FunctionReward.load(settings.path or "", recipe)
+    if settings.kind == "model":
+        return ClassifierReward.load(settings.path or "", roles.base.model.device, budget)
+    if roles.reward is None:
+        raise RecipeError("rewards.sources asks for the reward stage's model, but stages has no reward before ppo.")
+    return RoleReward(roles.reward, roles.base.tokenizer.pad_token_id, budget)

@@ -1,0 +1,148 @@
+"""Python functions as rewards and judges: `module:function` or `file.py:function`, of prompts and responses."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from truing.config.recipe import Recipe
+from truing.config.sections import Functions
+from truing.core.errors import RewardError
+from truing.core.records import Sample, Text
+from truing.rewards.process import FunctionError, FunctionProcess
+from truing.rewards.worker import NO_FUNCTION
+
+LARGEST_SCORE = 1e18
+"""Its square is still a number in single precision"""
+SCORES = f"It must return one number for each response, in order, each finite and no larger than {LARGEST_SCORE:g}."
+HOPELESS = 3
+"""Responses one by one that a function fails on, before it answered any, after which no more are tried"""
+
+
+@dataclass
+class FunctionReward:
+    """A function that scores samples in a process of its own.
+
+    A batch that fails is halved until the samples that make it fail are found. With `drops` they score NaN; without,
+    the first of them ends the run.
+    """
+
+    name: str
+    settings: Functions
+    drops: bool
+    file: str | None = None
+    """Where the function is written"""
+    _process: FunctionProcess = field(init=False, repr=False)
+    _failed: int = 0
+    _answered: bool = False
+
+    def __post_init__(self) -> None:
+        self._process = FunctionProcess(self.name, self.settings)
+
+    @classmethod
+    def load(cls, path: str, recipe: Recipe) -> "FunctionReward":
+        """Imports it in its process.
+
+        Raises:
+            RewardError: the module or the function is not there, or the module cannot be run.
+        """
+        reward = cls(path, recipe.functions, drops=recipe.rewards.on_bad_score == "drop")
+        try:
+            reward.file = reward._process.start()
+        except FunctionError as fault:
+            raise RewardError(
+                f"{NO_FUNCTION}."
+                if fault.reason == NO_FUNCTION
+                else f"cannot be imported ({fault.reason.removeprefix('raised ')}).",
+                where=path,
+                hint=_more_of(fault.limit)
+                or "Write it as module:function; the module is looked for beside the recipe and on the Python path.",
+            ) from fault
+        return reward
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        """One number a sample, NaN for one that is to be dropped.
+
+        Raises:
+            RewardError: there is no number for a sample and the recipe says stop, or for none of them.
+        """
+        size = self.settings.batch_size
+        parts = [samples[start : start + size] for start in range(0, len(samples), size)]
+        return [score for part in parts for score in self._batch(part)]
+
+    def end(self) -> None:
+        """Ends the process; a later score starts another."""
+        self._process.end()
+
+    def _batch(self, samples: Sequence[Sample]) -> list[float]:
+        try:
+            return self._asked(samples)
+        except FunctionError as fault:
+            if len(samples) == 1:
+                return [self._bad(_blaming(samples[0], fault))]
+            scores = self._halved(samples, fault)
+            if all(map(math.isfinite, scores)):  # one by one it answers: what it says hangs on the batch
+                alone = f"It answers for each of {len(samples)} responses alone, not for all together"
+                reason = f"{fault.reason}. {alone} (functions.batch_size)"
+                raise self._refusal(FunctionError(reason, fault.place, fault.limit)) from fault
+            return scores
+
+    def _halved(self, samples: Sequence[Sample], first: FunctionError) -> list[float]:
+        middle = len(samples) // 2
+        return self._searched(samples[:middle], first) + self._searched(samples[middle:], first)
+
+    def _searched(self, samples: Sequence[Sample], first: FunctionError) -> list[float]:
+        """The scores of a part of a batch that failed as `first` says."""
+        try:
+            return self._asked(samples)
+        except FunctionError:
+            return [self._bad(_blaming(samples[0], first))] if len(samples) == 1 else self._halved(samples, first)
+
+    def _asked(self, samples: Sequence[Sample]) -> list[float]:
+        """What the function says. FunctionError if that is not a list of so many."""
+        prompts = [as_plain(sample.prompt) for sample in samples]
+        answer = self._process.scores(prompts, [sample.response for sample in samples])
+        scores, bad = answer.get("scores"), answer.get("bad")
+        if not isinstance(scores, list) or not isinstance(bad, dict) or len(scores) != len(samples):
+            raise FunctionError("disturbed the line to its process")
+        numbers = []
+        for index, (score, sample) in enumerate(zip(scores, samples, strict=True)):
+            if isinstance(score, float) and abs(score) <= LARGEST_SCORE:  # NaN is not
+                self._answered = True
+                numbers.append(score)
+            else:
+                told = f"returned {bad.get(str(index), score)} for the response {sample.response[:80]!r}"
+                numbers.append(self._bad(FunctionError(told)))
+        return numbers
+
+    def _bad(self, fault: FunctionError) -> float:
+        """NaN, where samples are dropped and it is not all of them."""
+        self._failed += 1
+        if self.drops and (self._answered or self._failed < HOPELESS):
+            return math.nan
+        raise self._refusal(fault) from fault
+
+    def _refusal(self, fault: FunctionError) -> RewardError:
+        place = f" It was raised in {fault.place}." if fault.place else ""
+        return RewardError(
+            f"{fault.reason}.",
+            where=self.name,
+            hint=(_more_of(fault.limit) or SCORES) + place,
+        )
+
+
+def _blaming(sample: Sample, fault: FunctionError) -> FunctionError:
+    """The fault with the response that brought it about."""
+    return FunctionError(f"{fault.reason}. The response was {sample.response[:80]!r}", fault.place, fault.limit)
+
+
+def _more_of(limit: str | None) -> str:
+    """The hint for a function that a field of the recipe may have kept from its answer."""
+    return f"If it needs more, raise {limit}." if limit else ""
+
+
+def as_plain(prompt: Text) -> Any:
+    """A prompt as a user's function sees it: a string, or a list of {role, content}."""
+    if isinstance(prompt, str):
+        return prompt
+    return [{"role": message.role, "content": message.content} for message in prompt]

@@ -1,0 +1,217 @@
+"""Reward sources: where the score of a response comes from.
+
+Three kinds (the reward stage's model, any sequence-classification model, a Python function), and a weighted sum of
+them. A source scores samples; it knows nothing of PPO.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from truing.core.batches import Sequences
+from truing.core.errors import ModelError, RewardError, first_line
+from truing.core.records import Message, Sample
+from truing.data.batching import plan_by_tokens
+from truing.data.chat import encode_conversation
+from truing.models.load import context_length
+from truing.models.roles import Role
+from truing.models.scoring import end_scores, forward_in_micro_batches
+from truing.models.weights import load_weights, reraise_as
+
+
+class RewardSource(Protocol):
+    """Anything that scores samples."""
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        """One number a sample, higher is better; NaN where there is none and the recipe says to drop such samples."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and deviation of a source's score on samples of the SFT model."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def apply(self, scores: Sequence[float]) -> list[float]:
+        """Scores in deviations from the SFT model's mean."""
+        return [(score - self.mean) / self.std for score in scores]
+
+    @classmethod
+    def measure(cls, scores: Sequence[float], where: str) -> "Normalisation":
+        """Mean and population deviation of the scores that are numbers.
+
+        RewardError where the source gives every sample the same score, or none.
+        """
+        values = torch.tensor([score for score in scores if math.isfinite(score)], dtype=torch.float64)
+        if not len(values):
+            raise RewardError(f"gives none of {len(scores)} SFT samples a finite score.", where=where)
+        mean, std = float(values.mean()), float(values.std(correction=0))
+        if std < 1e-8:
+            raise RewardError(
+                f"gives every one of {len(scores)} SFT samples the same score ({mean:.4g}), so it cannot teach.",
+                where=where,
+                hint="Check the reward model's accuracy, or set normalise: false for a rule that rarely fires.",
+            )
+        return cls(mean, std)
+
+
+@dataclass(frozen=True)
+class RoleReward:
+    """The reward stage's model, as a role beside the policy."""
+
+    role: Role
+    pad: int
+    token_budget: int
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        sequences = Sequences.collate(
+            [sample.prompt_tokens for sample in samples], [sample.response_tokens for sample in samples], self.pad
+        ).to(self.role.model.device)
+        (scores,) = forward_in_micro_batches(
+            self.role, sequences, self.token_budget, lambda rows, _: (end_scores(self.role, rows),)
+        )
+        return [float(score) for score in scores]
+
+
+@dataclass(frozen=True)
+class ClassifierReward:
+    """A sequence-classification model with a tokenizer of its own: it reads the text, not our tokens."""
+
+    model: Any
+    tokenizer: Any
+    token_budget: int
+    where: str = "the reward classifier"
+
+    @classmethod
+    def load(cls, path: str, device: torch.device, token_budget: int) -> "ClassifierReward":
+        """Loads a directory or Hub id.
+
+        Raises:
+            ModelError: nothing can be loaded from there, or it has more than one label.
+        """
+        with reraise_as(partial(_refusal, path)):
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            model = load_weights(AutoModelForSequenceClassification, path, device, use_safetensors=True)
+        if model.config.num_labels != 1:
+            raise ModelError(
+                f"the model has {model.config.num_labels} labels; a reward model has one.",
+                where=path,
+                hint="Take a model with num_labels: 1, or wrap this one in a reward of kind function.",
+            )
+        model.requires_grad_(False).train(False)
+        return cls(model, tokenizer, token_budget, path)
+
+    @torch.no_grad()
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        """RewardError where a text is longer than the classifier can read; ModelError where its tokenizer fails."""
+        with reraise_as(partial(_unread, self.where)):
+            tokens = [torch.tensor(self._encode(sample)) for sample in samples]
+        self._refuse_longer(max(map(len, tokens)))
+        scores = [0.0] * len(samples)
+        pad = self.model.config.pad_token_id  # where the model knows none, it reads one text at a time
+        for index in plan_by_tokens([len(row) for row in tokens], 1 if pad is None else self.token_budget):
+            rows = [tokens[row] for row in index]
+            ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0).to(self.model.device)
+            mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(self.model.device)
+            logits = self.model(input_ids=ids, attention_mask=mask).logits
+            for row, value in zip(index, logits.squeeze(-1).tolist(), strict=True):
+                scores[row] = value
+        return scores
+
+    def _refuse_longer(self, longest: int) -> None:
+        """Said before the model runs: it would fail on a position it lacks, or judge what it never learnt to read."""
+        limit = min(context_length(self.model), self.tokenizer.model_max_length)
+        if longest > limit:
+            raise RewardError(
+                f"a prompt and its response come to {longest:,} of the classifier's tokens, and it reads {limit:,}.",
+                where=self.where,
+                hint="Lower data.max_length or rollout.max_new_tokens, or take a classifier that reads more.",
+            )
+
+    def _encode(self, sample: Sample) -> list[int]:
+        """Prompt, response and, where the response has ended, eos, in the classifier's own tokens.
+
+        A special token that a text spells out is encoded as ordinary text.
+        """
+        if not isinstance(sample.prompt, str):
+            conversation = (*sample.prompt, Message("assistant", sample.response))
+            if self.tokenizer.chat_template is not None:
+                return list(encode_conversation(self.tokenizer, conversation))
+            return self._tokens("\n\n".join(f"{turn.role}: {turn.content}" for turn in conversation))
+        tokens = self._tokens(sample.prompt + sample.response)
+        if sample.finished and self.tokenizer.eos_token_id not in (None, tokens[-1]):
+            tokens = [*tokens, self.tokenizer.eos_token_id]
+        return tokens
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens: list[int] = self.tokenizer(text, split_special_tokens=True)["input_ids"]
+        return tokens
+
+
+def _refusal(path: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"no sequence-classification model could be loaded from here ({first_line(error)}).",
+        where=path,
+        hint="A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id.",
+    )
+
+
+def _unread(path: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"its tokenizer cannot read a prompt and its response ({first_line(error)}).",
+        where=path,
+        hint="Take a model whose tokenizer knows the characters of your data.",
+    )
+
+
+@dataclass(frozen=True)
+class WeightedPart:
+    """One source in a sum."""
+
+    name: str
+    source: RewardSource
+    weight: float
+    normalisation: Normalisation
+
+
+@dataclass(frozen=True)
+class WeightedReward:
+    """The sum of normalised, weighted sources."""
+
+    parts: tuple[WeightedPart, ...]
+    drops: bool = False
+    """Whether a sample without a finite score passes as NaN"""
+
+    @property
+    def normalisations(self) -> list[tuple[float, float]]:
+        """Mean and deviation of each part, for a checkpoint."""
+        return [(part.normalisation.mean, part.normalisation.std) for part in self.parts]
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        """The sums.
+
+        Raises:
+            RewardError: one is not finite, and it is not to be dropped.
+        """
+        total = [0.0] * len(samples)
+        for part in self.parts:
+            scores = part.normalisation.apply(part.source.score(samples))
+            if not self.drops:
+                refuse_bad(scores, samples, part.name)
+            total = [sum_ + part.weight * score for sum_, score in zip(total, scores, strict=True)]
+        return total
+
+
+def refuse_bad(scores: Sequence[float], samples: Sequence[Sample], where: str) -> None:
+    """RewardError that names the first sample whose score is not finite, if there is one."""
+    for score, sample in zip(scores, samples, strict=True):
+        if not math.isfinite(score):
+            hint = "Look at the model that gives it, or set on_bad_score: drop to leave such responses out."
+            raise RewardError(f"gave {score} for the response {sample.response[:80]!r}.", where=where, hint=hint)

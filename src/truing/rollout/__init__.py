@@ -1,0 +1,1 @@
+"""Prompts answered by a policy: the engine that samples, and what comes back."""

@@ -1,0 +1,65 @@
+"""What every stage is handed, and the few things that all of them do with it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from truing.config.recipe import Recipe
+from truing.config.sections import Base
+from truing.models.layout import RewardModelFiles, in_full_precision
+from truing.models.load import LoadedBase
+from truing.models.roles import Role
+from truing.models.save import merge, save_adapter, save_policy
+from truing.runs.directory import StageDirectory
+from truing.runs.files import complete_directory
+from truing.runs.interruption import Stop
+from truing.runs.progress import Progress
+from truing.runs.trackers import Tracker
+from truing.training.timing import Stopwatch
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one run."""
+
+    name: str
+    """The stage's directory: sft, reward, ppo, ppo-no-kl"""
+    recipe: Recipe
+    directory: StageDirectory
+    start: Base
+    """The model this stage begins with; for reward and PPO that is the SFT model"""
+    reward: RewardModelFiles | None
+    """The reward stage's result, where there is one"""
+    progress: Progress
+    tracker: Tracker
+    stop: Stop
+    """Whether somebody has asked the run to end"""
+    saving: Stopwatch = field(default_factory=Stopwatch)
+    """Of checkpoints and of the stage's models"""
+
+    def save_policy(self, policy: Role, base: LoadedBase) -> None:
+        """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
+        self.save_role_adapter(policy)
+        with self.saved(self.directory.model) as place:
+            save_policy(merge(self.whole(policy)), base.tokenizer, place)
+
+    def whole(self, role: Role) -> Role:
+        """The role whose adapter was saved, in full precision: what is merged into a model of its own."""
+        return in_full_precision(role, self.directory.adapter, self.recipe, self.start)
+
+    def save_role_adapter(self, role: Role) -> None:
+        """`adapter/`, where the role has one."""
+        if role.adapters is not None:
+            with self.saved(self.directory.adapter) as place:
+                save_adapter(role, place)
+
+    @contextmanager
+    def saved(self, directory: Path) -> Iterator[Path]:
+        """A new directory that is filled in the block, forced to disk, and only then called `directory`.
+
+        Raises:
+            RunError: the disk refuses.
+        """
+        with self.stop.held(), self.saving, complete_directory(directory) as partial:
+            yield partial

@@ -1,0 +1,169 @@
+"""The record of a stage as it goes: metrics and samples, progress on the screen, checkpoints to go on from.
+
+A stage that was killed and is run again takes up its newest whole checkpoint: weights and optimiser as they were, both
+logs cut back to that moment. Every random draw is a function of its position, so what follows is what would have
+followed.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from truing.core.errors import InterruptedRunError, RewardError, RunError, TrainingError
+from truing.runs.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from truing.runs.interruption import StepAborted
+from truing.runs.metrics import JsonLines, read_jsonl
+from truing.runs.progress import StageProgress
+from truing.training.job import Job
+from truing.training.learner import Learner
+
+
+@dataclass
+class Journal:
+    """What a stage writes down, step by step."""
+
+    job: Job
+    learner: Learner
+    metrics: JsonLines
+    samples: JsonLines
+    bar: StageProgress
+    step: int
+    """The last that is done; 0 before the first"""
+    memory: dict[str, Any]
+    """What the stage asked to be remembered with that step"""
+    rows: list[dict[str, Any]]
+    """Every line of the metrics so far"""
+    sampled: list[dict[str, Any]]
+    """Every line of the samples when the stage was opened"""
+    _saved_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._saved_step = self.step
+        self._mark()
+
+    def _mark(self) -> None:
+        """Where logs and learning stand at the end of a step."""
+        self._cursors = {"metrics": self.metrics.cursor, "samples": self.samples.cursor}
+        self._steps_begun = self.learner.steps_begun
+
+    def remaining(self, steps: int) -> range:
+        """The steps still to do, of 1 to `steps`."""
+        return range(self.step + 1, steps + 1)
+
+    def log(self, step: int, figures: dict[str, Any], shown: Sequence[str] = ()) -> None:
+        """One line of metrics, to the file and to the trackers; the bar shows the figures named."""
+        row = {"step": step, **figures}
+        self.metrics.append(row)
+        self.rows.append(row)
+        self.job.tracker.log(self.job.name, step, figures)
+        self.bar.advance(step, {name: self.latest(name) for name in shown})
+
+    def recall(self, name: str, first: Any) -> Any:
+        """What was remembered with the last step; `first` before there is one.
+
+        Raises:
+            RunError: the checkpoint does not have it, so the next step would not be the right one.
+        """
+        if self.step and name not in self.memory:
+            raise RunError(f"the checkpoint of step {self.step} lacks {name}.", hint="Give another --out.")
+        return self.memory.get(name, first)
+
+    def latest(self, name: str) -> Any:
+        """The last value that was logged of a figure."""
+        return next(row[name] for row in reversed(self.rows) if name in row)
+
+    def done(self, step: int, **memory: Any) -> None:
+        """A step is complete: saves a checkpoint if one is due.
+
+        Raises:
+            InterruptedRunError: somebody asked the run to end; this step is saved.
+        """
+        with self.job.stop.held():
+            self.step, self.memory = step, memory
+            self._mark()
+            stops = self.job.stop.requested
+            if stops or self._due():
+                self._save()
+        if stops:
+            raise self._interrupted()
+
+    def abandon(self) -> InterruptedRunError:
+        """The step under way is left. The one before is saved, unless learning has gone on since."""
+        with self.job.stop.held():
+            if self.step > self._saved_step and self.learner.steps_begun == self._steps_begun:
+                self._save()
+        return self._interrupted()
+
+    def _interrupted(self) -> InterruptedRunError:
+        lost = self.step - self._saved_step
+        place = f"saved after step {self._saved_step}" if self._saved_step else "at its beginning"
+        again = f", and {lost} more that {'was' if lost == 1 else 'were'} finished will be done again" if lost else ""
+        return self.job.stop.interrupted(f"{self.job.name} is {place}{again}")
+
+    def _due(self) -> bool:
+        settings = self.job.recipe.checkpoints
+        if settings.every_steps is not None:
+            return self.step % settings.every_steps == 0
+        return time.monotonic() - self._saved_at >= 60 * settings.every_minutes
+
+    def _save(self) -> None:
+        with self.job.saving:
+            self.metrics.sync()
+            self.samples.sync()
+            save_checkpoint(
+                self.job.directory.checkpoints,
+                self.step,
+                self.learner.tensors(),
+                {"cursors": self._cursors, "memory": self.memory},
+                self.job.recipe.checkpoints.keep_last,
+            )
+        self._saved_at, self._saved_step = time.monotonic(), self.step
+
+
+@contextmanager
+def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
+    """The journal of a stage of so many steps, begun or taken up again.
+
+    Raises:
+        InterruptedRunError: somebody asked the run to end, in the block.
+    """
+    with job.stop.held():  # an alarm in a library that reads would look like a damaged file
+        found = newest_checkpoint(job.directory.checkpoints, job.progress.note)
+    if found is not None:
+        learner.restore(found.tensors)
+        job.progress.note(f"{job.name}: going on after step {found.step}")
+    with ExitStack() as open_files:
+        metrics, samples = (
+            open_files.enter_context(JsonLines(path, _cursor(found, path.stem)))
+            for path in (job.directory.metrics, job.directory.samples)
+        )
+        step, memory = (found.step, found.state["memory"]) if found else (0, {})
+        bar = open_files.enter_context(job.progress.stage(job.name, steps, step))
+        journal = Journal(
+            job, learner, metrics, samples, bar, step, memory, read_jsonl(metrics.path), read_jsonl(samples.path)
+        )
+        with _step_in_errors(journal):
+            try:
+                with job.stop.heard():
+                    yield journal
+            except StepAborted:
+                raise journal.abandon() from None
+
+
+@contextmanager
+def _step_in_errors(journal: Journal) -> Iterator[None]:
+    """Numbers that went wrong are told with the stage and the step in which they did."""
+    try:
+        yield
+    except (TrainingError, RewardError) as error:
+        step = journal.step + 1 if journal.rows else 0
+        where = f"{journal.job.name} step {step}"
+        if error.where is not None and not error.where.startswith(where):
+            where = f"{where}, {error.where}"
+        raise type(error)(error.what, where=where, hint=error.hint) from error
+
+
+def _cursor(found: Checkpoint | None, name: str) -> int:
+    return int(found.state["cursors"][name]) if found else 0

@@ -1,0 +1,1 @@
+"""Worlds whose true reward is known."""

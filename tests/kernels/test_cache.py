@@ -1,0 +1,40 @@
+"""The cache with room holds what the library's own cache holds, whatever comes and goes."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers.cache_utils import DynamicLayer
+
+from truing.kernels.cache import SizedLayer, compacted_order
+
+
+def _states(rows: int, tokens: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    keys, values = torch.randn(2, rows, 2, tokens, 3, generator=torch.Generator().manual_seed(seed))
+    return keys, values
+
+
+def test_rows_share_a_prompt_and_then_go_their_own_way() -> None:
+    read = DynamicLayer()
+    read.update(*_states(2, 4, seed=0))
+    rows = torch.tensor([1, 0, 1])
+    sized = SizedLayer(read, rows, capacity=7)
+    read.batch_select_indices(rows)
+    for step in range(3):
+        new = _states(3, 1, seed=step + 1)
+        for found, expected in zip(sized.update(*new), read.update(*new), strict=True):
+            assert torch.equal(found, expected)
+    assert sized.get_seq_length() == 7
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=9))
+def test_the_last_rows_take_the_places_of_those_that_leave(going: list[bool]) -> None:
+    mask = torch.tensor(going)
+    order = compacted_order(mask).tolist()
+    assert sorted(order) == [row for row, stays in enumerate(going) if stays]
+    assert all(order[place] == place for place in range(len(order)) if going[place])
+    read = DynamicLayer()
+    read.update(*_states(len(going), 2, seed=0))
+    sized = SizedLayer(read, torch.arange(len(going)), capacity=3)
+    sized.batch_select_indices(torch.tensor(order, dtype=torch.long))
+    assert torch.equal(sized.keys, read.keys[order])
+    assert torch.equal(sized.values, read.values[order])

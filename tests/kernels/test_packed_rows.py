@@ -1,0 +1,143 @@
+"""Rows laid end to end give what padded rows give, in every family that is read so, and nothing for padding."""
+
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from truing.config.sections import Lora
+from truing.core.batches import Sequences
+from truing.kernels import packed_rows as flat
+from truing.kernels.checkpointing import checkpoint_layers
+from truing.kernels.packed_rows import PackedRows, packs_rows
+from truing.models.prefix import frozen_prefix_of
+from truing.models.roles import Adapters, Role
+from truing.models.scoring import end_scores, forward_in_micro_batches, response_logprobs
+
+CPU = torch.device("cpu")
+PAD = len(tiny.LETTERS) + 1
+BATCH = Sequences.collate(
+    [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11], [3]], [[9, 12], [10, 11, 12, 13], [14, 2, 3], [15, 16, 20], [1]], PAD
+)
+
+
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are read flat however small they are."""
+    monkeypatch.setattr(flat, "LARGE", 1)
+
+
+def _model(shape: str) -> PreTrainedModel:
+    if shape != "qwen3":
+        return tiny.model(shape)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 8, "vocab_size": PAD + 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    return Qwen3ForCausalLM(Qwen3Config(**sizes, **heads, initializer_range=0.3)).eval()
+
+
+def _learnt(role: Role) -> list[Tensor]:
+    """What a role says of the batch, and every gradient of a loss on it."""
+    found = response_logprobs(role, BATCH)
+    weights = [weight for weight in role.parameters() if weight.requires_grad]
+    return [found.detach(), *torch.autograd.grad(found.square().sum(), weights)]
+
+
+@pytest.mark.usefixtures("any_size")
+@pytest.mark.parametrize("shape", ["llama", "qwen", "qwen3"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_rows_end_to_end_are_read_as_padded_rows_are(shape: str, checkpointing: bool) -> None:
+    model = _model(shape)
+    if checkpointing:
+        checkpoint_layers(model)
+    role, padded = Role(model), Role(model)
+    assert role.packs_rows
+    padded.packs_rows = False
+    for ours, theirs in zip(_learnt(role), _learnt(padded), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.usefixtures("any_size")
+def test_adapters_above_a_trunk_go_on_from_its_states() -> None:
+    model = tiny.model().requires_grad_(False)
+    trunk = frozen_prefix_of(model, 1)
+    assert trunk is not None
+    adapters = Adapters(model, Lora(rank=2), seed=0)
+    adapters.add("policy", above=1)
+    role, padded = (Role(model, adapters, "policy", trunk=trunk) for _ in range(2))
+    padded.packs_rows = False
+    tokens, mask = BATCH.tokens, BATCH.attention_mask
+    with trunk.recorded() as states, torch.no_grad():
+        whole = padded.hidden(tokens, mask)
+    with torch.no_grad():
+        rest = role.hidden(tokens, mask, states[0])
+        broken = role.hidden(tokens, mask, states[0] + 1)
+    torch.testing.assert_close(rest[mask.bool()], whole[mask.bool()], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(broken[mask.bool()], whole[mask.bool()], atol=1e-2)
+
+
+@pytest.mark.usefixtures("any_size")
+def test_every_token_is_computed_once_and_no_padding() -> None:
+    model = tiny.model()
+    role, seen = Role(model), list[torch.Size]()
+    model.base_model.register_forward_pre_hook(
+        lambda _, __, named: seen.append(named["input_ids"].shape), with_kwargs=True
+    )
+    forward_in_micro_batches(role, BATCH, 1000, lambda rows, _: (response_logprobs(role, rows),))
+    assert seen == [(1, int(BATCH.lengths.sum()) - 1)]  # the last token of the longest row is not read
+
+
+@pytest.mark.usefixtures("any_size")
+def test_no_row_sees_another() -> None:
+    role = Role(tiny.model())
+    role.head = torch.nn.Linear(16, 1)
+    with torch.no_grad():
+        together = end_scores(role, BATCH)
+        alone = torch.cat([end_scores(role, BATCH.rows([row])) for row in range(len(BATCH))])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_places_positions_and_equal_neighbours() -> None:
+    rows = PackedRows([2, 2, 3], 3, CPU)
+    assert rows.positions.tolist() == [[0, 1, 0, 1, 0, 1, 2]]
+    assert rows.spans == [(2, 2), (1, 3)]
+    tokens = torch.tensor([[1, 2, 0], [3, 4, 0], [5, 6, 7]])
+    assert rows.joined(tokens).tolist() == [[1, 2, 3, 4, 5, 6, 7]]
+    assert rows.padded(rows.joined(tokens[..., None])).squeeze(2).tolist() == tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "flat_too"),
+    [
+        ("llama", {}, True),
+        ("llama", {"_attn_implementation": "eager"}, False),
+        ("llama", {"sliding_window": 8}, False),
+        ("gpt2", {}, False),
+        ("gemma", {}, False),
+    ],
+)
+@pytest.mark.usefixtures("any_size")
+def test_only_known_models_with_plain_attention_are_read_flat(
+    shape: str, changes: dict[str, Any], flat_too: bool
+) -> None:
+    model = tiny.model(shape)
+    for name, value in changes.items():
+        setattr(model.config, name, value)
+    assert packs_rows(model, CPU) == flat_too
+    assert not packs_rows(model, torch.device("cuda"))
+
+
+def test_small_models_are_padded() -> None:
+    assert not Role(tiny.model()).packs_rows
+
+
+@pytest.mark.usefixtures("any_size")
+def test_a_forward_that_fails_leaves_the_models_own_attention() -> None:
+    role = Role(tiny.model())
+    with pytest.raises(IndexError):
+        role.hidden(BATCH.tokens + 1000, BATCH.attention_mask)
+    assert role.model.config._attn_implementation == "sdpa"

@@ -1,0 +1,110 @@
+"""What a recipe names and no run could load is told before anything is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from truing.config.recipe import Recipe
+from truing.core.errors import InputError
+from truing.preflight.model_directories import model_problems
+
+MODEL: dict[str, Any] = {"kind": "model", "path": "{place}/judge"}
+FUNCTION: dict[str, Any] = {"kind": "function", "path": "{place}/own.py:score"}
+
+
+def _faults(place: Path, **changes: Any) -> list[str]:
+    """What is told of a tiny recipe; `{place}` in its changes is where it lies."""
+    changes = json.loads(json.dumps(changes).replace("{place}", str(place)))
+    return [str(fault) for fault in model_problems(tiny.recipe(place, **changes))]
+
+
+def _damaged(place: Path, name: str, content: str) -> list[InputError]:
+    """What is told of a base with one file written over."""
+    recipe: Recipe = tiny.recipe(place)
+    (place / "base" / name).write_text(content)
+    return list(model_problems(recipe))
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "/" + "a" * 300, "a/" * 5000, "nul\0"])
+def test_a_path_that_can_be_none_is_told(path: str, tmp_path: Path) -> None:
+    (told,) = _faults(tmp_path, **{"base.path": path})
+    assert told == f"base.path: {path}: is no directory. Give a model's directory or a Hub id."
+
+
+def test_a_gguf_file_whose_name_is_too_long_is_told(tmp_path: Path) -> None:
+    (told,) = _faults(tmp_path, **{"base.gguf_file": "a" * 300})
+    assert "holds no aaa" in told
+
+
+@pytest.mark.parametrize("config", ["[" * 100_000, "[]", '{"a": ' + "9" * 5000 + "}", "\0"])
+def test_a_config_that_is_none_is_told(config: str, tmp_path: Path) -> None:
+    (fault,) = _damaged(tmp_path, "config.json", config)
+    assert fault.what == "has no config.json that can be read, so it holds no model."
+
+
+def test_weights_that_cannot_be_read_are_told_with_file_and_hint(tmp_path: Path) -> None:
+    (fault,) = _damaged(tmp_path, "model.safetensors", "version https://git-lfs.github.com/spec/v1\n")
+    assert fault.where == f"base.path: {tmp_path / 'base'}"
+    assert fault.what == "model.safetensors cannot be read (it is a Git LFS pointer)."
+    assert fault.hint == "Fetch that file again; where it is a Git LFS pointer, with `git lfs pull`."
+
+
+@pytest.mark.parametrize(
+    ("labels", "count"),
+    [
+        ({"id2label": {"0": "bad", "1": "good", "2": "best"}}, 3),
+        ({"id2label": None}, 2),
+        ({"id2label": None, "num_labels": 4}, 4),
+    ],
+)
+def test_a_reward_model_of_several_labels_is_told(labels: dict[str, Any], count: int, tmp_path: Path) -> None:
+    config = tiny.classifier(tmp_path / "judge") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | labels))
+    (told,) = _faults(tmp_path, **{"rewards.sources": [MODEL]})
+    assert told.startswith(
+        f"rewards.sources.0.path: {tmp_path}/judge: the model has {count} labels; a reward model has one."
+    )
+
+
+@pytest.mark.parametrize("labels", [{}, {"id2label": None, "num_labels": 1}])
+def test_a_reward_model_of_one_label_is_sound(labels: dict[str, Any], tmp_path: Path) -> None:
+    config = tiny.classifier(tmp_path / "judge") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | labels))
+    assert _faults(tmp_path, **{"rewards.sources": [MODEL]}) == []
+
+
+def test_rewards_of_variants_are_told_by_their_own_keys_and_shared_ones_once(tmp_path: Path) -> None:
+    tiny.classifier(tmp_path / "two", labels=2)
+    two = {"kind": "model", "path": "{place}/two"}
+    variants = {"other": {"rewards": [two]}, "free": {"kl.beta": 0.0}}
+    shared, own = _faults(tmp_path, **{"rewards.sources": [FUNCTION], "ppo.variants": variants})
+    assert shared.startswith("rewards.sources.0.path: ")
+    assert own.startswith(f"ppo.variants.other.rewards.0.path: {tmp_path}/two: the model has 2 labels")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"rewards.sources": [FUNCTION]}, "rewards.sources.0.path"),
+        ({"ppo.variants": {"other": {"rewards": [{"kind": "stage"}, FUNCTION]}}}, "ppo.variants.other.rewards.1.path"),
+        ({"judges": {"own": FUNCTION["path"]}}, "judges.own"),
+    ],
+)
+def test_a_function_whose_file_is_missing_is_told(changes: dict[str, Any], key: str, tmp_path: Path) -> None:
+    (told,) = _faults(tmp_path, **changes)
+    assert told.startswith(f"{key}: {tmp_path}/own.py:score: there is no file {tmp_path}/own.py. Paths start ")
+    (tmp_path / "own.py").write_text("raise SystemExit('run')")
+    assert _faults(tmp_path, **changes) == []
+
+
+def test_functions_of_modules_are_left_to_the_run(tmp_path: Path) -> None:
+    rewards = [{"kind": "function", "path": "no.such.module:score"}]
+    assert _faults(tmp_path, **{"rewards.sources": rewards, "judges": {"own": "nor.this:one"}}) == []
+
+
+def test_rewards_that_no_stage_asks_for_are_left_alone(tmp_path: Path) -> None:
+    assert _faults(tmp_path, stages=["sft"], **{"rewards.sources": [MODEL]}) == []
+    assert len(_faults(tmp_path, stages=["sft", "dpo"], **{"rewards.sources": [MODEL]})) == 1

@@ -1,0 +1,139 @@
+"""What stages would refuse or leave out is found before the first of them begins, and nothing that they would take."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from transformers import AutoTokenizer
+
+from truing.config.dotted import assign
+from truing.config.recipe import Recipe
+from truing.preflight.findings import Findings
+from truing.preflight.stages import check_stages
+
+LONG = "e" * 90
+
+
+def found(recipe: Recipe) -> Findings:
+    told = Findings()
+    check_stages(recipe, told)
+    return told
+
+
+def changed(recipe: Recipe, **changes: Any) -> Recipe:
+    document = recipe.model_dump()
+    for key, value in changes.items():
+        assign(document, key, value)
+    return Recipe.model_validate(document)
+
+
+def pairs(place: Path, *rows: dict[str, str]) -> Recipe:
+    """A tiny recipe that learns a reward model from these pairs, and asks for prompts elsewhere."""
+    tiny.write_rows(place / "pairs.jsonl", rows)
+    return tiny.recipe(place, **{"stages": ["reward"], "data.preferences.path": str(place / "pairs.jsonl")})
+
+
+def pair(prompt: str, chosen: str = "aa", rejected: str = "zz") -> dict[str, str]:
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def test_nothing_is_said_of_rows_that_fit(tmp_path: Path) -> None:
+    assert found(tiny.recipe(tmp_path)) == Findings()
+
+
+def test_rows_to_learn_from_and_rows_held_out_must_both_be_left(tmp_path: Path) -> None:
+    recipe = pairs(tmp_path, pair("a?", LONG), pair("b?"), pair("c?"), pair("d?"))
+    for heldout in (0.25, 0.75):  # whichever side the long one is on, and then alone
+        told = found(changed(recipe, **{"data.too_long": "drop", "data.heldout": heldout, "seed": 0}))
+        assert all("no row is left" in str(fault) for fault in told.faults)
+    alone = tiny.write_rows(tmp_path / "own.jsonl", [pair("q?", LONG)])
+    own = changed(recipe, **{"data.too_long": "drop", "data.heldout_preferences": {"path": str(alone)}})
+    (fault,) = found(own).faults
+    assert f"{alone}:1: no row is left to learn from: 0 of 1 rows kept" in str(fault)
+
+
+def test_every_variant_of_ppo_is_looked_at(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    longer = changed(recipe, **{"ppo.variants": {"longer": {"max_new_tokens": 62}}})
+    assert "room for 62 new" in str(found(longer).faults[0])
+    many = changed(recipe, **{"ppo.variants": {"many": {"heldout_prompts": 24}}})
+    assert "24 different prompts, of which 24 are to be held out" in str(found(many).faults[0])
+
+
+def test_too_few_prompts_are_counted_once_those_that_leave_no_room_are_out(tmp_path: Path) -> None:
+    prompts = tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": text} for text in ("a?", "b?", "e" * 60, "c?")])
+    recipe = tiny.recipe(tmp_path, **{"data.prompts": {"path": str(prompts)}, "data.too_long": "drop"})
+    assert "there are 3 different prompts, of which 4" in str(found(recipe).faults[0])
+    told = found(changed(recipe, **{"evaluation.prompts": 2}))
+    assert told.faults == []
+    (remark,) = told.odd
+    assert f"left out, since 1 row does not fit into 64 tokens: {prompts}:3 (prompt 60 + room for 6 new)" in remark
+    assert remark.endswith("lower rollout.max_new_tokens, shorten the rows or set data.too_long to cut_prompt.")
+
+
+def test_dpo_needs_prompts_that_it_does_not_learn_from(tmp_path: Path) -> None:
+    own = tiny.write_rows(tmp_path / "own.jsonl", [pair("q?"), pair("p?")])
+    recipe = tiny.recipe(tmp_path, **{"stages": ["dpo"], "data.heldout_preferences": {"path": str(own)}})
+    (fault,) = found(recipe).faults
+    assert "every prompt is in a pair that is learnt from" in str(fault)
+    assert found(changed(recipe, stages=["reward"])).faults == []
+
+
+def test_rows_that_no_stage_learns_from_are_not_measured(tmp_path: Path) -> None:
+    recipe = pairs(tmp_path, pair("a?", LONG), pair("b?"))
+    assert found(changed(recipe, stages=["sft"])).faults == []
+    assert found(recipe).faults
+
+
+def test_all_that_cannot_be_encoded_is_told_with_what_is_too_long(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["sft"])
+    words = AutoTokenizer.from_pretrained(tmp_path / "base")
+    words.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+        "{% for turn in messages %}{{ turn.content }}{% endfor %}"
+    )
+    words.save_pretrained(tmp_path / "base")
+    asked = {"role": "user", "content": "a"}
+    rows: list[dict[str, Any]] = [
+        {"prompt": [{"role": "system", "content": "b"}, asked], "completion": "c"} for _ in range(2)
+    ]
+    rows += [{"prompt": [asked], "completion": LONG}]
+    own = tiny.write_rows(tmp_path / "own.jsonl", rows)
+    tiny.write_rows(tmp_path / "demonstrations.jsonl", [{"prompt": [asked], "completion": text} for text in "ab"])
+    told = str(found(changed(recipe, **{"data.heldout_demonstrations": {"path": str(own)}})).faults[0])
+    for line in (f"{own}:1: the chat template", f"{own}:2: the chat template", f"{own}:3 (prompt 1 + completion 91)"):
+        assert line in told
+
+
+def test_a_row_that_makes_the_tokenizer_fail_is_named(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["sft"])
+    file = tmp_path / "base" / "tokenizer.json"
+    file.write_text(
+        file.read_text()
+        .replace('"unk_token":"?"', '"unk_token":"none"')
+        .replace('"unk_token": "?"', '"unk_token": "none"')
+    )
+    rows = [*tiny.demonstrations(4), {"prompt": "ä", "completion": "b"}]
+    tiny.write_rows(tmp_path / "demonstrations.jsonl", rows)
+    (fault,) = found(recipe).faults
+    assert f"{tmp_path / 'demonstrations.jsonl'}:5: the tokenizer cannot read it: " in str(fault)
+
+
+@pytest.mark.parametrize("policy", ["error", "drop", "cut_prompt", "cut_completion"])
+def test_pairs_that_the_tokenizer_cannot_tell_apart_have_another_hint(policy: str, tmp_path: Path) -> None:
+    recipe = pairs(tmp_path, pair("a?", "ä", "ö"), pair("b?"), pair("c?"), pair("d?"), pair("e?"), pair("f?"))
+    (remark,) = found(changed(recipe, **{"data.too_long": policy})).odd
+    alike = f"left out, since `chosen` and `rejected` have the same tokens: {tmp_path / 'pairs.jsonl'}:1."
+    assert alike in remark
+    assert "Use a tokenizer" in remark
+
+
+def test_what_is_missing_of_a_hub_model_is_left_to_the_run_to_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe(tmp_path)
+    monkeypatch.setattr("truing.preflight.stages.is_fetched", lambda _: True)  # its config is there, its tokenizer not
+    told = found(changed(recipe, **{"base.path": "someone/model"}))
+    assert told.faults == []
+    assert "How long the rows are was not looked at, for want of the base: someone/model: " in told.odd[0]

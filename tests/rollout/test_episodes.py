@@ -1,0 +1,134 @@
+"""Which prompt is asked when, which are held out, and what becomes of a response that did not end."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from truing.config.algorithms import Ppo
+from truing.config.sections import Data, MissingEos, Source
+from truing.core.batches import Rollout, Sequences
+from truing.core.errors import DataError
+from truing.data.encode import EncodedPrompt
+from truing.data.prompts import prompt_source
+from truing.kernels import linear
+from truing.models.roles import Role
+from truing.rollout.episodes import (
+    PromptSet,
+    after_missing_eos,
+    answer,
+    as_samples,
+    load_prompts,
+    reference_samples,
+)
+from truing.runs.progress import SilentProgress
+
+SEVEN = PromptSet([EncodedPrompt(str(n), (n,)) for n in range(7)], [])
+EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
+
+
+def test_each_pass_asks_every_prompt_once_in_an_order_of_its_own() -> None:
+    asked = [prompt.text for prompt in SEVEN.of_episodes(range(21), seed=0)]
+    passes = [asked[:7], asked[7:14], asked[14:]]
+    assert all(Counter(one) == Counter("0123456") for one in passes)
+    assert len({tuple(one) for one in passes}) == 3
+
+
+@pytest.mark.parametrize("size", [1, 4, 10])
+def test_the_prompt_of_an_episode_depends_on_its_number_alone(size: int) -> None:
+    whole = SEVEN.of_episodes(range(20), seed=3)
+    parts = [p for first in range(0, 20, size) for p in SEVEN.of_episodes(range(first, min(20, first + size)), seed=3)]
+    assert parts == whole
+    assert whole != SEVEN.of_episodes(range(20), seed=4)
+
+
+def _prompts(place: Path, **changes: object) -> tuple[PromptSet, list[str]]:
+    """The prompt set of a file in which every prompt stands twice, and the prompts of the file."""
+    recipe = tiny.recipe(place, **changes)
+    texts = [row["prompt"] for row in tiny.demonstrations()]
+    tiny.write_rows(place / "demonstrations.jsonl", tiny.demonstrations() * 2)
+    return load_prompts(recipe, tiny.load(recipe), SilentProgress()), texts
+
+
+def test_held_out_prompts_are_never_learnt_from_and_no_prompt_is_lost(tmp_path: Path) -> None:
+    prompts, texts = _prompts(tmp_path, **{"evaluation.prompts": 5})
+    train, heldout = [p.text for p in prompts.train], [p.text for p in prompts.heldout]
+    assert len(heldout) == 5
+    assert sorted([*train, *heldout]) == sorted(texts)
+    assert prompts.train[0].tokens == tuple(tiny.tokenizer().encode(train[0]))
+
+
+def test_no_prompt_left_to_learn_from_is_refused_with_the_hint(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"24 different prompts, of which 24 are to be held out.*ppo\.heldout_prompts"):
+        _prompts(tmp_path, **{"evaluation.prompts": 24})
+
+
+def test_prompts_come_from_their_own_file_or_the_first_that_has_some() -> None:
+    own, shown, judged = (Source(path=f"{name}.jsonl") for name in ("prompts", "demonstrations", "preferences"))
+    assert prompt_source(Data(prompts=own, demonstrations=shown, preferences=judged)) == own
+    assert prompt_source(Data(demonstrations=shown, preferences=judged)) == shown
+    assert prompt_source(Data(preferences=judged)) == judged
+    with pytest.raises(DataError, match=r"names no prompts.*data\.prompts\.path"):
+        prompt_source(Data())
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("keep", [1.0, -2.0, 3.0]), ("subtract", [1.0, -7.0, 3.0]), ("replace", [1.0, 5.0, 3.0])],
+)
+def test_the_score_of_a_response_without_eos_follows_the_rule(policy: str, expected: list[float]) -> None:
+    rule = MissingEos.model_validate({"policy": policy, "value": 5.0})
+    scores, finished = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([True, False, True])
+    assert after_missing_eos(scores, finished, Ppo(missing_eos=rule)).tolist() == expected
+
+
+def test_a_sample_is_text_without_special_tokens_and_tokens_with_its_eos(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    base = tiny.load(recipe)
+    said = Sequences.collate([(1,), (2, 3)], [(7, 8, EOS), (9,)], PAD)
+    nothing = torch.zeros(2, 3)
+    rollout = Rollout(said, nothing, nothing[..., None], finished=torch.tensor([True, False]))
+    ended, cut = as_samples([EncodedPrompt("b", (1,)), EncodedPrompt("cd", (2, 3))], rollout, base)
+    assert (ended.response, ended.response_tokens, ended.finished) == ("hi", (7, 8, EOS), True)
+    assert (cut.prompt, cut.response, cut.response_tokens, cut.finished) == ("cd", "j", (9,), False)
+
+
+def test_samples_for_the_normalisation_are_the_same_every_time_and_as_many_as_asked(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **{"rewards.normalisation_samples": 30})
+    base = tiny.load(recipe)
+    prompts = load_prompts(recipe, base, SilentProgress())
+    once, again = (reference_samples(Role(base.model), prompts, recipe, base) for _ in range(2))
+    assert once == again
+    assert len(once) == 30
+    assert {sample.prompt for sample in once} == {prompt.text for prompt in prompts.train}
+
+
+def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    base = tiny.load(recipe)
+    asked = [EncodedPrompt("a", (0,))] * 4
+
+    def said(purpose: str, first: int) -> list[list[int]]:
+        tokens: list[list[int]] = answer(
+            Role(base.model), asked, recipe, base, purpose, first
+        ).sequences.tokens.tolist()
+        return tokens
+
+    assert said("rollout", 0) == said("rollout", 0)
+    assert said("rollout", 0) != said("rollout", 4)
+    assert said("rollout", 0) != said("held-out look", 0)
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_the_recipe_says_whether_weights_are_laid_out_for_sampling(
+    pack: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "SMALLEST", 1)
+    recipe = tiny.recipe(tmp_path, **{"compute.pack_weights": pack})
+    base = tiny.load(recipe)
+    packed: list[linear.OneDnnLinear] = []
+    monkeypatch.setattr(linear.OneDnnLinear, "pack", lambda layer: packed.append(layer))
+    answer(Role(base.model), SEVEN.train, recipe, base, "test")
+    assert bool(packed) == pack

@@ -1,0 +1,156 @@
+"""The one training path: what a step does depends neither on how its batch was cut nor on anything but the formula."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from truing.config.algorithms import Reward
+from truing.config.sections import Optimiser
+from truing.core.batches import Batch, Experience, PairBatch, Sequences
+from truing.core.errors import TrainingError
+from truing.functional import ppo_policy_loss
+from truing.models.roles import Role, scalar_head
+from truing.models.scoring import response_logprobs, response_values
+from truing.stages.reward import pair_loss
+from truing.stages.sft import completion_loss
+from truing.training.learner import Learner, learning_rate_factor
+
+EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
+CPU = torch.device("cpu")
+PROMPTS = [[1], [2, 3], [4, 5, 6], [7], [8, 9], [10], [11, 12, 13, 14], [15]]
+SHORT = Sequences.collate(PROMPTS, [[16 + n % 3] * (1 + n % 4) + [EOS] for n in range(8)], PAD)
+LONG = Sequences.collate(PROMPTS, [[20 + n % 5] * (6 - n % 3) for n in range(8)], PAD)
+PAIRS = PairBatch(SHORT, LONG, torch.zeros(8))
+
+
+def _role() -> Role:
+    model = tiny.model()
+    return Role(model, head=scalar_head(model, seed=1, bias=True))
+
+
+def _experience(role: Role) -> Experience:
+    with torch.no_grad():
+        logprobs, values = response_logprobs(role, LONG), response_values(role, LONG)
+    advantages = torch.linspace(-1, 1, logprobs.numel()).reshape(logprobs.shape)
+    return Experience(LONG, logprobs - 0.1 * advantages, values, advantages, values + advantages)
+
+
+def _policy_loss(role: Role) -> Callable[[Experience], tuple[Tensor, dict[str, Tensor]]]:
+    def loss(batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
+        logprobs = response_logprobs(role, batch.sequences)
+        return ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, batch.sequences.response_mask)
+
+    return loss
+
+
+def _learner(weights: list[torch.nn.Parameter], budget: int = 1000, rate: float = 1e-2, **settings: Any) -> Learner:
+    optimiser = Optimiser(**{"learning_rate": rate, "warmup": 0.0, "schedule": "constant", **settings})
+    return Learner([(weights, rate)], optimiser, steps=10, token_budget=budget, device=CPU)
+
+
+LOSSES: dict[str, Callable[[Role], tuple[Batch, Any]]] = {
+    "sft": lambda role: (SHORT, lambda batch: completion_loss(role, batch)),
+    "reward": lambda role: (PAIRS, lambda batch: pair_loss(role, batch, Reward())),
+    "ppo": lambda role: (_experience(role), _policy_loss(role)),
+}
+
+
+@pytest.mark.parametrize("stage", LOSSES)
+def test_one_micro_batch_of_eight_is_eight_of_one(stage: str) -> None:
+    after, figures = [], []
+    for budget in (1000, 1):
+        role = _role()
+        batch, loss = LOSSES[stage](role)
+        learner = _learner(list(role.model.parameters()), budget, adam_eps=1e-3)
+        figures.append(learner.forward_backward(batch, loss) | {"norm": learner.step()})
+        after.append(torch.cat([weight.detach().flatten() for weight in role.model.parameters()]))
+    torch.testing.assert_close(after[0], after[1], atol=1e-6, rtol=0)
+    assert figures[0] == pytest.approx(figures[1], rel=1e-4, abs=1e-6)
+    start = torch.cat([weight.detach().flatten() for weight in tiny.model().parameters()])
+    assert (after[0] - start).abs().max() > 1e-3
+
+
+def test_the_largest_deviation_of_a_batch_is_that_of_its_worst_part() -> None:
+    role = _role()
+    batch = _experience(role)
+    weights = list(role.model.parameters())
+    whole = _learner(weights).forward_backward(batch, _policy_loss(role))
+    deviation = (0.1 * batch.advantages[batch.sequences.response_mask]).exp().sub(1).abs().max()
+    parts = _learner(weights, budget=1).forward_backward(batch, _policy_loss(role))
+    assert parts["ratio_max_deviation"] == pytest.approx(float(deviation), rel=1e-4)
+    assert whole["ratio_max_deviation"] == pytest.approx(float(deviation), rel=1e-4)
+
+
+def _descend(gradient: list[float], max_grad_norm: float) -> tuple[list[float], float]:
+    """What one step takes from weights whose gradient this is, with an ε so large that Adam becomes plain descent."""
+    weight = torch.nn.Parameter(torch.zeros(len(gradient)))
+    learner = _learner([weight], rate=1e6, adam_eps=1e6, max_grad_norm=max_grad_norm)
+    learner.forward_backward(SHORT, lambda batch: ((weight * torch.tensor(gradient)).sum(), {}))
+    norm = learner.step()
+    return (-weight.detach()).tolist(), norm
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(10.0, [3.0, -4.0]), (1.0, [0.6, -0.8])])
+def test_the_joint_gradient_is_clipped_to_its_norm(limit: float, expected: list[float]) -> None:
+    moved, norm = _descend([3.0, -4.0], limit)
+    assert norm == pytest.approx(5.0)
+    assert moved == pytest.approx(expected, rel=1e-4)
+
+
+def test_each_group_has_its_own_learning_rate() -> None:
+    one, two = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
+    optimiser = Optimiser(learning_rate=1e-2, warmup=0.0)
+    learner = Learner([([one], 1e-2), ([two], 5e-2)], optimiser, steps=4, token_budget=1000, device=CPU)
+    learner.forward_backward(SHORT, lambda batch: ((one + two).sum(), {}))
+    learner.step()
+    # The first step of Adam moves every weight by its learning rate.
+    assert [one.item(), two.item()] == pytest.approx([-1e-2, -5e-2], rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_names_the_hint(value: float) -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(TrainingError, match=r"^optimiser step 1: the loss became (nan|inf) on row 1 of 8, row 2 "):
+        _learner([weight]).forward_backward(SHORT, lambda batch: ((weight * value).sum(), {}))
+
+
+def test_a_gradient_that_is_no_number_moves_nothing_and_names_the_hint() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    learner = _learner([weight])
+    learner.forward_backward(SHORT, lambda batch: (weight.sqrt().sum(), {}))  # slope ∞ at 0
+    with pytest.raises(
+        TrainingError, match=r"^optimiser step 1: the gradient's norm became inf\. Lower the learning rate"
+    ):
+        learner.step()
+    assert weight.item() == 0.0
+
+
+LINEAR = [1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+SCHEDULES = {
+    ("linear", 0.2): LINEAR,
+    ("constant", 0.2): [1 / 3, 2 / 3, *[1.0] * 8],
+    ("cosine", 0.2): [1 / 3, 2 / 3, *(math.cos(math.pi * n / 16) ** 2 for n in range(8))],
+    ("linear", 0.0): [1 - n / 10 for n in range(10)],
+    ("linear", 1.0): [n / 11 for n in range(1, 11)],
+}
+
+
+@pytest.mark.parametrize(("schedule", "warmup"), SCHEDULES)
+def test_the_learning_rate_rises_and_falls_by_the_formula(schedule: str, warmup: float) -> None:
+    optimiser = Optimiser.model_validate({"learning_rate": 1.0, "schedule": schedule, "warmup": warmup})
+    factors = [learning_rate_factor(step, 10, optimiser) for step in range(10)]
+    assert factors == pytest.approx(SCHEDULES[schedule, warmup])
+
+
+def test_a_learner_follows_the_schedule() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    learner = _learner([weight], schedule="linear", warmup=0.2)
+    figures = [learner.train_step(SHORT, lambda batch: (weight.sum(), {})) for _ in range(10)]
+    assert [step["grad_norm"] for step in figures] == [1.0] * 10
+    rates = [step["learning_rate"] for step in figures]
+    assert rates == pytest.approx([1e-2 * factor for factor in LINEAR])
