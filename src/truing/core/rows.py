@@ -1,0 +1,86 @@
+"""Token ids of rows as they wait to be learnt from: plain lists, padded a micro-batch at a time on their way to a device.
+
+Both kinds are batches (`truing.core.batches.Batch`): any part of them can be taken, planned by its tokens and collated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from truing.core.batches import PairBatch, Sequences
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Prompts, each with its response."""
+
+    prompts: Sequence[Tokens]
+    responses: Sequence[Tokens]
+    pad: int
+    names: Sequence[str]
+    """Which row each one is, for errors: `demonstrations.jsonl:3`"""
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def count(self) -> int:
+        """Response tokens."""
+        return sum(map(len, self.responses))
+
+    @property
+    def token_counts(self) -> list[int]:
+        return [len(prompt) + len(response) for prompt, response in zip(self.prompts, self.responses, strict=True)]
+
+    @property
+    def response_lengths(self) -> list[int]:
+        return list(map(len, self.responses))
+
+    def rows(self, index: Sequence[int]) -> Self:
+        return type(self)(
+            [self.prompts[row] for row in index],
+            [self.responses[row] for row in index],
+            self.pad,
+            [self.names[row] for row in index],
+        )
+
+    def to(self, device: torch.device) -> Sequences:
+        """Padded on the right to the longest."""
+        return Sequences.collate(self.prompts, self.responses, self.pad, self.names).to(device)
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Prompts, each with the response that was preferred and the one that was not."""
+
+    chosen: TokenRows
+    rejected: TokenRows
+    """The same prompts"""
+    margins: Sequence[float]
+    """0 where the data says nothing"""
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def count(self) -> int:
+        """Pairs."""
+        return len(self)
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.chosen.names
+
+    @property
+    def token_counts(self) -> list[int]:
+        return [c + r for c, r in zip(self.chosen.token_counts, self.rejected.token_counts, strict=True)]
+
+    def rows(self, index: Sequence[int]) -> Self:
+        return type(self)(self.chosen.rows(index), self.rejected.rows(index), [self.margins[row] for row in index])
+
+    def to(self, device: torch.device) -> PairBatch:
+        return PairBatch(self.chosen.to(device), self.rejected.to(device), torch.tensor(self.margins, device=device))
