@@ -12,11 +12,10 @@ from truing.data.encode import EncodedPair, encode_prompts
 from truing.data.faults import Faults
 from truing.data.learnt import OF_STAGE, PREFERENCES, Learnt
 from truing.data.length_report import NAMED
-from truing.data.prompts import different_prompts, refuse_too_few
+from truing.data.prompts import different_prompts, prompt_set, refuse_too_few
 from truing.data.split import read_split
 from truing.models.load import LoadedBase, is_fetched, outline_base
 from truing.preflight.findings import Findings
-from truing.rollout.episodes import prompt_set
 
 NOT_MEASURED = "How long the rows are was not looked at"
 
