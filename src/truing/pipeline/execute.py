@@ -71,7 +71,7 @@ def run_pipeline(
         built_on = {name for stage in waiting for name in stage.builds_on.values()}
         for stage in stages:
             if stage not in waiting:
-                run.stage(stage.name).settle()  # a kill may have come just before
+                run.stage(stage.name).remove_checkpoints()  # a kill may have come just before
                 if stage.name in built_on:
                     _refuse_damaged(stage.name, run)
         if waiting:
@@ -109,7 +109,7 @@ def _run_stage(
 ) -> None:
     directory = run.stage(stage.name)
     run.lineage.begin(stage.name, stage.kind)
-    directory.fresh()
+    directory.reset()
     scorer = stage.builds_on.get(stage.spec.scored_by or "")
     job = Job(
         name=stage.name,
@@ -128,7 +128,7 @@ def _run_stage(
     with stop.defer():
         write_json(directory.result, result | {"saving_s": round(job.saving.seconds, 3)})
         run.lineage.finish(stage.name, directory.contents())
-        directory.settle()
+        directory.remove_checkpoints()
     release_memory()
     if stop.requested:
         raise stop.interrupted(f"{stage.name} is done")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from truing.core.batches import Batch
+from truing.processes import world
 from truing.training.journal import Journal
 from truing.training.learner import Learner, LossFn
 
@@ -46,7 +47,8 @@ def learn_rows(
         journal.log(0, evaluate(0))
     for step in journal.remaining(steps):
         batch = rows.rows(plan[step - 1])
-        metrics: dict[str, Any] = learner.train_step(batch, loss)
+        with world.agreed():
+            metrics: dict[str, Any] = learner.train_step(batch, loss)
         if count_as is not None:
             metrics[count_as] = batch.count
         if step % every == 0 or step == steps:

@@ -25,6 +25,7 @@ from truing.functional import distinct_n, explained_variance, masked_mean
 from truing.models.layout import Roles
 from truing.models.roles import Role
 from truing.models.scoring import distribution_metrics, forward_in_micro_batches, response_values
+from truing.processes import world
 from truing.rewards.build import build_reward
 from truing.rewards.sources import RewardFn
 from truing.rollout.engine import Engine
@@ -116,7 +117,8 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
             journal.log(0, evaluator.evaluate(0))
         update = Update(recipe, roles, objective, prompts, reward, learner, LocalEngine(roles.policy))
         for number in journal.remaining(settings.updates):
-            metrics = update.run(number, controller.beta)
+            with world.agreed():
+                metrics = update.run(number, controller.beta)
             controller = controller.after(metrics["kl"], settings.episodes)
             evaluated = number % recipe.evaluation.every == 0 or number == settings.updates
             metrics |= evaluator.evaluate(number) if evaluated else {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from truing.core.errors import InterruptedRunError, RewardError, RunError, TrainingError
+from truing.processes import world
 from truing.runs.checkpoints import (
     Checkpoint,
     newest_checkpoint,
@@ -62,9 +63,10 @@ class Journal:
     def log(self, step: int, metrics: dict[str, Any], shown: Sequence[str] = ()) -> None:
         """One line of metrics, to the file and to the trackers; the bar shows those named."""
         row = {"step": step, **metrics}
-        self.metrics.append(row)
         self.rows.append(row)
-        self.job.tracker.log(self.job.name, step, metrics)
+        if world.is_owner():
+            self.metrics.append(row)
+            self.job.tracker.log(self.job.name, step, metrics)
         self.bar.advance(step, {name: self.latest(name) for name in shown})
 
     def recall(self, name: str, first: Any) -> Any:
@@ -90,7 +92,7 @@ class Journal:
         with self.job.stop.defer():
             self.step, self.memory = step, memory
             self._mark()
-            stops = self.job.stop.requested
+            stops = world.add_up(self.job.stop.requested) > 0
             if stops or self._due():
                 self._save()
         if stops:
@@ -143,13 +145,11 @@ class Journal:
         with self.job.saving:
             self.metrics.sync()
             self.samples.sync()
-            save_checkpoint(
-                self.job.directory.checkpoints,
-                self.step,
-                self.learner.tensors(),
-                {"cursors": self._cursors, "memory": self.memory},
-                self.job.recipe.checkpoints.keep_last,
-            )
+            tensors = self.learner.tensors()
+            state = {"cursors": self._cursors, "memory": self.memory}
+            if world.is_owner():
+                settings = self.job.recipe.checkpoints
+                save_checkpoint(self.job.directory.checkpoints, self.step, tensors, state, settings.keep_last)
         self._saved_at, self._saved_step = time.monotonic(), self.step
 
 
