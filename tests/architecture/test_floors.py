@@ -22,7 +22,7 @@ floor | room         | of the house                                             
 2     | label        | records errors                                            | jinja2 starlette uvicorn
 3     | models       | functional records experience errors draws recipe         | numpy torch transformers peft
       |              | data.batches data.chat                                    | safetensors
-3     | runs         | errors recipe recipe_files                                | yaml rich torch safetensors
+3     | runs         | errors recipe recipe_files                                | filelock yaml rich torch safetensors
 4     | trust        | functional records errors models runs                     | torch
 4     | stages       | functional records experience errors draws recipe data    | torch
       |              | models runs trust                                         |
