@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -5,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from truing.errors import RunError
 from truing.recipe import Kl, Ppo, Recipe, RewardSource
+from truing.recipe_files.yaml_text import read_yaml
 from truing.runs.directory import RunDirectory, open_run
 
 RECIPE = Recipe(seed=1, ppo=Ppo(kl=Kl(beta=0.05), variants={"no-kl": {"kl.beta": 0.0}}))
@@ -31,7 +32,7 @@ def test_a_run_is_created_with_its_recipe_and_record(tmp_path: Path) -> None:
     with open_run(tmp_path / "runs" / "a", RECIPE) as run:
         assert run.lineage.stages == []
     assert set(contents(run.root)) == {"recipe.yaml", "run.json", ".lock"}
-    assert Recipe.model_validate(yaml.safe_load(run.recipe.read_text())) == RECIPE
+    assert Recipe.model_validate(read_yaml(run.recipe.read_text()).value) == RECIPE
 
 
 def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
@@ -51,8 +52,8 @@ def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
 def test_a_recipe_that_was_only_laid_out_otherwise_continues(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE) as run:
         pass
-    values = yaml.safe_load(run.recipe.read_text())
-    run.recipe.write_text("# a comment\n" + yaml.safe_dump(values, sort_keys=True, default_flow_style=True))
+    values = read_yaml(run.recipe.read_text()).value
+    run.recipe.write_text("# a comment\n" + json.dumps(values, sort_keys=True))
     with open_run(tmp_path, RECIPE):
         pass
 

@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from truing.errors import RunError
 from truing.recipe import Recipe
 from truing.recipe_files import resolved_yaml
+from truing.recipe_files.yaml_text import read_yaml
 from truing.runs.differences import OTHERWISE, differences, flat, in_short
 from truing.runs.files import PARTIAL, disk_faults, remove, sha256_file, sweep, write_text
 from truing.runs.lineage import Lineage
@@ -148,15 +147,18 @@ def _refuse_foreign(run: RunDirectory, text: str) -> None:
     if run.record.name not in names and names != {_LOCK, run.recipe.name}:
         mend = "Give another --out, or an empty directory."
         raise RunError("holds files, but no run of truing.", where=str(run.root), mend=mend)
-    found = differences(flat(_parsed(run.recipe)), flat(yaml.safe_load(text)))
+    found = differences(flat(_parsed(run.recipe)), flat(read_yaml(text).value))
     if found:
         raise RunError(f"holds the run of another recipe ({in_short(found)}).", where=str(run.root), mend=OTHERWISE)
 
 
 def _parsed(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+        read = read_yaml(path.read_text(encoding="utf-8"))
+        if read.mistakes:
+            raise ValueError(read.mistakes[0].sentence())
+        return read.value
+    except (OSError, ValueError) as fault:
         mend = "Put it back, or give another --out."
         raise RunError("the recipe of this run cannot be read.", where=str(path), mend=mend) from fault
 
