@@ -30,14 +30,19 @@ from truing.config.sections import Base, Source
 from truing.config.stages import STAGES
 from truing.data.batching import plan_by_tokens
 from truing.data.prepared import Prepared
-from truing.models.layout import RewardModelFiles
+from truing.data.prompts import PromptSet
+from truing.models.layout import PpoRoles, RewardModelFiles
 from truing.models.load import LoadedBase, load_base, outline_base
+from truing.rewards.build import build_reward
+from truing.rollout.local import LocalEngine
 from truing.runs.directory import StageDirectory
 from truing.runs.interruption import Stop
 from truing.runs.progress import SilentProgress
 from truing.runs.trackers import open_tracker
+from truing.stages.online import Update
+from truing.stages.ppo import ppo_objective
 from truing.training.job import Job
-from truing.training.learner import Trained
+from truing.training.learner import Learner, Trained
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:!?"
 EOS = "<|end|>"
@@ -227,6 +232,16 @@ def job(of: Recipe, place: Path, kind: str, reward: Path | None = None) -> Job:
         tracker=open_tracker([], kind, place),
         stop=Stop(),
     )
+
+
+def ppo_update(of: Recipe, roles: PpoRoles, prompts: PromptSet | None = None, reward: Any = None) -> Update:
+    """The updates of a PPO stage on these roles, one by one."""
+    objective, settings = ppo_objective(of, roles), of.ppo
+    asked = prompts or prepared(of).prompts(of)
+    steps = settings.updates * settings.epochs * settings.minibatches
+    learner = Learner(objective.trained, settings.optimiser, steps, of.compute.learn_tokens)
+    scores = reward or build_reward(of, roles, asked)
+    return Update(of, roles, objective, asked, scores, learner, LocalEngine(roles.policy))
 
 
 def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
