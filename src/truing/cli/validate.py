@@ -4,7 +4,7 @@ from pathlib import Path
 
 from truing.cli.output import tell
 from truing.cli.shelf import python_beside, recipe_path
-from truing.config import load_recipe, sound_sections
+from truing.config import read_recipe
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError
 from truing.preflight.files import check_files, note_oddities
@@ -24,18 +24,15 @@ def validate_command(recipe_file: Path, overrides: list[str]) -> None:
 
 
 def _looked_at(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
-    """The recipe, or what is sound of it, and what was found."""
+    """The recipe, as far as it is sound, and what was found."""
+    recipe, problems = read_recipe(path, overrides, tell)
+    found = check_files(recipe, shown=None)
     try:
-        recipe = load_recipe(path, overrides, tell)
+        problems.check(RecipeError)
     except RecipeError as error:
-        part = sound_sections(path, overrides)
-        if part is None:
-            raise
-        found = check_files(part, shown=None)
         found.faults.insert(0, error)
         found.odd.append("What stages make of the rows is looked at once the recipe is sound.")
-        return part, found
-    found = check_files(recipe, shown=None)
+        return recipe, found
     with python_beside(path):
         check_functions(recipe, found)
     if recipe.base is not None:
