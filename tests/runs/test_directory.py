@@ -65,7 +65,7 @@ def test_a_recipe_that_was_only_laid_out_otherwise_continues(tmp_path: Path) -> 
 def test_a_run_of_an_older_truing_continues(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE) as run:
         pass
-    values = yaml.safe_load(run.recipe.read_text())
+    values = read_yaml(run.recipe.read_text()).value
     changes = values.pop("variants")["no-kl"]
     values["ppo"]["variants"] = {"no-kl": {key.removeprefix("ppo."): value for key, value in changes.items()}}
     for _, old, new in MOVED:
@@ -74,7 +74,7 @@ def test_a_run_of_an_older_truing_continues(tmp_path: Path) -> None:
             assign(values, old, values[section][name])
     for section in ("rollout", "rewards", "evaluation"):
         values.pop(section)
-    run.recipe.write_text(yaml.safe_dump(values))
+    run.recipe.write_text(json.dumps(values))
     with open_run(tmp_path, RECIPE):
         pass
     assert "ppo.kl.beta: 0.05 → 0.1" in refused(tmp_path, with_changes(RECIPE, {"ppo.kl.beta": 0.1}))
