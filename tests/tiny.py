@@ -29,7 +29,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
 from truing.config.stages import STAGES
 from truing.data.batching import plan_by_tokens
-from truing.data.prepared import Prepared
+from truing.data.prepared import Prepared, prepare
 from truing.data.prompts import PromptSet
 from truing.models.layout import PpoRoles, RewardModelFiles
 from truing.models.load import LoadedBase, load_base, outline_base
@@ -212,7 +212,7 @@ def prepared(of: Recipe) -> Prepared:
     """The rows of a recipe as tokens."""
     assert of.base is not None
     base = outline_base(of.base, of.compute)
-    return Prepared(base.tokenizer, base.context)
+    return prepare(of, base.tokenizer, base.context)
 
 
 def job(of: Recipe, place: Path, kind: str, reward: Path | None = None) -> Job:

@@ -61,7 +61,9 @@ def test_a_policy_that_is_its_reference_has_no_kl_at_any_temperature(temperature
 
 def test_the_history_is_of_what_was_written_before_and_since_and_a_stage_that_goes_back_forgets(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
-    earlier = [{"step": step, "kl": kl, "length": 3, "finished": True, "judges": {}} for step, kl in ((0, 0.0), (2, 0.5))]
+    earlier = [
+        {"step": step, "kl": kl, "length": 3, "finished": True, "judges": {}} for step, kl in ((0, 0.0), (2, 0.5))
+    ]
     evaluator = _evaluator(recipe, _roles(recipe), earlier=earlier)
     found = evaluator.evaluate(4)
     assert [(one.step, one.metrics["heldout_kl"]) for one in evaluator.history] == [

@@ -3,11 +3,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from truing.config import with_changes
 from truing.config.algorithms import Kl, Ppo
+from truing.config.dotted import assign
+from truing.config.moved import MOVED
 from truing.config.recipe import Recipe
 from truing.config.sections import RewardConfig, Rewards
 from truing.config.yaml_text import read_yaml
@@ -60,13 +62,32 @@ def test_a_recipe_that_was_only_laid_out_otherwise_continues(tmp_path: Path) -> 
         pass
 
 
+def test_a_run_of_an_older_truing_continues(tmp_path: Path) -> None:
+    with open_run(tmp_path, RECIPE) as run:
+        pass
+    values = read_yaml(run.recipe.read_text()).value
+    changes = values.pop("variants")["no-kl"]
+    values["ppo"]["variants"] = {"no-kl": {key.removeprefix("ppo."): value for key, value in changes.items()}}
+    for _, old, new in MOVED:
+        if old != "ppo.variants":
+            section, _, name = new.rpartition(".")
+            assign(values, old, values[section][name])
+    for section in ("rollout", "rewards", "evaluation"):
+        values.pop(section)
+    run.recipe.write_text(json.dumps(values))
+    with open_run(tmp_path, RECIPE):
+        pass
+    assert "ppo.kl.beta: 0.05 → 0.1" in refused(tmp_path, with_changes(RECIPE, {"ppo.kl.beta": 0.1}))
+
+
 def test_another_recipe_is_refused_with_what_differs(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE):
         pass
+    sources = [RewardConfig(kind="stage"), RewardConfig(kind="function", path="a:b", weight=0.5)]
     other = Recipe(
         seed=2,
         ppo=Ppo(kl=Kl(beta=0.1)),
-        rewards=Rewards(sources=[RewardConfig(kind="stage"), RewardConfig(kind="function", path="a:b", weight=0.5)]),
+        rewards=Rewards(sources=sources),
         variants={"no-kl": {"ppo.kl.beta": False}},
     )
     message = refused(tmp_path, other)
@@ -81,7 +102,7 @@ def test_another_recipe_is_refused_with_what_differs(tmp_path: Path) -> None:
 def test_only_ten_differences_are_shown(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE):
         pass
-    variants: dict[str, Any] = {f"v{index}": {"ppo.gamma": 0.5} for index in range(12)}
+    variants = {f"v{index}": {"ppo.gamma": 0.5} for index in range(12)}
     message = refused(tmp_path, RECIPE.model_copy(update={"variants": variants}))
     assert message.count("→") == 10
     assert "and 3 more)" in message  # twelve new variants, one that went

@@ -15,12 +15,11 @@ from truing.config.sections import Base, RewardConfig, Source
 from truing.core.errors import RunError
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
-from truing.models.load import device_of, outline_base, quiet_transformers
+from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
 from truing.pipeline.fork import older_run, take_over
+from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.pipeline.world import with_world
-from truing.preflight.findings import Findings
-from truing.preflight.stages import check_stages
 from truing.report import write_report
 from truing.rewards.python_function import FunctionReward
 from truing.runs.differences import Fingerprint
@@ -52,11 +51,9 @@ def run_pipeline(
     """
     stop = stop or Stop()
     old = older_run(fork_of, root) if fork_of is not None else None
+    begun = RunDirectory(root).record.exists()
+    rows = None if begun else check_inputs(recipe)
     functions = _set_up(recipe)
-    if recipe.base is not None and not RunDirectory(root).record.exists():
-        found = Findings()
-        check_stages(recipe, found)
-        found.check()
     with open_run(root, recipe) as run:
         with stop.defer():
             grounded = with_world(recipe, run)
@@ -75,9 +72,7 @@ def run_pipeline(
                 if stage.name in built_on:
                     _refuse_damaged(stage.name, run)
         if waiting:
-            assert grounded.base is not None
-            base = outline_base(grounded.base, grounded.compute)
-            rows = Prepared(base.tokenizer, base.context)
+            rows = rows_of_run(root, grounded, inputs, rows, stop)
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
                 for stage in waiting:
                     _run_stage(stage, run, rows, progress, tracker, stop)
