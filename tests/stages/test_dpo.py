@@ -87,7 +87,8 @@ def test_the_reward_stage_scores_what_dpo_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("roles", ["shared", "separate"])
 def test_a_run_learns_the_preference_and_leaves_what_it_promises(roles: str, tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, roles=roles, **{"evaluation.judges": {"letters": "tiny:letter_a"}, "dpo.epochs": 4})
+    changes = {"evaluation.judges": {"letters": "letters:letter_a"}, "dpo.epochs": 4}
+    recipe = tiny.recipe(tmp_path, roles=roles, **changes)
     job = tiny.job(recipe, tmp_path, "dpo")
     result = train_dpo(job)
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)
@@ -141,7 +142,7 @@ def test_held_out_prompts_are_in_no_pair_that_is_learnt_from(tmp_path: Path) -> 
 def test_a_judges_fall_must_exceed_the_noise_of_its_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     monkeypatch.setattr(heldout, "drift_warnings", lambda *figures: given.append(figures) or [])
-    changes = {"evaluation.judges": {"letters": "tiny:letter_a"}, "dpo.epochs": 4}
+    changes = {"evaluation.judges": {"letters": "letters:letter_a"}, "dpo.epochs": 4}
     result = train_dpo(tiny.job(tiny.recipe(tmp_path, **changes), tmp_path, "dpo"))
     [(_, last, uncertainty)] = given
     low, high = result["judges"]["letters"]["change_ci95"]

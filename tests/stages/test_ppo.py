@@ -24,7 +24,7 @@ from truing.stages.reward import train_reward
 from truing.training.learner import Learner
 
 PAD = len(tiny.LETTERS) + 1
-BY_FUNCTION = {"rewards.sources": [{"kind": "function", "path": "tiny:letter_a", "normalise": False}]}
+BY_FUNCTION = {"rewards.sources": [{"kind": "function", "path": "letters:letter_a", "normalise": False}]}
 
 
 def _scored(seed: int = 0) -> Scored:
@@ -201,7 +201,7 @@ def test_every_update_shuffles_in_an_order_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
-    changes = {"ppo.updates": 3, "evaluation.every": 2, "evaluation.judges": {"letters": "tiny:letter_a"}}
+    changes = {"ppo.updates": 3, "evaluation.every": 2, "evaluation.judges": {"letters": "letters:letter_a"}}
     job = tiny.job(tiny.recipe(tmp_path, pad=None, **BY_FUNCTION, **changes), tmp_path, "ppo")
     result = train_ppo(job)
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)

@@ -21,7 +21,7 @@ class Decoder:
     state: Tensor
     """(B, D) last hidden state of each row's last token"""
     prefix_states: Tensor | None = None
-    """(B, S, D) what left the frozen prefix for the tokens that were just read, prompts padded on the left; None without one"""
+    """(B, S, D) what left the frozen prefix for the tokens just read, prompts padded on the left; None without one"""
     _cache: Any = None
 
     def __init__(
