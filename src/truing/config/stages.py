@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-EVERYTHING = (
+EVERY_STAGE = (
     "seed",
     "world",
     "roles",
@@ -23,7 +23,7 @@ EVERYTHING = (
     "data.transcripts",
 )
 """What the result of every stage depends on"""
-POLICY = ("lora.layers", "data", "rollout", "rewards", "evaluation", "functions")
+EVERY_POLICY = ("lora.layers", "data", "rollout", "rewards", "evaluation", "functions")
 """What the result of a stage that makes a policy and has it answer prompts depends on too"""
 
 
@@ -80,7 +80,7 @@ _SPECS = (
         outcome="truing.report.outcomes:sft_outcome",
         learns_from=("train_rows", "demonstrations"),
         datasets=("demonstrations",),
-        depends_on=(*EVERYTHING, "sft", "data.heldout", "data.demonstrations", "data.heldout_demonstrations"),
+        depends_on=(*EVERY_STAGE, "sft", "data.heldout", "data.demonstrations", "data.heldout_demonstrations"),
         makes="language model",
         samples=False,
     ),
@@ -92,7 +92,7 @@ _SPECS = (
         learns_from=("train_pairs", "preference pairs"),
         datasets=("preferences",),
         depends_on=(
-            *EVERYTHING,
+            *EVERY_STAGE,
             "reward",
             "data",
             "rollout.max_new_tokens",
@@ -110,7 +110,7 @@ _SPECS = (
         outcome="truing.report.outcomes:policy_outcome",
         learns_from=("episodes", "responses of its own"),
         datasets=(),
-        depends_on=(*EVERYTHING, *POLICY, "ppo"),
+        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "ppo"),
         makes="policy",
         starts_from="sft",
         scored_by="reward",
@@ -123,7 +123,7 @@ _SPECS = (
         outcome="truing.report.outcomes:preference_policy_outcome",
         learns_from=("train_pairs", "preference pairs"),
         datasets=("preferences",),
-        depends_on=(*EVERYTHING, *POLICY, "dpo"),
+        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "dpo"),
         makes="policy",
         starts_from="sft",
         scored_by="reward",
