@@ -1,10 +1,10 @@
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from truing.config import with_changes
 from truing.config.algorithms import Kl, Ppo
@@ -12,6 +12,7 @@ from truing.config.dotted import assign
 from truing.config.moved import MOVED
 from truing.config.recipe import Recipe
 from truing.config.sections import RewardConfig, Rewards
+from truing.config.yaml_text import read_yaml
 from truing.core.errors import RunError
 from truing.runs.directory import RunDirectory, open_run
 
@@ -35,13 +36,13 @@ def test_a_run_is_created_with_its_recipe_and_record(tmp_path: Path) -> None:
     with open_run(tmp_path / "runs" / "a", RECIPE) as run:
         assert run.lineage.stages == []
     assert set(contents(run.root)) == {"recipe.yaml", "run.json", ".lock"}
-    assert Recipe.model_validate(yaml.safe_load(run.recipe.read_text())) == RECIPE
+    assert Recipe.model_validate(read_yaml(run.recipe.read_text()).value) == RECIPE
 
 
 def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE) as run:
         run.lineage.begin("sft", "sft")
-        run.stage("sft").fresh()
+        run.stage("sft").reset()
         run.stage("sft").result.write_text("{}")
         run.lineage.finish("sft", {})
     before = contents(tmp_path)
@@ -55,8 +56,8 @@ def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
 def test_a_recipe_that_was_only_laid_out_otherwise_continues(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE) as run:
         pass
-    values = yaml.safe_load(run.recipe.read_text())
-    run.recipe.write_text("# a comment\n" + yaml.safe_dump(values, sort_keys=True, default_flow_style=True))
+    values = read_yaml(run.recipe.read_text()).value
+    run.recipe.write_text("# a comment\n" + json.dumps(values, sort_keys=True))
     with open_run(tmp_path, RECIPE):
         pass
 
@@ -64,7 +65,7 @@ def test_a_recipe_that_was_only_laid_out_otherwise_continues(tmp_path: Path) -> 
 def test_a_run_of_an_older_truing_continues(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE) as run:
         pass
-    values = yaml.safe_load(run.recipe.read_text())
+    values = read_yaml(run.recipe.read_text()).value
     changes = values.pop("variants")["no-kl"]
     values["ppo"]["variants"] = {"no-kl": {key.removeprefix("ppo."): value for key, value in changes.items()}}
     for _, old, new in MOVED:
@@ -73,7 +74,7 @@ def test_a_run_of_an_older_truing_continues(tmp_path: Path) -> None:
             assign(values, old, values[section][name])
     for section in ("rollout", "rewards", "evaluation"):
         values.pop(section)
-    run.recipe.write_text(yaml.safe_dump(values))
+    run.recipe.write_text(json.dumps(values))
     with open_run(tmp_path, RECIPE):
         pass
     assert "ppo.kl.beta: 0.05 → 0.1" in refused(tmp_path, with_changes(RECIPE, {"ppo.kl.beta": 0.1}))
@@ -179,12 +180,12 @@ def test_a_fresh_stage_is_empty_and_follows_no_links(tmp_path: Path) -> None:
     (treasure / "gold").write_text("mine")
     with open_run(tmp_path / "run", RECIPE) as run:
         stage = run.stage("ppo-no-kl")
-        stage.fresh()
+        stage.reset()
         (stage.root / "model" / "deep").mkdir(parents=True)
         (stage.root / "model" / "deep" / "half").write_text("h")
         stage.metrics.write_text("{")
         (stage.root / "link").symlink_to(treasure)
-        stage.fresh()
+        stage.reset()
         assert list(stage.root.iterdir()) == []
     assert (treasure / "gold").read_text() == "mine"
 

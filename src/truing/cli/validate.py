@@ -7,7 +7,8 @@ from truing.cli.shelf import python_beside, recipe_path
 from truing.config import read_recipe
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError
-from truing.preflight.files import check_files, note_oddities
+from truing.data.datasets import read_data
+from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
 
@@ -15,28 +16,28 @@ from truing.preflight.functions import check_functions
 def validate_command(recipe_file: Path, overrides: list[str]) -> None:
     """Checks the recipe, its models, every row of every file, and what stages make of them; all faults together."""
     path = recipe_path(recipe_file)
-    recipe, found = _looked_at(path, overrides)
-    note_oddities(recipe, found)
+    recipe, found = _checked(path, overrides)
     for sentence in dict.fromkeys([*found.sound, *found.odd]):
         print(sentence)
     found.check()
     print(f"{recipe_file}: sound. Stages: {', '.join(recipe.stages)}.")
 
 
-def _looked_at(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
+def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     """The recipe, as far as it is sound, and what was found."""
     recipe, problems = read_recipe(path, overrides, tell)
-    found = check_files(recipe, shown=None)
+    datasets = read_data(recipe, thorough=True)
+    found = check_files(recipe, datasets)
     try:
         problems.check(RecipeError)
     except RecipeError as error:
         found.faults.insert(0, error)
-        found.odd.append("What stages make of the rows is looked at once the recipe is sound.")
+        found.odd.append("Fix the recipe first; what its stages would make of the rows was not checked.")
         return recipe, found
     with python_beside(path):
         check_functions(recipe, found)
     if recipe.base is not None:
         from truing.preflight.stages import check_stages  # imports torch
 
-        check_stages(recipe, found, named=None)
+        check_stages(recipe, datasets, found, named=None)
     return recipe, found

@@ -1,4 +1,4 @@
-"""Token ids of rows as they wait to be learnt from: plain lists, padded a micro-batch at a time on their way to a device.
+"""Token ids of rows as they wait to be learnt from: plain lists, padded a micro-batch at a time on the way to a device.
 
 Both kinds are batches (`truing.core.batches.Batch`): any part of them can be taken, planned by its tokens and collated.
 """
@@ -21,8 +21,8 @@ class TokenRows:
     prompts: Sequence[Tokens]
     responses: Sequence[Tokens]
     pad: int
-    names: Sequence[str]
-    """Which row each one is, for errors: `demonstrations.jsonl:3`"""
+    names: Sequence[str] = ()
+    """Which row each one is, for errors: `demonstrations.jsonl:3`; empty where nobody knows"""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -45,7 +45,7 @@ class TokenRows:
             [self.prompts[row] for row in index],
             [self.responses[row] for row in index],
             self.pad,
-            [self.names[row] for row in index],
+            [self.names[row] for row in index] if self.names else (),
         )
 
     def to(self, device: torch.device) -> Sequences:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from truing.config.yaml_text import write_yaml
 from truing.report.charts import behaviour_charts, outcome_charts
 from truing.report.comparison import comparison, label
 from truing.report.exchanges import exchanges
@@ -70,8 +70,8 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "behaviour": behaviour_charts(learnt),
         "exchanges": exchanges(learnt, labels),
         "facts": {name: facts.get(name, "") for name in ("seed", "threads")} | table(dict(facts), "versions"),
-        "inputs": _yaml(portable(table(dict(facts), "inputs"), run.root)),
-        "recipe": _yaml(portable(run.recipe, run.root)),
+        "inputs": write_yaml(portable(table(dict(facts), "inputs"), run.root)),
+        "recipe": write_yaml(portable(run.recipe, run.root)),
         "glossary": GLOSSARY.values(),
     }
 
@@ -93,10 +93,6 @@ def _part(stage: StageFiles) -> str:
         return f"{kind.title} ({label(stage)})"
     taught = kind.taught(stage)
     return f"{kind.title} from {taught}" if taught else kind.title
-
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def _dash_array(series: int) -> str:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
+from truing.config.stages import StageSpec
+from truing.core.rows import PairRows, TokenRows
+from truing.data.prepared import Prepared, Split
+from truing.data.prompts import PromptSet
 from truing.models.layout import RewardModelFiles, in_full_precision
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
@@ -25,18 +29,39 @@ class Job:
 
     name: str
     """The stage's directory: sft, reward, ppo, ppo-no-kl"""
+    spec: StageSpec
     recipe: Recipe
     directory: StageDirectory
     start: Base
     """The model this stage begins with; for reward and PPO that is the SFT model"""
     reward: RewardModelFiles | None
     """The reward stage's result, where there is one"""
+    rows: Prepared
+    """The run's rows as tokens"""
     progress: Progress
     tracker: Tracker
     stop: Stop
     """Whether somebody has asked the run to end"""
     saving: Stopwatch = field(default_factory=Stopwatch)
     """Of checkpoints and of the stage's models"""
+
+    def demonstrations(self) -> Split[TokenRows]:
+        """The recipe's, what became of rows that are too long noted."""
+        found = self.rows.demonstrations(self.recipe)
+        self.progress.note(f"{self.name}: {found.report}")
+        return found
+
+    def preferences(self) -> Split[PairRows]:
+        """The same."""
+        found = self.rows.preferences(self.recipe)
+        self.progress.note(f"{self.name}: {found.report}")
+        return found
+
+    def prompts(self) -> PromptSet:
+        """The same."""
+        found = self.rows.prompts(self.recipe)
+        self.progress.note(f"prompts: {found.report}")
+        return found
 
     def save_policy(self, policy: Role, base: LoadedBase) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
@@ -61,5 +86,5 @@ class Job:
         Raises:
             RunError: the disk refuses.
         """
-        with self.stop.held(), self.saving, complete_directory(directory) as partial:
+        with self.stop.defer(), self.saving, complete_directory(directory) as partial:
             yield partial
