@@ -7,6 +7,7 @@ from torch import Tensor
 
 from truing.config.algorithms import Reward
 from truing.core.batches import PairBatch, Sequences
+from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
 from truing.data.batching import optimiser_batches
 from truing.evaluation.report_card import reward_report_card
@@ -16,7 +17,7 @@ from truing.models.load import LoadedBase, load_base
 from truing.models.roles import Role
 from truing.models.save import merge, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, forward_in_micro_batches
-from truing.rewards.sources import Normalisation, RoleReward, refuse_bad
+from truing.rewards.sources import RoleReward, refuse_bad
 from truing.rollout.episodes import load_prompts, reference_samples
 from truing.stages.pairs import load_pairs
 from truing.training.job import Job
