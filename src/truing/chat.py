@@ -31,7 +31,7 @@ class ChatModel:
         templated = self.base.tokenizer.chat_template is not None
         self._turns.append(Message("user", prompt))
         tokens = encode_prompt(self.base.tokenizer, tuple(self._turns) if templated else prompt)
-        rollout = sample(Role(self.base.model), [tokens], self.sampling, self.seed, "chat", [self._answers])
+        rollout = sample(self.base.role(), [tokens], self.sampling, self.seed, "chat", [self._answers])
         self._answers += 1
         said = rollout.sequences.tokens[0, len(tokens) :].tolist()
         response = str(self.base.tokenizer.decode(said, skip_special_tokens=True))

@@ -19,10 +19,11 @@ from truing.config.sections import Base, Compute, Lora
 from truing.core.batches import Sequences
 from truing.core.errors import ModelError
 from truing.core.normalisation import Normalisation
+from truing.models.adapters import Adapters
+from truing.models.heads import load_head, scalar_head
 from truing.models.load import load_base
-from truing.models.roles import Adapters, Role, scalar_head
+from truing.models.roles import Role
 from truing.models.save import (
-    load_head,
     load_normalisation,
     merge,
     save_adapter,

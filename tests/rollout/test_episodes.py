@@ -13,8 +13,7 @@ from truing.core.batches import Rollout, Sequences
 from truing.core.errors import DataError
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import prompt_source
-from truing.kernels import linear
-from truing.models.roles import Role
+from truing.kernels.cpu import linear
 from truing.rollout.episodes import (
     PromptSet,
     after_missing_eos,
@@ -99,7 +98,7 @@ def test_samples_for_the_normalisation_are_the_same_every_time_and_as_many_as_as
     recipe = tiny.recipe(tmp_path, **{"rewards.normalisation_samples": 30})
     base = tiny.load(recipe)
     prompts = load_prompts(recipe, base, SilentProgress())
-    once, again = (reference_samples(Role(base.model), prompts, recipe, base) for _ in range(2))
+    once, again = (reference_samples(base.role(), prompts, recipe, base) for _ in range(2))
     assert once == again
     assert len(once) == 30
     assert {sample.prompt for sample in once} == {prompt.text for prompt in prompts.train}
@@ -111,9 +110,7 @@ def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
     asked = [EncodedPrompt("a", (0,))] * 4
 
     def said(purpose: str, first: int) -> list[list[int]]:
-        tokens: list[list[int]] = answer(
-            Role(base.model), asked, recipe, base, purpose, first
-        ).sequences.tokens.tolist()
+        tokens: list[list[int]] = answer(base.role(), asked, recipe, base, purpose, first).sequences.tokens.tolist()
         return tokens
 
     assert said("rollout", 0) == said("rollout", 0)
@@ -125,10 +122,10 @@ def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
 def test_the_recipe_says_whether_weights_are_laid_out_for_sampling(
     pack: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear, "SMALLEST", 1)
+    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
     recipe = tiny.recipe(tmp_path, **{"compute.pack_weights": pack})
     base = tiny.load(recipe)
     packed: list[linear.OneDnnLinear] = []
-    monkeypatch.setattr(linear.OneDnnLinear, "pack", lambda layer: packed.append(layer))
-    answer(Role(base.model), SEVEN.train, recipe, base, "test")
+    monkeypatch.setattr(linear.OneDnnLinear, "prepack", lambda layer: packed.append(layer))
+    answer(base.role(), SEVEN.train, recipe, base, "test")
     assert bool(packed) == pack

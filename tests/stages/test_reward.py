@@ -12,7 +12,8 @@ from transformers import AutoModelForSequenceClassification
 
 from truing.config.algorithms import Reward
 from truing.core.batches import PairBatch, Sequences
-from truing.models.roles import Role, scalar_head
+from truing.models.heads import scalar_head
+from truing.models.roles import Role
 from truing.models.save import load_normalisation
 from truing.rollout.episodes import load_prompts, reference_samples
 from truing.runs.metrics import read_jsonl

@@ -14,7 +14,8 @@ from truing.config.sections import Optimiser
 from truing.core.batches import Batch, Experience, PairBatch, Sequences
 from truing.core.errors import TrainingError
 from truing.functional import ppo_policy_loss
-from truing.models.roles import Role, scalar_head
+from truing.models.heads import scalar_head
+from truing.models.roles import Role
 from truing.models.scoring import response_logprobs, response_values
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss

@@ -47,7 +47,7 @@ class Sequences:
     """(B,) int64, at least 1"""
     response_lengths: Tensor
     """(B,) int64, at least 1"""
-    below: Tensor | None = None
+    prefix_states: Tensor | None = None
     """(B, T − 1, D) what the layers below every adapter made of all tokens but the last; None where nobody kept it"""
 
     @classmethod
@@ -56,15 +56,15 @@ class Sequences:
         prompts: Sequence[Sequence[int]],
         responses: Sequence[Sequence[int]],
         pad: int,
-        below: Sequence[Tensor] | None = None,
+        prefix_states: Sequence[Tensor] | None = None,
     ) -> Self:
-        """Joins each prompt to its response and pads on the right; `below` are (T − 1, D), one a row."""
+        """Joins each prompt to its response and pads on the right; `prefix_states` are (T − 1, D), one a row."""
         joined = [torch.tensor([*p, *r], dtype=torch.long) for p, r in zip(prompts, responses, strict=True)]
         return cls(
             tokens=pad_sequence(joined, batch_first=True, padding_value=pad),
             prompt_lengths=torch.tensor([len(p) for p in prompts]),
             response_lengths=torch.tensor([len(r) for r in responses]),
-            below=None if below is None else pad_sequence(list(below), batch_first=True),
+            prefix_states=None if prefix_states is None else pad_sequence(list(prefix_states), batch_first=True),
         )
 
     def __len__(self) -> int:
@@ -123,7 +123,7 @@ class Sequences:
             self.tokens[chosen, :longest],
             self.prompt_lengths[chosen],
             self.response_lengths[chosen],
-            None if self.below is None else self.below[chosen, : longest - 1],
+            None if self.prefix_states is None else self.prefix_states[chosen, : longest - 1],
         )
 
     def to(self, device: torch.device) -> Self:
@@ -131,7 +131,7 @@ class Sequences:
             self.tokens.to(device),
             self.prompt_lengths.to(device),
             self.response_lengths.to(device),
-            None if self.below is None else self.below.to(device),
+            None if self.prefix_states is None else self.prefix_states.to(device),
         )
 
 

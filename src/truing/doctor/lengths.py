@@ -8,8 +8,8 @@ from truing.config.recipe import Recipe
 from truing.core.errors import DataError
 from truing.data.learnt import DEMONSTRATIONS, PREFERENCES, Learnt
 from truing.data.split import read_split
-from truing.kernels.packed_rows import packs_rows
-from truing.models.load import LoadedBase, device_of
+from truing.kernels.packed_rows import hidden_packed
+from truing.models.load import LoadedBase
 from truing.rollout.episodes import load_prompts
 from truing.runs.progress import SilentProgress
 
@@ -48,7 +48,7 @@ def read_lengths(recipe: Recipe, base: LoadedBase) -> Lengths:
         _demonstrations(recipe, base) if "sft" in stages else [],
         _preferences(recipe, base) if stages & {"reward", "dpo"} else [],
         _prompts(recipe, base) if stages != {"sft"} else [],
-        padded=not packs_rows(base.model, device_of(recipe.compute)),
+        padded=base.backend.hidden is not hidden_packed,
     )
 
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from truing.core.batches import Rollout, Sequences
-from truing.data.batching import plan_by_tokens
-from truing.models.logprobs import figures_of, logprobs_of
+from truing.models.logprobs import distribution_of, logprobs_of
 from truing.models.roles import Role
 
 
@@ -16,7 +15,7 @@ def response_hidden(role: Role, sequences: Sequences) -> Tensor:
 
     So the last token is not read.
     """
-    hidden = role.hidden(sequences.tokens[:, :-1], sequences.attention_mask[:, :-1], sequences.below)
+    hidden = role.hidden(sequences.tokens[:, :-1], sequences.attention_mask[:, :-1], sequences.prefix_states)
     before = (sequences.response_index - 1)[..., None].expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, before)
 
@@ -62,7 +61,7 @@ def forward_in_micro_batches(
     """
     longest = int(sequences.response_lengths.max())
     whole: list[Tensor] = []
-    for index in plan_by_tokens(sequences.token_counts, token_budget, not role.packs_rows):
+    for index in role.micro_batches(sequences.token_counts, token_budget):
         parts = score(sequences.rows(index), index)
         if not whole:
             shapes = [(len(sequences), longest) if part.dim() == 2 else (len(sequences),) for part in parts]
@@ -88,7 +87,7 @@ def distribution_figures(
         mask = sequences.response_mask
         hidden = rollout.hidden[index, : mask.shape[1]]
         states = hidden[mask], response_hidden(reference, sequences)[mask]
-        figures = figures_of(policy, reference, *states, sequences.response_tokens[mask], temperature)
+        figures = distribution_of(policy, reference, *states, sequences.response_tokens[mask], temperature)
         return tuple(_on_mask(part, mask) for part in figures)
 
     ref_logprobs, kl, entropy = forward_in_micro_batches(reference, rollout.sequences, token_budget, of_rows)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from truing.config.recipe import Recipe
 from truing.config.sections import RewardConfig as RewardSettings
 from truing.core.errors import RecipeError
+from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
 from truing.models.layout import Roles
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import (
     ClassifierReward,
-    Normalisation,
     RewardSource,
     RoleReward,
     WeightedPart,

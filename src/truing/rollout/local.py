@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from truing.core import rng
 from truing.core.batches import Rollout, Sequences
 from truing.core.errors import TrainingError
-from truing.kernels.fused_decoding import FusedStep, laid_out
+from truing.kernels.backend import DecodeStep
 from truing.models.roles import Role
 from truing.rollout.decoding import Decoder
 
@@ -49,8 +49,8 @@ class _Response:
     """(R,)"""
     hidden: Tensor
     """(R, D) the state that each token was drawn from"""
-    below: Tensor | None
-    """(T − 1, D) what left the trunk for every token that was read"""
+    prefix_states: Tensor | None
+    """(T − 1, D) what left the frozen prefix for every token that was read"""
 
 
 @torch.no_grad()
@@ -71,11 +71,11 @@ def sample(
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     said: dict[int, _Response] = {}
-    with laid_out(role) if sampling.pack else nullcontext() as fused:
+    with role.decoding() if sampling.pack else nullcontext() as decode_step:
         for start in range(0, len(order), sampling.rows):
             group = order[start : start + sampling.rows]
             uniforms = [rng.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in group]
-            responses = _sample_group(role, [prompts[row] for row in group], np.stack(uniforms), sampling, fused)
+            responses = _sample_group(role, [prompts[row] for row in group], np.stack(uniforms), sampling, decode_step)
             said |= dict(zip(group, responses, strict=True))
     return _as_rollout(prompts, [said[row] for row in range(len(prompts))], sampling)
 
@@ -85,16 +85,16 @@ def _sample_group(
     prompts: Sequence[Sequence[int]],
     uniforms: np.ndarray,
     sampling: Sampling,
-    fused: FusedStep | None,
+    decode_step: DecodeStep | None,
 ) -> list[_Response]:
     """Decodes rows side by side; a row that has finished leaves the batch at once."""
     draws_of = torch.from_numpy(uniforms).to(role.model.device)
     rows, steps = draws_of.shape
-    decoder = Decoder(role, prompts, sampling.pad, steps, fused)
+    decoder = Decoder(role, prompts, sampling.pad, steps, decode_step)
     tokens = torch.full((rows, steps), sampling.pad, device=draws_of.device)
     logprobs = torch.zeros(rows, steps, device=draws_of.device)
     hidden = decoder.state.new_empty(rows, steps, decoder.state.shape[-1])
-    below = _with_room(decoder.below, steps)
+    prefix_states = _with_room(decoder.prefix_states, steps)
     alive = torch.arange(rows, device=draws_of.device)
     for step in range(steps):
         drawn, logprobs[alive, step] = _drawn(role.logits(decoder.state), draws_of[alive, step], sampling.temperature)
@@ -106,33 +106,33 @@ def _sample_group(
         kept = decoder.keep(going)
         alive, drawn = alive[kept], drawn[kept]
         decoder.read(drawn)
-        if below is not None and decoder.below is not None:
-            below[alive, step - steps] = decoder.below[:, 0]
+        if prefix_states is not None and decoder.prefix_states is not None:
+            prefix_states[alive, step - steps] = decoder.prefix_states[:, 0]
     ends = [row.index(sampling.eos) + 1 if sampling.eos in row else steps for row in tokens.tolist()]
     return [
         _Response(
             tokens[row, :end],
             logprobs[row, :end],
             hidden[row, :end],
-            None if below is None else below[row, -steps - len(prompts[row]) :][: len(prompts[row]) + end - 1],
+            None if prefix_states is None else prefix_states[row, -steps - len(prompts[row]) : end - steps - 1],
         )
         for row, end in enumerate(ends)
     ]
 
 
 def _with_room(asked: Tensor | None, steps: int) -> Tensor | None:
-    """(B, P + steps, D) what left the trunk for left-padded prompts, and room for what will."""
+    """(B, P + steps, D) what left the frozen prefix for left-padded prompts, and room for what will."""
     if asked is None:
         return None
     return torch.cat([asked, asked.new_empty(len(asked), steps, asked.shape[-1])], dim=1)
 
 
 def _as_rollout(prompts: Sequence[Sequence[int]], said: Sequence[_Response], sampling: Sampling) -> Rollout:
-    below = [response.below for response in said if response.below is not None]
+    prefix_states = [response.prefix_states for response in said if response.prefix_states is not None]
     device = said[0].tokens.device
     return Rollout(
         sequences=Sequences.collate(
-            prompts, [response.tokens.tolist() for response in said], sampling.pad, below or None
+            prompts, [response.tokens.tolist() for response in said], sampling.pad, prefix_states or None
         ).to(device),
         logprobs=pad_sequence([response.logprobs for response in said], batch_first=True),
         hidden=pad_sequence([response.hidden for response in said], batch_first=True),

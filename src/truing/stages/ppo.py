@@ -226,5 +226,5 @@ def joint_learner(recipe: Recipe, roles: PpoRoles) -> Learner:
         steps=settings.updates * settings.epochs * settings.minibatches,
         token_budget=recipe.compute.learn_tokens,
         device=roles.base.model.device,
-        padded=not (roles.policy.packs_rows and roles.critic.packs_rows),
+        plan=roles.policy.micro_batches,
     )

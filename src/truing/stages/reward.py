@@ -36,9 +36,9 @@ def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor,
 def train_reward(job: Job) -> dict[str, Any]:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the closing figures."""
     recipe, settings = job.recipe, job.recipe.reward
-    base = load_base(job.start, recipe.compute)
+    base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate")
     pairs = load_pairs(job, base)
-    samples = reference_samples(Role(base.model), load_prompts(recipe, base, job.progress), recipe, base)
+    samples = reference_samples(base.role(), load_prompts(recipe, base, job.progress), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
     batches = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, "reward")
     learner = role_learner(reward, settings.optimiser, len(batches), recipe.compute)

@@ -32,7 +32,7 @@ def completion_loss(policy: Role, batch: Sequences) -> tuple[Tensor, dict[str, T
 def train_sft(job: Job) -> dict[str, Any]:
     """Trains on the demonstrations and saves `model/`; returns the closing figures."""
     settings, compute = job.recipe.sft, job.recipe.compute
-    base = load_base(job.start, compute)
+    base = load_base(job.start, compute, trains=settings.method == "full")
     train, heldout, places, truncation = _load_demonstrations(job, base)
     policy = trained_role(base, "policy", job.recipe.lora if settings.method == "lora" else None, job.recipe.seed)
     batches = optimiser_batches(len(train), settings.batch_size, settings.epochs, job.recipe.seed, "sft")

@@ -41,13 +41,13 @@ class Learner:
         steps: int,
         token_budget: int,
         device: torch.device,
-        padded: bool = True,
+        plan: Callable[[Sequence[int], int], list[list[int]]] = plan_by_tokens,
     ) -> None:
         """Args:
         groups: (parameters, peak learning rate) of each role that learns.
         steps: optimiser steps of the whole stage, for the schedule.
         token_budget: tokens in one forward and backward.
-        padded: whether rows cost as much as the longest they go with.
+        plan: tokens of each row and a budget to the rows of each micro-batch.
         """
         self._groups = list(groups)
         self._parameters = [weight for weights, _ in self._groups for weight in weights]
@@ -65,7 +65,7 @@ class Learner:
         """By this object, finished or not: as long as it stays the same, no weight and no moment has changed"""
         self._token_budget = token_budget
         self._device = device
-        self._padded = padded
+        self._plan = plan
 
     @property
     def learning_rate(self) -> float:
@@ -83,7 +83,7 @@ class Learner:
             TrainingError: the loss is not finite; names the rows that make it so.
         """
         figures: dict[str, float] = {}
-        for index in plan_by_tokens(batch.token_counts, self._token_budget, self._padded):
+        for index in self._plan(batch.token_counts, self._token_budget):
             micro = batch.rows(index).to(self._device)
             loss, stats = loss_fn(micro)
             if not bool(loss.isfinite()):
@@ -165,7 +165,7 @@ class Learner:
 def role_learner(role: Role, optimiser: Optimiser, steps: int, compute: Compute) -> Learner:
     """A learner of one role alone."""
     groups = [(role.parameters(), optimiser.learning_rate)]
-    return Learner(groups, optimiser, steps, compute.learn_tokens, role.model.device, not role.packs_rows)
+    return Learner(groups, optimiser, steps, compute.learn_tokens, role.model.device, role.micro_batches)
 
 
 def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:
