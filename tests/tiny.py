@@ -26,6 +26,7 @@ from truing.config import resolved_yaml
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
+from truing.config.stages import STAGES
 from truing.data.prepared import prepare
 from truing.models.layout import RewardModelFiles
 from truing.models.load import LoadedBase, load_base, outline_base
@@ -207,7 +208,18 @@ def job(of: Recipe, place: Path, name: str, reward: Path | None = None) -> Job:
     learnt = None if reward is None else RewardModelFiles(reward / "model", reward / "adapter")
     base = outline_base(of.base, of.compute)
     rows = prepare(of, base.tokenizer, base.context)
-    return Job(name, of, files, of.base, learnt, rows, SilentProgress(), open_tracker([], name, place), Stop())
+    return Job(
+        name,
+        STAGES[name.split("-")[0]],
+        of,
+        files,
+        of.base,
+        learnt,
+        rows,
+        SilentProgress(),
+        open_tracker([], name, place),
+        Stop(),
+    )
 
 
 def letter_a(prompts: Sequence[Any], responses: Sequence[str]) -> list[float]:
