@@ -205,20 +205,19 @@ def job(of: Recipe, place: Path, name: str, reward: Path | None = None) -> Job:
     assert of.base is not None
     files = StageDirectory(place / name)
     files.root.mkdir(parents=True, exist_ok=True)
-    learnt = None if reward is None else RewardModelFiles(reward / "model", reward / "adapter")
+    scorer = None if reward is None else RewardModelFiles(reward / "model", reward / "adapter")
     base = outline_base(of.base, of.compute)
-    rows = prepare(of, base.tokenizer, base.context)
     return Job(
-        name,
-        STAGES[name.split("-")[0]],
-        of,
-        files,
-        of.base,
-        learnt,
-        rows,
-        SilentProgress(),
-        open_tracker([], name, place),
-        Stop(),
+        name=name,
+        spec=STAGES[name.partition("-")[0]],
+        recipe=of,
+        directory=files,
+        start=of.base,
+        reward=scorer,
+        rows=prepare(of, base.tokenizer, base.context),
+        progress=SilentProgress(),
+        tracker=open_tracker([], name, place),
+        stop=Stop(),
     )
 
 
