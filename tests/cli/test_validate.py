@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import tiny
 
+from truing.data.read import READERS
+
 
 def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> None:
     recipe = tiny.recipe_file(tmp_path)
@@ -21,6 +23,16 @@ def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> No
         f"{recipe}: sound. Stages: sft, reward, ppo.",
     ]
     assert said.err == ""
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_each_file_is_parsed_once(command: str, truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    parse = READERS[".jsonl"]
+    monkeypatch.setitem(READERS, ".jsonl", lambda *given: parsed.append(given[0].name) or parse(*given))
+    out = ("--out", tmp_path / "run") if command == "run" else ()
+    assert truing(command, tiny.recipe_file(tmp_path, stages=["sft", "dpo"]), *out).code == 0
+    assert sorted(parsed) == ["demonstrations.jsonl", "preferences.jsonl"]
 
 
 def test_all_faults_are_told_together(truing: Any, tmp_path: Path) -> None:
