@@ -73,7 +73,7 @@ def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model")
     assert said.code == 0
     told = "someone/model is not on this machine yet; `truing run` fetches it."
-    assert f"How long the rows are was not looked at: {told}" in said.out.splitlines()
+    assert f"Row lengths were not checked: {told}" in said.out.splitlines()
 
 
 def test_a_base_whose_tokenizer_cannot_be_read_is_told(truing: Any, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_mistake_in_the_recipe_brings_no_faults_of_its_defaults(truing: Any, t
     assert said.code == 2
     assert "bogus" in said.err
     assert "different prompts" not in said.err  # evaluation.prompts is 64 by default, of 24
-    assert "What stages make of the rows is looked at once the recipe is sound." in said.out.splitlines()
+    assert "Fix the recipe first; stage checks were skipped." in said.out.splitlines()
 
 
 def test_text_that_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
             raise
         found = check_files(part, read_data(part, thorough=True))
         found.faults.insert(0, error)
-        found.odd.append("What stages make of the rows is looked at once the recipe is sound.")
+        found.odd.append("Fix the recipe first; stage checks were skipped.")
         return part, found
     datasets = read_data(recipe, thorough=True)
     found = check_files(recipe, datasets)
