@@ -18,7 +18,8 @@ from truing.core.batches import PairBatch, ReferencedPairs, Sequences
 from truing.core.records import Demonstration, Preference
 from truing.data.encode import encode_demonstrations, encode_preferences
 from truing.models.load import LoadedBase, load_base
-from truing.models.roles import Role, scalar_head
+from truing.models.heads import scalar_head
+from truing.models.roles import Role
 from truing.stages.dpo import preference_loss, with_reference
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss

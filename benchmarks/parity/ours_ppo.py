@@ -15,6 +15,7 @@ from truing.config.algorithms import Kl, Ppo
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, MissingEos
 from truing.core.batches import Experience, Rollout, Sequences
+from truing.core.normalisation import Normalisation
 from truing.functional import (
     gae,
     masked_mean,
@@ -34,7 +35,6 @@ from truing.models.scoring import (
     response_logprobs,
     response_values,
 )
-from truing.rewards.sources import Normalisation
 from truing.rollout.episodes import after_missing_eos
 from truing.stages.ppo import Scored, learn, make_experience, score_rollout
 from truing.training.learner import Learner

@@ -11,10 +11,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralFo
 from truing.config.sections import Base, Compute, Lora
 from truing.doctor.passes import Shape
 from truing.doctor.shadow import Shadow
-from truing.kernels.linear import use_onednn_linears
-from truing.models.load import load_base, outline_base
+from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
+from truing.models.load import load_base, outline_base, prepare
 from truing.models.logprobs import logprobs_of
-from truing.models.roles import Adapters, Role
+from truing.models.roles import Role
 
 LORA = Lora(rank=4)
 FLOAT = 4
@@ -66,13 +67,13 @@ def test_packed_copies_are_of_layers_large_enough() -> None:
 def test_what_waits_for_the_backward_is_what_autograd_saves(trained: str) -> None:
     """Counted on a real model through autograd's own hooks."""
     model, shape = _wide(6), Shape(3, 40, 60)
-    use_onednn_linears(model)
-    role = Role(model.requires_grad_(True))
+    backend = prepare(model, Precision())
+    role = Role(model.requires_grad_(True), backend=backend)
     if trained == "adapter":
         model.requires_grad_(False)
-        adapters = Adapters(model, LORA, seed=0)
+        adapters = Adapters(model, LORA, 0, backend)
         adapters.add("policy")
-        role = Role(model, adapters, "policy")
+        role = Role(model, adapters, "policy", backend=backend)
     saved: dict[int, int] = {}
     weights = {weight.untyped_storage().data_ptr() for weight in [*model.parameters(), *model.buffers()]}
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from truing.doctor.tally import Cost, given_shapes, shapes_alone
-from truing.kernels.linear import OneDnnLinear, one_dnn
+from truing.kernels.cpu.linear import OneDnnLinear, one_dnn
 
 FLOAT = 4
 

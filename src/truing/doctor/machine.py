@@ -11,7 +11,7 @@ import torch
 
 from truing import __version__
 from truing.config.sections import Compute
-from truing.kernels.linear import suits
+from truing.kernels.cpu.linear import suits
 from truing.models.load import device_of
 
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*extra == ['\"](?P<extra>\w+)['\"]")

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from truing.doctor.tally import Cost, Tally
 from truing.kernels.packed_rows import PackedRows
-from truing.models.logprobs import LOGIT_POSITIONS, figures_of, logprobs_of
+from truing.kernels.vocabulary import LOGIT_POSITIONS
+from truing.models.logprobs import distribution_of, logprobs_of
 from truing.models.roles import Role
 from truing.rollout.local import draw_tokens
 
@@ -54,7 +55,7 @@ def read(role: Role, tally: Tally, shapes: Sequence[Shape]) -> Cost:
 def compare(role: Role, tally: Tally) -> Cost:
     """Exact KL, entropy and log-probabilities of two policies, from as many hidden states as have logits at once."""
     start, hidden = tally.live, _states(role, LOGIT_POSITIONS)
-    figures_of(role, role, hidden, hidden, torch.zeros(LOGIT_POSITIONS, dtype=torch.long), 1.0)
+    distribution_of(role, role, hidden, hidden, torch.zeros(LOGIT_POSITIONS, dtype=torch.long), 1.0)
     return _cost(tally, start, start)
 
 
@@ -92,7 +93,8 @@ def _hidden(role: Role, shape: Shape) -> Tensor:
     if shape.joined is not None:
         width = max(shape.lengths)
         tokens = torch.zeros(shape.rows, width, dtype=torch.long)
-        return role.hidden_packed(tokens, PackedRows(shape.lengths, width, tokens.device))
+        role.select()
+        return PackedRows(shape.lengths, width, tokens.device).hidden(role.model, tokens, role.skip_prefix)
     tokens = torch.zeros(shape.rows, shape.length, dtype=torch.long)
     states: Tensor = role.forward(tokens, torch.ones_like(tokens)).last_hidden_state
     return states

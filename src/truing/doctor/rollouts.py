@@ -10,7 +10,7 @@ from truing.doctor.phase import Parts, Phase, Work
 from truing.doctor.shadow import FEW, Shadow
 from truing.doctor.tasks import TIMES, Task
 from truing.doctor.work import Episodes, Steps
-from truing.models.logprobs import LOGIT_POSITIONS
+from truing.kernels.vocabulary import LOGIT_POSITIONS
 
 
 def sampling(

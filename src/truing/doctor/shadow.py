@@ -20,11 +20,14 @@ from truing.doctor import passes
 from truing.doctor.four_bit import FourBitLinear
 from truing.doctor.passes import Pass, Shape
 from truing.doctor.tally import Cost, given_shapes, shapes_alone
-from truing.kernels.adapted import adapt
+from truing.kernels.backbone import decoder_layers
+from truing.kernels.backend import choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
-from truing.kernels.linear import SMALLEST, use_onednn_linears
-from truing.models.prefix import decoder_layers, prefix_depth
-from truing.models.roles import Adapters, Role
+from truing.kernels.cpu.linear import MIN_WEIGHTS
+from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
+from truing.models.prefix import prefix_depth
+from truing.models.roles import Role
 
 FEW, MORE = 1, 5
 """Layers of the copies that are counted"""
@@ -57,6 +60,9 @@ class Shadow:
         checkpointing: whether its layers run again in the backward.
         """
         self._model, self._lora, self._cpu, self._checkpointing = model, lora, cpu, checkpointing
+        self._backend = choose_backend(
+            model, torch.device("cpu" if cpu else "cuda"), Precision(model.dtype, model.dtype)
+        )
         found = decoder_layers(model)
         self.layers = 0 if found is None else len(found[1])
         self.counted = Depths(min(FEW, self.layers), min(MORE, self.layers))
@@ -95,7 +101,7 @@ class Shadow:
         if not self._cpu or self._model.dtype != torch.float32:
             return 0
         linear = (module.weight for module in self._model.modules() if type(module) is nn.Linear)
-        return sum(weight.nbytes for weight in linear if weight.numel() >= SMALLEST)
+        return sum(weight.nbytes for weight in linear if weight.numel() >= MIN_WEIGHTS)
 
     def below(self, share: float) -> int:
         """Layers below the lowest that is adapted, where the upper `share` is.
@@ -188,12 +194,8 @@ class Shadow:
         return int((most - (self.weights - self.layers * layer)) / layer)
 
     def equipped(self, role: Role) -> Role:
-        """A copy that has tensors, with a scalar head, and as a loaded model's layers are on its device."""
+        """A copy that has tensors, with a scalar head."""
         role.head = nn.Linear(self.width, 1)
-        if self._cpu:
-            use_onednn_linears(role.model)
-            if role.adapters is not None:
-                adapt(role.adapters.peft)
         return role
 
     def copy(self, layers: int, trained: str) -> Role:
@@ -205,13 +207,14 @@ class Shadow:
             model.config.num_hidden_layers = layers
         if self._checkpointing:
             checkpoint_layers(model)
+        self._backend.prepare(model)
         model.requires_grad_(trained == "full").train(False)
         if trained != "adapter":
-            return Role(model)
-        adapters = Adapters(model, self._lora, seed=0)
+            return Role(model, backend=self._backend)
+        adapters = Adapters(model, self._lora, 0, self._backend)
         with torch.device("meta"):
             adapters.add("policy")
-        return Role(model, adapters, "policy")
+        return Role(model, adapters, "policy", backend=self._backend)
 
 
 def _bytes(weights: Iterable[Tensor]) -> int:

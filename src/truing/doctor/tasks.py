@@ -10,7 +10,7 @@ from truing.config.sections import Compute, Optimiser
 from truing.doctor import passes
 from truing.doctor.passes import Shape
 from truing.doctor.tally import Tally
-from truing.kernels.fused_decoding import FusedStep, laid_out
+from truing.kernels.backend import DecodeStep
 from truing.models.roles import Role
 from truing.rollout.decoding import Decoder
 from truing.rollout.local import draw_tokens
@@ -59,7 +59,7 @@ def laying_out() -> Task:
     """Weights laid out for sampling, and given up."""
 
     def laid(role: Role) -> None:
-        with laid_out(role):
+        with role.decoding():
             pass
 
     return lambda role: nullcontext(partial(laid, role))
@@ -90,9 +90,9 @@ def decoding(rows: int, behind: int, pack: bool) -> Task:
 
 
 @contextmanager
-def _sampling(role: Role, pack: bool) -> Iterator[FusedStep | None]:
+def _sampling(role: Role, pack: bool) -> Iterator[DecodeStep | None]:
     """As a role is while it samples, with weights laid out or as they lie."""
-    with torch.no_grad(), laid_out(role) if pack else nullcontext() as step:
+    with torch.no_grad(), role.decoding() if pack else nullcontext() as step:
         yield step
 
 

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PretrainedConfig, PreTrainedModel
 
 from truing.core.errors import ModelError
+from truing.kernels.backbone import decoder_layers
 from truing.kernels.packed_rows import ATTENTION, row_by_row
-from truing.models.prefix import decoder_layers
 
 
 def checkpoint_layers(model: PreTrainedModel) -> None:
@@ -32,6 +32,8 @@ def checkpoint_layers(model: PreTrainedModel) -> None:
             hint="Set compute.gradient_checkpointing: false.",
         )
     layers = found[1]
+    # The library has built the layers. Wrapped, as by torch's checkpoint_wrapper, they would give their weights other
+    # names, which PEFT's targets and the files of adapters know; so each becomes one of a class that recomputes.
     kinds = {kind: _checkpointed(kind, model.config) for kind in {type(layer) for layer in layers}}
     for layer in layers:
         layer.__class__ = kinds[type(layer)]
@@ -54,6 +56,6 @@ def _checkpointed(kind: type[nn.Module], config: PretrainedConfig) -> type[nn.Mo
 def _with_the_attention_of_now(
     config: PretrainedConfig,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """What the first run and the second are in: rows that were read flat are read so again."""
+    """What the first run and the second are in: rows that were packed are read so again."""
     again = row_by_row(config) if config._attn_implementation == ATTENTION else nullcontext()
     return nullcontext(), again

@@ -37,9 +37,9 @@ def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor,
 def train_reward(job: Job) -> dict[str, Any]:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.reward
-    base = load_base(job.start, recipe.compute)
+    base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate")
     pairs = job.preferences()
-    samples = reference_samples(Role(base.model), job.prompts(), recipe, base)
+    samples = reference_samples(base.role(), job.prompts(), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
     plan = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
     trained = Trained("reward", reward, settings.optimiser.learning_rate)

@@ -28,7 +28,7 @@ def completion_loss(policy: Role, batch: Sequences) -> tuple[Tensor, dict[str, T
 def train_sft(job: Job) -> dict[str, Any]:
     """Trains on the demonstrations and saves `model/`; returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.sft
-    base = load_base(job.start, recipe.compute)
+    base = load_base(job.start, recipe.compute, trains=settings.method == "full")
     rows = job.demonstrations()
     policy = trained_role(base, "policy", recipe.lora if settings.method == "lora" else None, recipe.seed)
     plan = optimiser_batches(len(rows.train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)

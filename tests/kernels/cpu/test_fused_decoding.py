@@ -18,11 +18,14 @@ from transformers import (
 )
 
 from truing.config.sections import Lora
-from truing.kernels import linear
-from truing.kernels.fused_decoding import FusedStep, fuses, laid_out
-from truing.kernels.linear import use_onednn_linears
+from truing.kernels.backend import choose_backend
+from truing.kernels.cpu import linear
+from truing.kernels.cpu.fused_decoding import FusedStep
+from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
+from truing.models.load import prepare
 from truing.models.prefix import frozen_prefix_of
-from truing.models.roles import Adapters, Role
+from truing.models.roles import Role
 from truing.rollout.decoding import Decoder
 from truing.rollout.local import Sampling, sample
 
@@ -75,40 +78,39 @@ def _model(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _adapted(model: PreTrainedModel) -> Role:
-    """A role whose adapter changes something in the upper two layers, above a trunk."""
-    trunk = frozen_prefix_of(model, 1)
-    adapters = Adapters(model, Lora(rank=2), seed=0)
+    """A role whose adapter changes something in the upper two layers, above a frozen one."""
+    backend, prefix = prepare(model, Precision()), frozen_prefix_of(model, 1)
+    adapters = Adapters(model, Lora(rank=2), 0, backend)
     adapters.add("policy", above=1)
     with torch.no_grad():
         for weight in adapters.parameters("policy"):
             weight.add_(0.2)
-    return Role(model, adapters, "policy", trunk=trunk)
+    return Role(model, adapters, "policy", prefix=prefix, backend=backend)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("smallest", [1, linear.SMALLEST], ids=["packed", "plain"])
+@pytest.mark.parametrize("least", [1, linear.MIN_WEIGHTS], ids=["prepacked", "plain"])
 @torch.no_grad()
-def test_states_are_those_of_the_models_own_layers(family: str, smallest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "SMALLEST", smallest)
-    model = _model(FAMILIES[family])
-    use_onednn_linears(model)
-    role = _adapted(model)
-    assert role.trunk is not None
-    assert fuses(role)
-    decoder = Decoder(role, PROMPTS, PAD, new_tokens=3, step=FusedStep(role))
+def test_states_are_those_of_the_models_own_layers(family: str, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "MIN_WEIGHTS", least)
+    role = _adapted(_model(FAMILIES[family]))
+    assert role.prefix is not None
+    with role.decoding() as step:
+        assert isinstance(step, FusedStep)
+    decoder = Decoder(role, PROMPTS, PAD, new_tokens=3, step=step)
     rows = [list(prompt) for prompt in PROMPTS]
     alive = torch.arange(4)
-    for step, going in enumerate(([True] * 4, [True, False, True, True], [False, True, True])):
+    for position, going in enumerate(([True] * 4, [True, False, True, True], [False, True, True])):
         alive = alive[decoder.keep(torch.tensor(going))]
-        decoder.read(torch.tensor([SAID[row][step] for row in alive.tolist()]))
+        decoder.read(torch.tensor([SAID[row][position] for row in alive.tolist()]))
         for place, row in enumerate(alive.tolist()):
-            rows[row].append(SAID[row][step])
+            rows[row].append(SAID[row][position])
             whole = torch.tensor([rows[row]])
-            with role.trunk.recorded() as below:
+            with role.prefix.capture() as prefix_states:
                 alone = role.hidden(whole, torch.ones_like(whole))
             torch.testing.assert_close(decoder.state[place], alone[0, -1], atol=2e-5, rtol=2e-5)
-            assert decoder.below is not None
-            torch.testing.assert_close(decoder.below[place, 0], below[0][0, -1], atol=2e-5, rtol=2e-5)
+            assert decoder.prefix_states is not None
+            torch.testing.assert_close(decoder.prefix_states[place, 0], prefix_states[0][0, -1], atol=2e-5, rtol=2e-5)
 
 
 def test_sampling_goes_through_the_fused_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +122,15 @@ def test_sampling_goes_through_the_fused_step(monkeypatch: pytest.MonkeyPatch) -
         return plain(step, tokens, *rest)
 
     monkeypatch.setattr(FusedStep, "__call__", counted)
-    sample(Role(tiny.model()), PROMPTS, Sampling(4, 1.0, EOS, PAD, rows=4), 0, "test", range(4))
+    model = tiny.model()
+    sample(
+        Role(model, backend=prepare(model, Precision())),
+        PROMPTS,
+        Sampling(4, 1.0, EOS, PAD, rows=4),
+        0,
+        "test",
+        range(4),
+    )
     assert rows[0] == 4
     assert len(rows) == 3
 
@@ -147,13 +157,15 @@ def _brought_along() -> PreTrainedModel:
     ids=["another family", "other norms", "bfloat16", "sliding window", "code of its own"],
 )
 def test_other_models_decode_by_their_own_layers(model: PreTrainedModel) -> None:
-    with laid_out(Role(model)) as step:
+    with Role(
+        model, backend=choose_backend(model, model.device, Precision(model.dtype, model.dtype))
+    ).decoding() as step:
         assert step is None
 
 
 def test_the_plain_weights_are_as_they_were() -> None:
     role = _adapted(_model(FAMILIES["llama"]))
     before = {name: weight.clone() for name, weight in role.model.state_dict().items()}
-    with laid_out(role) as step:
+    with role.decoding() as step:
         assert step is not None
     assert all(torch.equal(weight, before[name]) for name, weight in role.model.state_dict().items())

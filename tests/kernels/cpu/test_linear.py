@@ -8,8 +8,8 @@ import tiny
 import torch
 from torch import nn
 
-from truing.kernels import linear
-from truing.kernels.linear import OneDnnLinear, packed, use_onednn_linears
+from truing.kernels.cpu import linear
+from truing.kernels.cpu.linear import OneDnnLinear, prepacked, use_onednn_linears
 
 RANDOM = np.random.default_rng(0)
 ROWS, WEIGHT, BIAS, GRADIENT = (RANDOM.normal(size=shape) for shape in [(3, 5, 7), (4, 7), (4,), (3, 5, 4)])
@@ -17,7 +17,7 @@ ROWS, WEIGHT, BIAS, GRADIENT = (RANDOM.normal(size=shape) for shape in [(3, 5, 7
 
 @pytest.fixture(autouse=True)
 def _however_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "SMALLEST", 1)
+    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
 
 
 def _layer(bias: bool = True, trained: bool = True) -> OneDnnLinear:
@@ -37,7 +37,7 @@ def _rows() -> torch.Tensor:
 def test_forward_and_gradients_are_the_formulas(bias: bool, pack: bool) -> None:
     layer, rows = _layer(bias), _rows()
     if pack:
-        layer.pack()
+        layer.prepack()
     out = layer(rows)
     out.backward(torch.tensor(GRADIENT, dtype=torch.float32))
     np.testing.assert_allclose(out.detach(), ROWS @ WEIGHT.T + (BIAS if bias else 0), rtol=1e-5, atol=1e-5)
@@ -57,19 +57,19 @@ def test_a_frozen_layer_passes_the_gradient_on_and_keeps_no_input() -> None:
     assert layer.weight.grad is None
 
 
-def test_packing_that_fails_halfway_leaves_nothing_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepacking_that_fails_halfway_leaves_nothing_prepacked(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = _layer(), _layer()
-    monkeypatch.setattr(second, "pack", Mock(side_effect=MemoryError))
-    with pytest.raises(MemoryError), packed(nn.ModuleList([first, second])):
+    monkeypatch.setattr(second, "prepack", Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError), prepacked(nn.ModuleList([first, second])):
         pass
-    assert first.laid_out is first.weight
+    assert first.weight_in_use is first.weight
 
 
-def test_weights_are_packed_for_the_block_alone() -> None:
+def test_weights_are_prepacked_for_the_block_alone() -> None:
     layer = _layer()
-    with packed(nn.ModuleList([layer])):
-        assert layer.laid_out is not layer.weight
-    assert layer.laid_out is layer.weight
+    with prepacked(nn.ModuleList([layer])):
+        assert layer.weight_in_use is not layer.weight
+    assert layer.weight_in_use is layer.weight
     with torch.no_grad():
         layer.weight.mul_(2)
         np.testing.assert_allclose(layer(_rows()), ROWS @ (2 * WEIGHT.T) + BIAS, rtol=1e-5, atol=1e-5)
@@ -81,7 +81,7 @@ def test_another_precision_is_left_to_torch() -> None:
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)
-def test_a_quickened_model_is_the_same_model(shape: str) -> None:
+def test_a_model_with_fast_layers_is_the_same_model(shape: str) -> None:
     plain, quick = tiny.model(shape), tiny.model(shape)
     names = {name: id(weight) for name, weight in quick.named_parameters()}
     use_onednn_linears(quick)
@@ -94,7 +94,7 @@ def test_a_quickened_model_is_the_same_model(shape: str) -> None:
 
 
 def test_small_weights_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "SMALLEST", 1 << 16)
+    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1 << 16)
     model = tiny.model()
     use_onednn_linears(model)
     assert not any(isinstance(layer, OneDnnLinear) for layer in model.modules())

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
-from torch import Tensor, nn
+from torch import Tensor
 
-from truing.kernels.linear import OneDnnLinear, one_dnn, one_dnn_added, suits
+from truing.kernels.cpu.linear import OneDnnLinear, one_dnn, one_dnn_added, suits
 
-FEW = 64
+NARROW_ROWS = 64
 """Rows below which a narrow product costs less than calling oneDNN"""
 
 
@@ -20,6 +20,10 @@ class AdaptedLinear(LoraLinear):
     """PEFT's layer around a `OneDnnLinear`; in everything but the forward it is PEFT's."""
 
     base_layer: OneDnnLinear
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fan_in_fan_out = False  # whatever other layers of the model are
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """(..., in) to (..., out) through the adapter in force, where there is one."""
@@ -32,7 +36,7 @@ class AdaptedLinear(LoraLinear):
         (name,) = active
         down, up = self.lora_A[name].weight, self.lora_B[name].weight
         adapted: Tensor = _Adapted.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, down, up, self.scaling[name], base.laid_out
+            x, base.weight, base.bias, down, up, self.scaling[name], base.weight_in_use
         )
         return adapted
 
@@ -52,12 +56,12 @@ class _Adapted(torch.autograd.Function):
         down: Tensor,
         up: Tensor,
         scale: float,
-        laid_out: Tensor,
+        in_use: Tensor,
     ) -> Tensor:
         narrow = _narrow(rows, down).mul_(scale)
         ctx.save_for_backward(rows, weight, down, up, narrow)
         ctx.scale = scale
-        return _add_narrow(one_dnn(rows, laid_out, bias), narrow, up)
+        return _add_narrow(one_dnn(rows, in_use, bias), narrow, up)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -75,19 +79,12 @@ class _Adapted(torch.autograd.Function):
 
 def _narrow(rows: Tensor, down: Tensor) -> Tensor:
     """(..., in) to (..., r)."""
-    return rows @ down.t() if rows.shape[:-1].numel() < FEW else one_dnn(rows, down)
+    return rows @ down.t() if rows.shape[:-1].numel() < NARROW_ROWS else one_dnn(rows, down)
 
 
 def _add_narrow(wide: Tensor, narrow: Tensor, up: Tensor) -> Tensor:
     """`wide` (..., out) + narrow (..., r) · upᵀ; `wide` is not needed any more."""
-    if narrow.shape[:-1].numel() < FEW:
+    if narrow.shape[:-1].numel() < NARROW_ROWS:
         wide.flatten(0, -2).addmm_(narrow.flatten(0, -2), up.t())
         return wide
     return one_dnn_added(narrow, up, None, wide)
-
-
-def adapt(model: nn.Module) -> None:
-    """Gives every adapter on a `OneDnnLinear` the forward of this module."""
-    for layer in model.modules():
-        if type(layer) is LoraLinear and isinstance(layer.base_layer, OneDnnLinear):
-            layer.__class__ = AdaptedLinear

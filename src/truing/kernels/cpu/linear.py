@@ -3,7 +3,7 @@
 PyTorch hands float32 products to another library, which some processors run at less than half the speed
 (docs/performance.md has the figures). The forward, the input's gradient and the weight's gradient are one primitive
 each here, on the weights as they lie: nothing is copied. While a policy samples, few rows meet every weight, and the
-time goes into rearranging the weights for the matrix units; `packed` does that once for as long as they do not change.
+time goes into rearranging the weights for the matrix units; `prepacked` does that once while they do not change.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SMALLEST = 1 << 16
+MIN_WEIGHTS = 1 << 16
 """Weights below which a primitive costs more to call than it saves"""
 
 
@@ -26,40 +26,40 @@ class OneDnnLinear(nn.Linear):
         self.in_features, self.out_features = like.in_features, like.out_features
         self.weight, self.bias = like.weight, like.bias
         self.training = like.training
-        self._packed: Tensor | None = None
+        self._prepacked: Tensor | None = None
 
     @property
-    def laid_out(self) -> Tensor:
-        """The weight as products want it just now: packed, or as it lies."""
-        return self.weight if self._packed is None else self._packed
+    def weight_in_use(self) -> Tensor:
+        """The weight as products take it just now: prepacked, or as it lies."""
+        return self.weight if self._prepacked is None else self._prepacked
 
     def forward(self, rows: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         if not suits(self.weight) or rows.dtype != self.weight.dtype:
             return F.linear(rows, self.weight, self.bias)
         if not torch.is_grad_enabled():
-            return one_dnn(rows, self.laid_out, self.bias)
-        product: Tensor = _Product.apply(rows, self.weight, self.bias, self.laid_out)  # type: ignore[no-untyped-call]
+            return one_dnn(rows, self.weight_in_use, self.bias)
+        product: Tensor = _Product.apply(rows, self.weight, self.bias, self.weight_in_use)  # type: ignore[no-untyped-call]
         return product
 
-    def pack(self) -> None:
-        """Keeps a copy of the weight laid out for the matrix units, until `unpack`; the weight must not change."""
+    def prepack(self) -> None:
+        """Keeps a copy of the weight laid out for the matrix units, until `release`; the weight must not change."""
         if suits(self.weight):
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), None)
+            self._prepacked = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), None)
 
-    def unpack(self) -> None:
+    def release(self) -> None:
         """Forgets the copy."""
-        self._packed = None
+        self._prepacked = None
 
 
 class _Product(torch.autograd.Function):
     """rows · weightᵀ + bias, and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, laid_out: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, in_use: Tensor) -> Tensor:
         # A frozen weight needs no input for its gradient: what adapters save is mostly this.
         ctx.save_for_backward(rows if weight.requires_grad else None, weight)
-        return one_dnn(rows, laid_out, bias)
+        return one_dnn(rows, in_use, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -84,9 +84,15 @@ def one_dnn_added(rows: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor)
     return added
 
 
+def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` without a gradient, by oneDNN where that gains."""
+    return one_dnn(rows, weight, bias) if suits(weight) and rows.dtype == weight.dtype else F.linear(rows, weight, bias)
+
+
 def suits(weight: Tensor) -> bool:
-    """Whether products with this weight are left to oneDNN."""
-    return weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.numel() >= SMALLEST and _available()
+    """Whether products with this weight are left to oneDNN. A model on the meta device is one that will be on a CPU."""
+    device = weight.device.type in ("cpu", "meta")
+    return device and weight.dtype == torch.float32 and weight.numel() >= MIN_WEIGHTS and _available()
 
 
 def _available() -> bool:
@@ -102,13 +108,13 @@ def use_onednn_linears(model: nn.Module) -> None:
 
 
 @contextmanager
-def packed(model: nn.Module) -> Iterator[None]:
+def prepacked(model: nn.Module) -> Iterator[None]:
     """Weights laid out for products of few rows inside the block, which holds them twice for as long as it lasts."""
     layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear)]
     try:
         for layer in layers:
-            layer.pack()
+            layer.prepack()
         yield
     finally:
         for layer in layers:
-            layer.unpack()
+            layer.release()

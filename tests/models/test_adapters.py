@@ -5,7 +5,7 @@ import tiny
 
 from truing.config.sections import Lora
 from truing.core.errors import RecipeError
-from truing.models.roles import Adapters
+from truing.models.adapters import Adapters
 
 
 @pytest.mark.parametrize("targets", [[], "", ["no_such_layer"], "(", ["norm"]])
