@@ -27,7 +27,7 @@ def test_links_to_files_lead_somewhere(page: Path):
 
 def test_every_metric_that_a_run_logs_is_defined_on_its_page(tmp_path: Path):
     recipe = tiny.recipe(
-        tmp_path, stages=["sft", "reward", "ppo", "dpo"], **{"evaluation.judges": {"letters": "tiny:letter_a"}}
+        tmp_path, stages=["sft", "reward", "ppo", "dpo"], **{"evaluation.judges": {"letters": "letters:letter_a"}}
     )
     run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
     for kind in recipe.stages:
