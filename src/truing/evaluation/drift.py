@@ -1,13 +1,13 @@
 """Signs that a policy drifted where nobody wanted it, as sentences for a person.
 
-They need no true reward and no model, only the figures of a run at its start and at its end. Such signs audit a
+They need no true reward and no model, only the metrics of a run at its start and at its end. Such signs audit a
 finished run well and warn imperfectly: a run without any can still be over-optimised.
 """
 
 from collections.abc import Mapping
 
-Figures = Mapping[str, float]
-"""Metrics of one step, keyed as in ppo/metrics.jsonl."""
+Metrics = Mapping[str, float]
+"""Of one step, keyed as in metrics.jsonl."""
 
 LENGTH_FACTORS = (0.5, 1.5)
 EOS_RATE_LOW, EOS_RATE_MOVE = 0.9, 0.2
@@ -16,10 +16,10 @@ ENTROPY_FACTOR = 0.25
 KL_RANGE = (-1.0, 20.0)
 
 
-def drift_warnings(first: Figures, last: Figures, uncertainty: Figures | None = None) -> list[str]:
-    """Compares the figures of a run's end with those of its start; an empty list says that nothing stood out.
+def drift_warnings(first: Metrics, last: Metrics, uncertainty: Metrics | None = None) -> list[str]:
+    """Compares the metrics of a run's end with those of its start; an empty list says that nothing stood out.
 
-    | figure             | warns when, at the end,                                                              |
+    | metric             | warns when, at the end,                                                              |
     |--------------------|--------------------------------------------------------------------------------------|
     | `length`           | it is at most half, or at least 1.5 times, what it was                               |
     | `eos_rate`         | it is below 0.9, or moved by 0.2 or more                                             |
@@ -29,10 +29,10 @@ def drift_warnings(first: Figures, last: Figures, uncertainty: Figures | None = 
     | `judge_<name>`     | it fell while the score rose (`heldout_score` if both have it, otherwise `score`)    |
 
     Args:
-        first: Figures at the start. Figures that are missing here or in `last` are not compared.
-        last: Figures at the end.
-        uncertainty: By key, the half-width of the 95% interval of its change from first to last; a judge's fall and
-            a score's rise must exceed it. 0 for keys that are missing.
+        first: metrics at the start. Those that are missing here or in `last` are not compared.
+        last: metrics at the end.
+        uncertainty: by name, half the width of the 95% interval of its change from first to last; a judge's fall and
+            a score's rise must exceed it. 0 for names that are missing.
     """
     both = {key: (first[key], last[key]) for key in last if key in first}
     return [
@@ -58,7 +58,7 @@ def _length(both: Mapping[str, tuple[float, float]]) -> list[str]:
     ]
 
 
-def _eos_rate(last: Figures, both: Mapping[str, tuple[float, float]]) -> list[str]:
+def _eos_rate(last: Metrics, both: Mapping[str, tuple[float, float]]) -> list[str]:
     if "eos_rate" not in last:
         return []
     before, after = both.get("eos_rate", (last["eos_rate"],) * 2)
@@ -92,7 +92,7 @@ def _variety(both: Mapping[str, tuple[float, float]]) -> list[str]:
     return sentences
 
 
-def _kl(last: Figures) -> list[str]:
+def _kl(last: Metrics) -> list[str]:
     lowest, highest = KL_RANGE
     kl = last.get("kl", 0.0)
     if kl < lowest:
@@ -108,7 +108,7 @@ def _kl(last: Figures) -> list[str]:
     return []
 
 
-def _judges(both: Mapping[str, tuple[float, float]], uncertainty: Figures) -> list[str]:
+def _judges(both: Mapping[str, tuple[float, float]], uncertainty: Metrics) -> list[str]:
     score = "heldout_score" if "heldout_score" in both else "score"
     if score not in both or both[score][1] - both[score][0] <= uncertainty.get(score, 0.0):
         return []

@@ -11,7 +11,7 @@ from truing.config.recipe import Recipe
 from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
 from truing.data.encode import EncodedPrompt
-from truing.evaluation.drift import Figures, drift_warnings
+from truing.evaluation.drift import Metrics, drift_warnings
 from truing.functional import mean_interval
 from truing.models.layout import Roles
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
@@ -85,7 +85,7 @@ class HeldoutEvaluator:
         """Responses, of all looks, that lack the score or a judge's."""
         return sum(_without_number(row) for rows in self.rows.values() for row in rows)
 
-    def warnings(self, first: Figures, last: Figures, dropped: int = 0) -> list[str]:
+    def warnings(self, first: Metrics, last: Metrics, dropped: int = 0) -> list[str]:
         """Signs of drift from the figures of a stage's start to those of its end; responses left out, in training too.
 
         A judge's change warns where the looks say that it is more than noise.
