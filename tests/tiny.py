@@ -26,8 +26,9 @@ from truing.config import resolved_yaml
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
+from truing.data.prepared import prepare
 from truing.models.layout import RewardModelFiles
-from truing.models.load import LoadedBase, load_base
+from truing.models.load import LoadedBase, load_base, outline_base
 from truing.runs.directory import StageDirectory
 from truing.runs.interruption import Stop
 from truing.runs.progress import SilentProgress
@@ -204,7 +205,9 @@ def job(of: Recipe, place: Path, name: str, reward: Path | None = None) -> Job:
     files = StageDirectory(place / name)
     files.root.mkdir(parents=True, exist_ok=True)
     learnt = None if reward is None else RewardModelFiles(reward / "model", reward / "adapter")
-    return Job(name, of, files, of.base, learnt, SilentProgress(), open_tracker([], name, place), Stop())
+    base = outline_base(of.base, of.compute)
+    rows = prepare(of, base.tokenizer, base.context)
+    return Job(name, of, files, of.base, learnt, rows, SilentProgress(), open_tracker([], name, place), Stop())
 
 
 def letter_a(prompts: Sequence[Any], responses: Sequence[str]) -> list[float]:

@@ -1,3 +1,3 @@
 """truing: align a language model with human preferences, and show that it can be trusted."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -11,7 +11,8 @@ from truing.models.load import LoadedBase, load_base
 from truing.models.roles import Role
 from truing.pipeline.execute import start_of
 from truing.pipeline.world import with_world
-from truing.rollout.local import Sampling, sample
+from truing.rollout.engine import Sampling
+from truing.rollout.local import LocalEngine
 from truing.runs.directory import RunDirectory
 
 
@@ -31,10 +32,10 @@ class ChatModel:
         templated = self.base.tokenizer.chat_template is not None
         self._turns.append(Message("user", prompt))
         tokens = encode_prompt(self.base.tokenizer, tuple(self._turns) if templated else prompt)
-        rollout = sample(Role(self.base.model), [tokens], self.sampling, self.seed, "chat", [self._answers])
+        engine = LocalEngine(Role(self.base.model))
+        (completion,) = engine.generate([tokens], [self._answers], self.sampling, self.seed, "chat")
         self._answers += 1
-        said = rollout.sequences.tokens[0, len(tokens) :].tolist()
-        response = str(self.base.tokenizer.decode(said, skip_special_tokens=True))
+        response = str(self.base.tokenizer.decode(completion.tokens.tolist(), skip_special_tokens=True))
         self._turns.append(Message("assistant", response))
         return response
 

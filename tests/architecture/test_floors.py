@@ -22,11 +22,11 @@ floor | room         | of the house                                             
 2     | label        | records errors                                            | jinja2 starlette uvicorn
 3     | models       | functional records experience errors draws recipe         | numpy torch transformers peft
       |              | data.batches data.chat                                    | safetensors
-3     | runs         | errors recipe recipe_files                                | yaml rich torch safetensors
+3     | runs         | errors recipe recipe_files                                | filelock rich torch safetensors
 4     | trust        | functional records errors models runs                     | torch
 4     | stages       | functional records experience errors draws recipe data    | torch
       |              | models runs trust                                         |
-5     | report       | runs trust                                                | yaml jinja2 markupsafe matplotlib
+5     | report       | recipe_files runs trust                                   | jinja2 markupsafe matplotlib
 5     | plan         | recipe recipe_files                                       |
 5     | inputs       | errors recipe recipe_files data models.base               |
       |              | models.functions models.weight_files plan stages.episodes |

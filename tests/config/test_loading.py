@@ -35,7 +35,11 @@ def test_empty_sections_byte_order_marks_and_line_ends_of_windows_are_no_mistake
         ("world", "r.yaml: the file should hold sections such as base, data and ppo, and holds the text 'world'."),
         (WORLD.encode("utf-16"), "r.yaml: the file is not text in UTF-8 (byte 1). Save it as UTF-8."),
         (b"world: {}\nname: \xff", "r.yaml: the file is not text in UTF-8 (byte 17). Save it as UTF-8."),
-        ("a: [1,\n2", "r.yaml:2: this is not YAML: expected ',' or ']', but got the end of the text, at column 2."),
+        (
+            "a: [1,\n2",
+            "r.yaml:2: this is not YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'. "
+            "Is it indented evenly, with spaces, and text that holds ': ' in quotes?",
+        ),
     ],
 )
 def test_a_file_that_holds_no_recipe_is_named(complaints, text: str | bytes, complaint: str) -> None:

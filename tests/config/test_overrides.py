@@ -48,7 +48,11 @@ def test_the_last_of_two_overrides_wins(load) -> None:
         ("seed=2.0", "expected a whole number, got 2.0. Write 2."),
         ("seed=true", "expected a whole number, got true."),
         ("seed=", "expected a whole number, got nothing."),
-        ("seed=[", "the value this is not YAML: expected a value, but found the end of the text, at column 2."),
+        (
+            "seed=[",
+            "the value this is not YAML: while parsing a flow node, expected the node content, but found "
+            "'<stream end>'. Is it indented evenly, with spaces, and text that holds ': ' in quotes?",
+        ),
         ("name=17", 'expected text, got 17. Put it in quotes: "17".'),
         ("name=true", 'expected text, got true. Put it in quotes: "true".'),
         ("ppo.whiten_rewards=off", "expected true or false, got the text 'off'. Write false."),

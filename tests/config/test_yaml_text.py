@@ -65,6 +65,14 @@ def test_anchors_and_merge_keys_work() -> None:
     assert read.value["same"] == {"x": 1, "y": 2}
 
 
+def test_a_section_s_own_keys_win_over_what_it_merges_and_of_that_the_first() -> None:
+    """https://yaml.org/type/merge.html"""
+    read = read_yaml("a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc:\n  z: 3\n  <<: [*a, *b]")
+    assert not read.mistakes
+    assert read.value["c"] == {"x": 1, "y": 1, "z": 3}
+    assert {key: read.lines[f"c.{key}"] for key in "xyz"} == {"x": 1, "y": 1, "z": 4}
+
+
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
@@ -74,16 +82,21 @@ def test_anchors_and_merge_keys_work() -> None:
         (
             "a:\n\tb: 1",
             2,
-            "this is not YAML: found a tab that cannot start any token, at column 1. Indent with spaces.",
+            r"this is not YAML: while scanning for the next token, found character '\t' that cannot start any token. "
+            "Is it indented evenly, with spaces",
         ),
-        ("a: [1,\n2", 2, "this is not YAML: expected ',' or ']', but got the end of the text, at column 2."),
-        ("a: 1\n b: 2", 2, "this is not YAML: mapping values are not allowed here, at column 3."),
+        (
+            "a: [1,\n2",
+            2,
+            "this is not YAML: while parsing a flow sequence, expected ',' or ']', but got",
+        ),
+        ("a: 1\n b: 2", 2, "this is not YAML: mapping values are not allowed here. Is it indented evenly"),
         (
             "a: 1\n---\nb: 2",
             2,
             "this is not YAML: expected a single document in the stream, but found another document",
         ),
-        ("a: 1\nb: *none", 2, "this is not YAML: found undefined alias 'none', at column 4."),
+        ("a: 1\nb: *none", 2, "this is not YAML: found undefined alias 'none'."),
         ("a: \0", None, "this is not YAML: unacceptable character"),
         ("a: 1\n17: 2", 2, "has the key 17, which is not text."),
         ("a: 1\n[x]: 2", 2, "has the key a list or section, which is not text."),
@@ -92,6 +105,7 @@ def test_anchors_and_merge_keys_work() -> None:
         ("a: !!int abc", 1, "a: 'abc' cannot be read as a whole number."),
         ("a: !!bool no", 1, "a: 'no' cannot be read as true or false."),
         (f"a: {'9' * 31}", 1, f"a: '{'9' * 31}' cannot be read as a whole number."),
+        ("a: 1\nb: {<<: 3}", 2, "b: merges by << what is no section. Give << a section, or a list of sections."),
         ("a: &x [*x]", None, "the text is nested too deeply, or an alias contains itself."),
         ("[" * 1500, None, "the text is nested too deeply, or an alias contains itself."),
     ],

@@ -1,6 +1,8 @@
 """One token a letter and one for eos, so that lengths are counted by eye."""
 
 import re
+from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -9,10 +11,11 @@ from tiny import EOS, LETTERS, tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from truing.config.sections import Data
-from truing.core.errors import DataError, ModelError
+from truing.core.errors import DataError
 from truing.core.records import Demonstration, Message, Preference, Prompt
-from truing.data.encode import encode_demonstrations, encode_preferences, encode_prompts
-from truing.data.length_report import LengthReport
+from truing.data.chat import encode_prompt
+from truing.data.encode import EncodedRow, Record, encode_records, fit
+from truing.data.length_report import NAMED, LengthReport, Limit
 
 TOKENIZER = tokenizer()
 FAR = 10_000
@@ -44,6 +47,26 @@ def data(policy: str, longest: int) -> Data:
     return Data.model_validate({"too_long": policy, "max_length": longest})
 
 
+def fitted(
+    records: Sequence[Record],
+    given: Data,
+    context: int = FAR,
+    new: int = 0,
+    named: int | None = NAMED,
+    words: PreTrainedTokenizerFast = TOKENIZER,
+) -> tuple[list[EncodedRow], LengthReport]:
+    """The records as rows of tokens, under a length policy."""
+    completions = {Demonstration: ("completion",), Preference: ("chosen", "rejected"), Prompt: ()}[type(records[0])]
+    rows, refused = encode_records(records, completions, words, partial(encode_prompt, words))
+    assert refused == []
+    return fit(rows, Limit(given, context, new, named), words.bos_token_id)
+
+
+def refused(records: Sequence[Record], words: PreTrainedTokenizerFast) -> list[str]:
+    """Why they cannot be encoded."""
+    return [str(error) for error in encode_records(records, (), words, partial(encode_prompt, words))[1]]
+
+
 SHORT, EXACT, LONG_PROMPT, LONG_ANSWER = (
     demonstration(*pair) for pair in [("ab", "c"), ("abcd", "ef"), ("abcdefgh", "ij"), ("ab", "cdefgh")]
 )
@@ -61,22 +84,22 @@ ROWS = [SHORT, EXACT, LONG_PROMPT, LONG_ANSWER]
     ],
 )
 def test_what_becomes_of_longer_demonstrations(policy: str, expected: list[str], counted: Counts) -> None:
-    rows, told = encode_demonstrations(TOKENIZER, ROWS, data(policy, 7), FAR)
-    assert [f"{text(row.prompt)}>{text(row.completion)}" for row in rows] == expected
+    rows, told = fitted(ROWS, data(policy, 7))
+    assert [f"{text(row.prompt)}>{text(row.completions['completion'])}" for row in rows] == expected
     assert counts(told) == counted
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_rows_that_fit_are_left_as_they_are(policy: str) -> None:
-    rows, told = encode_demonstrations(TOKENIZER, [SHORT, EXACT], data(policy, 7), FAR)
-    assert [f"{text(row.prompt)}>{text(row.completion)}" for row in rows] == ["ab>c.", "abcd>ef."]
+    rows, told = fitted([SHORT, EXACT], data(policy, 7))
+    assert [f"{text(row.prompt)}>{text(row.completions['completion'])}" for row in rows] == ["ab>c.", "abcd>ef."]
     assert counts(told) == report(2, 2)
 
 
 @pytest.mark.parametrize(("longest", "context"), [(7, FAR), (FAR, 7)])
 def test_longer_rows_are_named_with_their_lengths_and_the_hint(longest: int, context: int) -> None:
     with pytest.raises(DataError) as caught:
-        encode_demonstrations(TOKENIZER, ROWS, data("error", longest), context)
+        fitted(ROWS, data("error", longest), context)
     named = "f:abcdefgh (prompt 8, which alone fills them), f:ab (prompt 2 + completion 7)"
     assert caught.value.what == f"2 rows do not fit into 7 tokens: {named}."
     raising = "Raise data.max_length (the model reads up to 10,000) or set data.too_long to drop or cut_prompt or cut_"
@@ -86,11 +109,11 @@ def test_longer_rows_are_named_with_their_lengths_and_the_hint(longest: int, con
 def test_only_the_first_longer_rows_are_named() -> None:
     rows = [demonstration("a" * length, "b") for length in range(10, 18)]
     with pytest.raises(DataError, match="8 rows do not fit") as caught:
-        encode_demonstrations(TOKENIZER, rows, data("error", 7), FAR)
+        fitted(rows, data("error", 7))
     assert len(re.findall("f:a+", caught.value.what)) == 5
     assert caught.value.what.endswith(", and 3 more; `truing validate` tells all.")
     with pytest.raises(DataError) as caught:
-        encode_demonstrations(TOKENIZER, rows, data("error", 7), FAR, named=None)
+        fitted(rows, data("error", 7), named=None)
     assert len(re.findall("f:a+", caught.value.what)) == 8
 
 
@@ -98,16 +121,16 @@ def test_only_the_first_longer_rows_are_named() -> None:
 def test_a_prompt_that_fills_the_context_leaves_nothing_to_learn(policy: str) -> None:
     rows = [demonstration("abcdefgh", "abcdefgh")]
     with pytest.raises(DataError, match="no row is left to learn from: 0 of 1 rows kept") as caught:
-        encode_demonstrations(TOKENIZER, rows, data(policy, FAR), 8)
+        fitted(rows, data(policy, FAR), 8)
     assert caught.value.where == "f:abcdefgh"
 
 
 def test_a_cut_prompt_keeps_its_bos_and_its_end(with_bos: PreTrainedTokenizerFast) -> None:
-    rows, told = encode_demonstrations(with_bos, [LONG_PROMPT], data("cut_prompt", 7), FAR)
+    rows, told = fitted([LONG_PROMPT], data("cut_prompt", 7), words=with_bos)
     assert with_bos.convert_ids_to_tokens(rows[0].prompt) == ["<s>", "f", "g", "h"]
     assert counts(told) == report(1, 1, cut=1)
     with pytest.raises(DataError, match="no row is left"):
-        encode_demonstrations(with_bos, [LONG_PROMPT], data("cut_prompt", 4), FAR)
+        fitted([LONG_PROMPT], data("cut_prompt", 4), words=with_bos)
 
 
 PAIRS = [
@@ -129,8 +152,10 @@ PAIRS = [
     ],
 )
 def test_what_becomes_of_longer_pairs(policy: str, expected: list[str], counted: Counts) -> None:
-    rows, told = encode_preferences(TOKENIZER, PAIRS, data(policy, 7), FAR)
-    assert [f"{text(row.prompt)}>{text(row.chosen)}|{text(row.rejected)}" for row in rows] == expected
+    rows, told = fitted(PAIRS, data(policy, 7))
+    assert [
+        f"{text(row.prompt)}>{text(row.completions['chosen'])}|{text(row.completions['rejected'])}" for row in rows
+    ] == expected
     assert counts(told) == counted
     margins = {"ab>cd.|e.": 0.5, "defg>h.|ij.": 1.5, "ab>cdefg|j.": 3.5}
     assert [row.margin for row in rows] == [margins[row] for row in expected]
@@ -157,7 +182,7 @@ def test_what_becomes_of_longer_pairs(policy: str, expected: list[str], counted:
     ],
 )
 def test_pairs_that_are_left_out_are_named_with_the_reason(policy: str, expected: list[str]) -> None:
-    _, told = encode_preferences(TOKENIZER, PAIRS, data(policy, 7), FAR)
+    _, told = fitted(PAIRS, data(policy, 7))
     hint = " Raise data.max_length (the model reads up to 10,000) or set data.too_long to "
     assert [sentence.partition(hint)[0] for sentence in told.remarks()] == expected
 
@@ -165,14 +190,14 @@ def test_pairs_that_are_left_out_are_named_with_the_reason(policy: str, expected
 def test_where_every_pair_is_the_same_once_cut_the_mend_is_another_policy() -> None:
     pair = Preference("ab", "cdef", "cdeg", "f:1")
     with pytest.raises(DataError, match=r"no row is left to learn from.* 1 dropped as identical") as caught:
-        encode_preferences(TOKENIZER, [pair], data("cut_completion", 5), FAR)
+        fitted([pair], data("cut_completion", 5))
     assert str(caught.value.hint).endswith(" or set data.too_long to cut_prompt.")
 
 
 def test_pairs_that_the_tokenizer_cannot_tell_apart_are_dropped_and_counted() -> None:
     pairs = [Preference("a", "ä", "ö", "f:1"), Preference("a", "b", "c", "f:2")]
-    rows, told = encode_preferences(TOKENIZER, pairs, data("error", 7), FAR)
-    assert [text(row.chosen) for row in rows] == ["b."]
+    rows, told = fitted(pairs, data("error", 7))
+    assert [text(row.completions["chosen"]) for row in rows] == ["b."]
     assert counts(told) == report(2, 1, identical=1)
     alike = "left out, since `chosen` and `rejected` have the same tokens: f:1."
     assert list(told.remarks()) == [f"{alike} Use a tokenizer that knows the characters of your data."]
@@ -189,15 +214,15 @@ def test_pairs_that_the_tokenizer_cannot_tell_apart_are_dropped_and_counted() ->
 )
 def test_prompts_leave_room_for_an_answer(policy: str, expected: list[str], counted: Counts) -> None:
     prompts = [Prompt(prompt, f"f:{prompt}") for prompt in ("ab", "abcd", "abcde")]
-    rows, told = encode_prompts(TOKENIZER, prompts, data(policy, 7), room=3, context=FAR)
-    assert [text(row.tokens) for row in rows] == expected
-    assert [row.text for row in rows] == ["ab", "abcd", "abcde"][: len(rows)]
+    rows, told = fitted(prompts, data(policy, 7), new=3)
+    assert [text(row.prompt) for row in rows] == expected
+    assert [row.prompt_index for row in rows] == [0, 1, 2][: len(rows)]
     assert counts(told) == counted
 
 
 def test_a_prompt_without_room_is_named() -> None:
     with pytest.raises(DataError, match=r"1 row does not fit into 7 tokens: f:1 \(prompt 5 \+ room for 3 new\)"):
-        encode_prompts(TOKENIZER, [Prompt("abcde", "f:1")], data("error", 7), room=3, context=FAR)
+        fitted([Prompt("abcde", "f:1")], data("error", 7), new=3)
 
 
 WORDS = st.text("abc", min_size=1, max_size=12)
@@ -210,33 +235,33 @@ def test_counts_add_up_and_nothing_longer_passes(
     triples: list[tuple[str, str, str]], policy: str, longest: int
 ) -> None:
     pairs = [Preference("a", "b", "c", "f:0"), *(Preference(*triple, "f:n") for triple in triples)]
-    rows, told = encode_preferences(TOKENIZER, pairs, data(policy, longest), FAR)
+    rows, told = fitted(pairs, data(policy, longest))
     assert told.rows == len(pairs) == len(rows) + told.left_out
     assert len(told.cut) <= len(rows)
     for row in rows:
         assert row.prompt
-        assert row.chosen != row.rejected
-        assert len(row.prompt) + max(len(row.chosen), len(row.rejected)) <= longest
+        assert row.completions["chosen"] != row.completions["rejected"]
+        assert len(row.prompt) + max(len(row.completions["chosen"]), len(row.completions["rejected"])) <= longest
 
 
 def test_the_row_that_a_template_refuses_is_named() -> None:
     made = tokenizer()
     made.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}x"
     rows = [Prompt((Message("user", "a"),), "f:1"), Prompt((Message("system", "s"), Message("user", "a")), "f:2")]
-    with pytest.raises(ModelError, match="f:2: the chat template cannot render this conversation: no system turn"):
-        encode_prompts(made, rows, data("drop", 9), 1, FAR)
+    (told,) = refused(rows, made)
+    assert told.startswith("f:2: the chat template cannot render this conversation: no system turn")
 
 
 def test_a_prompt_of_which_nothing_is_left_is_named() -> None:
     made = tokenizer()
     made.chat_template = "{{ '' }}"
-    with pytest.raises(DataError, match="f:1: the tokenizer makes no token of the prompt"):
-        encode_prompts(made, [Prompt((Message("user", "a"),), "f:1")], data("drop", 9), 1, FAR)
+    (told,) = refused([Prompt((Message("user", "a"),), "f:1")], made)
+    assert told.startswith("f:1: the tokenizer makes no token of the prompt")
 
 
 def test_special_tokens_in_a_row_do_not_end_it() -> None:
-    rows, _ = encode_demonstrations(TOKENIZER, [demonstration("a", f"b{EOS}c")], data("error", 99), FAR)
+    rows, _ = fitted([demonstration("a", f"b{EOS}c")], data("error", 99))
     end = TOKENIZER.eos_token_id
-    assert rows[0].completion.count(end) == 1
-    assert rows[0].completion[-1] == end
-    assert len(rows[0].completion) == len(f"b{EOS}c") + 1
+    assert rows[0].completions["completion"].count(end) == 1
+    assert rows[0].completions["completion"][-1] == end
+    assert len(rows[0].completions["completion"]) == len(f"b{EOS}c") + 1

@@ -11,8 +11,8 @@ import pytest
 
 from truing.config.sections import Source
 from truing.core.errors import DataError
-from truing.data.faults import Faults
-from truing.data.read import read_rows
+from truing.data.faults import Fault, Faults
+from truing.data.read import RawRow, read_rows
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Say “hi”, twice:\n", "completion": "hi,\r\nhi"},
@@ -84,8 +84,20 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     datasets.disable_progress_bars()
 
 
+def rows_of(path: Path | str, **source: Any) -> list[RawRow]:
+    """The rows. DataError with all that are broken, if any are."""
+    faults, rows = Faults(str(path)), []
+    for row in read_rows(Source(path=str(path), **source)):
+        if isinstance(row, Fault):
+            faults.add(row.where, row.field, row.reason, row.hint)
+        else:
+            rows.append(row)
+    faults.check()
+    return rows
+
+
 def values(path: Path | str, **source: Any) -> list[dict[str, object]]:
-    return [row.values for row in read_rows(Source(path=str(path), **source))]
+    return [row.values for row in rows_of(path, **source)]
 
 
 def refused(path: Path | str, **source: Any) -> str:
@@ -119,19 +131,19 @@ def test_a_split_is_chosen_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_rows_know_where_they_stand(tmp_path: Path, write: Callable[[Path], Path], wheres: list[str]) -> None:
-    rows = read_rows(Source(path=str(write(tmp_path))))
+    rows = rows_of(write(tmp_path))
     assert [row.where for row in rows] == [f"{tmp_path}/{where}" for where in wheres]
 
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_only_csv_has_no_types(tmp_path: Path, write: Callable[[Path], Path]) -> None:
-    assert {row.typed for row in read_rows(Source(path=str(write(tmp_path))))} == {write is not write_csv}
+    assert {row.typed for row in rows_of(write(tmp_path))} == {write is not write_csv}
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.json"])
 def test_blank_lines_byte_order_marks_and_line_ends_of_windows_are_no_fault(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": 2}')
-    rows = list(read_rows(Source(path=str(tmp_path / name))))
+    rows = rows_of(tmp_path / name)
     assert [(row.values, row.where[-2:]) for row in rows] == [({"a": 1}, ":1"), ({"a": 2}, ":4")]
 
 
@@ -139,7 +151,7 @@ def test_blank_lines_byte_order_marks_and_line_ends_of_windows_are_no_fault(tmp_
 def test_csv_of_other_makers(tmp_path: Path, line: str) -> None:
     text = f'\ufeffprompt,n{line}"two{line}lines, ""quoted""",1{line}{line}c,{line}'
     (tmp_path / "r.csv").write_bytes(text.encode())
-    rows = list(read_rows(Source(path=str(tmp_path / "r.csv"))))
+    rows = rows_of(tmp_path / "r.csv")
     assert [row.values for row in rows] == [
         {"prompt": f'two{line}lines, "quoted"', "n": "1"},
         {"prompt": "c", "n": ""},
@@ -223,8 +235,12 @@ def test_all_broken_rows_are_told_together(tmp_path: Path) -> None:
     assert last == "  ... and 10 more; `truing validate` tells all."
 
 
-def test_rows_beside_broken_ones_are_given_to_a_reader_that_gathers_faults(tmp_path: Path) -> None:
-    (tmp_path / "r.jsonl").write_bytes(b'{"a": 1}\noops\n{"a": 2}\n')
-    faults = Faults("r.jsonl")
-    assert [row.values for row in read_rows(Source(path=str(tmp_path / "r.jsonl")), faults)] == [{"a": 1}, {"a": 2}]
-    assert faults.count == 1
+def test_broken_rows_stand_between_those_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_bytes(b'{"a": 1}\noops\n{"a": 2}\n[')
+    rows = read_rows(Source(path=str(tmp_path / "r.jsonl")))
+    assert [row.where[-2:] if isinstance(row, Fault) else row.values for row in rows] == [
+        {"a": 1},
+        ":2",
+        {"a": 2},
+        ":4",
+    ]

@@ -1,6 +1,5 @@
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,10 @@ from hypothesis import strategies as st
 from truing.config.sections import Source
 from truing.core.errors import DataError
 from truing.core.records import Demonstration, Message, Preference, Prompt
-from truing.data.rows import read_demonstrations, read_preferences, read_prompts
+from truing.data.datasets import DATASETS, Dataset, read_file
+from truing.data.faults import Faults
 
 Rows = list[dict[str, Any]]
-READERS: dict[str, Callable[..., list[Any]]] = {
-    "demonstration": read_demonstrations,
-    "preference": read_preferences,
-    "prompt": read_prompts,
-}
 SYSTEM = {"role": "system", "content": "be kind"}
 USER = {"role": "user", "content": "hi"}
 GOOD = {"role": "assistant", "content": "good"}
@@ -31,10 +26,18 @@ def messages(*turns: dict[str, str]) -> tuple[Message, ...]:
     return tuple(Message(turn["role"], turn["content"]) for turn in turns)  # type: ignore[arg-type]
 
 
+def read_path(path: Path, kind: str, transcripts: bool = False) -> list[Any]:
+    """The records of a file. DataError with all that is wrong, if anything is."""
+    dataset = Dataset(DATASETS[f"{kind}s"], Faults(str(path)), transcripts)
+    read_file(Source(path=str(path)), [dataset])
+    dataset.check()
+    return dataset.records
+
+
 def read(place: Path, kind: str, rows: Rows, **options: bool) -> list[Any]:
     path = place / "rows.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return READERS[kind](Source(path=str(path)), **options)
+    return read_path(path, kind, **options)
 
 
 def complaints(place: Path, kind: str, rows: Rows, **options: bool) -> list[str]:
@@ -113,7 +116,7 @@ def test_a_margin_is_a_number_or_left_out(tmp_path: Path, margin: float | None, 
 
 def test_a_margin_in_csv_is_its_digits(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("prompt,chosen,rejected,margin\np,c,r,0.5\np,c,r,\n")
-    assert [row.margin for row in read_preferences(Source(path=str(tmp_path / "r.csv")))] == [0.5, None]
+    assert [row.margin for row in read_path(tmp_path / "r.csv", "preference")] == [0.5, None]
 
 
 def test_transcripts_are_read_as_messages_where_the_recipe_says_so(tmp_path: Path) -> None:
@@ -265,7 +268,7 @@ def test_broken_lines_are_told_beside_faulty_rows(tmp_path: Path) -> None:
         b'\xef\xbb\xbf{"prompt": "a"}\n{"prompt": ""}\n{"prompt": "\xff"}\n{"prompt": "b'
     )
     with pytest.raises(DataError) as caught:
-        read_prompts(Source(path=str(tmp_path / "r.jsonl")))
+        read_path(tmp_path / "r.jsonl", "prompt")
     assert [line.split(": ")[0].strip()[-2:] for line in str(caught.value).splitlines()[1:]] == [":2", ":3", ":4"]
 
 
@@ -285,14 +288,14 @@ LINES = st.dictionaries(NAMES, FIELD, max_size=5).map(lambda row: json.dumps(row
 def faults(kind: str, path: Path, transcripts: bool) -> list[str]:
     """What the error tells, one fault a line; nothing where the file is sound."""
     try:
-        READERS[kind](Source(path=str(path)), transcripts)
+        read_path(path, kind, transcripts)
     except DataError as error:
         first, *more = str(error).splitlines()
         return [line.strip() for line in more] or [first]
     return []
 
 
-@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("kind", ["demonstration", "preference", "prompt"])
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
 @given(lines=st.lists(LINES, min_size=1, max_size=3), transcripts=st.booleans())
 @settings(max_examples=60)
@@ -308,7 +311,7 @@ def test_whatever_a_file_holds_it_is_read_or_told_by_line(
         assert by_line or fault.startswith((*of_the_file, *of_the_array)), fault
 
 
-@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("kind", ["demonstration", "preference", "prompt"])
 @given(rows=st.lists(st.dictionaries(NAMES, FIELD, max_size=4), min_size=1, max_size=3))
 @settings(max_examples=40)
 def test_whatever_an_array_of_rows_holds_it_is_read_or_told_by_row(

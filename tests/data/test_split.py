@@ -2,14 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truing.config.sections import Data, Source
 from truing.core.errors import DataError
-from truing.core.records import Demonstration, Prompt
-from truing.data.split import read_split, split_by_prompt
+from truing.core.records import Demonstration
+from truing.data.encode import EncodedRow
+from truing.data.split import overlap, split_by_prompt
 
 
-def rows(prompts: list[int]) -> list[Demonstration]:
-    return [Demonstration(f"prompt {prompt}", f"answer {row}", f"f:{row}") for row, prompt in enumerate(prompts)]
+def rows(prompts: list[int]) -> list[EncodedRow]:
+    """A row of each of these prompts."""
+    return [
+        EncodedRow(f"f:{index}", (prompt,), {"completion": (index,)}, prompt) for index, prompt in enumerate(prompts)
+    ]
 
 
 PROMPTS = st.lists(st.integers(0, 12), min_size=2, max_size=60).filter(lambda prompts: len(set(prompts)) > 1)
@@ -22,7 +25,7 @@ def test_every_row_is_on_one_side_in_order_and_no_prompt_on_both(prompts: list[i
     kept, held = split_by_prompt(records, share, seed, "rows")
     assert kept
     assert held
-    assert not {row.prompt for row in kept} & {row.prompt for row in held}
+    assert not {row.prompt_index for row in kept} & {row.prompt_index for row in held}
     assert sorted(kept + held, key=records.index) == records
     assert kept == [row for row in records if row in kept]
     assert held == [row for row in records if row in held]
@@ -50,32 +53,13 @@ def test_the_split_is_a_function_of_seed_and_name() -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_prompts_cannot_be_split(count: int) -> None:
-    records = [Prompt("the same", f"f:{row}") for row in range(3 * count)]
+    records = rows([7] * 3 * count)
     with pytest.raises(DataError, match=f"the prompts have {count} different prompts, too few to hold some out"):
         split_by_prompt(records, 0.5, 0, "prompts")
 
 
-def test_held_out_rows_of_a_file_of_their_own_are_read_and_nothing_is_split_off() -> None:
-    files = {"train": rows([0, 0, 1]), "own": rows([5])}
-    assert read_split(
-        lambda source, _: files[source.path], Source(path="train"), Source(path="own"), Data(), 1, "x"
-    ) == (
-        files["train"],
-        files["own"],
-    )
-    kept, held = read_split(lambda source, _: files[source.path], Source(path="train"), None, Data(), 1, "x")
-    assert (kept, held) == split_by_prompt(files["train"], Data().heldout, 1, "x")
-
-
 def test_held_out_rows_that_are_learnt_from_are_refused_though_they_stand_elsewhere() -> None:
-    files = {"train": rows([0, 1]), "own": [Demonstration("prompt 1", "answer 1", "own:9"), *rows([0])]}
-
-    def read() -> object:
-        return read_split(
-            lambda source, _: files[source.path], Source(path="train"), Source(path="own"), Data(), 1, "x"
-        )
-
-    with pytest.raises(DataError, match=r"^own:9: 2 of 2 held-out x are learnt from as well, this one at f:1\. Take"):
-        read()
-    files["own"] = [Demonstration("prompt 1", "another answer", "own:9")]
-    assert read() == (files["train"], files["own"])
+    learnt = [Demonstration(f"prompt {row}", f"answer {row}", f"f:{row}") for row in range(2)]
+    (refused,) = overlap([Demonstration("prompt 1", "answer 1", "own:9"), learnt[0]], learnt, "x")
+    assert str(refused).startswith("own:9: 2 of 2 held-out x are learnt from as well, this one at f:1. Take")
+    assert overlap([Demonstration("prompt 1", "another answer", "own:9")], learnt, "x") == []

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
+from truing.data.datasets import read_data
 from truing.preflight.findings import Findings
 from truing.preflight.stages import check_stages
 
@@ -17,7 +18,7 @@ LONG = "e" * 90
 
 def found(recipe: Recipe) -> Findings:
     told = Findings()
-    check_stages(recipe, told)
+    check_stages(recipe, read_data(recipe), told)
     return told
 
 
@@ -53,11 +54,11 @@ def test_rows_to_learn_from_and_rows_held_out_must_both_be_left(tmp_path: Path) 
     assert f"{alone}:1: no row is left to learn from: 0 of 1 rows kept" in str(fault)
 
 
-def test_every_variant_of_ppo_is_looked_at(tmp_path: Path) -> None:
+def test_every_variant_is_checked(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
-    longer = changed(recipe, **{"ppo.variants": {"longer": {"max_new_tokens": 62}}})
+    longer = changed(recipe, **{"variants": {"longer": {"rollout.max_new_tokens": 62}}})
     assert "room for 62 new" in str(found(longer).faults[0])
-    many = changed(recipe, **{"ppo.variants": {"many": {"heldout_prompts": 24}}})
+    many = changed(recipe, **{"variants": {"many": {"evaluation.prompts": 24}}})
     assert "24 different prompts, of which 24 are to be held out" in str(found(many).faults[0])
 
 
@@ -101,7 +102,7 @@ def test_all_that_cannot_be_encoded_is_told_with_what_is_too_long(tmp_path: Path
     rows += [{"prompt": [asked], "completion": LONG}]
     own = tiny.write_rows(tmp_path / "own.jsonl", rows)
     tiny.write_rows(tmp_path / "demonstrations.jsonl", [{"prompt": [asked], "completion": text} for text in "ab"])
-    told = str(found(changed(recipe, **{"data.heldout_demonstrations": {"path": str(own)}})).faults[0])
+    told = "\n".join(map(str, found(changed(recipe, **{"data.heldout_demonstrations": {"path": str(own)}})).faults))
     for line in (f"{own}:1: the chat template", f"{own}:2: the chat template", f"{own}:3 (prompt 1 + completion 91)"):
         assert line in told
 

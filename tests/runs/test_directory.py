@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -5,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from truing.config.algorithms import Kl, Ppo
-from truing.config.recipe import Recipe
+from truing.config.recipe import Kl, Ppo, Recipe, RewardSource
+from truing.config.yaml_text import read_yaml
 from truing.core.errors import RunError
 from truing.runs.directory import RunDirectory, open_run
 
@@ -32,7 +32,7 @@ def test_a_run_is_created_with_its_recipe_and_record(tmp_path: Path) -> None:
     with open_run(tmp_path / "runs" / "a", RECIPE) as run:
         assert run.lineage.stages == []
     assert set(contents(run.root)) == {"recipe.yaml", "run.json", ".lock"}
-    assert Recipe.model_validate(yaml.safe_load(run.recipe.read_text())) == RECIPE
+    assert Recipe.model_validate(read_yaml(run.recipe.read_text()).value) == RECIPE
 
 
 def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
@@ -52,8 +52,8 @@ def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
 def test_a_recipe_that_was_only_laid_out_otherwise_continues(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE) as run:
         pass
-    values = yaml.safe_load(run.recipe.read_text())
-    run.recipe.write_text("# a comment\n" + yaml.safe_dump(values, sort_keys=True, default_flow_style=True))
+    values = read_yaml(run.recipe.read_text()).value
+    run.recipe.write_text("# a comment\n" + json.dumps(values, sort_keys=True))
     with open_run(tmp_path, RECIPE):
         pass
 

@@ -82,8 +82,8 @@ def test_a_save_is_finished_first() -> None:
     done: list[str] = []
 
     def save(stop: Stop) -> None:
-        with stop.held():
-            with stop.held():
+        with stop.defer():
+            with stop.defer():
                 time.sleep(0.1)
                 done.append("one")
             time.sleep(0.1)
@@ -120,7 +120,7 @@ def test_nothing_is_saved_once_something_has_swallowed_the_alarm() -> None:
     def save(stop: Stop) -> None:
         with contextlib.suppress(StepAborted):
             time.sleep(LONG)
-        with stop.held():
+        with stop.defer():
             pytest.fail("what was swallowed may have left a wrong value")
 
     left(save)
@@ -129,7 +129,7 @@ def test_nothing_is_saved_once_something_has_swallowed_the_alarm() -> None:
 @pytest.mark.usefixtures("at_once")
 def test_a_swallowed_alarm_is_not_forgotten_at_the_end_of_a_block() -> None:
     def go_on(stop: Stop) -> None:
-        with stop.heard(), contextlib.suppress(StepAborted):
+        with stop.convert(), contextlib.suppress(StepAborted):
             time.sleep(LONG)
         pytest.fail("what was swallowed may have left a wrong value")
 
@@ -140,7 +140,7 @@ def test_a_swallowed_alarm_is_not_forgotten_at_the_end_of_a_block() -> None:
 def test_an_error_is_not_hidden_by_an_alarm_while_it_is_cleaned_up() -> None:
     def fail(stop: Stop) -> None:
         try:
-            with stop.heard(), stop.held():
+            with stop.convert(), stop.defer():
                 raise RunError("cannot be written: no space left on device.")
         finally:
             time.sleep(0.1)  # ten alarms

@@ -141,7 +141,7 @@ def test_a_step_that_is_left_keeps_the_one_before_unless_learning_has_gone_on(
             if learnt:
                 _step(learner, 4)
             with suppress(StepAborted):
-                job.stop.ring(signal.SIGALRM, None)
+                job.stop.on_alarm(signal.SIGALRM, None)
             raise ValueError("what a library may make of it")
 
     with pytest.raises(InterruptedRunError, match=rf"^interrupted, {told}\. The same"):
@@ -164,7 +164,7 @@ def test_a_stage_with_no_step_left_that_lost_an_alarm_does_not_end_well(tmp_path
     def finish() -> None:
         with open_journal(job, _learner(), STEPS) as journal, suppress(StepAborted):
             assert not journal.remaining(STEPS)
-            job.stop.ring(signal.SIGALRM, None)
+            job.stop.on_alarm(signal.SIGALRM, None)
         pytest.fail("the stage would be saved")
 
     with pytest.raises(InterruptedRunError, match=f"stage is saved after step {STEPS}"):

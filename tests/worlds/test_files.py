@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from truing.config.sections import Source, World
-from truing.data.rows import read_demonstrations, read_preferences, read_prompts
+from truing.config.recipe import Recipe
+from truing.config.sections import World
+from truing.data.datasets import read_data
+from truing.pipeline.world import on_files_of
 from truing.worlds.files import word_tokenizer
 from truing.worlds.language import openings, vocabulary
 from truing.worlds.reviews import WorldPaths, demonstrations, preferences, write_world
@@ -21,9 +23,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> WorldPaths:
 
 
 def test_the_readers_of_every_recipe_read_it(world: WorldPaths) -> None:
-    shown = read_demonstrations(Source(path=str(world.demonstrations)))
-    compared = read_preferences(Source(path=str(world.preferences)))
-    asked = read_prompts(Source(path=str(world.prompts)))
+    datasets = read_data(on_files_of(world, Recipe()))
+    shown, compared, asked = (datasets[name].records for name in ("demonstrations", "preferences", "prompts"))
     assert [(row.prompt, row.completion) for row in shown] == [tuple(r.values()) for r in demonstrations(30, 17)]
     assert [(r.prompt, r.chosen, r.rejected) for r in compared] == [tuple(r.values()) for r in preferences(20, 17)]
     assert len({row.prompt for row in asked}) == 10

@@ -9,7 +9,8 @@ from rich.table import Table
 from truing.cli.output import tell
 from truing.cli.shelf import recipe_path
 from truing.config import load_recipe
-from truing.preflight.files import check_files
+from truing.preflight.findings import Findings
+from truing.preflight.model_directories import model_problems
 
 if TYPE_CHECKING:
     from truing.doctor.diagnosis import Diagnosis
@@ -28,7 +29,7 @@ def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
         console.print(table)
         return
     recipe = load_recipe(recipe_path(recipe_file), overrides, tell)
-    check_files(recipe).check()
+    Findings(faults=[*model_problems(recipe)]).check()
     from truing.doctor.diagnosis import diagnose  # imports torch, so only once the recipe is sound
 
     _tell(diagnose(recipe), console)

@@ -6,7 +6,6 @@ from truing.cli.closing import closing_table
 from truing.cli.output import patient_console, tell
 from truing.cli.shelf import python_beside, recipe_path
 from truing.config import load_recipe
-from truing.preflight.files import check_files
 from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import open_progress
 
@@ -15,7 +14,6 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_
     """Runs what is left of the recipe, in `fork_to` from what `out` has of it, and closes with a table."""
     path = recipe_path(recipe_file)
     recipe = load_recipe(path, overrides, tell)
-    check_files(recipe).check()
     console = patient_console()
     from truing.pipeline.execute import run_pipeline  # imports torch, so only once the recipe is sound
 

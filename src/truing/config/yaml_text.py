@@ -20,9 +20,8 @@ MOST_VALUES = 100_000
 MOST_DIGITS = 30
 """Digits of a whole number; more are a slip of the keyboard."""
 
-_RARE_BREAKS = frozenset("\x85\u2028\u2029")
-
 _TAG = "tag:yaml.org,2002:"
+_MERGE = f"{_TAG}merge"
 _CORE_SCALARS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -47,7 +46,7 @@ class _Dumper(yaml.SafeDumper):
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
         """Between double quotes, where rare line breaks are escaped and so survive."""
-        return self.represent_scalar(f"{_TAG}str", data, style='"' if _RARE_BREAKS.intersection(data) else None)
+        return self.represent_scalar(f"{_TAG}str", data, style='"' if re.search("[\x85\u2028\u2029]", data) else None)
 
 
 _Dumper.add_representer(str, _Dumper.represent_str)
@@ -70,23 +69,18 @@ def read_yaml(text: str) -> YamlText:
     """Reads one YAML document. Never raises: what cannot be read is among the mistakes."""
     read = YamlText()
     try:
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-        finally:
-            loader.dispose()
-        if node is not None:
-            reader = _Reader(loader, read)
-            reader.refuse_repeated_keys(node, "")
-            read.value = reader.value(node, "")
+        node = yaml.compose(text, _Loader)
+        read.value = None if node is None else _Reader(read).value(node, "")
+    except yaml.MarkedYAMLError as error:
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        aside = isinstance(error, yaml.composer.ComposerError)  # a missing anchor, a second document
+        mend = "" if aside else "Is it indented evenly, with spaces, and text that holds ': ' in quotes?"
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        read.mistakes.append(Mistake("", f"this is not YAML: {what}.", mend, line=line))
     except yaml.YAMLError as error:
-        read.mistakes.append(_syntax_mistake(error))
+        read.mistakes.append(Mistake("", f"this is not YAML: {str(error).splitlines()[0]}."))
     except RecursionError:
         read.mistakes.append(Mistake("", "the text is nested too deeply, or an alias contains itself."))
-    except _TooManyValuesError:
-        read.mistakes.append(
-            Mistake("", f"the text grows to more than {MOST_VALUES} values when its aliases are written out.")
-        )
     return read
 
 
@@ -95,80 +89,64 @@ def write_yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-class _TooManyValuesError(Exception):
-    """An alias bomb."""
-
-
 class _Reader:
     """Walks the nodes of one document."""
 
-    def __init__(self, loader: _Loader, read: YamlText) -> None:
-        self._loader = loader
+    def __init__(self, read: YamlText) -> None:
         self._read = read
         self._count = 0
-        self._visited: set[int] = set()
-
-    def refuse_repeated_keys(self, node: yaml.Node, key: str) -> None:
-        """Looks through the whole tree, before merge keys are written out and bring lawful repetitions."""
-        if id(node) in self._visited or isinstance(node, yaml.ScalarNode):
-            return
-        self._visited.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                self.refuse_repeated_keys(item, _join(key, index))
-            return
-        first: dict[str, int] = {}
-        for name_node, value_node in node.value:
-            name = name_node.value if isinstance(name_node, yaml.ScalarNode) else "?"
-            if name in first and isinstance(name_node, yaml.ScalarNode):
-                what = f"is written twice, first on line {first[name]}."
-                self._fault(name_node, _join(key, name), what, "Keep one of the two.")
-            first.setdefault(name, name_node.start_mark.line + 1)
-            self.refuse_repeated_keys(value_node, _join(key, name))
 
     def value(self, node: yaml.Node, key: str) -> Any:
         """The plain value of a node that stands at this dotted key."""
         self._count += 1
         if self._count > MOST_VALUES:
-            raise _TooManyValuesError
+            raise yaml.YAMLError(f"it grows to more than {MOST_VALUES} values when its aliases are written out")
         kind = node.tag.removeprefix(_TAG)
         if isinstance(node, yaml.MappingNode) and kind == "map":
-            return self._mapping(node, key)
+            return self._section(node, key)
         if isinstance(node, yaml.SequenceNode) and kind == "seq":
-            return [self.value(item, self._place(item, key, index)) for index, item in enumerate(node.value)]
-        if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
-            return self._scalar(node, key, kind)
-        self._fault(node, key, f"has the tag {node.tag.replace(_TAG, '!!')}, which is not for recipes.", "Remove it.")
-        return None
+            return [self._placed(item, item, _join(key, index)) for index, item in enumerate(node.value)]
+        if not isinstance(node, yaml.ScalarNode) or kind not in _SCALARS:
+            tag = node.tag.replace(_TAG, "!!")
+            return self._fault(node, key, f"has the tag {tag}, which is not for recipes.", "Remove it.")
+        meant, parse = _SCALARS[kind]
+        try:
+            return parse(node.value)
+        except (KeyError, ValueError):
+            return self._fault(node, key, f"{node.value[:60]!r} cannot be read as {meant}.", "Write it out plainly.")
 
-    def _mapping(self, node: yaml.MappingNode, key: str) -> dict[str, Any]:
-        self._loader.flatten_mapping(node)
-        result = {}
-        for name_node, value_node in node.value:
-            name = self._name(name_node, key)
-            if name is not None:
-                result[name] = self.value(value_node, self._place(name_node, key, name))
+    def _section(self, node: yaml.MappingNode, key: str) -> dict[str, Any]:
+        """What `<<` merges goes first, so that the section's own keys win."""
+        result: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        for name_node, value_node in sorted(node.value, key=lambda pair: pair[0].tag != _MERGE):
+            name = name_node.value if isinstance(name_node, yaml.ScalarNode) else "a list or section"
+            place = _join(key, name)
+            if name in first:
+                what = f"is written twice, first on line {first[name]}."
+                self._fault(name_node, place, what, "Keep one of the two.")
+            first.setdefault(name, name_node.start_mark.line + 1)
+            if name_node.tag == _MERGE:
+                result |= self._merged(value_node, key)
+            elif isinstance(name_node, yaml.ScalarNode) and name_node.tag == f"{_TAG}str":
+                result[name] = self._placed(value_node, name_node, place)
+            else:
+                self._fault(name_node, key, f"has the key {name}, which is not text.", "Write keys as words.")
         return result
 
-    def _name(self, node: yaml.Node, key: str) -> str | None:
-        """The text of a key; None, and a mistake, when it is not text."""
-        if isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}str":
-            return str(node.value)
-        shown = node.value if isinstance(node, yaml.ScalarNode) else "a list or section"
-        self._fault(node, key, f"has the key {shown}, which is not text.", "Write keys as words, in quotes if need be.")
-        return None
+    def _merged(self, node: yaml.Node, key: str) -> dict[str, Any]:
+        """The sections that `<<` names, the first of them winning."""
+        result: dict[str, Any] = {}
+        for part in reversed(node.value) if isinstance(node, yaml.SequenceNode) else [node]:
+            if isinstance(part, yaml.MappingNode):
+                result |= self.value(part, key) or {}
+            else:
+                self._fault(part, key, "merges by << what is no section.", "Give << a section, or a list of sections.")
+        return result
 
-    def _scalar(self, node: yaml.ScalarNode, key: str, kind: str) -> Any:
-        try:
-            return _SCALARS[kind](node.value)
-        except (KeyError, ValueError):
-            self._fault(node, key, f"{node.value[:60]!r} cannot be read as {_KINDS[kind]}.", "Write it out plainly.")
-            return None
-
-    def _place(self, node: yaml.Node, key: str, name: str | int) -> str:
-        place = _join(key, name)
-        self._read.lines[place] = node.start_mark.line + 1
-        return place
+    def _placed(self, node: yaml.Node, name_node: yaml.Node, key: str) -> Any:
+        self._read.lines[key] = name_node.start_mark.line + 1
+        return self.value(node, key)
 
     def _fault(self, node: yaml.Node, key: str, what: str, hint: str) -> None:
         self._read.mistakes.append(Mistake(key, what, hint, line=node.start_mark.line + 1))
@@ -184,43 +162,10 @@ def _whole_number(text: str) -> int:
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
-def _real_number(text: str) -> float:
-    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-
-
-_KINDS = {"null": "null", "bool": "true or false", "int": "a whole number", "float": "a number"}
-_SCALARS: dict[str, Callable[[str], Any]] = {
-    "null": lambda text: None,
-    "bool": lambda text: {"true": True, "false": False}[text.lower()],
-    "int": _whole_number,
-    "float": _real_number,
-    "str": str,
+_SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "null": ("null", lambda text: None),
+    "bool": ("true or false", lambda text: {"true": True, "false": False}[text.lower()]),
+    "int": ("a whole number", _whole_number),
+    "float": ("a number", lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))),
+    "str": ("text", str),
 }
-
-
-_PLAINER = {
-    "the node content": "a value",
-    "'<stream end>'": "the end of the text",
-    r"character '\t'": "a tab",
-    r"'\t'": "a tab",
-}
-_SYNTAX_HINTS = {
-    "a tab": "Indent with spaces.",
-    "mapping values are not allowed": "Is the indentation even, and is text that holds ': ' in quotes?",
-    "could not find expected ':'": "Is there a colon missing?",
-}
-
-
-def _syntax_mistake(error: yaml.YAMLError) -> Mistake:
-    """PyYAML's complaint as a sentence with its line."""
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return Mistake("", f"this is not YAML: {str(error).splitlines()[0]}.")
-    problem = str(error.problem or error.context)
-    if problem.startswith("but "):
-        problem = f"{error.context}, {problem}"
-    for term, plain in _PLAINER.items():
-        problem = problem.replace(term, plain)
-    hint = next((hint for sign, hint in _SYNTAX_HINTS.items() if sign in problem), "")
-    mark = error.problem_mark or error.context_mark
-    place = f", at column {mark.column + 1}" if mark else ""
-    return Mistake("", f"this is not YAML: {problem}{place}.", hint, line=mark.line + 1 if mark else None)

@@ -5,20 +5,23 @@ Per-token quantities of a response are kept as (B, R), aligned to the response a
 loss never sees a prompt token or needs to shift by one.
 
 Every batch can be split: `len(batch)` rows, `token_counts` for planning, `rows(index)` for a part trimmed to its own
-longest row, and `count`, the number of entries its loss is averaged over.
+longest row, `names` of its rows for errors, and `count`, the number of entries its loss is averaged over.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+Micro = TypeVar("Micro", covariant=True)
+"""What a part of a batch is on its device"""
 
-class Batch(Protocol):
-    """What the training loop needs to know of a batch."""
+
+class Batch(Protocol[Micro]):
+    """What the learner needs to know of a batch."""
 
     def __len__(self) -> int: ...
 
@@ -30,11 +33,15 @@ class Batch(Protocol):
     def token_counts(self) -> list[int]:
         """Tokens each row costs to process."""
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Which row each one is, for a person who looks for it; empty where nobody knows."""
+
     def rows(self, index: Sequence[int]) -> Self:
         """These rows, trimmed to their longest."""
 
-    def to(self, device: torch.device) -> Self:
-        """The same on another device."""
+    def to(self, device: torch.device) -> Micro:
+        """What a loss is computed from, on a device."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,9 @@ class Sequences:
     """(B,) int64, at least 1"""
     response_lengths: Tensor
     """(B,) int64, at least 1"""
-    below: Tensor | None = None
+    names: Sequence[str] = ()
+    """Which row each one is, for errors"""
+    prefix_states: Tensor | None = None
     """(B, T − 1, D) what the layers below every adapter made of all tokens but the last; None where nobody kept it"""
 
     @classmethod
@@ -56,15 +65,17 @@ class Sequences:
         prompts: Sequence[Sequence[int]],
         responses: Sequence[Sequence[int]],
         pad: int,
-        below: Sequence[Tensor] | None = None,
+        names: Sequence[str] = (),
+        prefix_states: Sequence[Tensor] | None = None,
     ) -> Self:
-        """Joins each prompt to its response and pads on the right; `below` are (T − 1, D), one a row."""
+        """Joins each prompt to its response and pads on the right; `prefix_states` are (T − 1, D), one a row."""
         joined = [torch.tensor([*p, *r], dtype=torch.long) for p, r in zip(prompts, responses, strict=True)]
         return cls(
             tokens=pad_sequence(joined, batch_first=True, padding_value=pad),
             prompt_lengths=torch.tensor([len(p) for p in prompts]),
             response_lengths=torch.tensor([len(r) for r in responses]),
-            below=None if below is None else pad_sequence(list(below), batch_first=True),
+            names=names,
+            prefix_states=None if prefix_states is None else pad_sequence(list(prefix_states), batch_first=True),
         )
 
     def __len__(self) -> int:
@@ -88,7 +99,7 @@ class Sequences:
 
     @property
     def token_counts(self) -> list[int]:
-        return [int(length) for length in self.lengths]
+        return [int(length) for length in self.lengths.tolist()]
 
     @property
     def count(self) -> int:
@@ -123,7 +134,8 @@ class Sequences:
             self.tokens[chosen, :longest],
             self.prompt_lengths[chosen],
             self.response_lengths[chosen],
-            None if self.below is None else self.below[chosen, : longest - 1],
+            [self.names[row] for row in index] if self.names else (),
+            None if self.prefix_states is None else self.prefix_states[chosen, : longest - 1],
         )
 
     def to(self, device: torch.device) -> Self:
@@ -131,7 +143,8 @@ class Sequences:
             self.tokens.to(device),
             self.prompt_lengths.to(device),
             self.response_lengths.to(device),
-            None if self.below is None else self.below.to(device),
+            self.names,
+            None if self.prefix_states is None else self.prefix_states.to(device),
         )
 
 
@@ -152,44 +165,19 @@ class PairBatch:
         """Pairs."""
         return len(self)
 
-    @property
-    def token_counts(self) -> list[int]:
-        return [c + r for c, r in zip(self.chosen.token_counts, self.rejected.token_counts, strict=True)]
-
     def rows(self, index: Sequence[int]) -> Self:
         return type(self)(self.chosen.rows(index), self.rejected.rows(index), self.margin[torch.as_tensor(index)])
 
-    def to(self, device: torch.device) -> Self:
-        return type(self)(self.chosen.to(device), self.rejected.to(device), self.margin.to(device))
-
 
 @dataclass(frozen=True)
-class ReferencedPairs:
-    """Pairs, and how likely the reference thinks their responses: measured once, kept for every epoch."""
+class LocalStates:
+    """What a policy that samples in this process leaves behind beside its tokens."""
 
-    pairs: PairBatch
-    ref_chosen: Tensor
-    """(B,) log π_ref of the chosen response, nats"""
-    ref_rejected: Tensor
-    """(B,) the same of the rejected one"""
+    hidden: Tensor
+    """(B, R, D) its last hidden state before each response token: its full distribution, kept small"""
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    @property
-    def count(self) -> int:
-        return self.pairs.count
-
-    @property
-    def token_counts(self) -> list[int]:
-        return self.pairs.token_counts
-
-    def rows(self, index: Sequence[int]) -> Self:
-        chosen = torch.as_tensor(index, device=self.ref_chosen.device)
-        return type(self)(self.pairs.rows(index), self.ref_chosen[chosen], self.ref_rejected[chosen])
-
-    def to(self, device: torch.device) -> Self:
-        return type(self)(self.pairs.to(device), self.ref_chosen.to(device), self.ref_rejected.to(device))
+    def rows(self, index: Sequence[int], longest: int) -> Self:
+        return type(self)(self.hidden[list(index), :longest])
 
 
 @dataclass(frozen=True)
@@ -199,18 +187,22 @@ class Rollout:
     sequences: Sequences
     logprobs: Tensor
     """(B, R) log π(token) at the sampling temperature, nats, at the moment of sampling"""
-    hidden: Tensor
-    """(B, R, D) the policy's last hidden state before each response token: its full distribution, kept small"""
     finished: Tensor
     """(B,) bool: the response closed with eos"""
+    groups: Tensor
+    """(B,) int64: responses to the same asking of a prompt have the same number"""
+    states: LocalStates | None = None
+    """None from an engine that keeps none"""
 
     def rows(self, index: Sequence[int]) -> Self:
         """These responses, trimmed to the longest."""
         sequences = self.sequences.rows(index)
         longest = int(sequences.response_lengths.max())
         chosen = torch.as_tensor(index, device=self.logprobs.device)
-        parts = (self.logprobs[chosen, :longest], self.hidden[chosen, :longest], self.finished[chosen])
-        return type(self)(sequences, *parts)
+        states = None if self.states is None else self.states.rows(index, longest)
+        return type(self)(
+            sequences, self.logprobs[chosen, :longest], self.finished[chosen], self.groups[chosen], states
+        )
 
     def kl(self, ref_logprobs: Tensor) -> Tensor:
         """(B,) k1 estimate of KL(π‖π_ref), nats a sequence, from the reference's (B, R) log-probabilities."""
@@ -219,17 +211,19 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Experience:
-    """A scored rollout: everything a PPO update learns from."""
+    """A scored rollout: everything an update learns from."""
 
     sequences: Sequences
     old_logprobs: Tensor
     """(B, R) of the policy that sampled, nats"""
-    old_values: Tensor
-    """(B, R) of the critic before the update"""
     advantages: Tensor
-    """(B, R) whitened over the whole batch"""
-    returns: Tensor
     """(B, R)"""
+    groups: Tensor
+    """(B,) int64: which responses answer the same prompt"""
+    old_values: Tensor | None = None
+    """(B, R) of the critic before the update, where there is one"""
+    returns: Tensor | None = None
+    """(B, R) what the critic is to predict"""
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -243,18 +237,35 @@ class Experience:
         return self.sequences.token_counts
 
     @property
-    def _per_token(self) -> tuple[Tensor, ...]:
-        return self.old_logprobs, self.old_values, self.advantages, self.returns
+    def names(self) -> Sequence[str]:
+        return self.sequences.names
 
     def rows(self, index: Sequence[int]) -> Self:
         sequences = self.sequences.rows(index)
         longest = int(sequences.response_lengths.max())
         chosen = torch.as_tensor(index, device=self.old_logprobs.device)
-        return type(self)(sequences, *(part[chosen, :longest] for part in self._per_token))
+
+        def part(whole: Tensor | None) -> Tensor | None:
+            return None if whole is None else whole[chosen, :longest]
+
+        return replace(
+            self,
+            sequences=sequences,
+            old_logprobs=self.old_logprobs[chosen, :longest],
+            advantages=self.advantages[chosen, :longest],
+            groups=self.groups[chosen],
+            old_values=part(self.old_values),
+            returns=part(self.returns),
+        )
 
     def to(self, device: torch.device) -> Self:
-        return type(self)(self.sequences.to(device), *(part.to(device) for part in self._per_token))
+        return (
+            self
+            if self.advantages.device == device
+            else replace(self, **{name: value.to(device) for name, value in vars(self).items() if value is not None})
+        )
 
 
-def _steps(length: int, like: Tensor) -> Tensor:
-    return torch.arange(length, device=like.device)[None, :]
+def _steps(count: int, like: Tensor) -> Tensor:
+    """(1, count) 0, 1, 2, … on the device of another tensor."""
+    return torch.arange(count, device=like.device)[None]

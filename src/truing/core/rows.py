@@ -1,4 +1,4 @@
-"""Token ids of rows as they wait to be learnt from: plain lists, padded a micro-batch at a time on their way to a device.
+"""Token ids of rows as they wait to be learnt from: plain lists, padded a micro-batch at a time on the way to a device.
 
 Both kinds are batches (`truing.core.batches.Batch`): any part of them can be taken, planned by its tokens and collated.
 """

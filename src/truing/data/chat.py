@@ -17,7 +17,6 @@ that the template writes: where a text spells one out, it is encoded as ordinary
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -35,15 +34,6 @@ TEMPLATE_HINT = (
 )
 _STAND_IN = "\ufdd0{}\ufdd1"
 """Stands for a spelt-out special token while a template renders; made of code points that no text may use."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """The tokens of a prompt and of its completion, which closes with one eos unless it was cut."""
-
-    prompt: tuple[int, ...]
-    completion: tuple[int, ...]
-    where: str
 
 
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> tuple[int, ...]:

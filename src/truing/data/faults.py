@@ -41,6 +41,11 @@ class Faults:
         if self.shown is None or len(self.first) < self.shown:
             self.first.append(Fault(where, field, reason, hint))
 
+    def take(self) -> list[Fault]:
+        """Those that were described since this was last asked for."""
+        taken, self.first = self.first, []
+        return taken
+
     def check(self) -> None:
         """Raises one DataError that names them all, if there are any."""
         if self.count == 1:

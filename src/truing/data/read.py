@@ -7,7 +7,7 @@ from typing import Any
 
 from truing.config.sections import Source
 from truing.core.errors import DataError
-from truing.data.faults import Faults
+from truing.data.faults import Fault, Faults
 from truing.data.formats import RawRow, read_csv, read_json, read_jsonl, read_parquet
 
 __all__ = ["RawRow", "read_rows"]
@@ -16,25 +16,24 @@ READERS = {".jsonl": read_jsonl, ".json": read_json, ".csv": read_csv, ".parquet
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def read_rows(source: Source, faults: Faults | None = None) -> Iterator[RawRow]:
-    """The rows of a file, data set directory or Hub data set, in order.
+def read_rows(source: Source) -> Iterator[RawRow | Fault]:
+    """The rows of a file, data set directory or Hub data set in order, and why others (no JSON, ragged) are none.
 
-    Broken rows (no JSON, no UTF-8, ragged) are added to `faults`, which the caller then checks; without it they are
-    raised together after the last row. DataError at once where nothing can be read at all, or where there is no row.
+    DataError where nothing can be read at all, or where there is no row.
     """
-    found = Faults(source.path) if faults is None else faults
+    faults = Faults(source.path, shown=None)
     empty = True
     try:
-        for row in _rows(source, found):
+        for row in _rows(source, faults):
+            yield from faults.take()
             empty = False
             yield row
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"cannot be read: {reason}.", where=source.path, hint="Check the file and its disk.") from error
-    if empty and not found.count:
+    if empty and not faults.count:
         raise DataError("there are no rows in it.", where=source.path, hint="Check the path, or write the file again.")
-    if faults is None:
-        found.check()
+    yield from faults.take()
 
 
 def _rows(source: Source, faults: Faults) -> Iterator[RawRow]:

@@ -4,9 +4,7 @@ import difflib
 import json
 from dataclasses import dataclass, field
 
-from truing.config.sections import Source
-from truing.data.faults import Faults
-from truing.data.read import RawRow, read_rows
+from truing.data.formats import RawRow
 
 COLUMNS = ("prompt", "completion", "messages", "chosen", "rejected", "margin")
 """All that is read of a row"""
@@ -27,40 +25,39 @@ class _Oddity:
 
 
 @dataclass
-class _Remarks:
-    found: dict[str, _Oddity] = field(default_factory=dict)
-    seen: dict[str, str] = field(default_factory=dict)
+class Remarks:
+    """Gathered row by row of one file."""
 
-    def add(self, kind: str, sentence: str) -> None:
-        if kind in self.found:
-            self.found[kind].count += 1
-        else:
-            self.found[kind] = _Oddity(sentence)
+    _found: dict[str, _Oddity] = field(default_factory=dict)
+    _seen: dict[str, str] = field(default_factory=dict)
 
-    def repeated(self, kind: str, key: str, row: RawRow, what: str) -> None:
-        """A remark, if a row before it had the same key."""
-        first = self.seen.setdefault(f"{kind} {key}", row.where)
-        if first != row.where:
-            self.add(kind, f"{row.where}: {what} {first}")
-
-    def look_at(self, row: RawRow) -> None:
+    def add_row(self, row: RawRow) -> None:
+        """Notes what is odd about the next row."""
         for name in row.values:
             if name not in (*COLUMNS, ID):
                 close = difflib.get_close_matches(name, COLUMNS, n=1)
                 hint = f"; did you mean `{close[0]}`?" if close else ""
-                self.add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
+                self._add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
         content = {name: value for name, value in row.values.items() if name in COLUMNS}
-        self.repeated("row", _text(content), row, "says the same as")
+        self._repeated("row", _text(content), row, "says the same as")
         if ID in row.values:
-            self.repeated("id", _text(row.values[ID]), row, f"has the `{ID}` of")
+            self._repeated("id", _text(row.values[ID]), row, f"has the `{ID}` of")
 
+    def sentences(self) -> list[str]:
+        """One a kind of oddity, with the first row that has it."""
+        return list(map(str, self._found.values()))
 
-def remarks(source: Source) -> list[str]:
-    """One sentence a kind of oddity, with the first row that has it. DataError where nothing can be read at all."""
-    found = _Remarks()
-    for row in read_rows(source, Faults(source.path)):
-        found.look_at(row)
-    return [str(oddity) for oddity in found.found.values()]
+    def _add(self, kind: str, sentence: str) -> None:
+        if kind in self._found:
+            self._found[kind].count += 1
+        else:
+            self._found[kind] = _Oddity(sentence)
+
+    def _repeated(self, kind: str, key: str, row: RawRow, what: str) -> None:
+        """A remark, if a row before it had the same key."""
+        first = self._seen.setdefault(f"{kind} {key}", row.where)
+        if first != row.where:
+            self._add(kind, f"{row.where}: {what} {first}")
 
 
 def _printable(name: str) -> str:

@@ -6,39 +6,17 @@
 
 Every field is plain text or a list of messages; after a prompt of messages, a completion may be text. A prompt of
 plain text beside two whole conversations is ignored: their shared beginning says the same in full. Columns of other
-names are ignored. All faults of a file are reported together, and then no record of it is returned; given `faults`,
-they are added to it, which the caller then checks, and the sound records are returned.
+names are ignored. What is wrong with a row is added to the faults of its file, and then no record is made of it.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
-
-from truing.config.sections import Source
 from truing.core.records import Demonstration, Message, Preference, Prompt, Text
 from truing.data.faults import Faults
 from truing.data.fields import FieldError, as_margin, as_text, shown
-from truing.data.read import RawRow, read_rows
+from truing.data.read import RawRow
 from truing.data.turns import Part, shared_prompt
 
-R = TypeVar("R", Demonstration, Preference, Prompt)
 
-
-def read_demonstrations(source: Source, transcripts: bool = False, faults: Faults | None = None) -> list[Demonstration]:
-    """Prompts with the completion to imitate. Faults are raised, or go into `faults`."""
-    return _read(source, transcripts, faults, _demonstration)
-
-
-def read_preferences(source: Source, transcripts: bool = False, faults: Faults | None = None) -> list[Preference]:
-    """Prompts with the preferred and the other completion. Faults are raised, or go into `faults`."""
-    return _read(source, transcripts, faults, _preference)
-
-
-def read_prompts(source: Source, transcripts: bool = False, faults: Faults | None = None) -> list[Prompt]:
-    """Prompts, or those of demonstrations or preferences. Faults are raised, or go into `faults`."""
-    return _read(source, transcripts, faults, _prompt)
-
-
-class _Row:
+class Row:
     """A row whose fields are asked for by name. A fault is noted and answered with None, so that all are found."""
 
     def __init__(self, raw: RawRow, faults: Faults, transcripts: bool) -> None:
@@ -76,32 +54,8 @@ class _Row:
         return not self.has("prompt") or (whole and not isinstance(self.raw.values["prompt"], list))
 
 
-def _read(source: Source, transcripts: bool, faults: Faults | None, parse: Callable[[_Row], R | None]) -> list[R]:
-    found = Faults(source.path) if faults is None else faults
-    records: list[R] = []
-    for raw in read_rows(source, found):
-        row = _Row(raw, found, transcripts)
-        try:
-            record = parse(row)
-            if record is not None:
-                records.append(_like_the_first(record, records))
-        except FieldError as fault:
-            row.note(fault)
-    if faults is None:
-        found.check()
-    return records
-
-
-def _like_the_first(record: R, records: list[R]) -> R:
-    """The same record, if the file does not mix plain text with conversations."""
-    if records and isinstance(record.prompt, str) != isinstance(records[0].prompt, str):
-        here, there = ("text", "messages") if isinstance(record.prompt, str) else ("messages", "text")
-        reason = f"is {here}, where {records[0].where} has {there}"
-        raise FieldError("prompt", reason, "Use one of the two throughout a file.")
-    return record
-
-
-def _demonstration(row: _Row) -> Demonstration | None:
+def parse_demonstration(row: Row) -> Demonstration | None:
+    """A prompt with the completion to imitate. None where a fault was noted; FieldError for others."""
     if row.has("messages") and not row.has("completion"):
         conversation = _messages(row, "conversation")
         return Demonstration(conversation[:-1], conversation[-1:], row.raw.where) if conversation else None
@@ -113,7 +67,8 @@ def _demonstration(row: _Row) -> Demonstration | None:
     return Demonstration(prompt, completion, row.raw.where)
 
 
-def _preference(row: _Row) -> Preference | None:
+def parse_preference(row: Row) -> Preference | None:
+    """A prompt with the preferred and the other completion. None where a fault was noted; FieldError for others."""
     margin = row.margin()
     if row.is_implicit():
         prompt = None
@@ -129,10 +84,11 @@ def _preference(row: _Row) -> Preference | None:
     return Preference(*parts, row.raw.where, margin)
 
 
-def _prompt(row: _Row) -> Prompt | None:
+def parse_prompt(row: Row) -> Prompt | None:
+    """A prompt, or that of a demonstration or preference. None where a fault was noted; FieldError for others."""
     prompt: Text | None
     if row.has("chosen", "rejected") and row.is_implicit():
-        preference = _preference(row)
+        preference = parse_preference(row)
         prompt = preference.prompt if preference else None
     elif row.has("messages") and not row.has("prompt"):
         turns = row.raw.values["messages"]
@@ -148,14 +104,14 @@ def _role(message: object) -> object:
     return message.get("role") if isinstance(message, dict) else None
 
 
-def _messages(row: _Row, part: Part) -> tuple[Message, ...] | None:
+def _messages(row: Row, part: Part) -> tuple[Message, ...] | None:
     messages = row.text("messages", part)
     if isinstance(messages, str):
         raise FieldError("messages", "is text", "Make it a list of messages.")
     return messages
 
 
-def _completion(row: _Row, name: str, prompt: Text | None) -> Text | None:
+def _completion(row: Row, name: str, prompt: Text | None) -> Text | None:
     """A completion of the prompt's kind: after messages, text becomes the assistant's message."""
     completion = row.text(name, "completion")
     if isinstance(prompt, tuple) and isinstance(completion, str):

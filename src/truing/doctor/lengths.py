@@ -1,17 +1,14 @@
 """How long a recipe's rows are: its own rows, encoded, in the recipe's own order."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from truing.config.recipe import Recipe
-from truing.core.errors import DataError
-from truing.data.learnt import DEMONSTRATIONS, PREFERENCES, Learnt
-from truing.data.split import read_split
+from truing.core.rows import PairRows, TokenRows
+from truing.data.datasets import datasets_of_stages
+from truing.data.prepared import prepare
+from truing.data.prompts import PromptSet
 from truing.kernels.packed_rows import packs_rows
 from truing.models.load import LoadedBase, device_of
-from truing.rollout.episodes import load_prompts
-from truing.runs.progress import SilentProgress
 
 STEPS_PLANNED = 400
 """Steps of a stage whose batches are planned; more of them look the same"""
@@ -43,37 +40,26 @@ def read_lengths(recipe: Recipe, base: LoadedBase) -> Lengths:
     Raises:
         DataError: they cannot be used.
     """
-    stages = set(recipe.stages)
+    rows = prepare(recipe, base.tokenizer, base.context)
+    used = datasets_of_stages(recipe)
     return Lengths(
-        _demonstrations(recipe, base) if "sft" in stages else [],
-        _preferences(recipe, base) if stages & {"reward", "dpo"} else [],
-        _prompts(recipe, base) if stages != {"sft"} else [],
+        _demonstrations(rows.demonstrations(recipe).train) if "demonstrations" in used else [],
+        _preferences(rows.preferences(recipe).train) if "preferences" in used else [],
+        _prompts(rows.prompts(recipe), recipe) if "prompts" in used else [],
         padded=not packs_rows(base.model, device_of(recipe.compute)),
     )
 
 
-def _demonstrations(recipe: Recipe, base: LoadedBase) -> list[Row]:
-    rows = _encoded(recipe, base, DEMONSTRATIONS)
-    return [((len(row.prompt), len(row.completion)),) for row in rows]
+def _demonstrations(rows: TokenRows) -> list[Row]:
+    return [((len(prompt), len(response)),) for prompt, response in zip(rows.prompts, rows.responses, strict=True)]
 
 
-def _preferences(recipe: Recipe, base: LoadedBase) -> list[Row]:
-    rows = _encoded(recipe, base, PREFERENCES)
-    return [tuple((len(row.prompt), len(side)) for side in (row.chosen, row.rejected)) for row in rows]
+def _preferences(rows: PairRows) -> list[Row]:
+    return [
+        chosen + rejected for chosen, rejected in zip(*map(_demonstrations, (rows.chosen, rows.rejected)), strict=True)
+    ]
 
 
-def _encoded(recipe: Recipe, base: LoadedBase, kind: Learnt) -> Sequence[Any]:
-    """The rows of a kind that are learnt from, as tokens."""
-    data = recipe.data
-    source, heldout = kind.sources(data)
-    if source is None:
-        what = f"the recipe's stages learn from {kind.name}, and it has none."
-        raise DataError(what, hint=f"Set data.{kind.name}.path.")
-    train, _ = read_split(kind.read, source, heldout, data, recipe.seed, kind.name)
-    return kind.encode(base.tokenizer, train, data, base.context)[0]
-
-
-def _prompts(recipe: Recipe, base: LoadedBase) -> list[int]:
-    prompts = load_prompts(recipe, base, SilentProgress())
+def _prompts(prompts: PromptSet, recipe: Recipe) -> list[int]:
     episodes = min(recipe.ppo.updates, STEPS_PLANNED) * recipe.ppo.episodes
     return [len(prompt.tokens) for prompt in prompts.of_episodes(range(episodes), recipe.seed)]

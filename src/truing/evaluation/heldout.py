@@ -1,74 +1,98 @@
-"""A look at prompts that learning never sees: the same prompts and the same draws every time."""
+"""Evaluation on prompts that learning never sees: the same prompts and the same draws every time."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
 from truing.config.recipe import Recipe
+from truing.config.sections import Rollout
 from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
 from truing.data.encode import EncodedPrompt
+from truing.evaluation.decision import Evaluation
 from truing.evaluation.drift import Metrics, drift_warnings
 from truing.functional import mean_interval
 from truing.models.layout import Roles
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
 from truing.rewards.python_function import FunctionReward
-from truing.rewards.sources import RewardSource
-from truing.rollout.episodes import NO_SCORES_MEND, answer, as_samples, dropped_warnings
-from truing.training.journal import Journal
+from truing.rewards.sources import RewardFn
+from truing.rollout.episodes import NO_SCORES_HINT, as_samples, dropped_warnings, respond
+from truing.rollout.local import LocalEngine
+from truing.runs.metrics import JsonLines
 
 
 class HeldoutEvaluator:
     """Answers the held-out prompts, scores them with the reward and with judges it never learns from.
 
-    Common random numbers make two looks comparable: what changes between them is the policy alone.
+    Common random numbers make two evaluations comparable: what changes between them is the policy alone.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         roles: Roles,
-        reward: RewardSource | None,
+        reward: RewardFn | None,
         prompts: Sequence[EncodedPrompt],
-        journal: Journal,
+        samples: JsonLines,
+        earlier: Sequence[Mapping[str, Any]] = (),
     ) -> None:
+        """Args:
+        recipe: of the stage.
+        roles: of which the policy answers and the reference says how far it has moved.
+        reward: what learning is after; None where nothing scores.
+        prompts: those that were held out.
+        samples: where each response goes, a line each.
+        earlier: the lines that are there already.
+        """
         self._recipe = recipe
         self._roles = roles
+        self._engine = LocalEngine(roles.policy)
         self._reward = reward
         self._prompts = prompts
         self._judges = {name: FunctionReward.load(path, recipe) for name, path in recipe.evaluation.judges.items()}
-        self._samples = journal.samples
-        self.rows = {step: list(rows) for step, rows in groupby(journal.sampled, key=itemgetter("step"))}
+        self._samples = samples
+        self.rows = {step: [dict(row) for row in rows] for step, rows in groupby(earlier, key=itemgetter("step"))}
         """What was written to samples.jsonl, by step"""
 
-    def take(self, step: int) -> dict[str, Any]:
+    @property
+    def history(self) -> list[Evaluation]:
+        """Every evaluation so far, the first before anything was learnt."""
+        return [Evaluation(step, _means(rows)) for step, rows in sorted(self.rows.items())]
+
+    def forget_after(self, step: int) -> None:
+        """The stage has gone back to this step."""
+        self.rows = {known: rows for known, rows in self.rows.items() if known <= step}
+
+    def evaluate(self, step: int) -> dict[str, Any]:
         """Writes one line a prompt to samples.jsonl and returns the means."""
-        rollout = answer(self._roles.policy, self._prompts, self._recipe, self._roles.base, "held-out look")
+        recipe = self._recipe.model_copy(update={"rollout": _single(self._recipe)})
+        rollout = respond(self._engine, self._prompts, recipe, self._roles.base, "held-out look")
+        temperature = recipe.rollout.temperature
         (ref_logprobs,) = forward_in_micro_batches(
             self._roles.reference,
             rollout.sequences,
-            self._recipe.compute.score_tokens,
-            lambda rows, _: (response_logprobs(self._roles.reference, rows, self._recipe.rollout.temperature),),
+            recipe.compute.score_tokens,
+            lambda rows, _: (response_logprobs(self._roles.reference, rows, temperature),),
         )
-        said = as_samples(self._prompts, rollout, self._roles.base)
-        judged = {name: _numbers(judge.score(said)) for name, judge in self._judges.items()}
+        samples = as_samples(self._prompts, rollout, self._roles.base)
+        judged = {name: _numbers(judge.score(samples)) for name, judge in self._judges.items()}
         rows = [
             _row(step, sample, float(nats)) | {"judges": {name: scores[i] for name, scores in judged.items()}}
-            for i, (sample, nats) in enumerate(zip(said, rollout.kl(ref_logprobs), strict=True))
+            for i, (sample, nats) in enumerate(zip(samples, rollout.kl(ref_logprobs), strict=True))
         ]
         if self._reward is not None:
-            scores = _numbers(self._reward.score(said))
+            scores = _numbers(self._reward.score(samples))
             rows = [row | {"score": score} for row, score in zip(rows, scores, strict=True)]
         for row in rows:
             self._samples.append(row)
         self.rows[step] = rows
         return _means(rows)
 
-    def closing_figures(self) -> dict[str, Any]:
-        """What changed between the first look and the last, for result.json."""
+    def final_metrics(self) -> dict[str, Any]:
+        """What changed between the first evaluation and the last, for result.json."""
         changes = self._changes()
         judges = {name: changes[f"judge_{name}"] for name in self._judges}
         score = changes.get("heldout_score", {})
@@ -82,13 +106,13 @@ class HeldoutEvaluator:
 
     @property
     def dropped(self) -> int:
-        """Responses, of all looks, that lack the score or a judge's."""
+        """Responses, of all evaluations, that lack the score or a judge's."""
         return sum(_without_number(row) for rows in self.rows.values() for row in rows)
 
     def warnings(self, first: Metrics, last: Metrics, dropped: int = 0) -> list[str]:
-        """Signs of drift from the figures of a stage's start to those of its end; responses left out, in training too.
+        """Signs of drift between a stage's start and its end, and responses left out, in training too.
 
-        A judge's change warns where the looks say that it is more than noise.
+        A judge's change warns where it is more than noise.
         """
         return [*drift_warnings(first, last, self.uncertainty()), *dropped_warnings(dropped, self.dropped)]
 
@@ -107,6 +131,11 @@ class HeldoutEvaluator:
         return changes
 
 
+def _single(recipe: Recipe) -> Rollout:
+    """Sampling as in training, with one response to each prompt."""
+    return recipe.rollout.model_copy(update={"responses_per_prompt": 1})
+
+
 def _numbers(scores: Iterable[float]) -> list[float | None]:
     """None, which JSON knows, for what is to be dropped."""
     return [score if math.isfinite(score) else None for score in scores]
@@ -117,13 +146,15 @@ def _without_number(row: dict[str, Any]) -> bool:
 
 
 def _change(before: Sequence[float | None], after: Sequence[float | None]) -> dict[str, Any]:
-    """Mean and 95% interval at the first look, at the last, and of the change of each prompt's own figure.
+    """Mean and 95% interval at the first evaluation, at the last, and of each prompt's own change.
 
-    RewardError where no prompt has a figure at both.
+    RewardError where no prompt has a number at both.
     """
     both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
     if not both:
-        raise RewardError("no held-out response has a score at the first look and at the last.", hint=NO_SCORES_MEND)
+        raise RewardError(
+            "no held-out response has a score at the first evaluation and at the last.", hint=NO_SCORES_HINT
+        )
     first, *first_ci95 = mean_interval([a for a, _ in both])
     last, *last_ci95 = mean_interval([b for _, b in both])
     change, *change_ci95 = mean_interval([b - a for a, b in both])
@@ -158,11 +189,11 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _mean(values: Sequence[float | None]) -> float:
-    """Over those that are there; RewardError where none is."""
-    there = [value for value in values if value is not None]
-    if not there:
-        raise RewardError("no held-out response was given a score.", hint=NO_SCORES_MEND)
-    return fmean(there)
+    """Mean of the non-missing values; raises RewardError if all are missing."""
+    present = [value for value in values if value is not None]
+    if not present:
+        raise RewardError("no held-out response was given a score.", hint=NO_SCORES_HINT)
+    return fmean(present)
 
 
 def readable(prompt: Text) -> str:

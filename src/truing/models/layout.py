@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
+from truing.core.normalisation import Normalisation
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.linear import use_onednn_linears
 from truing.models.load import LoadedBase, load_base
@@ -16,7 +17,6 @@ from truing.models.prefix import frozen_prefix_of, prefix_depth
 from truing.models.roles import Adapters, Role, check_logits, scalar_head
 from truing.models.save import load_head, load_normalisation
 from truing.models.weights import load_weights
-from truing.rewards.sources import Normalisation
 
 NO_PREFIX = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
 

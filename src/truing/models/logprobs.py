@@ -34,7 +34,7 @@ def logprobs_of(role: Role, hidden: Tensor, tokens: Tensor, temperature: float =
     return torch.cat(parts)
 
 
-def figures_of(
+def distribution_of(
     policy: Role, reference: Role, hidden: Tensor, ref_hidden: Tensor, tokens: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Reference log-probability of (N,) tokens, exact KL(π‖ref) and entropy of π, each (N,) nats, no gradient.

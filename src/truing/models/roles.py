@@ -5,7 +5,7 @@ selects its adapter before every forward, so a role is used as if it were a mode
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from truing.config.sections import Lora
 from truing.core import rng
 from truing.core.errors import ModelError
+from truing.data.batching import plan_by_tokens
 from truing.kernels.adapted import adapt
 from truing.kernels.packed_rows import PackedRows, packs_rows, row_by_row
 from truing.models.lora import lora_config, refuse_embeddings, reraise_peft_errors
@@ -188,6 +189,15 @@ class Role:
             raise ModelError("this role has no scalar head.")
         out: Tensor = self.head(hidden.to(self.head.weight.dtype)).squeeze(-1)
         return out.float()
+
+    def micro_batches(self, token_counts: Sequence[int], budget: int) -> list[list[int]]:
+        """Rows that go through this role together, by their tokens."""
+        return plan_by_tokens(token_counts, budget, not self.packs_rows)
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """What learning this role changes, by its path."""
+        names = {id(weight): path for path, weight in self.model.named_parameters()}
+        return {names.get(id(weight), f"head.{place}"): weight for place, weight in enumerate(self.parameters())}
 
     def parameters(self) -> list[nn.Parameter]:
         """What learning this role changes."""

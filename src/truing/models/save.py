@@ -12,8 +12,8 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.core.errors import ModelError
+from truing.core.normalisation import Normalisation
 from truing.models.roles import Role
-from truing.rewards.sources import Normalisation
 
 HEAD = "head.safetensors"
 NORMALISATION = "score_normalisation.json"

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from truing.core.batches import Rollout, Sequences
-from truing.data.batching import plan_by_tokens
-from truing.models.logprobs import figures_of, logprobs_of
+from truing.core.batches import Batch, Rollout, Sequences
+from truing.models.logprobs import distribution_of, logprobs_of
 from truing.models.roles import Role
+from truing.processes import world
 
 
 def response_hidden(role: Role, sequences: Sequences) -> Tensor:
@@ -16,7 +17,7 @@ def response_hidden(role: Role, sequences: Sequences) -> Tensor:
 
     So the last token is not read.
     """
-    hidden = role.hidden(sequences.tokens[:, :-1], sequences.attention_mask[:, :-1], sequences.below)
+    hidden = role.hidden(sequences.tokens[:, :-1], sequences.attention_mask[:, :-1], sequences.prefix_states)
     before = (sequences.response_index - 1)[..., None].expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, before)
 
@@ -53,43 +54,46 @@ def _on_mask(values: Tensor, mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def forward_in_micro_batches(
-    role: Role, sequences: Sequences, token_budget: int, score: Callable[[Sequences, Sequence[int]], tuple[Tensor, ...]]
+    role: Role,
+    batch: Batch[Sequences],
+    token_budget: int,
+    score: Callable[[Sequences, Sequence[int]], tuple[Tensor, ...]],
 ) -> tuple[Tensor, ...]:
     """Runs `score`, by the role, on parts of at most `token_budget` tokens and puts the rows together again.
 
-    `score` takes some rows of the sequences, and which they are, to tensors of shape (rows,) or (rows, R of these
-    rows); the tensors returned are (B,) or (B, R), zero where a row is shorter.
+    `score` takes some rows of the batch, on the role's device, and which they are, to tensors of shape (rows,) or
+    (rows, R of these rows); the tensors returned are (B,) or (B, R), zero where a row is shorter.
     """
-    longest = int(sequences.response_lengths.max())
-    whole: list[Tensor] = []
-    for index in plan_by_tokens(sequences.token_counts, token_budget, not role.packs_rows):
-        parts = score(sequences.rows(index), index)
-        if not whole:
-            shapes = [(len(sequences), longest) if part.dim() == 2 else (len(sequences),) for part in parts]
-            whole = [part.new_zeros(shape) for part, shape in zip(parts, shapes, strict=True)]
-        for part, target in zip(parts, whole, strict=True):
-            if part.dim() == 2:
-                target[index, : part.shape[1]] = part
-            else:
-                target[index] = part
-    return tuple(whole)
+    parts: dict[int, tuple[Tensor, ...]] = {}
+    for index in world.share(role.micro_batches(batch.token_counts, token_budget)):
+        scored = score(batch.rows(index).to(role.model.device), index)
+        parts |= {row: tuple(part[place] for part in scored) for place, row in enumerate(index)}
+    columns = zip(*(world.gather(parts)[row] for row in range(len(batch))), strict=True)
+    return tuple(
+        torch.stack(column) if column[0].dim() == 0 else pad_sequence(list(column), True) for column in columns
+    )
 
 
-def distribution_figures(
+def distribution_metrics(
     policy: Role, reference: Role, rollout: Rollout, temperature: float, token_budget: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Reference log-probabilities, exact KL(π‖ref) and entropy of π before each response token, each (B, R), nats.
 
     The policy's distribution comes from the hidden states that its sampling left behind, so it costs no second
-    forward.
+    forward; an engine that leaves none has the policy read the responses again.
     """
 
     def of_rows(sequences: Sequences, index: Sequence[int]) -> tuple[Tensor, ...]:
         mask = sequences.response_mask
-        hidden = rollout.hidden[index, : mask.shape[1]]
-        states = hidden[mask], response_hidden(reference, sequences)[mask]
-        figures = figures_of(policy, reference, *states, sequences.response_tokens[mask], temperature)
-        return tuple(_on_mask(part, mask) for part in figures)
+        if rollout.states is None:
+            hidden = response_hidden(policy, sequences)
+        else:
+            hidden = rollout.states.hidden[list(index), : mask.shape[1]]
+        ref_hidden = response_hidden(reference, sequences)
+        metrics = distribution_of(
+            policy, reference, hidden[mask], ref_hidden[mask], sequences.response_tokens[mask], temperature
+        )
+        return tuple(_on_mask(part, mask) for part in metrics)
 
     ref_logprobs, kl, entropy = forward_in_micro_batches(reference, rollout.sequences, token_budget, of_rows)
     return ref_logprobs, kl, entropy

@@ -13,13 +13,13 @@ from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, RewardConfig, Source
 from truing.core.errors import RunError
+from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
 from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
 from truing.pipeline.fork import older_run, take_over
+from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.pipeline.world import with_world
-from truing.preflight.findings import Findings
-from truing.preflight.stages import check_stages
 from truing.report import write_report
 from truing.rewards.python_function import FunctionReward
 from truing.runs.differences import Fingerprint
@@ -51,18 +51,16 @@ def run_pipeline(
     """
     stop = stop or Stop()
     old = older_run(fork_of, root) if fork_of is not None else None
+    begun = RunDirectory(root).record.exists()
+    rows = None if begun else check_inputs(recipe)
     functions = _set_up(recipe)
-    if recipe.base is not None and not RunDirectory(root).record.exists():
-        found = Findings()
-        check_stages(recipe, found)
-        found.check()
     with open_run(root, recipe) as run:
-        with stop.held():
+        with stop.defer():
             grounded = with_world(recipe, run)
         stages = list(plan(grounded))
         run.lineage.plan([(stage.name, stage.kind) for stage in stages])
         inputs = {name: fingerprint(path) for name, path in _inputs(grounded, stages)}
-        with stop.held():
+        with stop.defer():
             run.lineage.record_inputs(inputs | functions)
         if old is not None:
             progress.note(f"taken over from {old.root}: {', '.join(take_over(old, run)) or 'no stage, none matches'}")
@@ -70,13 +68,14 @@ def run_pipeline(
         built_on = {name for stage in waiting for name in stage.builds_on.values()}
         for stage in stages:
             if stage not in waiting:
-                run.stage(stage.name).settle()  # a kill may have come just before
+                run.stage(stage.name).remove_checkpoints()  # a kill may have come just before
                 if stage.name in built_on:
                     _refuse_damaged(stage.name, run)
         if waiting:
+            rows = rows_of_run(root, grounded, inputs, rows, stop)
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
                 for stage in waiting:
-                    _run_stage(stage, run, progress, tracker, stop)
+                    _run_stage(stage, run, rows, progress, tracker, stop)
         if waiting or not run.report.exists():
             write_report(root)
         return run
@@ -100,27 +99,31 @@ def _set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     return _functions(recipe)
 
 
-def _run_stage(stage: Planned, run: RunDirectory, progress: Progress, tracker: Tracker, stop: Stop) -> None:
+def _run_stage(
+    stage: Planned, run: RunDirectory, rows: Prepared, progress: Progress, tracker: Tracker, stop: Stop
+) -> None:
     directory = run.stage(stage.name)
     run.lineage.begin(stage.name, stage.kind)
-    directory.fresh()
+    directory.reset()
     scorer = stage.builds_on.get(stage.spec.scored_by or "")
     job = Job(
         name=stage.name,
+        spec=stage.spec,
         recipe=stage.recipe,
         directory=directory,
         start=start_of(stage, run),
         reward=None if scorer is None else RewardModelFiles(run.stage(scorer).model, run.stage(scorer).adapter),
+        rows=rows,
         progress=progress,
         tracker=tracker,
         stop=stop,
     )
     with memory_faults(stage.name):
         result = stage.spec.load(stage.spec.train)(job)
-    with stop.held():
+    with stop.defer():
         write_json(directory.result, result | {"saving_s": round(job.saving.seconds, 3)})
         run.lineage.finish(stage.name, directory.contents())
-        directory.settle()
+        directory.remove_checkpoints()
     release_memory()
     if stop.requested:
         raise stop.interrupted(f"{stage.name} is done")

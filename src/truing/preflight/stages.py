@@ -1,44 +1,49 @@
 """What the stages of a recipe would make of its rows: which they hold out, and whether rows fit into the base."""
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
-from truing.config.sections import Source
-from truing.core.errors import DataError, ModelError
-from truing.data.encode import EncodedPair, encode_prompts
-from truing.data.faults import Faults
-from truing.data.learnt import OF_STAGE, PREFERENCES, Learnt
+from truing.core.errors import ModelError
+from truing.data.datasets import HELDOUT, Dataset
 from truing.data.length_report import NAMED
-from truing.data.prompts import different_prompts, refuse_too_few
-from truing.data.split import read_split
+from truing.data.prepared import Prepared, encode_datasets
 from truing.models.load import LoadedBase, is_fetched, outline_base
 from truing.preflight.findings import Findings
-from truing.rollout.episodes import prompt_set
 
 NOT_MEASURED = "How long the rows are was not looked at"
+UNLIMITED = 2**62
+"""Tokens that a base which is not known may read"""
 
 
-def check_stages(recipe: Recipe, found: Findings, named: int | None = NAMED) -> None:
+def check_stages(
+    recipe: Recipe, datasets: Mapping[str, Dataset], found: Findings, named: int | None = NAMED
+) -> Prepared | None:
     """Adds what stages would refuse, cut or leave out to what was `found` of the files; faulty rows are left aside.
 
     Of rows that are told for one reason, the first `named` are named, or all for None.
+
+    Returns:
+        The rows for the stages; None where the base cannot be had.
     """
-    rows_are_sound = not any(isinstance(fault, DataError) for fault in found.faults)
     base = _outlined(recipe, found)
+    tokenizer, context = (base.tokenizer, base.context) if base else (None, UNLIMITED)
+    prepared, refused = encode_datasets(recipe, datasets, tokenizer, context, named)
+    found.faults += refused
+    sound = not refused and all(dataset.is_sound for name, dataset in datasets.items() if name != "prompts")
     stages = list(plan(recipe))
-    kinds = dict.fromkeys(OF_STAGE[stage.kind] for stage in stages if stage.kind in OF_STAGE)
-    learnt = {kind: _look_at_learnt(kind, recipe, base, named, found) for kind in kinds}
-    asking = {
-        (stage.kind == "dpo", stage.recipe.rollout.max_new_tokens, stage.recipe.evaluation.prompts): stage
-        for stage in stages
-        if stage.kind != "sft"
-    }
-    for stage in asking.values() if rows_are_sound else ():
+    split = {(name, stage.recipe.seed): stage for stage in stages for name in stage.spec.datasets}
+    for (name, _), planned in split.items():
         with found.noting():
-            _look_at_prompts(stage, base, learnt.get(PREFERENCES, []), named, found)
+            _check_rows(name, planned.recipe, prepared, sound, found)
+    answering = {_prompts_depend_on(stage): stage for stage in stages if stage.spec.samples}
+    for planned in answering.values() if sound else ():
+        with found.noting():
+            if "prompts" in datasets:
+                datasets["prompts"].check()
+            _check_prompts(planned, prepared, base is not None, found)
+    return prepared if base else None
 
 
 def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
@@ -57,48 +62,35 @@ def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
     return None
 
 
-def _look_at_learnt(
-    kind: Learnt, recipe: Recipe, base: LoadedBase | None, named: int | None, found: Findings
-) -> Sequence[Any]:
-    """The rows to learn from as tokens; none where they cannot be had."""
-    data = recipe.data
-    source, heldout = kind.sources(data)
-    if source is None:
-        return []
-    unsound = Faults(source.path)
+def _check_rows(name: str, recipe: Recipe, prepared: Prepared, sound: bool, found: Findings) -> None:
+    """Whether enough of a dataset are left to learn from and to hold out; where some are faulty, only how long all are.
 
-    def sound_rows(source: Source, transcripts: bool) -> list[Any]:
-        return kind.read(source, transcripts, unsound)
-
-    try:
-        parts = read_split(sound_rows, source, heldout, data, recipe.seed, kind.name)
-    except DataError as error:
-        if not unsound.count:
-            found.faults.append(error)
-            return []
-        parts = sound_rows(source, data.transcripts), []  # there may be enough to hold some out, once they are mended
-    learnt: Sequence[Any] = []
-    for name, rows in zip((kind.name, f"{kind.name}, held out"), parts, strict=True):
-        if base is not None and rows:
+    There may be enough to hold some out once those are corrected.
+    """
+    own = prepared.rows.get(HELDOUT + name, [])
+    parts = prepared.split(name, recipe) if sound else (prepared.rows_of(name), own)
+    for label, rows in zip((name, f"{name}, held out"), parts, strict=True):
+        if rows:
             with found.noting():
-                tokens, report = kind.encode(base.tokenizer, rows, data, base.context, named)
-                found.odd += [f"data.{name}: {sentence}" for sentence in report.remarks()]
-                learnt = tokens if name == kind.name else learnt
-    return learnt
+                _, report = prepared.fit(name, rows, recipe)
+                found.odd += [f"data.{label}: {sentence}" for sentence in report.remarks()]
 
 
-def _look_at_prompts(
-    stage: Planned, base: LoadedBase | None, pairs: Sequence[EncodedPair], named: int | None, found: Findings
-) -> None:
-    """Whether enough of them leave room for a response, and for dpo, are not in a pair that is learnt from."""
+def _prompts_depend_on(stage: Planned) -> tuple[bool, int, int, int]:
     recipe = stage.recipe
-    unique = different_prompts(recipe.data)
-    if base is None:
-        refuse_too_few(len(unique), recipe)
-        return
-    room = recipe.rollout.max_new_tokens
-    prompts, report = encode_prompts(base.tokenizer, unique, recipe.data, room, base.context, named)
+    return _excludes_pairs(stage), recipe.seed, recipe.rollout.max_new_tokens, recipe.evaluation.prompts
+
+
+def _excludes_pairs(stage: Planned) -> bool:
+    """Whether it learns from pairs, and is evaluated on prompts that these do not have."""
+    return stage.spec.makes_policy and "preferences" in stage.spec.datasets
+
+
+def _check_prompts(stage: Planned, prepared: Prepared, measured: bool, found: Findings) -> None:
+    """Whether enough of them leave room for a response, and are not in a pair that is learnt from."""
+    recipe = stage.recipe
+    _, report = prepared.fit("prompts", prepared.rows_of("prompts"), recipe)
     found.odd += [f"prompts: {sentence}" for sentence in report.remarks()]
-    answered = prompt_set(prompts, recipe)
-    if stage.kind == "dpo" and pairs:
-        answered.without(pair.prompt for pair in pairs)
+    prompts = prepared.prompts(recipe)
+    if measured and _excludes_pairs(stage):
+        prompts.without(prepared.preferences(recipe).train.chosen.prompts)

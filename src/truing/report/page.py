@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from truing.config.stages import STAGES
+from truing.config.yaml_text import write_yaml
 from truing.core.metrics import GLOSSARY
 from truing.report.charts import behaviour_charts, outcome_charts
 from truing.report.comparison import comparison, label
@@ -72,8 +72,8 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "behaviour": behaviour_charts(trained),
         "exchanges": exchanges(trained, labels),
         "facts": {name: facts.get(name, "") for name in ("seed", "threads")} | facts["versions"],
-        "inputs": _yaml(portable(facts["inputs"], run.root)),
-        "recipe": _yaml(portable(run.recipe, run.root)),
+        "inputs": write_yaml(portable(facts["inputs"], run.root)),
+        "recipe": write_yaml(portable(run.recipe, run.root)),
         "glossary": GLOSSARY,
     }
 
@@ -95,10 +95,6 @@ def _part(stage: StageFiles) -> str:
         return f"{stage.spec.title} ({label(stage)})"
     rows = learnt_from(stage)
     return f"{stage.spec.title} from {rows}" if rows else stage.spec.title
-
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def _dash_array(series: int) -> str:

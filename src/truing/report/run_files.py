@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from truing.config.stages import STAGES, StageSpec
+from truing.config.yaml_text import read_yaml
 from truing.core.results import StageResult, read
 from truing.runs.directory import RunDirectory
 from truing.runs.files import read_json
@@ -91,7 +90,9 @@ def read_run(root: Path) -> RunFiles:
     run = RunDirectory(root)
     lineage = run.lineage
     text = run.recipe.read_text(encoding="utf-8", errors="replace") if run.recipe.is_file() else ""
-    return RunFiles(root, _yaml_object(text), lineage, [_stage(run, record) for record in lineage.stages])
+    recipe = read_yaml(text).value
+    known = recipe if isinstance(recipe, dict) else {}
+    return RunFiles(root, known, lineage, [_stage(run, record) for record in lineage.stages])
 
 
 def _stage(run: RunDirectory, record: StageRecord) -> StageFiles:
@@ -103,11 +104,3 @@ def _stage(run: RunDirectory, record: StageRecord) -> StageFiles:
         read_jsonl(files.metrics) if files.metrics.is_file() else [],
         read_jsonl(files.samples) if files.samples.is_file() else [],
     )
-
-
-def _yaml_object(text: str) -> Row:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 
 from truing.config.recipe import Recipe
-from truing.config.sections import RewardConfig as RewardSettings
+from truing.config.sections import RewardConfig
 from truing.core.errors import RecipeError
+from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
+from truing.data.prompts import PromptSet
 from truing.models.layout import Roles
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import (
     ClassifierReward,
-    Normalisation,
-    RewardSource,
+    RewardFn,
     RoleReward,
     WeightedPart,
     WeightedReward,
     refuse_bad,
 )
-from truing.rollout.episodes import PromptSet, reference_samples
+from truing.rollout.episodes import reference_samples
 
 
 def build_reward(
@@ -48,7 +49,7 @@ def build_reward(
     return WeightedReward(tuple(parts), drops)
 
 
-def _source(settings: RewardSettings, recipe: Recipe, roles: Roles) -> RewardSource:
+def _source(settings: RewardConfig, recipe: Recipe, roles: Roles) -> RewardFn:
     budget = recipe.compute.score_tokens
     if settings.kind == "function":
         return FunctionReward.load(settings.path or "", recipe)

@@ -9,6 +9,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Functions
 from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
+from truing.processes import world
 from truing.rewards.process import FunctionError, FunctionProcess
 from truing.rewards.worker import NO_FUNCTION
 
@@ -68,7 +69,7 @@ class FunctionReward:
         """
         size = self.settings.batch_size
         parts = [samples[start : start + size] for start in range(0, len(samples), size)]
-        return [score for part in parts for score in self._batch(part)]
+        return world.from_owner(lambda: [score for part in parts for score in self._batch(part)])
 
     def end(self) -> None:
         """Ends the process; a later score starts another."""

@@ -14,9 +14,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from truing.core.batches import Sequences
 from truing.core.errors import ModelError, RewardError, first_line
+from truing.core.normalisation import Normalisation
 from truing.core.records import Message, Sample
+from truing.core.rows import TokenRows
 from truing.data.batching import plan_by_tokens
 from truing.data.chat import encode_conversation
 from truing.models.load import context_length
@@ -25,41 +26,11 @@ from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.models.weights import load_weights, reraise_as
 
 
-class RewardSource(Protocol):
+class RewardFn(Protocol):
     """Anything that scores samples."""
 
     def score(self, samples: Sequence[Sample]) -> list[float]:
         """One number a sample, higher is better; NaN where there is none and the recipe says to drop such samples."""
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and deviation of a source's score on samples of the SFT model."""
-
-    mean: float = 0.0
-    std: float = 1.0
-
-    def apply(self, scores: Sequence[float]) -> list[float]:
-        """Scores in deviations from the SFT model's mean."""
-        return [(score - self.mean) / self.std for score in scores]
-
-    @classmethod
-    def measure(cls, scores: Sequence[float], where: str) -> "Normalisation":
-        """Mean and population deviation of the scores that are numbers.
-
-        RewardError where the source gives every sample the same score, or none.
-        """
-        values = torch.tensor([score for score in scores if math.isfinite(score)], dtype=torch.float64)
-        if not len(values):
-            raise RewardError(f"gives none of {len(scores)} SFT samples a finite score.", where=where)
-        mean, std = float(values.mean()), float(values.std(correction=0))
-        if std < 1e-8:
-            raise RewardError(
-                f"gives every one of {len(scores)} SFT samples the same score ({mean:.4g}), so it cannot teach.",
-                where=where,
-                hint="Check the reward model's accuracy, or set normalise: false for a rule that rarely fires.",
-            )
-        return cls(mean, std)
 
 
 @dataclass(frozen=True)
@@ -71,11 +42,14 @@ class RoleReward:
     token_budget: int
 
     def score(self, samples: Sequence[Sample]) -> list[float]:
-        sequences = Sequences.collate(
-            [sample.prompt_tokens for sample in samples], [sample.response_tokens for sample in samples], self.pad
-        ).to(self.role.model.device)
+        rows = TokenRows(
+            [sample.prompt_tokens for sample in samples],
+            [sample.response_tokens for sample in samples],
+            self.pad,
+            [f"the response {sample.response[:80]!r}" for sample in samples],
+        )
         (scores,) = forward_in_micro_batches(
-            self.role, sequences, self.token_budget, lambda rows, _: (end_scores(self.role, rows),)
+            self.role, rows, self.token_budget, lambda part, _: (end_scores(self.role, part),)
         )
         return [float(score) for score in scores]
 
@@ -176,7 +150,7 @@ class WeightedPart:
     """One source in a sum."""
 
     name: str
-    source: RewardSource
+    source: RewardFn
     weight: float
     normalisation: Normalisation
 
@@ -213,5 +187,5 @@ def refuse_bad(scores: Sequence[float], samples: Sequence[Sample], where: str) -
     """RewardError that names the first sample whose score is not finite, if there is one."""
     for score, sample in zip(scores, samples, strict=True):
         if not math.isfinite(score):
-            hint = "Look at the model that gives it, or set on_bad_score: drop to leave such responses out."
+            hint = "Look at the model that gives it, or set rewards.on_bad_score: drop to leave such responses out."
             raise RewardError(f"gave {score} for the response {sample.response[:80]!r}.", where=where, hint=hint)

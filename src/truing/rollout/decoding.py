@@ -20,8 +20,8 @@ class Decoder:
 
     state: Tensor
     """(B, D) last hidden state of each row's last token"""
-    below: Tensor | None = None
-    """(B, S, D) what left the trunk for the tokens that were just read, prompts padded on the left; None without one"""
+    prefix_states: Tensor | None = None
+    """(B, S, D) what left the frozen prefix for the tokens that were just read, prompts padded on the left; None without one"""
     _cache: Any = None
 
     def __init__(
@@ -40,12 +40,12 @@ class Decoder:
         if self._cache is not None:
             make_room(self._cache, rows, self._tokens.shape[1] + new_tokens)
         self._mask, self._tokens, self.state = self._mask[rows], self._tokens[rows], self.state[rows]
-        self.below = None if self.below is None else self.below[rows]
+        self.prefix_states = None if self.prefix_states is None else self.prefix_states[rows]
 
-    def keep(self, going: Tensor) -> Tensor:
-        """Lets the rows go that are not `going` (B,) bool; returns (n,) which row stands in each place now."""
-        order = compacted_order(going)
-        if len(order) < len(going):
+    def keep(self, unfinished: Tensor) -> Tensor:
+        """Lets the rows go that are not `unfinished` (B,) bool; returns (n,) which row stands in each place now."""
+        order = compacted_order(unfinished)
+        if len(order) < len(unfinished):
             self._mask, self._tokens = self._mask[order], self._tokens[order]
             if self._cache is not None:
                 self._cache.batch_select_indices(order)
@@ -59,20 +59,20 @@ class Decoder:
             return
         self._tokens = torch.cat([self._tokens, tokens[:, None]], dim=1)
         self._forward(self._tokens)
-        self.below = None if self.below is None else self.below[:, -1:]
+        self.prefix_states = None if self.prefix_states is None else self.prefix_states[:, -1:]
 
     def _read_behind(self, tokens: Tensor) -> None:
         if self._step is None:
             self._forward(tokens[:, None])
             return
-        self.state, below = self._step(tokens, self._mask, self._cache)
-        self.below = None if below is None else below[:, None]
+        self.state, prefix_states = self._step(tokens, self._mask, self._cache)
+        self.prefix_states = None if prefix_states is None else prefix_states[:, None]
 
     def _forward(self, tokens: Tensor) -> None:
         with ExitStack() as recording:
             states = recording.enter_context(self._role.trunk.recorded()) if self._role.trunk else []
             output = self._role.forward(tokens, self._mask, cache=self._cache, use_cache=True)
-        self.below = states[0] if states else None
+        self.prefix_states = states[0] if states else None
         self.state, self._cache = output.last_hidden_state[:, -1], getattr(output, "past_key_values", None)
 
 

@@ -1,88 +1,66 @@
-"""Prompts answered and scored: what PPO, its held-out look and the reward model's normalisation have in common."""
+"""Prompts answered and scored: what learning, evaluation and the scale of a score have in common."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from truing.config.recipe import Recipe
-from truing.config.sections import MissingEos
-from truing.core import rng
-from truing.core.batches import Rollout
-from truing.core.errors import DataError, RewardError
+from truing.core.batches import LocalStates, Rollout, Sequences
+from truing.core.errors import RewardError
 from truing.core.records import Sample
-from truing.data.encode import EncodedPrompt, encode_prompts
-from truing.data.prompts import different_prompts, refuse_too_few
+from truing.data.encode import EncodedPrompt
+from truing.data.prompts import PromptSet
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
-from truing.rollout.local import Sampling, sample
-from truing.runs.progress import Progress
+from truing.rollout.engine import Completion, Engine, Sampling
+from truing.rollout.local import LocalEngine
 
-NO_SCORES_MEND = "Look at the reward and the judges; on_bad_score: stop tells what they do on the first of them."
-
-
-@dataclass(frozen=True)
-class PromptSet:
-    """Prompts to learn from, and prompts that learning never sees."""
-
-    train: list[EncodedPrompt]
-    heldout: list[EncodedPrompt]
-
-    def of_episodes(self, episodes: Sequence[int], seed: int) -> list[EncodedPrompt]:
-        """The training prompt of each episode of the run: pass after pass over all of them, each in its own order."""
-        passes = {episode // len(self.train) for episode in episodes}
-        orders = {one: rng.permutation(seed, "prompts", one, count=len(self.train)) for one in passes}
-        return [self.train[orders[episode // len(self.train)][episode % len(self.train)]] for episode in episodes]
-
-    def without(self, seen: Iterable[Sequence[int]]) -> "PromptSet":
-        """The same with as many held-out prompts as there are that were not `seen`, given as tokens."""
-        known = {tuple(prompt) for prompt in seen}
-        unseen = [prompt for prompt in [*self.heldout, *self.train] if prompt.tokens not in known]
-        if not unseen:
-            raise DataError("every prompt is in a pair that is learnt from.", hint="Give other prompts: data.prompts.")
-        return PromptSet(self.train, unseen[: len(self.heldout)])
+NO_SCORES_HINT = "Look at the reward and the judges; rewards.on_bad_score: stop names the first that has no score."
 
 
-def load_prompts(recipe: Recipe, base: LoadedBase, progress: Progress) -> PromptSet:
-    """Reads, de-duplicates and splits the prompts that a policy answers."""
-    unique = different_prompts(recipe.data)
-    prompts, report = encode_prompts(base.tokenizer, unique, recipe.data, recipe.rollout.max_new_tokens, base.context)
-    progress.note(f"prompts: {report.sentence()}")
-    return prompt_set(prompts, recipe)
-
-
-def prompt_set(prompts: Sequence[EncodedPrompt], recipe: Recipe) -> PromptSet:
-    """Some prompts held out of all. DataError where none would be left to learn from."""
-    refuse_too_few(len(prompts), recipe)
-    held = recipe.evaluation.prompts
-    order = rng.permutation(recipe.seed, "held-out prompts", count=len(prompts))
-    return PromptSet([prompts[i] for i in sorted(order[held:])], [prompts[i] for i in sorted(order[:held])])
-
-
-def answer(
-    policy: Role, prompts: Sequence[EncodedPrompt], recipe: Recipe, base: LoadedBase, purpose: str, first: int = 0
+def respond(
+    engine: Engine, prompts: Sequence[EncodedPrompt], recipe: Recipe, base: LoadedBase, purpose: str, first: int = 0
 ) -> Rollout:
-    """One response to each prompt; the draws depend on the purpose and the episode's number alone."""
-    return sample(
-        policy,
-        [prompt.tokens for prompt in prompts],
-        _sampling(recipe, base),
-        recipe.seed,
-        purpose,
-        range(first, first + len(prompts)),
+    """One response to each prompt; the draws depend on the purpose and the episode's number alone.
+
+    Neighbours are groups of `rollout.responses_per_prompt`, counted from the episode `first`.
+    """
+    settings, tokenizer = recipe.rollout, base.tokenizer
+    sampling = Sampling(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        eos=tokenizer.eos_token_id,
+        pad=tokenizer.pad_token_id,
+        rows=recipe.compute.rollout_rows,
+        pack=recipe.compute.pack_weights,
+    )
+    ids = range(first, first + len(prompts))
+    tokens = [prompt.tokens for prompt in prompts]
+    completions = engine.generate(tokens, ids, sampling, recipe.seed, purpose)
+    return as_rollout(tokens, completions, [number // settings.responses_per_prompt for number in ids], sampling.pad)
+
+
+def as_rollout(
+    prompts: Sequence[Sequence[int]], completions: Sequence[Completion], groups: Sequence[int], pad: int
+) -> Rollout:
+    """Completions of prompts as one padded batch, on the device they were drawn on."""
+    device = completions[0].tokens.device
+    prefix_states = [one.prefix_states for one in completions if one.prefix_states is not None]
+    hidden = [one.hidden for one in completions if one.hidden is not None]
+    responses = [one.tokens.tolist() for one in completions]
+    return Rollout(
+        sequences=Sequences.collate(prompts, responses, pad, prefix_states=prefix_states or None).to(device),
+        logprobs=pad_sequence([one.logprobs for one in completions], batch_first=True),
+        finished=torch.tensor([one.finished for one in completions], device=device),
+        groups=torch.tensor(groups, device=device),
+        states=LocalStates(pad_sequence(hidden, batch_first=True)) if hidden else None,
     )
 
 
-def reference_samples(sft: Role, prompts: PromptSet, recipe: Recipe, base: LoadedBase) -> list[Sample]:
-    """What the SFT model says to training prompts: the scale that scores are measured on."""
-    asked = prompts.of_episodes(range(recipe.rewards.normalisation_samples), recipe.seed)
-    return as_samples(asked, answer(sft, asked, recipe, base, "normalisation"), base)
-
-
 def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, base: LoadedBase) -> list[Sample]:
-    """What was said, as text for reward functions and people and as tokens for reward models."""
+    """The responses, as text for reward functions and people and as tokens for reward models."""
     return [
         Sample(
             prompt=prompt.text,
@@ -95,41 +73,28 @@ def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, base: LoadedB
     ]
 
 
+def reference_samples(reference: Role, prompts: PromptSet, recipe: Recipe, base: LoadedBase) -> list[Sample]:
+    """Responses of the model that learning begins from to training prompts: the scale that scores are measured on."""
+    asked = prompts.of_episodes(range(recipe.rewards.normalisation_samples), recipe.seed)
+    return as_samples(asked, respond(LocalEngine(reference), asked, recipe, base, "normalisation"), base)
+
+
 def with_score(
-    rollout: Rollout, said: Sequence[Sample], scores: Sequence[float], least: int
+    rollout: Rollout, samples: Sequence[Sample], scores: Sequence[float], least: int
 ) -> tuple[Rollout, list[Sample], list[float]]:
     """The responses whose score is a number. RewardError where fewer than `least` are left."""
     kept = [index for index, score in enumerate(scores) if math.isfinite(score)]
     if len(kept) == len(scores):
-        return rollout, list(said), list(scores)
+        return rollout, list(samples), list(scores)
     if len(kept) < least:
         raise RewardError(
             f"only {len(kept)} of {len(scores)} responses were given a finite score, too few to learn from.",
-            hint=NO_SCORES_MEND,
+            hint=NO_SCORES_HINT,
         )
-    return rollout.rows(kept), [said[index] for index in kept], [scores[index] for index in kept]
+    return rollout.rows(kept), [samples[index] for index in kept], [scores[index] for index in kept]
 
 
 def dropped_warnings(episodes: int, heldout: int) -> list[str]:
-    """A sentence where responses were left out for want of a finite score, in training or in held-out looks."""
-    counts = [f"{episodes} in training"] * (episodes > 0) + [f"{heldout} in held-out looks"] * (heldout > 0)
+    """A sentence where responses were left out for want of a finite score, in training or in evaluation."""
+    counts = [f"{episodes} in training"] * (episodes > 0) + [f"{heldout} in held-out evaluations"] * (heldout > 0)
     return [f"Responses without a finite score were left out: {' and '.join(counts)}."] if counts else []
-
-
-def after_missing_eos(scores: Tensor, finished: Tensor, rule: MissingEos) -> Tensor:
-    """(B,) scores once the recipe's rule for responses without eos has been applied."""
-    if rule.policy == "keep":
-        return scores
-    other = scores - rule.value if rule.policy == "subtract" else torch.full_like(scores, rule.value)
-    return torch.where(finished, scores, other)
-
-
-def _sampling(recipe: Recipe, base: LoadedBase) -> Sampling:
-    return Sampling(
-        max_new_tokens=recipe.rollout.max_new_tokens,
-        temperature=recipe.rollout.temperature,
-        eos=base.tokenizer.eos_token_id,
-        pad=base.tokenizer.pad_token_id,
-        rows=recipe.compute.rollout_rows,
-        pack=recipe.compute.pack_weights,
-    )

@@ -1,4 +1,4 @@
-"""Sampling from a policy: the one place where responses are generated for training.
+"""The local engine: sampling from a policy of this process.
 
 Top-k, top-p and a minimum length are absent on purpose: the log-probabilities must be those of the distribution that
 was sampled, or the KL to the reference is no KL any more.
@@ -12,72 +12,44 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from truing.core import rng
-from truing.core.batches import Rollout, Sequences
 from truing.core.errors import TrainingError
 from truing.kernels.fused_decoding import FusedStep, laid_out
 from truing.models.roles import Role
+from truing.processes import world
 from truing.rollout.decoding import Decoder
+from truing.rollout.engine import Completion, Sampling
 
-BLOCK = 128
+BLOCK_TOKENS = 128
 """Tokens of the vocabulary whose probabilities are summed before they are looked into"""
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How responses are drawn."""
+class LocalEngine:
+    """A role of this process: it samples with the weights that the learner changes."""
 
-    max_new_tokens: int
-    temperature: float
-    eos: int
-    pad: int
-    rows: int
-    """Responses sampled side by side; changes speed and memory, not what is drawn"""
-    pack: bool = True
-    """Whether weights are laid out for sampling on a CPU; changes speed and memory, results by rounding"""
+    role: Role
+    version: int = 0
 
-
-@dataclass(frozen=True)
-class _Response:
-    """What one row said."""
-
-    tokens: Tensor
-    """(R,)"""
-    logprobs: Tensor
-    """(R,)"""
-    hidden: Tensor
-    """(R, D) the state that each token was drawn from"""
-    below: Tensor | None
-    """(T − 1, D) what left the trunk for every token that was read"""
-
-
-@torch.no_grad()
-def sample(
-    role: Role,
-    prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
-    seed: int,
-    purpose: str,
-    ids: Sequence[int],
-) -> Rollout:
-    """One response to each prompt: `prompts` are B token lists, each at least one token; `ids` B sample ids.
-
-    The draws of a response depend on (seed, purpose, id) and on nothing else.
-
-    Raises:
-        TrainingError: the model's logits are not finite.
-    """
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    said: dict[int, _Response] = {}
-    with laid_out(role) if sampling.pack else nullcontext() as fused:
-        for start in range(0, len(order), sampling.rows):
-            group = order[start : start + sampling.rows]
-            uniforms = [rng.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in group]
-            responses = _sample_group(role, [prompts[row] for row in group], np.stack(uniforms), sampling, fused)
-            said |= dict(zip(group, responses, strict=True))
-    return _as_rollout(prompts, [said[row] for row in range(len(prompts))], sampling)
+    @torch.no_grad()
+    def generate(
+        self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
+    ) -> list[Completion]:
+        """See `Engine`."""
+        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+        completions: dict[int, Completion] = {}
+        with laid_out(self.role) if sampling.pack else nullcontext() as fused:
+            own = world.share(order)
+            for start in range(0, len(own), sampling.rows):
+                group = own[start : start + sampling.rows]
+                uniforms = [rng.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in group]
+                texts = [prompts[row] for row in group]
+                completions |= dict(
+                    zip(group, _sample_group(self.role, texts, np.stack(uniforms), sampling, fused), strict=True)
+                )
+        completions = world.gather(completions)
+        return [completions[row] for row in range(len(prompts))]
 
 
 def _sample_group(
@@ -86,58 +58,44 @@ def _sample_group(
     uniforms: np.ndarray,
     sampling: Sampling,
     fused: FusedStep | None,
-) -> list[_Response]:
+) -> list[Completion]:
     """Decodes rows side by side; a row that has finished leaves the batch at once."""
-    draws_of = torch.from_numpy(uniforms).to(role.model.device)
-    rows, steps = draws_of.shape
+    uniforms_of = torch.from_numpy(uniforms).to(role.model.device)
+    rows, steps = uniforms_of.shape
     decoder = Decoder(role, prompts, sampling.pad, steps, fused)
-    tokens = torch.full((rows, steps), sampling.pad, device=draws_of.device)
-    logprobs = torch.zeros(rows, steps, device=draws_of.device)
+    tokens = torch.full((rows, steps), sampling.pad, device=uniforms_of.device)
+    logprobs = torch.zeros(rows, steps, device=uniforms_of.device)
     hidden = decoder.state.new_empty(rows, steps, decoder.state.shape[-1])
-    below = _with_room(decoder.below, steps)
-    alive = torch.arange(rows, device=draws_of.device)
+    prefix_states = _with_room(decoder.prefix_states, steps)
+    active = torch.arange(rows, device=uniforms_of.device)
     for step in range(steps):
-        drawn, logprobs[alive, step] = _drawn(role.logits(decoder.state), draws_of[alive, step], sampling.temperature)
-        tokens[alive, step] = drawn
-        hidden[alive, step] = decoder.state
-        going = drawn != sampling.eos
-        if step + 1 == steps or not going.any():
-            break
-        kept = decoder.keep(going)
-        alive, drawn = alive[kept], drawn[kept]
-        decoder.read(drawn)
-        if below is not None and decoder.below is not None:
-            below[alive, step - steps] = decoder.below[:, 0]
-    ends = [row.index(sampling.eos) + 1 if sampling.eos in row else steps for row in tokens.tolist()]
-    return [
-        _Response(
-            tokens[row, :end],
-            logprobs[row, :end],
-            hidden[row, :end],
-            None if below is None else below[row, -steps - len(prompts[row]) :][: len(prompts[row]) + end - 1],
+        drawn, logprobs[active, step] = _drawn(
+            role.logits(decoder.state), uniforms_of[active, step], sampling.temperature
         )
-        for row, end in enumerate(ends)
-    ]
+        tokens[active, step] = drawn
+        hidden[active, step] = decoder.state
+        unfinished = drawn != sampling.eos
+        if step + 1 == steps or not unfinished.any():
+            break
+        kept = decoder.keep(unfinished)
+        active, drawn = active[kept], drawn[kept]
+        decoder.read(drawn)
+        if prefix_states is not None and decoder.prefix_states is not None:
+            prefix_states[active, step - steps] = decoder.prefix_states[:, 0]
+    completions = []
+    for row, own in enumerate(tokens.tolist()):
+        finished = sampling.eos in own
+        end, asked = own.index(sampling.eos) + 1 if finished else steps, len(prompts[row])
+        prefix = None if prefix_states is None else prefix_states[row, -steps - asked :][: asked + end - 1]
+        completions.append(Completion(tokens[row, :end], logprobs[row, :end], finished, hidden[row, :end], prefix))
+    return completions
 
 
 def _with_room(asked: Tensor | None, steps: int) -> Tensor | None:
-    """(B, P + steps, D) what left the trunk for left-padded prompts, and room for what will."""
+    """(B, P + steps, D) what left the frozen prefix for left-padded prompts, and room for what will."""
     if asked is None:
         return None
     return torch.cat([asked, asked.new_empty(len(asked), steps, asked.shape[-1])], dim=1)
-
-
-def _as_rollout(prompts: Sequence[Sequence[int]], said: Sequence[_Response], sampling: Sampling) -> Rollout:
-    below = [response.below for response in said if response.below is not None]
-    device = said[0].tokens.device
-    return Rollout(
-        sequences=Sequences.collate(
-            prompts, [response.tokens.tolist() for response in said], sampling.pad, below or None
-        ).to(device),
-        logprobs=pad_sequence([response.logprobs for response in said], batch_first=True),
-        hidden=pad_sequence([response.hidden for response in said], batch_first=True),
-        finished=torch.tensor([int(response.tokens[-1]) == sampling.eos for response in said], device=device),
-    )
 
 
 def _drawn(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -157,8 +115,8 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     Logits that are no distribution, one of them NaN or infinite or all of them -inf, have a log that is not finite.
     """
     rows = torch.arange(len(logits), device=logits.device)
-    weights = F.pad((logits - logits.amax(-1, keepdim=True)).exp_(), (0, -logits.shape[-1] % BLOCK))
-    blocks = weights.view(len(logits), -1, BLOCK)
+    weights = F.pad((logits - logits.amax(-1, keepdim=True)).exp_(), (0, -logits.shape[-1] % BLOCK_TOKENS))
+    blocks = weights.view(len(logits), -1, BLOCK_TOKENS)
     upto = blocks.sum(-1).double().cumsum(-1)
     wanted = uniforms.double()[:, None] * upto[:, -1:]  # sums fall short of 1 by rounding; so no draw lands past them
     block = torch.searchsorted(upto, wanted, right=True).clamp(max=upto.shape[-1] - 1)
@@ -166,5 +124,7 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     inside = blocks[rows, block[:, 0]].double().cumsum(-1)
     # A block's sum in single precision may be more than its tokens' in double, and none of them lies behind the last.
     within = torch.minimum(wanted - before, inside[:, -1:].nextafter(torch.zeros_like(before)))
-    tokens = (block * BLOCK + torch.searchsorted(inside, within, right=True))[:, 0].clamp(max=logits.shape[-1] - 1)
+    tokens = (block * BLOCK_TOKENS + torch.searchsorted(inside, within, right=True))[:, 0].clamp(
+        max=logits.shape[-1] - 1
+    )
     return tokens, (weights[rows, tokens].double() / upto[:, -1]).log().to(logits.dtype)

@@ -5,6 +5,8 @@
         state.json            plain values: counts, cursors, the controller
         manifest.json         SHA-256 of the two, written last
 
+    checkpoints/pinned.json   {"step": 100}: the one that is kept to go back to, where there is one
+
 A directory takes its place by one rename, so a kill leaves either the whole checkpoint or none. The formats hold
 numbers and text alone: reading them runs no code.
 """
@@ -19,9 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from truing.core.errors import RunError, TrainingError
-from truing.runs.files import complete_directory, json_bytes, read_json, remove, sha256_file, sweep
+from truing.runs.files import complete_directory, json_bytes, read_json, remove, sha256_file, sweep, write_json
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+PIN = "pinned.json"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def save_checkpoint(
         TrainingError: a tensor holds a number that is not finite; nothing is written.
         RunError: the disk refuses, or what was written reads back otherwise; older checkpoints are untouched.
     """
-    final = place / f"step-{step:08d}"
+    final = _directory(place, step)
     broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
     if broken:
         hint = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
@@ -56,7 +59,30 @@ def save_checkpoint(
     if fault:
         raise RunError(f"was written and {fault}.", where=str(final), hint="Check the disk.")
     for old in _saved(place)[:-keep_last]:
-        remove(old)
+        if old != _pinned(place):
+            remove(old)
+
+
+def pin_checkpoint(place: Path, step: int) -> None:
+    """Keeps the checkpoint of this step however many follow; the one that was pinned before is as any other again."""
+    write_json(place / PIN, {"step": step})
+
+
+def pinned_checkpoint(place: Path) -> Checkpoint:
+    """The one that is pinned; those after it are removed, so that a run that is killed now goes on from it.
+
+    Raises:
+        RunError: none is pinned, or it is damaged.
+    """
+    path = _pinned(place)
+    found = "none is pinned" if path is None else _read(path)
+    if not isinstance(found, Checkpoint):
+        hint = "Add --fork-to NEW to begin a run from the stages that are finished."
+        raise RunError(f"there is no step to go back to: {found}.", where=str(path or place), hint=hint)
+    for later in _saved(place):
+        if path is not None and later.name > path.name:
+            remove(later)
+    return found
 
 
 def newest_checkpoint(place: Path, say: Callable[[str], None]) -> Checkpoint | None:
@@ -84,7 +110,15 @@ def _read(path: Path) -> Checkpoint | str:
         state = read_json(path / STATE)
         return Checkpoint(state["step"], load_file(path / TENSORS), state)
     except (SafetensorError, RunError, KeyError, TypeError) as error:
-        return f"holds what its manifest vouches for and is no checkpoint ({error})"
+        return f"its hashes match but the content is not a checkpoint ({error})"
+
+
+def _pinned(place: Path) -> Path | None:
+    return _directory(place, int(read_json(place / PIN)["step"])) if (place / PIN).is_file() else None
+
+
+def _directory(place: Path, step: int) -> Path:
+    return place / f"step-{step:08d}"
 
 
 def _saved(place: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from truing.config import recorded_recipe, resolved_yaml
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError, RunError
+from truing.processes import world
 from truing.runs.differences import OTHERWISE, differences, flat, in_short
 from truing.runs.files import PARTIAL, disk_faults, remove, sha256_file, sweep, write_text
 from truing.runs.lineage import Lineage
@@ -55,7 +56,7 @@ class StageDirectory:
         """The PEFT adapter directory beside the merged model."""
         return self.root / "adapter"
 
-    def fresh(self) -> None:
+    def reset(self) -> None:
         """Make the directory, empty but for what an interrupted attempt can go on from: its checkpoints and logs."""
         with disk_faults(self.root, "cannot be made"):
             self.root.mkdir(exist_ok=True)
@@ -69,7 +70,7 @@ class StageDirectory:
         kept = [name for name in names if name.parts[0] != self.checkpoints.name and not _is_hidden(name)]
         return {name.as_posix(): sha256_file(self.root / name) for name in kept}
 
-    def settle(self) -> None:
+    def remove_checkpoints(self) -> None:
         """A stage that is done needs no checkpoints any more."""
         if self.checkpoints.is_dir():
             remove(self.checkpoints)
@@ -120,7 +121,7 @@ def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
     with disk_faults(root, "cannot be used"):
         _refuse_foreign(run, recipe)
         root.mkdir(parents=True, exist_ok=True)
-    with locked(root / _LOCK):
+    with locked(root / _LOCK) if world.is_owner() else nullcontext():
         _refuse_foreign(run, recipe)  # another process may have come first
         sweep(root)
         if run.record.exists():

@@ -34,7 +34,7 @@ class Stop:
     signal_number: int | None = None
     saved: str = "what was finished is saved"
     """What the run can go on from, for whoever reads that it was interrupted"""
-    _held: bool = False
+    _deferred: bool = False
     _rang: bool = False
     """Whether an alarm was raised that nobody has taken in yet"""
 
@@ -51,7 +51,7 @@ class Stop:
         )
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def defer(self) -> Iterator[None]:
         """Nothing is abandoned inside the block: a save is worth its seconds.
 
         Raises:
@@ -59,14 +59,14 @@ class Stop:
         """
         if self._rang:
             raise StepAborted
-        before, self._held = self._held, True
+        before, self._deferred = self._deferred, True
         try:
             yield
         finally:
-            self._held = before
+            self._deferred = before
 
     @contextmanager
-    def heard(self) -> Iterator[None]:
+    def convert(self) -> Iterator[None]:
         """An alarm that rings in the block leaves it as `StepAborted`, whatever was made of it on its way.
 
         Any other error leaves as it is, and no alarm that rings while it does so is put in its place.
@@ -80,14 +80,14 @@ class Stop:
         except Exception as error:
             if self._rang:
                 raise StepAborted from error
-            self._held = True
+            self._deferred = True
             raise
         finally:
             self._rang = False
 
-    def ring(self, number: int, frame: FrameType | None) -> None:
+    def on_alarm(self, number: int, frame: FrameType | None) -> None:
         """The alarm: the time to finish is up."""
-        if not self._held:
+        if not self._deferred:
             self._rang = True
             raise StepAborted
 
@@ -108,11 +108,11 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
         _restore(before)
         say(f"stopping: this step has {GRACE_SECONDS:g} seconds to finish, then it is left; once more stops at once")
 
-    alarm: dict[int, object] = {signal.SIGALRM: signal.signal(signal.SIGALRM, stop.ring)}
+    alarm: dict[int, object] = {signal.SIGALRM: signal.signal(signal.SIGALRM, stop.on_alarm)}
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, handle)
     try:
-        with stop.heard():
+        with stop.convert():
             yield stop
     except StepAborted:
         raise stop.interrupted(stop.saved) from None

@@ -26,14 +26,19 @@ class JsonLines:
             if keep:
                 _refuse_loss(path, keep)
             self._handle = open(path, "r+b" if keep else "wb", buffering=0)  # noqa: SIM115
-            if keep:
-                self._handle.truncate(keep)
-                self._handle.seek(keep)
+        if keep:
+            self.cut(keep)
 
     @property
     def cursor(self) -> int:
         """Bytes written so far."""
         return self._handle.tell()
+
+    def cut(self, keep: int) -> None:
+        """Forgets everything behind the first `keep` bytes. RunError if the disk refuses."""
+        with disk_faults(self.path, "cannot be written"):
+            self._handle.truncate(keep)
+            self._handle.seek(keep)
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row of plain Python values as one line.

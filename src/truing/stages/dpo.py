@@ -1,13 +1,16 @@
 """Direct preference optimisation: from preferences to a policy without a reward model. See docs/algorithms/dpo.md."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from truing.config.algorithms import Dpo
 from truing.config.recipe import Recipe
-from truing.core.batches import PairBatch, ReferencedPairs
+from truing.core.batches import PairBatch
+from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.report_card import reward_report_card
@@ -16,19 +19,62 @@ from truing.models.layout import policy_roles
 from truing.models.roles import Role
 from truing.models.scoring import forward_in_micro_batches, sequence_logprobs
 from truing.rewards.build import build_reward
-from truing.rollout.episodes import load_prompts
-from truing.stages.pairs import load_pairs
+from truing.stages.offline import learn_rows
 from truing.training.job import Job
 from truing.training.journal import open_journal
-from truing.training.learner import role_learner
+from truing.training.learner import Learner, Trained
 
 LOGGED = ("heldout_accuracy", "heldout_loss", "score_gap_mean")
+"""Of the report card, in every evaluation"""
+
+
+@dataclass(frozen=True)
+class ReferencedPairs:
+    """Pairs on a device, and how likely the reference thinks their responses."""
+
+    pairs: PairBatch
+    ref_chosen: Tensor
+    """(B,) log π_ref of the chosen response, nats"""
+    ref_rejected: Tensor
+    """(B,) the same of the rejected one"""
+
+
+@dataclass(frozen=True)
+class ReferencedRows:
+    """Pairs that wait, with the reference's log-probabilities: measured once, kept for every epoch."""
+
+    pairs: PairRows
+    ref_chosen: Tensor
+    ref_rejected: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def count(self) -> int:
+        return self.pairs.count
+
+    @property
+    def token_counts(self) -> list[int]:
+        return self.pairs.token_counts
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.pairs.names
+
+    def rows(self, index: Sequence[int]) -> Self:
+        chosen = torch.as_tensor(index, device=self.ref_chosen.device)
+        return type(self)(self.pairs.rows(index), self.ref_chosen[chosen], self.ref_rejected[chosen])
+
+    def to(self, device: torch.device) -> ReferencedPairs:
+        return ReferencedPairs(self.pairs.to(device), self.ref_chosen.to(device), self.ref_rejected.to(device))
 
 
 def preference_loss(policy: Role, batch: ReferencedPairs, settings: Dpo) -> tuple[Tensor, dict[str, Tensor]]:
     """The DPO loss of a batch, and what the policy's implicit reward β·log(π/π_ref) says of it."""
-    mean, pairs = averages_over_tokens(settings), batch.pairs
-    chosen, rejected = (sequence_logprobs(policy, side, mean) for side in (pairs.chosen, pairs.rejected))
+    average = averages_over_tokens(settings)
+    chosen = sequence_logprobs(policy, batch.pairs.chosen, average)
+    rejected = sequence_logprobs(policy, batch.pairs.rejected, average)
     loss = dpo_loss(
         chosen,
         rejected,
@@ -56,51 +102,68 @@ def averages_over_tokens(settings: Dpo) -> bool:
 
 
 def train_dpo(job: Job) -> dict[str, Any]:
-    """Trains on the preferences, looks at held-out pairs and prompts as it goes, saves `model/`."""
+    """Trains on the preferences, evaluates on held-out pairs and prompts as it goes, saves `model/`."""
     recipe, settings = job.recipe, job.recipe.dpo
     roles = policy_roles(recipe, job.start, job.reward)
-    pairs = load_pairs(job, roles.base)
-    train, heldout = (with_reference(roles.reference, side, recipe) for side in (pairs.train, pairs.heldout))
-    batches = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, "dpo")
-    learner = role_learner(roles.policy, settings.optimiser, len(batches), recipe.compute)
-    with open_journal(job, learner, len(batches)) as journal:
-        prompts = load_prompts(recipe, roles.base, job.progress).without(pairs.train.chosen.prompts)
+    pairs = job.rows.preferences(recipe)
+    job.progress.note(f"{job.name}: {pairs.report}")
+    train = with_reference(roles.reference, pairs.train, recipe)
+    heldout = with_reference(roles.reference, pairs.heldout, recipe)
+    plan = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
+    trained = Trained("policy", roles.policy, settings.optimiser.learning_rate)
+    learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
+    with open_journal(job, learner, len(plan)) as journal:
+        prompts = job.rows.prompts(recipe).without(pairs.train.chosen.prompts)
         scored = roles.reward is not None  # by the reward of the recipe, which DPO does not learn from
         reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None)) if scored else None
-        look = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal)
-        if not journal.rows:
-            journal.log(0, look.take(0))
-        for step in journal.remaining(len(batches)):
-            batch, names = train.rows(batches[step - 1]), [pairs.places[row] for row in batches[step - 1]]
-            figures = learner.train_step(batch, lambda micro: preference_loss(roles.policy, micro, settings), names)
-            card = journal.recall("card", None)
-            if step % recipe.evaluation.every == 0 or step == len(batches):
-                card = report_card(roles.policy, heldout, recipe)
-                figures |= {name: card[name] for name in LOGGED} | look.take(step)
-            journal.log(step, figures, shown=("loss", "accuracy", "margin"))
-            journal.done(step, card=card, normalisations=reward.normalisations if reward else None)
+        evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)
+        memory = {
+            "card": journal.recall("card", None),
+            "normalisations": reward.normalisations if reward else None,
+        }
+
+        def evaluate(step: int) -> dict[str, Any]:
+            if step == 0:  # the policy is the reference, so its own reward is 0 for every pair
+                return evaluator.evaluate(step)
+            memory["card"] = report_card(roles.policy, heldout, recipe)
+            return {name: memory["card"][name] for name in LOGGED} | evaluator.evaluate(step)
+
+        learn_rows(
+            journal,
+            learner,
+            train,
+            plan,
+            loss=lambda batch: preference_loss(roles.policy, batch, settings),
+            shown=("loss", "accuracy", "margin"),
+            evaluate=evaluate,
+            every=recipe.evaluation.every,
+            remember=lambda: dict(memory),
+        )
     job.save_policy(roles.policy, roles.base)
     return {
         **journal.memory["card"],
-        **look.closing_figures(),
-        **_drift_figures(journal.rows[0], journal.rows[-1], look),
-        "steps": len(batches),
+        **evaluator.final_metrics(),
+        **_drift_metrics(journal.rows[0], journal.rows[-1], evaluator),
+        "steps": len(plan),
         "train_pairs": len(train),
         "beta": settings.beta,
         "variant": settings.variant,
-        "truncation": pairs.truncation,
+        "truncation": pairs.report,
         "notes": list(roles.base.notes),
     }
 
 
-def with_reference(reference: Role, pairs: PairBatch, recipe: Recipe) -> ReferencedPairs:
+def with_reference(reference: Role, pairs: PairRows, recipe: Recipe) -> ReferencedRows:
     """The pairs with the reference's log-probabilities: one pass, before anything is learnt."""
-    return ReferencedPairs(pairs, *_pair_logprobs(reference, pairs, recipe))
+    return ReferencedRows(
+        pairs, _logprobs(reference, pairs.chosen, recipe), _logprobs(reference, pairs.rejected, recipe)
+    )
 
 
-def report_card(policy: Role, heldout: ReferencedPairs, recipe: Recipe) -> dict[str, Any]:
+def report_card(policy: Role, heldout: ReferencedRows, recipe: Recipe) -> dict[str, Any]:
     """The policy's implicit reward on pairs that are not learnt from, judged as a reward model is."""
-    chosen, rejected = _pair_logprobs(policy, heldout.pairs, recipe)
+    chosen = _logprobs(policy, heldout.pairs.chosen, recipe)
+    rejected = _logprobs(policy, heldout.pairs.rejected, recipe)
     return reward_report_card(
         recipe.dpo.beta * (chosen - heldout.ref_chosen),
         recipe.dpo.beta * (rejected - heldout.ref_rejected),
@@ -109,17 +172,17 @@ def report_card(policy: Role, heldout: ReferencedPairs, recipe: Recipe) -> dict[
     )
 
 
-def _pair_logprobs(role: Role, pairs: PairBatch, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    budget, mean = recipe.compute.score_tokens, averages_over_tokens(recipe.dpo)
-    chosen, rejected = (
-        forward_in_micro_batches(role, side, budget, lambda rows, _: (sequence_logprobs(role, rows, mean),))[0]
-        for side in (pairs.chosen, pairs.rejected)
+def _logprobs(role: Role, rows: TokenRows, recipe: Recipe) -> Tensor:
+    """(B,) log π(response), nats, summed over tokens or averaged as the variant has it."""
+    average = averages_over_tokens(recipe.dpo)
+    (logprobs,) = forward_in_micro_batches(
+        role, rows, recipe.compute.score_tokens, lambda part, _: (sequence_logprobs(role, part, average),)
     )
-    return chosen, rejected
+    return logprobs
 
 
-def _drift_figures(first: dict[str, Any], last: dict[str, Any], look: HeldoutEvaluator) -> dict[str, Any]:
-    def figures(row: dict[str, Any]) -> dict[str, float]:
+def _drift_metrics(first: dict[str, Any], last: dict[str, Any], evaluator: HeldoutEvaluator) -> dict[str, Any]:
+    def as_logged_by_rollouts(row: dict[str, Any]) -> dict[str, float]:
         return row | {name: row[f"heldout_{name}"] for name in ("length", "eos_rate", "kl")}
 
     return {
@@ -127,5 +190,5 @@ def _drift_figures(first: dict[str, Any], last: dict[str, Any], look: HeldoutEva
         "length_first": first["heldout_length"],
         "length_last": last["heldout_length"],
         "eos_rate_last": last["heldout_eos_rate"],
-        "warnings": look.warnings(figures(first), figures(last)),
+        "warnings": evaluator.warnings(as_logged_by_rollouts(first), as_logged_by_rollouts(last)),
     }

@@ -6,8 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from truing.config.algorithms import Reward
-from truing.core.batches import PairBatch, Sequences
+from truing.core.batches import PairBatch
+from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
+from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
 from truing.evaluation.report_card import reward_report_card
 from truing.functional import bradley_terry_loss
@@ -16,12 +18,12 @@ from truing.models.load import LoadedBase, load_base
 from truing.models.roles import Role
 from truing.models.save import merge, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, forward_in_micro_batches
-from truing.rewards.sources import Normalisation, RoleReward, refuse_bad
-from truing.rollout.episodes import load_prompts, reference_samples
-from truing.stages.pairs import load_pairs
+from truing.rewards.sources import RoleReward, refuse_bad
+from truing.rollout.episodes import reference_samples
+from truing.stages.offline import learn_rows
 from truing.training.job import Job
 from truing.training.journal import open_journal
-from truing.training.learner import role_learner
+from truing.training.learner import Learner, Trained
 
 
 def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor, dict[str, Tensor]]:
@@ -33,44 +35,47 @@ def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor,
 
 
 def train_reward(job: Job) -> dict[str, Any]:
-    """Trains on the preferences, measures the held-out ones, saves `model/` and returns the closing figures."""
+    """Trains on the preferences, measures the held-out ones, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.reward
     base = load_base(job.start, recipe.compute)
-    pairs = load_pairs(job, base)
-    samples = reference_samples(Role(base.model), load_prompts(recipe, base, job.progress), recipe, base)
+    pairs = job.rows.preferences(recipe)
+    job.progress.note(f"{job.name}: {pairs.report}")
+    samples = reference_samples(Role(base.model), job.rows.prompts(recipe), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
-    batches = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, "reward")
-    learner = role_learner(reward, settings.optimiser, len(batches), recipe.compute)
-    with open_journal(job, learner, len(batches)) as journal:
-        for step in journal.remaining(len(batches)):
-            batch, names = pairs.train.rows(batches[step - 1]), [pairs.places[row] for row in batches[step - 1]]
-            figures = learner.train_step(batch, lambda micro: pair_loss(reward, micro, settings), names)
-            journal.log(step, figures, shown=("loss", "accuracy"))
-            journal.done(step)
+    plan = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
+    trained = Trained("reward", reward, settings.optimiser.learning_rate)
+    learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
+    with open_journal(job, learner, len(plan)) as journal:
+        learn_rows(
+            journal,
+            learner,
+            pairs.train,
+            plan,
+            loss=lambda batch: pair_loss(reward, batch, settings),
+            shown=("loss", "accuracy"),
+        )
         card = _report_card(reward, pairs.heldout, recipe.compute.score_tokens)
         normalisation = _normalisation(job, base, reward, samples)
     _save(job, base, reward, normalisation)
     return card | {
-        "steps": len(batches),
+        "steps": len(plan),
         "train_pairs": len(pairs.train),
         "score_mean": normalisation.mean,
         "score_std": normalisation.std,
-        "truncation": pairs.truncation,
+        "truncation": pairs.report,
         "notes": list(base.notes),
     }
 
 
-def _report_card(reward: Role, heldout: PairBatch, token_budget: int) -> dict[str, Any]:
-    def scores(sequences: Sequences) -> Tensor:
-        return forward_in_micro_batches(reward, sequences, token_budget, lambda rows, _: (end_scores(reward, rows),))[
-            0
-        ].cpu()
+def _report_card(reward: Role, heldout: PairRows, token_budget: int) -> dict[str, Any]:
+    def scores(rows: TokenRows) -> Tensor:
+        return forward_in_micro_batches(reward, rows, token_budget, lambda part, _: (end_scores(reward, part),))[0]
 
     return reward_report_card(
         scores(heldout.chosen),
         scores(heldout.rejected),
-        heldout.chosen.response_lengths.cpu(),
-        heldout.rejected.response_lengths.cpu(),
+        heldout.chosen.response_lengths,
+        heldout.rejected.response_lengths,
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
+from truing.config.stages import StageSpec
+from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles, in_full_precision
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
@@ -25,12 +27,15 @@ class Job:
 
     name: str
     """The stage's directory: sft, reward, ppo, ppo-no-kl"""
+    spec: StageSpec
     recipe: Recipe
     directory: StageDirectory
     start: Base
     """The model this stage begins with; for reward and PPO that is the SFT model"""
     reward: RewardModelFiles | None
     """The reward stage's result, where there is one"""
+    rows: Prepared
+    """The run's rows as tokens"""
     progress: Progress
     tracker: Tracker
     stop: Stop
@@ -61,5 +66,5 @@ class Job:
         Raises:
             RunError: the disk refuses.
         """
-        with self.stop.held(), self.saving, complete_directory(directory) as partial:
+        with self.stop.defer(), self.saving, complete_directory(directory) as partial:
             yield partial

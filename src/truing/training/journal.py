@@ -2,7 +2,7 @@
 
 A stage that was killed and is run again takes up its newest whole checkpoint: weights and optimiser as they were, both
 logs cut back to that moment. Every random draw is a function of its position, so what follows is what would have
-followed.
+followed. A stage may also pin a checkpoint while it runs, and go back to it.
 """
 
 import time
@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from truing.core.errors import InterruptedRunError, RewardError, RunError, TrainingError
-from truing.runs.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from truing.processes import world
+from truing.runs.checkpoints import (
+    Checkpoint,
+    newest_checkpoint,
+    pin_checkpoint,
+    pinned_checkpoint,
+    save_checkpoint,
+)
 from truing.runs.interruption import StepAborted
 from truing.runs.metrics import JsonLines, read_jsonl
 from truing.runs.progress import StageProgress
@@ -35,7 +42,7 @@ class Journal:
     """What the stage asked to be remembered with that step"""
     rows: list[dict[str, Any]]
     """Every line of the metrics so far"""
-    sampled: list[dict[str, Any]]
+    earlier_samples: list[dict[str, Any]]
     """Every line of the samples when the stage was opened"""
     _saved_at: float = field(default_factory=time.monotonic)
 
@@ -48,16 +55,18 @@ class Journal:
         self._cursors = {"metrics": self.metrics.cursor, "samples": self.samples.cursor}
         self._steps_begun = self.learner.steps_begun
 
-    def remaining(self, steps: int) -> range:
-        """The steps still to do, of 1 to `steps`."""
-        return range(self.step + 1, steps + 1)
+    def remaining(self, steps: int) -> Iterator[int]:
+        """The steps still to do, of 1 to `steps`: the one after the last that is done, each time."""
+        while self.step < steps:
+            yield self.step + 1
 
-    def log(self, step: int, figures: dict[str, Any], shown: Sequence[str] = ()) -> None:
-        """One line of metrics, to the file and to the trackers; the bar shows the figures named."""
-        row = {"step": step, **figures}
-        self.metrics.append(row)
+    def log(self, step: int, metrics: dict[str, Any], shown: Sequence[str] = ()) -> None:
+        """One line of metrics, to the file and to the trackers; the bar shows those named."""
+        row = {"step": step, **metrics}
         self.rows.append(row)
-        self.job.tracker.log(self.job.name, step, figures)
+        if world.is_owner():
+            self.metrics.append(row)
+            self.job.tracker.log(self.job.name, step, metrics)
         self.bar.advance(step, {name: self.latest(name) for name in shown})
 
     def recall(self, name: str, first: Any) -> Any:
@@ -71,7 +80,7 @@ class Journal:
         return self.memory.get(name, first)
 
     def latest(self, name: str) -> Any:
-        """The last value that was logged of a figure."""
+        """The last value that was logged of a metric."""
         return next(row[name] for row in reversed(self.rows) if name in row)
 
     def done(self, step: int, **memory: Any) -> None:
@@ -80,18 +89,42 @@ class Journal:
         Raises:
             InterruptedRunError: somebody asked the run to end; this step is saved.
         """
-        with self.job.stop.held():
+        with self.job.stop.defer():
             self.step, self.memory = step, memory
             self._mark()
-            stops = self.job.stop.requested
+            stops = world.add_up(self.job.stop.requested) > 0
             if stops or self._due():
                 self._save()
         if stops:
             raise self._interrupted()
 
+    def pin(self) -> None:
+        """Keeps the step that is done as a checkpoint to go back to, instead of the one pinned before."""
+        with self.job.stop.defer():
+            if self._saved_step != self.step:
+                self._save()
+            pin_checkpoint(self.job.directory.checkpoints, self.step)
+
+    def roll_back(self, reason: str) -> None:
+        """Weights, optimiser and logs as they were at the pinned step, which is the last that is done again.
+
+        Raises:
+            RunError: no step is pinned, or its checkpoint is damaged.
+        """
+        with self.job.stop.defer():
+            found = pinned_checkpoint(self.job.directory.checkpoints)
+            self.learner.restore(found.tensors)
+            for log in (self.metrics, self.samples):
+                log.cut(_cursor(found, log.path.stem))
+            self.job.progress.note(f"{self.job.name}: back from step {self.step} to step {found.step}, since {reason}")
+            self.step, self.memory = found.step, found.state["memory"]
+            self.rows = read_jsonl(self.metrics.path)
+            self._saved_step = found.step
+            self._mark()
+
     def abandon(self) -> InterruptedRunError:
         """The step under way is left. The one before is saved, unless learning has gone on since."""
-        with self.job.stop.held():
+        with self.job.stop.defer():
             if self.step > self._saved_step and self.learner.steps_begun == self._steps_begun:
                 self._save()
         return self._interrupted()
@@ -112,13 +145,11 @@ class Journal:
         with self.job.saving:
             self.metrics.sync()
             self.samples.sync()
-            save_checkpoint(
-                self.job.directory.checkpoints,
-                self.step,
-                self.learner.tensors(),
-                {"cursors": self._cursors, "memory": self.memory},
-                self.job.recipe.checkpoints.keep_last,
-            )
+            tensors = self.learner.tensors()
+            state = {"cursors": self._cursors, "memory": self.memory}
+            if world.is_owner():
+                settings = self.job.recipe.checkpoints
+                save_checkpoint(self.job.directory.checkpoints, self.step, tensors, state, settings.keep_last)
         self._saved_at, self._saved_step = time.monotonic(), self.step
 
 
@@ -129,7 +160,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
     Raises:
         InterruptedRunError: somebody asked the run to end, in the block.
     """
-    with job.stop.held():  # an alarm in a library that reads would look like a damaged file
+    with job.stop.defer():  # an alarm in a library that reads would look like a damaged file
         found = newest_checkpoint(job.directory.checkpoints, job.progress.note)
     if found is not None:
         learner.restore(found.tensors)
@@ -146,7 +177,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
         )
         with _step_in_errors(journal):
             try:
-                with job.stop.heard():
+                with job.stop.convert():
                     yield journal
             except StepAborted:
                 raise journal.abandon() from None

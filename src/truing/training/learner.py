@@ -4,95 +4,96 @@ their size never changes the result.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from truing.config.sections import Compute, Optimiser
+from truing.config.sections import Optimiser
 from truing.core.batches import Batch
 from truing.core.errors import RunError, TrainingError
-from truing.data.batching import plan_by_tokens
+from truing.core.metrics import reduction
 from truing.models.roles import Role
+from truing.processes import world
 
-AnyBatch = TypeVar("AnyBatch", bound=Batch)
+Micro = TypeVar("Micro")
 Stats = dict[str, Tensor]
-LossFn = Callable[[AnyBatch], tuple[Tensor, Stats]]
-"""A micro-batch to (loss averaged over its `count`, figures averaged likewise)."""
+LossFn = Callable[[Micro], tuple[Tensor, Stats]]
+"""A micro-batch to (loss averaged over its `count`, metrics averaged likewise)"""
 
 FUSED = {"cpu", "cuda"}
 """Devices on which AdamW reads and writes each of its numbers once a step"""
-
-LARGEST = {"ratio_max_deviation"}
-"""Figures of which a batch reports the largest of its parts, not the average."""
-
-NAMED = 3
+ROWS_NAMED = 3
 """Rows that an error names"""
 
 
-class Learner:
-    """Parameters, their optimiser and its schedule."""
+@dataclass(frozen=True)
+class Trained:
+    """A role that learns, and its peak learning rate."""
 
-    def __init__(
-        self,
-        groups: Iterable[tuple[list[nn.Parameter], float]],
-        optimiser: Optimiser,
-        steps: int,
-        token_budget: int,
-        device: torch.device,
-        padded: bool = True,
-    ) -> None:
+    name: str
+    role: Role
+    learning_rate: float
+
+
+class Learner:
+    """Roles that learn together: their parameters, one optimiser over all of them, and its schedule."""
+
+    def __init__(self, trained: Sequence[Trained], optimiser: Optimiser, steps: int, token_budget: int) -> None:
         """Args:
-        groups: (parameters, peak learning rate) of each role that learns.
+        trained: the roles; the gradients of all of them are clipped as one.
+        optimiser: how they learn.
         steps: optimiser steps of the whole stage, for the schedule.
         token_budget: tokens in one forward and backward.
-        padded: whether rows cost as much as the longest they go with.
         """
-        self._groups = list(groups)
-        self._parameters = [weight for weights, _ in self._groups for weight in weights]
+        self._rates = [one.learning_rate for one in trained]
+        groups = [one.role.named_parameters() for one in trained]
+        self._named = {
+            f"{one.name}/{path}": weight
+            for one, group in zip(trained, groups, strict=True)
+            for path, weight in group.items()
+        }
+        self._parameters = list(self._named.values())
+        self._device = trained[0].role.model.device
+        self._plan = trained[0].role.micro_batches
         self._optimiser = torch.optim.AdamW(
-            [{"params": weights, "lr": rate} for weights, rate in self._groups],
+            [{"params": list(group.values()), "lr": rate} for group, rate in zip(groups, self._rates, strict=True)],
             eps=optimiser.adam_eps,
             weight_decay=optimiser.weight_decay,
-            fused=device.type in FUSED,
+            fused=self._device.type in FUSED,
         )
         self._settings = optimiser
-        self._max_grad_norm = optimiser.max_grad_norm
         self._steps = steps
         self._done = 0
         self.steps_begun = 0
         """By this object, finished or not: as long as it stays the same, no weight and no moment has changed"""
         self._token_budget = token_budget
-        self._device = device
-        self._padded = padded
 
     @property
     def learning_rate(self) -> float:
-        """Of the first group, for the next step."""
-        return self._groups[0][1] * learning_rate_factor(self._done, self._steps, self._settings)
+        """Of the first role, for the next step."""
+        return self._rates[0] * learning_rate_factor(self._done, self._steps, self._settings)
 
-    def forward_backward(
-        self, batch: AnyBatch, loss_fn: LossFn[AnyBatch], names: Sequence[str] = ()
-    ) -> dict[str, float]:
-        """Adds the gradient of the batch's mean loss; returns the mean of `loss_fn`'s figures, and `loss` itself.
-
-        `names` say which sample each row of the batch is, for the error.
+    def forward_backward(self, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> dict[str, float]:
+        """Adds the gradient of the batch's mean loss; returns the metrics of `loss_fn` over the batch, and `loss`.
 
         Raises:
             TrainingError: the loss is not finite; names the rows that make it so.
         """
-        figures: dict[str, float] = {}
-        for index in plan_by_tokens(batch.token_counts, self._token_budget, self._padded):
-            micro = batch.rows(index).to(self._device)
-            loss, stats = loss_fn(micro)
+        metrics: dict[str, float] = {}
+        count = world.add_up(batch.count)
+        for index in world.share(self._plan(batch.token_counts, self._token_budget)):
+            part = batch.rows(index)
+            loss, stats = loss_fn(part.to(self._device))
             if not bool(loss.isfinite()):
-                self._refuse_loss(float(loss.detach()), micro, loss_fn, [names[i] for i in index] if names else ())
-            share = micro.count / batch.count
-            (loss * share).backward()  # type: ignore[no-untyped-call]
+                self._refuse_loss(float(loss.detach()), part, loss_fn)
+            weight = part.count / count
+            (loss * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
-                figures[name] = _combined(name, figures.get(name), float(value.detach()), share)
-        return figures
+                metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
+        return metrics
 
     def step(self) -> float:
         """Clips the joint gradient, steps the optimiser and the schedule; returns the gradient's norm before clipping.
@@ -100,11 +101,11 @@ class Learner:
         Raises:
             TrainingError: the gradient is not finite, or the weights no longer are.
         """
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm))
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm))
         if not math.isfinite(norm):
             self._refuse(f"the gradient's norm became {norm}")
         factor = learning_rate_factor(self._done, self._steps, self._settings)
-        for group, (_, rate) in zip(self._optimiser.param_groups, self._groups, strict=True):
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         self.steps_begun += 1
         self._optimiser.step()
@@ -114,12 +115,18 @@ class Learner:
         self._done += 1
         return norm
 
+    def train_step(self, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> dict[str, float]:
+        """One optimiser step on one batch: its metrics, `grad_norm`, and the `learning_rate`."""
+        rate = self.learning_rate
+        metrics = self.forward_backward(batch, loss_fn)
+        return metrics | {"grad_norm": self.step(), "learning_rate": rate}
+
     def tensors(self) -> dict[str, Tensor]:
-        """Copies of all that learning has changed: weights, moments of the optimiser, and the count of its steps."""
+        """Copies of all that learning has changed, by parameter path: weights, AdamW's moments, the count of steps."""
         changed = {"steps": torch.tensor(self._done)}
-        for index, weight in enumerate(self._parameters):
-            changed[f"weights.{index}"] = weight.detach()
-            changed |= {f"moments.{index}.{name}": value for name, value in self._optimiser.state[weight].items()}
+        for path, weight in self._named.items():
+            changed[f"weights/{path}"] = weight.detach()
+            changed |= {f"{name}/{path}": value for name, value in self._optimiser.state[weight].items()}
         return {name: value.cpu().clone().contiguous() for name, value in changed.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -128,31 +135,27 @@ class Learner:
         Raises:
             RunError: they are those of other weights.
         """
-        weights = [tensors.get(f"weights.{index}") for index in range(len(self._parameters))]
-        if any(old is None or old.shape != new.shape for old, new in zip(weights, self._parameters, strict=True)):
-            raise RunError("the checkpoint has the weights of another model.", hint="Give another --out.")
-        for index, weight in enumerate(self._parameters):
+        for path, weight in self._named.items():
+            saved = tensors.get(f"weights/{path}")
+            if saved is None or saved.shape != weight.shape:
+                raise RunError(f"the checkpoint lacks {path}: it is another model's.", hint="Give another --out.")
+        for path, weight in self._named.items():
             with torch.no_grad():
-                weight.copy_(tensors[f"weights.{index}"])
-            moments = {name: tensors.get(f"moments.{index}.{name}") for name in ("step", "exp_avg", "exp_avg_sq")}
-            found = {name: value for name, value in moments.items() if value is not None}
-            if 0 < len(found) < len(moments):  # a weight that no loss has reached has none at all
-                raise RunError("the checkpoint lacks moments of the optimiser.", hint="Give another --out.")
+                weight.copy_(tensors[f"weights/{path}"])
+            names = ("step", "exp_avg", "exp_avg_sq")
+            found = {name: tensors[f"{name}/{path}"] for name in names if f"{name}/{path}" in tensors}
+            if 0 < len(found) < len(names):  # a weight that no loss has reached has none at all
+                raise RunError(f"the checkpoint lacks moments of {path}.", hint="Give another --out.")
             self._optimiser.state[weight] = {name: value.to(weight.device).clone() for name, value in found.items()}
         self._done = int(tensors["steps"])
 
-    def train_step(self, batch: AnyBatch, loss_fn: LossFn[AnyBatch], names: Sequence[str] = ()) -> dict[str, float]:
-        """One optimiser step on one batch: the figures of `forward_backward`, `grad_norm`, and the `learning_rate`."""
-        rate = self.learning_rate
-        figures = self.forward_backward(batch, loss_fn, names)
-        return figures | {"grad_norm": self.step(), "learning_rate": rate}
-
     @torch.no_grad()
-    def _refuse_loss(self, value: float, batch: AnyBatch, loss_fn: LossFn[AnyBatch], names: Sequence[str]) -> NoReturn:
+    def _refuse_loss(self, value: float, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> NoReturn:
         """Finds the rows that make a loss not finite, each on its own."""
-        guilty = [row for row in range(len(batch)) if not bool(loss_fn(batch.rows([row]))[0].isfinite())]
-        told = [names[row] if names else f"row {row + 1} of {len(batch)}" for row in guilty[:NAMED]]
-        self._refuse(f"the loss became {value} on {', '.join(told) if told else 'no single row of its batch'}")
+        single = [batch.rows([row]) for row in range(len(batch))]
+        broken = [row for row, one in enumerate(single) if not bool(loss_fn(one.to(self._device))[0].isfinite())]
+        names = [batch.names[row] if batch.names else f"row {row + 1} of {len(batch)}" for row in broken[:ROWS_NAMED]]
+        self._refuse(f"the loss became {value} on {', '.join(names) if names else 'no single row of its batch'}")
 
     def _refuse(self, what: str) -> NoReturn:
         raise TrainingError(
@@ -160,12 +163,6 @@ class Learner:
             where=f"optimiser step {self._done + 1}",
             hint="Lower the learning rate; look at the rows and the last metrics. Nothing of this step was saved.",
         )
-
-
-def role_learner(role: Role, optimiser: Optimiser, steps: int, compute: Compute) -> Learner:
-    """A learner of one role alone."""
-    groups = [(role.parameters(), optimiser.learning_rate)]
-    return Learner(groups, optimiser, steps, compute.learn_tokens, role.model.device, not role.packs_rows)
 
 
 def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:
@@ -179,7 +176,7 @@ def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:
     return 1 - progress if optimiser.schedule == "linear" else 1.0
 
 
-def _combined(name: str, so_far: float | None, value: float, share: float) -> float:
-    if name in LARGEST:
+def _reduced(name: str, so_far: float | None, value: float, weight: float) -> float:
+    if reduction(name) == "max":
         return value if so_far is None else max(so_far, value)
-    return (so_far or 0.0) + share * value
+    return (so_far or 0.0) + weight * value

@@ -1,4 +1,4 @@
-"""The closing figures of a PPO stage, and the sentences that warn about them."""
+"""The final metrics of a stage that learns from its own responses, and the sentences that warn about them."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ PHASES = ("rollout_s", "score_s", "learn_s")
 DRIFT = ("length", "eos_rate", "distinct_2", "entropy", "kl", "score")
 
 
-def closing_figures(history: list[dict[str, Any]], look: HeldoutEvaluator) -> dict[str, Any]:
-    """From the log of every update (history[0] is the held-out look before the first) to result.json."""
+def final_metrics(history: list[dict[str, Any]], evaluator: HeldoutEvaluator, stopped_by: str) -> dict[str, Any]:
+    """From the log of every update (history[0] is the evaluation before the first) to result.json."""
     updates = history[1:]
     first, last = updates[0], updates[-1]
     dropped = sum(update["dropped"] for update in updates)
@@ -28,14 +28,14 @@ def closing_figures(history: list[dict[str, Any]], look: HeldoutEvaluator) -> di
         "distinct_2_last": last["distinct_2"],
         "beta": last["beta"],
         "ratio_max_deviation": max(update["ratio_max_deviation"] for update in updates),
-        "stopped_by": "updates",
+        "stopped_by": stopped_by,
         "dropped": dropped,
-        **look.closing_figures(),
+        **evaluator.final_metrics(),
         "seconds": {phase: sum(update[phase] for update in updates) for phase in PHASES},
-        "warnings": look.warnings(_figures(first, history[0]), _figures(last, history[-1]), dropped),
+        "warnings": evaluator.warnings(_compared(first, history[0]), _compared(last, history[-1]), dropped),
     }
 
 
-def _figures(update: dict[str, Any], look: dict[str, Any]) -> dict[str, float]:
-    judges = {name: value for name, value in look.items() if name.startswith(("judge_", "heldout_score"))}
+def _compared(update: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, float]:
+    judges = {name: value for name, value in evaluation.items() if name.startswith(("judge_", "heldout_score"))}
     return {name: update[name] for name in DRIFT} | judges

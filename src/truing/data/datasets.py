@@ -1,0 +1,136 @@
+"""The datasets of a recipe, by their names in its `data`. A file is parsed once, whatever is made of its rows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from truing.config.checks import PROMPTS
+from truing.config.recipe import Recipe
+from truing.config.sections import Source
+from truing.config.stages import STAGES
+from truing.core.errors import DataError
+from truing.core.records import Demonstration, Preference, Prompt
+from truing.data.faults import SHOWN, Fault, Faults
+from truing.data.fields import FieldError
+from truing.data.prompts import prompt_source
+from truing.data.read import RawRow, read_rows
+from truing.data.remarks import Remarks
+from truing.data.rows import Row, parse_demonstration, parse_preference, parse_prompt
+
+HELDOUT = "heldout_"
+"""Before the name of a dataset: the file of its own that its held-out rows may have"""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One kind of rows."""
+
+    name: str
+    parse: Callable[[Row], Demonstration | Preference | Prompt | None]
+    completions: tuple[str, ...]
+    """The fields of a record that follow its prompt"""
+
+
+DATASETS = {
+    spec.name: spec
+    for spec in (
+        DatasetSpec("demonstrations", parse_demonstration, ("completion",)),
+        DatasetSpec("preferences", parse_preference, ("chosen", "rejected")),
+        DatasetSpec("prompts", parse_prompt, ()),
+    )
+}
+
+
+@dataclass
+class Dataset:
+    """What was read of one of a recipe's sources."""
+
+    spec: DatasetSpec
+    faults: Faults
+    """Of single rows"""
+    transcripts: bool = False
+    records: list[Any] = field(default_factory=list)
+    """Of the sound rows"""
+    error: DataError | None = None
+    """What ended the reading before the last row"""
+    oddities: list[str] = field(default_factory=list)
+    """What is odd about rows that can be used, in words"""
+
+    @property
+    def is_sound(self) -> bool:
+        return self.error is None and not self.faults.count
+
+    def check(self) -> None:
+        """Raises DataError with all that is wrong, if anything is."""
+        if self.error is not None:
+            raise self.error
+        self.faults.check()
+
+    def add(self, raw: RawRow | Fault) -> None:
+        """The next row of the file, or why it is none."""
+        if isinstance(raw, Fault):
+            self.faults.add(raw.where, raw.field, raw.reason, raw.hint)
+            return
+        row = Row(raw, self.faults, self.transcripts)
+        try:
+            record = self.spec.parse(row)
+            if record is not None:
+                self._refuse_mixture(record)
+                self.records.append(record)
+        except FieldError as fault:
+            row.note(fault)
+
+    def _refuse_mixture(self, record: Demonstration | Preference | Prompt) -> None:
+        """FieldError where the file mixes plain text with conversations."""
+        if self.records and isinstance(record.prompt, str) != isinstance(self.records[0].prompt, str):
+            here, there = ("text", "messages") if isinstance(record.prompt, str) else ("messages", "text")
+            reason = f"is {here}, where {self.records[0].where} has {there}"
+            raise FieldError("prompt", reason, "Use one of the two throughout a file.")
+
+
+def datasets_of_stages(recipe: Recipe) -> list[str]:
+    """Those that its stages learn from, hold out or have answered, whether or not it names a file for each."""
+    specs = [STAGES[stage] for stage in recipe.stages]
+    names = dict.fromkeys(name for spec in specs for name in spec.datasets)
+    prompts = ["prompts"] if any(spec.samples for spec in specs) else []
+    return [part for name in names for part in (name, HELDOUT + name)] + prompts
+
+
+def read_data(recipe: Recipe, thorough: bool = False) -> dict[str, Dataset]:
+    """Every dataset that the recipe names, and the prompts that its stages have answered, if these have no own file.
+
+    A `thorough` reading describes all faults, and what is odd about rows.
+    """
+    sources = _sources(recipe)
+    shown = None if thorough else SHOWN
+    datasets = {
+        name: Dataset(DATASETS[name.removeprefix(HELDOUT)], Faults(source.path, shown), recipe.data.transcripts)
+        for name, source in sources.items()
+    }
+    for source in dict.fromkeys(sources.values()):
+        read_file(source, [datasets[name] for name in datasets if sources[name] == source], thorough)
+    return datasets
+
+
+def read_file(source: Source, datasets: Sequence[Dataset], thorough: bool = False) -> None:
+    """Adds the rows of a file to all datasets that are made of it."""
+    remarks = Remarks()
+    try:
+        for row in read_rows(source):
+            for dataset in datasets:
+                dataset.add(row)
+            if thorough and isinstance(row, RawRow):
+                remarks.add_row(row)
+    except DataError as error:
+        for dataset in datasets:
+            dataset.error = error
+    for dataset in datasets:
+        dataset.oddities = remarks.sentences()
+
+
+def _sources(recipe: Recipe) -> dict[str, Source]:
+    names = [part for name in DATASETS for part in (name, HELDOUT + name)]
+    sources = {name: source for name in names if (source := getattr(recipe.data, name, None)) is not None}
+    if "prompts" in datasets_of_stages(recipe) and sources.keys() & set(PROMPTS):
+        sources["prompts"] = prompt_source(recipe.data)
+    return sources

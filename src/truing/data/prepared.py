@@ -1,0 +1,218 @@
+"""The rows of a run as token ids: read and encoded once, kept as long as they are, split and fitted for each stage."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from truing.config.recipe import Recipe
+from truing.core.errors import DataError, InputError, together
+from truing.core.records import Message, Text
+from truing.core.rows import PairRows, TokenRows
+from truing.data.chat import encode_prompt
+from truing.data.datasets import DATASETS, HELDOUT, Dataset, datasets_of_stages, read_data
+from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, interned
+from truing.data.length_report import NAMED, LengthReport, Limit
+from truing.data.prompts import PromptSet, prompt_set
+from truing.data.split import overlap, split_by_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+R = TypeVar("R", TokenRows, PairRows)
+FORMAT = 1
+"""Of what `save` writes"""
+MANIFEST = "prepared.json"
+REST = "settings.json"
+
+
+@dataclass(frozen=True)
+class Split(Generic[R]):
+    """Rows to learn from, and rows under other prompts, or of a file of their own, to measure on."""
+
+    train: R
+    heldout: R
+    report: str
+    """What became of the former that were too long, in words"""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Every row that the stages of a run use, before any length policy.
+
+    What a stage asks for depends on its recipe, whose `data` is that of the run.
+    """
+
+    rows: Mapping[str, list[EncodedRow]]
+    """By the name of the dataset"""
+    texts: list[Text]
+    """The prompts to answer, by the index that their rows have"""
+    context: int
+    """Tokens that the model reads"""
+    pad: int
+    bos: int | None
+    named: int | None = NAMED
+    """How many rows an error or a report names; all of them for None"""
+
+    def demonstrations(self, recipe: Recipe) -> Split[TokenRows]:
+        """Prompts with the completion to imitate. DataError where there are none, or none is left."""
+        return self._fitted_split("demonstrations", recipe, lambda rows: self._token_rows(rows, "completion"))
+
+    def preferences(self, recipe: Recipe) -> Split[PairRows]:
+        """Prompts with the preferred and the other completion. DataError as above."""
+        return self._fitted_split("preferences", recipe, self._pair_rows)
+
+    def prompts(self, recipe: Recipe) -> PromptSet:
+        """The prompts that leave room for a response, each once. DataError as above, or where too few are left."""
+        rows, report = self.fit("prompts", self.rows_of("prompts"), recipe)
+        prompts = [EncodedPrompt(self.texts[row.prompt_index], row.prompt) for row in rows]
+        return prompt_set(prompts, recipe, report.sentence())
+
+    def rows_of(self, name: str) -> list[EncodedRow]:
+        """All of a dataset, as long as they are. DataError where the recipe names none."""
+        if name not in self.rows:
+            raise DataError(f"the recipe names no {name}.", hint=f"Set data.{name}.path.")
+        return self.rows[name]
+
+    def split(self, name: str, recipe: Recipe) -> tuple[list[EncodedRow], list[EncodedRow]]:
+        """(to learn from, held out) of a dataset, as long as they are. DataError where there are none, or too few."""
+        rows = self.rows_of(name)
+        if HELDOUT + name in self.rows:
+            return rows, self.rows[HELDOUT + name]
+        return split_by_prompt(rows, recipe.data.heldout, recipe.seed, name)
+
+    def fit(self, name: str, rows: Sequence[EncodedRow], recipe: Recipe) -> tuple[list[EncodedRow], LengthReport]:
+        """Some rows of a dataset under the recipe's length policy; prompts leave room for a response."""
+        room = recipe.rollout.max_new_tokens if name == "prompts" else 0
+        return fit(rows, Limit(recipe.data, self.context, room, self.named), self.bos)
+
+    def save(self, directory: Path, key: str) -> None:
+        """Writes a file a dataset and `prepared.json`, which vouches for them; `key` says of what they were made."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for name, rows in self.rows.items():
+            columns: dict[str, Any] = {
+                column: [getattr(row, column) for row in rows] for column in ("where", "prompt_index", "margin")
+            }
+            tokens = {"prompt": [row.prompt for row in rows]}
+            tokens |= {field: [row.completions[field] for row in rows] for field in _completions(name)}
+            columns |= {column: pa.array(ids, pa.list_(pa.int32())) for column, ids in tokens.items()}
+            pq.write_table(pa.table(columns), directory / f"{name}.parquet")
+        texts = [text if isinstance(text, str) else list(map(asdict, text)) for text in self.texts]
+        rest = {"texts": texts, "context": self.context, "pad": self.pad, "bos": self.bos}
+        (directory / REST).write_text(json.dumps(rest), encoding="utf-8")
+        manifest = {"key": key, "files": {file.name: _sha256(file) for file in sorted(directory.iterdir())}}
+        (directory / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
+    def _fitted_split(self, name: str, recipe: Recipe, collect: Callable[[list[EncodedRow]], R]) -> Split[R]:
+        train, heldout = self.split(name, recipe)
+        train, report = self.fit(name, train, recipe)
+        heldout, _ = self.fit(name, heldout, recipe)
+        return Split(collect(train), collect(heldout), report.sentence())
+
+    def _pair_rows(self, rows: list[EncodedRow]) -> PairRows:
+        chosen, rejected = self._token_rows(rows, "chosen"), self._token_rows(rows, "rejected")
+        return PairRows(chosen, rejected, [row.margin for row in rows])
+
+    def _token_rows(self, rows: list[EncodedRow], completion: str) -> TokenRows:
+        names = [row.where for row in rows]
+        return TokenRows([row.prompt for row in rows], [row.completions[completion] for row in rows], self.pad, names)
+
+
+def prepare(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase", context: int) -> Prepared:
+    """Reads and encodes the rows that the recipe's stages use.
+
+    Raises:
+        InputError: with all that is wrong with the files, or else with all rows that cannot be encoded.
+    """
+    datasets = read_data(recipe)
+    for dataset in datasets.values():
+        dataset.check()
+    prepared, refused = encode_datasets(recipe, datasets, tokenizer, context)
+    if refused:
+        raise together(refused)
+    return prepared
+
+
+def encode_datasets(
+    recipe: Recipe,
+    datasets: Mapping[str, Dataset],
+    tokenizer: "PreTrainedTokenizerBase | None",
+    context: int,
+    named: int | None = NAMED,
+) -> tuple[Prepared, list[InputError]]:
+    """The sound rows that the recipe's stages use, and what is wrong with others; a prompt is tokenised once.
+
+    Without a tokenizer rows have no tokens, and can be counted and split.
+    """
+    encode = cache(lambda prompt: interned(encode_prompt(tokenizer, prompt)) if tokenizer else ())
+    rows: dict[str, list[EncodedRow]] = {}
+    texts: list[Text] = []
+    refused: list[InputError] = []
+    used = {name: datasets[name] for name in datasets_of_stages(recipe) if name in datasets}
+    for name, dataset in used.items():
+        records = dataset.records
+        if name == "prompts":
+            records = list({record.prompt: record for record in records}.values())
+            texts = [record.prompt for record in records]
+        rows[name], wrong = encode_records(records, dataset.spec.completions, tokenizer, encode)
+        refused += [together(wrong)] if wrong else []
+        own = used.get(HELDOUT + name)
+        refused += overlap(own.records, records, name) if own else []
+    pad, bos = (tokenizer.pad_token_id, tokenizer.bos_token_id) if tokenizer else (0, None)
+    return Prepared(rows, texts, context, pad, bos, named), refused
+
+
+def prepared_key(recipe: Recipe, fingerprints: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the rows of a run are made of, as a hash: its data, the base's tokenizer among its files, and its stages."""
+    made_of = {
+        "format": FORMAT,
+        "inputs": {name: fingerprints[name] for name in fingerprints if name == "base" or name.startswith("data.")},
+        "data": recipe.data.model_dump(exclude={"heldout", "max_length", "too_long"}),
+        "stages": recipe.stages,
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def load_prepared(directory: Path, key: str) -> Prepared | None:
+    """What `save` wrote; None where there is nothing, where it was made of other data, or where a file is damaged."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_bytes())
+        whole = all(_sha256(directory / name) == digest for name, digest in manifest["files"].items())
+        if manifest["key"] != key or not whole:
+            return None
+        rest = json.loads((directory / REST).read_bytes())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    texts = [text if isinstance(text, str) else tuple(Message(**turn) for turn in text) for text in rest.pop("texts")]
+    rows = {file.stem: _read_rows(file) for file in map(directory.joinpath, manifest["files"]) if file.name != REST}
+    return Prepared(rows, texts, **rest)
+
+
+def _read_rows(file: Path) -> list[EncodedRow]:
+    import pyarrow.parquet as pq
+
+    completions = _completions(file.stem)
+    return [
+        EncodedRow(
+            row["where"],
+            interned(row["prompt"]),
+            {field: interned(row[field]) for field in completions},
+            row["prompt_index"],
+            row["margin"],
+        )
+        for row in pq.read_table(file).to_pylist()
+    ]
+
+
+def _completions(name: str) -> tuple[str, ...]:
+    return DATASETS[name.removeprefix(HELDOUT)].completions
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,52 @@
+"""The rows of a run: checked before it is begun, then kept in its directory as token ids."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from truing.config.recipe import Recipe
+from truing.data.datasets import read_data
+from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
+from truing.models.load import outline_base
+from truing.preflight.files import check_files
+from truing.preflight.stages import check_stages
+from truing.runs.differences import Fingerprint
+from truing.runs.files import complete_directory, remove
+from truing.runs.interruption import Stop
+
+
+def check_inputs(recipe: Recipe) -> Prepared | None:
+    """The rows of a run that has not begun; None on the embedded world, and where the base has yet to be fetched.
+
+    Raises:
+        InputError: all that is wrong with the recipe's models and rows, or that a stage would refuse.
+    """
+    datasets = read_data(recipe)
+    found = check_files(recipe, datasets)
+    rows = None if recipe.base is None else check_stages(recipe, datasets, found)
+    found.check()
+    return rows
+
+
+def rows_of_run(
+    root: Path, recipe: Recipe, inputs: Mapping[str, Fingerprint], rows: Prepared | None, stop: Stop
+) -> Prepared:
+    """These rows, or those that an earlier process left in the run, or prepared anew; they are there afterwards.
+
+    Raises:
+        InputError: rows cannot be used.
+        RunError: the disk refuses.
+    """
+    place, key = root / "prepared", prepared_key(recipe, inputs)
+    kept = load_prepared(place, key)
+    if kept is not None:
+        return kept
+    if rows is None:
+        assert recipe.base is not None
+        base = outline_base(recipe.base, recipe.compute)
+        rows = prepare(recipe, base.tokenizer, base.context)
+    with stop.defer():
+        if place.exists():  # of other data, or damaged
+            remove(place)
+        with complete_directory(place) as partial:
+            rows.save(partial, key)
+    return rows

@@ -1,0 +1,61 @@
+"""What samples: anything that answers prompts and says how likely it thought its answers were."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn."""
+
+    max_new_tokens: int
+    temperature: float
+    eos: int
+    pad: int
+    rows: int
+    """Responses sampled side by side; changes speed and memory, not what is drawn"""
+    pack: bool = True
+    """Whether weights are laid out for sampling on a CPU; changes speed and memory, results by rounding"""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One response. The states are the local engine's own, kept to spare later forwards; others leave them out."""
+
+    tokens: Tensor
+    """(R,) int64, the closing eos included"""
+    logprobs: Tensor
+    """(R,) log π(token) at the sampling temperature, nats, under the weights that drew it"""
+    finished: bool
+    """Whether it closed with eos"""
+    hidden: Tensor | None = None
+    """(R, D) the last hidden state that each token was drawn from"""
+    prefix_states: Tensor | None = None
+    """(T − 1, D) what left the frozen prefix for every token that was read"""
+
+
+class Engine(Protocol):
+    """A policy that can be sampled, wherever it runs."""
+
+    @property
+    def version(self) -> int:
+        """Of the weights that draw. An engine that shares the learner's weights always has the latest: 0."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
+    ) -> list[Completion]:
+        """One response to each prompt, in order.
+
+        Args:
+            prompts: B token lists, each at least one token.
+            ids: B sample ids; the draws of a response depend on (seed, purpose, id) and on nothing else.
+            sampling: how.
+            seed: of the run.
+            purpose: what the responses are for, such as `rollout`.
+
+        Raises:
+            TrainingError: the logits are not finite.
+        """

@@ -1,0 +1,57 @@
+"""The loop of stages that learn from rows: optimiser steps over planned batches, evaluated on the way."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from truing.core.batches import Batch
+from truing.processes import world
+from truing.training.journal import Journal
+from truing.training.learner import Learner, LossFn
+
+Micro = TypeVar("Micro")
+
+
+def nothing(_: int = 0) -> dict[str, Any]:
+    """No metrics, nothing to remember."""
+    return {}
+
+
+def learn_rows(
+    journal: Journal,
+    learner: Learner,
+    rows: Batch[Micro],
+    plan: Sequence[Sequence[int]],
+    loss: LossFn[Micro],
+    shown: Sequence[str],
+    evaluate: Callable[[int], dict[str, Any]] = nothing,
+    every: int = 1,
+    remember: Callable[[], dict[str, Any]] = nothing,
+    count_as: str | None = None,
+) -> None:
+    """One optimiser step on each planned batch of rows.
+
+    Args:
+        journal: where metrics and checkpoints go.
+        learner: what learns.
+        rows: those to learn from.
+        plan: the rows of each step, by their indices.
+        loss: of a micro-batch.
+        shown: the metrics worth watching.
+        evaluate: metrics of a step; asked before the first one too, then every so many steps and at the last.
+        every: steps between two evaluations.
+        remember: what to keep in a checkpoint.
+        count_as: the name under which a batch's count is logged, if it is.
+    """
+    steps = len(plan)
+    if evaluate is not nothing and not journal.rows:
+        journal.log(0, evaluate(0))
+    for step in journal.remaining(steps):
+        batch = rows.rows(plan[step - 1])
+        with world.agreed():
+            metrics: dict[str, Any] = learner.train_step(batch, loss)
+        if count_as is not None:
+            metrics[count_as] = batch.count
+        if step % every == 0 or step == steps:
+            metrics |= evaluate(step)
+        journal.log(step, metrics, shown)
+        journal.done(step, **remember())

@@ -1,0 +1,267 @@
+"""The loop of stages that learn from their own responses: the policy answers, its answers are scored, roles learn.
+
+What makes an algorithm is an `Objective`: how scores and log-probabilities become advantages, and which losses an
+update has. The rest (sampling, scoring, the KL penalty's price, evaluation, checkpoints) is the same for all.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from truing.config.algorithms import Kl
+from truing.config.recipe import Recipe
+from truing.config.sections import MissingEos, Optimiser
+from truing.core import rng
+from truing.core.batches import Experience, Rollout
+from truing.core.metrics import reduction
+from truing.data.prompts import PromptSet
+from truing.evaluation.decision import Decide, GoOn, RollBack, Stop, always_go_on
+from truing.evaluation.heldout import HeldoutEvaluator
+from truing.functional import distinct_n, explained_variance, masked_mean
+from truing.models.layout import Roles
+from truing.models.roles import Role
+from truing.models.scoring import distribution_metrics, forward_in_micro_batches, response_values
+from truing.processes import world
+from truing.rewards.build import build_reward
+from truing.rewards.sources import RewardFn
+from truing.rollout.engine import Engine
+from truing.rollout.episodes import as_samples, respond, with_score
+from truing.rollout.local import LocalEngine
+from truing.stages.kl_control import KlController
+from truing.stages.policy_result import PHASES, final_metrics
+from truing.training.job import Job
+from truing.training.journal import Journal, open_journal
+from truing.training.learner import Learner, LossFn, Trained
+from truing.training.timing import Stopwatch
+
+
+class OnlineSettings(Protocol):
+    """What the loop reads of an algorithm's section in the recipe."""
+
+    @property
+    def updates(self) -> int: ...
+    @property
+    def episodes(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def minibatches(self) -> int: ...
+    @property
+    def kl(self) -> Kl: ...
+    @property
+    def optimiser(self) -> Optimiser: ...
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A rollout with everything that was measured on it before learning."""
+
+    rollout: Rollout
+    scores: Tensor
+    """(B,) as the reward gave them, normalised"""
+    rewards: Tensor
+    """(B,) the scores once the rule for responses without eos has been applied"""
+    ref_logprobs: Tensor
+    """(B, R)"""
+    kl_exact: Tensor
+    """(B, R) full-vocabulary KL(π‖ref) before each token"""
+    entropy: Tensor
+    """(B, R)"""
+    values: Tensor | None
+    """(B, R) of the critic, where there is one"""
+
+    @property
+    def kl(self) -> Tensor:
+        """(B,) k1 estimate of KL(π‖ref), nats per sequence."""
+        return self.rollout.kl(self.ref_logprobs)
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One of the losses of an update. Terms are added up in one joint gradient."""
+
+    name: str
+    """As it is logged"""
+    loss: LossFn[Experience]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What makes one algorithm of this loop."""
+
+    settings: OnlineSettings
+    experience: Callable[[Scored, float], Experience]
+    """From a scored rollout and β, the price of a nat, to advantages (and returns, where a critic learns)"""
+    losses: Sequence[LossTerm]
+    trained: Sequence[Trained]
+    critic: Role | None = None
+
+
+def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = always_go_on) -> dict[str, Any]:
+    """Runs every update, evaluates on held-out prompts as it goes, saves `model/` and returns the final metrics."""
+    recipe, settings = job.recipe, objective.settings
+    prompts = job.rows.prompts(recipe)
+    steps = settings.updates * settings.epochs * settings.minibatches
+    learner = Learner(objective.trained, settings.optimiser, steps, recipe.compute.learn_tokens)
+    with open_journal(job, learner, settings.updates) as journal:
+        reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None))
+        controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
+        evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)
+        stopped_by = "updates"
+        if not journal.rows:
+            journal.log(0, evaluator.evaluate(0))
+        update = Update(recipe, roles, objective, prompts, reward, learner, LocalEngine(roles.policy))
+        for number in journal.remaining(settings.updates):
+            with world.agreed():
+                metrics = update.run(number, controller.beta)
+            controller = controller.after(metrics["kl"], settings.episodes)
+            evaluated = number % recipe.evaluation.every == 0 or number == settings.updates
+            metrics |= evaluator.evaluate(number) if evaluated else {}
+            metrics["episodes"] = number * settings.episodes
+            journal.log(number, metrics, shown=("score", "kl", "entropy", "length"))
+            journal.done(number, beta=controller.beta, normalisations=reward.normalisations)
+            decision = decide(evaluator.history) if evaluated else GoOn()
+            if isinstance(decision, Stop):
+                stopped_by = decision.reason
+                break
+            controller = _followed(decision, controller, journal, evaluator)
+    result = final_metrics(journal.rows, evaluator, stopped_by) | {"notes": list(roles.base.notes)}
+    job.save_policy(roles.policy, roles.base)
+    return result
+
+
+def _followed(
+    decision: GoOn | RollBack, controller: KlController, journal: Journal, evaluator: HeldoutEvaluator
+) -> KlController:
+    """Pins the step that is done, or goes back to the one that is pinned; the controller from here on."""
+    if isinstance(decision, RollBack):
+        journal.roll_back(decision.reason)
+        evaluator.forget_after(journal.step)
+        return replace(controller, beta=decision.beta)
+    if decision.pin:
+        journal.pin()
+    return controller
+
+
+@dataclass(frozen=True)
+class Update:
+    """One round: the policy answers, its answers are scored, the trained roles learn."""
+
+    recipe: Recipe
+    roles: Roles
+    objective: Objective
+    prompts: PromptSet
+    reward: RewardFn
+    learner: Learner
+    engine: Engine
+
+    def run(self, number: int, beta: float) -> dict[str, Any]:
+        """Update `number` (from 1) at this price of a nat; returns its metrics."""
+        settings = self.objective.settings
+        phases = {name: Stopwatch() for name in PHASES}
+        with phases["rollout_s"]:
+            first = (number - 1) * settings.episodes
+            group = self.recipe.rollout.responses_per_prompt
+            asked = self.prompts.of_episodes(
+                [episode // group for episode in range(first, first + settings.episodes)], self.recipe.seed
+            )
+            rollout = respond(self.engine, asked, self.recipe, self.roles.base, "rollout", first)
+            samples = as_samples(asked, rollout, self.roles.base)
+        with phases["score_s"]:
+            scores = self.reward.score(samples)
+            rollout, samples, scores = with_score(rollout, samples, scores, settings.minibatches)
+            names = [f"the response {sample.response[:80]!r}" for sample in samples]
+            rollout = replace(rollout, sequences=replace(rollout.sequences, names=names))
+            scored = score_rollout(rollout, scores, self.roles, self.objective.critic, self.recipe)
+            experience = self.objective.experience(scored, beta)
+        with phases["learn_s"]:
+            rate = {"learning_rate": self.learner.learning_rate}
+            learnt = rate | learn(experience, self.objective, self.learner, self.recipe.seed, number)
+        timing = {name: watch.seconds for name, watch in phases.items()}
+        return rollout_metrics(scored, experience, beta) | learnt | {"dropped": len(asked) - len(samples)} | timing
+
+
+def score_rollout(
+    rollout: Rollout, scores: Sequence[float], roles: Roles, critic: Role | None, recipe: Recipe
+) -> Scored:
+    """Asks the reference, and the critic where there is one, about what the policy said."""
+    budget, temperature = recipe.compute.score_tokens, recipe.rollout.temperature
+    ref_logprobs, kl, entropy = distribution_metrics(roles.policy, roles.reference, rollout, temperature, budget)
+    values = None
+    if critic is not None:
+        (values,) = forward_in_micro_batches(
+            critic, rollout.sequences, budget, lambda rows, _: (response_values(critic, rows),)
+        )
+    given = torch.tensor(scores, device=entropy.device)
+    rewards = after_missing_eos(given, rollout.finished, recipe.rewards.missing_eos)
+    return Scored(rollout, given, rewards, ref_logprobs, kl, entropy, values)
+
+
+def after_missing_eos(scores: Tensor, finished: Tensor, rule: MissingEos) -> Tensor:
+    """(B,) scores once the recipe's rule for responses without eos has been applied."""
+    if rule.policy == "keep":
+        return scores
+    other = scores - rule.value if rule.policy == "subtract" else torch.full_like(scores, rule.value)
+    return torch.where(finished, scores, other)
+
+
+def learn(experience: Experience, objective: Objective, learner: Learner, seed: int, number: int) -> dict[str, float]:
+    """All epochs and minibatches over one update's experience; metrics are means over its optimiser steps.
+
+    A metric that is reduced to its maximum is that of the first minibatch, before any weight has moved.
+    """
+    steps: list[dict[str, float]] = []
+    for index in _minibatches(len(experience), objective.settings, seed, number):
+        minibatch = experience.rows(index)
+        losses: dict[str, float] = {}
+        stats: dict[str, float] = {}
+        for term in objective.losses:
+            found = learner.forward_backward(minibatch, _weighted(term))
+            losses[term.name] = found.pop("loss") / term.weight
+            stats |= found
+        steps.append(losses | stats | {"grad_norm": learner.step()})
+    first = {name: value for name, value in steps[0].items() if reduction(name) == "max"}
+    means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0] if name not in first}
+    return means | first
+
+
+def _weighted(term: LossTerm) -> LossFn[Experience]:
+    def loss(batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
+        value, stats = term.loss(batch)
+        return term.weight * value, stats
+
+    return loss
+
+
+def _minibatches(count: int, settings: OnlineSettings, seed: int, number: int) -> Iterator[list[int]]:
+    """Rows of each optimiser step: as many steps whatever was dropped, so that the schedule holds."""
+    cuts = [count * part // settings.minibatches for part in range(settings.minibatches + 1)]
+    for epoch in range(settings.epochs):
+        order = rng.permutation(seed, "minibatches", number, epoch, count=count)
+        yield from (order[start:end] for start, end in pairwise(cuts))
+
+
+def rollout_metrics(scored: Scored, experience: Experience, beta: float) -> dict[str, Any]:
+    """What an update's episodes show of the policy; every mean is over counted tokens or over sequences."""
+    sequences, mask = scored.rollout.sequences, scored.rollout.sequences.response_mask
+    metrics = {
+        "score": float(scored.scores.mean()),
+        "score_std": float(scored.scores.std(correction=0)),
+        "objective": float((scored.rewards - beta * scored.kl).mean()),
+        "kl": float(scored.kl.mean()),
+        "kl_exact": float((scored.kl_exact * mask).sum(1).mean()),
+        "beta": beta,
+        "entropy": float(masked_mean(scored.entropy, mask)),
+    }
+    if scored.values is not None and experience.returns is not None:
+        metrics["explained_variance"] = float(explained_variance(scored.values, experience.returns, mask))
+    return metrics | {
+        "length": float(sequences.response_lengths.float().mean()),
+        "eos_rate": float(scored.rollout.finished.float().mean()),
+        "distinct_2": distinct_n(sequences.responses, 2),
+    }
