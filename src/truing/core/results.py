@@ -113,8 +113,8 @@ class RewardResult:
 
 
 @dataclass(frozen=True)
-class PpoResult:
-    """Of PPO: `first` and `last` are of the first update and of the last."""
+class OnlineResult:
+    """Of a policy that learns from its own responses: `first` and `last` are of the first update and of the last."""
 
     steps: Number
     episodes: Number
