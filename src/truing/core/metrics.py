@@ -114,23 +114,23 @@ GLOSSARY = (
 )
 """What the report shows, in the order in which it explains it"""
 
-_OPTIMISER = (
-    GRAD_NORM,
-    Metric("learning_rate", "Learning rate", "", "Of the step; in PPO the policy's, at the update's first step."),
-)
+_LEARNING_RATE = Metric("learning_rate", "Learning rate", "", "Of the step.")
 _PAIRS = (
     Metric("accuracy", "Accuracy", "% of pairs", "Share of the batch's pairs whose preferred side scores higher."),
     ACCURACY, heldout(PAIR_LOSS), LONGER_WINS, ECE, SCORE_GAP, LENGTH_CORRELATION,
 )
 _RESPONSES = (heldout(SCORE), heldout(KL), heldout(LENGTH), heldout(EOS_RATE), JUDGE)
 
-SFT = (LOSS, heldout(LOSS), PERPLEXITY, Metric("tokens", "Tokens", "tokens", "Of the completions."), *_OPTIMISER)
-REWARD = (PAIR_LOSS, *_PAIRS, SCORE_SCALE, replace(SCORE_SCALE, name="score_std"), *_OPTIMISER)
+SFT = (
+    LOSS, heldout(LOSS), PERPLEXITY, Metric("tokens", "Tokens", "tokens", "In the completions of the batch."),
+    GRAD_NORM, _LEARNING_RATE,
+)
+REWARD = (PAIR_LOSS, *_PAIRS, SCORE_SCALE, replace(SCORE_SCALE, name="score_std"), GRAD_NORM, _LEARNING_RATE)
 DPO = (
     DPO_LOSS, *_PAIRS, MARGIN,
     Metric("chosen_reward", "Reward of chosen", "β × nats", "Mean of β × log(π / π_ref) of the chosen side."),
     Metric("rejected_reward", "Reward of rejected", "β × nats", "The same of the rejected side; both may well fall."),
-    *_RESPONSES, *_OPTIMISER,
+    *_RESPONSES, GRAD_NORM, _LEARNING_RATE,
 )
 PPO = (
     Metric("episodes", "Episodes", "responses", "Sampled so far."),
@@ -142,7 +142,8 @@ PPO = (
     Metric("policy_loss", "Policy loss", "", "Mean of the clipped objective, negated."),
     VALUE_LOSS, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION,
     Metric("value_clip_fraction", "Value clip fraction", "% of tokens", "Share of tokens whose clipped value counts."),
-    EXPLAINED_VARIANCE, *_OPTIMISER,
+    EXPLAINED_VARIANCE, GRAD_NORM,
+    Metric("learning_rate", "Learning rate", "", "The policy's, at the update's first step."),
     Metric("dropped", "Dropped", "responses", "Of this update, left out for want of a finite score."),
     Metric("rollout_s", "Rollout", "s", "Time in which responses were sampled."),
     Metric("score_s", "Scoring", "s", "Time in which they were scored."),

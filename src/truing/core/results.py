@@ -6,7 +6,6 @@ the name of its field before: `heldout_score_first`.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -204,11 +203,6 @@ def _field(row: Mapping[str, Any], name: str, hint: Any) -> Any:
     else:
         value = row.get(name)
     try:
-        return _adapter(hint).validate_python(value)
+        return TypeAdapter(hint).validate_python(value)
     except ValidationError:
         return None
-
-
-@cache
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(hint)

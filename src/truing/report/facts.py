@@ -58,8 +58,7 @@ def _accuracy(card: PairCard, accuracy: float) -> Fact:
     """Beside chance and beside 'longer wins', in a sentence."""
     ends = card.heldout_accuracy_ci95
     longer = card.longer_wins_accuracy
-    meaning = f"Share of the {whole(card.heldout_pairs)} held-out pairs whose preferred side scores higher; "
-    meaning += "ties count half."
+    meaning = metrics.ACCURACY.definition.replace("of pairs", f"of the {whole(card.heldout_pairs)} held-out pairs")
     if ends:
         rivals = {"chance (50%)": 0.5} | ({} if longer is None else {"'longer wins'": longer})
         beaten = [name for name, accuracy_of_it in rivals.items() if ends[0] > accuracy_of_it]

@@ -33,8 +33,3 @@ def policy_outcome(stage: StageFiles) -> str:
 def preference_policy_outcome(stage: StageFiles) -> str:
     """Both: of a policy that is a reward model too."""
     return f"{pairs_outcome(stage)} {policy_outcome(stage)}".strip()
-
-
-def unknown_outcome(_: StageFiles) -> str:
-    """Nothing, of a kind of stage that this version does not know."""
-    return ""

@@ -14,10 +14,10 @@ from truing.report.comparison import comparison, label
 from truing.report.exchanges import exchanges
 from truing.report.portable import portable
 from truing.report.run_files import RunFiles, StageFiles, read_run
-from truing.report.stages import learnt_from, policies, sections, stage_lines
+from truing.report.stages import learnt_from, policies, sections
 from truing.report.svg import DASHES, SERIES
 from truing.report.verdict import verdicts
-from truing.report.wording import capitalised, listed, moment, visible
+from truing.report.wording import capitalised, duration, listed, moment, visible
 from truing.runs.directory import RunDirectory
 from truing.runs.files import write_text
 
@@ -65,7 +65,8 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "dashes": [_dash_array(series) for series in range(len(trained))],
         "verdicts": verdicts(run),
         "outcome": outcome_charts(trained),
-        "stages": stage_lines(run),
+        "stages": run.stages,
+        "duration": duration,
         "absent": [spec.name for spec in STAGES.values() if not spec.makes_policy and spec.name not in kinds],
         "sections": sections(run),
         "comparison": comparison(trained),

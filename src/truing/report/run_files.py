@@ -13,6 +13,7 @@ from truing.runs.lineage import Lineage, StageRecord
 from truing.runs.metrics import read_jsonl
 
 Row = dict[str, Any]
+STATES = {"pending": "not begun", "running": "begun, not finished"}
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,26 @@ class StageFiles:
         return self.record.state == "done"
 
     @property
+    def state(self) -> str:
+        """How far it came, in words."""
+        return STATES.get(self.record.state, self.record.state)
+
+    @property
     def spec(self) -> StageSpec:
         """Its entry in the registry; a kind that this version does not know has no more than a name."""
         kind = self.record.kind
-        unknown = StageSpec(
-            name=kind,
-            title=kind,
-            train="",
-            outcome="truing.report.outcomes:unknown_outcome",
-            learns_from=("", ""),
-            metrics=(),
-            datasets=(),
-            depends_on=(),
-            makes="language model",
-        )
-        return STAGES.get(kind, unknown)
+        nothing: Any = {"train": "", "outcome": "", "learns_from": ("", ""), "metrics": (), "datasets": ()}
+        return STAGES.get(kind) or StageSpec(kind, title=kind, **nothing, depends_on=(), makes="language model")
 
     @property
     def outcome(self) -> str:
         """What came of it, in a sentence; empty where there is nothing to say yet."""
-        return str(self.spec.load(self.spec.outcome)(self))
+        return str(self.spec.load(self.spec.outcome)(self)) if self.spec.outcome else ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What became of rows that were too long, and what was changed on loading."""
+        return [note for note in (self.result.truncation, *(self.result.notes or [])) if note]
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of a metric, on the lines that have it."""

@@ -1,24 +1,11 @@
-"""The stages of a run: a line for each, and a section where there is more to tell."""
+"""What there is to say of each stage of a run."""
 
 from dataclasses import dataclass
 
 from truing.report.charts import Chart, stage_charts
 from truing.report.facts import Fact, facts
 from truing.report.run_files import RunFiles, StageFiles
-from truing.report.wording import capitalised, duration, whole
-
-STATES = {"pending": "not begun", "running": "begun, not finished", "done": "done"}
-
-
-@dataclass(frozen=True)
-class StageLine:
-    """One line of the table of stages."""
-
-    name: str
-    state: str
-    seconds: str
-    outcome: str
-    notes: list[str]
+from truing.report.wording import capitalised, whole
 
 
 @dataclass(frozen=True)
@@ -43,24 +30,10 @@ def learnt_from(stage: StageFiles) -> str:
     return f"{whole(count)} {what}" if count else ""
 
 
-def stage_lines(run: RunFiles) -> list[StageLine]:
-    """Every stage that was planned, in order."""
-    return [
-        StageLine(
-            stage.name,
-            STATES.get(stage.record.state, stage.record.state),
-            duration(stage.record.seconds),
-            stage.outcome,
-            [note for note in (stage.result.truncation, *(stage.result.notes or [])) if note],
-        )
-        for stage in run.stages
-    ]
-
-
 def sections(run: RunFiles) -> list[Section]:
-    """The stages of which there is more to tell than their line does."""
-    told = [
+    """The stages that have facts or charts of their own."""
+    all_stages = [
         Section(stage.name, capitalised(stage.spec.title), facts(stage.result), stage_charts(stage))
         for stage in run.stages
     ]
-    return [section for section in told if section.facts or section.charts]
+    return [section for section in all_stages if section.facts or section.charts]

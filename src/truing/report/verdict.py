@@ -43,14 +43,6 @@ class Verdict:
     warnings: list[str]
 
 
-@dataclass(frozen=True)
-class _Peak:
-    """The best evaluation by a judge that fell back from it."""
-
-    step: float
-    value: float
-
-
 def verdicts(run: RunFiles) -> list[Verdict]:
     """One for each policy, in the order of `policies`; without any, one that says so."""
     return [verdict(stage) for stage in policies(run)] or [_no_policy(run)]
@@ -64,7 +56,7 @@ def verdict(stage: StageFiles) -> Verdict:
     tone, headline = _headline(stage, score, judges, list(peaks))
     sentences = [_change_sentence("The score on held-out prompts", score)] if score else []
     sentences += [_change_sentence(f"The judge {name}, which training never saw,", judges[name]) for name in judges]
-    sentences += [_peak_sentence(name, peak, judges[name]) for name, peak in peaks.items()]
+    sentences += [_peak_sentence(name, *peak, judges[name]) for name, peak in peaks.items()]
     kl = stage.latest("heldout_kl")
     sentences += [] if kl is None else [f"It ends {nats(kl)} nats a sequence away from the reference (KL)."]
     return Verdict(tone, headline, sentences, _effort(stage), stage.result.warnings or [])
@@ -139,19 +131,19 @@ def _change_sentence(subject: str, change: Change) -> str:
     return f"{subject} {verb} from {first} to {last}{by}."
 
 
-def _peak(stage: StageFiles, judge: str, change: Change) -> _Peak | None:
-    """Where a judge was at its best, if it then fell back by more than noise."""
+def _peak(stage: StageFiles, judge: str, change: Change) -> tuple[float, float] | None:
+    """Step and value at which a judge was at its best, if it then fell back by more than noise."""
     steps, values = stage.series(f"judge_{judge}")
     if not values or change.change_ci95 is None:
         return None
     best = max(range(len(values)), key=values.__getitem__)
-    return _Peak(steps[best], values[best]) if best > 0 and values[best] - change.last > change.noise else None
+    return (steps[best], values[best]) if best > 0 and values[best] - change.last > change.noise else None
 
 
-def _peak_sentence(judge: str, peak: _Peak, change: Change) -> str:
-    best, last = numbers(peak.value, change.last)
+def _peak_sentence(judge: str, step: float, value: float, change: Change) -> str:
+    best, last = numbers(value, change.last)
     return (
-        f"The judge {judge} was at its highest, {best}, at update {whole(peak.step)} and fell back to {last} "
+        f"The judge {judge} was at its highest, {best}, at update {whole(step)} and fell back to {last} "
         "while training went on: the mark of over-optimisation."
     )
 
