@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
@@ -26,14 +27,22 @@ from truing.config import resolved_yaml
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
-from truing.data.prepared import prepare
-from truing.models.layout import RewardModelFiles
+from truing.config.stages import STAGES
+from truing.data.batching import plan_by_tokens
+from truing.data.prepared import Prepared, prepare
+from truing.data.prompts import PromptSet
+from truing.models.layout import PpoRoles, RewardModelFiles
 from truing.models.load import LoadedBase, load_base, outline_base
+from truing.rewards.build import build_reward
+from truing.rollout.local import LocalEngine
 from truing.runs.directory import StageDirectory
 from truing.runs.interruption import Stop
 from truing.runs.progress import SilentProgress
 from truing.runs.trackers import open_tracker
+from truing.stages.online import Update
+from truing.stages.ppo import ppo_objective
 from truing.training.job import Job
+from truing.training.learner import Learner, Trained
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:!?"
 EOS = "<|end|>"
@@ -199,15 +208,50 @@ def load(of: Recipe) -> LoadedBase:
     return load_base(of.base, of.compute)
 
 
-def job(of: Recipe, place: Path, name: str, reward: Path | None = None) -> Job:
+def prepared(of: Recipe) -> Prepared:
+    """The rows of a recipe as tokens."""
+    assert of.base is not None
+    base = outline_base(of.base, of.compute)
+    return prepare(of, base.tokenizer, base.context)
+
+
+def job(of: Recipe, place: Path, kind: str, reward: Path | None = None) -> Job:
     """A stage of a recipe on its own, which begins with the base; `reward` is the directory of a reward stage."""
     assert of.base is not None
-    files = StageDirectory(place / name)
+    files = StageDirectory(place / kind)
     files.root.mkdir(parents=True, exist_ok=True)
-    learnt = None if reward is None else RewardModelFiles(reward / "model", reward / "adapter")
-    base = outline_base(of.base, of.compute)
-    rows = prepare(of, base.tokenizer, base.context)
-    return Job(name, of, files, of.base, learnt, rows, SilentProgress(), open_tracker([], name, place), Stop())
+    return Job(
+        name=kind,
+        spec=STAGES[kind],
+        recipe=of,
+        directory=files,
+        start=of.base,
+        reward=None if reward is None else RewardModelFiles(reward / "model", reward / "adapter"),
+        rows=prepared(of),
+        progress=SilentProgress(),
+        tracker=open_tracker([], kind, place),
+        stop=Stop(),
+    )
+
+
+def ppo_update(of: Recipe, roles: PpoRoles, prompts: PromptSet | None = None, reward: Any = None) -> Update:
+    """The updates of a PPO stage on these roles, one by one."""
+    objective, settings = ppo_objective(of, roles), of.ppo
+    asked = prompts or prepared(of).prompts(of)
+    steps = settings.updates * settings.epochs * settings.minibatches
+    learner = Learner(objective.trained, settings.optimiser, steps, of.compute.learn_tokens)
+    scores = reward or build_reward(of, roles, asked)
+    return Update(of, roles, objective, asked, scores, learner, LocalEngine(roles.policy))
+
+
+def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
+    """Weights that learn without a model around them."""
+    role: Any = SimpleNamespace(
+        model=SimpleNamespace(device=torch.device("cpu")),
+        micro_batches=plan_by_tokens,
+        named_parameters=lambda: {f"weight.{place}": weight for place, weight in enumerate(weights)},
+    )
+    return Trained(name, role, rate)
 
 
 def letter_a(prompts: Sequence[Any], responses: Sequence[str]) -> list[float]:

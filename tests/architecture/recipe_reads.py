@@ -1,19 +1,27 @@
 """Which fields of a recipe the source reads: attribute reads, traced to the section they read from.
 
 Sections are followed through annotations (`settings: Ppo`), assignments (`settings = job.recipe.ppo`), loops
-(`for part in settings.rewards`) and the types of their own fields.
+(`for source in rewards.sources`) and the types of their own fields.
 """
 
 import ast
 from collections.abc import Iterator
 
-from truing.config import recipe
 from truing.config.messages import section_in
+from truing.config.recipe import Recipe
 from truing.config.sections import Section
 
-SECTIONS: dict[str, type[Section]] = {
-    name: value for name, value in vars(recipe).items() if isinstance(value, type) and issubclass(value, Section)
-}
+
+def _sections_of(section: type[Section]) -> Iterator[type[Section]]:
+    """The section and all that it has inside."""
+    yield section
+    for field in section.model_fields.values():
+        inner = section_in(field.annotation)
+        if inner is not None:
+            yield from _sections_of(inner)
+
+
+SECTIONS = {section.__name__: section for section in _sections_of(Recipe)}
 Names = dict[str, set[type[Section]]]
 """What each name in a scope may be"""
 
@@ -47,10 +55,9 @@ def _functions(node: ast.AST) -> Iterator[ast.AST]:
 
 def _imported(file: ast.Module) -> dict[str, str]:
     """What the file calls each section it imports."""
-    imports = (
-        node for node in ast.walk(file) if isinstance(node, ast.ImportFrom) and node.module == "truing.config.recipe"
-    )
-    return {alias.asname or alias.name: alias.name for node in imports for alias in node.names}
+    imports = [node for node in ast.walk(file) if isinstance(node, ast.ImportFrom)]
+    names = [alias for node in imports if f"{node.module}.".startswith("truing.config.") for alias in node.names]
+    return {alias.asname or alias.name: alias.name for alias in names}
 
 
 def _annotated(annotation: ast.expr, imported: dict[str, str]) -> set[type[Section]]:

@@ -1,4 +1,6 @@
-"""What must hold between sections."""
+"""What must hold between the fields of a recipe."""
+
+from typing import Any
 
 import pytest
 
@@ -25,11 +27,12 @@ def data(*sources: str) -> str:
         BASE + data(PREFERENCES) + "stages: [dpo]",
         BASE + data(DEMONSTRATIONS, PREFERENCES) + "stages: [sft, dpo]",
         BASE + data(PREFERENCES) + "stages: [reward, ppo]",
-        BASE + data(PROMPTS) + "stages: [ppo]\nppo: {rewards: [{kind: model, path: org/judge}]}",
-        BASE + data(PROMPTS) + "stages: [ppo]\nppo: {rewards: [{kind: function, path: 'a.b:c'}]}",
-        WORLD + "judges: {a: 'package.module:function', b: 'C:\\folder\\file.py:function'}",
-        WORLD + "stages: [sft]\nppo: {max_new_tokens: 512}",
-        WORLD + "ppo: {max_new_tokens: 511}",
+        BASE + data(PROMPTS) + "stages: [ppo]\nrewards: {sources: [{kind: model, path: org/judge}]}",
+        BASE + data(PROMPTS) + "stages: [ppo]\nrewards: {sources: [{kind: function, path: 'a.b:c'}]}",
+        WORLD + "evaluation: {judges: {a: 'package.module:function', b: 'C:\\folder\\file.py:function'}}",
+        WORLD + "stages: [sft]\nrollout: {max_new_tokens: 512}",
+        WORLD + "rollout: {max_new_tokens: 511, responses_per_prompt: 4}",
+        WORLD + "stages: [sft]\nrollout: {responses_per_prompt: 3}",
         NF4 + data(DEMONSTRATIONS, PREFERENCES),
         NF4 + data(DEMONSTRATIONS) + "stages: [sft]\nroles: separate",
         NF4 + data(PREFERENCES) + "stages: [reward]\nsft: {method: full}",
@@ -38,80 +41,87 @@ def data(*sources: str) -> str:
         WORLD + "roles: separate\nlora: {layers: 0.5}\nstages: [sft, reward]",
     ],
 )
-def test_a_sound_recipe_is_accepted(load, text: str) -> None:
+def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
     load(text)
 
 
-NEEDS = "Add data.{0}.path, or take {1} out of stages."
+@pytest.mark.parametrize(
+    ("text", "code", "field", "line"),
+    [
+        ("seed: 1", "no-start", None, None),
+        (WORLD + BASE, "two-starts", "world", 1),
+        (WORLD + data(PROMPTS), "rows-beside-world", "data.prompts", 2),
+        (WORLD + "stages: [sft, sft]", "stage-order", "stages", 2),
+        (WORLD + "stages: [ppo, reward]", "stage-order", "stages", 2),
+        (WORLD + "stages: [sft, ppo]", "no-reward-stage", "rewards.sources.0", None),
+        (
+            WORLD + "stages: [ppo]\nrewards:\n  sources:\n  - {kind: function, path: 'a:b'}\n  - {kind: stage}",
+            "no-reward-stage",
+            "rewards.sources.1",
+            6,
+        ),
+        (BASE + data(PREFERENCES), "no-rows", "data", 2),
+        (BASE + data(DEMONSTRATIONS), "no-rows", "data", 2),
+        (BASE + data(DEMONSTRATIONS) + "stages: [dpo]", "no-rows", "data", 2),
+        (BASE + "stages: [ppo]\nrewards: {sources: [{kind: model, path: org/judge}]}", "no-rows", "data", None),
+        (
+            BASE + data(DEMONSTRATIONS, f"heldout_{PREFERENCES}") + "stages: [sft]",
+            "heldout-alone",
+            "data.heldout_preferences",
+            2,
+        ),
+        (WORLD + "evaluation: {judges: {a: module}}", "no-function", "evaluation.judges.a", 2),
+        (WORLD + "evaluation: {judges: {a: 'module:'}}", "no-function", "evaluation.judges.a", 2),
+        (WORLD + "evaluation: {judges: {a: ':f'}}", "no-function", "evaluation.judges.a", 2),
+        (
+            WORLD + "rewards: {sources: [{kind: function, path: m.f}]}",
+            "no-function",
+            "rewards.sources.0.path",
+            2,
+        ),
+        (WORLD + "rollout: {max_new_tokens: 512}", "no-room", "rollout.max_new_tokens", 2),
+        (WORLD + "rollout: {responses_per_prompt: 3}", "torn-groups", "rollout.responses_per_prompt", 2),
+        (NF4 + data(DEMONSTRATIONS, PREFERENCES) + "roles: separate", "frozen-weights", "roles", 3),
+        (NF4 + data(DEMONSTRATIONS) + "stages: [sft]\nsft: {method: full}", "frozen-weights", "sft.method", 4),
+        (
+            "base: {path: org/model, quantize: nf4, gguf_file: a.gguf}\n" + data(DEMONSTRATIONS) + "stages: [sft]",
+            "quantised-gguf",
+            "base.quantize",
+            1,
+        ),
+        (WORLD + "roles: separate\nlora: {layers: 0.5}\nstages: [reward, dpo]", "all-layers", "lora.layers", 3),
+    ],
+)
+def test_fields_that_contradict_each_other_are_named(
+    spots: Any, text: str, code: str, field: str | None, line: int | None
+) -> None:
+    assert spots(text) == [(code, field, f"r.yaml:{line}" if line else "r.yaml")]
+
+
+def test_rows_that_are_missing_are_named_with_the_stage_that_needs_them(sentences: Any) -> None:
+    (sentence,) = sentences(BASE + "stages: [ppo]\nrewards: {sources: [{kind: model, path: org/judge}]}")
+    assert sentence == (
+        "r.yaml: data: stage ppo needs prompts, demonstrations or preferences, and none are named. "
+        "Add data.prompts.path, or take ppo out of stages."
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "code", "field"),
     [
-        ("seed: 1", "r.yaml: the recipe names neither a base model nor the embedded world."),
-        (WORLD + BASE, "r.yaml:1: world: stands beside base, and a run begins with one of them. Remove one;"),
-        (WORLD + data(PROMPTS), "r.yaml:2: data.prompts: the embedded world brings its own rows. Remove it, or world."),
-        (WORLD + "stages: [sft, sft]", "r.yaml:2: stages: has a stage twice, or before one it builds on. Write [sft]."),
-        (WORLD + "stages: [ppo, reward]", "r.yaml:2: stages: has a stage twice, or before one it builds on."),
-        (WORLD + "stages: []", "r.yaml:2: stages: expected at least one entry, got an empty list."),
-        (
-            WORLD + "stages: [sft, ppo]",
-            "r.yaml: rewards.sources.0: is the model of the reward stage, which is not among",
-        ),
-        (
-            WORLD + "stages: [ppo]\nppo:\n  rewards:\n  - {kind: function, path: 'a:b'}\n  - {kind: stage}",
-            "r.yaml:6: rewards.sources.1: is the model of the reward stage, which is not among the stages.",
-        ),
-        (
-            BASE + data(PREFERENCES),
-            "r.yaml:2: data: stage sft needs demonstrations, and none are named. "
-            + NEEDS.format("demonstrations", "sft"),
-        ),
-        (
-            BASE + data(DEMONSTRATIONS),
-            "r.yaml:2: data: stage reward needs preferences, and none are named. "
-            + NEEDS.format("preferences", "reward"),
-        ),
-        (BASE + data(DEMONSTRATIONS) + "stages: [dpo]", "r.yaml:2: data: stage dpo needs preferences, and none are"),
-        (
-            BASE + "stages: [ppo]\nppo: {rewards: [{kind: model, path: org/judge}]}",
-            "r.yaml: data: stage ppo needs prompts, demonstrations or preferences, and none are named.",
-        ),
-        (
-            BASE + data(DEMONSTRATIONS, f"heldout_{PREFERENCES}") + "stages: [sft]",
-            "r.yaml:2: data.heldout_preferences: stands without data.preferences. Name both, or neither.",
-        ),
-        (WORLD + "judges: {a: module}", "r.yaml:2: judges.a: 'module' names no function. Write module:function or"),
-        (WORLD + "judges: {a: 'module:'}", "r.yaml:2: judges.a: 'module:' names no function."),
-        (WORLD + "judges: {a: ':f'}", "r.yaml:2: judges.a: ':f' names no function."),
-        (
-            WORLD + "ppo: {rewards: [{kind: function, path: m.f}]}",
-            "r.yaml:2: rewards.sources.0.path: 'm.f' names no function. Write module:function or file.py:function.",
-        ),
-        (
-            WORLD + "ppo: {max_new_tokens: 512}",
-            "r.yaml:2: rollout.max_new_tokens: leaves no room for a prompt: data.max_length is 512, prompt and response "
-            "together. Lower it, or raise data.max_length.",
-        ),
-        (
-            NF4 + data(DEMONSTRATIONS, PREFERENCES) + "roles: separate",
-            "r.yaml:3: roles: separate roles train all weights, and base.quantize: nf4 freezes them. Set roles:",
-        ),
-        (
-            NF4 + data(DEMONSTRATIONS) + "stages: [sft]\nsft: {method: full}",
-            "r.yaml:4: sft.method: full trains all weights, and base.quantize: nf4 freezes them. Set it to lora,",
-        ),
-        (
-            "base: {path: org/model, quantize: nf4, gguf_file: a.gguf}\n" + data(DEMONSTRATIONS) + "stages: [sft]",
-            "r.yaml:1: base.quantize: nf4 cannot be made of a GGUF file. Save the model as safetensors first,",
-        ),
-        (
-            WORLD + "roles: separate\nlora: {layers: 0.5}\nstages: [reward, dpo]",
-            "r.yaml:3: lora.layers: is 0.5, and separate roles train all layers. Set it to 1, or roles: shared.",
-        ),
-        (WORLD + "roles: seperate", "r.yaml:2: roles: expected 'shared' or 'separate', got the text 'seperate'."),
+        (BASE + "data: {demonstrations: {path: 5}, preferences: {path: x}}", "wrong-type", "data.demonstrations.path"),
+        ("base: org/model\n" + data(DEMONSTRATIONS, PREFERENCES), "wrong-type", "base"),
+        (WORLD + "data: {max_length: no}\nrollout: {max_new_tokens: 600}", "wrong-type", "data.max_length"),
+        (WORLD + "stages: [sft, rewrd, ppo]", "wrong-value", "stages.1"),
+        (WORLD + "stages: [ppo]\nrewards: {sources: [{kind: stag}]}", "wrong-value", "rewards.sources.0.kind"),
+        (WORLD + "ppo: {episodes: 64, minibatches: 5}\nrollout: {responses_per_prompt: 7}", "contradiction", "ppo"),
     ],
 )
-def test_sections_that_contradict_each_other_are_named(complaints, text: str, complaint: str) -> None:
-    (told,) = complaints(text)
-    assert told.startswith(complaint)
+def test_what_would_follow_from_a_wrong_field_is_not_reported(spots: Any, text: str, code: str, field: str) -> None:
+    assert [spot[:2] for spot in spots(text)] == [(code, field)]
+
+
+def test_fields_are_checked_beside_others_that_are_wrong(spots: Any) -> None:
+    text = WORLD + "seed: x\nstages: [sft, ppo]\nrollout: {max_new_tokens: 512, top_p: 0.9}"
+    codes = [code for code, _, _ in spots(text)]
+    assert codes == ["no-reward-stage", "wrong-type", "unknown-key", "no-room"]

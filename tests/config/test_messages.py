@@ -1,6 +1,10 @@
-"""What stands in a recipe and what a person is told about it."""
+"""The sentences: what stands in a recipe, and what its writer reads about it."""
+
+from typing import Any
 
 import pytest
+
+from truing.core.errors import RecipeError
 
 WORLD = "world: {}\n"
 
@@ -34,29 +38,29 @@ WORLD = "world: {}\n"
         ("lora: 3", "lora: expected a section, got 3. Its keys are rank, alpha, targets, layers."),
         # limits
         ("seed: -1", "seed: expected at least 0, got -1."),
-        ("ppo: {temperature: 0}", "rollout.temperature: expected at least 1e-12, got 0."),
-        ("ppo: {temperature: 1e-300}", "rollout.temperature: expected at least 1e-12, got 1e-300."),
+        ("rollout: {temperature: 0}", "rollout.temperature: expected at least 1e-12, got 0."),
+        ("rollout: {temperature: 1e-300}", "rollout.temperature: expected at least 1e-12, got 1e-300."),
         (
             "sft: {optimiser: {learning_rate: 1e300}}",
             "sft.optimiser.learning_rate: expected at most 1e+09, got 1e+300.",
         ),
         ("ppo: {kl: {beta: 1e308}}", "ppo.kl.beta: expected at most 1e+09, got 1e+308."),
         (
-            "ppo: {rewards: [{kind: stage, weight: -1e308}]}",
+            "rewards: {sources: [{kind: stage, weight: -1e308}]}",
             "rewards.sources.0.weight: expected at least -1e+09, got -1e+308.",
         ),
-        ("ppo: {missing_eos: {value: 1e39}}", "rewards.missing_eos.value: expected at most 1e+09, got 1e+39."),
+        ("rewards: {missing_eos: {value: 1e39}}", "rewards.missing_eos.value: expected at most 1e+09, got 1e+39."),
         ("ppo: {updates: 1000000000000}", "ppo.updates: expected at most 1e+09, got 1000000000000."),
         ("lora: {rank: 1000000000000}", "lora.rank: expected at most 4096, got 1000000000000."),
         ("ppo: {gamma: 1.5}", "ppo.gamma: expected at most 1, got 1.5."),
         ("data: {heldout: 1}", "data.heldout: expected less than 1, got 1."),
         ("ppo: {episodes: 10, minibatches: 3}", "ppo: episodes (10) must be a multiple of minibatches (3)."),
         (
-            "ppo: {rewards: [{}]}",
+            "rewards: {sources: [{}]}",
             "rewards.sources.0.kind: is missing. It means: stage: the reward stage's model; model: ",
         ),
         (
-            "ppo: {rewards: [{kind: model}]}",
+            "rewards: {sources: [{kind: model}]}",
             "rewards.sources.0: kinds model and function need a path; kind stage has none.",
         ),
         # unknown keys: the nearest here, the namesake elsewhere, or all there are
@@ -73,16 +77,25 @@ WORLD = "world: {}\n"
         ),
     ],
 )
-def test_a_wrong_value_is_told_as_it_was_written(complaints, text: str, complaint: str) -> None:
-    (told,) = complaints(WORLD + text)
-    assert told.startswith(f"r.yaml:2: {complaint}")
+def test_a_wrong_value_is_named_as_it_was_written(sentences: Any, text: str, complaint: str) -> None:
+    (sentence,) = sentences(WORLD + text)
+    assert sentence.startswith(f"r.yaml:2: {complaint}")
 
 
-def test_a_path_given_for_a_section_is_put_where_it_belongs(complaints) -> None:
-    first, *_ = complaints("stages: [sft]\nbase: org/model\ndata: {demonstrations: {path: x}}")
-    assert first == "r.yaml:2: base: expected a section, got the text 'org/model'. Write base: {path: org/model}."
+def test_a_path_given_for_a_section_is_put_where_it_belongs(sentences: Any) -> None:
+    (sentence,) = sentences("stages: [sft]\nbase: org/model\ndata: {demonstrations: {path: x}}")
+    assert sentence == "r.yaml:2: base: expected a section, got the text 'org/model'. Write base: {path: org/model}."
 
 
-def test_long_text_is_shown_short(complaints) -> None:
-    (told,) = complaints(f"{WORLD}seed: {'x' * 500}")
-    assert len(told) < 150
+def test_long_text_is_shown_short(sentences: Any) -> None:
+    (sentence,) = sentences(f"{WORLD}seed: {'x' * 500}")
+    assert len(sentence) < 150
+
+
+def test_several_problems_are_listed_below_their_number(load: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(f"{WORLD}sead: 1", "seed=x")
+    first, second, third = str(caught.value).splitlines()
+    assert first.endswith("r.yaml: 2 problems.")
+    assert second.endswith("r.yaml:2: sead: there is no such key. Did you mean seed?")
+    assert third == "  --set seed=x: expected a whole number, got the text 'x'."

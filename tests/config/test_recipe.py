@@ -3,9 +3,9 @@ from pydantic import ValidationError
 
 from truing.config.algorithms import Kl, Ppo, Sft
 from truing.config.recipe import Recipe
-from truing.config.sections import Optimiser, Section
+from truing.config.sections import Optimiser, RewardConfig, Section
 
-SECTIONS = Section.__subclasses__()
+SECTIONS = [*Section.__subclasses__(), Recipe]
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
@@ -63,9 +63,10 @@ def test_a_recipe_does_not_change() -> None:
 
 
 def test_sections_do_not_share_their_defaults() -> None:
-    assert Recipe().judges is not Recipe().judges
-    assert Ppo().variants is not Ppo().variants
-    assert Ppo().rewards is not Ppo().rewards
+    one, two = Recipe(), Recipe()
+    assert one.variants is not two.variants
+    assert one.evaluation.judges is not two.evaluation.judges
+    assert one.rewards.sources is not two.rewards.sources
 
 
 def test_the_learning_rate_has_no_default_of_its_own() -> None:
@@ -77,7 +78,7 @@ def test_the_learning_rate_has_no_default_of_its_own() -> None:
 @pytest.mark.parametrize(("kind", "path"), [("stage", "x"), ("model", None), ("function", None)])
 def test_a_reward_has_a_path_where_its_kind_needs_one(kind: str, path: str | None) -> None:
     with pytest.raises(ValidationError, match="kinds model and function need a path; kind stage has none"):
-        RewardSource.model_validate({"kind": kind, "path": path})
+        RewardConfig.model_validate({"kind": kind, "path": path})
 
 
 def test_minibatches_are_whole() -> None:

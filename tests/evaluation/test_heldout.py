@@ -1,8 +1,8 @@
-"""The held-out look: what changed between the first and the last, and how far that can be trusted."""
+"""The held-out evaluation: what changed between the first and the last, and how far that can be trusted."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,16 +12,13 @@ from truing.config.recipe import Recipe
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
-from truing.rollout.episodes import load_prompts
-from truing.runs.progress import SilentProgress
 
 
-def _look(
-    recipe: Recipe, roles: Roles, reward: Any = None, sampled: tuple[dict[str, Any], ...] = ()
+def _evaluator(
+    recipe: Recipe, roles: Roles, reward: Any = None, earlier: Sequence[dict[str, Any]] = ()
 ) -> HeldoutEvaluator:
-    prompts = load_prompts(recipe, roles.base, SilentProgress()).heldout
-    journal: Any = SimpleNamespace(samples=[], sampled=list(sampled))
-    return HeldoutEvaluator(recipe, roles, reward, prompts, journal)
+    lines: Any = []
+    return HeldoutEvaluator(recipe, roles, reward, tiny.prepared(recipe).prompts(recipe).heldout, lines, earlier)
 
 
 def _roles(recipe: Recipe) -> Roles:
@@ -32,23 +29,23 @@ def _roles(recipe: Recipe) -> Roles:
 def test_the_change_is_that_of_each_prompt_and_its_uncertainty_half_its_interval(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, **{"evaluation.judges": {"letters": "tiny:letter_a"}})
     before, after = (1.0, 2.0, 3.0), (2.0, 4.0, 6.0)
-    sampled = tuple(
+    earlier = tuple(
         {"step": step, "kl": kl, "score": score, "judges": {"letters": -score}}
         for step, scores, kl in ((0, before, 0.0), (5, (9.0, 9.0, 9.0), 7.0), (10, after, 2.0))
         for score in scores
     )
-    look = _look(recipe, _roles(recipe), reward=object(), sampled=sampled)
+    evaluator = _evaluator(recipe, _roles(recipe), reward=object(), earlier=earlier)
     half = 1.959964 * 1.0 / 3**0.5  # the changes are 1, 2 and 3: mean 2, deviation 1
-    figures = look.closing_figures()
-    assert figures["heldout_kl_last"] == 2.0
-    assert (figures["heldout_score_first"], figures["heldout_score_last"]) == (2.0, 4.0)
-    assert figures["heldout_score_change"] == pytest.approx(2.0)
-    assert figures["heldout_score_change_ci95"] == pytest.approx([2.0 - half, 2.0 + half], rel=1e-5)
-    assert figures["judges"]["letters"]["change"] == pytest.approx(-2.0)
-    assert look.uncertainty() == pytest.approx({"heldout_score": half, "judge_letters": half}, rel=1e-5)
+    metrics = evaluator.final_metrics()
+    assert metrics["heldout_kl_last"] == 2.0
+    assert (metrics["heldout_score_first"], metrics["heldout_score_last"]) == (2.0, 4.0)
+    assert metrics["heldout_score_change"] == pytest.approx(2.0)
+    assert metrics["heldout_score_change_ci95"] == pytest.approx([2.0 - half, 2.0 + half], rel=1e-5)
+    assert metrics["judges"]["letters"]["change"] == pytest.approx(-2.0)
+    assert evaluator.uncertainty() == pytest.approx({"heldout_score": half, "judge_letters": half}, rel=1e-5)
     for fall, warned in ((half - 0.01, False), (half + 0.01, True)):
         first = {"heldout_score": 0.0, "judge_letters": 0.0}
-        *drift, left_out = look.warnings(first, {"heldout_score": 2.0, "judge_letters": -fall}, dropped=3)
+        *drift, left_out = evaluator.warnings(first, {"heldout_score": 2.0, "judge_letters": -fall}, dropped=3)
         assert bool(drift) is warned
         assert "3 in training" in left_out
 
@@ -57,6 +54,32 @@ def test_the_change_is_that_of_each_prompt_and_its_uncertainty_half_its_interval
 def test_a_policy_that_is_its_reference_has_no_kl_at_any_temperature(temperature: float, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, **{"rollout.temperature": temperature})
     roles = _roles(recipe)
-    assert _look(recipe, roles).take(0)["heldout_kl"] == pytest.approx(0.0, abs=1e-4)
+    assert _evaluator(recipe, roles).evaluate(0)["heldout_kl"] == pytest.approx(0.0, abs=1e-4)
     other = replace(roles, reference=Role(tiny.model(seed=9)))
-    assert _look(recipe, other).take(0)["heldout_kl"] > 0.1
+    assert _evaluator(recipe, other).evaluate(0)["heldout_kl"] > 0.1
+
+
+def test_the_history_is_of_what_was_written_before_and_since_and_a_stage_that_goes_back_forgets(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    earlier = [
+        {"step": step, "kl": kl, "length": 3, "finished": True, "judges": {}} for step, kl in ((0, 0.0), (2, 0.5))
+    ]
+    evaluator = _evaluator(recipe, _roles(recipe), earlier=earlier)
+    found = evaluator.evaluate(4)
+    assert [(one.step, one.metrics["heldout_kl"]) for one in evaluator.history] == [
+        (0, 0.0), (2, 0.5), (4, found["heldout_kl"]),
+    ]  # fmt: skip
+    evaluator.forget_after(2)
+    assert [one.step for one in evaluator.history] == [0, 2]
+    assert evaluator.final_metrics()["heldout_kl_last"] == 0.5
+
+
+def test_held_out_prompts_are_asked_once_each_however_many_responses_an_update_has(tmp_path: Path) -> None:
+    lines: list[list[dict[str, Any]]] = []
+    for size in (1, 4):
+        recipe = tiny.recipe(tmp_path / str(size), **{"rollout.responses_per_prompt": size})
+        evaluator = _evaluator(recipe, _roles(recipe))
+        evaluator.evaluate(0)
+        lines.append(evaluator.rows[0])
+    assert lines[0] == lines[1]
+    assert len({row["prompt"] for row in lines[0]}) == recipe.evaluation.prompts

@@ -18,14 +18,14 @@ import tiny
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from truing import draws
 from truing.experience import Experience
-from truing.models.layout import ppo_roles
 from truing.recipe import Recipe
-from truing.stages import ppo
 from truing.stages.episodes import load_prompts
 from truing.stages.reward_sources import build_reward
+
+from truing import draws
+from truing.models.layout import ppo_roles
+from truing.stages import ppo
 
 PAGE = Path(__file__).parents[2] / "examples" / "ppo_on_a_page.py"
 FIGURES = {"score": "score", "kl": "kl_exact", "entropy": "entropy", "clipped": "clip_fraction", "length": "length"}

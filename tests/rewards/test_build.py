@@ -9,7 +9,7 @@ import tiny
 from truing.models.layout import policy_roles
 from truing.rewards.build import build_reward
 from truing.rewards.sources import RoleReward
-from truing.rollout.episodes import load_prompts, reference_samples
+from truing.rollout.episodes import reference_samples
 from truing.stages.reward import train_reward
 
 LETTERS = {"kind": "function", "path": "tiny:letter_a"}
@@ -27,7 +27,7 @@ def test_every_part_has_its_weight_and_its_scale_on_samples_of_the_start(tmp_pat
     result = train_reward(stage)
     job = tiny.job(recipe, tmp_path, "ppo", stage.directory.root)
     roles = policy_roles(recipe, job.start, job.reward)
-    prompts = load_prompts(recipe, roles.base, job.progress)
+    prompts = job.rows.prompts(recipe)
     samples = reference_samples(roles.reference, prompts, recipe, roles.base)
     assert roles.reward is not None
     learnt = RoleReward(roles.reward, roles.base.tokenizer.pad_token_id, 1000).score(samples)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Functions
+from truing.config.sections import Functions, Rewards
 from truing.core.errors import RewardError
 from truing.core.records import Message, Sample
 from truing.rewards import process as function_process
@@ -131,11 +131,11 @@ def test_what_is_no_score_is_refused_with_what_was_returned(body: str, told: str
 
 
 def _limited(**limits: Any) -> Recipe:
-    return Recipe(functions=Functions(**{"seconds": 2.0, "memory_gb": 1.0} | limits), on_bad_score="stop")
+    return Recipe(functions=Functions(**{"seconds": 2.0, "memory_gb": 1.0} | limits))
 
 
 def _dropping(**limits: Any) -> Recipe:
-    return _limited(**limits).model_copy(update={"on_bad_score": "drop"})
+    return _limited(**limits).model_copy(update={"rewards": Rewards(on_bad_score="drop")})
 
 
 ON_WHY = "[misbehave() if p == 'why?' else 1.0 for p in prompts]"
@@ -200,7 +200,7 @@ def test_what_a_function_does_on_one_response_is_told_with_it(misdeed: str, tmp_
         ("raise ValueError('no')", "It must return one number for each response"),
     ],
 )
-def test_the_mend_is_the_limit_that_a_function_ran_into(misdeed: str, hint: str, tmp_path: Path) -> None:
+def test_the_hint_is_the_limit_that_a_function_ran_into(misdeed: str, hint: str, tmp_path: Path) -> None:
     function = _misbehaving(tmp_path, misdeed, _limited(seconds=5))
     with pytest.raises(RewardError) as refusal:
         function.score(SAMPLES[1:2])

@@ -13,15 +13,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.core.errors import ModelError, RewardError
+from truing.core.normalisation import Normalisation
 from truing.core.records import Message, Sample
 from truing.models.roles import Role, scalar_head
-from truing.rewards.sources import (
-    ClassifierReward,
-    Normalisation,
-    RoleReward,
-    WeightedPart,
-    WeightedReward,
-)
+from truing.rewards.sources import ClassifierReward, RoleReward, WeightedPart, WeightedReward
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 CPU = torch.device("cpu")

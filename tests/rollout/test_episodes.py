@@ -1,29 +1,24 @@
-"""Which prompt is asked when, which are held out, and what becomes of a response that did not end."""
+"""Which prompt is asked when, which are held out, and what a response looks like to those who score it."""
 
+import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 import torch
 
-from truing.config.algorithms import Ppo
-from truing.config.sections import Data, MissingEos, Source
+from truing.config.recipe import Recipe
+from truing.config.sections import Data, Source
 from truing.core.batches import Rollout, Sequences
-from truing.core.errors import DataError
+from truing.core.errors import DataError, RewardError
 from truing.data.encode import EncodedPrompt
-from truing.data.prompts import prompt_source
+from truing.data.prompts import PromptSet, prompt_source
 from truing.kernels import linear
 from truing.models.roles import Role
-from truing.rollout.episodes import (
-    PromptSet,
-    after_missing_eos,
-    answer,
-    as_samples,
-    load_prompts,
-    reference_samples,
-)
-from truing.runs.progress import SilentProgress
+from truing.rollout.episodes import as_samples, reference_samples, respond, with_score
+from truing.rollout.local import LocalEngine
 
 SEVEN = PromptSet([EncodedPrompt(str(n), (n,)) for n in range(7)], [])
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
@@ -49,7 +44,7 @@ def _prompts(place: Path, **changes: object) -> tuple[PromptSet, list[str]]:
     recipe = tiny.recipe(place, **changes)
     texts = [row["prompt"] for row in tiny.demonstrations()]
     tiny.write_rows(place / "demonstrations.jsonl", tiny.demonstrations() * 2)
-    return load_prompts(recipe, tiny.load(recipe), SilentProgress()), texts
+    return tiny.prepared(recipe).prompts(recipe), texts
 
 
 def test_held_out_prompts_are_never_learnt_from_and_no_prompt_is_lost(tmp_path: Path) -> None:
@@ -61,8 +56,9 @@ def test_held_out_prompts_are_never_learnt_from_and_no_prompt_is_lost(tmp_path: 
 
 
 def test_no_prompt_left_to_learn_from_is_refused_with_the_hint(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"24 different prompts, of which 24 are to be held out.*ppo\.heldout_prompts"):
+    with pytest.raises(DataError, match=r"24 different prompts, of which 24 .*evaluation\.prompts") as refused:
         _prompts(tmp_path, **{"evaluation.prompts": 24})
+    assert refused.value.where == str(tmp_path / "demonstrations.jsonl")
 
 
 def test_prompts_come_from_their_own_file_or_the_first_that_has_some() -> None:
@@ -74,22 +70,11 @@ def test_prompts_come_from_their_own_file_or_the_first_that_has_some() -> None:
         prompt_source(Data())
 
 
-@pytest.mark.parametrize(
-    ("policy", "expected"),
-    [("keep", [1.0, -2.0, 3.0]), ("subtract", [1.0, -7.0, 3.0]), ("replace", [1.0, 5.0, 3.0])],
-)
-def test_the_score_of_a_response_without_eos_follows_the_rule(policy: str, expected: list[float]) -> None:
-    rule = MissingEos.model_validate({"policy": policy, "value": 5.0})
-    scores, finished = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([True, False, True])
-    assert after_missing_eos(scores, finished, Ppo(missing_eos=rule)).tolist() == expected
-
-
 def test_a_sample_is_text_without_special_tokens_and_tokens_with_its_eos(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
     base = tiny.load(recipe)
     said = Sequences.collate([(1,), (2, 3)], [(7, 8, EOS), (9,)], PAD)
-    nothing = torch.zeros(2, 3)
-    rollout = Rollout(said, nothing, nothing[..., None], finished=torch.tensor([True, False]))
+    rollout = Rollout(said, torch.zeros(2, 3), torch.tensor([True, False]), torch.tensor([0, 1]))
     ended, cut = as_samples([EncodedPrompt("b", (1,)), EncodedPrompt("cd", (2, 3))], rollout, base)
     assert (ended.response, ended.response_tokens, ended.finished) == ("hi", (7, 8, EOS), True)
     assert (cut.prompt, cut.response, cut.response_tokens, cut.finished) == ("cd", "j", (9,), False)
@@ -98,7 +83,7 @@ def test_a_sample_is_text_without_special_tokens_and_tokens_with_its_eos(tmp_pat
 def test_samples_for_the_normalisation_are_the_same_every_time_and_as_many_as_asked(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, **{"rewards.normalisation_samples": 30})
     base = tiny.load(recipe)
-    prompts = load_prompts(recipe, base, SilentProgress())
+    prompts = tiny.prepared(recipe).prompts(recipe)
     once, again = (reference_samples(Role(base.model), prompts, recipe, base) for _ in range(2))
     assert once == again
     assert len(once) == 30
@@ -111,14 +96,34 @@ def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
     asked = [EncodedPrompt("a", (0,))] * 4
 
     def said(purpose: str, first: int) -> list[list[int]]:
-        tokens: list[list[int]] = answer(
-            Role(base.model), asked, recipe, base, purpose, first
-        ).sequences.tokens.tolist()
-        return tokens
+        return respond(LocalEngine(Role(base.model)), asked, recipe, base, purpose, first).sequences.responses
 
     assert said("rollout", 0) == said("rollout", 0)
     assert said("rollout", 0) != said("rollout", 4)
     assert said("rollout", 0) != said("held-out look", 0)
+
+
+def _asked(recipe: Recipe, count: int, first: int = 0) -> Rollout:
+    base, prompts = tiny.load(recipe), tiny.prepared(recipe).prompts(recipe).train
+    return respond(LocalEngine(Role(base.model)), prompts[:count], recipe, base, "rollout", first)
+
+
+@pytest.mark.parametrize(("size", "first", "groups"), [(1, 0, [0, 1, 2, 3]), (2, 4, [2, 2, 3, 3]), (4, 8, [2] * 4)])
+def test_neighbours_are_a_group_counted_over_the_whole_run(
+    size: int, first: int, groups: list[int], tmp_path: Path
+) -> None:
+    recipe = tiny.recipe(tmp_path, **{"rollout.responses_per_prompt": size})
+    assert _asked(recipe, 4, first).groups.tolist() == groups
+
+
+def test_responses_without_a_score_leave_and_the_others_keep_their_group(tmp_path: Path) -> None:
+    rollout = _asked(tiny.recipe(tmp_path, **{"rollout.responses_per_prompt": 2}), 6)
+    samples: list[Any] = list(range(6))
+    kept, names, scores = with_score(rollout, samples, [1.0, math.nan, 3.0, 4.0, math.inf, 6.0], least=4)
+    assert (names, scores, kept.groups.tolist()) == ([0, 2, 3, 5], [1.0, 3.0, 4.0, 6.0], [0, 1, 1, 2])
+    assert kept.sequences.responses == [rollout.sequences.responses[row] for row in names]
+    with pytest.raises(RewardError, match="only 4 of 6"):
+        with_score(rollout, samples, [1.0, math.nan, 3.0, 4.0, math.inf, 6.0], least=5)
 
 
 @pytest.mark.parametrize("pack", [True, False])
@@ -130,5 +135,5 @@ def test_the_recipe_says_whether_weights_are_laid_out_for_sampling(
     base = tiny.load(recipe)
     packed: list[linear.OneDnnLinear] = []
     monkeypatch.setattr(linear.OneDnnLinear, "pack", lambda layer: packed.append(layer))
-    answer(Role(base.model), SEVEN.train, recipe, base, "test")
+    respond(LocalEngine(Role(base.model)), SEVEN.train, recipe, base, "test")
     assert bool(packed) == pack

@@ -10,7 +10,15 @@ import torch
 
 from truing.core.errors import RunError
 from truing.runs import checkpoints, files
-from truing.runs.checkpoints import MANIFEST, STATE, TENSORS, newest_checkpoint, save_checkpoint
+from truing.runs.checkpoints import (
+    MANIFEST,
+    STATE,
+    TENSORS,
+    newest_checkpoint,
+    pin_checkpoint,
+    pinned_checkpoint,
+    save_checkpoint,
+)
 
 WEIGHTS = {"weight": torch.tensor([[1.5, -2.0]]), "count": torch.tensor(3)}
 
@@ -31,6 +39,36 @@ def test_what_was_saved_comes_back_to_the_bit(tmp_path: Path) -> None:
 def test_the_newest_are_kept(tmp_path: Path) -> None:
     _save(tmp_path, 9, 10, 100, keep_last=2)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000010", "step-00000100"]
+
+
+def test_a_pinned_one_is_kept_until_another_is(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    pin_checkpoint(tmp_path, 1)
+    _save(tmp_path, 2, 3, keep_last=1)
+    assert [path.name for path in sorted(tmp_path.glob("step-*"))] == ["step-00000001", "step-00000003"]
+    pin_checkpoint(tmp_path, 3)
+    _save(tmp_path, 4, keep_last=1)
+    assert [path.name for path in sorted(tmp_path.glob("step-*"))] == ["step-00000003", "step-00000004"]
+    found = newest_checkpoint(tmp_path, print)
+    assert found is not None
+    assert found.step == 4
+
+
+def test_who_goes_back_to_the_pinned_one_leaves_none_after_it(tmp_path: Path) -> None:
+    _save(tmp_path, 1, 2, 3, 4)
+    pin_checkpoint(tmp_path, 2)
+    found = pinned_checkpoint(tmp_path)
+    assert (found.step, found.state["beta"]) == (2, 0.1 * 2)
+    assert all(torch.equal(found.tensors[name], value) for name, value in WEIGHTS.items())
+    assert [path.name for path in sorted(tmp_path.glob("step-*"))] == ["step-00000001", "step-00000002"]
+
+
+def test_without_a_pin_there_is_nothing_to_go_back_to_and_all_stays(tmp_path: Path) -> None:
+    _save(tmp_path, 1, 2)
+    with pytest.raises(RunError, match="none is pinned") as refused:
+        pinned_checkpoint(tmp_path)
+    assert refused.value.where == str(tmp_path)
+    assert len(list(tmp_path.glob("step-*"))) == 2
 
 
 def test_none_is_none(tmp_path: Path) -> None:
@@ -65,6 +103,18 @@ def test_a_damaged_one_is_named_and_the_one_before_is_used(tmp_path: Path, file:
     assert "step-00000002" in said[0]
     assert said[0].endswith("; trying the one before it.")
     _save(tmp_path, 2)  # its place is free again
+
+
+@pytest.mark.parametrize("file", [TENSORS, STATE, MANIFEST])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_pinned_one_is_refused_and_those_after_it_stay(tmp_path: Path, file: str, damage: str) -> None:
+    _save(tmp_path, 1, 2)
+    pin_checkpoint(tmp_path, 1)
+    DAMAGE[damage](tmp_path / "step-00000001" / file)
+    with pytest.raises(RunError) as refused:
+        pinned_checkpoint(tmp_path)
+    assert refused.value.where == str(tmp_path / "step-00000001")
+    assert (tmp_path / "step-00000002").is_dir()
 
 
 def test_where_all_are_damaged_the_stage_is_said_to_begin_again(tmp_path: Path) -> None:

@@ -3,16 +3,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from truing.config.recipe import Kl, Ppo, Recipe, RewardSource
+from truing.config import with_changes
+from truing.config.algorithms import Kl, Ppo
+from truing.config.dotted import assign
+from truing.config.moved import MOVED
+from truing.config.recipe import Recipe
+from truing.config.sections import RewardConfig, Rewards
 from truing.config.yaml_text import read_yaml
 from truing.core.errors import RunError
 from truing.runs.directory import RunDirectory, open_run
 
-RECIPE = Recipe(seed=1, ppo=Ppo(kl=Kl(beta=0.05), variants={"no-kl": {"kl.beta": 0.0}}))
+RECIPE = Recipe(seed=1, ppo=Ppo(kl=Kl(beta=0.05)), variants={"no-kl": {"ppo.kl.beta": 0.0}})
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -38,7 +42,7 @@ def test_a_run_is_created_with_its_recipe_and_record(tmp_path: Path) -> None:
 def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE) as run:
         run.lineage.begin("sft", "sft")
-        run.stage("sft").fresh()
+        run.stage("sft").reset()
         run.stage("sft").result.write_text("{}")
         run.lineage.finish("sft", {})
     before = contents(tmp_path)
@@ -58,25 +62,48 @@ def test_a_recipe_that_was_only_laid_out_otherwise_continues(tmp_path: Path) -> 
         pass
 
 
+def test_a_run_of_an_older_truing_continues(tmp_path: Path) -> None:
+    with open_run(tmp_path, RECIPE) as run:
+        pass
+    values = read_yaml(run.recipe.read_text()).value
+    changes = values.pop("variants")["no-kl"]
+    values["ppo"]["variants"] = {"no-kl": {key.removeprefix("ppo."): value for key, value in changes.items()}}
+    for _, old, new in MOVED:
+        if old != "ppo.variants":
+            section, _, name = new.rpartition(".")
+            assign(values, old, values[section][name])
+    for section in ("rollout", "rewards", "evaluation"):
+        values.pop(section)
+    run.recipe.write_text(json.dumps(values))
+    with open_run(tmp_path, RECIPE):
+        pass
+    assert "ppo.kl.beta: 0.05 → 0.1" in refused(tmp_path, with_changes(RECIPE, {"ppo.kl.beta": 0.1}))
+
+
 def test_another_recipe_is_refused_with_what_differs(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE):
         pass
-    rewards = [RewardSource(kind="stage"), RewardSource(kind="function", path="a:b", weight=0.5)]
-    other = Recipe(seed=2, ppo=Ppo(kl=Kl(beta=0.1), rewards=rewards, variants={"no-kl": {"kl.beta": False}}))
+    sources = [RewardConfig(kind="stage"), RewardConfig(kind="function", path="a:b", weight=0.5)]
+    other = Recipe(
+        seed=2,
+        ppo=Ppo(kl=Kl(beta=0.1)),
+        rewards=Rewards(sources=sources),
+        variants={"no-kl": {"ppo.kl.beta": False}},
+    )
     message = refused(tmp_path, other)
     assert message.startswith(f"{tmp_path}: holds the run of another recipe (")
     assert "seed: 1 → 2;" in message
     assert "ppo.kl.beta: 0.05 → 0.1;" in message
     assert 'rewards.sources.1.path: absent → "a:b";' in message
-    assert "ppo.variants.no-kl.kl.beta: 0.0 → false" in message
+    assert "variants.no-kl.ppo.kl.beta: 0.0 → false" in message
     assert message.endswith("Give another --out, or add --fork-to NEW to begin a run from the stages that still match.")
 
 
 def test_only_ten_differences_are_shown(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE):
         pass
-    other: dict[str, Any] = {"variants": {f"v{index}": {"gamma": 0.5} for index in range(12)}, "kl": RECIPE.ppo.kl}
-    message = refused(tmp_path, Recipe(seed=1, ppo=Ppo(**other)))
+    variants = {f"v{index}": {"ppo.gamma": 0.5} for index in range(12)}
+    message = refused(tmp_path, RECIPE.model_copy(update={"variants": variants}))
     assert message.count("→") == 10
     assert "and 3 more)" in message  # twelve new variants, one that went
 
@@ -153,12 +180,12 @@ def test_a_fresh_stage_is_empty_and_follows_no_links(tmp_path: Path) -> None:
     (treasure / "gold").write_text("mine")
     with open_run(tmp_path / "run", RECIPE) as run:
         stage = run.stage("ppo-no-kl")
-        stage.fresh()
+        stage.reset()
         (stage.root / "model" / "deep").mkdir(parents=True)
         (stage.root / "model" / "deep" / "half").write_text("h")
         stage.metrics.write_text("{")
         (stage.root / "link").symlink_to(treasure)
-        stage.fresh()
+        stage.reset()
         assert list(stage.root.iterdir()) == []
     assert (treasure / "gold").read_text() == "mine"
 

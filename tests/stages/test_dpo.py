@@ -9,6 +9,7 @@ import tiny
 import torch
 from oracles import losses
 from transformers import AutoModelForCausalLM
+from truing.stages.pairs import load_pairs
 
 from truing.config.algorithms import Dpo
 from truing.core.batches import PairBatch, ReferencedPairs, Sequences
@@ -19,7 +20,6 @@ from truing.models.roles import Role
 from truing.runs.metrics import read_jsonl
 from truing.stages import dpo
 from truing.stages.dpo import preference_loss, train_dpo
-from truing.stages.pairs import load_pairs
 from truing.stages.reward import train_reward
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1

@@ -1,4 +1,7 @@
-"""A stage that is taken up again has the weights, moments, logs and memory of its last checkpoint, and no more."""
+"""A stage that is taken up again has the weights, moments, logs and memory of its last checkpoint, and no more.
+
+So has one that goes back to the checkpoint that it pinned.
+"""
 
 import io
 import os
@@ -16,12 +19,13 @@ from rich.console import Console
 
 from truing.config.sections import Optimiser
 from truing.core.errors import InterruptedRunError, RewardError, RunError
+from truing.runs.checkpoints import TENSORS
 from truing.runs.interruption import StepAborted
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import LineProgress
 from truing.training import journal as journal_module
 from truing.training.job import Job
-from truing.training.journal import open_journal
+from truing.training.journal import Journal, open_journal
 from truing.training.learner import Learner
 
 STEPS = 6
@@ -30,7 +34,7 @@ STEPS = 6
 def _learner(width: int = 3) -> Learner:
     weight = torch.nn.Parameter(torch.linspace(-1, 1, width))
     optimiser = Optimiser(learning_rate=0.1, warmup=0.5, weight_decay=0.01)
-    return Learner([([weight], 0.1)], optimiser, STEPS, 100, torch.device("cpu"))
+    return Learner([tiny.trained("policy", 0.1, weight)], optimiser, STEPS, 100)
 
 
 def _step(learner: Learner, step: int) -> None:
@@ -41,7 +45,7 @@ def _step(learner: Learner, step: int) -> None:
 
 
 def _job(place: Path, **checkpoints: Any) -> Job:
-    return tiny.job(tiny.recipe(place, checkpoints=checkpoints), place, "stage")
+    return tiny.job(tiny.recipe(place, checkpoints=checkpoints), place, "sft")
 
 
 def test_a_learner_put_back_goes_on_to_the_bit() -> None:
@@ -61,23 +65,23 @@ def test_a_learner_put_back_goes_on_to_the_bit() -> None:
 
 @pytest.mark.parametrize("other", [_learner(width=4).tensors(), {"steps": torch.tensor(1)}])
 def test_the_weights_of_another_model_are_refused(other: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(RunError, match="the weights of another model"):
+    with pytest.raises(RunError, match=r"lacks policy/weight\.0"):
         _learner().restore(other)
 
 
 def test_what_came_after_the_checkpoint_is_forgotten(tmp_path: Path) -> None:
     job = _job(tmp_path, every_steps=2)
     with open_journal(job, _learner(), STEPS) as journal:
-        assert list(journal.remaining(STEPS)) == [1, 2, 3, 4, 5, 6]
-        for step in (1, 2, 3):
+        for step in journal.remaining(3):
             journal.samples.append({"step": step})
             journal.log(step, {"loss": step / 10})
             journal.done(step, beta=step * 1.5)
+        assert journal.step == 3
     with open_journal(job, _learner(), STEPS) as journal:
-        assert list(journal.remaining(STEPS)) == [3, 4, 5, 6]
+        assert next(journal.remaining(STEPS)) == 3
         assert journal.memory == {"beta": 3.0}
         assert journal.rows == [{"step": 1, "loss": 0.1}, {"step": 2, "loss": 0.2}]
-        assert journal.sampled == [{"step": 1}, {"step": 2}]
+        assert journal.earlier_samples == [{"step": 1}, {"step": 2}]
         journal.log(3, {"other": 7})
         assert (journal.latest("loss"), journal.latest("other")) == (0.2, 7)
     assert [row["step"] for row in read_jsonl(job.directory.metrics)] == [1, 2, 3]
@@ -90,7 +94,7 @@ def test_the_progress_of_a_stage_taken_up_begins_where_it_was_left(tmp_path: Pat
         with open_journal(job, _learner(), STEPS) as journal:
             for step in journal.remaining(STEPS):
                 journal.done(step)
-    assert out.getvalue().splitlines()[-1] == "stage: all steps were done before"
+    assert out.getvalue().splitlines()[-1] == "sft: all steps were done before"
 
 
 def test_minutes_make_a_checkpoint_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +114,7 @@ def test_a_stop_saves_the_step_and_ends_the_stage(tmp_path: Path) -> None:
         job.stop.signal_number = 15
         with pytest.raises(InterruptedRunError) as ended:
             journal.done(2)
-    assert str(ended.value) == "interrupted, stage is saved after step 2. The same command goes on from there."
+    assert str(ended.value) == "interrupted, sft is saved after step 2. The same command goes on from there."
     assert ended.value.exit_code == 143
     assert [path.name for path in job.directory.checkpoints.iterdir()] == ["step-00000002"]
 
@@ -118,8 +122,8 @@ def test_a_stop_saves_the_step_and_ends_the_stage(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("learnt", "kept", "told"),
     [
-        (False, 3, "stage is saved after step 3"),
-        (True, 2, "stage is saved after step 2, and 1 more that was finished will be done again"),
+        (False, 3, "sft is saved after step 3"),
+        (True, 2, "sft is saved after step 2, and 1 more that was finished will be done again"),
     ],
 )
 def test_a_step_that_is_left_keeps_the_one_before_unless_learning_has_gone_on(
@@ -150,9 +154,94 @@ def test_a_step_that_is_left_keeps_the_one_before_unless_learning_has_gone_on(
     with open_journal(job, taken_up, STEPS) as journal:
         assert (journal.step, journal.memory) == (kept, {"beta": kept * 1.5})
         assert [row["step"] for row in journal.rows] == list(range(1, kept + 1))
-        assert [row["step"] for row in journal.sampled] == list(range(1, kept + 1))
+        assert [row["step"] for row in journal.earlier_samples] == list(range(1, kept + 1))
     found = taken_up.tensors()
     assert all(torch.equal(found[name], value) for name, value in states[kept].items())
+
+
+def _learn(journal: Journal, learner: Learner, steps: range) -> dict[int, dict[str, torch.Tensor]]:
+    """So many steps, each with a line in both logs; the learner's tensors after each."""
+    states = {}
+    for step in steps:
+        _step(learner, step)
+        journal.samples.append({"step": step})
+        journal.log(step, {"loss": step / 10})
+        journal.done(step, beta=step * 1.5)
+        states[step] = learner.tensors()
+    return states
+
+
+def _equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def _checkpoints(job: Job) -> list[str]:
+    return sorted(path.name for path in job.directory.checkpoints.glob("step-*"))
+
+
+def test_a_stage_that_goes_back_has_all_that_it_had_when_it_pinned_and_learns_the_same_again(tmp_path: Path) -> None:
+    job, learner = _job(tmp_path, every_steps=1, keep_last=1), _learner()
+    with open_journal(job, learner, STEPS) as journal:
+        states = _learn(journal, learner, range(1, 3))
+        journal.pin()
+        states |= _learn(journal, learner, range(3, 5))
+        assert _checkpoints(job) == ["step-00000002", "step-00000004"]  # one is kept, and the one that is pinned
+        journal.roll_back("the judge fell")
+        assert (journal.step, journal.memory, _checkpoints(job)) == (2, {"beta": 3.0}, ["step-00000002"])
+        assert _equal(learner.tensors(), states[2])
+        assert [row["step"] for row in journal.rows] == [1, 2]
+        assert next(journal.remaining(STEPS)) == 3
+        assert _equal(_learn(journal, learner, range(3, 5))[4], states[4])
+    for log in (job.directory.metrics, job.directory.samples):
+        assert [row["step"] for row in read_jsonl(log)] == [1, 2, 3, 4]
+
+
+def test_a_stage_that_is_killed_right_after_it_went_back_goes_on_from_there(tmp_path: Path) -> None:
+    job, learner = _job(tmp_path, every_steps=1), _learner()
+    with open_journal(job, learner, STEPS) as journal:
+        states = _learn(journal, learner, range(1, 3))
+        journal.pin()
+        _learn(journal, learner, range(3, 5))
+        journal.roll_back("the judge fell")
+    taken_up = _learner()
+    with open_journal(job, taken_up, STEPS) as journal:
+        assert (journal.step, journal.memory) == (2, {"beta": 3.0})
+        assert [row["step"] for row in journal.earlier_samples] == [1, 2]
+        assert _equal(taken_up.tensors(), states[2])
+        _learn(journal, taken_up, range(3, 4))
+        journal.roll_back("it fell again")  # what was pinned in an earlier life is still pinned
+        assert journal.step == 2
+
+
+def test_pinning_saves_a_step_that_was_not_and_the_one_pinned_before_is_as_any_other_again(tmp_path: Path) -> None:
+    job, learner = _job(tmp_path, every_steps=3, keep_last=1), _learner()
+    with open_journal(job, learner, STEPS) as journal:
+        _learn(journal, learner, range(1, 2))
+        assert _checkpoints(job) == []
+        journal.pin()
+        assert _checkpoints(job) == ["step-00000001"]
+        _learn(journal, learner, range(2, 4))
+        journal.pin()
+        _learn(journal, learner, range(4, 7))
+        assert _checkpoints(job) == ["step-00000003", "step-00000006"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_there_is_no_going_back_where_nothing_whole_is_pinned(damaged: bool, tmp_path: Path) -> None:
+    job, learner = _job(tmp_path, every_steps=1), _learner()
+
+    def back() -> None:
+        with open_journal(job, learner, STEPS) as journal:
+            _learn(journal, learner, range(1, 3))
+            if damaged:
+                journal.pin()
+                os.truncate(job.directory.checkpoints / "step-00000002" / TENSORS, 10)
+            journal.roll_back("the judge fell")
+
+    with pytest.raises(RunError) as refused:
+        back()
+    assert str(job.directory.checkpoints) in str(refused.value.where)
+    assert refused.value.hint
 
 
 def test_a_stage_with_no_step_left_that_lost_an_alarm_does_not_end_well(tmp_path: Path) -> None:
@@ -163,11 +252,11 @@ def test_a_stage_with_no_step_left_that_lost_an_alarm_does_not_end_well(tmp_path
 
     def finish() -> None:
         with open_journal(job, _learner(), STEPS) as journal, suppress(StepAborted):
-            assert not journal.remaining(STEPS)
+            assert not list(journal.remaining(STEPS))
             job.stop.on_alarm(signal.SIGALRM, None)
         pytest.fail("the stage would be saved")
 
-    with pytest.raises(InterruptedRunError, match=f"stage is saved after step {STEPS}"):
+    with pytest.raises(InterruptedRunError, match=f"sft is saved after step {STEPS}"):
         finish()
 
 
@@ -212,7 +301,7 @@ def test_a_number_gone_wrong_is_told_with_stage_and_step(tmp_path: Path) -> None
             journal.done(1)
             raise RewardError("returned nan.", where=where, hint="Mend it.")
 
-    for where, told in ((None, "stage step 2: "), ("own.py:score", "stage step 2, own.py:score: ")):
+    for where, told in ((None, "sft step 2: "), ("own.py:score", "sft step 2, own.py:score: ")):
         with pytest.raises(RewardError) as caught:
             fail(where)
         assert str(caught.value) == f"{told}returned nan. Mend it."

@@ -1,7 +1,9 @@
 """The one training path: what a step does depends neither on how its batch was cut nor on anything but the formula."""
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,21 +13,22 @@ from torch import Tensor
 
 from truing.config.algorithms import Reward
 from truing.config.sections import Optimiser
-from truing.core.batches import Batch, Experience, PairBatch, Sequences
-from truing.core.errors import TrainingError
+from truing.core.batches import Batch, Experience, Sequences
+from truing.core.errors import RunError, TrainingError
+from truing.core.rows import PairRows, TokenRows
 from truing.functional import ppo_policy_loss
+from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.roles import Role, scalar_head
 from truing.models.scoring import response_logprobs, response_values
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
-from truing.training.learner import Learner, learning_rate_factor
+from truing.training.learner import Learner, Trained, learning_rate_factor
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
-CPU = torch.device("cpu")
-PROMPTS = [[1], [2, 3], [4, 5, 6], [7], [8, 9], [10], [11, 12, 13, 14], [15]]
-SHORT = Sequences.collate(PROMPTS, [[16 + n % 3] * (1 + n % 4) + [EOS] for n in range(8)], PAD)
-LONG = Sequences.collate(PROMPTS, [[20 + n % 5] * (6 - n % 3) for n in range(8)], PAD)
-PAIRS = PairBatch(SHORT, LONG, torch.zeros(8))
+PROMPTS = [(1,), (2, 3), (4, 5, 6), (7,), (8, 9), (10,), (11, 12, 13, 14), (15,)]
+SHORT = TokenRows(PROMPTS, [(*[16 + n % 3] * (1 + n % 4), EOS) for n in range(8)], PAD)
+LONG = TokenRows(PROMPTS, [(20 + n % 5,) * (6 - n % 3) for n in range(8)], PAD)
+PAIRS = PairRows(SHORT, LONG, [0.0] * 8)
 
 
 def _role() -> Role:
@@ -34,10 +37,12 @@ def _role() -> Role:
 
 
 def _experience(role: Role) -> Experience:
+    sequences = Sequences.collate(LONG.prompts, LONG.responses, PAD)
     with torch.no_grad():
-        logprobs, values = response_logprobs(role, LONG), response_values(role, LONG)
+        logprobs, values = response_logprobs(role, sequences), response_values(role, sequences)
     advantages = torch.linspace(-1, 1, logprobs.numel()).reshape(logprobs.shape)
-    return Experience(LONG, logprobs - 0.1 * advantages, values, advantages, values + advantages)
+    groups, returns = torch.arange(8), values + advantages
+    return Experience(sequences, logprobs - 0.1 * advantages, advantages, groups, values, returns)
 
 
 def _policy_loss(role: Role) -> Callable[[Experience], tuple[Tensor, dict[str, Tensor]]]:
@@ -48,9 +53,9 @@ def _policy_loss(role: Role) -> Callable[[Experience], tuple[Tensor, dict[str, T
     return loss
 
 
-def _learner(weights: list[torch.nn.Parameter], budget: int = 1000, rate: float = 1e-2, **settings: Any) -> Learner:
+def _learner(*weights: torch.nn.Parameter, budget: int = 1000, rate: float = 1e-2, **settings: Any) -> Learner:
     optimiser = Optimiser(**{"learning_rate": rate, "warmup": 0.0, "schedule": "constant", **settings})
-    return Learner([(weights, rate)], optimiser, steps=10, token_budget=budget, device=CPU)
+    return Learner([tiny.trained("policy", rate, *weights)], optimiser, steps=10, token_budget=budget)
 
 
 LOSSES: dict[str, Callable[[Role], tuple[Batch, Any]]] = {
@@ -66,7 +71,7 @@ def test_one_micro_batch_of_eight_is_eight_of_one(stage: str) -> None:
     for budget in (1000, 1):
         role = _role()
         batch, loss = LOSSES[stage](role)
-        learner = _learner(list(role.model.parameters()), budget, adam_eps=1e-3)
+        learner = _learner(*role.model.parameters(), budget=budget, adam_eps=1e-3)
         figures.append(learner.forward_backward(batch, loss) | {"norm": learner.step()})
         after.append(torch.cat([weight.detach().flatten() for weight in role.model.parameters()]))
     torch.testing.assert_close(after[0], after[1], atol=1e-6, rtol=0)
@@ -79,9 +84,9 @@ def test_the_largest_deviation_of_a_batch_is_that_of_its_worst_part() -> None:
     role = _role()
     batch = _experience(role)
     weights = list(role.model.parameters())
-    whole = _learner(weights).forward_backward(batch, _policy_loss(role))
+    whole = _learner(*weights).forward_backward(batch, _policy_loss(role))
     deviation = (0.1 * batch.advantages[batch.sequences.response_mask]).exp().sub(1).abs().max()
-    parts = _learner(weights, budget=1).forward_backward(batch, _policy_loss(role))
+    parts = _learner(*weights, budget=1).forward_backward(batch, _policy_loss(role))
     assert parts["ratio_max_deviation"] == pytest.approx(float(deviation), rel=1e-4)
     assert whole["ratio_max_deviation"] == pytest.approx(float(deviation), rel=1e-4)
 
@@ -89,7 +94,7 @@ def test_the_largest_deviation_of_a_batch_is_that_of_its_worst_part() -> None:
 def _descend(gradient: list[float], max_grad_norm: float) -> tuple[list[float], float]:
     """What one step takes from weights whose gradient this is, with an ε so large that Adam becomes plain descent."""
     weight = torch.nn.Parameter(torch.zeros(len(gradient)))
-    learner = _learner([weight], rate=1e6, adam_eps=1e6, max_grad_norm=max_grad_norm)
+    learner = _learner(weight, rate=1e6, adam_eps=1e6, max_grad_norm=max_grad_norm)
     learner.forward_backward(SHORT, lambda batch: ((weight * torch.tensor(gradient)).sum(), {}))
     norm = learner.step()
     return (-weight.detach()).tolist(), norm
@@ -105,7 +110,8 @@ def test_the_joint_gradient_is_clipped_to_its_norm(limit: float, expected: list[
 def test_each_group_has_its_own_learning_rate() -> None:
     one, two = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
     optimiser = Optimiser(learning_rate=1e-2, warmup=0.0)
-    learner = Learner([([one], 1e-2), ([two], 5e-2)], optimiser, steps=4, token_budget=1000, device=CPU)
+    groups = [tiny.trained("policy", 1e-2, one), tiny.trained("critic", 5e-2, two)]
+    learner = Learner(groups, optimiser, steps=4, token_budget=1000)
     learner.forward_backward(SHORT, lambda batch: ((one + two).sum(), {}))
     learner.step()
     # The first step of Adam moves every weight by its learning rate.
@@ -116,12 +122,12 @@ def test_each_group_has_its_own_learning_rate() -> None:
 def test_a_loss_that_is_no_number_names_the_hint(value: float) -> None:
     weight = torch.nn.Parameter(torch.ones(1))
     with pytest.raises(TrainingError, match=r"^optimiser step 1: the loss became (nan|inf) on row 1 of 8, row 2 "):
-        _learner([weight]).forward_backward(SHORT, lambda batch: ((weight * value).sum(), {}))
+        _learner(weight).forward_backward(SHORT, lambda batch: ((weight * value).sum(), {}))
 
 
 def test_a_gradient_that_is_no_number_moves_nothing_and_names_the_hint() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
-    learner = _learner([weight])
+    learner = _learner(weight)
     learner.forward_backward(SHORT, lambda batch: (weight.sqrt().sum(), {}))  # slope ∞ at 0
     with pytest.raises(
         TrainingError, match=r"^optimiser step 1: the gradient's norm became inf\. Lower the learning rate"
@@ -149,8 +155,47 @@ def test_the_learning_rate_rises_and_falls_by_the_formula(schedule: str, warmup:
 
 def test_a_learner_follows_the_schedule() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
-    learner = _learner([weight], schedule="linear", warmup=0.2)
+    learner = _learner(weight, schedule="linear", warmup=0.2)
     figures = [learner.train_step(SHORT, lambda batch: (weight.sum(), {})) for _ in range(10)]
     assert [step["grad_norm"] for step in figures] == [1.0] * 10
     rates = [step["learning_rate"] for step in figures]
     assert rates == pytest.approx([1e-2 * factor for factor in LINEAR])
+
+
+def _of_roles(place: Path, **changes: Any) -> tuple[PpoRoles, Learner]:
+    recipe = tiny.recipe(place, **changes)
+    assert recipe.base is not None
+    roles = ppo_roles(recipe, recipe.base, None)
+    trained = [Trained("policy", roles.policy, 1e-2), Trained("critic", roles.critic, 1e-2)]
+    return roles, Learner(trained, Optimiser(learning_rate=1e-2), steps=10, token_budget=1000)
+
+
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+def test_what_is_saved_goes_by_the_paths_of_the_parameters(layout: str, tmp_path: Path) -> None:
+    roles, learner = _of_roles(tmp_path, roles=layout)
+    for role in (roles.policy, roles.critic):
+        for weight in role.parameters():
+            weight.grad = torch.ones_like(weight)
+    learner.step()
+    tensors = learner.tensors()
+    saved = {path.removeprefix("weights/") for path in tensors if path.startswith("weights/")}
+    for name, role in (("policy", roles.policy), ("critic", roles.critic)):
+        learnt = {id(weight) for weight in role.parameters()}
+        of_model = {f"{name}/{path}": w for path, w in role.model.named_parameters() if id(w) in learnt}
+        assert all(torch.equal(tensors[f"weights/{path}"], weight.detach()) for path, weight in of_model.items())
+        rest = {path for path in saved if path.startswith(f"{name}/")} - of_model.keys()
+        assert len(rest) == (0 if role.head is None else 2)  # its weight and its bias
+        assert all(path.startswith(f"{name}/head.") for path in rest)
+    moments = {f"{kind}/{path}" for path in saved for kind in ("step", "exp_avg", "exp_avg_sq")}
+    assert tensors.keys() == {f"weights/{path}" for path in saved} | moments | {"steps"}
+
+
+def test_a_checkpoint_of_other_weights_is_refused_by_the_first_path_and_changes_nothing(tmp_path: Path) -> None:
+    _, learner = _of_roles(tmp_path / "one", **{"lora.rank": 3})
+    roles, narrower = _of_roles(tmp_path / "other", **{"lora.rank": 2})
+    before = [weight.detach().clone() for weight in roles.policy.parameters()]
+    first = next(path for path in learner.tensors() if path.startswith("weights/")).removeprefix("weights/")
+    assert first.startswith("policy/model.layers.0.")
+    with pytest.raises(RunError, match=rf"lacks {re.escape(first)}\b"):
+        narrower.restore(learner.tensors())
+    assert all(map(torch.equal, before, roles.policy.parameters()))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from truing.cli.output import tell
 from truing.cli.shelf import python_beside, recipe_path
-from truing.config import load_recipe, sound_sections
+from truing.config import read_recipe
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError
 from truing.data.datasets import read_data
@@ -24,19 +24,16 @@ def validate_command(recipe_file: Path, overrides: list[str]) -> None:
 
 
 def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
-    """The recipe, or what is sound of it, and what was found."""
-    try:
-        recipe = load_recipe(path, overrides, tell)
-    except RecipeError as error:
-        part = sound_sections(path, overrides)
-        if part is None:
-            raise
-        found = check_files(part, read_data(part, thorough=True))
-        found.faults.insert(0, error)
-        found.odd.append("What stages make of the rows is looked at once the recipe is sound.")
-        return part, found
+    """The recipe, as far as it is sound, and what was found."""
+    recipe, problems = read_recipe(path, overrides, tell)
     datasets = read_data(recipe, thorough=True)
     found = check_files(recipe, datasets)
+    try:
+        problems.check(RecipeError)
+    except RecipeError as error:
+        found.faults.insert(0, error)
+        found.odd.append("Fix the recipe first; what its stages would make of the rows was not checked.")
+        return recipe, found
     with python_beside(path):
         check_functions(recipe, found)
     if recipe.base is not None:

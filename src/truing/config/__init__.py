@@ -1,16 +1,17 @@
 """Recipes on disk: YAML and overrides in, one checked `Recipe` out, and back again."""
 
-from truing.config.loading import load_recipe, recorded_recipe, resolved_yaml, sound_sections
+from truing.config.loading import load_recipe, read_recipe, recorded_recipe, resolved_yaml
 from truing.config.shelf import recipe_schema, recipe_shelf
-from truing.config.variants import reward_sources, variant
+from truing.config.variants import reward_sources, variant, with_changes
 
 __all__ = [
     "load_recipe",
+    "read_recipe",
     "recipe_schema",
     "recipe_shelf",
     "recorded_recipe",
     "resolved_yaml",
     "reward_sources",
-    "sound_sections",
     "variant",
+    "with_changes",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 from truing.config.messages import shown
 
 
-class OverrideError(Exception):
+class NoSuchPlaceError(Exception):
     """A dotted key that leads nowhere; its text is a sentence."""
 
 
@@ -37,8 +37,8 @@ def _spot(here: Any, part: str, key: str) -> str | int:
     if isinstance(here, dict):
         return part
     if not isinstance(here, list):
-        raise OverrideError(f"{key} is {shown(here)} and no section, so it has no {part}.")
+        raise NoSuchPlaceError(f"{key} is {shown(here)} and no section, so it has no {part}.")
     if not (part.isdecimal() and int(part) < len(here)):
         entries = "1 entry" if len(here) == 1 else f"{len(here)} entries"
-        raise OverrideError(f"{key} has {entries}, counted from 0, and none is called {part}.")
+        raise NoSuchPlaceError(f"{key} has {entries}, counted from 0, and none is called {part}.")
     return int(part)

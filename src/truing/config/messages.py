@@ -7,9 +7,9 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from truing.config.mistakes import Mistake
 from truing.config.recipe import Recipe
 from truing.config.sections import Section
+from truing.core.errors import Problem
 
 _EXPECTED = {
     "string_type": "text",
@@ -31,20 +31,27 @@ _EXPECTED = {
 _YES_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
-def mistakes_of(error: ValidationError, document: Any, root: str = "") -> list[Mistake]:
-    """One mistake for each key that pydantic refused in `document`, which stands at the key `root` of a recipe."""
+def problems_of(error: ValidationError, document: Any) -> list[Problem]:
+    """One for each key that pydantic refused in a document."""
     by_key: dict[str, list[ErrorDetails]] = {}
     for details in error.errors():
-        key = ".".join([*root.split("."), *_path(details, document)]).strip(".")
-        by_key.setdefault(key, []).append(details)
+        by_key.setdefault(".".join(place_of(details, document)), []).append(details)
     # A union that fails deep inside one member also fails, less to the point, at the top of the others.
     telling = [key for key in by_key if not any(other.startswith(f"{key}.") for other in by_key)]
-    return [_mistake(key, by_key[key]) for key in telling]
+    return [_problem(key, by_key[key]) for key in telling]
 
 
-def nearest(name: str, known: list[str]) -> str | None:
-    """The known name most like this one, if any is like it at all."""
-    return next(iter(get_close_matches(name, known, n=1)), None)
+def place_of(details: ErrorDetails, document: Any) -> list[str]:
+    """Where in the document an error lies: pydantic's location without the names of union members."""
+    path = []
+    here = document
+    for part in details["loc"]:
+        known = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int)
+        if known:
+            here = here[part]
+        if known or (details["type"] == "missing" and part == details["loc"][-1]):
+            path.append(str(part))
+    return path
 
 
 def shown(value: Any) -> str:
@@ -60,49 +67,38 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def _path(details: ErrorDetails, document: Any) -> list[str]:
-    """Where in the document an error lies: pydantic's location without the names of union members."""
-    path = []
-    here = document
-    for part in details["loc"]:
-        known = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int)
-        if known:
-            here = here[part]
-        if known or (details["type"] == "missing" and part == details["loc"][-1]):
-            path.append(str(part))
-    return path
-
-
-def _mistake(key: str, errors: list[ErrorDetails]) -> Mistake:
-    """The sentence for one key. Several errors are those of a union's members: any of them would do."""
+def _problem(key: str, errors: list[ErrorDetails]) -> Problem:
+    """What is wrong with one key. Several errors are those of a union's members: any of them would do."""
     first = errors[0]
-    kind, value = first["type"], first["input"]
+    kind = first["type"]
     if kind == "extra_forbidden":
-        return Mistake(key, "there is no such key.", _unknown_key_hint(key, str(first["loc"][-1])))
+        hint = _unknown_key_hint(key, str(first["loc"][-1]))
+        return Problem("recipe/unknown-key", key, "there is no such key.", hint)
     if kind == "missing":
-        meaning = _section_at(key.rpartition(".")[0]).model_fields[key.rpartition(".")[2]].description
-        return Mistake(key, "is missing.", f"It means: {meaning}")
+        section, _, name = key.rpartition(".")
+        hint = f"It means: {_section_at(section).model_fields[name].description}"
+        return Problem("recipe/missing-key", key, "is missing.", hint)
     if kind == "value_error":
-        return Mistake(key, f"{first['ctx']['error']}.")
+        return Problem("recipe/contradiction", key, f"{first['ctx']['error']}.")
     expected = [_EXPECTED[e["type"]].format(**e.get("ctx", {})) for e in errors if e["type"] in _EXPECTED]
-    if not expected:
-        return Mistake(key, f"{first['msg']}.")
-    return Mistake(key, f"expected {' or '.join(expected)}, got {shown(value)}.", _hint(kind, key, first))
+    what = f"expected {' or '.join(expected)}, got {shown(first['input'])}." if expected else f"{first['msg']}."
+    code = "recipe/wrong-type" if kind.endswith("_type") else "recipe/wrong-value"
+    return Problem(code, key, what, _hint(kind, key, first))
 
 
-def _hint(kind: str, key: str, details: ErrorDetails) -> str:
+def _hint(kind: str, key: str, details: ErrorDetails) -> str | None:
     """What to write instead, where that can be guessed."""
     value = details["input"]
     if kind == "literal_error":
-        close = nearest(str(value), details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
-        return f"Did you mean {close}?" if close else ""
+        close = _nearest(str(value), details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
+        return f"Did you mean {close}?" if close else None
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f'Put it in quotes: "{shown(value)}".'
     if kind == "bool_type" and str(value).lower() in _YES_NO:
         return f"Write {_YES_NO[str(value).lower()]}."
     if kind in ("int_type", "float_type"):
         number = _number_meant(value)
-        return f"Write {number}." if number is not None and (kind == "float_type" or number.isdigit()) else ""
+        return f"Write {number}." if number is not None and (kind == "float_type" or number.isdigit()) else None
     if kind == "list_type" and isinstance(value, str):
         return f"Write [{value}]."
     if kind == "model_type":
@@ -111,7 +107,7 @@ def _hint(kind: str, key: str, details: ErrorDetails) -> str:
         if isinstance(value, str) and "path" in fields and not name.isdecimal():
             return f"Write {name}: {{path: {value}}}."
         return f"Its keys are {', '.join(fields)}."
-    return ""
+    return None
 
 
 def _number_meant(value: Any) -> str | None:
@@ -125,12 +121,17 @@ def _number_meant(value: Any) -> str | None:
     return f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else f"{number!r}"
 
 
+def _nearest(name: str, known: list[str]) -> str | None:
+    """The known name most like this one, if any is like it at all."""
+    return next(iter(get_close_matches(name, known, n=1)), None)
+
+
 def _unknown_key_hint(key: str, name: str) -> str:
     """The known key most likely meant: alike in the same section, or of the same name in another."""
     if "." in name:
         return "Keys with dots belong to --set; in a file, nest the sections."
     known = list(_section_at(key.removesuffix(name)).model_fields)
-    close = nearest(name, known)
+    close = _nearest(name, known)
     if close:
         return f"Did you mean {close}?"
     namesakes = [other for other in _all_keys(Recipe) if other.rpartition(".")[2] == name]
@@ -143,8 +144,7 @@ def _unknown_key_hint(key: str, name: str) -> str:
 def _section_at(key: str) -> type[Section]:
     """The section that a dotted key names; list indices lead to what they hold."""
     section: type[Section] = Recipe
-    parts = iter(key.split("."))
-    for part in parts:
+    for part in key.split("."):
         if part in section.model_fields:
             section = section_in(section.model_fields[part].annotation) or section
     return section

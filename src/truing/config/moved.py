@@ -1,89 +1,106 @@
-"""Keys of a recipe that have moved: an older recipe is read as if it had been written today, and its reader is told.
+"""Keys of a recipe that have moved: an older recipe is read as if it had been written today, with a note on each.
 
-A key brings its whole section along. Each move is listed under the version of truing that made it.
+A key brings its whole section along.
 """
 
 import re
+from contextlib import suppress
 from typing import Any
 
-from truing.config.dotted import assign, flat
-from truing.config.mistakes import Mistake
+from truing.config.dotted import NoSuchPlaceError, assign, flat
+from truing.config.stages import within
+from truing.core.errors import Problem
 
-MOVED = {
-    "0.2": {
-        "ppo.max_new_tokens": "rollout.max_new_tokens",
-        "ppo.temperature": "rollout.temperature",
-        "ppo.rewards": "rewards.sources",
-        "ppo.missing_eos": "rewards.missing_eos",
-        "on_bad_score": "rewards.on_bad_score",
-        "reward.normalisation_samples": "rewards.normalisation_samples",
-        "ppo.heldout_prompts": "evaluation.prompts",
-        "ppo.heldout_every": "evaluation.every",
-        "dpo.heldout_every": "evaluation.every",
-        "judges": "evaluation.judges",
-    }
-}
-OLD_ROOT = "ppo"
-OLD_VARIANTS = f"{OLD_ROOT}.variants"
-"""Before 0.2, variants were of PPO alone and their keys began there"""
+MOVED = (
+    ("0.2", "ppo.max_new_tokens", "rollout.max_new_tokens"),
+    ("0.2", "ppo.temperature", "rollout.temperature"),
+    ("0.2", "ppo.rewards", "rewards.sources"),
+    ("0.2", "ppo.missing_eos", "rewards.missing_eos"),
+    ("0.2", "on_bad_score", "rewards.on_bad_score"),
+    ("0.2", "reward.normalisation_samples", "rewards.normalisation_samples"),
+    ("0.2", "ppo.heldout_prompts", "evaluation.prompts"),
+    ("0.2", "ppo.heldout_every", "evaluation.every"),
+    ("0.2", "dpo.heldout_every", "evaluation.every"),
+    ("0.2", "judges", "evaluation.judges"),
+    ("0.2", "ppo.variants", "variants"),
+)
+"""The version of truing that moved a key, its older name, and its name now"""
+_OLD_VARIANTS = re.compile(r"ppo\.variants(\.[^.]+)?")
+"""Variants that were of PPO alone, or one of them: their keys began below `ppo`"""
+_IN_VARIANT = re.compile(r"(ppo\.)?variants\.([^.]+)\.(.+)")
 _ABSENT = object()
 
 
 def current_key(key: str) -> str:
     """What a dotted key is called now."""
-    of_variant = re.fullmatch(rf"{re.escape(OLD_VARIANTS)}\.([^.]+)\.(.+)", key)
-    if of_variant:
-        return f"variants.{of_variant[1]}.{current_key(f'{OLD_ROOT}.{of_variant[2]}')}"
-    for old, new in [(OLD_VARIANTS, "variants"), *(move for moves in MOVED.values() for move in moves.items())]:
-        if key == old or key.startswith(f"{old}."):
-            return new + key.removeprefix(old)
-    return key
+    return _moved(key)[0]
 
 
-def bring_up_to_date(document: dict[str, Any]) -> tuple[list[str], list[Mistake]]:
-    """Moves what stands at an old key to where it belongs now, in place.
+def current_value(key: str, value: Any) -> Any:
+    """What a value that is given at a dotted key means now."""
+    match = _OLD_VARIANTS.fullmatch(key)
+    if match is None or not isinstance(value, dict):
+        return value
+    if match[1] is None:
+        return {name: current_value(f"{key}.{name}", changes) for name, changes in value.items()}
+    return {f"ppo.{name}": inner for name, inner in value.items()}
+
+
+def moved_note(key: str) -> str | None:
+    """What the writer of a dotted key should know, if it has moved."""
+    new, version = _moved(key)
+    return f"{key} is called {new} since truing {version}." if version else None
+
+
+def bring_up_to_date(document: dict[str, Any]) -> tuple[list[str], list[Problem]]:
+    """Moves what stands at an older key to where it belongs now, in place, and writes variants with dotted keys.
 
     Returns:
-        A sentence for each key that was moved, and a mistake for each that stands at its new place too.
+        A note on each key that was moved, and a problem for each that stands at its place of today too.
     """
-    notes: list[str] = []
-    mistakes: list[Mistake] = []
-    moved: dict[str, Any] = {}
-    _move_variants(document, notes)
-    for version, moves in MOVED.items():
-        for old, new in moves.items():
-            value = _take(document, old)
-            if value is _ABSENT:
-                continue
-            if moved.setdefault(new, value) != value:
-                notes.append(f"{old} is one with {new} since truing {version}, which stays {moved[new]}.")
-                continue
-            if _look_up(document, new) not in (_ABSENT, value):
-                mistakes.append(Mistake(new, f"stands there beside {old}, which is its older name.", f"Remove {old}."))
-            assign(document, new, value)
-            notes.append(f"{old} is called {new} since truing {version}.")
-    return notes, mistakes
-
-
-def _move_variants(document: dict[str, Any], notes: list[str]) -> None:
-    """Those of PPO alone become variants of the recipe; keys in variants move as others do."""
-    old = _take(document, OLD_VARIANTS)
-    if isinstance(old, dict):
-        for name, changes in old.items():
-            keys = (
-                {f"ppo.{key}": value for key, value in flat(changes).items()} if isinstance(changes, dict) else changes
-            )
-            document.setdefault("variants", {})[name] = keys
-        notes.append(f"{OLD_VARIANTS} is called variants since truing 0.2, and its keys begin with ppo.")
-    variants = document.get("variants")
-    if not isinstance(variants, dict):
-        return
+    notes: list[str | None] = []
+    problems: list[Problem] = []
+    moved: dict[str, str] = {}
+    for _, old, new in MOVED:
+        value = _take(document, old)
+        there = _look_up(document, new)
+        if value is _ABSENT:
+            continue
+        notes.append(moved_note(old))
+        if moved.setdefault(new, old) == old:
+            problems += [_given_twice(new, old)] if there is not _ABSENT else []
+            with suppress(NoSuchPlaceError):  # the section is none, which is a problem of its own
+                assign(document, new, current_value(old, value))
+        elif there != value:
+            notes.append(f"{new} stays {there}, as {moved[new]} has it.")
+    variants = document["variants"] if isinstance(document.get("variants"), dict) else {}
     for name, changes in variants.items():
         if isinstance(changes, dict):
-            variants[name] = {current_key(key): value for key, value in flat(changes).items()}
+            keys = {f"variants.{name}.{key}": value for key, value in flat(changes).items()}
+            notes += map(moved_note, keys)
+            problems += [_given_twice(new, key) for key in keys if (new := current_key(key)) != key and new in keys]
+            variants[name] = {current_key(key).removeprefix(f"variants.{name}."): value for key, value in keys.items()}
+    return [note for note in notes if note], problems
+
+
+def _moved(key: str) -> tuple[str, str | None]:
+    """What a dotted key is called now, and the version that moved it, if one did."""
+    if match := _IN_VARIANT.fullmatch(key):
+        below, name, inner = match.groups("")
+        new, version = _moved(below + inner)
+        return f"variants.{name}.{new}", version or _moved(f"{below}variants")[1]
+    return next(
+        ((new + key.removeprefix(old), version) for version, old, new in MOVED if within(key, (old,))), (key, None)
+    )
+
+
+def _given_twice(new: str, old: str) -> Problem:
+    what = f"stands there beside {old}, which is its older name."
+    return Problem("recipe/moved-key", new, what, f"Remove {old}.")
 
 
 def _look_up(document: dict[str, Any], key: str) -> Any:
+    """What stands at a dotted key; `_ABSENT` where nothing does."""
     here: Any = document
     for part in key.split("."):
         if not isinstance(here, dict) or part not in here:
@@ -93,7 +110,7 @@ def _look_up(document: dict[str, Any], key: str) -> Any:
 
 
 def _take(document: dict[str, Any], key: str) -> Any:
-    """What stands at a dotted key, which is then gone; `_ABSENT` where nothing does."""
+    """What stands at a dotted key, which is then gone."""
     section, _, name = key.rpartition(".")
     here = _look_up(document, section) if section else document
     return here.pop(name, _ABSENT) if isinstance(here, dict) else _ABSENT

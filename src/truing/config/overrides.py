@@ -2,28 +2,28 @@
 
 from typing import Any
 
-from truing.config.dotted import OverrideError, assign
-from truing.config.mistakes import Mistake
-from truing.config.moved import OLD_VARIANTS, current_key
+from truing.config.dotted import NoSuchPlaceError, assign
+from truing.config.moved import current_key, current_value
 from truing.config.yaml_text import read_yaml
+from truing.core.errors import Problem
 
 
-def apply_override(document: dict[str, Any], text: str) -> tuple[str, list[Mistake]]:
-    """Sets one `a.b=value` in the document, its value read as YAML; an older key is taken for what it is called now.
+def apply_override(document: dict[str, Any], text: str) -> tuple[str, list[Problem]]:
+    """Sets one `a.b=value` in the document, its value read as YAML.
 
     Returns:
-        The key as it is called now (the whole of the older variants keeps its name), and what was wrong.
+        The key as it was given, and what is wrong.
     """
-    key, equals, value_text = text.partition("=")
-    key = key.strip()
-    if not equals or not all(key.split(".")):
-        return key, [Mistake("", "is not of the form key=value.", "For example: --set ppo.kl.beta=0.1", override=text)]
-    key = key if key == OLD_VARIANTS else current_key(key)
-    read = read_yaml(value_text)
+    given, equals, value_text = text.partition("=")
+    given, where = given.strip(), f"--set {text}"
+    if not equals or not all(given.split(".")):
+        what, hint = "is not of the form key=value.", "For example: --set ppo.kl.beta=0.1"
+        return given, [Problem("recipe/bad-override", None, what, hint, where)]
+    key, read = current_key(given), read_yaml(value_text)
     if read.mistakes:
-        return key, [Mistake(key, f"the value {m.sentence()}", override=text) for m in read.mistakes]
+        return given, [Problem("recipe/yaml", key, f"the value {one.sentence()}", where=where) for one in read.mistakes]
     try:
-        assign(document, key, read.value)
-    except OverrideError as error:
-        return key, [Mistake(key, str(error), override=text)]
-    return key, []
+        assign(document, key, current_value(given, read.value))
+    except NoSuchPlaceError as error:
+        return given, [Problem("recipe/no-such-place", key, str(error), where=where)]
+    return given, []

@@ -25,7 +25,10 @@ class Planned:
 
 def plan(recipe: Recipe) -> Iterator[Planned]:
     """The stages in order, each variant of a stage right after the stage."""
-    variants = {name: (variant(recipe, name), repeated_stages(changes)) for name, changes in recipe.variants.items()}
+    variants = {
+        name: (variant(recipe, name), repeated_stages(recipe.stages, changes))
+        for name, changes in recipe.variants.items()
+    }
     for kind in recipe.stages:
         spec = STAGES[kind]
         before = [name for name in spec.builds_on if name in recipe.stages]

@@ -52,7 +52,7 @@ class Data(Section):
 
     demonstrations: Source | None = Field(None, description="prompt and completion, or messages.")
     preferences: Source | None = Field(None, description="prompt (or shared beginning), chosen, rejected, margin.")
-    prompts: Source | None = Field(None, description="Prompts for PPO; else those of the demonstrations or pairs.")
+    prompts: Source | None = Field(None, description="Prompts to answer; else those of the demonstrations or pairs.")
     heldout_demonstrations: Source | None = Field(None, description="Instead of a split of `demonstrations`.")
     heldout_preferences: Source | None = Field(None, description="Instead of a split of `preferences`.")
     heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
@@ -65,6 +65,11 @@ class Data(Section):
     transcripts: bool = Field(
         False, description="Read '\\n\\nHuman: ... \\n\\nAssistant: ...' text as chat messages for the chat template."
     )
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The rows that are named, by field."""
+        return {name: value for name, value in self if isinstance(value, Source)}
 
 
 class Lora(Section):
@@ -140,7 +145,9 @@ class Evaluation(Section):
     """Prompts that learning never sees, answered and scored as a policy learns."""
 
     prompts: Count = Field(64, description="How many are held out.")
-    every: Count = Field(10, description="Updates of PPO, or optimiser steps of DPO, between two evaluations.")
+    every: Count = Field(
+        10, description="Steps between two evaluations: updates where a policy samples, else optimiser steps."
+    )
     judges: dict[str, str] = Field(
         default_factory=dict, description="name: module:function. Scores that training never sees, for the report."
     )

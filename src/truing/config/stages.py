@@ -12,7 +12,7 @@ from typing import Any, Literal
 from truing.core import metrics
 from truing.core.metrics import Metric
 
-EVERYTHING = (
+EVERY_STAGE = (
     "seed",
     "world",
     "roles",
@@ -26,7 +26,7 @@ EVERYTHING = (
     "data.transcripts",
 )
 """What the result of every stage depends on"""
-POLICY = ("lora.layers", "data", "rollout", "rewards", "evaluation", "functions")
+EVERY_POLICY = ("lora.layers", "data", "rollout", "rewards", "evaluation", "functions")
 """What the result of a stage that makes a policy and has it answer prompts depends on too"""
 
 
@@ -86,7 +86,7 @@ _SPECS = (
         learns_from=("train_rows", "demonstrations"),
         metrics=metrics.SFT,
         datasets=("demonstrations",),
-        depends_on=(*EVERYTHING, "sft", "data.heldout", "data.demonstrations", "data.heldout_demonstrations"),
+        depends_on=(*EVERY_STAGE, "sft", "data.heldout", "data.demonstrations", "data.heldout_demonstrations"),
         makes="language model",
         samples=False,
     ),
@@ -99,7 +99,7 @@ _SPECS = (
         metrics=metrics.REWARD,
         datasets=("preferences",),
         depends_on=(
-            *EVERYTHING,
+            *EVERY_STAGE,
             "reward",
             "data",
             "rollout.max_new_tokens",
@@ -118,7 +118,7 @@ _SPECS = (
         learns_from=("episodes", "responses of its own"),
         metrics=metrics.PPO,
         datasets=(),
-        depends_on=(*EVERYTHING, *POLICY, "ppo"),
+        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "ppo"),
         makes="policy",
         starts_from="sft",
         scored_by="reward",
@@ -132,7 +132,7 @@ _SPECS = (
         learns_from=("train_pairs", "preference pairs"),
         metrics=metrics.DPO,
         datasets=("preferences",),
-        depends_on=(*EVERYTHING, *POLICY, "dpo"),
+        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "dpo"),
         makes="policy",
         starts_from="sft",
         scored_by="reward",

@@ -1,4 +1,4 @@
-"""The errors a person meets, each saying what is wrong, where, and how to hint it.
+"""The errors a person meets: each is a `Problem`, data for programs and a sentence for people, or several of them.
 
 ::
 
@@ -13,69 +13,160 @@
     └── InterruptedRunError          exit code 130 or 143: a signal asked the run to end, and it is saved
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""
+
+    code: str
+    """For programs, in kebab-case behind its subject: `recipe/unknown-key`"""
+    field: str | None
+    """A dotted key of the recipe, or a field of a row"""
+    what: str
+    """For people; it names the field where `where` does not"""
+    hint: str | None = None
+    """How to put it right"""
+    where: str | None = None
+    """A file, perhaps with its line, an argument of the command line, or a step of a stage"""
+    parts: tuple["Problem", ...] = ()
+    """The problems that this one sums up"""
+
+    def __str__(self) -> str:
+        """A paragraph; a sum has a line for each of its parts, below a heading where it has one."""
+        place = f"{self.where}:" if self.where else None
+        heading = " ".join(filter(None, (place, self.what, self.hint)))
+        return "\n  ".join([heading, *map(str, self.parts)]) if heading else "\n".join(map(str, self.parts))
+
+    def single(self) -> Iterator["Problem"]:
+        """Itself, or those that it sums up, which may be sums too."""
+        for part in self.parts:
+            yield from part.single()
+        if not self.parts:
+            yield self
 
 
 class TruingError(Exception):
-    """The root: what went wrong, where it was seen, and the hint, as one paragraph."""
+    """The root. Its text is that of its problem."""
 
     exit_code = 1
+    code = "truing"
+    """Of a problem whose raiser gives none"""
 
-    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        code: str | None = None,
+        where: str | None = None,
+        field: str | None = None,
+        hint: str | None = None,
+        parts: Iterable[Problem] = (),
+    ) -> None:
+        self.problem = Problem(code or self.code, field, what, hint, where, tuple(parts))
+        self.code = self.problem.code
         self.what = what
         self.where = where
+        self.field = field
         self.hint = hint
         super().__init__(what)
 
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Every single problem that it tells of."""
+        return tuple(self.problem.single())
+
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
-        hint = f" {self.hint}" if self.hint else ""
-        return f"{place}{self.what}{hint}"
+        return str(self.problem)
 
 
 class InputError(TruingError):
     """Something the user gave is wrong; nothing was written over."""
 
     exit_code = 2
+    code = "input"
 
 
 class RecipeError(InputError):
-    """A mistake in a recipe or an override."""
+    """A recipe or an override that cannot be used."""
+
+    code = "recipe"
 
 
 class DataError(InputError):
     """A data file that cannot be read, or a row that cannot be used."""
 
+    code = "data"
+
 
 class ModelError(InputError):
     """A model, adapter or tokenizer that cannot be used."""
+
+    code = "model"
 
 
 class RewardError(InputError):
     """A reward source or judge that cannot be used, or that returned what is not a score."""
 
+    code = "reward"
+
 
 class RunError(InputError):
     """A run directory that cannot be used as asked."""
+
+    code = "run"
 
 
 class TrainingError(TruingError):
     """Learning cannot go on: it produced a number that is not finite, or memory ran out."""
 
+    code = "training"
+
 
 class InterruptedRunError(TruingError):
     """A signal asked the run to end; what was done is saved."""
+
+    code = "interrupted"
 
     def __init__(self, what: str, exit_code: int) -> None:
         super().__init__(what)
         self.exit_code = exit_code
 
 
+@dataclass
+class Problems:
+    """The problems of one file, gathered so that a person puts them right once and not one by one."""
+
+    where: str
+    most: int | None = 20
+    """How many are described; the others are counted. All of them for None"""
+    described: list[Problem] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, problem: Problem) -> None:
+        """Notes a problem; whether to go on is the caller's decision."""
+        self.count += 1
+        if self.most is None or len(self.described) < self.most:
+            self.described.append(problem)
+
+    def check(self, error: type[InputError], more: str | None = None) -> None:
+        """Raises one `error` with all of them, if there are any; `more` says where to see those that are counted."""
+        if not self.count:
+            return
+        if self.count == 1:
+            raise error(**vars(self.described[0]))
+        rest = self.count - len(self.described)
+        counted = [Problem(f"{error.code}/more", None, f"... and {rest} more.", more)] if rest else []
+        raise error(f"{self.count} problems.", where=self.where, parts=[*self.described, *counted])
+
+
 def together(errors: Sequence[InputError]) -> InputError:
-    """One error that tells all of these, each text once."""
+    """One error with the problems of all of these, each once."""
     if len(errors) == 1:
         return errors[0]
-    return InputError("\n".join(dict.fromkeys(map(str, errors))))
+    return InputError("", parts=dict.fromkeys(error.problem for error in errors))
 
 
 def first_line(error: BaseException) -> str:

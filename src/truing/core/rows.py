@@ -21,8 +21,8 @@ class TokenRows:
     prompts: Sequence[Tokens]
     responses: Sequence[Tokens]
     pad: int
-    names: Sequence[str]
-    """Which row each one is, for errors: `demonstrations.jsonl:3`"""
+    names: Sequence[str] = ()
+    """Which row each one is, for errors: `demonstrations.jsonl:3`; empty where nobody knows"""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -45,7 +45,7 @@ class TokenRows:
             [self.prompts[row] for row in index],
             [self.responses[row] for row in index],
             self.pad,
-            [self.names[row] for row in index],
+            [self.names[row] for row in index] if self.names else (),
         )
 
     def to(self, device: torch.device) -> Sequences:

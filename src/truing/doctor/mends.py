@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from truing.config import with_changes
 from truing.config.checks import cross_checks
-from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError
 from truing.doctor.phase import Phase
@@ -32,12 +32,9 @@ def candidates(recipe: Recipe, found: list[Phase]) -> Iterator[tuple[str, Any]]:
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe | None:
     """The recipe with these fields set; None where `truing run` would refuse it."""
-    document = recipe.model_dump()
-    for key, value in changes.items():
-        assign(document, key, value)
-    if cross_checks(document):
+    other = with_changes(recipe, changes)
+    if cross_checks(other):
         return None
-    other = Recipe.model_validate(document)
     if other.base is not None and other.base.quantize == "nf4":
         try:
             check_quantisation(device_of(other.compute))

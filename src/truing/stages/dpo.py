@@ -105,15 +105,14 @@ def train_dpo(job: Job) -> dict[str, Any]:
     """Trains on the preferences, evaluates on held-out pairs and prompts as it goes, saves `model/`."""
     recipe, settings = job.recipe, job.recipe.dpo
     roles = policy_roles(recipe, job.start, job.reward)
-    pairs = job.rows.preferences(recipe)
-    job.progress.note(f"{job.name}: {pairs.report}")
+    pairs = job.preferences()
     train = with_reference(roles.reference, pairs.train, recipe)
     heldout = with_reference(roles.reference, pairs.heldout, recipe)
     plan = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
     trained = Trained("policy", roles.policy, settings.optimiser.learning_rate)
     learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
     with open_journal(job, learner, len(plan)) as journal:
-        prompts = job.rows.prompts(recipe).without(pairs.train.chosen.prompts)
+        prompts = job.prompts().without(pairs.train.chosen.prompts)
         scored = roles.reward is not None  # by the reward of the recipe, which DPO does not learn from
         reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None)) if scored else None
         evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)

@@ -105,7 +105,7 @@ class Objective:
 def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = always_go_on) -> dict[str, Any]:
     """Runs every update, evaluates on held-out prompts as it goes, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, objective.settings
-    prompts = job.rows.prompts(recipe)
+    prompts = job.prompts()
     steps = settings.updates * settings.epochs * settings.minibatches
     learner = Learner(objective.trained, settings.optimiser, steps, recipe.compute.learn_tokens)
     with open_journal(job, learner, settings.updates) as journal:

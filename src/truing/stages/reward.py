@@ -38,9 +38,8 @@ def train_reward(job: Job) -> dict[str, Any]:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.reward
     base = load_base(job.start, recipe.compute)
-    pairs = job.rows.preferences(recipe)
-    job.progress.note(f"{job.name}: {pairs.report}")
-    samples = reference_samples(Role(base.model), job.rows.prompts(recipe), recipe, base)
+    pairs = job.preferences()
+    samples = reference_samples(Role(base.model), job.prompts(), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
     plan = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
     trained = Trained("reward", reward, settings.optimiser.learning_rate)

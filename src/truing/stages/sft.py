@@ -29,8 +29,7 @@ def train_sft(job: Job) -> dict[str, Any]:
     """Trains on the demonstrations and saves `model/`; returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.sft
     base = load_base(job.start, recipe.compute)
-    rows = job.rows.demonstrations(recipe)
-    job.progress.note(f"{job.name}: {rows.report}")
+    rows = job.demonstrations()
     policy = trained_role(base, "policy", recipe.lora if settings.method == "lora" else None, recipe.seed)
     plan = optimiser_batches(len(rows.train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
     trained = Trained("policy", policy, settings.optimiser.learning_rate)

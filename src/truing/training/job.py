@@ -8,7 +8,9 @@ from pathlib import Path
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.config.stages import StageSpec
-from truing.data.prepared import Prepared
+from truing.core.rows import PairRows, TokenRows
+from truing.data.prepared import Prepared, Split
+from truing.data.prompts import PromptSet
 from truing.models.layout import RewardModelFiles, in_full_precision
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
@@ -42,6 +44,24 @@ class Job:
     """Whether somebody has asked the run to end"""
     saving: Stopwatch = field(default_factory=Stopwatch)
     """Of checkpoints and of the stage's models"""
+
+    def demonstrations(self) -> Split[TokenRows]:
+        """The recipe's, what became of rows that are too long noted."""
+        found = self.rows.demonstrations(self.recipe)
+        self.progress.note(f"{self.name}: {found.report}")
+        return found
+
+    def preferences(self) -> Split[PairRows]:
+        """The same."""
+        found = self.rows.preferences(self.recipe)
+        self.progress.note(f"{self.name}: {found.report}")
+        return found
+
+    def prompts(self) -> PromptSet:
+        """The same."""
+        found = self.rows.prompts(self.recipe)
+        self.progress.note(f"prompts: {found.report}")
+        return found
 
     def save_policy(self, policy: Role, base: LoadedBase) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
