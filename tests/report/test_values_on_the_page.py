@@ -105,6 +105,11 @@ def test_fine_tuning_tells_its_loss(page: Page) -> None:
     assert page.tables["sft"]["Perplexity"][0] == "4.70"
 
 
+def test_a_loss_is_drawn_as_what_it_is_in_its_stage(page: Page) -> None:
+    labels = [attributes.get("aria-label") for name, attributes in page.tags if name == "svg"]
+    assert [labels.count(loss) for loss in ("Loss, nats a token", "Pair loss, nats a pair", "DPO loss")] == [1, 1, 1]
+
+
 def test_stages_tell_their_outcome(page: Page) -> None:
     told = {name: cells[-1] for name, cells in page.tables["stages"].items()}
     assert told["sft"] == "Held-out loss 5.21 → 1.55 nats a token. 5,400 of 5,400 rows kept."
