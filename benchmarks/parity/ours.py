@@ -19,8 +19,9 @@ from truing.core.batches import PairBatch, ReferencedPairs, Sequences
 from truing.core.records import Demonstration, Preference
 from truing.data.chat import encode_prompt
 from truing.data.encode import EncodedRow, Record, encode_records
-from truing.models.load import LoadedBase, load_base
 from truing.models.heads import scalar_head
+from truing.models.layout import trained_role
+from truing.models.load import LoadedBase, load_base
 from truing.models.roles import Role
 from truing.stages.dpo import preference_loss, with_reference
 from truing.stages.reward import pair_loss
@@ -58,7 +59,7 @@ def build(case: Case, material: Path) -> tuple[Role, Any, LossFn[Any]]:
     """The model that learns, the batch, and the loss, as the stage has them."""
     base = load_base(Base(path=str(material / "base")), Compute(device="cpu"))
     if case.stage == "sft":
-        policy = Role(base.model.requires_grad_(True))
+        policy = trained_role(base, "policy", None, seed=0)
         return policy, demonstrations(material, base, case.rows), lambda batch: completion_loss(policy, batch)
     pairs = preferences(material, base, case.rows)
     if case.stage == "reward":
@@ -66,9 +67,9 @@ def build(case: Case, material: Path) -> tuple[Role, Any, LossFn[Any]]:
         return reward, pairs, lambda batch: pair_loss(reward, batch, settings)
     variant: Any = case.loss_type
     recipe = Recipe(dpo=Dpo(beta=BETA, variant=variant, label_smoothing=case.smoothing))
-    reference = Role(load_base(Base(path=str(material / "reference")), Compute(device="cpu")).model)
+    reference = load_base(Base(path=str(material / "reference")), Compute(device="cpu")).role()
     referenced: ReferencedPairs = with_reference(reference, pairs, recipe)
-    policy = Role(base.model.requires_grad_(True))
+    policy = trained_role(base, "policy", None, seed=0)
     return policy, referenced, lambda batch: preference_loss(policy, batch, recipe.dpo)
 
 
