@@ -13,6 +13,7 @@ def final_metrics(history: list[dict[str, Any]], evaluator: HeldoutEvaluator, st
     updates = history[1:]
     first, last = updates[0], updates[-1]
     dropped = sum(update["dropped"] for update in updates)
+    deviations = [update["ratio_max_deviation"] for update in updates if "ratio_max_deviation" in update]
     return {
         "steps": len(updates),
         "episodes": last["episodes"],
@@ -27,7 +28,7 @@ def final_metrics(history: list[dict[str, Any]], evaluator: HeldoutEvaluator, st
         "distinct_2_first": first["distinct_2"],
         "distinct_2_last": last["distinct_2"],
         "beta": last["beta"],
-        "ratio_max_deviation": max(update["ratio_max_deviation"] for update in updates),
+        **({"ratio_max_deviation": max(deviations)} if deviations else {}),
         "stopped_by": stopped_by,
         "dropped": dropped,
         **evaluator.final_metrics(),
