@@ -13,6 +13,7 @@ from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, RewardConfig, Source
 from truing.core.errors import RunError
+from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
 from truing.models.load import device_of, quiet_transformers
@@ -121,7 +122,7 @@ def _run_stage(
     with memory_faults(stage.name):
         result = stage.spec.load(stage.spec.train)(job)
     with stop.defer():
-        write_json(directory.result, result | {"saving_s": round(job.saving.seconds, 3)})
+        write_json(directory.result, to_json(result) | {"saving_s": round(job.saving.seconds, 3)})
         run.lineage.finish(stage.name, directory.contents())
         directory.remove_checkpoints()
     release_memory()
