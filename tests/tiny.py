@@ -8,6 +8,7 @@ from typing import Any
 
 import gguf
 import torch
+from letters import letter_a as letter_a
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     Gemma2Config,
@@ -252,8 +253,3 @@ def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
         named_parameters=lambda: {f"weight.{place}": weight for place, weight in enumerate(weights)},
     )
     return Trained(name, role, rate)
-
-
-def letter_a(prompts: Sequence[Any], responses: Sequence[str]) -> list[float]:
-    """A reward: how often a response says 'a'."""
-    return [float(response.count("a")) for response in responses]

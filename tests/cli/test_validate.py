@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import tiny
 
+from truing.data.read import READERS
+
 
 def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> None:
     recipe = tiny.recipe_file(tmp_path)
@@ -21,6 +23,16 @@ def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> No
         f"{recipe}: sound. Stages: sft, reward, ppo.",
     ]
     assert said.err == ""
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_each_file_is_parsed_once(command: str, truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    parse = READERS[".jsonl"]
+    monkeypatch.setitem(READERS, ".jsonl", lambda *given: parsed.append(given[0].name) or parse(*given))
+    out = ("--out", tmp_path / "run") if command == "run" else ()
+    assert truing(command, tiny.recipe_file(tmp_path, stages=["sft", "dpo"]), *out).code == 0
+    assert sorted(parsed) == ["demonstrations.jsonl", "preferences.jsonl"]
 
 
 def test_all_faults_are_told_together(truing: Any, tmp_path: Path) -> None:
@@ -61,7 +73,7 @@ def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model")
     assert said.code == 0
     told = "someone/model is not on this machine yet; `truing run` fetches it."
-    assert f"How long the rows are was not looked at: {told}" in said.out.splitlines()
+    assert f"Row lengths were not checked: {told}" in said.out.splitlines()
 
 
 def test_a_base_whose_tokenizer_cannot_be_read_is_told(truing: Any, tmp_path: Path) -> None:
@@ -147,7 +159,7 @@ def test_a_problem_of_the_recipe_brings_none_of_its_defaults(truing: Any, tmp_pa
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "ppo.bogus=1")
     assert said.code == 2
     assert said.spots == [("recipe/unknown-key", "ppo.bogus", "--set ppo.bogus=1")]
-    assert said.out.splitlines()[-1].startswith("Fix the recipe first")
+    assert "Fix the recipe first; stage checks were skipped." in said.out.splitlines()
 
 
 def test_text_that_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:

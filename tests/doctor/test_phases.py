@@ -79,7 +79,7 @@ def test_fewer_adapted_layers_hold_less_and_their_trunk_is_kept(tmp_path: Path) 
 
 
 def test_a_reward_from_elsewhere_needs_no_reward_model(tmp_path: Path) -> None:
-    rewards = [{"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": False}]
+    rewards = [{"kind": "function", "path": "letters:letter_a", "weight": 1.0, "normalise": False}]
     alone = _examined(tmp_path, stages=["ppo"], roles="separate", **{"rewards.sources": rewards})
     shadow = _shadow(tiny.recipe(tmp_path))
     assert alone["ppo learn"].parts["weights"] == 2 * shadow.weights + shadow.backbone

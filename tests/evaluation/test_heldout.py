@@ -27,7 +27,7 @@ def _roles(recipe: Recipe) -> Roles:
 
 
 def test_the_change_is_that_of_each_prompt_and_its_uncertainty_half_its_interval(tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, **{"evaluation.judges": {"letters": "tiny:letter_a"}})
+    recipe = tiny.recipe(tmp_path, **{"evaluation.judges": {"letters": "letters:letter_a"}})
     before, after = (1.0, 2.0, 3.0), (2.0, 4.0, 6.0)
     earlier = tuple(
         {"step": step, "kl": kl, "score": score, "judges": {"letters": -score}}

@@ -63,7 +63,7 @@ def _untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
     """A run of every stage and a variant, done."""
     place = tmp_path_factory.mktemp("finished")
-    recipe = tiny.recipe(place, **VARIANT, **{"evaluation.judges": {"letters": "tiny:letter_a"}})
+    recipe = tiny.recipe(place, **VARIANT, **{"evaluation.judges": {"letters": "letters:letter_a"}})
     _run(recipe, place / "run")
     return recipe, place / "run"
 

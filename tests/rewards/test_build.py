@@ -12,7 +12,7 @@ from truing.rewards.sources import RoleReward
 from truing.rollout.episodes import reference_samples
 from truing.stages.reward import train_reward
 
-LETTERS = {"kind": "function", "path": "tiny:letter_a"}
+LETTERS = {"kind": "function", "path": "letters:letter_a"}
 
 
 def test_every_part_has_its_weight_and_its_scale_on_samples_of_the_start(tmp_path: Path) -> None:

@@ -9,17 +9,17 @@ import tiny
 import torch
 from oracles import losses
 from transformers import AutoModelForCausalLM
-from truing.stages.pairs import load_pairs
 
 from truing.config.algorithms import Dpo
-from truing.core.batches import PairBatch, ReferencedPairs, Sequences
+from truing.core.batches import PairBatch, Sequences
 from truing.core.errors import DataError
+from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import encode_prompt
 from truing.evaluation import heldout
 from truing.models.roles import Role
 from truing.runs.metrics import read_jsonl
 from truing.stages import dpo
-from truing.stages.dpo import preference_loss, train_dpo
+from truing.stages.dpo import ReferencedPairs, preference_loss, train_dpo
 from truing.stages.reward import train_reward
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
@@ -64,8 +64,8 @@ def test_the_report_card_is_of_beta_times_the_log_ratio(variant: str, tmp_path: 
         log_ratio = _logprob(policy, prompt, said) - _logprob(reference, prompt, said)
         return 0.3 * log_ratio / (len(said) if variant == "ipo" else 1)
 
-    sides = [Sequences.collate(PROMPTS, side, PAD) for side in (CHOSEN, REJECTED)]
-    pairs = dpo.with_reference(Role(reference), PairBatch(*sides, torch.zeros(2)), recipe)
+    sides = [TokenRows(PROMPTS, side, PAD) for side in (CHOSEN, REJECTED)]
+    pairs = dpo.with_reference(Role(reference), PairRows(*sides, [0.0, 0.0]), recipe)
     card = dpo.report_card(Role(policy), pairs, recipe)
     gaps = np.array([reward(p, c) - reward(p, r) for p, c, r in zip(PROMPTS, CHOSEN, REJECTED, strict=True)])
     assert card["score_gap_mean"] == pytest.approx(gaps.mean(), rel=1e-4)
@@ -87,7 +87,8 @@ def test_the_reward_stage_scores_what_dpo_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("roles", ["shared", "separate"])
 def test_a_run_learns_the_preference_and_leaves_what_it_promises(roles: str, tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, roles=roles, **{"evaluation.judges": {"letters": "tiny:letter_a"}, "dpo.epochs": 4})
+    changes = {"evaluation.judges": {"letters": "letters:letter_a"}, "dpo.epochs": 4}
+    recipe = tiny.recipe(tmp_path, roles=roles, **changes)
     job = tiny.job(recipe, tmp_path, "dpo")
     result = train_dpo(job)
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)
@@ -132,7 +133,7 @@ def test_held_out_prompts_are_in_no_pair_that_is_learnt_from(tmp_path: Path) -> 
     job = tiny.job(recipe, tmp_path, "dpo")
     base = tiny.load(recipe)
     train_dpo(job)
-    learnt = {tuple(prompt) for prompt in load_pairs(job, base).train.chosen.prompts}
+    learnt = {tuple(prompt) for prompt in job.rows.preferences(recipe).train.chosen.prompts}
     asked = {encode_prompt(base.tokenizer, row["prompt"]) for row in read_jsonl(job.directory.samples)}
     assert asked
     assert not asked & learnt
@@ -141,7 +142,7 @@ def test_held_out_prompts_are_in_no_pair_that_is_learnt_from(tmp_path: Path) -> 
 def test_a_judges_fall_must_exceed_the_noise_of_its_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     monkeypatch.setattr(heldout, "drift_warnings", lambda *figures: given.append(figures) or [])
-    changes = {"judges": {"letters": "tiny:letter_a"}, "dpo.epochs": 4}
+    changes = {"evaluation.judges": {"letters": "letters:letter_a"}, "dpo.epochs": 4}
     result = train_dpo(tiny.job(tiny.recipe(tmp_path, **changes), tmp_path, "dpo"))
     [(_, last, uncertainty)] = given
     low, high = result["judges"]["letters"]["change_ci95"]

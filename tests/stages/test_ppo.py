@@ -1,6 +1,7 @@
 """PPO: experience by the formulas, a ratio against the policy that sampled, and as many steps as the recipe says."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,17 @@ from oracles import distributions, episodes, losses
 
 from truing.config.algorithms import Ppo
 from truing.config.recipe import Recipe
+from truing.config.sections import MissingEos
 from truing.core.batches import Experience, Rollout, Sequences
 from truing.models.layout import PpoRoles, ppo_roles
-from truing.rewards.build import build_reward
-from truing.rollout.episodes import load_prompts
 from truing.runs.metrics import read_jsonl
-from truing.stages import ppo
-from truing.stages.ppo import Scored, joint_learner, learn, make_experience, ppo_update, rollout_figures, train_ppo
+from truing.stages.online import Scored, Update, after_missing_eos, learn, rollout_metrics
+from truing.stages.ppo import make_experience, ppo_objective, train_ppo
 from truing.stages.reward import train_reward
 from truing.training.learner import Learner
 
 PAD = len(tiny.LETTERS) + 1
-BY_FUNCTION = {"rewards.sources": [{"kind": "function", "path": "tiny:letter_a", "normalise": False}]}
+BY_FUNCTION = {"rewards.sources": [{"kind": "function", "path": "letters:letter_a", "normalise": False}]}
 
 
 def _scored(seed: int = 0) -> Scored:
@@ -38,18 +38,18 @@ def _scored(seed: int = 0) -> Scored:
     rollout = Rollout(
         Sequences.collate([[1], [2, 3], [4]], [[5 + n] * length for n, length in enumerate(lengths)], PAD),
         logprobs,
-        hidden=torch.zeros(3, 4, 1),
         finished=torch.tensor([True, True, False]),
+        groups=torch.arange(3),
     )
-    return Scored(rollout, torch.tensor(numbers.normal(size=3)), ref, kl, entropy, values)
+    scores = torch.tensor(numbers.normal(size=3))
+    rewards = after_missing_eos(scores, rollout.finished, MissingEos(value=1.5))
+    return Scored(rollout, scores, rewards, ref, kl, entropy, values)
 
 
 @pytest.mark.parametrize("whiten", [False, True])
 @pytest.mark.parametrize("beta", [0.0, 0.3])
 def test_experience_is_that_of_the_formulas(whiten: bool, beta: float) -> None:
-    settings = Ppo.model_validate(
-        {"whiten_rewards": whiten, "gamma": 0.9, "gae_lambda": 0.8, "missing_eos": {"value": 1.5}}
-    )
+    settings = Ppo(whiten_rewards=whiten, gamma=0.9, gae_lambda=0.8)
     scored = _scored()
     mask = scored.rollout.sequences.response_mask.numpy()
     logprobs, ref, values = (x.numpy() for x in (scored.rollout.logprobs, scored.ref_logprobs, scored.values))
@@ -58,22 +58,23 @@ def test_experience_is_that_of_the_formulas(whiten: bool, beta: float) -> None:
     if whiten:
         rewards = episodes.whiten(rewards, mask, shift_mean=False)
     advantages, returns = episodes.gae(rewards, values, mask, 0.9, 0.8)
-    found = make_experience(scored, settings, beta)
+    found = make_experience(scored, beta, settings)
     np.testing.assert_allclose(found.returns.numpy()[mask], returns[mask], atol=1e-8)
     np.testing.assert_allclose(
         found.advantages.numpy()[mask], episodes.whiten(advantages, mask, shift_mean=True)[mask], atol=1e-6
     )
     assert found.old_logprobs is scored.rollout.logprobs
     assert found.old_values is scored.values
+    assert found.groups is scored.rollout.groups
 
 
-def test_the_figures_of_an_update_are_means_over_what_counts() -> None:
-    scored, settings = _scored(), Ppo()
+def test_the_metrics_of_an_update_are_means_over_what_counts() -> None:
+    scored = _scored()
     mask = scored.rollout.sequences.response_mask.numpy()
     kl = ((scored.rollout.logprobs - scored.ref_logprobs).numpy() * mask).sum(1)
-    penalised = scored.scores.numpy() - np.array([0, 0, 1.0])
-    experience = make_experience(scored, settings, 0.3)
-    figures = rollout_figures(scored, experience, settings, 0.3)
+    penalised = scored.scores.numpy() - np.array([0, 0, 1.5])
+    experience = make_experience(scored, 0.3, Ppo())
+    metrics = rollout_metrics(scored, experience, 0.3)
     returns, values = experience.returns.numpy()[mask], scored.values.numpy()[mask]
     expected = {
         "explained_variance": 1 - (returns - values).var() / returns.var(),
@@ -88,7 +89,7 @@ def test_the_figures_of_an_update_are_means_over_what_counts() -> None:
         "eos_rate": 2 / 3,
         "distinct_2": 2 / 5,  # five pairs of neighbours, of two kinds
     }
-    assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=1e-6)
 
 
 class _Noted:
@@ -99,7 +100,7 @@ class _Noted:
     def __init__(self) -> None:
         self.asked: list[tuple[Experience, float]] = []
 
-    def forward_backward(self, batch: Experience, loss_fn: Any, _: Any = None) -> dict[str, float]:
+    def forward_backward(self, batch: Experience, loss_fn: Any) -> dict[str, float]:
         loss, stats = loss_fn(batch)
         self.asked.append((batch, loss.item()))
         return {"loss": loss.item()} | {name: float(value) for name, value in stats.items()}
@@ -117,9 +118,9 @@ def _set_up(place: Path, **changes: Any) -> tuple[Recipe, PpoRoles]:
     return recipe, ppo_roles(recipe, ready.start, ready.reward)
 
 
-def _update(number: int, recipe: Recipe, roles: PpoRoles, learner: Learner) -> dict[str, Any]:
-    prompts = load_prompts(recipe, roles.base, tiny.SilentProgress())
-    return ppo_update(number, roles, prompts, build_reward(recipe, roles, prompts), learner, recipe, beta=0.05)
+def _updates(recipe: Recipe, roles: PpoRoles, noted: _Noted | None = None) -> Update:
+    made = tiny.ppo_update(recipe, roles)
+    return made if noted is None else replace(made, learner=noted)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("layout", ["shared", "separate"])
@@ -128,11 +129,11 @@ def test_each_update_begins_with_a_ratio_of_one_although_the_policy_has_left_the
     layout: str, temperature: float, tmp_path: Path
 ) -> None:
     recipe, roles = _set_up(tmp_path, **{"roles": layout, "rollout.temperature": temperature})
-    learner = joint_learner(recipe, roles)
-    updates = [_update(number, recipe, roles, learner) for number in (1, 2, 3)]
-    assert all(figures["ratio_max_deviation"] < 1e-5 for figures in updates)
+    update = _updates(recipe, roles)
+    updates = [update.run(number, 0.05) for number in (1, 2, 3)]
+    assert all(metrics["ratio_max_deviation"] < 1e-5 for metrics in updates)
     assert updates[0]["kl_exact"] < 1e-5 < 1e-3 < updates[1]["kl_exact"] < updates[2]["kl_exact"]
-    assert all(figures["approx_kl"] > 1e-7 for figures in updates)
+    assert all(metrics["approx_kl"] > 1e-7 for metrics in updates)
 
 
 @pytest.mark.parametrize("layout", ["shared", "separate"])
@@ -145,7 +146,7 @@ def test_an_update_moves_policy_and_critic_and_leaves_reference_and_reward(layou
     held |= {id(weight): weight for weight in roles.reward.parameters()}
     before = {key: weight.detach().clone() for key, weight in held.items()}
     moving = [[weight.detach().clone() for weight in role.parameters()] for role in (roles.policy, roles.critic)]
-    _update(1, recipe, roles, joint_learner(recipe, roles))
+    _updates(recipe, roles).run(1, 0.05)
     assert all(torch.equal(weight, before[key]) for key, weight in held.items())
     for old, role in zip(moving, (roles.policy, roles.critic), strict=True):
         assert any(not torch.equal(one, weight) for one, weight in zip(old, role.parameters(), strict=True))
@@ -172,9 +173,9 @@ def test_every_episode_of_an_update_is_learnt_from_once_an_epoch(
     monkeypatch.setattr(
         Learner,
         "forward_backward",
-        lambda self, batch, loss, _: (learnt.append(batch.old_logprobs), forward_backward(self, batch, loss))[1],
+        lambda self, batch, loss: (learnt.append(batch.old_logprobs), forward_backward(self, batch, loss))[1],
     )
-    _update(1, recipe, roles, joint_learner(recipe, roles))
+    _updates(recipe, roles).run(1, 0.05)
     policy = learnt[::2]  # the critic learns from the same minibatch right after
     assert [len(batch) for batch in policy] == [2] * 12
     firsts = [float(row[0]) for batch in policy for row in batch]
@@ -186,10 +187,10 @@ def test_every_episode_of_an_update_is_learnt_from_once_an_epoch(
 def test_every_update_shuffles_in_an_order_of_its_own(tmp_path: Path) -> None:
     recipe, roles = _set_up(tmp_path)
     noted: Any = _Noted()
-    _update(1, recipe, roles, noted)
+    _updates(recipe, roles, noted).run(1, 0.05)
     (first, _), *_ = noted.asked
     for number in (1, 1, 2):
-        learn(first, roles, noted, recipe, number)
+        learn(first, ppo_objective(recipe, roles), noted, recipe.seed, number)
     half = len(noted.asked) // 4
     one, again, other = (
         [batch.sequences.tokens.tolist() for batch, _ in noted.asked[half * part : half * (part + 1)]]
@@ -200,7 +201,7 @@ def test_every_update_shuffles_in_an_order_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
-    changes = {"ppo.updates": 3, "evaluation.every": 2, "judges": {"letters": "tiny:letter_a"}}
+    changes = {"ppo.updates": 3, "evaluation.every": 2, "evaluation.judges": {"letters": "letters:letter_a"}}
     job = tiny.job(tiny.recipe(tmp_path, pad=None, **BY_FUNCTION, **changes), tmp_path, "ppo")
     result = train_ppo(job)
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)
@@ -221,12 +222,12 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
 
 
 def test_beta_moves_with_the_kl_that_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, update = [1.1, 0.95, 5.0, 1.0], ppo.ppo_update
-    monkeypatch.setattr(ppo, "ppo_update", lambda number, *rest: update(number, *rest) | {"kl": seen[number - 1]})
+    seen, run = [1.1, 0.95, 5.0, 1.0], Update.run
+    monkeypatch.setattr(Update, "run", lambda self, number, beta: run(self, number, beta) | {"kl": seen[number - 1]})
     kl = {"beta": 0.5, "controller": "adaptive", "target": 1.0, "horizon": 16.0}
     job = tiny.job(tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.updates": 4, "ppo.kl": kl}), tmp_path, "ppo")
     train_ppo(job)
-    betas = [figures["beta"] for figures in read_jsonl(job.directory.metrics)[1:]]
+    betas = [row["beta"] for row in read_jsonl(job.directory.metrics)[1:]]
     assert betas == pytest.approx([0.5, 0.5 * 1.05, 0.5 * 1.05 * 0.975, 0.5 * 1.05 * 0.975 * 1.1])
 
 
@@ -234,11 +235,10 @@ def test_the_logged_kl_is_that_of_the_full_distributions(tmp_path: Path) -> None
     recipe = tiny.recipe(tmp_path, **BY_FUNCTION, **{"rollout.max_new_tokens": 1, "ppo.updates": 2})
     job = tiny.job(recipe, tmp_path, "ppo")
     roles = ppo_roles(recipe, job.start, None)
-    learner = joint_learner(recipe, roles)
-    _update(1, recipe, roles, learner)
-    prompts = load_prompts(recipe, roles.base, job.progress)
+    update = _updates(recipe, roles)
+    update.run(1, 0.05)
     kls = []
-    for prompt in prompts.of_episodes(range(8, 16), recipe.seed):
+    for prompt in update.prompts.of_episodes(range(8, 16), recipe.seed):
         tokens = torch.tensor([prompt.tokens])
         with torch.no_grad():
             p, q = (
@@ -246,9 +246,9 @@ def test_the_logged_kl_is_that_of_the_full_distributions(tmp_path: Path) -> None
                 for role in (roles.policy, roles.reference)
             )
         kls.append(distributions.kl(p, q))
-    figures = _update(2, recipe, roles, learner)
-    assert figures["kl_exact"] == pytest.approx(sum(kls) / 8, rel=1e-3)
-    assert math.isfinite(figures["kl"])
+    metrics = update.run(2, 0.05)
+    assert metrics["kl_exact"] == pytest.approx(sum(kls) / 8, rel=1e-3)
+    assert math.isfinite(metrics["kl"])
 
 
 def test_both_losses_are_clipped_as_the_recipe_says_and_the_value_loss_is_logged_without_its_coefficient(
@@ -257,11 +257,14 @@ def test_both_losses_are_clipped_as_the_recipe_says_and_the_value_loss_is_logged
     settings = {"clip_range": 0.05, "value_clip_range": 0.3, "value_coefficient": 0.25, "epochs": 1, "minibatches": 1}
     recipe, roles = _set_up(tmp_path, **{f"ppo.{name}": value for name, value in settings.items()})
     noted: Any = _Noted()
-    _update(1, recipe, roles, noted)
+    _updates(recipe, roles, noted).run(1, 0.05)
     (now, _), _ = noted.asked  # of a policy and a critic that have not moved, so these are what both say now
     numbers = torch.Generator().manual_seed(0)
-    moved = [part + torch.randn(part.shape, generator=numbers) / 2 for part in (now.old_logprobs, now.old_values)]
-    figures = learn(Experience(now.sequences, *moved, now.advantages, now.returns), roles, noted, recipe, 1)
+    logprobs, values = (
+        part + torch.randn(part.shape, generator=numbers) / 2 for part in (now.old_logprobs, now.old_values)
+    )
+    moved = replace(now, old_logprobs=logprobs, old_values=values)
+    metrics = learn(moved, ppo_objective(recipe, roles), noted, recipe.seed, 1)
     _, _, (batch, policy), (_, value) = noted.asked
     mask = batch.sequences.response_mask.numpy()
     order = [now.sequences.tokens.tolist().index(row) for row in batch.sequences.tokens.tolist()]
@@ -272,16 +275,16 @@ def test_both_losses_are_clipped_as_the_recipe_says_and_the_value_loss_is_logged
     expected = losses.ppo_policy(logprobs, old_logprobs, advantages, mask, 0.05)
     expected_value = losses.ppo_value(values, old_values, returns, mask, 0.3)
     assert policy == pytest.approx(expected["loss"], rel=1e-3)
-    assert figures["clip_fraction"] == pytest.approx(expected["clip_fraction"])
+    assert metrics["clip_fraction"] == pytest.approx(expected["clip_fraction"])
     assert value == pytest.approx(0.25 * expected_value["loss"], rel=1e-3)
-    assert figures["value_loss"] == pytest.approx(expected_value["loss"], rel=1e-3)
-    assert figures["value_clip_fraction"] == pytest.approx(expected_value["value_clip_fraction"])
+    assert metrics["value_loss"] == pytest.approx(expected_value["loss"], rel=1e-3)
+    assert metrics["value_clip_fraction"] == pytest.approx(expected_value["value_clip_fraction"])
 
 
 def test_the_critic_may_learn_at_a_rate_of_its_own(tmp_path: Path) -> None:
     recipe, roles = _set_up(tmp_path, **{"ppo.critic_learning_rate": 1e-12})
     before = [[weight.detach().clone() for weight in role.parameters()] for role in (roles.policy, roles.critic)]
-    _update(1, recipe, roles, joint_learner(recipe, roles))
+    _updates(recipe, roles).run(1, 0.05)
     moved = [
         max((old - new.detach()).abs().max().item() for old, new in zip(olds, role.parameters(), strict=True))
         for olds, role in zip(before, (roles.policy, roles.critic), strict=True)

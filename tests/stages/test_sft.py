@@ -8,15 +8,15 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
-from truing.core.batches import Sequences
+from truing.core.rows import TokenRows
 from truing.models.roles import Role
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
 from truing.stages.sft import completion_loss, heldout_loss, train_sft
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
-PROMPTS, COMPLETIONS = [[1, 2], [3], [4, 5, 6]], [[7, EOS], [8, 9, 10, EOS], [11]]
-BATCH = Sequences.collate(PROMPTS, COMPLETIONS, PAD)
+PROMPTS, COMPLETIONS = [(1, 2), (3,), (4, 5, 6)], [(7, EOS), (8, 9, 10, EOS), (11,)]
+ROWS = TokenRows(PROMPTS, COMPLETIONS, PAD)
 
 
 def test_the_loss_is_the_mean_over_completion_tokens_alone() -> None:
@@ -27,9 +27,9 @@ def test_the_loss_is_the_mean_over_completion_tokens_alone() -> None:
         losses += [-float(logprobs[len(prompt) + t - 1, token]) for t, token in enumerate(completion)]
     expected = sum(losses) / len(losses)
     with torch.no_grad():
-        loss, _ = completion_loss(Role(model), BATCH)
+        loss, _ = completion_loss(Role(model), ROWS.to(model.device))
     assert float(loss) == pytest.approx(expected, abs=1e-5)
-    assert heldout_loss(Role(model), BATCH, token_budget=6) == pytest.approx(expected, abs=1e-5)
+    assert heldout_loss(Role(model), ROWS, token_budget=6) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

@@ -13,7 +13,7 @@ from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
 from truing.data.encode import EncodedPrompt
 from truing.evaluation.decision import Evaluation
-from truing.evaluation.drift import Figures, drift_warnings
+from truing.evaluation.drift import Metrics, drift_warnings
 from truing.functional import mean_interval
 from truing.models.layout import Roles
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
@@ -109,7 +109,7 @@ class HeldoutEvaluator:
         """Responses, of all evaluations, that lack the score or a judge's."""
         return sum(_without_number(row) for rows in self.rows.values() for row in rows)
 
-    def warnings(self, first: Figures, last: Figures, dropped: int = 0) -> list[str]:
+    def warnings(self, first: Metrics, last: Metrics, dropped: int = 0) -> list[str]:
         """Signs of drift between a stage's start and its end, and responses left out, in training too.
 
         A judge's change warns where it is more than noise.

@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from truing.core.errors import ModelError
+
 FAMILIES = {
     f"transformers.models.{family.lower()}.modeling_{family.lower()}.{family}Model"
     for family in ("Llama", "Mistral", "Qwen2", "Qwen3")
@@ -35,28 +37,27 @@ def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None:
     return lists[0] if len(lists) == 1 else None
 
 
-def forward(
-    model: PreTrainedModel, tokens: Tensor, attention_mask: Tensor, cache: Any = None, use_cache: bool = False
-) -> Any:
-    """The backbone's output for (B, S) new tokens; `attention_mask` (B, cached + S) also counts the cached ones."""
-    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+def known_layers(model: PreTrainedModel, hint: str) -> nn.ModuleList:
+    """The list of a model's layers; ModelError, with a hint, where there is no telling which they are."""
+    found = decoder_layers(model)
+    if found is None:
+        what = f"the layers of {type(model).__name__} are not one list, so they are not known one by one."
+        raise ModelError(what, where=model.name_or_path, hint=hint)
+    return found[1]
+
+
+def forward(model: PreTrainedModel, tokens: Tensor, mask: Tensor, cache: Any = None, use_cache: bool = False) -> Any:
+    """The backbone's output for (B, S) new tokens; `mask` (B, cached + S) also counts the cached ones."""
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
     return model.base_model(
-        input_ids=tokens,
-        attention_mask=attention_mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=use_cache,
+        input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=use_cache
     )
 
 
 def hidden_padded(
-    model: PreTrainedModel,
-    tokens: Tensor,
-    attention_mask: Tensor,
-    skip_prefix: SkipPrefix,
-    prefix_states: Tensor | None = None,
+    model: PreTrainedModel, tokens: Tensor, mask: Tensor, skip: SkipPrefix, states: Tensor | None
 ) -> Tensor:
-    """(B, T, D) last hidden states of right-padded rows (B, T). What stands on padding is arbitrary."""
-    with skip_prefix(prefix_states):
-        states: Tensor = forward(model, tokens, attention_mask).last_hidden_state
-    return states
+    """(B, T, D) last hidden states of right-padded rows (B, T), from the `states` behind a prefix where it has run."""
+    with skip(states):
+        hidden: Tensor = forward(model, tokens, mask).last_hidden_state
+    return hidden

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,19 +29,9 @@ the frozen prefix where there is one"""
 Decoding = Callable[[PreTrainedModel, str | None, int | None], AbstractContextManager[DecodeStep | None]]
 """A model, the adapter in force and the depth of a frozen prefix to a block in which the model decodes and its weights
 stay as they are: by the step that it yields, or by its own layers"""
-
-
-class Hidden(Protocol):
-    """Last hidden states (B, T, D) of right-padded rows: tokens (B, T) and mask (B, T). Arbitrary on padding."""
-
-    def __call__(
-        self,
-        model: PreTrainedModel,
-        tokens: Tensor,
-        attention_mask: Tensor,
-        skip_prefix: SkipPrefix,
-        prefix_states: Tensor | None = None,
-    ) -> Tensor: ...
+Hidden = Callable[[PreTrainedModel, Tensor, Tensor, SkipPrefix, Tensor | None], Tensor]
+"""A model, tokens (B, T) and mask (B, T) of right-padded rows, what skips a frozen prefix, and the states that left it
+where they are known, to last hidden states (B, T, D), arbitrary on padding"""
 
 
 @dataclass(frozen=True)

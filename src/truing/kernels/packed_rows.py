@@ -3,15 +3,15 @@
 A decoder layer treats each token alike but in its attention, which here looks at each row by itself.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from truing.kernels.backbone import SkipPrefix, decoder_layers, hidden_padded, is_known
@@ -19,7 +19,7 @@ from truing.kernels.backbone import SkipPrefix, decoder_layers, hidden_padded, i
 MIN_LAYER_WEIGHTS = 1 << 20
 """Weights of a layer from which on a product with a token costs more than looking at rows one by one"""
 ATTENTION = "truing_packed"
-"""What the library knows the attention by; it makes no mask for one whose masks it does not know"""
+"""What the library knows our attention by"""
 
 
 class PackedRows:
@@ -48,14 +48,16 @@ class PackedRows:
         whole = packed.new_zeros(self._shape.numel(), packed.shape[-1])
         return whole.index_copy(0, self._places, packed[0]).view(*self._shape, -1)
 
-    def hidden(
-        self, model: PreTrainedModel, tokens: Tensor, skip_prefix: SkipPrefix, prefix_states: Tensor | None = None
-    ) -> Tensor:
-        """(B, T, D) last hidden states of these rows (B, T); 0 on padding."""
-        states = None if prefix_states is None else self.pack(prefix_states)
-        with skip_prefix(states), row_by_row(model.config):
+    def hidden(self, model: PreTrainedModel, tokens: Tensor, skip: SkipPrefix, states: Tensor | None = None) -> Tensor:
+        """(B, T, D) last hidden states of these rows (B, T), 0 on padding; `states` as in `hidden_padded`."""
+        model.config._attn_implementation = ATTENTION  # for good: a layer may run again, in its backward
+        with skip(None if states is None else self.pack(states)):
             output = model.base_model(
-                input_ids=self.pack(tokens), position_ids=self.positions, use_cache=False, seqlens=self.seqlens
+                input_ids=self.pack(tokens),
+                attention_mask=tokens.new_empty(1, 1, 0, 0),  # for the library a mask that is ready; nobody reads it
+                position_ids=self.positions,
+                use_cache=False,
+                seqlens=self.seqlens,
             )
         return self.unpack(output.last_hidden_state)
 
@@ -72,44 +74,27 @@ def packs_rows(model: PreTrainedModel) -> bool:
 
 
 def hidden_packed(
-    model: PreTrainedModel,
-    tokens: Tensor,
-    attention_mask: Tensor,
-    skip_prefix: SkipPrefix,
-    prefix_states: Tensor | None = None,
+    model: PreTrainedModel, tokens: Tensor, mask: Tensor, skip: SkipPrefix, states: Tensor | None
 ) -> Tensor:
     """`hidden_padded`, without computing anything for padding."""
-    if bool(attention_mask.all()):
-        return hidden_padded(model, tokens, attention_mask, skip_prefix, prefix_states)
-    rows = PackedRows(attention_mask.sum(1).tolist(), tokens.shape[1], tokens.device)
-    return rows.hidden(model, tokens, skip_prefix, prefix_states)
+    if bool(mask.all()):
+        return hidden_padded(model, tokens, mask, skip, states)
+    return PackedRows(mask.sum(1).tolist(), tokens.shape[1], tokens.device).hidden(model, tokens, skip, states)
 
 
-@contextmanager
-def row_by_row(config: PretrainedConfig) -> Iterator[None]:
-    """Inside, attention looks at each of the rows whose `seqlens` a forward is given by itself."""
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
-
-
-def _attention(
-    module: nn.Module, queries: Tensor, keys: Tensor, values: Tensor, mask: None, *, seqlens: Any, **options: Any
-) -> tuple[Tensor, None]:
-    """(1, heads, N, d) each to (1, N, heads, d); every token sees those of its row up to itself."""
+def _attention(module: nn.Module, *inputs: Any, seqlens: Any = None, **options: Any) -> Any:
+    """The library's, of queries, keys, values and mask. Packed ones, (1, heads, N, d) each, see their own row alone."""
+    attention: Any = sdpa_attention_forward
+    if seqlens is None:
+        return attention(module, *inputs, **options)
     mixed, start = [], 0
     for rows, length in seqlens:
         end = start + rows * length
-        query, key, value = (
-            part[0, :, start:end].view(-1, rows, length, part.shape[-1]).transpose(0, 1)
-            for part in (queries, keys, values)
-        )
-        mixed.append(sdpa_attention_forward(module, query, key, value, mask, **options)[0].flatten(0, 1))
+        own = (part[0, :, start:end].view(-1, rows, length, part.shape[-1]).transpose(0, 1) for part in inputs[:3])
+        mixed.append(attention(module, *own, None, **options)[0].flatten(0, 1))
         start = end
     return torch.cat(mixed)[None], None
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, sdpa_mask)

@@ -21,10 +21,7 @@ class Precision:
 
     @classmethod
     def of(cls, compute: str, trains: bool) -> "Precision":
-        """Frozen weights are held as they are computed in. Weights that train are float32.
-
-        An update of less than half a step of bfloat16, 0.002 of a weight, would be rounded away.
-        """
+        """What trains is float32: bfloat16 would round away what a step changes by less than 0.002 of a weight."""
         dtype = getattr(torch, compute)
         return cls(torch.float32 if trains else dtype, dtype)
 
@@ -38,5 +35,5 @@ class Precision:
         return torch.autocast(device.type, dtype=self.compute) if self.is_mixed else nullcontext()
 
     def cast(self, states: Tensor) -> Tensor:
-        """Hidden states as a product that autocast does not know is to take them."""
+        """Hidden states for a product that autocast does not know."""
         return states.to(self.compute) if self.is_mixed else states

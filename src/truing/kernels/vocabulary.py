@@ -35,9 +35,7 @@ def token_logprobs(
     hidden (N, D), weight (V, D), bias (V,), tokens (N,). Where the model caps its logits, they are
     cap·tanh(logits / cap). Products are computed in the precision of `hidden`.
     """
-    found: Tensor = _Logprobs.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, bias, tokens, temperature, cap, linear
-    )
+    found: Tensor = _Logprobs.apply(hidden, weight, bias, tokens, temperature, cap, linear)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -51,15 +49,9 @@ class _Logprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        tokens: Tensor,
-        temperature: float,
-        cap: float | None,
-        linear: Linear,
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, *settings: Any
     ) -> Tensor:
+        temperature, cap, linear = ctx.settings = settings
         logprobs, slope = hidden.new_empty(len(tokens), dtype=_wide(hidden)), torch.empty_like(hidden)
         projection = _as(weight, hidden), _as(bias, hidden)
         for part in slices(len(tokens), LOGIT_POSITIONS):
@@ -67,7 +59,6 @@ class _Logprobs(torch.autograd.Function):
             logprobs[part] = _become_residuals(logits, tokens[part], temperature, cap)
             slope[part] = linear(logits.to(hidden.dtype), projection[0].t(), None)
         ctx.save_for_backward(slope, hidden, weight, bias, tokens)
-        ctx.settings = temperature, cap, linear
         return logprobs
 
     @staticmethod

@@ -1,8 +1,6 @@
 """Low-rank adapters on one base: PEFT holds, saves and merges them, around layers of the backend's choice."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +56,14 @@ class Adapters:
         Raises:
             RecipeError: `lora.targets` names no layer that can be adapted, or one that cannot.
         """
-        with wrap_peft_errors():
+        try:
             self._build(name, lora_config(self._base, self._lora, above))
+        except (ValueError, re.error) as error:  # PEFT may read the targets as a regular expression
+            raise RecipeError(
+                f"no adapter could be put on the model ({first_line(error)}).",
+                where="lora.targets",
+                hint="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
+            ) from error
         refuse_embeddings(self.peft)
 
     def load(self, name: str, directory: str) -> None:
@@ -72,7 +76,8 @@ class Adapters:
 
     def _build(self, name: str, config: LoraConfig) -> None:
         config._register_custom_module(dict(self._layers))
-        with seeded(rng.derived_seed(self._seed, f"adapter {name}")):
+        with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
+            torch.manual_seed(rng.derived_seed(self._seed, f"adapter {name}"))
             if self._peft is None:
                 self._peft = PeftModel(self._base, config, adapter_name=name)
             else:
@@ -111,52 +116,19 @@ class Adapters:
         return list(self.named_parameters(name).values())
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Torch's global generator seeded inside, as it was outside: for libraries that draw from it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
 def lora_config(base: PreTrainedModel, lora: Lora, above: int) -> LoraConfig:
     """Adapters on the layers that the recipe names, but for the lowest `above`."""
+    found = decoder_layers(base) if above else None
+    kinds = (getattr(module, "source_cls", type(module)) for module in base.modules())  # before they were quantised
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by the rank and takes any number
         target_modules=lora.targets,
-        exclude_modules=_names_below(base, above),
+        exclude_modules=rf".*\b{found[0]}\.({'|'.join(map(str, range(above)))})\..*" if found else None,
         lora_dropout=0.0,
-        fan_in_fan_out=any(issubclass(_kind(module), Conv1D) for module in base.modules()),
+        fan_in_fan_out=any(issubclass(kind, Conv1D) for kind in kinds),
         task_type="CAUSAL_LM",
     )
-
-
-def _kind(module: nn.Module) -> type:
-    """What a module is, or was before it was quantised."""
-    kind: type = getattr(module, "source_cls", type(module))
-    return kind
-
-
-def _names_below(base: PreTrainedModel, depth: int) -> str | None:
-    """A pattern of the modules in the lowest `depth` layers."""
-    found = decoder_layers(base)
-    if depth == 0 or found is None:
-        return None
-    return rf".*\b{found[0]}\.({'|'.join(map(str, range(depth)))})\..*"
-
-
-@contextmanager
-def wrap_peft_errors() -> Iterator[None]:
-    """Re-raises PEFT's target_modules errors as RecipeError."""
-    try:
-        yield
-    except (ValueError, re.error) as error:
-        raise RecipeError(
-            f"no adapter could be put on the model ({first_line(error)}).",
-            where="lora.targets",
-            hint="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
-        ) from error
 
 
 def refuse_embeddings(peft: PeftModel) -> None:

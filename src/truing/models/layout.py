@@ -10,7 +10,6 @@ from transformers import AutoModelForSequenceClassification
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.normalisation import Normalisation
-from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.heads import load_head, scalar_head
@@ -61,7 +60,7 @@ def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head
         return _role_of_all_weights(base, linear)
     adapters = Adapters(base.model, lora, seed, base.backend)
     adapters.add(name)
-    return base.role(adapters, name, linear)
+    return base.role(adapters=adapters, adapter=name, head=linear)
 
 
 def _role_of_all_weights(base: LoadedBase, head: nn.Linear | None = None) -> Role:
@@ -83,7 +82,7 @@ def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) ->
     adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend)
     assert role.adapter is not None
     adapters.load(role.adapter, str(adapter))
-    return base.role(adapters, role.adapter, role.head)
+    return base.role(adapters=adapters, adapter=role.adapter, head=role.head)
 
 
 def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> Roles:
@@ -97,8 +96,8 @@ def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -
             base = replace(base, notes=(*base.notes, f"{type(base.model).__name__} {NO_PREFIX}"))
         adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend)
         adapters.add("policy", above=depth)
-        policy = base.role(adapters, "policy", prefix=prefix)
-        reference = base.role(adapters, prefix=prefix)
+        policy = base.role(adapters=adapters, adapter="policy", prefix=prefix)
+        reference = base.role(adapters=adapters, prefix=prefix)
     else:
         policy = _role_of_all_weights(base)
         reference = load_base(start, recipe.compute).role()
@@ -124,18 +123,15 @@ def _reward_role(policy: Role, base: LoadedBase, reward: RewardModelFiles | None
         backbone = _load_backbone(reward.model, base, compute, trains=False)
         return backbone.role(head=_frozen_head(base, reward.model))
     policy.adapters.load("reward", str(reward.adapter))
-    return base.role(policy.adapters, "reward", _frozen_head(base, reward.adapter))
+    return base.role(adapters=policy.adapters, adapter="reward", head=_frozen_head(base, reward.adapter))
 
 
 def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles | None) -> Role:
     base, adapters = roles.base, roles.policy.adapters
     head = scalar_head(base.model, recipe.seed, bias=True)
     if adapters is None:
-        own = (
-            _load_backbone(reward.model, base, recipe.compute, trains=True)
-            if reward
-            else load_base(start, recipe.compute, trains=True)
-        )
+        compute = recipe.compute
+        own = _load_backbone(reward.model, base, compute, True) if reward else load_base(start, compute, trains=True)
         return _role_of_all_weights(own, head)
     depth = prefix_depth(base.model, recipe.lora.layers)
     if reward is not None and depth == 0:
@@ -144,7 +140,7 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
         adapters.add("critic", above=depth)
         if reward is not None:
             adapters.copy("critic", "reward")
-    return base.role(adapters, "critic", head, roles.policy.prefix)
+    return base.role(adapters=adapters, adapter="critic", head=head, prefix=roles.policy.prefix)
 
 
 def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: bool) -> LoadedBase:
@@ -152,10 +148,7 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: 
     precision = Precision.of(compute.dtype, trains)
     options = {"dtype": precision.parameters, "use_safetensors": True}
     model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
-    backend = prepare(model, precision)
-    if compute.gradient_checkpointing:
-        checkpoint_layers(model)
-    return replace(base, model=model, backend=backend)
+    return replace(base, model=model, backend=prepare(model, precision, compute.gradient_checkpointing))
 
 
 def _frozen_head(base: LoadedBase, directory: Path) -> nn.Linear:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
@@ -16,10 +15,8 @@ from truing.core.errors import ModelError, RecipeError, first_line
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
-from truing.models.adapters import Adapters
 from truing.models.gguf import gguf_options
 from truing.models.padding import ensure_pad
-from truing.models.prefix import FrozenPrefix
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.weights import load_weights, reraise_as
@@ -38,15 +35,9 @@ class LoadedBase:
     backend: Backend = field(default_factory=Backend)
     """How the model is computed"""
 
-    def role(
-        self,
-        adapters: Adapters | None = None,
-        adapter: str | None = None,
-        head: nn.Linear | None = None,
-        prefix: FrozenPrefix | None = None,
-    ) -> Role:
-        """A role that this model plays: with an adapter or as it is."""
-        return Role(self.model, adapters, adapter, head, prefix, self.backend)
+    def role(self, **parts: Any) -> Role:
+        """A role that this model plays, as it is or with more `parts` of one."""
+        return Role(self.model, backend=self.backend, **parts)
 
 
 def device_of(compute: Compute) -> torch.device:
@@ -79,22 +70,22 @@ def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
     precision = Precision.of(compute.dtype, trains)
     model = _load_model(base, compute, precision)
     notes = ensure_pad(tokenizer, model)
-    backend = prepare(model, precision)
+    backend = prepare(model, precision, compute.gradient_checkpointing)
     with reraise_as_model_error(base, "causal language model"):  # its own code runs for the first time
         check_causal(model)
         cached = keeps_a_cache(model)
-    if compute.gradient_checkpointing:
-        checkpoint_layers(model)
     if not cached:
         notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
     return LoadedBase(model, tokenizer, context_length(model), tuple(notes), backend)
 
 
-def prepare(model: PreTrainedModel, precision: Precision) -> Backend:
-    """Gives a model that was just loaded its backend, and takes dropout and gradients from it."""
+def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = False) -> Backend:
+    """Chooses the backend of a model that was just loaded, freezes it and takes its dropout away."""
     model.config.use_cache = False
     backend = choose_backend(model, model.device, precision)
     backend.prepare(model)
+    if checkpointing:
+        checkpoint_layers(model)
     model.requires_grad_(False).train(False)
     return backend
 

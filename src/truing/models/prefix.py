@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from truing.core.errors import ModelError
-from truing.kernels.backbone import decoder_layers
+from truing.kernels.backbone import decoder_layers, known_layers
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,8 @@ def prefix_depth(model: PreTrainedModel, share: float) -> int:
     """
     if share == 1:
         return 0
-    found = decoder_layers(model)
-    if found is None:
-        raise ModelError(
-            f"the layers of {type(model).__name__} are not one list, so the upper ones are not known.",
-            where=model.name_or_path,
-            hint="Set lora.layers: 1.",
-        )
-    return min(len(found[1]) - 1, round(len(found[1]) * (1 - share)))
+    count = len(known_layers(model, hint="Set lora.layers: 1."))
+    return min(count - 1, round(count * (1 - share)))
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from truing.core.errors import RecipeError, first_line
 
 BLOCK_WEIGHTS = 64
 """Weights that share a scale"""
-LARGEST_ERROR = 0.2
+MAX_RELATIVE_ERROR = 0.2
 """Of a 4-bit matrix, relative to the matrix; NF4 of even weights has 0.09"""
 
 
@@ -75,7 +75,7 @@ def _fault(kind: Any, width: int, device: torch.device) -> str | None:
         wrong = _error(kind, width, device)
     except Exception as error:  # a device that the library does not know ends in errors of every kind
         return first_line(error)
-    return None if wrong < LARGEST_ERROR else f"products of width {width} are wrong by {wrong:.0%}"
+    return None if wrong < MAX_RELATIVE_ERROR else f"products of width {width} are wrong by {wrong:.0%}"
 
 
 def _error(kind: Any, width: int, device: torch.device) -> float:

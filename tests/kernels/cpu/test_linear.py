@@ -1,5 +1,6 @@
 """Linear layers by oneDNN give what the formula gives, packed or not, and keep the model's own parameters."""
 
+from contextlib import nullcontext
 from unittest.mock import Mock
 
 import numpy as np
@@ -36,9 +37,9 @@ def _rows() -> torch.Tensor:
 @pytest.mark.parametrize("pack", [True, False])
 def test_forward_and_gradients_are_the_formulas(bias: bool, pack: bool) -> None:
     layer, rows = _layer(bias), _rows()
-    if pack:
-        layer.prepack()
-    out = layer(rows)
+    with prepacked(layer) if pack else nullcontext():
+        assert (layer.weight_in_use is layer.weight) != pack
+        out = layer(rows)
     out.backward(torch.tensor(GRADIENT, dtype=torch.float32))
     np.testing.assert_allclose(out.detach(), ROWS @ WEIGHT.T + (BIAS if bias else 0), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(rows.grad, GRADIENT @ WEIGHT, rtol=1e-5, atol=1e-5)
@@ -59,7 +60,7 @@ def test_a_frozen_layer_passes_the_gradient_on_and_keeps_no_input() -> None:
 
 def test_prepacking_that_fails_halfway_leaves_nothing_prepacked(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = _layer(), _layer()
-    monkeypatch.setattr(second, "prepack", Mock(side_effect=MemoryError))
+    monkeypatch.setattr(linear, "reordered", Mock(side_effect=[first.weight.clone(), MemoryError]))
     with pytest.raises(MemoryError), prepacked(nn.ModuleList([first, second])):
         pass
     assert first.weight_in_use is first.weight

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from truing.kernels.backbone import is_known
 from truing.kernels.cache import SizedLayer
-from truing.kernels.cpu.linear import one_dnn, one_dnn_added, prepacked, suits
+from truing.kernels.cpu.linear import one_dnn, one_dnn_added, prepacked, reordered, suits
 
 Rotation = tuple[Tensor, Tensor]
 """(B, 1, H) cosines and signed sines of each row's position"""
@@ -32,7 +32,7 @@ class FusedStep:
         self._embed_tokens: Callable[[Tensor], Tensor] = backbone.embed_tokens
         self._rotary_emb: Callable[[Tensor, Tensor], Rotation] = backbone.rotary_emb
         self._layers = [_Layer(layer, adapter) for layer in backbone.layers]
-        self._norm = _Norm(backbone.norm)
+        self._norm = _norm(backbone.norm)
         self._prefix_depth = prefix_depth
 
     @torch.no_grad()
@@ -58,25 +58,24 @@ class _Layer:
 
     def __init__(self, layer: Any, adapter: str | None) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self._input_norm = _Norm(layer.input_layernorm)
-        self._post_attention_norm = _Norm(layer.post_attention_layernorm)
+        self._input_norm = _norm(layer.input_layernorm)
+        self._post_attention_norm = _norm(layer.post_attention_layernorm)
         self._qkv_proj = _Product(adapter, attention.q_proj, attention.k_proj, attention.v_proj)
         self._o_proj = _Product(adapter, attention.o_proj)
         self._gate_up_proj = _Product(adapter, mlp.gate_proj, mlp.up_proj)
         self._down_proj = _Product(adapter, mlp.down_proj)
         self._act_fn: Callable[[Tensor], Tensor] = mlp.act_fn
-        self._qk_norms = [_Norm(attention.q_norm), _Norm(attention.k_norm)] if hasattr(attention, "q_norm") else None
+        self._qk_norms = [_norm(attention.q_norm), _norm(attention.k_norm)] if hasattr(attention, "q_norm") else None
         self._head_dim, self._scaling = attention.head_dim, attention.scaling
         self._groups = attention.num_key_value_groups
 
-    def __call__(self, states: Tensor, cos_sin: Rotation, attention_mask: Tensor | None, cached: SizedLayer) -> Tensor:
-        """(B, D) to (B, D); `attention_mask` (B, 1, 1, tokens) bool."""
-        mixed = self._attend(self._input_norm(states), cos_sin, attention_mask, cached)
-        states = self._o_proj.added_to(states, mixed)
+    def __call__(self, states: Tensor, cos_sin: Rotation, mask: Tensor | None, cached: SizedLayer) -> Tensor:
+        """(B, D) to (B, D); `mask` (B, 1, 1, tokens) bool."""
+        states = self._o_proj.added_to(states, self._attend(self._input_norm(states), cos_sin, mask, cached))
         gate, up = self._gate_up_proj(self._post_attention_norm(states)).chunk(2, dim=-1)
         return self._down_proj.added_to(states, self._act_fn(gate).mul_(up))
 
-    def _attend(self, states: Tensor, cos_sin: Rotation, attention_mask: Tensor | None, cached: SizedLayer) -> Tensor:
+    def _attend(self, states: Tensor, cos_sin: Rotation, mask: Tensor | None, cached: SizedLayer) -> Tensor:
         heads = self._qkv_proj(states).view(len(states), -1, self._head_dim)
         kv_heads = heads.shape[1] // (self._groups + 2)
         queries_keys, values = heads[:, :-kv_heads], heads[:, -kv_heads:]
@@ -88,19 +87,13 @@ class _Layer:
         rotated = torch.addcmul(queries_keys * cos, queries_keys.roll(self._head_dim // 2, -1), sin)
         keys, values = cached.update(rotated[:, -kv_heads:, None], values[:, :, None])
         queries = rotated[:, :-kv_heads].view(len(states), kv_heads, self._groups, self._head_dim)
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attention_mask, scale=self._scaling)
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=self._scaling)
         return mixed.flatten(1)
 
 
-class _Norm:
-    """The root mean square norm around a module's weight."""
-
-    def __init__(self, module: Any) -> None:
-        self._weight, self._eps = module.weight, module.variance_epsilon
-
-    def __call__(self, states: Tensor) -> Tensor:
-        """(..., D) to (..., D)."""
-        return F.rms_norm(states, self._weight.shape, self._weight, self._eps)
+def _norm(module: Any) -> Callable[[Tensor], Tensor]:
+    """The root mean square norm around a module's weight: (..., D) to (..., D)."""
+    return lambda states: F.rms_norm(states, module.weight.shape, module.weight, module.variance_epsilon)
 
 
 class _Product:
@@ -110,7 +103,7 @@ class _Product:
         weights, biases = zip(*(_merged(layer, adapter) for layer in layers), strict=True)
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
         self._prepacked = suits(weight)
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None) if self._prepacked else weight
+        self._weight = reordered(weight) if self._prepacked else weight
         self._bias = None if biases[0] is None else torch.cat(biases)
 
     def __call__(self, rows: Tensor) -> Tensor:

@@ -26,12 +26,13 @@ class OneDnnLinear(nn.Linear):
         self.in_features, self.out_features = like.in_features, like.out_features
         self.weight, self.bias = like.weight, like.bias
         self.training = like.training
-        self._prepacked: Tensor | None = None
+        self.prepacked: Tensor | None = None
+        """A copy of the weight for products of few rows, where there is one just now"""
 
     @property
     def weight_in_use(self) -> Tensor:
-        """The weight as products take it just now: prepacked, or as it lies."""
-        return self.weight if self._prepacked is None else self._prepacked
+        """The weight as products take it just now."""
+        return self.weight if self.prepacked is None else self.prepacked
 
     def forward(self, rows: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
@@ -41,15 +42,6 @@ class OneDnnLinear(nn.Linear):
             return one_dnn(rows, self.weight_in_use, self.bias)
         product: Tensor = _Product.apply(rows, self.weight, self.bias, self.weight_in_use)  # type: ignore[no-untyped-call]
         return product
-
-    def prepack(self) -> None:
-        """Keeps a copy of the weight laid out for the matrix units, until `release`; the weight must not change."""
-        if suits(self.weight):
-            self._prepacked = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), None)
-
-    def release(self) -> None:
-        """Forgets the copy."""
-        self._prepacked = None
 
 
 class _Product(torch.autograd.Function):
@@ -89,14 +81,17 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return one_dnn(rows, weight, bias) if suits(weight) and rows.dtype == weight.dtype else F.linear(rows, weight, bias)
 
 
+def reordered(weight: Tensor) -> Tensor:
+    """A copy of a weight, laid out for the matrix units."""
+    copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    return copy
+
+
 def suits(weight: Tensor) -> bool:
     """Whether products with this weight are left to oneDNN. A model on the meta device is one that will be on a CPU."""
-    device = weight.device.type in ("cpu", "meta")
-    return device and weight.dtype == torch.float32 and weight.numel() >= MIN_WEIGHTS and _available()
-
-
-def _available() -> bool:
-    return bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+    large = weight.dtype == torch.float32 and weight.numel() >= MIN_WEIGHTS
+    return large and weight.device.type in ("cpu", "meta") and bool(there)
 
 
 def use_onednn_linears(model: nn.Module) -> None:
@@ -109,12 +104,12 @@ def use_onednn_linears(model: nn.Module) -> None:
 
 @contextmanager
 def prepacked(model: nn.Module) -> Iterator[None]:
-    """Weights laid out for products of few rows inside the block, which holds them twice for as long as it lasts."""
-    layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear)]
+    """Weights laid out for products of few rows inside the block, which holds them twice; they must not change."""
+    layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear) and suits(layer.weight)]
     try:
         for layer in layers:
-            layer.prepack()
+            layer.prepacked = reordered(layer.weight.detach())
         yield
     finally:
         for layer in layers:
-            layer.release()
+            layer.prepacked = None

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report.example_run import CARD, UPDATES, gold, kl, looks, score, write_json, write_run
+from report.example_run import CARD, UPDATES, evaluations, gold, kl, score, write_json, write_run
 from report.reading import Page, report
 
-from truing.report.glossary import GLOSSARY
+from truing.core.metrics import GLOSSARY
 
 HACKED = {"ppo": False, "ppo-no-kl": True, "dpo": False}
 
@@ -31,10 +31,10 @@ def result(root: Path, stage: str) -> dict[str, Any]:
     return json.loads((root / stage / "result.json").read_text())
 
 
-def changed(figures: dict[str, Any], prefix: str = "") -> str:
+def changed(metrics: dict[str, Any], prefix: str = "") -> str:
     """A change as the comparison tells it, to two decimals."""
-    first, last, change = (figures[f"{prefix}{key}"] for key in ("first", "last", "change"))
-    bounds = ["[{:.2f}, {:.2f}]".format(*figures[f"{prefix}{key}_ci95"]) for key in ("first", "last", "change")]
+    first, last, change = (metrics[f"{prefix}{key}"] for key in ("first", "last", "change"))
+    bounds = ["[{:.2f}, {:.2f}]".format(*metrics[f"{prefix}{key}_ci95"]) for key in ("first", "last", "change")]
     return minus(f"{first:.2f} → {last:.2f} {bounds[0]} → {bounds[1]} change {change:+.2f} {bounds[2]}")
 
 
@@ -45,7 +45,7 @@ def test_variants_stand_side_by_side_with_score_and_judge(root: Path, page: Page
     assert rows["Judge: gold"] == [changed(result(root, name)["judges"]["gold"]) for name in HACKED]
     assert rows["KL to the reference, nats a sequence"] == [f"0.00 → {kl(UPDATES, h):.2f}" for h in HACKED.values()]
     assert rows["Length, tokens"] == ["16.0 → 10.0"] * 3
-    assert rows["Ended by itself, % of responses"] == ["95.0% → 95.0%"] * 3
+    assert rows["EOS rate, % of responses"] == ["95.0% → 95.0%"] * 3
     assert rows["Entropy, nats a token"] == ["1.68 → 1.30", "1.68 → 1.30", "–"]
     assert rows["Ratio check"] == ["3.2 × 10⁻⁶", "3.2 × 10⁻⁶", "–"]
     assert rows["Updates"] == ["20"] * 3
@@ -59,11 +59,11 @@ def test_variants_stand_side_by_side_with_score_and_judge(root: Path, page: Page
         ("KL to the reference, nats a sequence", kl),
     ],
 )
-def test_curves_pass_through_the_figures(page: Page, label: str, value: Any) -> None:
+def test_curves_pass_through_the_values(page: Page, label: str, value: Any) -> None:
     for series, hacked in enumerate(HACKED.values()):
         drawn = page.curve(label, series)
-        assert [step for step, _ in drawn] == pytest.approx(looks(), abs=0.05)
-        expected = [value(step, hacked) for step in looks()]
+        assert [step for step, _ in drawn] == pytest.approx(evaluations(), abs=0.05)
+        expected = [value(step, hacked) for step in evaluations()]
         assert [height for _, height in drawn] == pytest.approx(
             expected, abs=0.005 * (max(expected) - min(expected) + 3)
         )
@@ -105,6 +105,11 @@ def test_fine_tuning_tells_its_loss(page: Page) -> None:
     assert page.tables["sft"]["Perplexity"][0] == "4.70"
 
 
+def test_a_loss_is_drawn_as_what_it_is_in_its_stage(page: Page) -> None:
+    labels = [attributes.get("aria-label") for name, attributes in page.tags if name == "svg"]
+    assert [labels.count(loss) for loss in ("Loss, nats a token", "Pair loss, nats a pair", "DPO loss")] == [1, 1, 1]
+
+
 def test_stages_tell_their_outcome(page: Page) -> None:
     told = {name: cells[-1] for name, cells in page.tables["stages"].items()}
     assert told["sft"] == "Held-out loss 5.21 → 1.55 nats a token. 5,400 of 5,400 rows kept."
@@ -114,8 +119,8 @@ def test_stages_tell_their_outcome(page: Page) -> None:
     assert told["dpo"] == f"68.6% of 70 held-out pairs right. {ends} 630 of 630 rows kept."
 
 
-def test_every_figure_on_the_page_is_defined_in_the_glossary(page: Page) -> None:
-    defined = {term.title for term in GLOSSARY.values()} | {term.heading for term in GLOSSARY.values()}
+def test_every_metric_on_the_page_is_defined_in_the_glossary(page: Page) -> None:
+    defined = {metric.title for metric in GLOSSARY} | {metric.heading for metric in GLOSSARY}
     assert all(title in page.text("glossary") for title in defined)
     shown = {row for section in ("sft", "reward", "dpo", "policy") for row in page.tables[section]} - {""}
     drawn = {attributes["aria-label"] for name, attributes in page.tags if name == "svg" and "aria-label" in attributes}
