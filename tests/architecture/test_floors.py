@@ -11,7 +11,7 @@ import pytest
 from architecture.sources import FILES, module, named, tree
 
 HOUSE = """
-0 | core       |                                                        | numpy torch
+0 | core       |                                                        | numpy pydantic torch
 0 | functional |                                                        | jaxtyping torch
 1 | config     | core                                                   | pydantic pydantic_core yaml
 1 | data       | core config                                            | datasets jinja2 pyarrow transformers
@@ -32,7 +32,7 @@ HOUSE = """
   |            | preflight                                              |
 5 | estimate   | core config data worlds kernels models runs rollout    | torch transformers
   |            | training pipeline                                      |
-6 | report     | config runs                                            | jinja2 markupsafe matplotlib
+6 | report     | core config runs                                       | jinja2 markupsafe matplotlib
 6 | chat       | core config data models runs rollout pipeline          |
 7 | cli        | core config data runs preflight pipeline estimate      | rich typer
   |            | report chat                                            |

@@ -40,7 +40,7 @@ def train_toy(job: Job) -> dict[str, Any]:
 
 
 def toy_outcome(stage: Any) -> str:
-    return f"loss {stage.result['loss']:.2f}"
+    return f"loss {stage.metrics[-1]['loss']:.2f}"
 '''
 SETTINGS = '''class Toy(Section):
     """A toy."""
@@ -56,6 +56,7 @@ ENTRY = """    StageSpec(
         train="truing.stages.toy:train_toy",
         outcome="truing.stages.toy:toy_outcome",
         learns_from=("train_rows", "demonstrations"),
+        metrics=metrics.SFT,
         datasets=("demonstrations",),
         depends_on=(*EVERY_STAGE, "toy", "data.demonstrations", "data.heldout"),
         makes="language model",
@@ -69,7 +70,6 @@ INSERTED = {
         "    dpo: Dpo = ": '    toy: Toy = Field(default_factory=Toy, description="A toy.")\n',
     },
     "config/stages.py": {")\nSTAGES = {": ENTRY},
-    "cli/closing.py": {'"sft": _sft': '"toy": lambda result: f"loss {result[\'loss\']:.2f}", '},
 }
 """What is inserted into files of truing, each time before some text"""
 PAGE = "docs/algorithms/toy.md"

@@ -110,7 +110,7 @@ def test_a_section_s_own_keys_win_over_what_it_merges_and_of_that_the_first() ->
         ("[" * 1500, 0, "the text is nested too deeply, or an alias contains itself."),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_line(text: str, line: int, what: str) -> None:
+def test_what_cannot_be_read_is_reported_with_its_line(text: str, line: int, what: str) -> None:
     ((place, problem),) = read_yaml(text).problems
     assert f"{f'{problem.field}: ' if problem.field else ''}{problem}".startswith(what)
     assert place == line
