@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
-from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,46 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from truing.config.plan import plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
+from truing.config.stages import STAGES
 from truing.core.errors import RewardError, RunError, TrainingError
-from truing.pipeline.execute import execute as pipeline
-from truing.pipeline.execute import run_pipeline
+from truing.pipeline.execute import run_pipeline, start_of
 from truing.runs.directory import RunDirectory, StageDirectory
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
 from truing.training.job import Job
 
-VARIANT = {"ppo.variants": {"no-kl": {"kl.beta": 0.0}}}
+VARIANT = {"variants": {"no-kl": {"ppo.kl.beta": 0.0}}}
+Train = Callable[[Job], dict[str, Any]]
 
 
 def _run(recipe: Recipe, root: Path) -> RunDirectory:
     return run_pipeline(recipe, root, SilentProgress())
 
 
+def _wrap_stages(patch: pytest.MonkeyPatch, wrap: Callable[[Train], Train]) -> None:
+    """Puts something around what trains, in every kind of stage."""
+    for spec in STAGES.values():
+        module, _, function = spec.train.partition(":")
+        patch.setattr(import_module(module), function, wrap(spec.load(spec.train)))
+
+
 def _run_until(recipe: Recipe, root: Path, last: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose stage of this name fails as it begins."""
 
-    def failing(train: Callable[[Job], dict[str, Any]], job: Job) -> dict[str, Any]:
-        if job.name == last:
-            raise TrainingError("the loss became nan.")
-        return train(job)
+    def failing(train: Train) -> Train:
+        def maybe(job: Job) -> dict[str, Any]:
+            if job.name == last:
+                raise TrainingError("the loss became nan.")
+            return train(job)
+
+        return maybe
 
     with monkeypatch.context() as patched:
-        for kind, train in pipeline.TRAIN.items():
-            patched.setitem(pipeline.TRAIN, kind, partial(failing, train))
+        _wrap_stages(patched, failing)
         with pytest.raises(TrainingError):
             _run(recipe, root)
 
@@ -81,7 +92,7 @@ def test_every_stage_leaves_what_is_promised(finished: tuple[Recipe, Path]) -> N
         if kind == "ppo":
             assert all(row.keys() >= promised.PPO_METRICS for row in read_jsonl(files.metrics)[1:])
     assert "<html" in (root / "report.html").read_text(encoding="utf-8")
-    inputs = {"base", "data.demonstrations", "data.preferences", "judges.letters"}
+    inputs = {"base", "data.demonstrations", "data.preferences", "evaluation.judges.letters"}
     assert read_json(root / "run.json")["inputs"].keys() == inputs
 
 
@@ -108,7 +119,22 @@ def test_a_variant_is_the_stage_with_its_changes(finished: tuple[Recipe, Path]) 
     held, free = (read_jsonl(root / name / "metrics.jsonl") for name in ("ppo", "ppo-no-kl"))
     assert [row["beta"] for row in held[1:]] == [0.05, 0.05]
     assert [row["beta"] for row in free[1:]] == [0.0, 0.0]
-    assert held[0] == free[0]  # both begin with the same look at the same model
+    assert held[0] == free[0]  # both begin with the same evaluation of the same model
+
+
+def test_a_variant_of_an_early_stage_repeats_those_that_build_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: dict[str, Any] = {}
+    _wrap_stages(monkeypatch, lambda train: lambda job: (used.update({job.name: job.reward}), train(job))[1])
+    changes = {"stages": ["reward", "ppo"], "ppo.updates": 1, "variants": {"once": {"reward.epochs": 1}}}
+    root = _run(tiny.recipe(tmp_path, **changes), tmp_path / "run").root
+    assert list(used) == ["reward", "reward-once", "ppo", "ppo-once"]
+    assert used["ppo"].model == root / "reward" / "model"
+    assert used["ppo-once"].model == root / "reward-once" / "model"
+    assert (
+        read_json(root / "reward-once" / "result.json")["steps"] < read_json(root / "reward" / "result.json")["steps"]
+    )
 
 
 def test_a_finished_run_does_nothing(finished: tuple[Recipe, Path]) -> None:
@@ -154,19 +180,19 @@ def test_an_interrupted_run_goes_on_from_the_last_finished_stage(
     recipe, root = finished
     started: list[str] = []
 
-    def watched(train: Callable[[Job], dict[str, Any]]) -> Callable[[Job], dict[str, Any]]:
+    def watched(train: Train) -> Train:
         return lambda job: (started.append(job.name), train(job))[1]
 
     def broken(job: Job) -> dict[str, Any]:
         (job.directory.root / "half.txt").write_text("half")
         raise TrainingError("the loss became nan.")
 
-    stages = {kind: watched(train) for kind, train in pipeline.TRAIN.items()}
-    monkeypatch.setattr(pipeline, "TRAIN", stages | {"reward": broken})
-    with pytest.raises(TrainingError):
-        _run(recipe, tmp_path)
+    _wrap_stages(monkeypatch, watched)
+    with monkeypatch.context() as patched:
+        patched.setattr("truing.stages.reward.train_reward", broken)
+        with pytest.raises(TrainingError):
+            _run(recipe, tmp_path)
     assert _states(tmp_path) == {"sft": "done", "reward": "running", "ppo": "pending", "ppo-no-kl": "pending"}
-    monkeypatch.setattr(pipeline, "TRAIN", stages)
     _run(recipe, tmp_path)
     assert started == ["sft", "reward", "ppo", "ppo-no-kl"]
     assert not (tmp_path / "reward" / "half.txt").exists()
@@ -230,9 +256,9 @@ def test_data_that_changed_under_a_run_is_refused(tmp_path: Path) -> None:
 def test_a_function_that_cannot_be_imported_is_told_before_anything_is_written(where: str, tmp_path: Path) -> None:
     part = [{"kind": "function", "path": "no_such_module:score"}]
     changes: dict[str, Any] = {
-        "judges": {"judges": {"one": "no_such_module:score"}},
+        "judges": {"evaluation.judges": {"one": "no_such_module:score"}},
         "reward": {"rewards.sources": part},
-        "variant": {"ppo.variants": {"other": {"rewards": part}}},
+        "variant": {"variants": {"other": {"rewards.sources": part}}},
     }[where]
     with pytest.raises(RewardError, match="no_such_module"):
         _run(tiny.recipe(tmp_path, **changes), tmp_path / "run")
@@ -280,11 +306,12 @@ def test_layers_that_run_again_in_the_backward_do_not_change_what_is_learnt(
 
 
 def test_every_stage_begins_with_a_base_quantised_as_the_recipe_says(tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, **{"base.quantize": "nf4", "base.trust_remote_code": True})
+    changes = {"base.quantize": "nf4", "base.trust_remote_code": True, "stages": list(STAGES)}
+    recipe = tiny.recipe(tmp_path, **changes)
     run = RunDirectory(tmp_path / "run")
-    assert pipeline.start_of("sft", recipe, run) == recipe.base
-    for kind in ("reward", "ppo", "dpo"):
-        start = pipeline.start_of(kind, recipe, run)
+    starts = {stage.name: start_of(stage, run) for stage in plan(recipe)}
+    assert starts.pop("sft") == recipe.base
+    for start in starts.values():
         assert (start.path, start.quantize) == (str(run.stage("sft").model), "nf4")
 
 
@@ -338,7 +365,7 @@ def test_want_of_memory_is_told_with_the_fields_to_lower(error: Any, tmp_path: P
             torch.empty(2**60)
         raise error
 
-    monkeypatch.setitem(pipeline.TRAIN, "sft", greedy)
-    with pytest.raises(TrainingError, match=r"^sft: there is not enough memory\. .*lower compute\.learn_tokens"):
+    monkeypatch.setattr("truing.stages.sft.train_sft", greedy)
+    with pytest.raises(TrainingError, match=r"^sft: .*not enough memory.*compute\.learn_tokens"):
         _run(tiny.recipe(tmp_path), tmp_path / "run")
     assert _states(tmp_path / "run")["sft"] == "running"

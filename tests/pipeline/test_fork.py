@@ -29,7 +29,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
     """A finished run of every stage."""
     place = tmp_path_factory.mktemp("old")
     (place / "judge.py").write_text(JUDGE)
-    changes = {"stages": ["sft", "reward", "ppo", "dpo"], "ppo.updates": 1, "ppo.variants": {"low": {"kl.beta": 0.01}}}
+    changes = {"stages": ["sft", "reward", "ppo", "dpo"], "ppo.updates": 1, "variants": {"low": {"ppo.kl.beta": 0.01}}}
     recipe = tiny.recipe(place, **changes, **{"evaluation.judges": {"length": f"{place / 'judge.py'}:score"}})
     run_pipeline(recipe, place / "run", SilentProgress())
     return recipe, place / "run"
@@ -47,13 +47,13 @@ def changed(recipe: Recipe, **changes: Any) -> Recipe:
     [
         ({}, STAGES),
         ({"name": "other", "checkpoints.keep_last": 5, "compute.learn_tokens": 7}, STAGES),
-        ({"ppo.kl.beta": 0.5}, ["sft", "reward", "ppo-low"]),  # whose own beta is as it was
-        ({"ppo.variants": {"low": {"kl.beta": 0.02}, "high": {"kl.beta": 1.0}}}, ["sft", "reward", "ppo", "dpo"]),
+        ({"ppo.kl.beta": 0.5}, ["sft", "reward", "ppo-low", "dpo"]),  # the variant's own beta is as it was
+        ({"variants": {"low": {"ppo.kl.beta": 0.02}, "high": {"ppo.kl.beta": 1.0}}}, ["sft", "reward", "ppo", "dpo"]),
         ({"rollout.max_new_tokens": 5}, ["sft"]),
         ({"dpo.beta": 0.5}, ["sft", "reward", "ppo", "ppo-low"]),
         ({"reward.epochs": 1}, ["sft"]),
         ({"stages": ["sft", "ppo"], "rewards.sources": [{"kind": "function", "path": "a:b"}]}, ["sft"]),
-        ({"judges": {}}, ["sft", "reward"]),
+        ({"evaluation.judges": {}}, ["sft", "reward"]),
         ({"functions.seconds": 30.0}, ["sft", "reward"]),
         ({"functions.batch_size": 4}, ["sft", "reward"]),
         ({"sft.epochs": 1}, []),
@@ -71,7 +71,7 @@ def test_a_stage_matches_if_all_that_it_reads_does(
     recipe, root = old
     with open_run(tmp_path / "new", changed(recipe, **changes)) as new:
         inputs = read_json(root / "run.json")["inputs"]
-        judged = "judges" not in changes
+        judged = "evaluation.judges" not in changes
         new.lineage.record_inputs({name: value for name, value in inputs.items() if judged or "judges" not in name})
         assert matching(RunDirectory(root), new) == kept
 
@@ -82,7 +82,7 @@ def test_a_stage_matches_if_all_that_it_reads_does(
         ("base", []),
         ("data.demonstrations", []),
         ("data.preferences", ["sft"]),
-        ("judges.length", ["sft", "reward"]),
+        ("evaluation.judges.length", ["sft", "reward"]),
     ],
 )
 def test_a_stage_matches_only_if_its_inputs_do(
@@ -115,7 +115,7 @@ def _stage(root: Path, name: str) -> dict[str, bytes]:
 def test_a_fork_ends_as_a_run_of_its_own_and_leaves_the_old_one_alone(old: tuple[Recipe, Path], tmp_path: Path) -> None:
     recipe, root = old
     before = _stage(root, ".")
-    other = changed(recipe, **{"ppo.kl.beta": 0.5, "stages": ["sft", "reward", "ppo"], "ppo.variants": {}})
+    other = changed(recipe, **{"ppo.kl.beta": 0.5, "stages": ["sft", "reward", "ppo"], "variants": {}})
     run_pipeline(other, tmp_path / "fork", SilentProgress(), fork_of=root)
     run_pipeline(other, tmp_path / "own", SilentProgress())
     assert _stage(root, ".") == before
@@ -165,7 +165,7 @@ def test_neither_of_a_run_and_its_fork_lies_in_the_other(old: tuple[Recipe, Path
     [
         (
             "judge.py",
-            r"other content of judges\.length\. Changed: judges\.length \({place}/judge\.py\): [0-9a-f]{8} → ",
+            r"Changed: evaluation\.judges\.length \({place}/judge\.py\): [0-9a-f]{8} → ",
         ),
         (
             "preferences.jsonl",

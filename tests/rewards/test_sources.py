@@ -2,7 +2,6 @@
 
 import json
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,21 +148,6 @@ def test_a_role_scores_the_last_token_of_each_sample() -> None:
     assert RoleReward(role, PAD, token_budget=20).score(SAMPLES) == pytest.approx(expected, abs=1e-5)
 
 
-def test_normalised_scores_have_mean_zero_and_population_deviation_one() -> None:
-    scores = [1.0, 2.0, 4.0, 9.0]
-    measured = Normalisation.measure(scores, where="here")
-    assert measured.mean == pytest.approx(statistics.fmean(scores))
-    assert measured.std == pytest.approx(statistics.pstdev(scores))
-    normal = measured.apply(scores)
-    assert statistics.fmean(normal) == pytest.approx(0.0, abs=1e-12)
-    assert statistics.pstdev(normal) == pytest.approx(1.0)
-
-
-def test_a_source_that_never_varies_is_refused() -> None:
-    with pytest.raises(RewardError, match=r"here: gives every one of 3 SFT samples the same score \(2\)"):
-        Normalisation.measure([2.0, 2.0, 2.0], where="here")
-
-
 def test_the_sum_weights_normalised_sources() -> None:
     length, dots = _Source([len(s.response) for s in SAMPLES]), _Source([s.response.count(".") for s in SAMPLES])
     total = WeightedReward(
@@ -185,9 +169,3 @@ def test_a_score_that_is_not_finite_is_named_with_its_source_and_response_or_dro
     first, dropped, last = WeightedReward((part,), drops=True).score(SAMPLES)
     assert (first, last) == (1.0, 3.0)
     assert not math.isfinite(dropped)
-
-
-def test_normalisation_is_measured_on_the_scores_there_are() -> None:
-    assert Normalisation.measure([1.0, math.nan, 3.0], where="here") == Normalisation(2.0, 1.0)
-    with pytest.raises(RewardError, match="here: gives none of 2 SFT samples a finite score"):
-        Normalisation.measure([math.nan, math.inf], where="here")
