@@ -51,7 +51,7 @@ def run_pipeline(
             rows = rows_of_run(run, stages[0].recipe, checked, stop)
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
                 for stage in waiting:
-                    _run_stage(stage, run, rows, progress, tracker, stop)
+                    run_stage(stage, run, rows, progress, tracker, stop)
         return run
 
 
@@ -63,9 +63,14 @@ def start_of(stage: Planned, run: RunDirectory) -> Base:
     return base if before is None else Base(path=str(run.stage(before).model), quantize=base.quantize)
 
 
-def _run_stage(
+def run_stage(
     stage: Planned, run: RunDirectory, rows: Prepared, progress: Progress, tracker: Tracker, stop: Stop
 ) -> None:
+    """Runs a stage in its own directory and records what it left there.
+
+    Raises:
+        TruingError: whatever the stage refuses; a TrainingError where memory does not suffice.
+    """
     directory = run.stage(stage.name)
     run.lineage.begin(stage.name, stage.kind)
     directory.reset()

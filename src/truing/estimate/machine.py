@@ -58,6 +58,8 @@ def in_words(size: float | None) -> str:
     """Bytes for people."""
     if size is None:
         return "an unknown amount of memory"
+    if size == float("inf"):
+        return "more than there is"
     return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
 
 

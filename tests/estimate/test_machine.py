@@ -2,7 +2,7 @@
 
 import torch
 
-from truing.doctor.machine import extras, memory_of
+from truing.estimate.machine import extras, memory_of
 
 
 def test_extras_are_those_of_the_package_without_its_tests() -> None:
