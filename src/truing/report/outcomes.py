@@ -2,7 +2,7 @@
 
 from truing.report.change import heldout_score, judged
 from truing.report.run_files import StageFiles
-from truing.report.wording import arrow, capitalised, nats, share, whole
+from truing.report.wording import arrow, capitalised, interval, nats, share, whole
 
 
 def sft_outcome(stage: StageFiles) -> str:
@@ -14,11 +14,13 @@ def sft_outcome(stage: StageFiles) -> str:
 
 
 def pairs_outcome(stage: StageFiles) -> str:
-    """How many held-out pairs are ranked as people did."""
+    """How many held-out pairs are ranked as people did, beside what the longer response would have got."""
     card = stage.result.card
     if card.heldout_accuracy is None:
         return ""
-    return f"{share(card.heldout_accuracy)} of {whole(card.heldout_pairs)} held-out pairs right."
+    right = f"{share(card.heldout_accuracy)} of {whole(card.heldout_pairs)} held-out pairs right"
+    right += f" {interval(card.heldout_accuracy_ci95, True)}" if card.heldout_accuracy_ci95 else ""
+    return f"{right}; 'longer wins' {share(card.longer_wins_accuracy)}."
 
 
 def policy_outcome(stage: StageFiles) -> str:

@@ -18,6 +18,7 @@ from truing.config.sections import MissingEos, Optimiser
 from truing.core import rng
 from truing.core.batches import Experience, Rollout
 from truing.core.metrics import reduction
+from truing.core.results import OnlineResult
 from truing.data.prompts import PromptSet
 from truing.evaluation.decision import Decide, GoOn, RollBack, Stop, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
@@ -32,7 +33,7 @@ from truing.rollout.engine import Engine
 from truing.rollout.episodes import as_samples, respond, with_score
 from truing.rollout.local import LocalEngine
 from truing.stages.kl_control import KlController
-from truing.stages.policy_result import PHASES, final_metrics
+from truing.stages.policy_result import PHASES, online_result
 from truing.training.job import Job
 from truing.training.journal import Journal, open_journal
 from truing.training.learner import Learner, LossFn, Trained
@@ -102,7 +103,7 @@ class Objective:
     critic: Role | None = None
 
 
-def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = always_go_on) -> dict[str, Any]:
+def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = always_go_on) -> OnlineResult:
     """Runs every update, evaluates on held-out prompts as it goes, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, objective.settings
     prompts = job.prompts()
@@ -112,11 +113,12 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
         reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None))
         controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
         evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)
-        stopped_by = "updates"
         if not journal.rows:
             journal.log(0, evaluator.evaluate(0))
         update = Update(recipe, roles, objective, prompts, reward, learner, LocalEngine(roles.policy))
-        for number in journal.remaining(settings.updates):
+        controller, stopped_by = _decided(decide, controller, journal, evaluator)
+        while stopped_by is None and journal.step < settings.updates:
+            number = journal.step + 1
             with world.agreed():
                 metrics = update.run(number, controller.beta)
             controller = controller.after(metrics["kl"], settings.episodes)
@@ -125,27 +127,29 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
             metrics["episodes"] = number * settings.episodes
             journal.log(number, metrics, shown=("score", "kl", "entropy", "length"))
             journal.done(number, beta=controller.beta, normalisations=reward.normalisations)
-            decision = decide(evaluator.history) if evaluated else GoOn()
-            if isinstance(decision, Stop):
-                stopped_by = decision.reason
-                break
-            controller = _followed(decision, controller, journal, evaluator)
-    result = final_metrics(journal.rows, evaluator, stopped_by) | {"notes": list(roles.base.notes)}
+            controller, stopped_by = _decided(decide, controller, journal, evaluator)
+    result = online_result(journal.rows, evaluator, stopped_by or "updates", list(roles.base.notes))
     job.save_policy(roles.policy, roles.base)
     return result
 
 
-def _followed(
-    decision: GoOn | RollBack, controller: KlController, journal: Journal, evaluator: HeldoutEvaluator
-) -> KlController:
-    """Pins the step that is done, or goes back to the one that is pinned; the controller from here on."""
+def _decided(
+    decide: Decide, controller: KlController, journal: Journal, evaluator: HeldoutEvaluator
+) -> tuple[KlController, str | None]:
+    """Decides where the step that is done was evaluated: the controller from here on, and why training ends, if it does.
+
+    A run that is taken up decides again: it may have ended after the evaluation and before what was decided was done.
+    """
+    if journal.step == 0 or journal.step not in evaluator.rows:
+        return controller, None
+    decision = decide(evaluator.history)
     if isinstance(decision, RollBack):
         journal.roll_back(decision.reason)
         evaluator.forget_after(journal.step)
-        return replace(controller, beta=decision.beta)
-    if decision.pin:
+        controller = replace(controller, beta=decision.beta)
+    if isinstance(decision, GoOn) and decision.pin:
         journal.pin()
-    return controller
+    return controller, decision.reason if isinstance(decision, Stop) else None
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,10 @@ class Journal:
     def log(self, step: int, metrics: dict[str, Any], shown: Sequence[str] = ()) -> None:
         """One line of metrics, to the file and to the trackers; the bar shows those named."""
         row = {"step": step, **metrics}
-        self.rows.append(row)
         if world.is_owner():
             self.metrics.append(row)
             self.job.tracker.log(self.job.name, step, metrics)
+        self.rows.append(row)
         self.bar.advance(step, {name: self.latest(name) for name in shown})
 
     def recall(self, name: str, first: Any) -> Any:

@@ -1,0 +1,201 @@
+"""The online loop is no algorithm: groups of responses, and one that needs no critic, written down in a few lines."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import promised
+import pytest
+import tiny
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from truing.config.recipe import Recipe
+from truing.config.sections import MissingEos
+from truing.core.batches import Experience
+from truing.functional import masked_mean, ppo_policy_loss
+from truing.models.layout import Roles, policy_roles, ppo_roles
+from truing.models.scoring import response_logprobs
+from truing.runs.metrics import read_jsonl
+from truing.stages.online import LossTerm, Objective, Scored, Update, after_missing_eos, train_online
+from truing.training.job import Job
+from truing.training.learner import Trained
+
+LETTERS = {"kind": "function", "path": "letters:letter_a", "normalise": False}
+BY_FUNCTION = {"rewards.sources": [LETTERS], "rollout.responses_per_prompt": 2}
+CRITICS = {"value_loss", "value_clip_fraction", "explained_variance"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("keep", [1.0, -2.0, 3.0]), ("subtract", [1.0, -7.0, 3.0]), ("replace", [1.0, 5.0, 3.0])],
+)
+def test_the_score_of_a_response_without_eos_follows_the_rule(policy: str, expected: list[float]) -> None:
+    rule = MissingEos.model_validate({"policy": policy, "value": 5.0})
+    scores, finished = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([True, False, True])
+    assert after_missing_eos(scores, finished, rule).tolist() == expected
+
+
+class _Watching:
+    """Passes an update's experience on and keeps it, and its score out of the batch's first response if told."""
+
+    def __init__(self, update: Update, drops: bool = False) -> None:
+        self.scored: list[Scored] = []
+        self._drops = drops
+        self._inner = update.objective.experience
+        self.update = replace(update, objective=replace(update.objective, experience=self._experience), reward=self)
+
+    def _experience(self, scored: Scored, beta: float) -> Experience:
+        self.scored.append(scored)
+        return self._inner(scored, beta)
+
+    def score(self, samples: Any) -> list[float]:
+        return [float("nan") if self._drops and n == 0 else float(n) for n, _ in enumerate(samples)]
+
+
+def _watched(place: Path, drops: bool = False, **changes: Any) -> _Watching:
+    recipe = tiny.recipe(place, **{"ppo.minibatches": 1} | changes)
+    assert recipe.base is not None
+    roles = ppo_roles(recipe, recipe.base, None)
+    return _Watching(tiny.ppo_update(recipe, roles, reward=object()), drops)
+
+
+def test_neighbours_answer_the_same_prompt_with_draws_of_their_own(tmp_path: Path) -> None:
+    watching = _watched(tmp_path, **{"rollout.responses_per_prompt": 2, "rollout.max_new_tokens": 12})
+    for number in (1, 2):
+        watching.update.run(number, 0.05)
+    asked = [prompt for scored in watching.scored for prompt in scored.rollout.sequences.prompts]
+    assert asked[::2] == asked[1::2]
+    wanted = watching.update.prompts.of_episodes(range(8), watching.update.recipe.seed)
+    assert [tuple(prompt) for prompt in asked[::2]] == [prompt.tokens for prompt in wanted]
+    groups = [group for scored in watching.scored for group in scored.rollout.groups.tolist()]
+    assert groups == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]
+    said = [response for scored in watching.scored for response in scored.rollout.sequences.responses]
+    assert all(one != other for one, other in zip(said[::2], said[1::2], strict=True))
+
+
+def test_alone_every_response_is_that_of_its_episode_and_a_group_of_its_own(tmp_path: Path) -> None:
+    watching = _watched(tmp_path)
+    for number in (1, 2):
+        watching.update.run(number, 0.05)
+    wanted = watching.update.prompts.of_episodes(range(16), watching.update.recipe.seed)
+    asked = [prompt for scored in watching.scored for prompt in scored.rollout.sequences.prompts]
+    assert [tuple(prompt) for prompt in asked] == [prompt.tokens for prompt in wanted]
+    assert [group for scored in watching.scored for group in scored.rollout.groups.tolist()] == list(range(16))
+
+
+def test_groups_outlive_a_score_that_is_dropped(tmp_path: Path) -> None:
+    watching = _watched(tmp_path, drops=True, **{"rollout.responses_per_prompt": 2})
+    metrics = watching.update.run(1, 0.05)
+    (scored,) = watching.scored
+    assert metrics["dropped"] == 1
+    assert scored.rollout.groups.tolist() == [0, 1, 1, 2, 2, 3, 3]
+    assert scored.scores.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    prompts = scored.rollout.sequences.prompts
+    assert prompts[1::2] == prompts[2::2]
+
+
+def rloo(recipe: Recipe, roles: Roles, term: Callable[[Tensor, Experience], Any]) -> Objective:
+    """REINFORCE with the other responses to the same prompt as the baseline (Ahmadian et al. 2024)."""
+
+    def experience(scored: Scored, beta: float) -> Experience:
+        rollout, objective = scored.rollout, scored.rewards - beta * scored.kl
+        same = (rollout.groups[:, None] == rollout.groups).float()
+        others = (same @ objective - objective) / (same.sum(1) - 1)
+        advantages = (objective - others)[:, None].expand_as(rollout.logprobs)
+        return Experience(rollout.sequences, rollout.logprobs, advantages, rollout.groups)
+
+    def loss(batch: Experience) -> Any:
+        return term(response_logprobs(roles.policy, batch.sequences, recipe.rollout.temperature), batch)
+
+    trained = Trained("policy", roles.policy, recipe.ppo.optimiser.learning_rate)
+    return Objective(recipe.ppo, experience, [LossTerm("policy_loss", loss)], [trained])
+
+
+def clipped(logprobs: Tensor, batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
+    return ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, batch.sequences.response_mask)
+
+
+def reinforce(logprobs: Tensor, batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
+    return -masked_mean(logprobs * batch.advantages, batch.sequences.response_mask), {}
+
+
+def _trained(job: Job, term: Callable[[Tensor, Experience], Any] = clipped) -> dict[str, Any]:
+    roles = policy_roles(job.recipe, job.start, job.reward)
+    return train_online(job, roles, rloo(job.recipe, roles, term))
+
+
+@pytest.mark.parametrize("term", [clipped, reinforce])
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+def test_an_algorithm_without_a_critic_runs_to_its_end(
+    term: Callable[[Tensor, Experience], Any], layout: str, tmp_path: Path
+) -> None:
+    recipe = tiny.recipe(tmp_path, roles=layout, **BY_FUNCTION, **{"ppo.updates": 3})
+    job = tiny.job(recipe, tmp_path, "ppo")
+    result = _trained(job, term)
+    metrics = read_jsonl(job.directory.metrics)
+    of_clipping = {"clip_fraction", "approx_kl", "ratio_max_deviation"}
+    wanted = promised.PPO_METRICS - CRITICS | {"policy_loss"}
+    assert all(row.keys() >= wanted - (of_clipping if term is reinforce else set()) for row in metrics[1:])
+    assert all(np.isfinite([value for value in row.values() if value is not None]).all() for row in metrics)
+    assert not any(CRITICS & row.keys() for row in metrics)
+    assert ("ratio_max_deviation" in result) is (term is clipped)
+    assert result.keys() >= promised.RESULT["ppo"]
+    assert (result["steps"], result["episodes"], result["stopped_by"]) == (3, 24, "updates")
+    assert metrics[-1]["kl_exact"] > 1e-4 > abs(metrics[0]["heldout_kl"])
+    AutoModelForCausalLM.from_pretrained(job.directory.model)
+
+
+def test_its_advantages_are_those_of_the_formula(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **BY_FUNCTION | {"ppo.minibatches": 1, "rollout.responses_per_prompt": 4})
+    assert recipe.base is not None
+    roles = ppo_roles(recipe, recipe.base, None)
+    made = replace(tiny.ppo_update(recipe, roles, reward=object()), objective=rloo(recipe, roles, clipped))
+    watching = _Watching(made)
+    watching.update.run(1, 0.05)  # the policy leaves its reference, so that there is a price to pay
+    watching.update.run(2, 0.3)
+    scored = watching.scored[-1]
+    logprobs, ref = scored.rollout.logprobs.double().numpy(), scored.ref_logprobs.double().numpy()
+    lengths = scored.rollout.sequences.response_lengths.tolist()
+    objective = [
+        float(reward) - 0.3 * sum(logprobs[row, t] - ref[row, t] for t in range(lengths[row]))
+        for row, reward in enumerate(scored.rewards.tolist())
+    ]
+    expected = [
+        objective[row] - np.mean([objective[other] for other in range(8) if other // 4 == row // 4 and other != row])
+        for row in range(8)
+    ]
+    found = watching.update.objective.experience(scored, 0.3).advantages
+    mask = scored.rollout.sequences.response_mask
+    assert scored.kl.abs().max() > 1e-3
+    for row in range(8):
+        assert found[row][mask[row]].tolist() == pytest.approx([expected[row]] * lengths[row], abs=1e-4)
+
+
+class _Killed(BaseException):
+    """Nothing catches a kill."""
+
+
+def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.updates": 4, "checkpoints.every_steps": 1})
+    undisturbed = tiny.job(recipe, tmp_path / "undisturbed", "ppo")
+    _trained(undisturbed)
+    right = Update.run
+
+    def dies(self: Update, number: int, beta: float) -> dict[str, Any]:
+        if number == 3:
+            raise _Killed
+        return right(self, number, beta)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Update, "run", dies)
+        with pytest.raises(_Killed):
+            _trained(tiny.job(recipe, tmp_path / "killed", "ppo"))
+    job = tiny.job(recipe, tmp_path / "killed", "ppo")
+    _trained(job)
+    weights = "model.safetensors"
+    assert (job.directory.model / weights).read_bytes() == (undisturbed.directory.model / weights).read_bytes()
+    assert job.directory.samples.read_bytes() == undisturbed.directory.samples.read_bytes()
