@@ -27,11 +27,11 @@ QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 SEPARATE = ["roles=separate", "sft.method=full"]
 FEW_STEPS = [
     "ppo.updates=4",
-    "ppo.heldout_every=100",  # after the last step alone, which is timed with its evaluation and so left out
+    "evaluation.every=100",  # after the last step alone, which is timed with its evaluation and so left out
     "dpo.heldout_every=1000",
     "sft.log_every=1000",
     "checkpoints.every_steps=4",
-    "judges={}",
+    "evaluation.judges={}",
 ]
 KEPT = {"demonstrations": 160, "preferences": 160, "heldout_preferences": 30, "prompts": 200}
 """Rows of each file of the movies"""
@@ -73,13 +73,13 @@ def _cases(movies: Path | None, place: Path) -> dict[str, tuple[Path, list[str]]
     """Recipe and changes of each, by name."""
     llama = _llama(place / "llama")
     cases = {
-        "quickstart": (QUICKSTART, ["sft.epochs=1", "ppo.variants={}"]),
+        "quickstart": (QUICKSTART, ["sft.epochs=1", "variants={}"]),
         "llama, shared": (llama, []),
         "llama, half adapted": (llama, ["lora.layers=0.5"]),
         "llama, separate": (llama, SEPARATE),
     }
     if movies is not None:
-        rows = [*_few_rows(movies, place), "ppo.max_new_tokens=16"]
+        rows = [*_few_rows(movies, place), "rollout.max_new_tokens=16"]
         cases["movies, shared"] = (movies / "movies.yaml", rows)
         cases["movies, separate"] = (movies / "movies.yaml", [*rows, "roles=separate"])
     return cases

@@ -15,6 +15,7 @@ from architecture.sources import PACKAGE
 OWN = "stages/toy.py"
 STAGE = '''"""A toy: some steps on all demonstrations at once."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from truing.models.layout import trained_role
@@ -26,7 +27,14 @@ from truing.training.journal import open_journal
 from truing.training.learner import Learner, Trained
 
 
-def train_toy(job: Job) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ToyResult:
+    steps: int
+    train_rows: int
+    loss: float
+
+
+def train_toy(job: Job) -> ToyResult:
     recipe, settings = job.recipe, job.recipe.toy
     base, rows = load_base(job.start, recipe.compute), job.demonstrations().train
     policy = trained_role(base, "policy", recipe.lora, recipe.seed)
@@ -36,7 +44,7 @@ def train_toy(job: Job) -> dict[str, Any]:
     with open_journal(job, learner, len(plan)) as journal:
         learn_rows(journal, learner, rows, plan, lambda batch: completion_loss(policy, batch), shown=("loss",))
     job.save_policy(policy, base)
-    return {"steps": len(plan), "train_rows": len(rows), "loss": journal.latest("loss")}
+    return ToyResult(len(plan), len(rows), journal.latest("loss"))
 
 
 def toy_outcome(stage: Any) -> str:

@@ -31,7 +31,7 @@ def test_every_stage_is_told_with_peak_and_time(truing: Any, tmp_path: Path) -> 
 def test_what_would_make_it_fit_is_named_as_it_is_typed(
     truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def made_up(recipe: Recipe, _: Path) -> dict[str, Usage]:
+    def made_up(recipe: Recipe, *_: object) -> dict[str, Usage]:
         return dict.fromkeys(recipe.stages, Usage(4e9 if recipe.roles == "separate" else 1e9, 0.5e9, 1.0))
 
     monkeypatch.setattr(estimator, "dry_run", made_up)

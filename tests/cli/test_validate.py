@@ -159,7 +159,7 @@ def test_a_problem_of_the_recipe_brings_none_of_its_defaults(truing: Any, tmp_pa
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "ppo.bogus=1")
     assert said.code == 2
     assert said.spots == [("recipe/unknown-key", "ppo.bogus", "--set ppo.bogus=1")]
-    assert "Fix the recipe first; stage checks were skipped." in said.out.splitlines()
+    assert said.out.splitlines()[-1].startswith("Fix the recipe first")
 
 
 def test_text_that_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_layers_that_are_not_known_one_by_one_are_kept_whole(monkeypatch: pytest
     outline = outline_base(source, Compute())
     with monkeypatch.context() as unknown:
         unknown.setattr("truing.estimate.copies.decoder_layers", lambda _: None)
-        unknown.setattr("truing.models.trunk.decoder_layers", lambda _: None)
+        unknown.setattr("truing.kernels.backbone.decoder_layers", lambda _: None)
         assert depth_of(outline.model, 1.0) == Depth(0, 1)
         with pytest.raises(ModelError, match="not one list"):
             depth_of(outline.model, 0.5)

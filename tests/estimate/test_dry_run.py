@@ -42,12 +42,16 @@ def _recipe(place: Path, **changes: Any) -> Recipe:
     return recipe
 
 
+def _dry_run(recipe: Recipe, root: Path) -> dict[str, Usage] | None:
+    return dry_run(recipe, tiny.prepared(recipe), root)
+
+
 @pytest.mark.parametrize("roles", ["shared", "separate"])
 def test_the_peak_is_that_of_a_run_of_all_layers(roles: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(estimator, "KERNELS_A_STEP", 0)  # batches of these rows are all about equally long
     method = "full" if roles == "separate" else "lora"
     recipe = _recipe(tmp_path / "recipe", roles=roles, **{"sft.method": method})
-    measured = dry_run(recipe, tmp_path / "run")
+    measured = _dry_run(recipe, tmp_path / "run")
     assert measured is not None
     found = estimate(recipe).stages
     assert list(found) == list(measured) == ["sft", "reward", "ppo", "dpo"]
@@ -57,7 +61,7 @@ def test_the_peak_is_that_of_a_run_of_all_layers(roles: str, monkeypatch: pytest
 
 def test_between_steps_a_model_that_learns_in_full_holds_two_moments_of_each_weight(tmp_path: Path) -> None:
     lora, full = (
-        dry_run(_recipe(tmp_path / method, stages=["sft"], **{"sft.method": method}), tmp_path / f"run {method}")
+        _dry_run(_recipe(tmp_path / method, stages=["sft"], **{"sft.method": method}), tmp_path / f"run {method}")
         for method in ("lora", "full")
     )
     assert lora is not None
@@ -90,7 +94,8 @@ def test_a_stage_that_runs_out_of_memory_has_no_usage(
         raise TrainingError("there is not enough memory.") from fault
 
     monkeypatch.setattr(module, "run_stage", fails)
-    assert module._run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run", 0) is None
+    recipe = tiny.recipe(tmp_path / "recipe")
+    assert module._run(recipe, tiny.prepared(recipe), tmp_path / "run", 0) is None
 
 
 def test_what_else_ends_a_stage_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -98,8 +103,9 @@ def test_what_else_ends_a_stage_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
         raise TrainingError("the loss became nan.") from TrainingError("the loss became nan.")
 
     monkeypatch.setattr(module, "run_stage", fails)
+    recipe = tiny.recipe(tmp_path / "recipe")
     with pytest.raises(TrainingError, match="nan"):
-        module._run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run", 0)
+        module._run(recipe, tiny.prepared(recipe), tmp_path / "run", 0)
 
 
 def _end(*_: object) -> None:
@@ -108,7 +114,7 @@ def _end(*_: object) -> None:
 
 def test_a_process_that_the_system_ends_has_no_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "_run", _end)
-    assert dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run") is None
+    assert _dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run") is None
 
 
 def test_rewards_from_elsewhere_are_part_of_it(tmp_path: Path) -> None:
@@ -117,6 +123,6 @@ def test_rewards_from_elsewhere_are_part_of_it(tmp_path: Path) -> None:
         {"kind": "model", "path": str(tmp_path / "judge"), "weight": 1.0, "normalise": True},
         {"kind": "function", "path": "no.such:function", "weight": 1.0, "normalise": True},
     ]
-    found = estimate(tiny.recipe(tmp_path / "recipe", stages=["ppo"], **{"ppo.rewards": rewards}))
+    found = estimate(tiny.recipe(tmp_path / "recipe", stages=["ppo"], **{"rewards.sources": rewards}))
     assert found.fits
     assert found.stages["ppo"].seconds > 0

@@ -29,7 +29,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     """Recipes of dry runs, which are not made: in ppo as much is held as is needed, elsewhere half of that."""
     recipes: list[Recipe] = []
 
-    def made_up(recipe: Recipe, _: Path) -> dict[str, Usage]:
+    def made_up(recipe: Recipe, *_: object) -> dict[str, Usage]:
         recipes.append(recipe)
         need = _need(recipe)
         return {stage: Usage(need if stage == "ppo" else need / 2, need / 4, 1.0) for stage in recipe.stages}
@@ -90,7 +90,7 @@ def test_a_run_that_runs_out_of_memory_needs_more_than_there_is(
     monkeypatch.setattr(estimator, "dry_run", fails)
     given(100)
     rewards = [{"kind": "function", "path": "tiny:letter_a"}]
-    found = estimate(tiny.recipe(tmp_path, stages=["ppo"], **{"ppo.rewards": rewards}))
+    found = estimate(tiny.recipe(tmp_path, stages=["ppo"], **{"rewards.sources": rewards}))
     assert found.peak == float("inf")
     assert found.changes == {"compute.gradient_checkpointing": True}
     assert found.would_fit
@@ -167,7 +167,7 @@ def test_layers_that_cannot_be_told_apart_are_refused_where_the_recipe_asks_for_
     monkeypatch: pytest.MonkeyPatch, tried: list[Recipe], given: Given, tmp_path: Path
 ) -> None:
     given(1)
-    monkeypatch.setattr("truing.models.trunk.decoder_layers", lambda _: None)
+    monkeypatch.setattr("truing.kernels.backbone.decoder_layers", lambda _: None)
     with pytest.raises(ModelError, match="not one list"):
         estimate(tiny.recipe(tmp_path / "half", **{"lora.layers": 0.5}))
     assert "lora.layers" not in estimate(tiny.recipe(tmp_path / "all")).changes

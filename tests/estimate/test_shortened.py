@@ -16,18 +16,20 @@ BASE = Base(path="elsewhere")
 
 
 def _short(recipe: Recipe, **given: Any) -> Recipe:
-    return shortened(recipe, BASE, 0.5, {"prompts": Path("prompts.jsonl")}, **given)
+    return shortened(recipe, BASE, 0.5, **given)
 
 
 def test_a_dry_run_is_short_and_on_what_it_is_given(tmp_path: Path) -> None:
-    own = {"judges": {"own": "tiny:letter_a"}, "track": ["tensorboard"], "ppo.variants": {"no-kl": {"kl.beta": 0.0}}}
+    own = {
+        "evaluation.judges": {"own": "tiny:letter_a"},
+        "track": ["tensorboard"],
+        "variants": {"no-kl": {"ppo.kl.beta": 0.0}},
+    }
     recipe = tiny.recipe(tmp_path, stages=["sft", "reward", "ppo", "dpo"], **own, **{"ppo.updates": 500})
     short = _short(recipe)
     assert (short.base, short.lora.layers) == (BASE, 0.5)
-    assert short.data.prompts is not None
-    assert short.data.prompts.path == "prompts.jsonl"
     assert short.sft.epochs == short.reward.epochs == short.dpo.epochs == short.ppo.updates == STEPS
-    assert (short.judges, short.track) == ({}, [])
+    assert (short.evaluation.judges, short.track) == ({}, [])
     assert [stage.name for stage in plan(short)] == ["sft", "reward", "ppo", "dpo"]
     # What decides how much is held and how long a step takes stays.
     assert (short.compute, short.ppo.episodes, short.ppo.epochs) == (recipe.compute, 8, 2)
@@ -44,7 +46,7 @@ def test_functions_of_the_recipe_are_not_called_and_only_the_reward_stage_is_nor
         {"kind": "model", "path": "judge", "weight": 1.0, "normalise": True},
         {"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": True},
     ]
-    stage, model, function = _short(tiny.recipe(tmp_path, **{"ppo.rewards": rewards})).ppo.rewards
+    stage, model, function = _short(tiny.recipe(tmp_path, **{"rewards.sources": rewards})).rewards.sources
     assert (stage.normalise, model.normalise, function.normalise) == (True, False, False)
     assert (stage.weight, model.path, function.path) == (2.0, "judge", "truing.estimate.no_reward:zeros")
     assert zeros(["a", "b"], ["c", "d"]) == [0.0, 0.0]

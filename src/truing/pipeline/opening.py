@@ -1,12 +1,13 @@
 """What a run is opened with: its recipe on files, its stages in order, and what both are made of, on record."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 
+from truing.config import reward_sources, variant
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
-from truing.config.sections import RewardConfig, Source
+from truing.config.sections import Source
 from truing.core.errors import RunError
 from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
@@ -38,7 +39,7 @@ def open_stages(run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerpr
         grounded = with_world(recipe, run)
     stages = list(plan(grounded))
     run.lineage.plan([(stage.name, stage.kind) for stage in stages])
-    inputs = {name: fingerprint(path) for name, path in _inputs(grounded, stages)}
+    inputs = {name: fingerprint(path) for name, path in _inputs(grounded)}
     with stop.defer():
         run.lineage.record_inputs(inputs | functions)
     return stages
@@ -71,10 +72,9 @@ def _refuse_damaged(name: str, run: RunDirectory) -> None:
 def _functions(recipe: Recipe) -> dict[str, Fingerprint]:
     """Fingerprints of the files with the recipe's own rewards and judges.
 
-    RewardError if one cannot be imported: that is told before hours of training, not after.
+    RewardError if one cannot be imported: better before hours of training than after.
     """
-    named = {f"evaluation.judges.{name}": path for name, path in recipe.evaluation.judges.items()}
-    named |= {name: part.path or "" for name, part in _rewards(plan(recipe)) if part.kind == "function"}
+    named = {key: path for key, kind, path in _scorers(recipe) if kind == "function"}
     loaded = {path: FunctionReward.load(path, recipe) for path in set(named.values())}
     for function in loaded.values():
         function.end()
@@ -82,20 +82,20 @@ def _functions(recipe: Recipe) -> dict[str, Fingerprint]:
     return {name: fingerprint(file) for name, file in files.items() if file is not None}
 
 
-def _rewards(stages: Iterable[Planned]) -> Iterator[tuple[str, RewardConfig]]:
-    """The parts of the reward in every stage that asks for one, named 'rewards.sources.0'."""
-    for stage in stages:
-        if stage.spec.makes_policy:
-            for index, part in enumerate(stage.recipe.rewards.sources):
-                yield f"{stage.name}.rewards.{index}", part
+def _scorers(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """Key, kind and path of every reward and judge, those of variants too."""
+    yield from ((key, source.kind, source.path or "") for key, source in reward_sources(recipe))
+    judges = {"": recipe.evaluation.judges}
+    judges |= {f"variants.{name}.": variant(recipe, name).evaluation.judges for name in recipe.variants}
+    for root, named in judges.items():
+        if not root or named != recipe.evaluation.judges:
+            yield from ((f"{root}evaluation.judges.{name}", "function", path) for name, path in named.items())
 
 
-def _inputs(recipe: Recipe, stages: Iterable[Planned]) -> Iterator[tuple[str, str]]:
+def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:
     assert recipe.base is not None
     yield "base", recipe.base.path
     for name, value in recipe.data:
         if isinstance(value, Source):
             yield f"data.{name}", value.path
-    for name, part in _rewards(stages):
-        if part.kind == "model" and part.path is not None:
-            yield name, part.path
+    yield from ((key, path) for key, kind, path in _scorers(recipe) if kind == "model")
