@@ -8,7 +8,6 @@ from truing.config.sections import Base, Compute
 from truing.core.records import Message
 from truing.data.chat import encode_prompt
 from truing.models.load import LoadedBase, load_base
-from truing.models.roles import Role
 from truing.pipeline.execute import start_of
 from truing.pipeline.world import with_world
 from truing.rollout.local import Sampling, sample
