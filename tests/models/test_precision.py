@@ -146,6 +146,18 @@ def test_sampling_and_learning_follow_one_policy(shape: str, pack: bool, tmp_pat
     assert float(difference.mean()) < 0.02
 
 
+@pytest.mark.parametrize("pack", [True, False])
+def test_every_product_is_computed_in_the_precision_of_the_recipe(pack: bool, tmp_path: Path) -> None:
+    role, found = _trained(tmp_path), set[torch.dtype]()
+    for layer in role.model.modules():
+        if isinstance(layer, nn.Linear):
+            layer.register_forward_hook(lambda _, __, out: found.add(out.dtype))
+    response_logprobs(role, BATCH).sum().backward()
+    assert found == {torch.bfloat16}
+    sample(role, PROMPTS, Sampling(4, 1.0, EOS, PAD, 64, pack), 0, "test", range(4))
+    assert found == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_packed_rows_and_layers_that_run_again_give_the_same(
     checkpointing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
