@@ -11,10 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness.child import report, work
 from truing.config.sections import Base, Compute, Lora
+from truing.core.normalisation import Normalisation
 from truing.models.layout import trained_role
 from truing.models.load import load_base
 from truing.models.save import merge, save_adapter, save_normalisation, save_reward_model
-from truing.rewards.sources import Normalisation
 
 PAD, EOS = "<|pad|>", "<|end|>"
 

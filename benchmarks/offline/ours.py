@@ -1,18 +1,19 @@
 """Optimiser steps of truing's SFT, reward and DPO stages: their data path, their losses, their learner."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from harness.child import Stopwatch, report, work
 
 from truing.config.recipe import Recipe
-from truing.core.batches import PairBatch, Sequences
 from truing.core.records import Demonstration, Preference
-from truing.data.encode import encode_demonstrations
+from truing.core.rows import PairRows, TokenRows
+from truing.data.chat import encode_prompt
+from truing.data.encode import EncodedRow, Record, encode_records
 from truing.models.layout import policy_roles, trained_role
 from truing.models.load import LoadedBase, load_base
 from truing.stages.dpo import preference_loss, with_reference
-from truing.stages.pairs import encode_pairs
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
 from truing.training.learner import role_learner
@@ -35,9 +36,8 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
 def sft(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     """The step, and the tokens of every row."""
     base = load_base(recipe.base, recipe.compute)
-    records = [Demonstration(**row, where="") for row in told["rows"]]
-    rows, _ = encode_demonstrations(base.tokenizer, records, recipe.data, base.context)
-    batch = Sequences.collate([r.prompt for r in rows], [r.completion for r in rows], base.tokenizer.pad_token_id)
+    rows = encoded(base, [Demonstration(**row, where="") for row in told["rows"]], "completion")
+    batch = token_rows(base, rows, "completion")
     policy = trained_role(base, "policy", recipe.lora, recipe.seed)
     learner = role_learner(policy, recipe.sft.optimiser, told["steps"] + 1, recipe.compute)
     return lambda rows: learner.train_step(
@@ -48,7 +48,7 @@ def sft(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
 def reward(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     """The same for the reward model."""
     base = load_base(recipe.base, recipe.compute)
-    pairs = pairs_of(base, recipe, told)
+    pairs = pairs_of(base, told)
     model = trained_role(base, "reward", recipe.lora, recipe.seed, head=True)
     learner = role_learner(model, recipe.reward.optimiser, told["steps"] + 1, recipe.compute)
     return (
@@ -60,7 +60,7 @@ def reward(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
 def dpo(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     """The same for DPO; the reference's pass over the rows belongs to the step."""
     roles = policy_roles(recipe, recipe.base, None)
-    pairs = pairs_of(roles.base, recipe, told)
+    pairs = pairs_of(roles.base, told)
     learner = role_learner(roles.policy, recipe.dpo.optimiser, told["steps"] + 1, recipe.compute)
 
     def step(rows: Sequence[int]) -> None:
@@ -70,9 +70,18 @@ def dpo(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     return step, pairs.token_counts
 
 
-def pairs_of(base: LoadedBase, recipe: Recipe, told: dict[str, Any]) -> PairBatch:
-    pairs, _, _ = encode_pairs(base, [Preference(**row, where="") for row in told["rows"]], recipe.data)
-    return pairs
+def pairs_of(base: LoadedBase, told: dict[str, Any]) -> PairRows:
+    rows = encoded(base, [Preference(**row, where="") for row in told["rows"]], "chosen", "rejected")
+    return PairRows(token_rows(base, rows, "chosen"), token_rows(base, rows, "rejected"), [row.margin for row in rows])
+
+
+def token_rows(base: LoadedBase, rows: Sequence[EncodedRow], completion: str) -> TokenRows:
+    responses = [row.completions[completion] for row in rows]
+    return TokenRows([row.prompt for row in rows], responses, base.tokenizer.pad_token_id, [""] * len(rows))
+
+
+def encoded(base: LoadedBase, records: Sequence[Record], *completions: str) -> list[EncodedRow]:
+    return encode_records(records, completions, base.tokenizer, partial(encode_prompt, base.tokenizer))[0]
 
 
 def main() -> None:

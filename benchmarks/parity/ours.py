@@ -1,7 +1,8 @@
 """The same optimiser steps by truing's own stages: their data path, their losses, their one training loop."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from transformers import AutoModelForSequenceClassification
 
 from truing.config.algorithms import Dpo, Reward
 from truing.config.recipe import Recipe
-from truing.config.sections import Base, Compute, Data, Optimiser
+from truing.config.sections import Base, Compute, Optimiser
 from truing.core.batches import PairBatch, ReferencedPairs, Sequences
 from truing.core.records import Demonstration, Preference
-from truing.data.encode import encode_demonstrations, encode_preferences
+from truing.data.chat import encode_prompt
+from truing.data.encode import EncodedRow, Record, encode_records
+from truing.models.heads import scalar_head
+from truing.models.layout import trained_role
 from truing.models.load import LoadedBase, load_base
-from truing.models.roles import Role, scalar_head
+from truing.models.roles import Role
 from truing.stages.dpo import preference_loss, with_reference
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
@@ -55,7 +59,7 @@ def build(case: Case, material: Path) -> tuple[Role, Any, LossFn[Any]]:
     """The model that learns, the batch, and the loss, as the stage has them."""
     base = load_base(Base(path=str(material / "base")), Compute(device="cpu"))
     if case.stage == "sft":
-        policy = Role(base.model.requires_grad_(True))
+        policy = trained_role(base, "policy", None, seed=0)
         return policy, demonstrations(material, base, case.rows), lambda batch: completion_loss(policy, batch)
     pairs = preferences(material, base, case.rows)
     if case.stage == "reward":
@@ -63,9 +67,9 @@ def build(case: Case, material: Path) -> tuple[Role, Any, LossFn[Any]]:
         return reward, pairs, lambda batch: pair_loss(reward, batch, settings)
     variant: Any = case.loss_type
     recipe = Recipe(dpo=Dpo(beta=BETA, variant=variant, label_smoothing=case.smoothing))
-    reference = Role(load_base(Base(path=str(material / "reference")), Compute(device="cpu")).model)
+    reference = load_base(Base(path=str(material / "reference")), Compute(device="cpu")).role()
     referenced: ReferencedPairs = with_reference(reference, pairs, recipe)
-    policy = Role(base.model.requires_grad_(True))
+    policy = trained_role(base, "policy", None, seed=0)
     return policy, referenced, lambda batch: preference_loss(policy, batch, recipe.dpo)
 
 
@@ -79,19 +83,25 @@ def scored_role(directory: Path) -> Role:
 
 def demonstrations(material: Path, base: LoadedBase, count: int) -> Sequences:
     records = [Demonstration(**row, where="") for row in rows_of(material / "demonstrations.json", count)]
-    rows, _ = encode_demonstrations(base.tokenizer, records, Data(), base.context)
-    return Sequences.collate([r.prompt for r in rows], [r.completion for r in rows], base.tokenizer.pad_token_id)
+    rows = encoded(base, records, "completion")
+    return Sequences.collate(
+        [row.prompt for row in rows], [row.completions["completion"] for row in rows], base.tokenizer.pad_token_id
+    )
 
 
 def preferences(material: Path, base: LoadedBase, count: int) -> PairBatch:
     records = [Preference(**row, where="") for row in rows_of(material / "preferences.json", count)]
-    rows, _ = encode_preferences(base.tokenizer, records, Data(), base.context)
+    rows = encoded(base, records, "chosen", "rejected")
     prompts, pad = [row.prompt for row in rows], base.tokenizer.pad_token_id
     return PairBatch(
-        Sequences.collate(prompts, [row.chosen for row in rows], pad),
-        Sequences.collate(prompts, [row.rejected for row in rows], pad),
-        torch.tensor([row.margin or 0.0 for row in rows]),
+        Sequences.collate(prompts, [row.completions["chosen"] for row in rows], pad),
+        Sequences.collate(prompts, [row.completions["rejected"] for row in rows], pad),
+        torch.tensor([row.margin for row in rows]),
     )
+
+
+def encoded(base: LoadedBase, records: Sequence[Record], *completions: str) -> list[EncodedRow]:
+    return encode_records(records, completions, base.tokenizer, partial(encode_prompt, base.tokenizer))[0]
 
 
 def rows_of(path: Path, count: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from truing.config.algorithms import Kl, Ppo
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, MissingEos
 from truing.core.batches import Experience, Rollout, Sequences
+from truing.core.normalisation import Normalisation
 from truing.functional import (
     gae,
     masked_mean,
@@ -24,9 +25,8 @@ from truing.functional import (
     shape_rewards,
     token_entropy,
 )
-from truing.models.layout import PpoRoles
+from truing.models.layout import PpoRoles, trained_role
 from truing.models.load import load_base
-from truing.models.roles import Role
 from truing.models.scoring import (
     end_scores,
     forward_in_micro_batches,
@@ -34,7 +34,6 @@ from truing.models.scoring import (
     response_logprobs,
     response_values,
 )
-from truing.rewards.sources import Normalisation
 from truing.rollout.episodes import after_missing_eos
 from truing.stages.ppo import Scored, learn, make_experience, score_rollout
 from truing.training.learner import Learner
@@ -86,9 +85,9 @@ def read_update(case: PpoCase, material: Path, peer: Path) -> Update:
     facts = json.loads((peer / f"{case.name}.json").read_text(encoding="utf-8"))
     steps = [load_file(path) for path in sorted(peer.glob(f"{case.name}-step-*.safetensors"))]
     base, reference = (load_base(Base(path=str(material / n)), Compute(device="cpu")) for n in ("base", "reference"))
-    policy, critic = Role(base.model.requires_grad_(True)), scored_role(material / "critic")
+    policy, critic = trained_role(base, "policy", None, seed=0), scored_role(material / "critic")
     reward = scored_role(material / "reward")
-    roles = PpoRoles(base, policy, Role(reference.model), reward, Normalisation(), critic)
+    roles = PpoRoles(base, policy, reference.role(), reward, Normalisation(), critic)
     recipe = Recipe(ppo=settings_of(case))
     sequences, finished = responses_of(recorded, base.tokenizer.pad_token_id, base.tokenizer.eos_token_id)
     with torch.no_grad():

@@ -69,7 +69,7 @@ def forced(lengths: Sequence[int], roles: PpoRoles) -> Iterator[None]:
                 values[end - 1] = 1.0
         return values
 
-    with patch.object(draws, "uniform", uniform):
+    with patch.object(rng, "uniform", uniform):
         yield
 
 

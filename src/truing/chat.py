@@ -8,7 +8,6 @@ from truing.config.sections import Base, Compute
 from truing.core.records import Message
 from truing.data.chat import encode_prompt
 from truing.models.load import LoadedBase, load_base
-from truing.models.roles import Role
 from truing.pipeline.execute import start_of
 from truing.pipeline.world import with_world
 from truing.rollout.engine import Sampling
@@ -32,7 +31,7 @@ class ChatModel:
         templated = self.base.tokenizer.chat_template is not None
         self._turns.append(Message("user", prompt))
         tokens = encode_prompt(self.base.tokenizer, tuple(self._turns) if templated else prompt)
-        engine = LocalEngine(Role(self.base.model))
+        engine = LocalEngine(self.base.role())
         (completion,) = engine.generate([tokens], [self._answers], self.sampling, self.seed, "chat")
         self._answers += 1
         response = str(self.base.tokenizer.decode(completion.tokens.tolist(), skip_special_tokens=True))

@@ -1,7 +1,8 @@
 """Which fields of a recipe the source reads: attribute reads, traced to the section they read from.
 
-Sections are followed through annotations (`settings: Ppo`), assignments (`settings = job.recipe.ppo`), loops
-(`for source in rewards.sources`) and the types of their own fields.
+Sections are followed through annotations (`settings: Ppo`, or a protocol that Ppo suits), assignments
+(`settings = job.recipe.ppo`, `self._settings = settings`), loops (`for source in rewards.sources`) and the types of
+their own fields. A `getattr` by a name that is computed may be of any field that is a section.
 """
 
 import ast
@@ -28,20 +29,30 @@ Names = dict[str, set[type[Section]]]
 
 def fields_read(files: list[ast.Module]) -> set[tuple[str, str]]:
     """(section, field) for each that is read anywhere in these files."""
+    protocols = _protocols(files)
+    scopes = [(scope, _imported(file) | protocols) for file in files for scope in _functions(file)]
     attributes: Names = {}
     for file in files:
         for node in ast.walk(file):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                attributes.setdefault(node.target.id, set()).update(_annotated(node.annotation, _imported(file)))
-    return {
-        (owner.__name__, node.attr)
-        for file in files
-        for scope in _functions(file)
-        for names in [_names(scope, _imported(file), attributes)]
-        for node in ast.walk(scope)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
-        for owner in _sections(node.value, names, attributes)
-    }
+                known = _imported(file) | protocols
+                attributes.setdefault(node.target.id, set()).update(_annotated(node.annotation, known))
+    for scope, known in scopes:
+        names = _names(scope, known, attributes)
+        for target, value in _bindings(scope):
+            if isinstance(target, ast.Attribute):
+                attributes.setdefault(target.attr, set()).update(_sections(value, names, attributes))
+    return {read for scope, known in scopes for read in _reads(scope, _names(scope, known, attributes), attributes)}
+
+
+def _reads(scope: ast.AST, names: Names, attributes: Names) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            yield from ((owner.__name__, node.attr) for owner in _sections(node.value, names, attributes))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+            for owner in _sections(node.args[0], names, attributes):
+                fields = owner.model_fields.items()
+                yield from ((owner.__name__, name) for name, field in fields if section_in(field.annotation))
 
 
 def _functions(node: ast.AST) -> Iterator[ast.AST]:
@@ -53,25 +64,40 @@ def _functions(node: ast.AST) -> Iterator[ast.AST]:
             yield from _functions(child)
 
 
-def _imported(file: ast.Module) -> dict[str, str]:
+def _imported(file: ast.Module) -> Names:
     """What the file calls each section it imports."""
     imports = [node for node in ast.walk(file) if isinstance(node, ast.ImportFrom)]
     names = [alias for node in imports if f"{node.module}.".startswith("truing.config.") for alias in node.names]
-    return {alias.asname or alias.name: alias.name for alias in names}
+    return {alias.asname or alias.name: {SECTIONS[alias.name]} for alias in names if alias.name in SECTIONS}
 
 
-def _annotated(annotation: ast.expr, imported: dict[str, str]) -> set[type[Section]]:
+def _protocols(files: list[ast.Module]) -> Names:
+    """Each protocol of properties, with the sections that have them all."""
+    classes = [node for file in files for node in ast.walk(file) if isinstance(node, ast.ClassDef)]
+    properties = {
+        node.name: {part.name for part in node.body if isinstance(part, ast.FunctionDef) and part.decorator_list}
+        for node in classes
+        if "Protocol" in map(ast.unparse, node.bases)
+    }
+    return {
+        name: {section for section in SECTIONS.values() if fields <= section.model_fields.keys()}
+        for name, fields in properties.items()
+        if fields
+    }
+
+
+def _annotated(annotation: ast.expr, known: Names) -> set[type[Section]]:
     """The sections in an annotation such as `Ppo | None`."""
-    names = {imported.get(part.id) for part in ast.walk(annotation) if isinstance(part, ast.Name)}
-    return {SECTIONS[name] for name in names if name in SECTIONS}
+    parts = [part.id for part in ast.walk(annotation) if isinstance(part, ast.Name)]
+    return {section for part in parts for section in known.get(part, set())}
 
 
-def _names(scope: ast.AST, imported: dict[str, str], attributes: Names) -> Names:
+def _names(scope: ast.AST, known: Names, attributes: Names) -> Names:
     """The names in a function that hold a section."""
     names: Names = {}
     for node in ast.walk(scope):
         if isinstance(node, ast.arg) and node.annotation:
-            names[node.arg] = _annotated(node.annotation, imported)
+            names[node.arg] = _annotated(node.annotation, known)
     for target, value in _bindings(scope):
         if isinstance(target, ast.Name):
             names.setdefault(target.id, set()).update(_sections(value, names, attributes))

@@ -1,61 +1,69 @@
-"""Who may import whom: the house as a table, read against the imports of every file."""
+"""Who imports whom: the house as a table, which says what every room imports, no more and no less."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from architecture.sources import FILES, module, named, tree
 
 HOUSE = """
-floor | room         | of the house                                              | of the libraries
-1     | functional   |                                                           | jaxtyping torch
-1     | records      |                                                           |
-1     | experience   |                                                           | torch
-1     | errors       |                                                           |
-1     | draws        |                                                           | numpy
-2     | recipe       | errors                                                    | pydantic
-2     | recipe_files | errors recipe                                             | pydantic pydantic_core yaml
-2     | data         | records errors draws recipe                               | datasets pyarrow torch
-      |              |                                                           | transformers tokenizers jinja2
-2     | label        | records errors                                            | jinja2 starlette uvicorn
-3     | models       | functional records experience errors draws recipe         | numpy torch transformers peft
-      |              | data.batches data.chat                                    | safetensors
-3     | runs         | errors recipe recipe_files                                | filelock rich torch safetensors
-4     | trust        | functional records errors models runs                     | torch
-4     | stages       | functional records experience errors draws recipe data    | torch
-      |              | models runs trust                                         |
-5     | report       | recipe_files runs trust                                   | jinja2 markupsafe matplotlib
-5     | plan         | recipe recipe_files                                       |
-5     | inputs       | errors recipe recipe_files data models.base               |
-      |              | models.functions models.weight_files plan stages.episodes |
-5     | fork         | errors recipe_files runs plan                             |
-5     | pipeline     | errors recipe recipe_files data models runs stages report | torch
-      |              | plan fork inputs                                          |
-5     | doctor       | functional errors recipe recipe_files data models runs    | torch transformers
-      |              | stages pipeline                                           |
-5     | conversation | records errors recipe recipe_files data models runs pipeline |
-6     | cli          | records errors recipe recipe_files data label models runs | typer rich
-      |              | stages trust report pipeline doctor conversation inputs   |
+0 | core       |                                                        | numpy pydantic torch
+0 | functional |                                                        | jaxtyping torch
+1 | config     | core                                                   | pydantic pydantic_core yaml
+1 | data       | core config                                            | datasets jinja2 pyarrow transformers
+1 | worlds     | core config                                            | tokenizers torch transformers
+2 | processes  |                                                        |
+2 | kernels    | core data                                              | peft torch transformers
+2 | models     | core functional config processes kernels               | peft safetensors torch transformers
+2 | runs       | core config processes                                  | filelock rich safetensors torch
+3 | rollout    | core config data processes kernels models              | numpy torch
+3 | rewards    | core config data processes models rollout              | torch transformers
+3 | evaluation | core functional config data models runs rollout        | torch
+  |            | rewards                                                |
+3 | training   | core config data processes models runs                 | torch
+4 | stages     | core functional config data processes models           | torch
+  |            | rollout rewards evaluation training                    |
+5 | preflight  | core config data models rewards                        |
+5 | pipeline   | core config data worlds models runs rewards training   | torch
+  |            | preflight                                              |
+5 | estimate   | core config data worlds kernels models runs rollout    | torch transformers
+  |            | training pipeline                                      |
+6 | report     | core config runs                                       | jinja2 markupsafe matplotlib
+6 | chat       | core config data models runs rollout pipeline          |
+7 | cli        | core config data runs preflight pipeline estimate      | rich typer
+  |            | report chat                                            |
 """
+"""Floor, room, and what it imports of the house and of the libraries"""
 ANYONE = "__version__"
 """What the package itself gives to everyone"""
 
 
-def rooms() -> dict[str, tuple[int, set[str], set[str]]]:
-    """Room to its floor, the modules of the house and the libraries that it may import."""
-    result: dict[str, tuple[int, set[str], set[str]]] = {}
-    for line in HOUSE.strip().splitlines()[1:]:
+class Room(NamedTuple):
+    floor: int
+    house: set[str]
+    libraries: set[str]
+
+
+def rooms() -> dict[str, Room]:
+    result: dict[str, Room] = {}
+    for line in HOUSE.strip().splitlines():
         floor, name, house, libraries = (cell.strip() for cell in line.split("|"))
-        room = name or list(result)[-1]
-        result.setdefault(room, (int(floor or 0), set(), set()))
-        result[room][1].update(house.split())
-        result[room][2].update(libraries.split())
+        room = result.setdefault(name or list(result)[-1], Room(int(floor or 0), set(), set()))
+        room.house.update(house.split())
+        room.libraries.update(libraries.split())
     return result
 
 
 ROOMS = rooms()
+
+
+def room_of(path: Path) -> str:
+    """`__main__` is the command line's; the package itself imports nothing."""
+    return module(path).partition(".")[0].replace("__main__", "cli")
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
@@ -68,26 +76,40 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def within(name: str, modules: set[str]) -> bool:
-    return any(name == allowed or name.startswith(f"{allowed}.") for allowed in modules)
+def imported(room: str) -> dict[str, str]:
+    """Each room, as `truing.NAME`, and each library that a room imports, to a place where it does."""
+    found: dict[str, str] = {}
+    for path in FILES:
+        for line, name in imports(path) if room_of(path) == room else ():
+            top, _, inner = name.partition(".")
+            target = f"truing.{inner.partition('.')[0]}" if top == "truing" else top
+            if target not in {f"truing.{room}", f"truing.{ANYONE}", *sys.stdlib_module_names}:
+                found.setdefault(target, f"{named(path)}:{line}")
+    return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_imports_keep_to_the_house(path: Path) -> None:
-    room = module(path).partition(".")[0]
-    _, house, libraries = {"": (0, set[str](), set[str]()), "__main__": ROOMS["cli"], **ROOMS}[room]
-    for line, name in imports(path):
-        top, _, inner = name.partition(".")
-        if top == "truing":
-            allowed = within(inner, house | {room, ANYONE} | ({"cli"} if room == "__main__" else set()))
-        else:
-            allowed = top in libraries or top in sys.stdlib_module_names
-        assert allowed, f"{named(path)}:{line} imports {name}, which {room or 'the package'} may not"
+def test_every_file_is_in_a_room() -> None:
+    assert {room_of(path) for path in FILES} == {"", *ROOMS}
+    assert imported("") == {}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_what_the_house_says(room: str) -> None:
+    allowed = {f"truing.{name}" for name in ROOMS[room].house} | ROOMS[room].libraries
+    found = imported(room)
+    assert {target: place for target, place in found.items() if target not in allowed} == {}, "the house forbids it"
+    assert allowed - found.keys() == set(), "the house allows what nobody imports"
 
 
 def test_rooms_stand_on_lower_floors_or_on_what_is_above_them_in_the_table() -> None:
     order = list(ROOMS)
-    assert [ROOMS[room][0] for room in order] == sorted(ROOMS[room][0] for room in order)
+    assert [ROOMS[room].floor for room in order] == sorted(ROOMS[room].floor for room in order)
     for room, (_, house, _) in ROOMS.items():
         for other in house:
-            assert order.index(other.partition(".")[0]) < order.index(room), f"{room} imports {other}"
+            assert order.index(other) < order.index(room), f"{room} imports {other}"
+
+
+def test_the_house_is_that_of_the_contributing_page() -> None:
+    page = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| `(\w+)/?` \|", page, re.MULTILINE)
+    assert [(int(floor), room) for floor, room in rows] == [(room.floor, name) for name, room in ROOMS.items()]

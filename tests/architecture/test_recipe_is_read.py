@@ -6,6 +6,8 @@ import pytest
 from architecture.recipe_reads import SECTIONS, fields_read
 from architecture.sources import FILES, module, tree
 
+from truing.config.sections import Data, Source
+
 ACTING = [path for path in FILES if not module(path).startswith("config.") or module(path) == "config.plan"]
 """What does something with a recipe, beyond reading and checking it"""
 READ = fields_read([tree(path) for path in ACTING])
@@ -19,19 +21,29 @@ def test_every_field_of_the_recipe_is_read(section: str, field: str) -> None:
 
 
 EXAMPLE = """
+from typing import Protocol
 from truing.config.algorithms import Ppo
 from truing.config.recipe import Recipe
-from truing.config.sections import RewardConfig as Settings
+from truing.config.sections import Data, Optimiser, RewardConfig as Settings
 class Job:
     recipe: Recipe
-def train(job, more: Ppo | None, other: Data):
+class Online(Protocol):
+    @property
+    def clip_range(self) -> float: ...
+class Learner:
+    def __init__(self, optimiser: Optimiser):
+        self._settings = optimiser
+    def step(self):
+        return self._settings.warmup
+def train(job, more: Ppo | None, other: Unknown, loop: Online):
     recipe, settings = job.recipe, job.recipe.ppo
     def inner():
-        return settings.kl.beta, recipe.seed, more.gamma, other.heldout
+        return settings.kl.beta, recipe.seed, more.gamma, other.heldout, loop.epochs
     for source in recipe.rewards.sources:
         source.weight
-def score(settings: Settings):
+def score(settings: Settings, data: Data, name: str):
     settings.kl = settings.path
+    return getattr(data, name)
 """
 
 
@@ -41,7 +53,10 @@ def test_reads_are_traced_to_their_section() -> None:
         ("Kl", "beta"),
         ("Recipe", "seed"),
         ("Ppo", "gamma"),
+        ("Ppo", "epochs"),
+        ("Optimiser", "warmup"),
         ("RewardConfig", "weight"),
         ("RewardConfig", "path"),
     }
-    assert fields_read([ast.parse(EXAMPLE)]) == paths | leaves
+    sources = {("Data", name) for name, field in Data.model_fields.items() if field.annotation == Source | None}
+    assert fields_read([ast.parse(EXAMPLE)]) == paths | leaves | sources

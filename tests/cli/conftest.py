@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from truing.cli import main
+from truing.core.errors import Problem, TruingError
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,13 @@ class Said:
     code: object
     out: str
     err: str
+    problems: tuple[Problem, ...]
+    """Of the error that ended it, if one did"""
+
+    @property
+    def spots(self) -> list[tuple[str, str | None, str | None]]:
+        """Code, field and place of each problem."""
+        return [(problem.code, problem.field, problem.where) for problem in self.problems]
 
 
 Command = Callable[..., Said]
@@ -33,6 +41,10 @@ def truing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         with pytest.raises(SystemExit) as end:
             main()
         printed = capsys.readouterr()
-        return Said(end.value.code or 0, printed.out, printed.err)
+        error = end.value.__context__
+        if isinstance(error, TruingError):
+            assert printed.err.endswith(f"truing: {error}\n")
+        problems = error.problems if isinstance(error, TruingError) else ()
+        return Said(end.value.code or 0, printed.out, printed.err, problems)
 
     return call

@@ -1,8 +1,27 @@
 """What a run says when it is done."""
 
-from truing.cli.closing import WORDS
+import re
+from pathlib import Path
+
+from report.example_run import write_run
+from rich.console import Console
+
+from truing.cli.closing import closing_table
+from truing.runs.directory import RunDirectory
 
 
-def test_a_kl_that_rounds_to_nothing_has_no_sign() -> None:
-    assert WORDS["ppo"]({"beta": 0.1, "judges": {}, "heldout_kl_last": -0.01}) == "β 0.1: KL 0.0 nats"
-    assert WORDS["ppo"]({"beta": 0.1, "judges": {}, "heldout_kl_last": -1.0}) == "β 0.1: KL -1.0 nats"
+def test_the_table_says_what_the_report_says_and_warns(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", ("sft", "reward", "ppo-no-kl"))
+    console = Console(record=True, width=200)
+    closing_table(RunDirectory(root), console)
+    lines = [re.split(r" {2,}", line.strip()) for line in console.export_text().splitlines()]
+    assert lines[1:3] == [
+        ["sft", "12 s", "Held-out loss 5.21 → 1.55 nats a token."],
+        ["reward", "12 s", "68.6% of 70 held-out pairs right [57.0%, 78.3%]; 'longer wins' 47.9%."],
+    ]
+    assert lines[3][0] == "ppo-no-kl, β = 0"
+    assert lines[3][2].startswith("Score 0.02 → ")
+    assert lines[4:] == [
+        ["ppo-no-kl: Responses shrank from 16.0 to 7.9 tokens on average."],
+        [f"report: {root / 'report.html'}"],
+    ]

@@ -7,7 +7,9 @@ import pytest
 import tiny
 import torch
 
-from truing.doctor import diagnosis
+from truing.config.recipe import Recipe
+from truing.estimate import estimator
+from truing.estimate.dry_run import Usage
 
 
 def test_without_a_recipe_the_machine_is_told(truing: Any) -> None:
@@ -17,25 +19,40 @@ def test_without_a_recipe_the_machine_is_told(truing: Any) -> None:
         assert told in said.out
 
 
-def test_every_phase_is_told_with_peak_and_time(truing: Any, tmp_path: Path) -> None:
+def test_every_stage_is_told_with_peak_and_time(truing: Any, tmp_path: Path) -> None:
     said = truing("doctor", tiny.recipe_file(tmp_path, stages=["sft", "reward", "ppo", "dpo"]))
     assert said.code == 0
-    rows = [line.split()[:2] for line in said.out.splitlines()]
-    for row in (["sft", "learn"], ["reward", "rollout"], ["ppo", "score"], ["ppo", "learn"], ["dpo", "learn"]):
-        assert row in rows
+    rows = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()}
+    for stage in ("sft", "reward", "ppo", "dpo"):
+        assert [unit for unit in rows[stage] if unit.isalpha()] == ["GB", "GB", "s"]
     assert "It fits." in said.out
 
 
 def test_what_would_make_it_fit_is_named_as_it_is_typed(
     truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis, "resident", lambda: 0)
-    monkeypatch.setattr(diagnosis, "memory_of", lambda _: 1)
-    said = truing("doctor", tiny.recipe_file(tmp_path, roles="separate"))
+    def made_up(recipe: Recipe, *_: object) -> dict[str, Usage]:
+        return dict.fromkeys(recipe.stages, Usage(4e9 if recipe.roles == "separate" else 1e9, 0.5e9, 1.0))
+
+    monkeypatch.setattr(estimator, "dry_run", made_up)
+    recipe = tiny.recipe_file(tmp_path, roles="separate")
+    monkeypatch.setattr(estimator, "memory_of", lambda _: int(2e9))
+    said = truing("doctor", recipe)
     assert said.code == 0
-    assert "It does not fit. With --set" in said.out
-    assert "roles=shared" in said.out
-    assert "take a smaller base" in said.out
+    assert "It does not fit. With --set roles=shared the peak is 1.00 GB." in said.out
+    monkeypatch.setattr(estimator, "memory_of", lambda _: int(0.5e9))
+    assert (
+        "--set roles=shared the peak is 1.00 GB, which does not fit either: take a smaller"
+        in truing("doctor", recipe).out
+    )
+
+
+def test_what_cannot_even_be_tried_is_said(truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimator, "memory_of", lambda _: 1)
+    said = truing("doctor", tiny.recipe_file(tmp_path))
+    assert said.code == 0
+    assert "Peak more than there is" in said.out
+    assert "no change of the recipe would help: take a smaller base" in said.out
 
 
 def test_what_validate_refuses_the_doctor_refuses(truing: Any, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_sound_rows_of_a_file_with_faults_are_measured_too(truing: Any, preferen
         assert told in said.err
 
 
-def test_the_mistakes_of_a_recipe_are_told_with_the_faults_of_its_files(truing: Any, preferences: Path) -> None:
+def test_the_problems_of_a_recipe_are_found_with_those_of_its_files(truing: Any, preferences: Path) -> None:
     preferences.write_bytes(preferences.read_bytes() + b"oops\n")
     (preferences.parent / "base" / "model.safetensors").rename(preferences.parent / "base" / "pytorch_model.bin")
     wrong = ("sft.epochs=0", "ppo.kl.bta=1", "data.max_length=none")
@@ -192,5 +192,10 @@ def test_the_mistakes_of_a_recipe_are_told_with_the_faults_of_its_files(truing: 
         "validate", preferences.parent / "recipe.yaml", *(text for change in wrong for text in ("--set", change))
     )
     assert said.code == 2
-    for told in ("sft.epochs", "bta", "max_length", f"{preferences}:25: no valid JSON", "only pytorch_model.bin"):
-        assert told in said.err
+    assert said.spots[:3] == [
+        ("recipe/wrong-type", "data.max_length", "--set data.max_length=none"),
+        ("recipe/wrong-value", "sft.epochs", "--set sft.epochs=0"),
+        ("recipe/unknown-key", "ppo.kl.bta", "--set ppo.kl.bta=1"),
+    ]
+    assert f"{preferences}:25" in [where for _, _, where in said.spots]
+    assert "only pytorch_model.bin" in said.err

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import tiny
 
+from truing.data.read import READERS
+
 
 def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> None:
     recipe = tiny.recipe_file(tmp_path)
@@ -21,6 +23,16 @@ def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> No
         f"{recipe}: sound. Stages: sft, reward, ppo.",
     ]
     assert said.err == ""
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_each_file_is_parsed_once(command: str, truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    parse = READERS[".jsonl"]
+    monkeypatch.setitem(READERS, ".jsonl", lambda *given: parsed.append(given[0].name) or parse(*given))
+    out = ("--out", tmp_path / "run") if command == "run" else ()
+    assert truing(command, tiny.recipe_file(tmp_path, stages=["sft", "dpo"]), *out).code == 0
+    assert sorted(parsed) == ["demonstrations.jsonl", "preferences.jsonl"]
 
 
 def test_all_faults_are_told_together(truing: Any, tmp_path: Path) -> None:
@@ -61,7 +73,7 @@ def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model")
     assert said.code == 0
     told = "someone/model is not on this machine yet; `truing run` fetches it."
-    assert f"How long the rows are was not looked at: {told}" in said.out.splitlines()
+    assert f"Row lengths were not checked: {told}" in said.out.splitlines()
 
 
 def test_a_base_whose_tokenizer_cannot_be_read_is_told(truing: Any, tmp_path: Path) -> None:
@@ -114,15 +126,23 @@ def test_a_fault_of_rows_that_have_a_held_out_file_is_told_once(truing: Any, tmp
     assert said.err.count("`chosen` equals") == 1
 
 
-@pytest.mark.parametrize("wrong", ["data.preferences=null", "data.preferences.path=5"])
-def test_a_held_out_file_without_one_to_learn_from_is_a_mistake_of_the_recipe(
-    wrong: str, truing: Any, tmp_path: Path
+@pytest.mark.parametrize(
+    ("wrong", "problems"),
+    [
+        (
+            "data.preferences=null",
+            [("recipe/no-rows", "data"), ("recipe/heldout-alone", "data.heldout_preferences")],
+        ),
+        ("data.preferences.path=5", [("recipe/wrong-type", "data.preferences.path")]),
+    ],
+)
+def test_a_held_out_file_without_one_to_learn_from_is_a_problem_of_the_recipe(
+    wrong: str, problems: list[tuple[str, str]], truing: Any, tmp_path: Path
 ) -> None:
     own = tiny.write_rows(tmp_path / "own.jsonl", tiny.preferences(2))
     recipe = tiny.recipe_file(tmp_path, **{"data.heldout_preferences": {"path": str(own)}})
     said = truing("validate", recipe, "--set", wrong)
-    assert said.code == 2
-    assert "data.preferences" in said.err
+    assert (said.code, [(code, field) for code, field, _ in said.spots]) == (2, problems)
 
 
 def test_what_is_odd_is_told_beside_faults(truing: Any, tmp_path: Path) -> None:
@@ -135,12 +155,11 @@ def test_what_is_odd_is_told_beside_faults(truing: Any, tmp_path: Path) -> None:
     assert "preferences.jsonl:1: `promt` is not read; did you mean `prompt`?" in said.out
 
 
-def test_a_mistake_in_the_recipe_brings_no_faults_of_its_defaults(truing: Any, tmp_path: Path) -> None:
+def test_a_problem_of_the_recipe_brings_none_of_its_defaults(truing: Any, tmp_path: Path) -> None:
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "ppo.bogus=1")
     assert said.code == 2
-    assert "bogus" in said.err
-    assert "different prompts" not in said.err  # evaluation.prompts is 64 by default, of 24
-    assert "What stages make of the rows is looked at once the recipe is sound." in said.out.splitlines()
+    assert said.spots == [("recipe/unknown-key", "ppo.bogus", "--set ppo.bogus=1")]
+    assert said.out.splitlines()[-1].startswith("Fix the recipe first")
 
 
 def test_text_that_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_fewer_than_two_prompts_cannot_be_split(count: int) -> None:
 
 
 def test_held_out_rows_that_are_learnt_from_are_refused_though_they_stand_elsewhere() -> None:
-    learnt = [Demonstration(f"prompt {row}", f"answer {row}", f"f:{row}") for row in range(2)]
-    (refused,) = overlap([Demonstration("prompt 1", "answer 1", "own:9"), learnt[0]], learnt, "x")
+    trained = [Demonstration(f"prompt {row}", f"answer {row}", f"f:{row}") for row in range(2)]
+    (refused,) = overlap([Demonstration("prompt 1", "answer 1", "own:9"), trained[0]], trained, "x")
     assert str(refused).startswith("own:9: 2 of 2 held-out x are learnt from as well, this one at f:1. Take")
-    assert overlap([Demonstration("prompt 1", "another answer", "own:9")], learnt, "x") == []
+    assert overlap([Demonstration("prompt 1", "another answer", "own:9")], trained, "x") == []

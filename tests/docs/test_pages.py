@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import tiny
 from docs.code_links import PAGES, ROOT, code_links
+from docs.metric_tables import TABLES, table
 
+from truing.config.stages import STAGES
 from truing.pipeline.execute import run_pipeline
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
@@ -25,14 +27,19 @@ def test_links_to_files_lead_somewhere(page: Path):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-def test_every_metric_that_a_run_logs_is_defined_on_its_page(tmp_path: Path):
+@pytest.mark.parametrize("name", TABLES)
+def test_a_page_defines_metrics_as_the_code_does(name: str):
+    page = (ROOT / "docs" / "algorithms" / f"{name}.md").read_text(encoding="utf-8")
+    assert table(TABLES[name]) in page, "python tests/docs/metric_tables.py brings it up to date"
+
+
+def test_every_metric_that_a_run_logs_is_defined(tmp_path: Path):
     recipe = tiny.recipe(
         tmp_path, stages=["sft", "reward", "ppo", "dpo"], **{"evaluation.judges": {"letters": "letters:letter_a"}}
     )
     run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
     for kind in recipe.stages:
-        page = (ROOT / "docs" / "algorithms" / f"{kind}.md").read_text(encoding="utf-8")
-        defined = set(re.findall(r"`(\w+)`", page)) | {"step"}
+        defined = {metric.name for metric in STAGES[kind].metrics} | {"step"}
         logged = {key for row in read_jsonl(run.stage(kind).metrics) for key in row}
         undefined = {key for key in logged - defined if not key.startswith("judge_")}
-        assert not undefined, f"docs/algorithms/{kind}.md does not define {undefined}"
+        assert not undefined, f"truing.core.metrics does not define {undefined} of {kind}"

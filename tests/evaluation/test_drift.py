@@ -51,7 +51,7 @@ def test_a_judge_that_falls_while_the_score_rises_is_reward_hacking():
     assert drift_warnings(CALM | heldout[0], last | heldout[1]) == [], "the held-out score goes before the other"
 
 
-def test_missing_figures_are_not_compared():
+def test_missing_metrics_are_not_compared():
     assert drift_warnings({}, CALM) == []
     assert drift_warnings(CALM, {}) == []
     assert len(drift_warnings({}, {"eos_rate": 0.2, "kl": -5.0})) == 2, "these two need no start"

@@ -19,7 +19,7 @@ STOPS = 20
 AT_ONCE = "what was finished is saved"
 PLACES: list[tuple[str, Death, str]] = [
     ("inputs", ("before", "truing.pipeline.execute", "fingerprint", 2), AT_ONCE),
-    ("reading rows", ("before", "truing.pipeline.rows", "load_prepared", 1), AT_ONCE),
+    ("encoding", ("before", "truing.data.prepared", "encode_records", 1), AT_ONCE),
     ("micro-batches", ("before", "truing.stages.sft", "response_logprobs", 20), "sft is saved after step 4"),
     (
         "an optimiser step",
@@ -45,7 +45,7 @@ PLACES: list[tuple[str, Death, str]] = [
     ("an evaluation", ("before", "truing.evaluation.heldout", "as_samples", 1), "ppo is saved after step 1"),
     ("a line of the log", ("before", "truing.training.journal", "Journal.done", 1), "ppo is saved after step 1"),
     ("DPO", ("before", "truing.stages.dpo", "dpo_loss", 10), "dpo is saved after step 1"),
-    ("the report", ("before", "truing.pipeline.execute", "write_report", 1), AT_ONCE),
+    ("the report", ("before", "truing.cli.run", "write_report", 1), AT_ONCE),
 ]
 """Where a run is left, time after time, and what it says of itself then"""
 

@@ -74,14 +74,14 @@ def _roles(place: Path, shape: str, on: bool) -> PpoRoles:
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)
-def test_the_trunk_is_still_left_out_where_its_output_is_known(shape: str, tmp_path: Path) -> None:
+def test_the_frozen_prefix_is_still_left_out_where_its_output_is_known(shape: str, tmp_path: Path) -> None:
     batch = sample(_roles(tmp_path, shape, False).policy, PROMPTS, Sampling(8, 1.0, EOS, PAD, 64), 0, "test", range(4))
-    assert batch.sequences.below is not None
+    assert batch.sequences.prefix_states is not None
     results = []
     for on in (False, True):
         roles, ran = _roles(tmp_path, shape, on), []
-        assert roles.policy.trunk is not None
-        for layer in roles.policy.trunk.layers[:1]:
+        assert roles.policy.prefix is not None
+        for layer in roles.policy.prefix.layers[:1]:
             next(layer.children()).register_forward_hook(lambda *_, ran=ran: ran.append(True))
         results.append(_learnt(roles.policy, batch.sequences)[0])
         results[-1].append(response_values(roles.critic, batch.sequences).detach())

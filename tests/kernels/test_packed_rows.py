@@ -1,5 +1,6 @@
-"""Rows laid end to end give what padded rows give, in every family that is read so, and nothing for padding."""
+"""Packed rows give what padded rows give, in every family that is packed, and nothing is computed for padding."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +11,14 @@ from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from truing.config.sections import Lora
 from truing.core.batches import Sequences
-from truing.kernels import packed_rows as flat
+from truing.kernels import packed_rows
+from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
-from truing.kernels.packed_rows import PackedRows, packs_rows
+from truing.kernels.packed_rows import PackedRows, hidden_packed
+from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
 from truing.models.prefix import frozen_prefix_of
-from truing.models.roles import Adapters, Role
+from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches, response_logprobs
 
 CPU = torch.device("cpu")
@@ -26,8 +30,8 @@ BATCH = Sequences.collate(
 
 @pytest.fixture
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models are read flat however small they are."""
-    monkeypatch.setattr(flat, "LARGE", 1)
+    """Models are packed however small they are."""
+    monkeypatch.setattr(packed_rows, "MIN_LAYER_WEIGHTS", 1)
 
 
 def _model(shape: str) -> PreTrainedModel:
@@ -37,6 +41,13 @@ def _model(shape: str) -> PreTrainedModel:
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 8, "vocab_size": PAD + 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
     return Qwen3ForCausalLM(Qwen3Config(**sizes, **heads, initializer_range=0.3)).eval()
+
+
+def _packed(model: PreTrainedModel, **parts: Any) -> Role:
+    """A role whose backend packs rows."""
+    role = Role(model, backend=choose_backend(model, CPU, Precision()), **parts)
+    assert role.backend.hidden is hidden_packed
+    return role
 
 
 def _learnt(role: Role) -> list[Tensor]:
@@ -49,29 +60,25 @@ def _learnt(role: Role) -> list[Tensor]:
 @pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("shape", ["llama", "qwen", "qwen3"])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_rows_end_to_end_are_read_as_padded_rows_are(shape: str, checkpointing: bool) -> None:
+def test_packed_rows_are_read_as_padded_rows_are(shape: str, checkpointing: bool) -> None:
     model = _model(shape)
     if checkpointing:
         checkpoint_layers(model)
-    role, padded = Role(model), Role(model)
-    assert role.packs_rows
-    padded.packs_rows = False
-    for ours, theirs in zip(_learnt(role), _learnt(padded), strict=True):
+    for ours, theirs in zip(_learnt(_packed(model)), _learnt(Role(model)), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-    assert model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.usefixtures("any_size")
-def test_adapters_above_a_trunk_go_on_from_its_states() -> None:
+def test_adapters_above_a_frozen_prefix_go_on_from_its_states() -> None:
     model = tiny.model().requires_grad_(False)
-    trunk = frozen_prefix_of(model, 1)
-    assert trunk is not None
+    prefix = frozen_prefix_of(model, 1)
+    assert prefix is not None
     adapters = Adapters(model, Lora(rank=2), seed=0)
     adapters.add("policy", above=1)
-    role, padded = (Role(model, adapters, "policy", trunk=trunk) for _ in range(2))
-    padded.packs_rows = False
+    role = _packed(model, adapters=adapters, adapter="policy", prefix=prefix)
+    padded = replace(role, backend=Backend())
     tokens, mask = BATCH.tokens, BATCH.attention_mask
-    with trunk.recorded() as states, torch.no_grad():
+    with prefix.capture() as states, torch.no_grad():
         whole = padded.hidden(tokens, mask)
     with torch.no_grad():
         rest = role.hidden(tokens, mask, states[0])
@@ -83,7 +90,7 @@ def test_adapters_above_a_trunk_go_on_from_its_states() -> None:
 @pytest.mark.usefixtures("any_size")
 def test_every_token_is_computed_once_and_no_padding() -> None:
     model = tiny.model()
-    role, seen = Role(model), list[torch.Size]()
+    role, seen = _packed(model), list[torch.Size]()
     model.base_model.register_forward_pre_hook(
         lambda _, __, named: seen.append(named["input_ids"].shape), with_kwargs=True
     )
@@ -93,8 +100,7 @@ def test_every_token_is_computed_once_and_no_padding() -> None:
 
 @pytest.mark.usefixtures("any_size")
 def test_no_row_sees_another() -> None:
-    role = Role(tiny.model())
-    role.head = torch.nn.Linear(16, 1)
+    role = _packed(tiny.model(), head=torch.nn.Linear(16, 1))
     with torch.no_grad():
         together = end_scores(role, BATCH)
         alone = torch.cat([end_scores(role, BATCH.rows([row])) for row in range(len(BATCH))])
@@ -104,40 +110,14 @@ def test_no_row_sees_another() -> None:
 def test_places_positions_and_equal_neighbours() -> None:
     rows = PackedRows([2, 2, 3], 3, CPU)
     assert rows.positions.tolist() == [[0, 1, 0, 1, 0, 1, 2]]
-    assert rows.spans == [(2, 2), (1, 3)]
+    assert rows.seqlens == [(2, 2), (1, 3)]
     tokens = torch.tensor([[1, 2, 0], [3, 4, 0], [5, 6, 7]])
-    assert rows.joined(tokens).tolist() == [[1, 2, 3, 4, 5, 6, 7]]
-    assert rows.padded(rows.joined(tokens[..., None])).squeeze(2).tolist() == tokens.tolist()
-
-
-@pytest.mark.parametrize(
-    ("shape", "changes", "flat_too"),
-    [
-        ("llama", {}, True),
-        ("llama", {"_attn_implementation": "eager"}, False),
-        ("llama", {"sliding_window": 8}, False),
-        ("gpt2", {}, False),
-        ("gemma", {}, False),
-    ],
-)
-@pytest.mark.usefixtures("any_size")
-def test_only_known_models_with_plain_attention_are_read_flat(
-    shape: str, changes: dict[str, Any], flat_too: bool
-) -> None:
-    model = tiny.model(shape)
-    for name, value in changes.items():
-        setattr(model.config, name, value)
-    assert packs_rows(model, CPU) == flat_too
-    assert not packs_rows(model, torch.device("cuda"))
-
-
-def test_small_models_are_padded() -> None:
-    assert not Role(tiny.model()).packs_rows
+    assert rows.pack(tokens).tolist() == [[1, 2, 3, 4, 5, 6, 7]]
+    assert rows.unpack(rows.pack(tokens[..., None])).squeeze(2).tolist() == tokens.tolist()
 
 
 @pytest.mark.usefixtures("any_size")
 def test_a_forward_that_fails_leaves_the_models_own_attention() -> None:
-    role = Role(tiny.model())
+    role = _packed(tiny.model())
     with pytest.raises(IndexError):
         role.hidden(BATCH.tokens + 1000, BATCH.attention_mask)
-    assert role.model.config._attn_implementation == "sdpa"

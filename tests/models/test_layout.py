@@ -9,11 +9,11 @@ import torch
 from truing.config.recipe import Recipe
 from truing.config.sections import Lora
 from truing.core.batches import Sequences
+from truing.core.normalisation import Normalisation
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles, trained_role
 from truing.models.roles import Role
 from truing.models.save import merge, save_adapter, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, response_logprobs
-from truing.rewards.sources import Normalisation
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 BATCH = Sequences.collate([[1, 2, 3], [4], [5, 6]], [[9, EOS], [10, 11, 12, 13, EOS], [14]], PAD)

@@ -12,8 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from truing.core.batches import Sequences
 from truing.functional import token_logprobs
-from truing.models import logprobs as vocabulary
-from truing.models.logprobs import LOGIT_POSITIONS, logprobs_of
+from truing.kernels import vocabulary
+from truing.kernels.vocabulary import LOGIT_POSITIONS
+from truing.models.logprobs import logprobs_of
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs
 

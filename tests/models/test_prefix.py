@@ -40,8 +40,8 @@ def _sampled(role: Role) -> Sequences:
 def test_every_role_says_the_same_from_what_sampling_kept(shape: str, tmp_path: Path) -> None:
     roles = _roles(tmp_path, shape)
     kept = _sampled(roles.policy)
-    assert kept.below is not None
-    plain = replace(kept, below=None)
+    assert kept.prefix_states is not None
+    plain = replace(kept, prefix_states=None)
     for role, figure in (
         (roles.policy, response_logprobs),
         (roles.reference, response_logprobs),
@@ -61,7 +61,7 @@ def test_every_role_says_the_same_from_what_sampling_kept(shape: str, tmp_path: 
             torch.testing.assert_close(one, other, atol=1e-4 * max(1.0, float(other.abs().max())), rtol=0)
 
 
-def test_the_trunk_does_not_run_where_its_output_is_known(tmp_path: Path) -> None:
+def test_the_prefix_does_not_run_where_its_output_is_known(tmp_path: Path) -> None:
     roles = _roles(tmp_path, "llama")
     kept = _sampled(roles.policy)
     ran: list[bool] = []
@@ -69,12 +69,12 @@ def test_the_trunk_does_not_run_where_its_output_is_known(tmp_path: Path) -> Non
     with torch.no_grad():
         response_logprobs(roles.policy, kept)
         assert not ran
-        response_logprobs(roles.policy, replace(kept, below=None))
+        response_logprobs(roles.policy, replace(kept, prefix_states=None))
     assert ran
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)
-def test_no_adapter_of_policy_and_critic_stands_in_the_trunk(shape: str, tmp_path: Path) -> None:
+def test_no_adapter_of_policy_and_critic_stands_in_the_prefix(shape: str, tmp_path: Path) -> None:
     roles = _roles(tmp_path, shape)
     assert roles.policy.adapters is not None
     for name in ("policy", "critic"):
@@ -83,7 +83,7 @@ def test_no_adapter_of_policy_and_critic_stands_in_the_trunk(shape: str, tmp_pat
         assert not any(".0." in path for path in paths)
 
 
-def test_a_model_without_a_trunk_is_told_and_trained_all_the_same(
+def test_a_model_without_a_prefix_is_told_and_trained_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not _roles(tmp_path / "with", "llama").base.notes
@@ -92,7 +92,7 @@ def test_a_model_without_a_trunk_is_told_and_trained_all_the_same(
     roles = _roles(tmp_path / "without", "llama")
     (note,) = roles.base.notes
     assert "LlamaForCausalLM needs more of its lower layers" in note
-    assert _sampled(roles.policy).below is None
+    assert _sampled(roles.policy).prefix_states is None
 
 
 def test_the_share_of_layers_is_counted_from_the_top() -> None:
@@ -109,7 +109,7 @@ def test_a_share_of_layers_that_are_not_known_is_refused() -> None:
         prefix_depth(model, 0.5)
 
 
-def test_a_model_whose_upper_layers_need_more_has_no_trunk() -> None:
+def test_a_model_whose_upper_layers_need_more_has_no_prefix() -> None:
     model = tiny.model()
     first, second = model.model.layers
     seen: list[torch.Tensor] = []
@@ -119,22 +119,22 @@ def test_a_model_whose_upper_layers_need_more_has_no_trunk() -> None:
 
 
 @pytest.mark.parametrize("shape", ["gptj", "falcon"])
-def test_layers_that_return_more_than_hidden_states_make_a_trunk(shape: str) -> None:
+def test_layers_that_return_more_than_hidden_states_make_a_prefix(shape: str) -> None:
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 8}
     names = {"gptj": {"rotary_dim": 4}, "falcon": {}}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(shape, **sizes, **names[shape])).eval()
-    trunk = frozen_prefix_of(model, 1)
-    assert trunk is not None
+    prefix = frozen_prefix_of(model, 1)
+    assert prefix is not None
     tokens = torch.tensor([[1, 2, 3], [4, 5, 6]])
     with torch.no_grad():
-        with trunk.recorded() as states:
+        with prefix.capture() as states:
             whole = model(tokens).logits
-        with trunk.given(states[0]):
+        with prefix.skip(states[0]):
             torch.testing.assert_close(model(tokens).logits, whole)
         torch.testing.assert_close(model(tokens).logits, whole)
 
 
-def test_a_model_that_fails_without_its_lower_layers_has_no_trunk() -> None:
+def test_a_model_that_fails_without_its_lower_layers_has_no_prefix() -> None:
     model = tiny.model()
     first, second = model.model.layers
     seen: list[torch.Tensor] = []

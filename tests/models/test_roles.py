@@ -5,7 +5,8 @@ import tiny
 import torch
 
 from truing.config.sections import Lora
-from truing.models.roles import Adapters, Role, check_logits, scalar_head
+from truing.models.adapters import Adapters
+from truing.models.roles import Role, check_logits
 
 TOKENS = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 33]])
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
@@ -67,6 +68,23 @@ def test_adapters_are_a_function_of_the_seed() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_the_head_has_the_deviation_of_the_paper() -> None:
-    heads = torch.cat([scalar_head(tiny.model(), seed, bias=True).weight.detach().flatten() for seed in range(200)])
-    assert float(heads.std()) == pytest.approx((16 + 1) ** -0.5, rel=0.05)
+def test_parameters_are_named_by_paths_that_tell_no_role_apart() -> None:
+    """They are those of the adapter's file, and of the model where all weights learn; a head comes last."""
+    model = tiny.model()
+    adapters = Adapters(model, Lora(rank=2, targets=["q_proj"]), seed=0)
+    for name in ("policy", "critic"):
+        adapters.add(name)
+    paths = [
+        f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_{side}.weight"
+        for layer in (0, 1)
+        for side in "AB"
+    ]
+    policy = Role(model, adapters, "policy").named_parameters()
+    critic = Role(model, adapters, "critic", torch.nn.Linear(16, 1)).named_parameters()
+    assert list(policy) == paths
+    assert list(critic) == [*paths, "head.weight", "head.bias"]
+    assert not {id(weight) for weight in policy.values()} & {id(weight) for weight in critic.values()}
+    whole = Role(tiny.model())
+    assert list(whole.named_parameters()) == [path for path, _ in whole.model.named_parameters()]
+    scored = Role(whole.model, head=torch.nn.Linear(16, 1, bias=False)).named_parameters()
+    assert list(scored) == [*(path for path, _ in whole.model.base_model.named_parameters()), "head.weight"]

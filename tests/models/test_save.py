@@ -18,10 +18,12 @@ from transformers import (
 from truing.config.sections import Base, Compute, Lora
 from truing.core.batches import Sequences
 from truing.core.errors import ModelError
+from truing.core.normalisation import Normalisation
+from truing.models.adapters import Adapters
+from truing.models.heads import load_head, scalar_head
 from truing.models.load import load_base
-from truing.models.roles import Adapters, Role, scalar_head
+from truing.models.roles import Role
 from truing.models.save import (
-    load_head,
     load_normalisation,
     merge,
     save_adapter,
@@ -30,7 +32,6 @@ from truing.models.save import (
     save_reward_model,
 )
 from truing.models.scoring import end_scores
-from truing.rewards.sources import Normalisation
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 BATCH = Sequences.collate([[1, 2, 3], [4], [5, 6, EOS, 8]], [[9, EOS], [10, 11, 12, 13, EOS], [14]], PAD)

@@ -5,7 +5,8 @@ import tiny
 import torch
 
 from truing.core.batches import Rollout, Sequences
-from truing.models.roles import Role, scalar_head
+from truing.models.heads import scalar_head
+from truing.models.roles import Role
 from truing.models.scoring import (
     distribution_figures,
     end_scores,

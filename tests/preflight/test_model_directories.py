@@ -79,18 +79,21 @@ def test_a_reward_model_of_one_label_is_sound(labels: dict[str, Any], tmp_path: 
 def test_rewards_of_variants_are_told_by_their_own_keys_and_shared_ones_once(tmp_path: Path) -> None:
     tiny.classifier(tmp_path / "two", labels=2)
     two = {"kind": "model", "path": "{place}/two"}
-    variants = {"other": {"rewards": [two]}, "free": {"kl.beta": 0.0}}
-    shared, own = _faults(tmp_path, **{"rewards.sources": [FUNCTION], "ppo.variants": variants})
+    variants = {"other": {"rewards.sources": [two]}, "free": {"ppo.kl.beta": 0.0}}
+    shared, own = _faults(tmp_path, **{"rewards.sources": [FUNCTION], "variants": variants})
     assert shared.startswith("rewards.sources.0.path: ")
-    assert own.startswith(f"ppo.variants.other.rewards.0.path: {tmp_path}/two: the model has 2 labels")
+    assert own.startswith(f"variants.other.rewards.sources.0.path: {tmp_path}/two: the model has 2 labels")
 
 
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
         ({"rewards.sources": [FUNCTION]}, "rewards.sources.0.path"),
-        ({"ppo.variants": {"other": {"rewards": [{"kind": "stage"}, FUNCTION]}}}, "ppo.variants.other.rewards.1.path"),
-        ({"judges": {"own": FUNCTION["path"]}}, "judges.own"),
+        (
+            {"variants": {"other": {"rewards.sources": [{"kind": "stage"}, FUNCTION]}}},
+            "variants.other.rewards.sources.1.path",
+        ),
+        ({"evaluation.judges": {"own": FUNCTION["path"]}}, "evaluation.judges.own"),
     ],
 )
 def test_a_function_whose_file_is_missing_is_told(changes: dict[str, Any], key: str, tmp_path: Path) -> None:
@@ -102,7 +105,7 @@ def test_a_function_whose_file_is_missing_is_told(changes: dict[str, Any], key: 
 
 def test_functions_of_modules_are_left_to_the_run(tmp_path: Path) -> None:
     rewards = [{"kind": "function", "path": "no.such.module:score"}]
-    assert _faults(tmp_path, **{"rewards.sources": rewards, "judges": {"own": "nor.this:one"}}) == []
+    assert _faults(tmp_path, **{"rewards.sources": rewards, "evaluation.judges": {"own": "nor.this:one"}}) == []
 
 
 def test_rewards_that_no_stage_asks_for_are_left_alone(tmp_path: Path) -> None:

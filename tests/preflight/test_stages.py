@@ -19,6 +19,7 @@ LONG = "e" * 90
 def found(recipe: Recipe) -> Findings:
     told = Findings()
     check_stages(recipe, read_data(recipe), told)
+    told.odd = list(dict.fromkeys(told.odd))  # stages that share rows remark on the same
     return told
 
 
@@ -60,6 +61,36 @@ def test_every_variant_is_checked(tmp_path: Path) -> None:
     assert "room for 62 new" in str(found(longer).faults[0])
     many = changed(recipe, **{"variants": {"many": {"evaluation.prompts": 24}}})
     assert "24 different prompts, of which 24 are to be held out" in str(found(many).faults[0])
+
+
+def test_a_variant_that_holds_out_other_rows_is_checked_on_its_own_split(tmp_path: Path) -> None:
+    rows = [pair(f"{letter}?", LONG if letter == "a" else "aa") for letter in "abcd"]
+    recipe = changed(pairs(tmp_path, *rows), **{"data.too_long": "drop", "data.heldout": 0.25})
+    refused = {seed: bool(found(changed(recipe, seed=seed)).faults) for seed in range(12)}  # where it alone is held out
+    sound, unsound = (next(seed for seed in refused if refused[seed] is wanted) for wanted in (False, True))
+    (fault,) = found(changed(recipe, **{"seed": sound, "variants": {"other": {"seed": unsound}}})).faults
+    assert "no row is left to learn from: 0 of 1 rows kept" in str(fault)
+
+
+def test_prompts_that_other_rows_have_may_be_faulty_where_these_are_sound(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    recipe = tiny.recipe(tmp_path)
+    tiny.write_rows(tmp_path / "demonstrations.jsonl", [{"messages": turns, "prompt": 3}] * 2)
+    told = found(changed(recipe, stages=["reward"]))
+    assert any("2 faults" in str(fault) and "`prompt` is a number" in str(fault) for fault in told.faults)
+
+
+def test_rows_are_counted_and_split_where_the_base_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tiny.write_rows(tmp_path / "own.jsonl", tiny.preferences(2))
+    recipe = tiny.recipe(tmp_path, **{"stages": ["dpo"], "evaluation.prompts": 24, "data.too_long": "drop"})
+    monkeypatch.setattr("truing.preflight.stages.is_fetched", lambda _: False)
+    (fault,) = found(recipe).faults
+    assert "24 different prompts, of which 24 are to be held out" in str(fault)
+    (fault,) = found(changed(recipe, **{"data.heldout_preferences": {"path": str(own)}})).faults
+    assert "2 of 2 held-out preferences are learnt from as well" in str(fault)
+    assert found(changed(recipe, **{"evaluation.prompts": 4})).faults == []
 
 
 def test_too_few_prompts_are_counted_once_those_that_leave_no_room_are_out(tmp_path: Path) -> None:
@@ -137,4 +168,4 @@ def test_what_is_missing_of_a_hub_model_is_left_to_the_run_to_fetch(
     monkeypatch.setattr("truing.preflight.stages.is_fetched", lambda _: True)  # its config is there, its tokenizer not
     told = found(changed(recipe, **{"base.path": "someone/model"}))
     assert told.faults == []
-    assert "How long the rows are was not looked at, for want of the base: someone/model: " in told.odd[0]
+    assert "Row lengths were not checked, for want of the base: someone/model: " in told.odd[0]

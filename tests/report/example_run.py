@@ -51,7 +51,7 @@ def write_run(
             write_json(stage / "result.json", CARD | {"score_mean": 0.31, "score_std": 0.92})
         else:
             write_policy(stage, hacked=name == "ppo-no-kl", judge=judge)
-            rows = [_sample(step, text, responses[step > 0], judge) for step in looks() for text in prompts]
+            rows = [_sample(step, text, responses[step > 0], judge) for step in evaluations() for text in prompts]
             write_lines(stage / "samples.jsonl", rows)
     return root
 
@@ -75,7 +75,7 @@ def write_record(root: Path, states: dict[str, str]) -> None:
 
 
 def write_policy(stage: Path, *, hacked: bool, judge: str) -> None:
-    """A policy's figures: its judge rises with the score, or, if hacked, rises and falls."""
+    """A policy's metrics: its judge rises with the score, or, if hacked, rises and falls."""
     kind = stage.name.split("-")[0]
     write_lines(stage / "metrics.jsonl", [_policy_line(step, kind, hacked, judge) for step in range(UPDATES + 1)])
     result = {
@@ -98,12 +98,12 @@ def write_policy(stage: Path, *, hacked: bool, judge: str) -> None:
 
 
 def compared(first: float, last: float, half: float = 0.2) -> dict[str, Any]:
-    """A figure before and after, each with an interval of ± `half`."""
-    figures = {"first": first, "last": last, "change": last - first}
-    return figures | {f"{key}_ci95": [value - half, value + half] for key, value in figures.items()}
+    """A metric before and after, each with an interval of ± `half`."""
+    values = {"first": first, "last": last, "change": last - first}
+    return values | {f"{key}_ci95": [value - half, value + half] for key, value in values.items()}
 
 
-def looks() -> list[int]:
+def evaluations() -> list[int]:
     """The updates at which held-out prompts are answered."""
     return list(range(0, UPDATES + 1, EVERY))
 
@@ -131,9 +131,9 @@ def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def _write_sft(stage: Path) -> None:
     lines = [{"step": 0, "heldout_loss": 5.21}, *({"step": s, "loss": 1.5 + 3 / s} for s in range(1, 40))]
     write_lines(stage / "metrics.jsonl", [*lines, {"step": 40, "loss": 1.56, "heldout_loss": 1.547}])
-    figures = {"heldout_loss_before": 5.21, "heldout_loss": 1.547, "heldout_perplexity": math.exp(1.547)}
+    losses = {"heldout_loss_before": 5.21, "heldout_loss": 1.547, "heldout_perplexity": math.exp(1.547)}
     counts = {"steps": 40, "train_rows": 5400, "heldout_rows": 600}
-    write_json(stage / "result.json", counts | figures | {"truncation": "5,400 of 5,400 rows kept.", "notes": []})
+    write_json(stage / "result.json", counts | losses | {"truncation": "5,400 of 5,400 rows kept.", "notes": []})
 
 
 def _pairs_line(step: int) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _policy_line(step: int, kind: str, hacked: bool, judge: str) -> dict[str, An
             "eos_rate": 0.93 + 0.001 * step,
             "distinct_2": 0.42 - 0.01 * step,
         }
-    if step in looks():
+    if step in evaluations():
         line |= {
             "heldout_score": score(step, hacked),
             "heldout_kl": kl(step, hacked),
@@ -172,5 +172,5 @@ def _policy_line(step: int, kind: str, hacked: bool, judge: str) -> dict[str, An
 
 
 def _sample(step: int, prompt: str, response: str, judge: str) -> dict[str, Any]:
-    figures = {"score": 0.1 * step, "kl": 0.2 * step, "length": 14, "judges": {judge: 0.05 * step}}
-    return {"step": step, "prompt": prompt, "response": response, "finished": step > 0, **figures}
+    measured = {"score": 0.1 * step, "kl": 0.2 * step, "length": 14, "judges": {judge: 0.05 * step}}
+    return {"step": step, "prompt": prompt, "response": response, "finished": step > 0, **measured}

@@ -1,9 +1,16 @@
 import re
+from typing import Any
 
 import pytest
 from markupsafe import Markup
 
+from truing.core.metrics import SHARE, Metric
+from truing.core.results import CalibrationPoint
 from truing.report.drawings import Line, accuracy_chart, calibration_chart, line_chart, thinned
+
+
+def metric(title: str = "Loss", unit: str = "", **bounds: Any) -> Metric:
+    return Metric("any", title, unit, "", **bounds)
 
 
 def texts(drawing: Markup) -> list[str]:
@@ -11,30 +18,30 @@ def texts(drawing: Markup) -> list[str]:
 
 
 def test_axes_are_labelled_with_their_units() -> None:
-    drawing = line_chart("a", "Loss", [Line([0, 10], [1.0, 2.0])], unit="nats a token", x_label="step")
+    drawing = line_chart("a", metric("Loss", "nats a token"), [Line([0, 10], [1.0, 2.0])], "step")
     assert {"nats a token", "step", "0", "3"} <= set(texts(drawing))
 
 
 def test_ticks_keep_their_decimals() -> None:
-    drawing = line_chart("a", "Step size", [Line([0, 1], [0.0, 0.006])], unit="nats")
+    drawing = line_chart("a", metric("approx KL", "nats"), [Line([0, 1], [0.0, 0.006])])
     assert {"0.002", "0.004", "0.006"} <= set(texts(drawing))
 
 
 def test_per_cent_are_written_short_and_end_at_a_hundred() -> None:
-    drawing = line_chart("a", "Share", [Line([0, 1], [1.0, 1.0])], unit="%", floor=0.0, ceiling=1.0, percent=True)
+    drawing = line_chart("a", metric("Share", "%", bounds=SHARE), [Line([0, 1], [1.0, 1.0])])
     ticks = [float(text.rstrip("%")) for text in texts(drawing) if text.endswith("%") and text != "%"]
     assert ticks
     assert max(ticks) <= 100
 
 
 def test_a_single_point_can_be_drawn() -> None:
-    drawing = line_chart("a", "One", [Line([0], [3.0])], unit="")
+    drawing = line_chart("a", metric(), [Line([0], [3.0])])
     assert "var(--series-0)" in drawing
 
 
 def test_charts_on_one_page_share_no_id() -> None:
     lines = [Line([0, 1], [1.0, 2.0])]
-    first, second = (line_chart(name, "Same", lines, unit="") for name in ("first", "second"))
+    first, second = (line_chart(name, metric(), lines) for name in ("first", "second"))
     ids = [set(re.findall(r' id="([^"]+)"', drawing)) for drawing in (first, second)]
     assert ids[0]
     assert not ids[0] & ids[1]
@@ -48,7 +55,7 @@ def test_colours_and_fonts_are_left_to_the_page() -> None:
 
 
 def test_calibration_shows_every_bin_with_its_interval() -> None:
-    bins = [(0.55, 0.5, 30.0, (0.35, 0.65)), (0.95, 0.9, 5.0, None)]
+    bins = [CalibrationPoint(0.55, 0.5, (0.35, 0.65), 30), CalibrationPoint(0.95, 0.9, None, 5)]
     drawing = calibration_chart("a", "Calibration", bins)
     assert len(re.findall(r"stroke: var\(--series-0\); stroke-width: 0.9", drawing)) == 1
     assert len(re.findall(r"<use [^>]*fill: var\(--series-0\)", drawing)) == 2
@@ -62,10 +69,10 @@ def test_a_long_curve_is_thinned_to_means_of_neighbours() -> None:
 
 
 def test_no_text_reaches_the_page_unescaped() -> None:
-    assert 'aria-label="&lt;b&gt;⟨U+202E⟩&#34;"' in line_chart("a", '<b>\u202e"', [Line([0], [1.0])], unit="")
+    assert 'aria-label="&lt;b&gt;⟨U+202E⟩&#34;"' in line_chart("a", metric('<b>\u202e"'), [Line([0], [1.0])])
 
 
 @pytest.mark.parametrize("count", [1, 7])
 def test_more_variants_than_colours_still_differ_from_their_neighbours(count: int) -> None:
     lines = [Line([0, 1], [1.0, 2.0], series) for series in range(count)]
-    assert line_chart("a", "Many", lines, unit="").count("stroke-width: 1.5") == count
+    assert line_chart("a", metric(), lines).count("stroke-width: 1.5") == count

@@ -193,6 +193,18 @@ def test_a_stage_of_a_kind_unknown_to_this_version_is_named(tmp_path: Path) -> N
     assert report(root).tables["stages"]["grpo"][0] == "done"
 
 
+def test_a_result_of_another_version_shows_what_can_be_read(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", ("reward", "ppo"))
+    closing = json.loads((root / "ppo" / "result.json").read_text())
+    write_json(root / "ppo" / "result.json", {"beta": "low", "judges": closing["judges"] | {"taste": 3}, "new": {}})
+    write_json(root / "reward" / "result.json", {"heldout_accuracy": 0.7, "heldout_accuracy_ci95": 0.6})
+    page = report(root)
+    assert page.tables["reward"]["Accuracy"][0] == "70.0%"
+    assert "Longer wins" not in page.tables["reward"]
+    assert page.tables["policy"][""] == ["ppo, β = 0.1"]  # from its metrics
+    assert page.tables["policy"]["Judge: gold"][0].startswith("0.05 → ")
+
+
 def test_every_prompt_is_shown_with_its_response_before_and_after(page: Page) -> None:
     text = page.text("responses")
     assert [text.count(prompt) for prompt in PROMPTS] == [1] * len(PROMPTS)

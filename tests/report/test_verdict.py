@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from report.example_run import compared
 
+from truing.core.results import StageResult, read
 from truing.evaluation.drift import drift_warnings
 from truing.report.run_files import StageFiles
 from truing.report.verdict import verdict
@@ -24,7 +25,8 @@ def policy(
 ) -> StageFiles:
     closing = {f"heldout_score_{key}": value for key, value in (score or {}).items()}
     record = StageRecord(kind, kind, state)
-    return StageFiles(record, closing | {"judges": judges or {}} | result, metrics or [], [])
+    row = closing | {"judges": judges or {}} | result
+    return StageFiles(record, read(StageResult, row), metrics or [], [])
 
 
 @pytest.mark.parametrize(
@@ -66,14 +68,14 @@ def test_headline(score: Any, judges: dict[str, Any], tone: str, headline: str) 
     assert (given.tone, given.headline) == (tone, headline)
 
 
-def looks(*gold: float) -> list[dict[str, Any]]:
+def judged_by(*gold: float) -> list[dict[str, Any]]:
     return [{"step": 5 * place, "judge_gold": value} for place, value in enumerate(gold)]
 
 
 @pytest.mark.parametrize(("score", "rise"), [(ROSE, "The reward rose, but gold fell"), (None, "Gold fell")])
 def test_a_judge_that_rose_and_fell_back_is_the_mark_of_over_optimisation(score: Any, rise: str) -> None:
     # It ends 1.0 above where it began, 0.5 below its best, and half the interval of its change is 0.2.
-    given = verdict(policy(score, {"gold": ROSE}, looks(0.0, 0.7, 1.5, 1.2, 1.0)))
+    given = verdict(policy(score, {"gold": ROSE}, judged_by(0.0, 0.7, 1.5, 1.2, 1.0)))
     assert given.tone == "bad"
     assert given.headline == f"{rise} back from its best: it was trained for too long."
     assert (
@@ -84,15 +86,15 @@ def test_a_judge_that_rose_and_fell_back_is_the_mark_of_over_optimisation(score:
 
 @pytest.mark.parametrize("gold", [(0.0, 1.15, 1.0), (1.5, 1.2, 1.0), (0.0, 0.5, 1.0)])
 def test_a_step_back_within_noise_or_from_the_start_is_no_such_mark(gold: tuple[float, ...]) -> None:
-    given = verdict(policy(ROSE, {"gold": ROSE}, looks(*gold)))
+    given = verdict(policy(ROSE, {"gold": ROSE}, judged_by(*gold)))
     assert given.tone == "good"
     assert "over-optimisation" not in " ".join(given.sentences)
 
 
-def test_sentences_tell_the_figures_with_their_intervals() -> None:
+def test_sentences_tell_the_metrics_with_their_intervals() -> None:
     metrics = [{"step": 0, "heldout_kl": -1e-7}, {"step": 40, "heldout_kl": 3.456}]
     seconds = {"rollout_s": 10.0, "score_s": 4.0, "learn_s": 6.0}
-    given = verdict(policy(ROSE, {"gold": LEVEL}, metrics, steps=40, episodes=2560, seconds=seconds))
+    given = verdict(policy(ROSE, {"gold": LEVEL}, metrics, episodes=2560, seconds=seconds))
     assert given.sentences == [
         "The score on held-out prompts rose from 0.00 to 1.00 (change +1.00 [0.80, 1.20]).",
         "The judge gold, which training never saw, moved within noise from 0.00 to 0.10 (change +0.10 [−0.10, 0.30]).",
@@ -103,9 +105,9 @@ def test_sentences_tell_the_figures_with_their_intervals() -> None:
 
 
 def test_an_explosion_of_kl_is_warned_of() -> None:
-    # trust/drift.py: warns above 20 nats, whatever the score and the judges say.
+    # evaluation/drift.py: warns above 20 nats, whatever the score and the judges say.
     warnings = drift_warnings({"kl": 0.0}, {"kl": 31.4})
-    given = verdict(policy(ROSE, {"gold": ROSE}, kl_last=31.4, warnings=warnings))
+    given = verdict(policy(ROSE, {"gold": ROSE}, [{"step": 40, "heldout_kl": 31.4}], warnings=warnings))
     assert "It ends 31.40 nats a sequence away from the reference (KL)." in given.sentences
     assert [warning.split(":")[0] for warning in given.warnings] == ["KL to the reference is 31.4 nats a sequence"]
 
@@ -119,6 +121,6 @@ def test_an_unfinished_policy_is_not_judged() -> None:
 
 
 def test_dpo_is_judged_by_the_same_rules() -> None:
-    given = verdict(policy(ROSE, {"gold": ROSE}, kind="dpo", steps=20, train_pairs=630))
+    given = verdict(policy(ROSE, {"gold": ROSE}, [{"step": 20, "loss": 0.6}], kind="dpo", train_pairs=630))
     assert given.tone == "good"
     assert given.effort == "20 updates on 630 preference pairs."

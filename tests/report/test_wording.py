@@ -37,7 +37,7 @@ def test_number(value: float | None, text: str) -> None:
     assert number(value) == text
 
 
-def test_figures_that_are_compared_have_the_same_decimals() -> None:
+def test_numbers_that_are_compared_have_the_same_decimals() -> None:
     assert numbers(-0.043, 0.52) == ["−0.04", "0.52"]
     assert numbers(-1.4e-7, 1.95) == ["0.00", "1.95"]
     assert numbers(0.0, 1e-5) == ["0", "1.0 × 10⁻⁵"]

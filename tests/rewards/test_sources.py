@@ -14,7 +14,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from truing.core.errors import ModelError, RewardError
 from truing.core.normalisation import Normalisation
 from truing.core.records import Message, Sample
-from truing.models.roles import Role, scalar_head
+from truing.models.heads import scalar_head
+from truing.models.roles import Role
 from truing.rewards.sources import ClassifierReward, RoleReward, WeightedPart, WeightedReward
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1

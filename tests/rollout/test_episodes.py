@@ -15,8 +15,7 @@ from truing.core.batches import Rollout, Sequences
 from truing.core.errors import DataError, RewardError
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet, prompt_source
-from truing.kernels import linear
-from truing.models.roles import Role
+from truing.kernels.cpu import linear
 from truing.rollout.episodes import as_samples, reference_samples, respond, with_score
 from truing.rollout.local import LocalEngine
 
@@ -84,7 +83,7 @@ def test_samples_for_the_normalisation_are_the_same_every_time_and_as_many_as_as
     recipe = tiny.recipe(tmp_path, **{"rewards.normalisation_samples": 30})
     base = tiny.load(recipe)
     prompts = tiny.prepared(recipe).prompts(recipe)
-    once, again = (reference_samples(Role(base.model), prompts, recipe, base) for _ in range(2))
+    once, again = (reference_samples(base.role(), prompts, recipe, base) for _ in range(2))
     assert once == again
     assert len(once) == 30
     assert {sample.prompt for sample in once} == {prompt.text for prompt in prompts.train}
@@ -96,7 +95,7 @@ def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
     asked = [EncodedPrompt("a", (0,))] * 4
 
     def said(purpose: str, first: int) -> list[list[int]]:
-        return respond(LocalEngine(Role(base.model)), asked, recipe, base, purpose, first).sequences.responses
+        return respond(LocalEngine(base.role()), asked, recipe, base, purpose, first).sequences.responses
 
     assert said("rollout", 0) == said("rollout", 0)
     assert said("rollout", 0) != said("rollout", 4)
@@ -105,7 +104,7 @@ def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
 
 def _asked(recipe: Recipe, count: int, first: int = 0) -> Rollout:
     base, prompts = tiny.load(recipe), tiny.prepared(recipe).prompts(recipe).train
-    return respond(LocalEngine(Role(base.model)), prompts[:count], recipe, base, "rollout", first)
+    return respond(LocalEngine(base.role()), prompts[:count], recipe, base, "rollout", first)
 
 
 @pytest.mark.parametrize(("size", "first", "groups"), [(1, 0, [0, 1, 2, 3]), (2, 4, [2, 2, 3, 3]), (4, 8, [2] * 4)])
@@ -130,10 +129,10 @@ def test_responses_without_a_score_leave_and_the_others_keep_their_group(tmp_pat
 def test_the_recipe_says_whether_weights_are_laid_out_for_sampling(
     pack: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear, "SMALLEST", 1)
+    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
     recipe = tiny.recipe(tmp_path, **{"compute.pack_weights": pack})
     base = tiny.load(recipe)
     packed: list[linear.OneDnnLinear] = []
     monkeypatch.setattr(linear.OneDnnLinear, "pack", lambda layer: packed.append(layer))
-    respond(LocalEngine(Role(base.model)), SEVEN.train, recipe, base, "test")
+    respond(LocalEngine(base.role()), SEVEN.train, recipe, base, "test")
     assert bool(packed) == pack

@@ -11,8 +11,10 @@ import torch
 
 from truing.core.batches import Rollout
 from truing.core.errors import TrainingError
-from truing.kernels import linear
-from truing.kernels.linear import OneDnnLinear, use_onednn_linears
+from truing.kernels.cpu import linear
+from truing.kernels.cpu.linear import OneDnnLinear
+from truing.kernels.precision import Precision
+from truing.models.load import prepare
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs
 from truing.rollout.engine import Sampling
@@ -134,15 +136,15 @@ def test_a_response_ends_with_its_first_eos() -> None:
 
 @pytest.mark.parametrize("pack", [True, False])
 def test_weights_are_laid_out_once_more_only_where_they_may_be(pack: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "SMALLEST", 1)
-    plain, quick = Role(tiny.model("gemma")), Role(tiny.model("gemma").requires_grad_(False))
-    use_onednn_linears(quick.model)
+    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
+    plain, model = Role(tiny.model("gemma")), tiny.model("gemma")
+    quick = Role(model, backend=prepare(model, Precision()))
     layers = [layer for layer in quick.model.modules() if isinstance(layer, OneDnnLinear)]
-    laid_out: list[bool] = []
+    prepacked: list[bool] = []
     quick.model.model.embed_tokens.register_forward_hook(
-        lambda *_: laid_out.extend(layer.laid_out is not layer.weight for layer in layers)
+        lambda *_: prepacked.extend(layer.weight_in_use is not layer.weight for layer in layers)
     )
     rollouts = [sample(role, PROMPTS, replace(_sampling(), pack=pack), 0, "test", range(4)) for role in (plain, quick)]
-    assert set(laid_out) == {pack}
-    assert all(layer.laid_out is layer.weight for layer in layers)
+    assert set(prepacked) == {pack}
+    assert all(layer.weight_in_use is layer.weight for layer in layers)
     assert torch.equal(*(rollout.sequences.tokens for rollout in rollouts))

@@ -12,7 +12,8 @@ from transformers import AutoModelForSequenceClassification
 
 from truing.config.algorithms import Reward
 from truing.core.batches import PairBatch, Sequences
-from truing.models.roles import Role, scalar_head
+from truing.models.heads import scalar_head
+from truing.models.roles import Role
 from truing.models.save import load_normalisation
 from truing.rollout.episodes import reference_samples
 from truing.runs.metrics import read_jsonl
@@ -69,7 +70,7 @@ def test_the_normalisation_is_of_the_saved_model_on_samples_of_the_start(tmp_pat
     base = tiny.load(recipe)
     classifier = AutoModelForSequenceClassification.from_pretrained(job.directory.model)
     scores = []
-    for sample in reference_samples(Role(base.model), job.rows.prompts(recipe), recipe, base):
+    for sample in reference_samples(base.role(), job.rows.prompts(recipe), recipe, base):
         with torch.no_grad():
             tokens = torch.tensor([[*sample.prompt_tokens, *sample.response_tokens]])
             scores.append(float(classifier(tokens).logits))

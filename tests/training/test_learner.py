@@ -17,8 +17,9 @@ from truing.core.batches import Batch, Experience, Sequences
 from truing.core.errors import RunError, TrainingError
 from truing.core.rows import PairRows, TokenRows
 from truing.functional import ppo_policy_loss
+from truing.models.heads import scalar_head
 from truing.models.layout import PpoRoles, ppo_roles
-from truing.models.roles import Role, scalar_head
+from truing.models.roles import Role
 from truing.models.scoring import response_logprobs, response_values
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss

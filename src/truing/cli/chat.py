@@ -28,6 +28,7 @@ def chat_command(root: Path, stage: str | None, tokens: int, temperature: float)
     if stage not in finished:
         raise RunError(
             f"the stage {stage} has no finished policy to talk to.",
+            code="run/no-such-policy",
             where=str(root),
             hint=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
         )
@@ -45,4 +46,4 @@ def _ask(console: Console) -> str:
     except (EOFError, KeyboardInterrupt):
         return ""
     except UnicodeDecodeError as error:
-        raise RunError("the line is not UTF-8.", hint="Type it, or pipe a UTF-8 file.") from error
+        raise RunError("the line is not UTF-8.", code="run/not-utf-8", hint="Type it, or pipe a UTF-8 file.") from error

@@ -16,7 +16,8 @@ def recipes_command(name: str | None, copy: Path | None, schema: bool) -> None:
     if schema:
         print(json.dumps(recipe_schema(), indent=2))
     elif name is None and copy is not None:
-        raise RecipeError("no recipe is named.", where=f"--copy {copy}", hint="Write: truing recipes NAME --copy FILE")
+        hint = "Write: truing recipes NAME --copy FILE"
+        raise RecipeError("no recipe is named.", code="recipe/no-name", where=f"--copy {copy}", hint=hint)
     elif name is None:
         _list()
     elif copy is None:
@@ -44,10 +45,12 @@ def _summary(path: Path) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     if target.exists():
-        raise RecipeError("exists already and is not written over.", where=str(target), hint="Give another --copy.")
+        what, hint = "exists already and is not written over.", "Give another --copy."
+        raise RecipeError(what, code="recipe/file-exists", where=str(target), hint=hint)
     try:
         target.write_bytes(source.read_bytes())
     except OSError as error:
         hint = "Give another --copy, in a folder that exists."
-        raise RecipeError(f"cannot be written: {error.strerror}.", where=str(target), hint=hint) from error
+        what = f"cannot be written: {error.strerror}."
+        raise RecipeError(what, code="recipe/unwritable", where=str(target), hint=hint) from error
     print(target)

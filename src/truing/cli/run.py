@@ -6,6 +6,7 @@ from truing.cli.closing import closing_table
 from truing.cli.output import patient_console, tell
 from truing.cli.shelf import python_beside, recipe_path
 from truing.config import load_recipe
+from truing.report import write_report
 from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import open_progress
 
@@ -21,4 +22,5 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_
     with python_beside(path), stop_on_signals(progress.note) as stop:
         root = out or Path("runs") / recipe.name
         done = run_pipeline(recipe, fork_to or root, progress, stop, fork_of=root if fork_to else None)
+        write_report(done.root)
     closing_table(done, console)

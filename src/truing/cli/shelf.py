@@ -18,6 +18,7 @@ def recipe_path(argument: Path) -> Path:
         return shelf[str(argument)]
     raise RecipeError(
         "there is no such recipe file.",
+        code="recipe/no-such-file",
         where=str(argument),
         hint=f"Shipped recipes, which can be given by name: {', '.join(shelf)}.",
     )

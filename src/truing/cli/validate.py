@@ -32,7 +32,7 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
         problems.check(RecipeError)
     except RecipeError as error:
         found.faults.insert(0, error)
-        found.odd.append("Fix the recipe first; what its stages would make of the rows was not checked.")
+        found.odd.append("Fix the recipe first; stage checks were skipped.")
         return recipe, found
     with python_beside(path):
         check_functions(recipe, found)

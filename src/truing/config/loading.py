@@ -77,7 +77,7 @@ def _parsed(path: Path) -> YamlText:
     """The text of a recipe as sections. RecipeError if it is anything else."""
     read = read_yaml(_text(path))
     if not isinstance(read.value, dict):
-        _gathered([] if read.mistakes else [_no_recipe(read.value)], path, read).check(RecipeError)
+        _gathered([] if read.problems else [_no_recipe(read.value)], path, read).check(RecipeError)
     return read
 
 
@@ -117,13 +117,10 @@ def _completed(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]
 
 def _gathered(found: Sequence[Problem], path: Path, read: YamlText, overrides: Mapping[str, str] = {}) -> Problems:
     """Those of the text and those `found` in it, each with its place, in the order of the lines; overrides last."""
-    unread = {mistake.key for mistake in read.mistakes if mistake.key}
+    unread = {problem.field for _, problem in read.problems}
     lines = {current_key(key): line for key, line in read.lines.items()}
-    placed = []
-    for mistake in read.mistakes:
-        problem = Problem("recipe/yaml", mistake.key or None, mistake.what, mistake.hint or None)
-        placed.append(_placed(problem, path, {mistake.key: mistake.line}, {}))
-    placed += [_placed(one, path, lines, overrides) for one in found if one.field not in unread]
+    placed = [_placed(problem, path, {problem.field or "": line}, {}) for line, problem in read.problems]
+    placed += [_placed(problem, path, lines, overrides) for problem in found if problem.field not in unread - {None}]
     problems = Problems(str(path))
     for _, problem in sorted(placed, key=lambda one: one[0]):
         problems.add(problem)
@@ -131,7 +128,7 @@ def _gathered(found: Sequence[Problem], path: Path, read: YamlText, overrides: M
 
 
 def _placed(
-    problem: Problem, path: Path, lines: Mapping[str, int | None], overrides: Mapping[str, str]
+    problem: Problem, path: Path, lines: Mapping[str, int], overrides: Mapping[str, str]
 ) -> tuple[float, Problem]:
     """The problem where its key, or else a section around it, was written; and what it is sorted by."""
     override = _innermost(problem.field, overrides)

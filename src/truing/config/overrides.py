@@ -1,5 +1,6 @@
 """Changes to a recipe by dotted key: `--set ppo.kl.beta=0.1`."""
 
+from dataclasses import replace
 from typing import Any
 
 from truing.config.dotted import NoSuchPlaceError, assign
@@ -20,8 +21,9 @@ def apply_override(document: dict[str, Any], text: str) -> tuple[str, list[Probl
         what, hint = "is not of the form key=value.", "For example: --set ppo.kl.beta=0.1"
         return given, [Problem("recipe/bad-override", None, what, hint, where)]
     key, read = current_key(given), read_yaml(value_text)
-    if read.mistakes:
-        return given, [Problem("recipe/yaml", key, f"the value {one.sentence()}", where=where) for one in read.mistakes]
+    if read.problems:
+        inner = [(one, f"{one.field}: " if one.field else "") for _, one in read.problems]
+        return given, [replace(one, field=key, what=f"the value {at}{one.what}", where=where) for one, at in inner]
     try:
         assign(document, key, current_value(given, read.value))
     except NoSuchPlaceError as error:

@@ -17,6 +17,7 @@ class Planned:
     recipe: Recipe
     builds_on: Mapping[str, str]
     """The kinds of stages whose results it uses, to the directories these are in"""
+    variant: str | None = None
 
     @property
     def kind(self) -> str:
@@ -36,4 +37,4 @@ def plan(recipe: Recipe) -> Iterator[Planned]:
         for name, (changed, repeated) in variants.items():
             if kind in repeated:
                 directories = {other: f"{other}-{name}" if other in repeated else other for other in before}
-                yield Planned(f"{kind}-{name}", spec, changed, directories)
+                yield Planned(f"{kind}-{name}", spec, changed, directories, name)

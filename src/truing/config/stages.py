@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
+from truing.core import metrics
+from truing.core.metrics import Metric
+
 EVERY_STAGE = (
     "seed",
     "world",
@@ -41,6 +44,8 @@ class StageSpec:
     """`module:function` that says in a sentence what came of a stage, from its files"""
     learns_from: tuple[str, str]
     """The metric in result.json that counts what it learnt from, and what that is"""
+    metrics: tuple[Metric, ...]
+    """All that it measures"""
     datasets: tuple[str, ...]
     """The rows in `data` that it learns from"""
     depends_on: tuple[str, ...]
@@ -79,6 +84,7 @@ _SPECS = (
         train="truing.stages.sft:train_sft",
         outcome="truing.report.outcomes:sft_outcome",
         learns_from=("train_rows", "demonstrations"),
+        metrics=metrics.SFT,
         datasets=("demonstrations",),
         depends_on=(*EVERY_STAGE, "sft", "data.heldout", "data.demonstrations", "data.heldout_demonstrations"),
         makes="language model",
@@ -90,6 +96,7 @@ _SPECS = (
         train="truing.stages.reward:train_reward",
         outcome="truing.report.outcomes:pairs_outcome",
         learns_from=("train_pairs", "preference pairs"),
+        metrics=metrics.REWARD,
         datasets=("preferences",),
         depends_on=(
             *EVERY_STAGE,
@@ -109,6 +116,7 @@ _SPECS = (
         train="truing.stages.ppo:train_ppo",
         outcome="truing.report.outcomes:policy_outcome",
         learns_from=("episodes", "responses of its own"),
+        metrics=metrics.PPO,
         datasets=(),
         depends_on=(*EVERY_STAGE, *EVERY_POLICY, "ppo"),
         makes="policy",
@@ -122,6 +130,7 @@ _SPECS = (
         train="truing.stages.dpo:train_dpo",
         outcome="truing.report.outcomes:preference_policy_outcome",
         learns_from=("train_pairs", "preference pairs"),
+        metrics=metrics.DPO,
         datasets=("preferences",),
         depends_on=(*EVERY_STAGE, *EVERY_POLICY, "dpo"),
         makes="policy",

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from truing.config.mistakes import Mistake
+from truing.core.errors import Problem
 
 MOST_VALUES = 100_000
 """Values a file may grow to when its aliases are written out; nested aliases multiply."""
@@ -58,15 +58,20 @@ for _kind, _pattern, _first in _CORE_SCALARS:
 
 @dataclass
 class YamlText:
-    """What a YAML text holds: its value, the line (from 1) of each dotted key, and the mistakes seen on the way."""
+    """What a YAML text holds: its value, the line (from 1) of each dotted key, and what is wrong with it."""
 
     value: Any = None
     lines: dict[str, int] = field(default_factory=dict)
-    mistakes: list[Mistake] = field(default_factory=list)
+    problems: list[tuple[int, Problem]] = field(default_factory=list)
+    """Each with its line; 0 for the text as a whole"""
+
+    def refuse(self, line: int, key: str, what: str, hint: str | None = None) -> None:
+        """Notes a problem."""
+        self.problems.append((line, Problem("recipe/yaml", key or None, what, hint)))
 
 
 def read_yaml(text: str) -> YamlText:
-    """Reads one YAML document. Never raises: what cannot be read is among the mistakes."""
+    """Reads one YAML document. Never raises: what cannot be read is among the problems."""
     read = YamlText()
     try:
         node = yaml.compose(text, _Loader)
@@ -74,13 +79,13 @@ def read_yaml(text: str) -> YamlText:
     except yaml.MarkedYAMLError as error:
         what = ", ".join(part for part in (error.context, error.problem) if part)
         aside = isinstance(error, yaml.composer.ComposerError)  # a missing anchor, a second document
-        mend = "" if aside else "Is it indented evenly, with spaces, and text that holds ': ' in quotes?"
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        read.mistakes.append(Mistake("", f"this is not YAML: {what}.", mend, line=line))
+        hint = None if aside else "Is it indented evenly, with spaces, and text that holds ': ' in quotes?"
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        read.refuse(line, "", f"this is not YAML: {what}.", hint)
     except yaml.YAMLError as error:
-        read.mistakes.append(Mistake("", f"this is not YAML: {str(error).splitlines()[0]}."))
+        read.refuse(0, "", f"this is not YAML: {str(error).splitlines()[0]}.")
     except RecursionError:
-        read.mistakes.append(Mistake("", "the text is nested too deeply, or an alias contains itself."))
+        read.refuse(0, "", "the text is nested too deeply, or an alias contains itself.")
     return read
 
 
@@ -149,7 +154,7 @@ class _Reader:
         return self.value(node, key)
 
     def _fault(self, node: yaml.Node, key: str, what: str, hint: str) -> None:
-        self._read.mistakes.append(Mistake(key, what, hint, line=node.start_mark.line + 1))
+        self._read.refuse(node.start_mark.line + 1, key, what, hint)
 
 
 def _join(key: str, name: str | int) -> str:

@@ -110,7 +110,7 @@ class ModelError(InputError):
 class RewardError(InputError):
     """A reward source or judge that cannot be used, or that returned what is not a score."""
 
-    code = "reward"
+    code = "rewards"
 
 
 class RunError(InputError):

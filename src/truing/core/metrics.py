@@ -1,8 +1,155 @@
-"""What is measured."""
+"""Every metric: its name in the files of a stage, its name for people, its unit and its definition.
 
+`loss` is another metric in each kind of stage, so each kind has a table of its own, which the registry of stages names.
+The learner, the report and the tables of docs/algorithms read them.
+"""
+
+from dataclasses import dataclass, replace
 from typing import Literal
 
+Reduction = Literal["mean", "max"]
+Bounds = tuple[float | None, float | None]
 
-def reduction(name: str) -> Literal["mean", "max"]:
-    """How a metric of micro-batches becomes one of their batch."""
-    return "max" if name == "ratio_max_deviation" else "mean"
+SHARE: Bounds = (0.0, 1.0)
+NONNEGATIVE: Bounds = (0.0, None)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that is measured."""
+
+    name: str
+    """In metrics.jsonl and result.json"""
+    title: str
+    """For people"""
+    unit: str
+    """For people: % is a share of 1 in the files, and empty a plain number"""
+    definition: str
+    reduce: Reduction = "mean"
+    """How the values of micro-batches make that of their batch"""
+    bounds: Bounds = (None, None)
+    """Where its axis ends in a drawing, if not with the values"""
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    @property
+    def percent(self) -> bool:
+        return self.unit.startswith("%")
+
+
+def reduction(name: str) -> Reduction:
+    """How the values of micro-batches make that of their batch: the mean where no table has the name."""
+    return _REDUCTIONS.get(name, "mean")
+
+
+def heldout(metric: Metric) -> Metric:
+    """The same on rows, pairs or prompts that are not learnt from."""
+    return replace(metric, name=f"heldout_{metric.name}")
+
+
+# fmt: off
+LOSS = Metric("loss", "Loss", "nats a token",
+    "Mean of −log probability of the completion's tokens; the prompt does not count.")
+PERPLEXITY = Metric("heldout_perplexity", "Perplexity", "",
+    "e to the loss: among how many tokens the model hesitates, on average.")
+PAIR_LOSS = Metric("loss", "Pair loss", "nats a pair",
+    "Bradley-Terry: −log σ(score of chosen − score of rejected); 0.69 is chance.", bounds=NONNEGATIVE)
+DPO_LOSS = Metric("loss", "DPO loss", "",
+    "Of the recipe's variant; sigmoid: −log σ of the reward margin in nats, which begins at 0.69.")
+ACCURACY = Metric("heldout_accuracy", "Accuracy", "% of pairs",
+    "Share of pairs whose preferred side scores higher; ties count half.", bounds=SHARE)
+CI95 = Metric("ci95", "95% interval", "",
+    "In square brackets: Wilson's for shares, mean ± 1.96 standard errors for means, over held-out rows.")
+LONGER_WINS = Metric("longer_wins_accuracy", "Longer wins", "% of pairs",
+    "The accuracy of always preferring the longer response: what a reward model must beat.")
+ECE = Metric("ece", "Calibration error", "%",
+    "Expected calibration error: mean distance between how sure the model was and how often it was right.")
+LENGTH_CORRELATION = Metric("reward_length_correlation", "Score-length correlation", "−1 to 1",
+    "Pearson's, over held-out responses; near ±1, the score is mostly a measure of length.")
+SCORE_SCALE = Metric("score_mean", "Score mean and deviation", "raw",
+    "Of the reward model on samples of the SFT model; scores are shifted and scaled by them to mean 0 and deviation 1.")
+SCORE_GAP = Metric("score_gap_mean", "Score gap", "raw",
+    "Mean score of chosen minus mean score of rejected, on held-out pairs.")
+MARGIN = Metric("margin", "Reward margin", "β × nats",
+    "Mean of DPO's own reward, β × log(π / π_ref), of chosen minus that of rejected.")
+UPDATES = Metric("steps", "Updates", "",
+    "PPO: rounds of sampling and learning from the samples. DPO: optimiser steps.")
+BETA = Metric("beta", "β", "score a nat",
+    "The price of KL in the reward: how firmly the policy is held to the reference.", bounds=NONNEGATIVE)
+SCORE = Metric("score", "Score", "SFT deviations",
+    "Mean reward of whole responses, before the KL penalty, in deviations of the SFT model's score.")
+JUDGE = Metric("judge_NAME", "Judge", "",
+    "A measure of quality that training never sees; if the score rises and a judge does not, doubt the score.")
+KL = Metric("kl", "KL to the reference", "nats a sequence",
+    "How far the policy has moved from the model it began as: mean log π − log π_ref, summed over a response.")
+KL_EXACT = Metric("kl_exact", "Exact KL", "nats a sequence",
+    "The same on an update's own samples, computed over the whole vocabulary at each token: less noise.")
+ENTROPY = Metric("entropy", "Entropy", "nats a token",
+    "How undecided the policy is about its next token; near 0 it says the same thing every time.", bounds=NONNEGATIVE)
+LENGTH = Metric("length", "Length", "tokens", "Mean number of tokens of a response.", bounds=NONNEGATIVE)
+EOS_RATE = Metric("eos_rate", "EOS rate", "% of responses",
+    "Share of responses that closed with the end-of-text token instead of being cut off.", bounds=SHARE)
+DISTINCT_2 = Metric("distinct_2", "Distinct pairs", "share of pairs",
+    "Share of distinct among all pairs of neighbouring tokens; falls when responses repeat themselves or each other.",
+    bounds=SHARE)
+CLIP_FRACTION = Metric("clip_fraction", "Clip fraction", "% of tokens",
+    "Share of tokens whose probability ratio left the clip range, so that they stopped pushing the policy.",
+    bounds=SHARE)
+APPROX_KL = Metric("approx_kl", "approx KL", "nats a token",
+    "½·mean (Δ log probability)², the updated policy against the one that sampled.", bounds=NONNEGATIVE)
+EXPLAINED_VARIANCE = Metric("explained_variance", "Explained variance", "share of variance",
+    "How much of the returns' variance the critic predicts: 1 is all, 0 or less is no help.", bounds=(-1.0, 1.0))
+VALUE_LOSS = Metric("value_loss", "Value loss", "score²",
+    "Half the squared error of the critic's value, clipped, a token.", bounds=NONNEGATIVE)
+GRAD_NORM = Metric("grad_norm", "Gradient norm", "", "Length of the gradient before it is clipped.", bounds=NONNEGATIVE)
+RATIO_MAX_DEVIATION = Metric("ratio_max_deviation", "Ratio check", "",
+    "Largest |ratio − 1| on the first minibatch of any update; above rounding, sampler and learner disagree.",
+    reduce="max")
+GLOSSARY = (
+    LOSS, PERPLEXITY, PAIR_LOSS, DPO_LOSS, ACCURACY, CI95, LONGER_WINS, ECE, LENGTH_CORRELATION, SCORE_SCALE, SCORE_GAP,
+    MARGIN, UPDATES, BETA, SCORE, JUDGE, KL, KL_EXACT, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, CLIP_FRACTION, APPROX_KL,
+    EXPLAINED_VARIANCE, VALUE_LOSS, GRAD_NORM, RATIO_MAX_DEVIATION,
+)
+"""What the report shows, in the order in which it explains it"""
+
+_LEARNING_RATE = Metric("learning_rate", "Learning rate", "", "Of the step.")
+_PAIRS = (
+    Metric("accuracy", "Accuracy", "% of pairs", "Share of the batch's pairs whose preferred side scores higher."),
+    ACCURACY, heldout(PAIR_LOSS), LONGER_WINS, ECE, SCORE_GAP, LENGTH_CORRELATION,
+)
+_RESPONSES = (heldout(SCORE), heldout(KL), heldout(LENGTH), heldout(EOS_RATE), JUDGE)
+
+SFT = (
+    LOSS, heldout(LOSS), PERPLEXITY, Metric("tokens", "Tokens", "tokens", "In the completions of the batch."),
+    GRAD_NORM, _LEARNING_RATE,
+)
+REWARD = (PAIR_LOSS, *_PAIRS, SCORE_SCALE, replace(SCORE_SCALE, name="score_std"), GRAD_NORM, _LEARNING_RATE)
+DPO = (
+    DPO_LOSS, *_PAIRS, MARGIN,
+    Metric("chosen_reward", "Reward of chosen", "β × nats", "Mean of β × log(π / π_ref) of the chosen side."),
+    Metric("rejected_reward", "Reward of rejected", "β × nats", "The same of the rejected side; both may well fall."),
+    *_RESPONSES, GRAD_NORM, _LEARNING_RATE,
+)
+PPO = (
+    Metric("episodes", "Episodes", "responses", "Sampled so far."),
+    SCORE,
+    Metric("score_std", "Score deviation", "SFT deviations", "Standard deviation of the score over the update."),
+    Metric("objective", "Objective", "SFT deviations",
+        "What is maximised: the mean of the score, after the rule for a missing eos, less β × KL."),
+    KL, KL_EXACT, BETA, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2,
+    Metric("policy_loss", "Policy loss", "", "Mean of the clipped objective, negated."),
+    VALUE_LOSS, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION,
+    Metric("value_clip_fraction", "Value clip fraction", "% of tokens", "Share of tokens whose clipped value counts."),
+    EXPLAINED_VARIANCE, GRAD_NORM,
+    Metric("learning_rate", "Learning rate", "", "The policy's, at the update's first step."),
+    Metric("dropped", "Dropped", "responses", "Of this update, left out for want of a finite score."),
+    Metric("rollout_s", "Rollout", "s", "Time in which responses were sampled."),
+    Metric("score_s", "Scoring", "s", "Time in which they were scored."),
+    Metric("learn_s", "Learning", "s", "Time in which policy and critic learnt from them."),
+    *_RESPONSES,
+)
+# fmt: on
+
+_REDUCTIONS = {metric.name: metric.reduce for table in (SFT, REWARD, DPO, PPO) for metric in table}

@@ -13,7 +13,7 @@ from truing.core.errors import DataError, InputError, together
 from truing.core.records import Message, Text
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import encode_prompt
-from truing.data.datasets import DATASETS, HELDOUT, Dataset, datasets_of_stages, read_data
+from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
 from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, interned
 from truing.data.length_report import NAMED, LengthReport, Limit
 from truing.data.prompts import PromptSet, prompt_set
@@ -95,13 +95,8 @@ class Prepared:
         import pyarrow.parquet as pq
 
         for name, rows in self.rows.items():
-            columns: dict[str, Any] = {
-                column: [getattr(row, column) for row in rows] for column in ("where", "prompt_index", "margin")
-            }
-            tokens = {"prompt": [row.prompt for row in rows]}
-            tokens |= {field: [row.completions[field] for row in rows] for field in _completions(name)}
-            columns |= {column: pa.array(ids, pa.list_(pa.int32())) for column, ids in tokens.items()}
-            pq.write_table(pa.table(columns), directory / f"{name}.parquet")
+            columns = [vars(row) | {"completions": row.completions or None} for row in rows]  # no type without a field
+            pq.write_table(pa.Table.from_pylist(columns), directory / f"{name}.parquet")
         texts = [text if isinstance(text, str) else list(map(asdict, text)) for text in self.texts]
         rest = {"texts": texts, "context": self.context, "pad": self.pad, "bos": self.bos}
         (directory / REST).write_text(json.dumps(rest), encoding="utf-8")
@@ -196,21 +191,11 @@ def load_prepared(directory: Path, key: str) -> Prepared | None:
 def _read_rows(file: Path) -> list[EncodedRow]:
     import pyarrow.parquet as pq
 
-    completions = _completions(file.stem)
-    return [
-        EncodedRow(
-            row["where"],
-            interned(row["prompt"]),
-            {field: interned(row[field]) for field in completions},
-            row["prompt_index"],
-            row["margin"],
-        )
-        for row in pq.read_table(file).to_pylist()
-    ]
-
-
-def _completions(name: str) -> tuple[str, ...]:
-    return DATASETS[name.removeprefix(HELDOUT)].completions
+    rows = pq.read_table(file).to_pylist()
+    for row in rows:
+        row["prompt"] = interned(row["prompt"])
+        row["completions"] = {name: interned(ids) for name, ids in (row["completions"] or {}).items()}
+    return [EncodedRow(**row) for row in rows]
 
 
 def _sha256(file: Path) -> str:

@@ -13,16 +13,16 @@ from truing.data.encode import EncodedRow
 R = TypeVar("R", Demonstration, Preference)
 
 
-def overlap(heldout: Sequence[R], records: Sequence[R], what: str) -> list[InputError]:
+def overlap(heldout: Sequence[R], records: Sequence[R], name: str) -> list[InputError]:
     """What is wrong where held-out rows say what rows that are learnt from say; prompts alone may be shared."""
     places = {replace(record, where=""): record.where for record in records}
     seen = [(row.where, places[replace(row, where="")]) for row in heldout if replace(row, where="") in places]
     if not seen:
         return []
     where, twin = seen[0]
-    told = f"{len(seen)} of {len(heldout)} held-out {what} are learnt from as well, this one at {twin}."
+    what = f"{len(seen)} of {len(heldout)} held-out {name} are learnt from as well, this one at {twin}."
     hint = "Take them out of one of the two files, or leave the held-out file out: then rows are split off."
-    return [DataError(told, where=where, hint=hint)]
+    return [DataError(what, where=where, hint=hint)]
 
 
 def split_by_prompt(

@@ -1,13 +1,13 @@
 """Signs that a policy drifted where nobody wanted it, as sentences for a person.
 
-They need no true reward and no model, only the figures of a run at its start and at its end. Such signs audit a
+They need no true reward and no model, only the metrics of a run at its start and at its end. Such signs audit a
 finished run well and warn imperfectly: a run without any can still be over-optimised.
 """
 
 from collections.abc import Mapping
 
-Figures = Mapping[str, float]
-"""Metrics of one step, keyed as in ppo/metrics.jsonl."""
+Metrics = Mapping[str, float]
+"""Of one step, keyed as in metrics.jsonl."""
 
 LENGTH_FACTORS = (0.5, 1.5)
 EOS_RATE_LOW, EOS_RATE_MOVE = 0.9, 0.2
@@ -16,10 +16,10 @@ ENTROPY_FACTOR = 0.25
 KL_RANGE = (-1.0, 20.0)
 
 
-def drift_warnings(first: Figures, last: Figures, uncertainty: Figures | None = None) -> list[str]:
-    """Compares the figures of a run's end with those of its start; an empty list says that nothing stood out.
+def drift_warnings(first: Metrics, last: Metrics, uncertainty: Metrics | None = None) -> list[str]:
+    """Compares the metrics of a run's end with those of its start; an empty list says that nothing stood out.
 
-    | figure             | warns when, at the end,                                                              |
+    | metric             | warns when, at the end,                                                              |
     |--------------------|--------------------------------------------------------------------------------------|
     | `length`           | it is at most half, or at least 1.5 times, what it was                               |
     | `eos_rate`         | it is below 0.9, or moved by 0.2 or more                                             |
@@ -29,25 +29,23 @@ def drift_warnings(first: Figures, last: Figures, uncertainty: Figures | None = 
     | `judge_<name>`     | it fell while the score rose (`heldout_score` if both have it, otherwise `score`)    |
 
     Args:
-        first: Figures at the start. Figures that are missing here or in `last` are not compared.
-        last: Figures at the end.
-        uncertainty: By key, the half-width of the 95% interval of its change from first to last; a judge's fall and
-            a score's rise must exceed it. 0 for keys that are missing.
+        first: metrics at the start. Those that are missing here or in `last` are not compared.
+        last: metrics at the end.
+        uncertainty: by name, half the width of the 95% interval of its change from first to last; a judge's fall and
+            a score's rise must exceed it. 0 for names that are missing.
     """
-    both = {key: (first[key], last[key]) for key in last if key in first}
     return [
-        *_length(both),
-        *_eos_rate(last, both),
-        *_variety(both),
+        *_length(first, last),
+        *_eos_rate(first, last),
+        *_variety(first, last),
         *_kl(last),
-        *_judges(both, uncertainty or {}),
+        *_judges(first, last, uncertainty or {}),
     ]
 
 
-def _length(both: Mapping[str, tuple[float, float]]) -> list[str]:
-    if "length" not in both:
-        return []
-    before, after = both["length"]
+def _length(first: Metrics, last: Metrics) -> list[str]:
+    before = first.get("length", 0.0)
+    after = last.get("length", before)
     shrunk, grown = LENGTH_FACTORS
     if before <= 0 or shrunk * before < after < grown * before:
         return []
@@ -58,41 +56,40 @@ def _length(both: Mapping[str, tuple[float, float]]) -> list[str]:
     ]
 
 
-def _eos_rate(last: Figures, both: Mapping[str, tuple[float, float]]) -> list[str]:
-    if "eos_rate" not in last:
-        return []
-    before, after = both.get("eos_rate", (last["eos_rate"],) * 2)
-    moved = f" (at the start {before:.0%})" if "eos_rate" in both else ""
+def _eos_rate(first: Metrics, last: Metrics) -> list[str]:
+    after = last.get("eos_rate", 1.0)
+    before = first.get("eos_rate", after)
+    moved = f" (at the start {before:.0%})" if "eos_rate" in first else ""
     if after < EOS_RATE_LOW:
         return [
             f"Only {after:.0%} of the responses end by themselves{moved}; the others are cut off at the longest length."
         ]
-    if abs(after - before) >= EOS_RATE_MOVE:
+    if "eos_rate" in last and abs(after - before) >= EOS_RATE_MOVE:
         return [
             f"The share of responses that end by themselves moved to {after:.0%}{moved}: stopping itself was learnt."
         ]
     return []
 
 
-def _variety(both: Mapping[str, tuple[float, float]]) -> list[str]:
+def _variety(first: Metrics, last: Metrics) -> list[str]:
     sentences = []
-    if "distinct_2" in both:
-        before, after = both["distinct_2"]
-        if before > 0 and after <= DISTINCT_2_FACTOR * before:
-            sentences.append(
-                f"The share of distinct word pairs fell from {before:.2f} to {after:.2f}: "
-                "the responses repeat themselves or each other."
-            )
-    if "entropy" in both:
-        before, after = both["entropy"]
-        if before > 0 and after < ENTROPY_FACTOR * before:
-            sentences.append(
-                f"Entropy collapsed from {before:.2f} to {after:.2f} nats a token: the policy hardly explores any more."
-            )
+    before = first.get("distinct_2", 0.0)
+    after = last.get("distinct_2", before)
+    if before > 0 and after <= DISTINCT_2_FACTOR * before:
+        sentences.append(
+            f"The share of distinct word pairs fell from {before:.2f} to {after:.2f}: "
+            "the responses repeat themselves or each other."
+        )
+    before = first.get("entropy", 0.0)
+    after = last.get("entropy", before)
+    if after < ENTROPY_FACTOR * before:
+        sentences.append(
+            f"Entropy collapsed from {before:.2f} to {after:.2f} nats a token: the policy hardly explores any more."
+        )
     return sentences
 
 
-def _kl(last: Figures) -> list[str]:
+def _kl(last: Metrics) -> list[str]:
     lowest, highest = KL_RANGE
     kl = last.get("kl", 0.0)
     if kl < lowest:
@@ -108,14 +105,16 @@ def _kl(last: Figures) -> list[str]:
     return []
 
 
-def _judges(both: Mapping[str, tuple[float, float]], uncertainty: Figures) -> list[str]:
+def _judges(first: Metrics, last: Metrics, uncertainty: Metrics) -> list[str]:
+    both = {name: (first[name], last[name]) for name in last if name in first}
     score = "heldout_score" if "heldout_score" in both else "score"
-    if score not in both or both[score][1] - both[score][0] <= uncertainty.get(score, 0.0):
+    before, after = both.get(score, (0.0, 0.0))
+    if after - before <= uncertainty.get(score, 0.0):
         return []
-    risen = f"the score rose from {both[score][0]:.2f} to {both[score][1]:.2f}"
+    risen = f"the score rose from {before:.2f} to {after:.2f}"
     return [
-        f"Judge {key.removeprefix('judge_')} fell from {before:.2f} to {after:.2f} while {risen}: "
+        f"Judge {name.removeprefix('judge_')} fell from {before:.2f} to {after:.2f} while {risen}: "
         "the policy found what the reward overrates (reward hacking)."
-        for key, (before, after) in both.items()
-        if key.startswith("judge_") and before - after > uncertainty.get(key, 0.0)
+        for name, (before, after) in both.items()
+        if name.startswith("judge_") and before - after > uncertainty.get(name, 0.0)
     ]

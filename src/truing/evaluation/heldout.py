@@ -11,9 +11,10 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Rollout
 from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
+from truing.core.results import Change, HeldoutResult
 from truing.data.encode import EncodedPrompt
 from truing.evaluation.decision import Evaluation
-from truing.evaluation.drift import Figures, drift_warnings
+from truing.evaluation.drift import Metrics, drift_warnings
 from truing.functional import mean_interval
 from truing.models.layout import Roles
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
@@ -91,25 +92,23 @@ class HeldoutEvaluator:
         self.rows[step] = rows
         return _means(rows)
 
-    def final_metrics(self) -> dict[str, Any]:
-        """What changed between the first evaluation and the last, for result.json."""
+    def result(self) -> HeldoutResult:
+        """What changed between the first evaluation and the last."""
         changes = self._changes()
-        judges = {name: changes[f"judge_{name}"] for name in self._judges}
-        score = changes.get("heldout_score", {})
-        return {
-            "heldout_prompts": len(self._prompts),
-            "heldout_kl_last": fmean(row["kl"] for row in self.rows[max(self.rows)]),
-            "judges": judges,
-            "heldout_dropped": self.dropped,
-            **{f"heldout_score_{key}": value for key, value in score.items()},
-        }
+        return HeldoutResult(
+            heldout_prompts=len(self._prompts),
+            heldout_kl_last=fmean(row["kl"] for row in self.rows[max(self.rows)]),
+            judges={name: changes[f"judge_{name}"] for name in self._judges},
+            heldout_dropped=self.dropped,
+            heldout_score=changes.get("heldout_score"),
+        )
 
     @property
     def dropped(self) -> int:
         """Responses, of all evaluations, that lack the score or a judge's."""
         return sum(_without_number(row) for rows in self.rows.values() for row in rows)
 
-    def warnings(self, first: Figures, last: Figures, dropped: int = 0) -> list[str]:
+    def warnings(self, first: Metrics, last: Metrics, dropped: int = 0) -> list[str]:
         """Signs of drift between a stage's start and its end, and responses left out, in training too.
 
         A judge's change warns where it is more than noise.
@@ -118,9 +117,9 @@ class HeldoutEvaluator:
 
     def uncertainty(self) -> dict[str, float]:
         """Half the width of the 95% interval of each change, by the metric's name: less than that is noise."""
-        return {name: (c["change_ci95"][1] - c["change_ci95"][0]) / 2 for name, c in self._changes().items()}
+        return {name: change.noise for name, change in self._changes().items()}
 
-    def _changes(self) -> dict[str, dict[str, Any]]:
+    def _changes(self) -> dict[str, Change]:
         before, after = self.rows[min(self.rows)], self.rows[max(self.rows)]
         changes = {
             f"judge_{name}": _change([row["judges"][name] for row in before], [row["judges"][name] for row in after])
@@ -145,7 +144,7 @@ def _without_number(row: dict[str, Any]) -> bool:
     return None in (row.get("score", 0.0), *row["judges"].values())
 
 
-def _change(before: Sequence[float | None], after: Sequence[float | None]) -> dict[str, Any]:
+def _change(before: Sequence[float | None], after: Sequence[float | None]) -> Change:
     """Mean and 95% interval at the first evaluation, at the last, and of each prompt's own change.
 
     RewardError where no prompt has a number at both.
@@ -155,17 +154,10 @@ def _change(before: Sequence[float | None], after: Sequence[float | None]) -> di
         raise RewardError(
             "no held-out response has a score at the first evaluation and at the last.", hint=NO_SCORES_HINT
         )
-    first, *first_ci95 = mean_interval([a for a, _ in both])
-    last, *last_ci95 = mean_interval([b for _, b in both])
-    change, *change_ci95 = mean_interval([b - a for a, b in both])
-    return {
-        "first": first,
-        "last": last,
-        "first_ci95": first_ci95,
-        "last_ci95": last_ci95,
-        "change": change,
-        "change_ci95": change_ci95,
-    }
+    first = mean_interval([a for a, _ in both])
+    last = mean_interval([b for _, b in both])
+    change = mean_interval([b - a for a, b in both])
+    return Change(first[0], last[0], first[1:], last[1:], change[0], change[1:])
 
 
 def _row(step: int, sample: Sample, kl: float) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """How good is a reward model, on pairs that it has not learnt from?"""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from truing.core.errors import DataError
+from truing.core.results import CalibrationPoint, PairCard
 from truing.functional import bradley_terry_loss, calibration_bins, expected_calibration_error, wilson_interval
 
 
@@ -15,42 +15,33 @@ def reward_report_card(
     rejected_scores: Sequence[float] | Tensor,
     chosen_lengths: Sequence[int] | Tensor,
     rejected_lengths: Sequence[int] | Tensor,
-) -> dict[str, Any]:
-    """Figures from the scores and lengths (in tokens) of N held-out pairs; all four arguments are (N,).
+) -> PairCard:
+    """Measures N held-out pairs by their scores and lengths (in tokens); all four arguments are (N,).
 
-    Returns plain values for reward/result.json. Shares count ties half; their `_ci95` are Wilson's 95% intervals.
+    `truing.core.metrics` defines each metric. Shares count ties half, and `_ci95` are Wilson's 95% intervals of them.
+    The calibration is that of σ(|score difference|), from 0.5 to 1. The correlation is over all 2N responses, and None
+    where scores or lengths do not vary.
 
-    | key                           | meaning                                                                          |
-    |-------------------------------|----------------------------------------------------------------------------------|
-    | `heldout_accuracy`, `_ci95`   | share of pairs whose chosen side scores higher                                   |
-    | `heldout_pairs`               | N                                                                                |
-    | `heldout_loss`                | Bradley-Terry, nats a pair; log 2 = 0.69 is chance                               |
-    | `longer_wins_accuracy`        | what 'the longer one is better' would reach on the same pairs                    |
-    | `longer_wins_ci95`            | its interval                                                                     |
-    | `ece`                         | expected calibration error of σ(|score difference|)                              |
-    | `calibration`                 | its bins: mean `confidence` (0.5 to 1), `accuracy`, `accuracy_ci95`, `count`     |
-    | `score_gap_mean`              | mean of chosen − rejected, in units of the score                                 |
-    | `reward_length_correlation`   | Pearson's, over all 2N responses; None where scores or lengths do not vary       |
-
-    Raises DataError if there is no pair, if the four differ in shape, or if a score is not finite.
+    Raises:
+        DataError: there is no pair, the four differ in shape, or a score is not finite.
     """
     chosen, rejected, longer, shorter = _columns(chosen_scores, rejected_scores, chosen_lengths, rejected_lengths)
     gaps = chosen - rejected
     correct = _wins(gaps)
     confidences = torch.sigmoid(gaps.abs())
     longer_wins = _wins(longer - shorter)
-    return {
-        "heldout_accuracy": float(correct.mean()),
-        "heldout_accuracy_ci95": _interval(correct),
-        "heldout_pairs": len(gaps),
-        "heldout_loss": float(bradley_terry_loss(chosen, rejected)),
-        "longer_wins_accuracy": float(longer_wins.mean()),
-        "longer_wins_ci95": _interval(longer_wins),
-        "ece": expected_calibration_error(confidences, correct),
-        "calibration": _calibration(confidences, correct),
-        "score_gap_mean": float(gaps.mean()),
-        "reward_length_correlation": _pearson(torch.cat([chosen, rejected]), torch.cat([longer, shorter])),
-    }
+    return PairCard(
+        heldout_accuracy=float(correct.mean()),
+        heldout_accuracy_ci95=_interval(correct),
+        heldout_pairs=len(gaps),
+        heldout_loss=float(bradley_terry_loss(chosen, rejected)),
+        longer_wins_accuracy=float(longer_wins.mean()),
+        longer_wins_ci95=_interval(longer_wins),
+        ece=expected_calibration_error(confidences, correct),
+        calibration=_calibration(confidences, correct),
+        score_gap_mean=float(gaps.mean()),
+        reward_length_correlation=_pearson(torch.cat([chosen, rejected]), torch.cat([longer, shorter])),
+    )
 
 
 def _columns(*columns: Sequence[float] | Sequence[int] | Tensor) -> list[Tensor]:
@@ -73,14 +64,11 @@ def _interval(outcomes: Tensor) -> tuple[float, float]:
     return wilson_interval(int(outcomes.sum()), len(outcomes))
 
 
-def _calibration(confidences: Tensor, correct: Tensor) -> list[dict[str, Any]]:
+def _calibration(confidences: Tensor, correct: Tensor) -> list[CalibrationPoint]:
     return [
-        {
-            "confidence": own.confidence,
-            "accuracy": own.accuracy,
-            "accuracy_ci95": wilson_interval(int(own.accuracy * own.count + 1e-6), own.count),
-            "count": own.count,
-        }
+        CalibrationPoint(
+            own.confidence, own.accuracy, wilson_interval(int(own.accuracy * own.count + 1e-6), own.count), own.count
+        )
         for own in calibration_bins(confidences, correct)
     ]
 

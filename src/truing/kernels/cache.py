@@ -69,10 +69,10 @@ def make_room(cache: Any, rows: Tensor, capacity: int) -> None:
         cache.layers[place] = layer
 
 
-def compacted_order(going: Tensor) -> Tensor:
-    """(n,) which row takes each place once those that are not `going` (B,) bool have left: the last fill the gaps."""
-    staying = going.nonzero().squeeze(1)
-    order = torch.arange(len(staying), device=going.device)
-    holes = (~going[: len(staying)]).nonzero().squeeze(1)
-    order[holes] = staying[len(staying) - len(holes) :]
+def compacted_order(unfinished: Tensor) -> Tensor:
+    """Row order after dropping finished rows: the last unfinished rows move into the gaps. (n,) of (B,) bool."""
+    staying = unfinished.nonzero().squeeze(1)
+    order = torch.arange(len(staying), device=unfinished.device)
+    gaps = (~unfinished[: len(staying)]).nonzero().squeeze(1)
+    order[gaps] = staying[len(staying) - len(gaps) :]
     return order

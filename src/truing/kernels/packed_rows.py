@@ -3,24 +3,23 @@
 A decoder layer treats each token alike but in its attention, which here looks at each row by itself.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from truing.kernels.families import is_known
-from truing.models.prefix import decoder_layers
+from truing.kernels.backbone import SkipPrefix, decoder_layers, hidden_padded, is_known
 
-LARGE = 1 << 20
+MIN_LAYER_WEIGHTS = 1 << 20
 """Weights of a layer from which on a product with a token costs more than looking at rows one by one"""
-ATTENTION = "truing_flat"
-"""What the library knows the attention by; it makes no mask for one whose masks it does not know"""
+ATTENTION = "truing_packed"
+"""What the library knows our attention by"""
 
 
 class PackedRows:
@@ -30,63 +29,72 @@ class PackedRows:
         """Args:
         lengths: tokens of each of B rows.
         width: T, to which they are padded.
-        device: of what is to be laid out.
+        device: of what is to be packed.
         """
         self._shape = torch.Size((len(lengths), width))
         steps = [torch.arange(length, device=device) for length in lengths]
         self._places = torch.cat([row * width + own for row, own in enumerate(steps)])
         self.positions = torch.cat(steps)[None]
         """(1, N) where in its row each token stands"""
-        self.spans = [(len(list(rows)), length) for length, rows in groupby(lengths)]
+        self.seqlens = [(len(list(rows)), length) for length, rows in groupby(lengths)]
         """(rows, tokens of each) of neighbours that are equally long"""
 
-    def joined(self, padded: Tensor) -> Tensor:
+    def pack(self, padded: Tensor) -> Tensor:
         """(B, T, ...) to (1, N, ...)."""
         return padded.flatten(0, 1).index_select(0, self._places)[None]
 
-    def padded(self, joined: Tensor) -> Tensor:
+    def unpack(self, packed: Tensor) -> Tensor:
         """(1, N, D) to (B, T, D), zero on padding."""
-        whole = joined.new_zeros(self._shape.numel(), joined.shape[-1])
-        return whole.index_copy(0, self._places, joined[0]).view(*self._shape, -1)
+        whole = packed.new_zeros(self._shape.numel(), packed.shape[-1])
+        return whole.index_copy(0, self._places, packed[0]).view(*self._shape, -1)
+
+    def hidden(self, model: PreTrainedModel, tokens: Tensor, skip: SkipPrefix, states: Tensor | None = None) -> Tensor:
+        """(B, T, D) last hidden states of these rows (B, T), 0 on padding; `states` as in `hidden_padded`."""
+        model.config._attn_implementation = ATTENTION  # for good: a layer may run again, in its backward
+        with skip(None if states is None else self.pack(states)):
+            output = model.base_model(
+                input_ids=self.pack(tokens),
+                attention_mask=tokens.new_empty(1, 1, 0, 0),  # for the library a mask that is ready; nobody reads it
+                position_ids=self.positions,
+                use_cache=False,
+                seqlens=self.seqlens,
+            )
+        return self.unpack(output.last_hidden_state)
 
 
-def packs_rows(model: PreTrainedModel, device: torch.device) -> bool:
-    """Whether rows are laid end to end for a model on a device: a known one with large layers, on a CPU."""
+def packs_rows(model: PreTrainedModel) -> bool:
+    """Whether a CPU gains by rows laid end to end: with a known model of large layers."""
     found = decoder_layers(model)
     return (
         found is not None
         and is_known(model)
         and model.config._attn_implementation == "sdpa"
-        and device.type == "cpu"
-        and sum(weight.numel() for weight in found[1][0].parameters()) >= LARGE
+        and sum(weight.numel() for weight in found[1][0].parameters()) >= MIN_LAYER_WEIGHTS
     )
 
 
-@contextmanager
-def row_by_row(config: PretrainedConfig) -> Iterator[None]:
-    """Inside, attention looks at each of the `spans` that a forward is given by itself."""
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+def hidden_packed(
+    model: PreTrainedModel, tokens: Tensor, mask: Tensor, skip: SkipPrefix, states: Tensor | None
+) -> Tensor:
+    """`hidden_padded`, without computing anything for padding."""
+    if bool(mask.all()):
+        return hidden_padded(model, tokens, mask, skip, states)
+    return PackedRows(mask.sum(1).tolist(), tokens.shape[1], tokens.device).hidden(model, tokens, skip, states)
 
 
-def _attention(
-    module: nn.Module, queries: Tensor, keys: Tensor, values: Tensor, mask: None, *, spans: Any, **options: Any
-) -> tuple[Tensor, None]:
-    """(1, heads, N, d) each to (1, N, heads, d); every token sees those of its row up to itself."""
+def _attention(module: nn.Module, *inputs: Any, seqlens: Any = None, **options: Any) -> Any:
+    """The library's, of queries, keys, values and mask. Packed ones, (1, heads, N, d) each, see their own row alone."""
+    attention: Any = sdpa_attention_forward
+    if seqlens is None:
+        return attention(module, *inputs, **options)
     mixed, start = [], 0
-    for rows, length in spans:
+    for rows, length in seqlens:
         end = start + rows * length
-        query, key, value = (
-            part[0, :, start:end].view(-1, rows, length, part.shape[-1]).transpose(0, 1)
-            for part in (queries, keys, values)
-        )
-        mixed.append(sdpa_attention_forward(module, query, key, value, mask, **options)[0].flatten(0, 1))
+        own = (part[0, :, start:end].view(-1, rows, length, part.shape[-1]).transpose(0, 1) for part in inputs[:3])
+        mixed.append(attention(module, *own, None, **options)[0].flatten(0, 1))
         start = end
     return torch.cat(mixed)[None], None
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, sdpa_mask)

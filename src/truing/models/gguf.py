@@ -5,7 +5,7 @@ from typing import Any
 import transformers
 
 
-def unpacking(file: str) -> dict[str, Any]:
+def gguf_options(file: str) -> dict[str, Any]:
     """What `from_pretrained` has to be told, so that what it loads can be learnt from, merged and saved.
 
     Versions that can leave weights in the file's blocks take a model for quantised, and refuse to save it, unless they

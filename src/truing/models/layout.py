@@ -5,17 +5,18 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.normalisation import Normalisation
-from truing.kernels.checkpointing import checkpoint_layers
-from truing.kernels.linear import use_onednn_linears
-from truing.models.load import LoadedBase, load_base
+from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
+from truing.models.heads import load_head, scalar_head
+from truing.models.load import LoadedBase, load_base, prepare
 from truing.models.prefix import frozen_prefix_of, prefix_depth
-from truing.models.roles import Adapters, Role, check_logits, scalar_head
-from truing.models.save import load_head, load_normalisation
+from truing.models.roles import Role, check_logits
+from truing.models.save import load_normalisation
 from truing.models.weights import load_weights
 
 NO_PREFIX = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
@@ -50,14 +51,22 @@ class PpoRoles(Roles):
 
 
 def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head: bool = False) -> Role:
-    """A role that learns: through an adapter called `name`, or in all its weights where `lora` is None."""
+    """A role that learns: through an adapter called `name`, or in all its weights where `lora` is None.
+
+    These must have been loaded as weights that train.
+    """
     linear = scalar_head(base.model, seed, bias=False) if head else None
     if lora is None:
-        base.model.requires_grad_(True)
-        return Role(base.model, head=linear)
-    adapters = Adapters(base.model, lora, seed)
+        return _role_of_all_weights(base, linear)
+    adapters = Adapters(base.model, lora, seed, base.backend)
     adapters.add(name)
-    return Role(base.model, adapters, name, linear)
+    return base.role(adapters=adapters, adapter=name, head=linear)
+
+
+def _role_of_all_weights(base: LoadedBase, head: nn.Linear | None = None) -> Role:
+    assert base.backend.precision.parameters == torch.float32, "what trains is float32: load it with trains=True"
+    base.model.requires_grad_(True)
+    return base.role(head=head)
 
 
 def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role:
@@ -70,29 +79,28 @@ def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) ->
         return role
     plain = start.model_copy(update={"quantize": "none"})
     base = load_base(plain, recipe.compute.model_copy(update={"device": "cpu"}))
-    adapters = Adapters(base.model, recipe.lora, recipe.seed)
+    adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend)
     assert role.adapter is not None
     adapters.load(role.adapter, str(adapter))
-    return Role(base.model, adapters, role.adapter, role.head)
+    return base.role(adapters=adapters, adapter=role.adapter, head=role.head)
 
 
 def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> Roles:
     """A policy to train, the model it begins as to hold it against, and the reward model where there is one."""
-    base = load_base(start, recipe.compute)
-    check_logits(Role(base.model))
+    base = load_base(start, recipe.compute, trains=recipe.roles == "separate")
+    check_logits(base.role())
     if recipe.roles == "shared":
         depth = prefix_depth(base.model, recipe.lora.layers)
-        trunk = frozen_prefix_of(base.model, depth)
-        if depth and trunk is None:
+        prefix = frozen_prefix_of(base.model, depth)
+        if depth and prefix is None:
             base = replace(base, notes=(*base.notes, f"{type(base.model).__name__} {NO_PREFIX}"))
-        adapters = Adapters(base.model, recipe.lora, recipe.seed)
+        adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend)
         adapters.add("policy", above=depth)
-        policy = Role(base.model, adapters, "policy", trunk=trunk)
-        reference = Role(base.model, adapters, None, trunk=trunk)
+        policy = base.role(adapters=adapters, adapter="policy", prefix=prefix)
+        reference = base.role(adapters=adapters, prefix=prefix)
     else:
-        reference = Role(load_base(start, recipe.compute).model)
-        base.model.requires_grad_(True)
-        policy = Role(base.model)
+        policy = _role_of_all_weights(base)
+        reference = load_base(start, recipe.compute).role()
     normalisation = load_normalisation(reward.model) if reward else None
     return Roles(
         base, policy, reference, _reward_role(policy, base, reward, recipe.compute), normalisation or Normalisation()
@@ -112,18 +120,19 @@ def _reward_role(policy: Role, base: LoadedBase, reward: RewardModelFiles | None
     if reward is None:
         return None
     if policy.adapters is None:
-        return Role(_load_backbone(reward.model, base, compute), head=_frozen_head(base, reward.model))
+        backbone = _load_backbone(reward.model, base, compute, trains=False)
+        return backbone.role(head=_frozen_head(base, reward.model))
     policy.adapters.load("reward", str(reward.adapter))
-    return Role(base.model, policy.adapters, "reward", _frozen_head(base, reward.adapter))
+    return base.role(adapters=policy.adapters, adapter="reward", head=_frozen_head(base, reward.adapter))
 
 
 def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles | None) -> Role:
     base, adapters = roles.base, roles.policy.adapters
     head = scalar_head(base.model, recipe.seed, bias=True)
     if adapters is None:
-        model = _load_backbone(reward.model, base, recipe.compute) if reward else load_base(start, recipe.compute).model
-        model.requires_grad_(True)
-        return Role(model, head=head)
+        compute = recipe.compute
+        own = _load_backbone(reward.model, base, compute, True) if reward else load_base(start, compute, trains=True)
+        return _role_of_all_weights(own, head)
     depth = prefix_depth(base.model, recipe.lora.layers)
     if reward is not None and depth == 0:
         adapters.load("critic", str(reward.adapter))
@@ -131,18 +140,15 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
         adapters.add("critic", above=depth)
         if reward is not None:
             adapters.copy("critic", "reward")
-    return Role(base.model, adapters, "critic", head, roles.policy.trunk)
+    return base.role(adapters=adapters, adapter="critic", head=head, prefix=roles.policy.prefix)
 
 
-def _load_backbone(directory: Path, base: LoadedBase, compute: Compute) -> PreTrainedModel:
-    options = {"dtype": base.model.dtype, "use_safetensors": True}
+def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: bool) -> LoadedBase:
+    """A reward model's backbone in the place of the base's model."""
+    precision = Precision.of(compute.dtype, trains)
+    options = {"dtype": precision.parameters, "use_safetensors": True}
     model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
-    model.config.use_cache = False
-    use_onednn_linears(model)
-    model.requires_grad_(False).train(False)
-    if compute.gradient_checkpointing:
-        checkpoint_layers(model)
-    return model
+    return replace(base, model=model, backend=prepare(model, precision, compute.gradient_checkpointing))
 
 
 def _frozen_head(base: LoadedBase, directory: Path) -> nn.Linear:

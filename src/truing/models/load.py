@@ -1,7 +1,7 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,13 @@ from transformers.utils.hub import cached_file
 
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError, RecipeError, first_line
+from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
-from truing.kernels.linear import use_onednn_linears
-from truing.models.gguf import unpacking
+from truing.kernels.precision import Precision
+from truing.models.gguf import gguf_options
 from truing.models.padding import ensure_pad
-from truing.models.quantised import check_quantisation, quantising, settle
+from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
+from truing.models.roles import Role
 from truing.models.weights import load_weights, reraise_as
 
 
@@ -30,6 +32,12 @@ class LoadedBase:
     """Longest sequence the model can read, in tokens"""
     notes: tuple[str, ...] = ()
     """What was changed on loading, and what the model cannot do, in words"""
+    backend: Backend = field(default_factory=Backend)
+    """How the model is computed"""
+
+    def role(self, **parts: Any) -> Role:
+        """A role that this model plays, as it is or with more `parts` of one."""
+        return Role(self.model, backend=self.backend, **parts)
 
 
 def device_of(compute: Compute) -> torch.device:
@@ -47,8 +55,8 @@ def device_of(compute: Compute) -> torch.device:
         raise RecipeError(what, where="compute.device", hint="Set it to auto or cpu.") from error
 
 
-def load_base(base: Base, compute: Compute) -> LoadedBase:
-    """Loads a causal language model for training.
+def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
+    """Loads a causal language model for training: of all its weights if it `trains`, else of adapters on it.
 
     Raises:
         ModelError: the path holds no causal model, wants remote code, has weights whose reading can run code, or has
@@ -59,18 +67,27 @@ def load_base(base: Base, compute: Compute) -> LoadedBase:
     if base.quantize == "nf4":
         check_quantisation(device_of(compute))
     tokenizer = _load_tokenizer(base, {"gguf_file": base.gguf_file} if base.gguf_file else {})
-    model = _load_model(base, compute)
+    precision = Precision.of(compute.dtype, trains)
+    model = _load_model(base, compute, precision)
     notes = ensure_pad(tokenizer, model)
-    use_onednn_linears(model)
-    model.requires_grad_(False).train(False)
-    with _told(base, "causal language model"):  # its own code runs for the first time
+    backend = prepare(model, precision, compute.gradient_checkpointing)
+    with reraise_as_model_error(base, "causal language model"):  # its own code runs for the first time
         check_causal(model)
         cached = keeps_a_cache(model)
-    if compute.gradient_checkpointing:
-        checkpoint_layers(model)
     if not cached:
         notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
-    return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
+    return LoadedBase(model, tokenizer, context_length(model), tuple(notes), backend)
+
+
+def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = False) -> Backend:
+    """Chooses the backend of a model that was just loaded, freezes it and takes its dropout away."""
+    model.config.use_cache = False
+    backend = choose_backend(model, model.device, precision)
+    backend.prepare(model)
+    if checkpointing:
+        checkpoint_layers(model)
+    model.requires_grad_(False).train(False)
+    return backend
 
 
 def is_fetched(base: Base) -> bool:
@@ -93,7 +110,7 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
     options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}
     options |= {} if fetch else {"local_files_only": True}
     tokenizer = _load_tokenizer(base, options)
-    with _told(base, "causal language model"):
+    with reraise_as_model_error(base, "causal language model"):
         config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
@@ -101,7 +118,8 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
             )
     notes = ensure_pad(tokenizer, model)
     model.requires_grad_(False).train(False)
-    return LoadedBase(model, tokenizer, context_length(model), tuple(notes))
+    backend = choose_backend(model, device_of(compute), Precision.of(compute.dtype, trains=False))
+    return LoadedBase(model, tokenizer, context_length(model), tuple(notes), backend)
 
 
 @torch.no_grad()
@@ -145,34 +163,33 @@ def context_length(model: PreTrainedModel) -> int:
 
 
 def _load_tokenizer(base: Base, options: dict[str, Any]) -> PreTrainedTokenizerBase:
-    with _told(base, "tokenizer"):
+    with reraise_as_model_error(base, "tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             base.path, trust_remote_code=base.trust_remote_code, **options
         )
     return tokenizer
 
 
-def _load_model(base: Base, compute: Compute) -> PreTrainedModel:
-    options: dict[str, Any] = unpacking(base.gguf_file) if base.gguf_file else {"use_safetensors": True}
-    device, dtype = device_of(compute), getattr(torch, compute.dtype)
+def _load_model(base: Base, compute: Compute, precision: Precision) -> PreTrainedModel:
+    options: dict[str, Any] = gguf_options(base.gguf_file) if base.gguf_file else {"use_safetensors": True}
+    device = device_of(compute)
     if base.quantize == "nf4":
-        options |= quantising(device, dtype)
-    with _told(base, "causal language model"):
+        options |= nf4_options(device, precision.compute)
+    with reraise_as_model_error(base, "causal language model"):
         model = load_weights(
             AutoModelForCausalLM,
             base.path,
             device,
-            dtype=dtype,
+            dtype=precision.parameters,
             trust_remote_code=base.trust_remote_code,
             **options,
         )
-    model.config.use_cache = False
     if base.quantize == "nf4":
-        settle(model, device)
+        prepare_4bit_layers(model, device)
     return model
 
 
-def _told(base: Base, what: str) -> AbstractContextManager[None]:
+def reraise_as_model_error(base: Base, what: str) -> AbstractContextManager[None]:
     return reraise_as(partial(_refusal, base, what))
 
 

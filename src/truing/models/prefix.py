@@ -1,4 +1,4 @@
-"""The trunk: the layers below the lowest one that an adapter of policy or critic touches.
+"""The frozen prefix: the layers below the lowest one that an adapter of policy or critic touches.
 
 They are one and the same function for policy, reference and critic, in every epoch. So they run once, while the policy
 samples; the hidden states that leave them are kept, and every later forward begins there and every backward ends there.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from truing.core.errors import ModelError
+from truing.kernels.backbone import decoder_layers, known_layers
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class FrozenPrefix:
     layers: nn.ModuleList
     """All layers of the model"""
     depth: int
-    """How many of them are the trunk, at least 1"""
+    """How many of them are frozen, at least 1"""
     tuples: bool = False
     """Whether a layer returns its hidden states as the first of several things"""
 
     @contextmanager
-    def recorded(self) -> Iterator[list[Tensor]]:
-        """Inside, each forward adds the (B, S, D) hidden states that leave the trunk to the list."""
+    def capture(self) -> Iterator[list[Tensor]]:
+        """Inside, each forward adds the (B, S, D) hidden states that leave the prefix to the list."""
         states: list[Tensor] = []
 
         def record(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -42,25 +42,14 @@ class FrozenPrefix:
             hook.remove()
 
     @contextmanager
-    def given(self, states: Tensor) -> Iterator[None]:
-        """Inside, a forward takes these (B, S, D) hidden states for what leaves the trunk, which does not run."""
+    def skip(self, states: Tensor) -> Iterator[None]:
+        """Inside, a forward takes these (B, S, D) hidden states for what leaves the prefix, which does not run."""
         output = (states, None) if self.tuples else states
         with ExitStack() as restored:
             for layer in self.layers[: self.depth]:
                 layer.forward = lambda *_, **__: output
                 restored.callback(delattr, layer, "forward")
             yield
-
-
-def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None:
-    """The list of a model's layers, and its name in the backbone; None for an architecture that is built otherwise."""
-    count = getattr(model.config, "num_hidden_layers", None)
-    lists = [
-        (name, part)
-        for name, part in model.base_model.named_children()
-        if isinstance(part, nn.ModuleList) and len(part) == count
-    ]
-    return lists[0] if len(lists) == 1 else None
 
 
 def prefix_depth(model: PreTrainedModel, share: float) -> int:
@@ -71,19 +60,13 @@ def prefix_depth(model: PreTrainedModel, share: float) -> int:
     """
     if share == 1:
         return 0
-    found = decoder_layers(model)
-    if found is None:
-        raise ModelError(
-            f"the layers of {type(model).__name__} are not one list, so the upper ones are not known.",
-            where=model.name_or_path,
-            hint="Set lora.layers: 1.",
-        )
-    return min(len(found[1]) - 1, round(len(found[1]) * (1 - share)))
+    count = len(known_layers(model, hint="Set lora.layers: 1."))
+    return min(count - 1, round(count * (1 - share)))
 
 
 @torch.no_grad()
 def frozen_prefix_of(model: PreTrainedModel, depth: int) -> FrozenPrefix | None:
-    """The lowest `depth` layers as a trunk; None where there are none, or where the rest needs more than their output.
+    """The lowest `depth` layers; None where there are none, or where the rest needs more than their output.
 
     Call it before adapters are added: what is compared is the model as it stands.
     """
@@ -94,13 +77,13 @@ def frozen_prefix_of(model: PreTrainedModel, depth: int) -> FrozenPrefix | None:
     tokens = torch.tensor([[0, 1, 2, 1], [2, 0, 1, 0]], device=model.device)
     returned: list[object] = []
     hook = layers[0].register_forward_hook(lambda *given: returned.append(given[-1]))
-    with FrozenPrefix(layers, depth).recorded() as states:
+    with FrozenPrefix(layers, depth).capture() as states:
         whole = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
     hook.remove()
-    trunk = FrozenPrefix(layers, depth, tuples=isinstance(returned[0], tuple))
+    prefix = FrozenPrefix(layers, depth, tuples=isinstance(returned[0], tuple))
     try:
-        with trunk.given(states[0]):
+        with prefix.skip(states[0]):
             rest = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
     except Exception:  # a model that misses something else of its lower layers fails in its own way
         return None
-    return trunk if torch.allclose(whole, rest, atol=1e-5, rtol=1e-5) else None
+    return prefix if torch.allclose(whole, rest, atol=1e-5, rtol=1e-5) else None

@@ -14,13 +14,13 @@ from transformers import BitsAndBytesConfig
 
 from truing.core.errors import RecipeError, first_line
 
-BLOCK = 64
+BLOCK_WEIGHTS = 64
 """Weights that share a scale"""
-LARGEST_ERROR = 0.2
+MAX_RELATIVE_ERROR = 0.2
 """Of a 4-bit matrix, relative to the matrix; NF4 of even weights has 0.09"""
 
 
-def check_quantisation(device: torch.device, widths: Iterable[int] = (BLOCK,)) -> None:
+def check_quantisation(device: torch.device, widths: Iterable[int] = (BLOCK_WEIGHTS,)) -> None:
     """Computes in 4 bit on this device, with inputs of these widths, to see whether it can.
 
     Raises:
@@ -45,7 +45,7 @@ def check_quantisation(device: torch.device, widths: Iterable[int] = (BLOCK,)) -
             )
 
 
-def quantising(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def nf4_options(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """What `from_pretrained` has to be told."""
     config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
@@ -53,7 +53,7 @@ def quantising(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def settle(model: nn.Module, device: torch.device) -> None:
+def prepare_4bit_layers(model: nn.Module, device: torch.device) -> None:
     """Makes a model that was loaded in 4 bit fit for sampling and learning alike.
 
     On some CPUs bitsandbytes lays weights out anew as soon as an input needs no gradient. It then rounds to bfloat16,
@@ -75,18 +75,18 @@ def _fault(kind: Any, width: int, device: torch.device) -> str | None:
         wrong = _error(kind, width, device)
     except Exception as error:  # a device that the library does not know ends in errors of every kind
         return first_line(error)
-    return None if wrong < LARGEST_ERROR else f"products of width {width} are wrong by {wrong:.0%}"
+    return None if wrong < MAX_RELATIVE_ERROR else f"products of width {width} are wrong by {wrong:.0%}"
 
 
 def _error(kind: Any, width: int, device: torch.device) -> float:
     """Largest relative error of a layer's product and of its gradient, for weights whose blocks differ in scale."""
     scales = 1 + torch.arange(width) % 5
-    weight = (scales[:, None] * torch.linspace(-1, 1, BLOCK)).reshape(BLOCK, width)
+    weight = (scales[:, None] * torch.linspace(-1, 1, BLOCK_WEIGHTS)).reshape(BLOCK_WEIGHTS, width)
     with torch.random.fork_rng(devices=[]):
-        layer = kind(width, BLOCK, bias=False, compute_dtype=torch.float32, quant_type="nf4")
+        layer = kind(width, BLOCK_WEIGHTS, bias=False, compute_dtype=torch.float32, quant_type="nf4")
     layer.weight.data = weight.clone()
     rows = torch.eye(width, device=device, requires_grad=True)
     product: Tensor = layer.to(device)(rows)
-    (gradient,) = torch.autograd.grad(product, rows, torch.eye(width, BLOCK, device=device))
-    of_product, of_gradient = product.detach().cpu().t() - weight, gradient.cpu()[:BLOCK] - weight[:width]
+    (gradient,) = torch.autograd.grad(product, rows, torch.eye(width, BLOCK_WEIGHTS, device=device))
+    of_product, of_gradient = product.detach().cpu().t() - weight, gradient.cpu()[:BLOCK_WEIGHTS] - weight[:width]
     return max(float(of_product.norm() / weight.norm()), float(of_gradient.norm() / weight[:width].norm()))

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.core.errors import ModelError
 from truing.core.normalisation import Normalisation
+from truing.models.heads import HEAD
 from truing.models.roles import Role
 
-HEAD = "head.safetensors"
 NORMALISATION = "score_normalisation.json"
 
 
@@ -36,14 +36,15 @@ def save_adapter(role: Role, directory: Path) -> None:
         save_file(role.head.state_dict(), directory / HEAD)
 
 
-def load_head(head: nn.Linear, directory: Path) -> None:
-    """Fills a scalar head from an adapter or reward model directory."""
-    head.load_state_dict(load_file(directory / HEAD))
-
-
 def merge(role: Role) -> PreTrainedModel:
-    """The role's model with its adapter merged into the weights. Other adapters on the same base are dropped."""
+    """The role's model with its adapter merged into the weights, in the precision that it is computed in.
+
+    It is the role's no more: other adapters on the same base are dropped, and weights may be narrower than they were.
+    """
     if role.adapters is None or role.adapter is None:
+        precision = role.backend.precision
+        if precision.is_mixed:
+            nn.Module.to(role.model, precision.compute)  # in place; the library's own signature hides its return type
         return role.model
     role.select()
     merged: PreTrainedModel = role.adapters.peft.merge_and_unload(adapter_names=[role.adapter])

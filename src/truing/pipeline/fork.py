@@ -77,6 +77,6 @@ def _depended_on(stage: Planned) -> dict[str, str]:
 
 
 def _same_inputs(stage: Planned, old: Mapping[str, Fingerprint], new: Mapping[str, Fingerprint]) -> bool:
-    sections = (*stage.spec.depends_on, f"{stage.name}.rewards")
+    sections = (*stage.spec.depends_on, *([f"variants.{stage.variant}"] if stage.variant else []))
     names = [name for name in {*old, *new} if within(name, sections)]
     return all(name in old and name in new and not differs(old[name], new[name]) for name in names)

@@ -1,15 +1,12 @@
 """The rows of a run: checked before it is begun, then kept in its directory as token ids."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from truing.config.recipe import Recipe
 from truing.data.datasets import read_data
 from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
 from truing.models.load import outline_base
 from truing.preflight.files import check_files
 from truing.preflight.stages import check_stages
-from truing.runs.differences import Fingerprint
+from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove
 from truing.runs.interruption import Stop
 
@@ -27,16 +24,14 @@ def check_inputs(recipe: Recipe) -> Prepared | None:
     return rows
 
 
-def rows_of_run(
-    root: Path, recipe: Recipe, inputs: Mapping[str, Fingerprint], rows: Prepared | None, stop: Stop
-) -> Prepared:
+def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: Stop) -> Prepared:
     """These rows, or those that an earlier process left in the run, or prepared anew; they are there afterwards.
 
     Raises:
         InputError: rows cannot be used.
         RunError: the disk refuses.
     """
-    place, key = root / "prepared", prepared_key(recipe, inputs)
+    place, key = run.prepared, prepared_key(recipe, run.lineage.facts["inputs"])
     kept = load_prepared(place, key)
     if kept is not None:
         return kept

@@ -19,11 +19,12 @@ class Findings:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """What is refused inside becomes a fault."""
+        """What is refused inside becomes a fault, once."""
         try:
             yield
         except InputError as error:
-            self.faults.append(error)
+            if str(error) not in map(str, self.faults):
+                self.faults.append(error)
 
     def check(self) -> None:
         """Raises InputError with all faults, if there are any."""

@@ -8,8 +8,8 @@ from truing.rewards.python_function import FunctionReward
 
 def check_functions(recipe: Recipe, found: Findings) -> None:
     """Adds those that cannot be imported to what was `found`; each is imported in a process of its own."""
-    told = [fault.where or "" for fault in found.faults]
+    known = [fault.where or "" for fault in found.faults]
     for (kind, path), key in rewards_and_judges(recipe).items():
-        if kind == "function" and f"{key}: {path}" not in told:
+        if kind == "function" and f"{key}: {path}" not in known:
             with found.noting():
                 FunctionReward.load(path, recipe).end()

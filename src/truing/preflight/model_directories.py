@@ -51,8 +51,8 @@ def _directory_faults(key: str, model: Base) -> Iterator[ModelError]:
         yield ModelError("has no config.json that can be read, so it holds no model.", where=where, hint=HOLDS)
     elif not any(place.glob("*.safetensors")):
         unsafe = unsafe_weights(place)
-        told = f", only {unsafe}, a format whose reading can run code" if unsafe else ""
-        yield ModelError(f"holds no safetensors weights{told}.", where=where, hint=HOLDS)
+        only = f", only {unsafe}, a format whose reading can run code" if unsafe else ""
+        yield ModelError(f"holds no safetensors weights{only}.", where=where, hint=HOLDS)
     else:
         for name, reason in unreadable_weights(place):
             hint = "Fetch that file again; where it is a Git LFS pointer, with `git lfs pull`."

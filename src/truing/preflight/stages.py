@@ -12,7 +12,7 @@ from truing.data.prepared import Prepared, encode_datasets
 from truing.models.load import LoadedBase, is_fetched, outline_base
 from truing.preflight.findings import Findings
 
-NOT_MEASURED = "How long the rows are was not looked at"
+NOT_MEASURED = "Row lengths were not checked"
 UNLIMITED = 2**62
 """Tokens that a base which is not known may read"""
 
@@ -22,7 +22,7 @@ def check_stages(
 ) -> Prepared | None:
     """Adds what stages would refuse, cut or leave out to what was `found` of the files; faulty rows are left aside.
 
-    Of rows that are told for one reason, the first `named` are named, or all for None.
+    Of rows that share a reason, the first `named` are named, or all for None.
 
     Returns:
         The rows for the stages; None where the base cannot be had.
@@ -32,30 +32,28 @@ def check_stages(
     prepared, refused = encode_datasets(recipe, datasets, tokenizer, context, named)
     found.faults += refused
     sound = not refused and all(dataset.is_sound for name, dataset in datasets.items() if name != "prompts")
-    stages = list(plan(recipe))
-    split = {(name, stage.recipe.seed): stage for stage in stages for name in stage.spec.datasets}
-    for (name, _), planned in split.items():
-        with found.noting():
-            _check_rows(name, planned.recipe, prepared, sound, found)
-    answering = {_prompts_depend_on(stage): stage for stage in stages if stage.spec.samples}
-    for planned in answering.values() if sound else ():
-        with found.noting():
-            if "prompts" in datasets:
-                datasets["prompts"].check()
-            _check_prompts(planned, prepared, base is not None, found)
+    for stage in plan(recipe):
+        for name in stage.spec.datasets:
+            with found.noting():
+                _check_rows(name, stage.recipe, prepared, sound, found)
+        if stage.spec.samples and sound:
+            with found.noting():
+                if "prompts" in datasets:
+                    datasets["prompts"].check()
+                _check_prompts(stage, prepared, base is not None, found)
     return prepared if base else None
 
 
 def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
-    """The base without its weights; None where it cannot be had, which is told."""
+    """The base without its weights; None where it cannot be had, with a finding that says so."""
     assert recipe.base is not None
-    told = any((fault.where or "").startswith("base.") for fault in found.faults)
+    faulty = any((fault.where or "").startswith("base.") for fault in found.faults)
     try:
-        if told or is_fetched(recipe.base):
+        if faulty or is_fetched(recipe.base):
             return outline_base(recipe.base, recipe.compute, fetch=False)
         found.odd.append(f"{NOT_MEASURED}: {recipe.base.path} is not on this machine yet; `truing run` fetches it.")
     except ModelError as error:
-        if told or not os.path.isdir(recipe.base.path):  # what is missing of a Hub id, a run fetches
+        if faulty or not os.path.isdir(recipe.base.path):  # what is missing of a Hub id, a run fetches
             found.odd.append(f"{NOT_MEASURED}, for want of the base: {error}")
         else:
             found.faults.append(error)
@@ -76,21 +74,11 @@ def _check_rows(name: str, recipe: Recipe, prepared: Prepared, sound: bool, foun
                 found.odd += [f"data.{label}: {sentence}" for sentence in report.remarks()]
 
 
-def _prompts_depend_on(stage: Planned) -> tuple[bool, int, int, int]:
-    recipe = stage.recipe
-    return _excludes_pairs(stage), recipe.seed, recipe.rollout.max_new_tokens, recipe.evaluation.prompts
-
-
-def _excludes_pairs(stage: Planned) -> bool:
-    """Whether it learns from pairs, and is evaluated on prompts that these do not have."""
-    return stage.spec.makes_policy and "preferences" in stage.spec.datasets
-
-
 def _check_prompts(stage: Planned, prepared: Prepared, measured: bool, found: Findings) -> None:
     """Whether enough of them leave room for a response, and are not in a pair that is learnt from."""
     recipe = stage.recipe
     _, report = prepared.fit("prompts", prepared.rows_of("prompts"), recipe)
     found.odd += [f"prompts: {sentence}" for sentence in report.remarks()]
     prompts = prepared.prompts(recipe)
-    if measured and _excludes_pairs(stage):
+    if measured and stage.spec.makes_policy and "preferences" in stage.spec.datasets:
         prompts.without(prepared.preferences(recipe).train.chosen.prompts)

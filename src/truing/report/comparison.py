@@ -3,23 +3,25 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from truing.report.change import Change, beta, heldout_score, judged, moved, updates
-from truing.report.glossary import GLOSSARY
-from truing.report.run_files import StageFiles, figure
+from truing.core import metrics
+from truing.core.metrics import Metric
+from truing.core.results import Change
+from truing.report.change import beta, change_in_words, change_of, heldout_score, judged
+from truing.report.run_files import StageFiles
 from truing.report.wording import MISSING, arrow, interval, nats, number, setting, share, whole
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of one policy: in short, and in small print."""
+    """A metric of one policy: in short, and in small print."""
 
     value: str
     details: list[str]
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One figure across the policies."""
+class Line:
+    """One metric across the policies."""
 
     title: str
     cells: list[Cell]
@@ -31,37 +33,37 @@ def label(stage: StageFiles) -> str:
     return stage.name if value is None else f"{stage.name}, β = {setting(value)}"
 
 
-def comparison(stages: Sequence[StageFiles]) -> list[Measure]:
-    """A line a figure; lines that nobody measured are left out."""
+def comparison(stages: Sequence[StageFiles]) -> list[Line]:
+    """A line a metric; lines that no stage measured are left out."""
+
+    def changes(metric: Metric, name: str, form: Callable[[float], str] | None = None) -> Line:
+        return Line(metric.heading, [_cell(change_of(stage, name), form) for stage in stages])
+
     judges = dict.fromkeys(name for stage in stages for name in stage.judges())
-    measures = [
-        Measure(GLOSSARY["updates"].title, [Cell(whole(updates(stage)), []) for stage in stages]),
-        Measure(GLOSSARY["beta"].heading, [Cell(setting(beta(stage)), []) for stage in stages]),
-        Measure(GLOSSARY["score"].heading, [_cell(heldout_score(stage)) for stage in stages]),
-        *(Measure(f"Judge: {name}", [_cell(judged(stage, name)) for stage in stages]) for name in judges),
-        _moved("kl", "heldout_kl", stages, nats),
-        _moved("kl_exact", "kl_exact", stages, nats),
-        _moved("length", "heldout_length", stages),
-        _moved("eos_rate", "heldout_eos_rate", stages, share),
-        _moved("distinct_2", "distinct_2", stages),
-        _moved("entropy", "entropy", stages),
-        Measure(GLOSSARY["ratio_max_deviation"].title, [Cell(number(_deviation(stage)), []) for stage in stages]),
+    lines = [
+        Line(metrics.UPDATES.heading, [Cell(whole(stage.latest("step")), []) for stage in stages]),
+        Line(metrics.BETA.heading, [Cell(setting(beta(stage)), []) for stage in stages]),
+        Line(metrics.SCORE.heading, [_cell(heldout_score(stage)) for stage in stages]),
+        *(Line(f"Judge: {name}", [_cell(judged(stage, name)) for stage in stages]) for name in judges),
+        changes(metrics.KL, "heldout_kl", nats),
+        changes(metrics.KL_EXACT, "kl_exact", nats),
+        changes(metrics.LENGTH, "heldout_length"),
+        changes(metrics.EOS_RATE, "heldout_eos_rate", share),
+        changes(metrics.DISTINCT_2, "distinct_2"),
+        changes(metrics.ENTROPY, "entropy"),
+        Line(metrics.RATIO_MAX_DEVIATION.heading, [Cell(number(_largest_deviation(stage)), []) for stage in stages]),
     ]
-    return [measure for measure in measures if any(cell.value != MISSING for cell in measure.cells)]
-
-
-def _moved(term: str, key: str, stages: Sequence[StageFiles], form: Callable[[float], str] | None = None) -> Measure:
-    return Measure(GLOSSARY[term].heading, [_cell(moved(stage, key), form) for stage in stages])
+    return [line for line in lines if any(cell.value != MISSING for cell in line.cells)]
 
 
 def _cell(change: Change | None, form: Callable[[float], str] | None = None) -> Cell:
     if change is None:
         return Cell(MISSING, [])
-    intervals = [f"{interval(change.first_ci)} → {interval(change.last_ci)}"] if change.first_ci else []
-    differences = [f"change {change.difference}"] if change.difference else []
-    return Cell(arrow(change.first, change.last, form), intervals + differences)
+    intervals = f"{interval(change.first_ci95)} → {interval(change.last_ci95)}" if change.first_ci95 else ""
+    details = [detail for detail in (intervals, change_in_words(change)) if detail]
+    return Cell(arrow(change.first, change.last, form), details)
 
 
-def _deviation(stage: StageFiles) -> float | None:
+def _largest_deviation(stage: StageFiles) -> float | None:
     _, values = stage.series("ratio_max_deviation")
-    return max(values, default=figure(stage.result, "ratio_max_deviation"))
+    return max(values, default=None)

@@ -10,7 +10,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from truing.report.run_files import Interval
+from truing.core.metrics import Bounds, Metric
+from truing.core.results import CalibrationPoint, Interval
 from truing.report.svg import DASHES, INK, MUTED, PAPER, SERIES, blank, inline_svg, series_colour
 
 _MOST_POINTS = 400
@@ -31,44 +32,35 @@ class Line:
     last_ci: Interval | None = None
 
 
-def line_chart(
-    name: str,
-    label: str,
-    lines: Sequence[Line],
-    *,
-    unit: str,
-    floor: float | None = None,
-    ceiling: float | None = None,
-    percent: bool = False,
-    x_label: str = "update",
-) -> Markup:
-    """Curves over steps. Where they go beyond `floor` the axis stops; no value can be above `ceiling`."""
+def line_chart(name: str, metric: Metric, lines: Sequence[Line], x_label: str = "update") -> Markup:
+    """Curves of a metric over steps, in axes that end at its bounds."""
     figure, axes = blank(3.4, 2.0)
     for line in lines:
         _draw(axes, line)
-    _bound(axes, floor, ceiling)
+    _bound(axes, metric.bounds)
     last = max(max(line.steps) for line in lines) or 1
     axes.set_xlim(-0.03 * last, 1.03 * last)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    if percent:
+    if metric.percent:
         axes.yaxis.set_major_formatter(_PER_CENT)
     axes.set_xlabel(x_label)
-    axes.set_ylabel(unit)
-    return inline_svg(figure, name, label)
+    axes.set_ylabel(metric.unit)
+    return inline_svg(figure, name, metric.heading)
 
 
-def calibration_chart(name: str, label: str, points: Sequence[tuple[float, float, float, Interval | None]]) -> Markup:
-    """(confidence, accuracy, pairs, interval) of each bin against the diagonal of honest confidence."""
+def calibration_chart(name: str, label: str, bins: Sequence[CalibrationPoint]) -> Markup:
+    """Accuracy over confidence, beside the diagonal on which they are equal; larger dots hold more pairs."""
     figure, axes = blank(3.4, 2.6)
     axes.plot([0.5, 1], [0.5, 1], **_DASHED)
-    most = max(count for _, _, count, _ in points)
-    for confidence, accuracy, count, interval in points:
-        if interval:
-            axes.plot([confidence] * 2, interval, color=series_colour(0), linewidth=0.9)
-        size = 2.5 + 6 * (count / most) ** 0.5
-        axes.plot([confidence], [accuracy], "o", color=series_colour(0), markersize=size, markeredgecolor=PAPER)
+    most = max(each.count for each in bins)
+    for each in bins:
+        if each.accuracy_ci95:
+            axes.plot([each.confidence] * 2, each.accuracy_ci95, color=series_colour(0), linewidth=0.9)
+        size = 2.5 + 6 * (each.count / most) ** 0.5
+        dot: dict[str, Any] = {"color": series_colour(0), "markersize": size, "markeredgecolor": PAPER}
+        axes.plot([each.confidence], [each.accuracy], "o", **dot)
     axes.set_xlim(0.485, 1.015)
-    lowest = [interval[0] if interval else accuracy for _, accuracy, _, interval in points]
+    lowest = [each.accuracy_ci95[0] if each.accuracy_ci95 else each.accuracy for each in bins]
     axes.set_ylim(min(0.4, *(low - 0.02 for low in lowest)), 1.03)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(_PER_CENT)
@@ -115,8 +107,9 @@ def _draw(axes: Axes, line: Line) -> None:
             axes.plot([steps[place]] * 2, interval, color=colour, linewidth=1.0)
 
 
-def _bound(axes: Axes, floor: float | None, ceiling: float | None) -> None:
-    """Limits with room for the markers, and no tick above what a value can be."""
+def _bound(axes: Axes, bounds: Bounds) -> None:
+    """Limits with room for the markers, and no tick above the upper bound."""
+    floor, ceiling = bounds
     low, high = axes.get_ylim()
     low = low if floor is None else max(low, floor)
     high = high if ceiling is None else min(high, ceiling + 0.03 * (ceiling - low))

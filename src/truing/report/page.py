@@ -6,17 +6,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from truing.config.stages import STAGES
 from truing.config.yaml_text import write_yaml
+from truing.core.metrics import GLOSSARY
 from truing.report.charts import behaviour_charts, outcome_charts
 from truing.report.comparison import comparison, label
 from truing.report.exchanges import exchanges
-from truing.report.glossary import GLOSSARY
-from truing.report.kinds import kind_of, policies, sections, stage_rows
 from truing.report.portable import portable
-from truing.report.run_files import RunFiles, StageFiles, read_run, table
+from truing.report.run_files import RunFiles, StageFiles, read_run
+from truing.report.stages import learnt_from, policies, sections
 from truing.report.svg import DASHES, SERIES
 from truing.report.verdict import verdicts
-from truing.report.wording import capitalised, listed, moment, visible
+from truing.report.wording import capitalised, duration, listed, moment, visible
 from truing.runs.directory import RunDirectory
 from truing.runs.files import write_text
 
@@ -51,28 +52,30 @@ def _shown(value: Any) -> Any:
 
 
 def _content(run: RunFiles) -> dict[str, Any]:
-    learnt = policies(run)
-    labels = [label(stage) for stage in learnt]
+    trained = policies(run)
+    labels = [label(stage) for stage in trained]
     facts = run.lineage.facts
+    kinds = {stage.record.kind for stage in run.stages}
     return {
         "name": run.name,
         "done": all(stage.done for stage in run.stages),
         "finished": moment(max((stage.record.finished or "" for stage in run.stages), default="")),
         "summary": _summary(run),
         "labels": labels,
-        "dashes": [_dash_array(series) for series in range(len(learnt))],
+        "dashes": [_dash_array(series) for series in range(len(trained))],
         "verdicts": verdicts(run),
-        "outcome": outcome_charts(learnt),
-        "stages": stage_rows(run),
-        "absent": [kind for kind in ("sft", "reward") if kind not in {stage.record.kind for stage in run.stages}],
+        "outcome": outcome_charts(trained),
+        "stages": run.stages,
+        "duration": duration,
+        "absent": [spec.name for spec in STAGES.values() if not spec.makes_policy and spec.name not in kinds],
         "sections": sections(run),
-        "comparison": comparison(learnt),
-        "behaviour": behaviour_charts(learnt),
-        "exchanges": exchanges(learnt, labels),
-        "facts": {name: facts.get(name, "") for name in ("seed", "threads")} | table(dict(facts), "versions"),
-        "inputs": write_yaml(portable(table(dict(facts), "inputs"), run.root)),
+        "comparison": comparison(trained),
+        "behaviour": behaviour_charts(trained),
+        "exchanges": exchanges(trained, labels),
+        "facts": {name: facts.get(name, "") for name in ("seed", "threads")} | facts["versions"],
+        "inputs": write_yaml(portable(facts["inputs"], run.root)),
         "recipe": write_yaml(portable(run.recipe, run.root)),
-        "glossary": GLOSSARY.values(),
+        "glossary": GLOSSARY,
     }
 
 
@@ -80,19 +83,19 @@ def _summary(run: RunFiles) -> str:
     """What was trained, from what, in a sentence or two."""
     if not run.stages:
         return "No stages were planned."
-    base = table(run.recipe, "base").get("path")
-    origin = f" Base model: {portable(base, run.root)}." if base else ""
+    base = run.recipe.get("base")
+    path = base.get("path") if isinstance(base, dict) else None
+    origin = f" Base model: {portable(path, run.root)}." if path else ""
     if run.recipe.get("world") is not None:
         origin = " The rows are the embedded world's, whose true reward is known: the judge gold, which only looks on."
     return f"{capitalised(listed([_part(stage) for stage in run.stages]))}.{origin}"
 
 
 def _part(stage: StageFiles) -> str:
-    kind = kind_of(stage)
-    if kind.policy:
-        return f"{kind.title} ({label(stage)})"
-    taught = kind.taught(stage)
-    return f"{kind.title} from {taught}" if taught else kind.title
+    if stage.spec.makes_policy:
+        return f"{stage.spec.title} ({label(stage)})"
+    rows = learnt_from(stage)
+    return f"{stage.spec.title} from {rows}" if rows else stage.spec.title
 
 
 def _dash_array(series: int) -> str:

@@ -1,26 +1,27 @@
 """What is on disk of a run, however far it got."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from truing.config.stages import STAGES, StageSpec
 from truing.config.yaml_text import read_yaml
+from truing.core.results import StageResult, read
 from truing.runs.directory import RunDirectory
 from truing.runs.files import read_json
 from truing.runs.lineage import Lineage, StageRecord
 from truing.runs.metrics import read_jsonl
 
 Row = dict[str, Any]
-Interval = tuple[float, float]
+STATES = {"pending": "not begun", "running": "begun, not finished"}
 
 
 @dataclass(frozen=True)
 class StageFiles:
-    """One stage: how far it came, and its figures. Without files, `result`, `metrics` and `samples` are empty."""
+    """One stage: how far it came, and what it measured. Of a stage without files, all is empty."""
 
     record: StageRecord
-    result: Row
+    result: StageResult
     metrics: list[Row]
     samples: list[Row]
 
@@ -32,16 +33,42 @@ class StageFiles:
     def done(self) -> bool:
         return self.record.state == "done"
 
-    def series(self, key: str) -> tuple[list[float], list[float]]:
+    @property
+    def state(self) -> str:
+        """How far it came, in words."""
+        return STATES.get(self.record.state, self.record.state)
+
+    @property
+    def spec(self) -> StageSpec:
+        """Its entry in the registry; a kind that this version does not know has no more than a name."""
+        kind = self.record.kind
+        nothing: Any = {"train": "", "outcome": "", "learns_from": ("", ""), "metrics": (), "datasets": ()}
+        return STAGES.get(kind) or StageSpec(kind, title=kind, **nothing, depends_on=(), makes="language model")
+
+    @property
+    def outcome(self) -> str:
+        """What came of it, in a sentence; empty where there is nothing to say yet."""
+        return str(self.spec.load(self.spec.outcome)(self)) if self.spec.outcome else ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What became of rows that were too long, and what was changed on loading."""
+        return [note for note in (self.result.truncation, *(self.result.notes or [])) if note]
+
+    def series(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of a metric, on the lines that have it."""
-        points = [(figure(row, "step"), figure(row, key)) for row in self.metrics]
-        kept = [(step, value) for step, value in points if step is not None and value is not None]
-        return [step for step, _ in kept], [value for _, value in kept]
+        lines = [row for row in self.metrics if row.get("step") is not None and row.get(name) is not None]
+        return [row["step"] for row in lines], [row[name] for row in lines]
+
+    def latest(self, name: str) -> float | None:
+        """The last value of a metric."""
+        _, values = self.series(name)
+        return values[-1] if values else None
 
     def judges(self) -> list[str]:
-        """Names of the judges that looked at this stage."""
-        named = [key.removeprefix("judge_") for row in self.metrics for key in row if key.startswith("judge_")]
-        return list(dict.fromkeys([*table(self.result, "judges"), *named]))
+        """Names of the judges of this stage's responses."""
+        measured = [name.removeprefix("judge_") for row in self.metrics for name in row if name.startswith("judge_")]
+        return list(dict.fromkeys([*(self.result.heldout.judges or {}), *measured]))
 
 
 @dataclass(frozen=True)
@@ -64,43 +91,9 @@ def read_run(root: Path) -> RunFiles:
     run = RunDirectory(root)
     lineage = run.lineage
     text = run.recipe.read_text(encoding="utf-8", errors="replace") if run.recipe.is_file() else ""
-    recipe = table({"recipe": read_yaml(text).value}, "recipe")
-    return RunFiles(root, recipe, lineage, [_stage(run, record) for record in lineage.stages])
-
-
-def figure(row: Row, key: str) -> float | None:
-    """A finite number, or None."""
-    value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def ends(row: Row, key: str) -> Interval | None:
-    """A pair of finite numbers, or None."""
-    value = row.get(key)
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        return None
-    low, high = (figure({"end": end}, "end") for end in value)
-    return None if low is None or high is None else (low, high)
-
-
-def table(row: Row, key: str) -> Row:
-    """A nested object, or an empty one."""
-    value = row.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def rows(row: Row, key: str) -> list[Row]:
-    """A list of objects, or an empty one."""
-    value = row.get(key)
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def words(row: Row, key: str) -> list[str]:
-    """A list of strings, or an empty one."""
-    value = row.get(key)
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    recipe = read_yaml(text).value
+    known = recipe if isinstance(recipe, dict) else {}
+    return RunFiles(root, known, lineage, [_stage(run, record) for record in lineage.stages])
 
 
 def _stage(run: RunDirectory, record: StageRecord) -> StageFiles:
@@ -108,7 +101,7 @@ def _stage(run: RunDirectory, record: StageRecord) -> StageFiles:
     result = read_json(files.result) if files.result.is_file() else {}
     return StageFiles(
         record,
-        result if isinstance(result, dict) else {},
+        read(StageResult, result if isinstance(result, dict) else {}),
         read_jsonl(files.metrics) if files.metrics.is_file() else [],
         read_jsonl(files.samples) if files.samples.is_file() else [],
     )

@@ -1,8 +1,8 @@
-"""What came of a policy, in words: did the reward rise, and do those agree whom training never asked?
+"""What came of a policy, in words: did the reward rise, and do the judges agree, whom training never asked?
 
 The score and the judges are means over held-out prompts. One rose or fell if the 95% interval of its change, prompt
-by prompt, lies on one side of 0. A judge fell back if its best look is above its last by more than half the width of
-that interval.
+by prompt, lies on one side of 0. A judge fell back if its best evaluation is above its last by more than half the width
+of that interval.
 
 | score           | judges                       | tone | headline                                                |
 |-----------------|------------------------------|------|---------------------------------------------------------|
@@ -23,9 +23,10 @@ that interval.
 from dataclasses import dataclass
 from typing import Literal
 
-from truing.report.change import Change, heldout_score, judged, policy_kl, updates
-from truing.report.kinds import kind_of, policies
-from truing.report.run_files import RunFiles, StageFiles, figure, table, words
+from truing.core.results import Change
+from truing.report.change import change_in_words, heldout_score, judged
+from truing.report.run_files import RunFiles, StageFiles
+from truing.report.stages import learnt_from, policies
 from truing.report.wording import capitalised, listed, nats, numbers, whole
 
 Tone = Literal["good", "bad", "open"]
@@ -42,14 +43,6 @@ class Verdict:
     warnings: list[str]
 
 
-@dataclass(frozen=True)
-class _Peak:
-    """The best look of a judge that fell back from it."""
-
-    step: float
-    value: float
-
-
 def verdicts(run: RunFiles) -> list[Verdict]:
     """One for each policy, in the order of `policies`; without any, one that says so."""
     return [verdict(stage) for stage in policies(run)] or [_no_policy(run)]
@@ -61,22 +54,22 @@ def verdict(stage: StageFiles) -> Verdict:
     judges = {name: change for name in stage.judges() if (change := judged(stage, name))}
     peaks = {name: peak for name, change in judges.items() if (peak := _peak(stage, name, change))}
     tone, headline = _headline(stage, score, judges, list(peaks))
-    told = [_told("The score on held-out prompts", score)] if score else []
-    told += [_told(f"The judge {name}, which training never saw,", change) for name, change in judges.items()]
-    told += [_told_peak(name, peak, judges[name]) for name, peak in peaks.items()]
-    kl = policy_kl(stage)
-    told += [] if kl is None else [f"It ends {nats(kl)} nats a sequence away from the reference (KL)."]
-    return Verdict(tone, headline, told, _effort(stage), words(stage.result, "warnings"))
+    sentences = [_change_sentence("The score on held-out prompts", score)] if score else []
+    sentences += [_change_sentence(f"The judge {name}, which training never saw,", judges[name]) for name in judges]
+    sentences += [_peak_sentence(name, *peak, judges[name]) for name, peak in peaks.items()]
+    kl = stage.latest("heldout_kl")
+    sentences += [] if kl is None else [f"It ends {nats(kl)} nats a sequence away from the reference (KL)."]
+    return Verdict(tone, headline, sentences, _effort(stage), stage.result.warnings or [])
 
 
 def _no_policy(run: RunFiles) -> Verdict:
-    waiting = [stage.name for stage in run.stages if kind_of(stage).policy]
+    waiting = [stage.name for stage in run.stages if stage.spec.makes_policy]
     if waiting:
         headline = f"No verdict yet: {listed(waiting)} left no figures so far."
     else:
         headline = "No policy was optimised in this run, so there is none to judge."
-    outcomes = [kind_of(stage).outcome(stage) for stage in run.stages]
-    return Verdict("open", headline, [outcome for outcome in outcomes if outcome], "", [])
+    outcomes = [outcome for stage in run.stages if (outcome := stage.outcome)]
+    return Verdict("open", headline, outcomes, "", [])
 
 
 def _headline(
@@ -131,38 +124,38 @@ def _sorted(judges: dict[str, Change]) -> tuple[list[str], list[str], list[str]]
     return rose, fell, undecided
 
 
-def _told(subject: str, change: Change) -> str:
+def _change_sentence(subject: str, change: Change) -> str:
     verb = {"rose": "rose", "fell": "fell", "level": "moved within noise", "unknown": "went"}[change.direction]
     first, last = numbers(change.first, change.last)
-    by = f" (change {change.difference})" if change.difference else ""
+    by = f" ({change_in_words(change)})" if change.change_ci95 else ""
     return f"{subject} {verb} from {first} to {last}{by}."
 
 
-def _peak(stage: StageFiles, judge: str, change: Change) -> _Peak | None:
-    """Where a judge was at its best, if it then fell back by more than noise."""
+def _peak(stage: StageFiles, judge: str, change: Change) -> tuple[float, float] | None:
+    """Step and value at which a judge was at its best, if it then fell back by more than noise."""
     steps, values = stage.series(f"judge_{judge}")
-    if not values or change.change_ci is None:
+    if not values or change.change_ci95 is None:
         return None
     best = max(range(len(values)), key=values.__getitem__)
-    noise = (change.change_ci[1] - change.change_ci[0]) / 2
-    return _Peak(steps[best], values[best]) if best > 0 and values[best] - change.last > noise else None
+    return (steps[best], values[best]) if best > 0 and values[best] - change.last > change.noise else None
 
 
-def _told_peak(judge: str, peak: _Peak, change: Change) -> str:
-    best, last = numbers(peak.value, change.last)
+def _peak_sentence(judge: str, step: float, value: float, change: Change) -> str:
+    best, last = numbers(value, change.last)
     return (
-        f"The judge {judge} was at its highest, {best}, at update {whole(peak.step)} and fell back to {last} "
+        f"The judge {judge} was at its highest, {best}, at update {whole(step)} and fell back to {last} "
         "while training went on: the mark of over-optimisation."
     )
 
 
 def _effort(stage: StageFiles) -> str:
-    count = updates(stage)
+    """How many updates, on what, and where the time went."""
+    count = stage.latest("step")
     if count is None:
         return ""
-    taught = kind_of(stage).taught(stage)
-    seconds = {name: figure(table(stage.result, "seconds"), f"{name}_s") for name in ("rollout", "score", "learn")}
-    total = sum(value for value in seconds.values() if value)
-    shares = [f"{name} {value / total:.0%}" for name, value in seconds.items() if value]
+    rows = learnt_from(stage)
+    seconds = stage.result.seconds or {}
+    total = sum(seconds.values())
+    shares = [f"{name.removesuffix('_s')} {value / total:.0%}" for name, value in seconds.items() if value]
     spent = f" Time went to {listed(shares)}." if shares else ""
-    return f"{whole(count)} updates{f' on {taught}' if taught else ''}{'' if stage.done else ' so far'}.{spent}"
+    return f"{whole(count)} updates{f' on {rows}' if rows else ''}{'' if stage.done else ' so far'}.{spent}"

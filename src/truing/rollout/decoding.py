@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from truing.kernels.backend import DecodeStep
 from truing.kernels.cache import compacted_order, make_room
-from truing.kernels.fused_decoding import FusedStep
 from truing.models.roles import Role
 
 
@@ -21,11 +21,11 @@ class Decoder:
     state: Tensor
     """(B, D) last hidden state of each row's last token"""
     prefix_states: Tensor | None = None
-    """(B, S, D) what left the frozen prefix for the tokens just read, prompts padded on the left; None without one"""
+    """(B, S, D) what left the frozen prefix for the tokens that were just read, prompts padded on the left"""
     _cache: Any = None
 
     def __init__(
-        self, role: Role, prompts: Sequence[Sequence[int]], pad: int, new_tokens: int, step: FusedStep | None = None
+        self, role: Role, prompts: Sequence[Sequence[int]], pad: int, new_tokens: int, step: DecodeStep | None = None
     ) -> None:
         """Reads the prompts, each at least one token; `new_tokens` more than they have are read at most.
 
@@ -70,7 +70,7 @@ class Decoder:
 
     def _forward(self, tokens: Tensor) -> None:
         with ExitStack() as recording:
-            states = recording.enter_context(self._role.trunk.recorded()) if self._role.trunk else []
+            states = recording.enter_context(self._role.prefix.capture()) if self._role.prefix else []
             output = self._role.forward(tokens, self._mask, cache=self._cache, use_cache=True)
         self.prefix_states = states[0] if states else None
         self.state, self._cache = output.last_hidden_state[:, -1], getattr(output, "past_key_values", None)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from truing.core import rng
 from truing.core.errors import TrainingError
-from truing.kernels.fused_decoding import FusedStep, laid_out
+from truing.kernels.backend import DecodeStep
 from truing.models.roles import Role
 from truing.processes import world
 from truing.rollout.decoding import Decoder
@@ -39,14 +39,14 @@ class LocalEngine:
         """See `Engine`."""
         order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
         completions: dict[int, Completion] = {}
-        with laid_out(self.role) if sampling.pack else nullcontext() as fused:
+        with self.role.decoding() if sampling.pack else nullcontext() as decode_step:
             own = world.share(order)
             for start in range(0, len(own), sampling.rows):
                 group = own[start : start + sampling.rows]
                 uniforms = [rng.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in group]
                 texts = [prompts[row] for row in group]
                 completions |= dict(
-                    zip(group, _sample_group(self.role, texts, np.stack(uniforms), sampling, fused), strict=True)
+                    zip(group, _sample_group(self.role, texts, np.stack(uniforms), sampling, decode_step), strict=True)
                 )
         completions = world.gather(completions)
         return [completions[row] for row in range(len(prompts))]
@@ -57,12 +57,12 @@ def _sample_group(
     prompts: Sequence[Sequence[int]],
     uniforms: np.ndarray,
     sampling: Sampling,
-    fused: FusedStep | None,
+    decode_step: DecodeStep | None,
 ) -> list[Completion]:
     """Decodes rows side by side; a row that has finished leaves the batch at once."""
     uniforms_of = torch.from_numpy(uniforms).to(role.model.device)
     rows, steps = uniforms_of.shape
-    decoder = Decoder(role, prompts, sampling.pad, steps, fused)
+    decoder = Decoder(role, prompts, sampling.pad, steps, decode_step)
     tokens = torch.full((rows, steps), sampling.pad, device=uniforms_of.device)
     logprobs = torch.zeros(rows, steps, device=uniforms_of.device)
     hidden = decoder.state.new_empty(rows, steps, decoder.state.shape[-1])

@@ -25,6 +25,8 @@ from truing.runs.files import complete_directory, json_bytes, read_json, remove,
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 PIN = "pinned.json"
+FORMAT = 2
+"""Of what is written; 1 named weights by their number, which says nothing of which model they are"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def save_checkpoint(
         raise TrainingError(f"{', '.join(broken[:5])} is not finite and is not saved.", where=str(final), hint=hint)
     with complete_directory(final, hint="Older checkpoints are untouched.") as partial:
         save_file(dict(tensors), partial / TENSORS)
-        (partial / STATE).write_bytes(json_bytes({"step": step, **state}, where=str(final / STATE)))
+        (partial / STATE).write_bytes(json_bytes({"format": FORMAT, "step": step, **state}, where=str(final / STATE)))
         digests = {name: sha256_file(partial / name) for name in (TENSORS, STATE)}
         (partial / MANIFEST).write_bytes(json_bytes(digests, where=str(final / MANIFEST)))
     fault = _fault(final)
@@ -108,8 +110,10 @@ def _read(path: Path) -> Checkpoint | str:
         return fault
     try:
         state = read_json(path / STATE)
+        if state.get("format") != FORMAT:
+            return "is of another version of truing"
         return Checkpoint(state["step"], load_file(path / TENSORS), state)
-    except (SafetensorError, RunError, KeyError, TypeError) as error:
+    except (SafetensorError, RunError, KeyError, TypeError, AttributeError) as error:
         return f"its hashes match but the content is not a checkpoint ({error})"
 
 

@@ -97,6 +97,11 @@ class RunDirectory:
         """One self-contained HTML file."""
         return self.root / "report.html"
 
+    @property
+    def prepared(self) -> Path:
+        """The rows as token ids."""
+        return self.root / "prepared"
+
     @cached_property
     def lineage(self) -> Lineage:
         """run.json, read once. RunError if this is no run."""

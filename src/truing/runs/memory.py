@@ -9,8 +9,17 @@ from pathlib import Path
 
 def resident() -> int:
     """Bytes that it takes now; 0 where the system does not tell."""
+    return _pages(1)
+
+
+def resident_files() -> int:
+    """Bytes of these that are files, such as libraries."""
+    return _pages(2)
+
+
+def _pages(column: int) -> int:
     try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[column]
     except OSError:
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -10,6 +10,7 @@ from torch import Tensor
 from truing.config.algorithms import Dpo
 from truing.config.recipe import Recipe
 from truing.core.batches import PairBatch
+from truing.core.results import DpoResult, PairCard, read, to_json
 from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
 from truing.evaluation.heldout import HeldoutEvaluator
@@ -101,7 +102,7 @@ def averages_over_tokens(settings: Dpo) -> bool:
     return settings.variant == "ipo"
 
 
-def train_dpo(job: Job) -> dict[str, Any]:
+def train_dpo(job: Job) -> DpoResult:
     """Trains on the preferences, evaluates on held-out pairs and prompts as it goes, saves `model/`."""
     recipe, settings = job.recipe, job.recipe.dpo
     roles = policy_roles(recipe, job.start, job.reward)
@@ -124,7 +125,7 @@ def train_dpo(job: Job) -> dict[str, Any]:
         def evaluate(step: int) -> dict[str, Any]:
             if step == 0:  # the policy is the reference, so its own reward is 0 for every pair
                 return evaluator.evaluate(step)
-            memory["card"] = report_card(roles.policy, heldout, recipe)
+            memory["card"] = to_json(report_card(roles.policy, heldout, recipe))
             return {name: memory["card"][name] for name in LOGGED} | evaluator.evaluate(step)
 
         learn_rows(
@@ -139,17 +140,22 @@ def train_dpo(job: Job) -> dict[str, Any]:
             remember=lambda: dict(memory),
         )
     job.save_policy(roles.policy, roles.base)
-    return {
-        **journal.memory["card"],
-        **evaluator.final_metrics(),
-        **_drift_metrics(journal.rows[0], journal.rows[-1], evaluator),
-        "steps": len(plan),
-        "train_pairs": len(train),
-        "beta": settings.beta,
-        "variant": settings.variant,
-        "truncation": pairs.report,
-        "notes": list(roles.base.notes),
-    }
+    first, last = journal.rows[0], journal.rows[-1]
+    return DpoResult(
+        card=read(PairCard, journal.memory["card"]),
+        heldout=evaluator.result(),
+        kl_last=last["heldout_kl"],
+        length_first=first["heldout_length"],
+        length_last=last["heldout_length"],
+        eos_rate_last=last["heldout_eos_rate"],
+        warnings=evaluator.warnings(_as_of_rollouts(first), _as_of_rollouts(last)),
+        steps=len(plan),
+        train_pairs=len(train),
+        beta=settings.beta,
+        variant=settings.variant,
+        truncation=pairs.report,
+        notes=list(roles.base.notes),
+    )
 
 
 def with_reference(reference: Role, pairs: PairRows, recipe: Recipe) -> ReferencedRows:
@@ -159,7 +165,7 @@ def with_reference(reference: Role, pairs: PairRows, recipe: Recipe) -> Referenc
     )
 
 
-def report_card(policy: Role, heldout: ReferencedRows, recipe: Recipe) -> dict[str, Any]:
+def report_card(policy: Role, heldout: ReferencedRows, recipe: Recipe) -> PairCard:
     """The policy's implicit reward on pairs that are not learnt from, judged as a reward model is."""
     chosen = _logprobs(policy, heldout.pairs.chosen, recipe)
     rejected = _logprobs(policy, heldout.pairs.rejected, recipe)
@@ -180,14 +186,6 @@ def _logprobs(role: Role, rows: TokenRows, recipe: Recipe) -> Tensor:
     return logprobs
 
 
-def _drift_metrics(first: dict[str, Any], last: dict[str, Any], evaluator: HeldoutEvaluator) -> dict[str, Any]:
-    def as_logged_by_rollouts(row: dict[str, Any]) -> dict[str, float]:
-        return row | {name: row[f"heldout_{name}"] for name in ("length", "eos_rate", "kl")}
-
-    return {
-        "kl_last": last["heldout_kl"],
-        "length_first": first["heldout_length"],
-        "length_last": last["heldout_length"],
-        "eos_rate_last": last["heldout_eos_rate"],
-        "warnings": evaluator.warnings(as_logged_by_rollouts(first), as_logged_by_rollouts(last)),
-    }
+def _as_of_rollouts(row: dict[str, Any]) -> dict[str, float]:
+    """An evaluation's metrics under the names that updates log theirs with."""
+    return row | {name: row[f"heldout_{name}"] for name in ("length", "eos_rate", "kl")}

@@ -18,6 +18,7 @@ from truing.config.sections import MissingEos, Optimiser
 from truing.core import rng
 from truing.core.batches import Experience, Rollout
 from truing.core.metrics import reduction
+from truing.core.results import OnlineResult
 from truing.data.prompts import PromptSet
 from truing.evaluation.decision import Decide, GoOn, RollBack, Stop, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
@@ -32,7 +33,7 @@ from truing.rollout.engine import Engine
 from truing.rollout.episodes import as_samples, respond, with_score
 from truing.rollout.local import LocalEngine
 from truing.stages.kl_control import KlController
-from truing.stages.policy_result import PHASES, final_metrics
+from truing.stages.policy_result import PHASES, online_result
 from truing.training.job import Job
 from truing.training.journal import Journal, open_journal
 from truing.training.learner import Learner, LossFn, Trained
@@ -102,7 +103,7 @@ class Objective:
     critic: Role | None = None
 
 
-def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = always_go_on) -> dict[str, Any]:
+def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = always_go_on) -> OnlineResult:
     """Runs every update, evaluates on held-out prompts as it goes, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, objective.settings
     prompts = job.prompts()
@@ -127,7 +128,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
             journal.log(number, metrics, shown=("score", "kl", "entropy", "length"))
             journal.done(number, beta=controller.beta, normalisations=reward.normalisations)
             controller, stopped_by = _decided(decide, controller, journal, evaluator)
-    result = final_metrics(journal.rows, evaluator, stopped_by or "updates") | {"notes": list(roles.base.notes)}
+    result = online_result(journal.rows, evaluator, stopped_by or "updates", list(roles.base.notes))
     job.save_policy(roles.policy, roles.base)
     return result
 

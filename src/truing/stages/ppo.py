@@ -9,13 +9,13 @@ Schulman et al. 2017 (arXiv:1707.06347); for language models Ziegler et al. 2019
 """
 
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
 from truing.config.algorithms import Ppo
 from truing.config.recipe import Recipe
 from truing.core.batches import Experience
+from truing.core.results import OnlineResult
 from truing.functional import gae, masked_whiten, ppo_policy_loss, ppo_value_loss, shape_rewards
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.roles import Role
@@ -25,7 +25,7 @@ from truing.training.job import Job
 from truing.training.learner import Trained
 
 
-def train_ppo(job: Job) -> dict[str, Any]:
+def train_ppo(job: Job) -> OnlineResult:
     """Trains policy and critic, saves `model/` and returns the final metrics."""
     roles = ppo_roles(job.recipe, job.start, job.reward)
     return train_online(job, roles, ppo_objective(job.recipe, roles))

@@ -1,7 +1,6 @@
 """The reward model: a scalar that ranks completions as people did. See docs/algorithms/reward.md."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -9,6 +8,7 @@ from truing.config.algorithms import Reward
 from truing.core.batches import PairBatch
 from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
+from truing.core.results import PairCard, RewardResult
 from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
 from truing.evaluation.report_card import reward_report_card
@@ -34,12 +34,12 @@ def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor,
     return loss, {"accuracy": (chosen > rejected).float().mean().detach()}
 
 
-def train_reward(job: Job) -> dict[str, Any]:
+def train_reward(job: Job) -> RewardResult:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.reward
-    base = load_base(job.start, recipe.compute)
+    base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate")
     pairs = job.preferences()
-    samples = reference_samples(Role(base.model), job.prompts(), recipe, base)
+    samples = reference_samples(base.role(), job.prompts(), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
     plan = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
     trained = Trained("reward", reward, settings.optimiser.learning_rate)
@@ -56,17 +56,18 @@ def train_reward(job: Job) -> dict[str, Any]:
         card = _report_card(reward, pairs.heldout, recipe.compute.score_tokens)
         normalisation = _normalisation(job, base, reward, samples)
     _save(job, base, reward, normalisation)
-    return card | {
-        "steps": len(plan),
-        "train_pairs": len(pairs.train),
-        "score_mean": normalisation.mean,
-        "score_std": normalisation.std,
-        "truncation": pairs.report,
-        "notes": list(base.notes),
-    }
+    return RewardResult(
+        card=card,
+        steps=len(plan),
+        train_pairs=len(pairs.train),
+        score_mean=normalisation.mean,
+        score_std=normalisation.std,
+        truncation=pairs.report,
+        notes=list(base.notes),
+    )
 
 
-def _report_card(reward: Role, heldout: PairRows, token_budget: int) -> dict[str, Any]:
+def _report_card(reward: Role, heldout: PairRows, token_budget: int) -> PairCard:
     def scores(rows: TokenRows) -> Tensor:
         return forward_in_micro_batches(reward, rows, token_budget, lambda part, _: (end_scores(reward, part),))[0]
 

@@ -1,12 +1,12 @@
 """Supervised fine-tuning: the policy learns to say the demonstrations' completions. See docs/algorithms/sft.md."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from truing.core.batches import Sequences
+from truing.core.results import SftResult
 from truing.core.rows import TokenRows
 from truing.data.batching import optimiser_batches
 from truing.functional import masked_mean
@@ -25,10 +25,10 @@ def completion_loss(policy: Role, batch: Sequences) -> tuple[Tensor, dict[str, T
     return -masked_mean(response_logprobs(policy, batch), batch.response_mask), {}
 
 
-def train_sft(job: Job) -> dict[str, Any]:
-    """Trains on the demonstrations and saves `model/`; returns the final metrics."""
+def train_sft(job: Job) -> SftResult:
+    """Trains on the demonstrations, saves `model/` and returns the result."""
     recipe, settings = job.recipe, job.recipe.sft
-    base = load_base(job.start, recipe.compute)
+    base = load_base(job.start, recipe.compute, trains=settings.method == "full")
     rows = job.demonstrations()
     policy = trained_role(base, "policy", recipe.lora if settings.method == "lora" else None, recipe.seed)
     plan = optimiser_batches(len(rows.train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
@@ -47,17 +47,17 @@ def train_sft(job: Job) -> dict[str, Any]:
             count_as="tokens",
         )
     job.save_policy(policy, base)
-    return {
-        "steps": len(plan),
-        "train_rows": len(rows.train),
-        "heldout_rows": len(rows.heldout),
-        "heldout_tokens": rows.heldout.count,
-        "heldout_loss_before": journal.rows[0]["heldout_loss"],
-        "heldout_loss": journal.latest("heldout_loss"),
-        "heldout_perplexity": math.exp(journal.latest("heldout_loss")),
-        "truncation": rows.report,
-        "notes": list(base.notes),
-    }
+    return SftResult(
+        steps=len(plan),
+        train_rows=len(rows.train),
+        heldout_rows=len(rows.heldout),
+        heldout_tokens=rows.heldout.count,
+        heldout_loss_before=journal.rows[0]["heldout_loss"],
+        heldout_loss=journal.latest("heldout_loss"),
+        heldout_perplexity=math.exp(journal.latest("heldout_loss")),
+        truncation=rows.report,
+        notes=list(base.notes),
+    )
 
 
 @torch.no_grad()

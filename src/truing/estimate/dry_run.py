@@ -1,0 +1,119 @@
+"""A short run of all stages in a process of its own, which is watched.
+
+What is measured is what the process takes of the system: weights and tensors, what the allocator cannot hand out again,
+what libraries keep. A process of its own begins with nothing of an earlier run in it, and if memory runs out, it ends
+alone.
+"""
+
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from truing.config.plan import plan
+from truing.config.recipe import Recipe
+from truing.core.errors import TrainingError
+from truing.data.prepared import Prepared
+from truing.models.load import device_of
+from truing.pipeline.execute import run_stage
+from truing.runs.directory import open_run
+from truing.runs.interruption import Stop
+from truing.runs.memory import release_memory, resident, resident_files
+from truing.runs.progress import Figures, SilentProgress
+from truing.runs.trackers import open_tracker
+
+MAXRSS = 1 if sys.platform == "darwin" else 1024
+"""Bytes of the unit in which the system tells a process' peak"""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a stage took."""
+
+    peak: float
+    """Bytes at the worst moment"""
+    held: float
+    """Bytes between two steps: weights, moments, rows, and Python with its libraries"""
+    seconds: float
+    """Of a step; of an update for PPO"""
+
+
+def dry_run(recipe: Recipe, rows: Prepared, root: Path) -> dict[str, Usage] | None:
+    """What each stage of a recipe takes, by the stage's name; None where memory does not suffice.
+
+    Raises:
+        TruingError: whatever a stage refuses.
+    """
+    context = get_context("forkserver")  # whose processes are born with the libraries imported
+    context.set_forkserver_preload([__name__])
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(_run, recipe, rows, root, resident_files()).result()
+    except BrokenProcessPool:  # the system ended it
+        return None
+
+
+def _run(recipe: Recipe, rows: Prepared, root: Path, libraries: int) -> dict[str, Usage] | None:
+    """In the other process; `libraries` are the bytes of files that a process holds once it has imported all."""
+    if recipe.compute.threads is not None:
+        torch.set_num_threads(recipe.compute.threads)
+    usages: dict[str, Usage] = {}
+    with open_run(root, recipe) as run, closing(open_tracker([], recipe.name, root)) as tracker:
+        for stage in plan(recipe):
+            meter = Meter(device_of(recipe.compute), libraries)
+            try:
+                run_stage(stage, run, rows, meter, tracker, Stop())
+            except TrainingError as error:
+                if isinstance(error.__cause__, MemoryError | RuntimeError):
+                    return None
+                raise
+            usages[stage.name] = meter.usage
+    return usages
+
+
+class Meter(SilentProgress):
+    """Watches a stage from here on."""
+
+    def __init__(self, device: torch.device, libraries: int) -> None:
+        self._cuda = device.type == "cuda"
+        self._libraries = libraries
+        self._held = self._seconds = self._since = 0.0
+        if self._cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            release_memory()
+            with suppress(OSError):  # where it cannot begin anew, the peak is that of all stages so far
+                Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+    def advance(self, step: int, figures: Figures) -> None:
+        """A step is done. The second is timed."""
+        now = time.perf_counter()
+        if step == 1:
+            self._held = self._now()
+            self._since = time.perf_counter()
+        elif step == 2:
+            self._seconds = now - self._since
+
+    @property
+    def usage(self) -> Usage:
+        """What it took until now."""
+        if self._cuda:
+            return Usage(torch.cuda.max_memory_reserved(), self._held, self._seconds)
+        # A forked process holds files of libraries only once it touches them; any other, from their import on.
+        untouched = max(0, self._libraries - resident_files())
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS
+        return Usage(peak + untouched, self._held + untouched, self._seconds)
+
+    def _now(self) -> float:
+        if self._cuda:
+            return float(torch.cuda.memory_allocated())
+        release_memory()
+        return float(resident())

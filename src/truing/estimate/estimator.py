@@ -1,0 +1,155 @@
+"""A recipe is tried on copies of its base: what its stages take, whether that fits, and what would make it fit."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+
+from truing.config.recipe import Recipe
+from truing.core.errors import ModelError
+from truing.data.prepared import prepare
+from truing.estimate.changes import candidates, changed
+from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try, extrapolated, write_copy
+from truing.estimate.dry_run import Usage, dry_run
+from truing.estimate.machine import memory_of
+from truing.estimate.rows import heaviest_rows
+from truing.estimate.shortened import shortened, steps_of
+from truing.kernels.cpu.linear import suits
+from truing.models.load import device_of, outline_base, quiet_transformers
+from truing.pipeline.world import on_files_of
+from truing.worlds.reviews import write_world
+
+ROOM = 0.9
+"""Share of the machine's memory that a run may take; the rest is the system's"""
+WORTH = 0.05
+"""Share of the peak that a change must save to be named; less may be noise"""
+KERNEL, KERNELS, KERNELS_A_STEP = 0.65e6, 1024, 20
+"""Bytes of a product that oneDNN has compiled, how many it keeps, how many a step of other lengths adds; measured"""
+TOO_MUCH = Usage(float("inf"), float("inf"), 0.0)
+"""Of a stage that cannot even be tried with few layers"""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What was found."""
+
+    stages: dict[str, Usage]
+    """By their names"""
+    memory: int | None
+    """Bytes that the machine has; None where that cannot be told"""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Recipe fields to set for the run to fit, in this order; empty where it does or cannot"""
+    peak_changed: float | None = None
+    """Bytes at the peak with these changes"""
+
+    @property
+    def peak(self) -> float:
+        """Bytes at the worst moment of the run."""
+        return max(usage.peak for usage in self.stages.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak leaves the system its share."""
+        return self._within(self.peak)
+
+    @property
+    def would_fit(self) -> bool:
+        """Whether it does with the changes."""
+        return self.peak_changed is not None and self._within(self.peak_changed)
+
+    def _within(self, size: float) -> bool:
+        return self.memory is None or size <= ROOM * self.memory
+
+
+def estimate(recipe: Recipe) -> Estimate:
+    """Runs a few steps of each stage on copies of the base that have few layers and random weights.
+
+    Raises:
+        ModelError: the base cannot be read, or its layers cannot be treated as the recipe says.
+        DataError: the rows cannot be used.
+        TruingError: whatever else a stage of the recipe refuses.
+    """
+    quiet_transformers()
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        on_files = recipe
+        if recipe.world is not None:
+            on_files = on_files_of(write_world(recipe.world, recipe.seed, place / "world"), recipe)
+        trial = _Trial(on_files, place)
+        found = Estimate(trial.usages(on_files), memory_of(trial.device))
+        return found if found.fits else _with_changes(found, trial, candidates(recipe))
+
+
+def _with_changes(found: Estimate, trial: "_Trial", proposed: Iterable[tuple[str, Any]]) -> Estimate:
+    """The same with what would make it fit: changes one on the other, each only if it lowers the peak."""
+    changes: dict[str, Any] = {}
+    lowest = found
+    for key, value in proposed:
+        recipe = changed(trial.recipe, changes | {key: value})
+        try:
+            other = lowest if recipe is None else replace(found, stages=trial.usages(recipe, timed=False))
+        except ModelError:  # of layers that are not known one by one
+            continue
+        if other.peak < (1 - WORTH) * lowest.peak:
+            changes[key], lowest = value, other
+        if lowest.fits:
+            break
+    return replace(found, changes=changes, peak_changed=lowest.peak)
+
+
+class _Trial:
+    """A recipe whose rows and base have been read once, to be tried with and without changes."""
+
+    def __init__(self, recipe: Recipe, place: Path) -> None:
+        assert recipe.base is not None
+        self.recipe, self._place = recipe, place
+        self.device = device_of(recipe.compute)
+        self._base = outline_base(recipe.base, recipe.compute)
+        prepared = prepare(recipe, self._base.tokenizer, self._base.context)
+        self._heaviest = heaviest_rows(recipe, prepared)
+
+    def usages(self, recipe: Recipe, timed: bool = True) -> dict[str, Usage]:
+        """What each stage of the recipe will take with all layers of its base."""
+        whole = depth_of(self._base.model, recipe.lora.layers)
+        measured: dict[Depth, dict[str, Usage]] = {}
+        for depth in depths_to_try(whole):
+            usages = self._dry_run(recipe, depth, timed)
+            if usages is None:
+                return dict.fromkeys(recipe.stages, TOO_MUCH)
+            measured[depth] = usages
+        found: dict[str, Usage] = {}
+        steps = 0
+        for stage in recipe.stages:
+            peak, held, seconds = (
+                extrapolated(whole, {depth: getattr(usages[stage], part.name) for depth, usages in measured.items()})
+                for part in fields(Usage)
+            )
+            steps += steps_of(recipe, stage, self._heaviest.counts)
+            compiled = self._compiled(steps)
+            found[stage] = Usage(peak + compiled, held + compiled, seconds * self._heaviest.typical.get(stage, 1.0))
+        return found
+
+    def _dry_run(self, recipe: Recipe, depth: Depth, timed: bool) -> dict[str, Usage] | None:
+        """On a copy of this depth; None where memory does not suffice."""
+        assert recipe.base is not None
+        memory = memory_of(self.device)
+        if memory is not None and bytes_of_copy(self._base.model, depth.layers) > ROOM * memory:
+            return None
+        copy = self._place / f"{depth.layers} layers"
+        if not copy.exists():
+            write_copy(self._base, recipe.base, depth.layers, copy)
+        base = recipe.base.model_copy(update={"path": str(copy), "gguf_file": None})
+        with TemporaryDirectory(dir=self._place) as root:
+            short = shortened(recipe, base, depth.adapted, timed)
+            return dry_run(short, self._heaviest.rows, Path(root) / "run")
+
+    def _compiled(self, steps: int) -> float:
+        """Bytes of the products that oneDNN has compiled after so many steps: one for each shape that it met."""
+        model = self._base.model
+        largest = max((layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear)), default=0)
+        used = self.device.type == "cpu" and suits(torch.empty(1, dtype=model.dtype).expand(largest))
+        return KERNEL * min(KERNELS, KERNELS_A_STEP * steps) if used else 0.0

@@ -1,0 +1,87 @@
+"""What the machine has: memory, cores, libraries, optional extras."""
+
+import os
+import platform
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from truing import __version__
+from truing.config.sections import Compute
+from truing.kernels.cpu.linear import suits
+from truing.models.load import device_of
+
+REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*extra == ['\"](?P<extra>\w+)['\"]")
+
+
+def extras() -> dict[str, list[str]]:
+    """Each optional extra and those of its packages that are not installed."""
+    found: dict[str, list[str]] = {}
+    for requirement in metadata.requires("truing") or []:
+        said = REQUIREMENT.match(requirement)
+        if said and said["extra"] != "test":
+            missing = found.setdefault(said["extra"], [])
+            missing += [] if _installed(said["package"]) else [said["package"]]
+    return found
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def facts() -> dict[str, str]:
+    """What a run would find here, in words."""
+    device = device_of(Compute())
+    one_dnn = "used for float32 products" if suits(torch.empty(1024, 1024)) else "not there, so products are PyTorch's"
+    said = {
+        "truing": f"{__version__}, Python {platform.python_version()}, {sys.platform}",
+        "libraries": ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "peft")),
+        "device": f"{device}, {in_words(memory_of(device))}",
+        "threads": f"{torch.get_num_threads()} of {os.cpu_count()} cores",
+        "oneDNN": one_dnn,
+    }
+    absent = {
+        f"extra {name}": f"missing: {', '.join(packages)}" if packages else "there"
+        for name, packages in extras().items()
+    }
+    return said | absent
+
+
+def in_words(size: float | None) -> str:
+    """Bytes for people."""
+    if size is None:
+        return "an unknown amount of memory"
+    if size == float("inf"):
+        return "more than there is"
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Bytes that are there for a run, on the device; None where that cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    limits = [limit for limit in (_physical(), _granted()) if limit]
+    return min(limits) if device.type == "cpu" and limits else None
+
+
+def _physical() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _granted() -> int | None:
+    """What a container may take."""
+    try:
+        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None

@@ -1,0 +1,65 @@
+"""The recipe's own rows, cut down to those of the heaviest step of each stage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from truing.config.recipe import Recipe
+from truing.config.stages import STAGES
+from truing.data.batching import optimiser_batches
+from truing.data.datasets import HELDOUT
+from truing.data.encode import EncodedRow
+from truing.data.prepared import Prepared
+from truing.estimate.shortened import prompts_of_step, rows_of_step
+
+
+@dataclass(frozen=True)
+class HeaviestRows:
+    """Rows for a dry run."""
+
+    rows: Prepared
+    typical: dict[str, float]
+    """Tokens of the average row as a share of those of the average row that was chosen, by stage"""
+    counts: dict[str, int]
+    """Rows to learn from, by stage"""
+
+
+def heaviest_rows(recipe: Recipe, prepared: Prepared) -> HeaviestRows:
+    """Those of the heaviest steps of the recipe's stages.
+
+    Raises:
+        DataError: a stage has no rows, or they cannot be used.
+    """
+    chosen: dict[str, list[EncodedRow]] = {}
+    typical: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for name in dict.fromkeys(name for stage in recipe.stages for name in STAGES[stage].datasets):
+        stages = [stage for stage in recipe.stages if name in STAGES[stage].datasets]
+        size = max(rows_of_step(recipe, stage) for stage in stages)
+        for part, rows in zip((name, HELDOUT + name), prepared.split(name, recipe), strict=True):
+            fitted, _ = prepared.fit(name, rows, recipe)
+            chosen[part] = _heaviest_of(fitted, size, recipe.seed)
+            if part == name:
+                counts |= dict.fromkeys(stages, len(fitted))
+                share = fmean(map(_tokens, fitted)) / fmean(map(_tokens, chosen[part]))
+                typical |= dict.fromkeys(stages, share)
+    if any(STAGES[stage].samples for stage in recipe.stages):
+        fitted, _ = prepared.fit("prompts", prepared.rows_of("prompts"), recipe)
+        chosen["prompts"] = _heaviest_of(fitted, prompts_of_step(recipe), recipe.seed)
+    return HeaviestRows(replace(prepared, rows=chosen), typical, counts)
+
+
+def heaviest(lengths: Sequence[int], size: int, seed: int) -> list[int]:
+    """Indices of the rows with the most tokens of those that random order puts into a batch, and of the longest row."""
+    batches = optimiser_batches(len(lengths), size, 1, seed, "estimate")
+    batch = max(batches, key=lambda rows: sum(lengths[row] for row in rows))
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    return batch if longest in batch else [longest, *batch[1:]]
+
+
+def _heaviest_of(rows: Sequence[EncodedRow], size: int, seed: int) -> list[EncodedRow]:
+    return [rows[row] for row in heaviest(list(map(_tokens, rows)), size, seed)]
+
+
+def _tokens(row: EncodedRow) -> int:
+    return len(row.prompt) + sum(map(len, row.completions.values()))

@@ -1,0 +1,72 @@
+"""A recipe shortened to a dry run. Whatever the estimate has to know of a recipe's keys stands here."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+from truing.config.recipe import Recipe
+from truing.config.sections import Base
+from truing.config.variants import with_changes
+
+STEPS = 3
+"""Of each stage where it is timed: one to warm up, one to time, and the last with an evaluation and a checkpoint"""
+_NEVER = 10**9
+"""Steps between evaluations, for none but the last"""
+
+
+def rows_of_step(recipe: Recipe, stage: str) -> int:
+    """Rows of an optimiser step of a stage that learns from rows."""
+    size: int = getattr(recipe, stage).batch_size
+    return size
+
+
+def prompts_of_step(recipe: Recipe) -> int:
+    """Prompts of a round of sampling and of an evaluation, however many of them may stand in the pairs of a step."""
+    sections = [getattr(recipe, stage) for stage in recipe.stages]
+    sampled = max((section.episodes for section in sections if hasattr(section, "episodes")), default=0)
+    learnt_from = max((section.batch_size for section in sections if hasattr(section, "batch_size")), default=0)
+    return sampled + recipe.evaluation.prompts + learnt_from
+
+
+def steps_of(recipe: Recipe, stage: str, rows: Mapping[str, int]) -> int:
+    """Steps of a whole stage, which may learn from so many `rows`, by stage."""
+    section: Any = getattr(recipe, stage)
+    steps: int = section.epochs * ceil(rows[stage] / section.batch_size) if stage in rows else section.updates
+    return steps
+
+
+def shortened(recipe: Recipe, base: Base, lora_layers: float, timed: bool = True) -> Recipe:
+    """The recipe on another base, for `STEPS` steps of each stage.
+
+    One that is not timed does as little as holds as much. Rewards in Python score nothing, since they may cost money or
+    expect text that makes sense; judges are left out.
+    """
+    steps = STEPS if timed else STEPS - 1
+    samples = min(recipe.rewards.normalisation_samples, recipe.compute.rollout_rows)
+    changes: dict[str, Any] = {
+        "world": None,
+        "base": base.model_dump(),
+        "lora.layers": lora_layers,
+        "rewards.sources": [_without_function(source.model_dump()) for source in recipe.rewards.sources],
+        "rewards.normalisation_samples": max(2, samples),
+        "evaluation.every": _NEVER,
+        "evaluation.judges": {},
+        "variants": {},
+        "track": [],
+        "checkpoints.every_steps": steps,
+    }
+    for stage in recipe.stages:
+        settings = getattr(recipe, stage)
+        if hasattr(settings, "updates"):
+            changes |= {f"{stage}.updates": steps, f"{stage}.epochs": settings.epochs if timed else 1}
+        else:
+            changes[f"{stage}.epochs"] = steps
+        changes |= {f"{stage}.log_every": _NEVER} if hasattr(settings, "log_every") else {}
+    return with_changes(recipe, changes)
+
+
+def _without_function(reward: dict[str, Any]) -> dict[str, Any]:
+    """The same reward, or the stand-in where it is a function; only the reward stage's model is normalised."""
+    if reward["kind"] == "function":
+        reward["path"] = "truing.estimate.no_reward:zeros"
+    return reward | {"normalise": reward["normalise"] and reward["kind"] == "stage"}

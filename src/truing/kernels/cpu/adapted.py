@@ -1,0 +1,90 @@
+"""A linear layer with a low-rank adapter, forward and backward in as few passes over memory as there can be.
+
+PEFT holds the adapters, saves and merges them. Its forward scales and adds the adapter's part in passes of their own
+and leaves narrow products to a library that is slow at them; here they are added while they are computed.
+"""
+
+from typing import Any
+
+import torch
+from peft.tuners.lora.layer import Linear as LoraLinear
+from torch import Tensor
+
+from truing.kernels.cpu.linear import OneDnnLinear, one_dnn, one_dnn_added, suits
+
+NARROW_ROWS = 64
+"""Rows below which a narrow product costs less than calling oneDNN"""
+
+
+class AdaptedLinear(LoraLinear):
+    """PEFT's layer around a `OneDnnLinear`; in everything but the forward it is PEFT's."""
+
+    base_layer: OneDnnLinear
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fan_in_fan_out = False  # whatever other layers of the model are
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """(..., in) to (..., out) through the adapter in force, where there is one."""
+        base = self.base_layer
+        active = [name for name in self.active_adapters if name in self.lora_A]
+        if self.disable_adapters or not active:
+            return base(x)  # type: ignore[no-any-return]
+        if self.merged or len(active) > 1 or not suits(base.weight) or x.dtype != base.weight.dtype:
+            return super().forward(x, *args, **kwargs)
+        (name,) = active
+        down, up = self.lora_A[name].weight, self.lora_B[name].weight
+        adapted: Tensor = _Adapted.apply(  # type: ignore[no-untyped-call]
+            x, base.weight, base.bias, down, up, self.scaling[name], base.weight_in_use
+        )
+        return adapted
+
+
+class _Adapted(torch.autograd.Function):
+    """rows · weightᵀ + bias + scale · (rows · downᵀ) · upᵀ. Hu et al. 2021 (arXiv:2106.09685), equation 3.
+
+    rows (..., in), weight (out, in) frozen, down (r, in), up (out, r).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        down: Tensor,
+        up: Tensor,
+        scale: float,
+        in_use: Tensor,
+    ) -> Tensor:
+        narrow = _narrow(rows, down).mul_(scale)
+        ctx.save_for_backward(rows, weight, down, up, narrow)
+        ctx.scale = scale
+        return _add_narrow(one_dnn(rows, in_use, bias), narrow, up)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, down, up, narrow = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        of_narrow = _narrow(gradient, up.t()).mul_(ctx.scale)
+        of_rows = None
+        if ctx.needs_input_grad[0]:
+            of_rows = _add_narrow(one_dnn(gradient, weight.t()), of_narrow, down.t())
+        flat, flat_narrow = gradient.flatten(0, -2), narrow.flatten(0, -2)
+        of_down = one_dnn(of_narrow.flatten(0, -2).t(), rows.flatten(0, -2).t()) if ctx.needs_input_grad[3] else None
+        of_up = one_dnn(flat_narrow.t(), flat.t()).t() if ctx.needs_input_grad[4] else None
+        return of_rows, None, None, of_down, of_up, None, None
+
+
+def _narrow(rows: Tensor, down: Tensor) -> Tensor:
+    """(..., in) to (..., r)."""
+    return rows @ down.t() if rows.shape[:-1].numel() < NARROW_ROWS else one_dnn(rows, down)
+
+
+def _add_narrow(wide: Tensor, narrow: Tensor, up: Tensor) -> Tensor:
+    """`wide` (..., out) + narrow (..., r) · upᵀ; `wide` is not needed any more."""
+    if narrow.shape[:-1].numel() < NARROW_ROWS:
+        wide.flatten(0, -2).addmm_(narrow.flatten(0, -2), up.t())
+        return wide
+    return one_dnn_added(narrow, up, None, wide)

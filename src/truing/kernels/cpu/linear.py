@@ -1,0 +1,115 @@
+"""Linear layers by oneDNN: the products that take most of a run's time, on a CPU.
+
+PyTorch hands float32 products to another library, which some processors run at less than half the speed
+(docs/performance.md has the figures). The forward, the input's gradient and the weight's gradient are one primitive
+each here, on the weights as they lie: nothing is copied. While a policy samples, few rows meet every weight, and the
+time goes into rearranging the weights for the matrix units; `prepacked` does that once while they do not change.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MIN_WEIGHTS = 1 << 16
+"""Weights below which a primitive costs more to call than it saves"""
+
+
+class OneDnnLinear(nn.Linear):
+    """A linear layer around the weight and bias of another."""
+
+    def __init__(self, like: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = like.in_features, like.out_features
+        self.weight, self.bias = like.weight, like.bias
+        self.training = like.training
+        self.prepacked: Tensor | None = None
+        """A copy of the weight for products of few rows, where there is one just now"""
+
+    @property
+    def weight_in_use(self) -> Tensor:
+        """The weight as products take it just now."""
+        return self.weight if self.prepacked is None else self.prepacked
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
+        if not suits(self.weight) or rows.dtype != self.weight.dtype:
+            return F.linear(rows, self.weight, self.bias)
+        if not torch.is_grad_enabled():
+            return one_dnn(rows, self.weight_in_use, self.bias)
+        product: Tensor = _Product.apply(rows, self.weight, self.bias, self.weight_in_use)  # type: ignore[no-untyped-call]
+        return product
+
+
+class _Product(torch.autograd.Function):
+    """rows · weightᵀ + bias, and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, in_use: Tensor) -> Tensor:
+        # A frozen weight needs no input for its gradient: what adapters save is mostly this.
+        ctx.save_for_backward(rows if weight.requires_grad else None, weight)
+        return one_dnn(rows, in_use, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        rows, weight = ctx.saved_tensors
+        flat = gradient.flatten(0, -2)
+        of_rows = one_dnn(gradient, weight.t()) if ctx.needs_input_grad[0] else None
+        of_weight = one_dnn(flat.t(), rows.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None
+        of_bias = flat.sum(0) if ctx.needs_input_grad[2] else None
+        return of_rows, of_weight, of_bias, None
+
+
+def one_dnn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Rows (..., in) · weightᵀ (out, in) + bias, without a gradient. Either may lie transposed in memory."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+    return product
+
+
+def one_dnn_added(rows: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor) -> Tensor:
+    """`one_dnn` of rows (..., in), and `to` (..., out), added while it is computed."""
+    added: Tensor = torch.ops.mkldnn._linear_pointwise(rows, to, weight, bias, "add")
+    return added
+
+
+def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` without a gradient, by oneDNN where that gains."""
+    return one_dnn(rows, weight, bias) if suits(weight) and rows.dtype == weight.dtype else F.linear(rows, weight, bias)
+
+
+def reordered(weight: Tensor) -> Tensor:
+    """A copy of a weight, laid out for the matrix units."""
+    copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    return copy
+
+
+def suits(weight: Tensor) -> bool:
+    """Whether products with this weight are left to oneDNN. A model on the meta device is one that will be on a CPU."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+    large = weight.dtype == torch.float32 and weight.numel() >= MIN_WEIGHTS
+    return large and weight.device.type in ("cpu", "meta") and bool(there)
+
+
+def use_onednn_linears(model: nn.Module) -> None:
+    """Puts a `OneDnnLinear` in the place of every linear layer that gains by it; parameters stay the same objects."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear and suits(child.weight):
+                setattr(parent, name, OneDnnLinear(child))
+
+
+@contextmanager
+def prepacked(model: nn.Module) -> Iterator[None]:
+    """Weights laid out for products of few rows inside the block, which holds them twice; they must not change."""
+    layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear) and suits(layer.weight)]
+    try:
+        for layer in layers:
+            layer.prepacked = reordered(layer.weight.detach())
+        yield
+    finally:
+        for layer in layers:
+            layer.prepacked = None

@@ -1,0 +1,121 @@
+"""Log-probabilities of tokens through the vocabulary, the widest product there is.
+
+Logits exist for `LOGIT_POSITIONS` tokens at once, forward and backward.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from truing.kernels.precision import Precision
+
+LOGIT_POSITIONS = 64
+"""Positions whose logits exist at once; changes memory and speed, not results"""
+CACHED_POSITIONS = 8
+"""Positions whose logits, and what is made of them, a processor's cache holds at once"""
+
+Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Rows (..., in), weight (out, in) and bias (out,) to (..., out), without a gradient"""
+
+
+def token_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    tokens: Tensor,
+    temperature: float,
+    cap: float | None,
+    linear: Linear = F.linear,
+) -> Tensor:
+    """(N,) log softmax(logits / temperature)[token], nats, with logits = hidden · weightᵀ + bias.
+
+    hidden (N, D), weight (V, D), bias (V,), tokens (N,). Where the model caps its logits, they are
+    cap·tanh(logits / cap). Products are computed in the precision of `hidden`.
+    """
+    found: Tensor = _Logprobs.apply(hidden, weight, bias, tokens, temperature, cap, linear)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Logprobs(torch.autograd.Function):
+    """See `token_logprobs`.
+
+    The slope of each log-probability by its hidden state does not depend on the loss, so it is found in the forward,
+    while the logits exist: (N, D) numbers are kept instead of (N, V). Where the projection learns too, its gradient
+    has the logits computed once more.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, *settings: Any
+    ) -> Tensor:
+        temperature, cap, linear = ctx.settings = settings
+        logprobs, slope = hidden.new_empty(len(tokens), dtype=_wide(hidden)), torch.empty_like(hidden)
+        projection = _as(weight, hidden), _as(bias, hidden)
+        for part in slices(len(tokens), LOGIT_POSITIONS):
+            logits = linear(hidden[part], *projection).to(_wide(hidden))
+            logprobs[part] = _become_residuals(logits, tokens[part], temperature, cap)
+            slope[part] = linear(logits.to(hidden.dtype), projection[0].t(), None)
+        ctx.save_for_backward(slope, hidden, weight, bias, tokens)
+        return logprobs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slope, hidden, weight, bias, tokens = ctx.saved_tensors
+        temperature, cap, linear = ctx.settings
+        gradient = gradients[0][:, None].to(hidden.dtype)
+        of_hidden = gradient * slope
+        wide = _wide(weight)  # a sum of many parts, which a narrower one would stop taking in
+        of_weight = torch.zeros_like(weight, dtype=wide) if ctx.needs_input_grad[1] else None
+        of_bias = torch.zeros_like(bias, dtype=wide) if ctx.needs_input_grad[2] else None
+        if of_weight is not None:
+            projection = _as(weight, hidden), _as(bias, hidden)
+            for part in slices(len(tokens), LOGIT_POSITIONS):
+                logits = linear(hidden[part], *projection).to(_wide(hidden))
+                _become_residuals(logits, tokens[part], temperature, cap)
+                residual = logits.to(hidden.dtype).mul_(gradient[part])
+                if residual.dtype == wide:
+                    of_weight.addmm_(residual.t(), hidden[part])
+                else:
+                    of_weight += residual.t() @ hidden[part]
+                if of_bias is not None:
+                    of_bias += residual.sum(0, dtype=wide)
+        return of_hidden, _as(of_weight, weight), _as(of_bias, bias), None, None, None, None
+
+
+def _become_residuals(logits: Tensor, tokens: Tensor, temperature: float, cap: float | None) -> Tensor:
+    """(n,) log π(token); in place of the (n, V) logits stand their slopes afterwards."""
+    found = []
+    for part in slices(len(tokens), CACHED_POSITIONS):
+        logprobs, logits[part] = _logprobs_and_residual(logits[part], tokens[part], temperature, cap)
+        found.append(logprobs)
+    return torch.cat(found)
+
+
+def _logprobs_and_residual(
+    logits: Tensor, tokens: Tensor, temperature: float, cap: float | None
+) -> tuple[Tensor, Tensor]:
+    """(n,) log π(token), and (n, V) its slope by the logits as they left the projection."""
+    capped = cap * torch.tanh(logits / cap) if cap else logits
+    logprobs = torch.log_softmax(capped if temperature == 1 else capped / temperature, dim=-1)
+    found = logprobs.gather(1, tokens[:, None])
+    residual = logprobs.exp_().neg_()
+    residual.scatter_add_(1, tokens[:, None], torch.ones_like(found))
+    if cap:
+        residual.mul_(1 - (capped / cap).square())
+    return found.squeeze(1), residual if temperature == 1 else residual.div_(temperature)
+
+
+def slices(total: int, count: int) -> Iterator[slice]:
+    """Of `total` positions, `count` at once."""
+    return (slice(start, start + count) for start in range(0, total, count))
+
+
+def _wide(like: Tensor) -> torch.dtype:
+    return torch.promote_types(like.dtype, Precision.reductions)
+
+
+def _as(tensor: Tensor | None, like: Tensor) -> Any:
+    return None if tensor is None else tensor.to(like.dtype)

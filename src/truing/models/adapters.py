@@ -1,0 +1,153 @@
+"""Low-rank adapters on one base: PEFT holds, saves and merges them, around layers of the backend's choice."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from truing.config.sections import Lora
+from truing.core import rng
+from truing.core.errors import ModelError, RecipeError, first_line
+from truing.kernels.backbone import decoder_layers
+from truing.kernels.backend import Backend
+from truing.models.weight_files import refuse_unsafe_weights
+
+_UNKNOWN = ""
+"""What is in force after PEFT has changed the adapters: nothing that was selected here"""
+
+
+class Adapters:
+    """The adapters on one base, and which of them is in force.
+
+    PEFT also decides which adapter collects gradients by which one is in force, so a role must be selected when its
+    backward runs; forward and backward of one role always stand together.
+    """
+
+    def __init__(self, base: PreTrainedModel, lora: Lora, seed: int, backend: Backend | None = None) -> None:
+        """Args:
+        base: to carry the adapters; its own weights are frozen.
+        lora: their size and place.
+        seed: of their first weights.
+        backend: that the base was loaded with; the plain one if None.
+        """
+        self._base = base
+        self._lora = lora
+        self._seed = seed
+        self._layers = (backend or Backend()).adapter_layers
+        self._peft: PeftModel | None = None
+        self._selected: str | None = _UNKNOWN
+
+    @property
+    def peft(self) -> PeftModel:
+        """The PEFT model that holds the adapters."""
+        if self._peft is None:
+            raise ModelError("no adapter has been added to this base yet.")
+        return self._peft
+
+    def add(self, name: str, above: int = 0) -> None:
+        """A fresh adapter that does nothing yet (its B matrix is zero), in all layers but the lowest `above`.
+
+        Raises:
+            RecipeError: `lora.targets` names no layer that can be adapted, or one that cannot.
+        """
+        try:
+            self._build(name, lora_config(self._base, self._lora, above))
+        except (ValueError, re.error) as error:  # PEFT may read the targets as a regular expression
+            raise RecipeError(
+                f"no adapter could be put on the model ({first_line(error)}).",
+                where="lora.targets",
+                hint="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
+            ) from error
+        refuse_embeddings(self.peft)
+
+    def load(self, name: str, directory: str) -> None:
+        """An adapter saved by PEFT, in safetensors: ModelError for any other format."""
+        refuse_unsafe_weights(Path(directory))
+        config = LoraConfig.from_pretrained(directory)
+        config.inference_mode = False
+        self._build(name, config)
+        self.peft.load_adapter(directory, adapter_name=name, is_trainable=True)  # into the layers that were built
+
+    def _build(self, name: str, config: LoraConfig) -> None:
+        config._register_custom_module(dict(self._layers))
+        with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
+            torch.manual_seed(rng.derived_seed(self._seed, f"adapter {name}"))
+            if self._peft is None:
+                self._peft = PeftModel(self._base, config, adapter_name=name)
+            else:
+                self._peft.add_adapter(name, config)
+        for weight in self.parameters(name):
+            weight.requires_grad_(True)
+        self._selected = _UNKNOWN
+        self._peft.train(False)
+
+    @torch.no_grad()
+    def copy(self, name: str, source: str) -> None:
+        """Gives an adapter the weights of another one, in the layers that it has."""
+        weights = self.named_parameters(source)
+        for path, weight in self.named_parameters(name).items():
+            weight.copy_(weights[path])
+
+    def select(self, name: str | None) -> None:
+        """Puts one adapter in force, or none."""
+        if self._peft is None or name == self._selected:
+            return
+        tuner: Any = self._peft.base_model
+        if name is None:
+            tuner.disable_adapter_layers()
+        else:
+            tuner.enable_adapter_layers()
+            self._peft.set_adapter(name)
+        self._selected = name
+
+    def named_parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """The weights of one adapter, by the paths that they have in its file."""
+        own = f".{name}."
+        return {path.replace(own, "."): weight for path, weight in self.peft.named_parameters() if own in path}
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        """The weights of one adapter."""
+        return list(self.named_parameters(name).values())
+
+
+def lora_config(base: PreTrainedModel, lora: Lora, above: int) -> LoraConfig:
+    """Adapters on the layers that the recipe names, but for the lowest `above`."""
+    found = decoder_layers(base) if above else None
+    kinds = (getattr(module, "source_cls", type(module)) for module in base.modules())  # before they were quantised
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by the rank and takes any number
+        target_modules=lora.targets,
+        exclude_modules=rf".*\b{found[0]}\.({'|'.join(map(str, range(above)))})\..*" if found else None,
+        lora_dropout=0.0,
+        fan_in_fan_out=any(issubclass(kind, Conv1D) for kind in kinds),
+        task_type="CAUSAL_LM",
+    )
+
+
+def refuse_embeddings(peft: PeftModel) -> None:
+    """RecipeError where an adapter is on the embeddings, or on a projection that is one with them.
+
+    Merged into a weight that both sides use, what one of them learnt would change the other.
+    """
+    model: Any = peft.get_base_model()
+    embeddings = model.get_input_embeddings()
+    for path, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            if isinstance(layer.get_base_layer(), nn.Embedding):
+                what = "is no linear layer"
+            elif layer.weight is embeddings.weight:
+                what = "shares its weights with the embeddings"
+            else:
+                continue
+            raise RecipeError(
+                f"no adapter can be put on {path}, which {what}.",
+                where="lora.targets",
+                hint="Take it out of the list, or write all-linear.",
+            )

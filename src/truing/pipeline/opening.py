@@ -1,0 +1,101 @@
+"""What a run is opened with: its recipe on files, its stages in order, and what both are made of, on record."""
+
+from collections.abc import Iterator
+
+import torch
+
+from truing.config import reward_sources, variant
+from truing.config.plan import Planned, plan
+from truing.config.recipe import Recipe
+from truing.config.sections import Source
+from truing.core.errors import RunError
+from truing.models.load import device_of, quiet_transformers
+from truing.models.quantised import check_quantisation
+from truing.pipeline.world import with_world
+from truing.rewards.python_function import FunctionReward
+from truing.runs.differences import Fingerprint
+from truing.runs.directory import RunDirectory
+from truing.runs.interruption import Stop
+from truing.runs.lineage import fingerprint
+
+
+def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
+    """Readies this process and refuses what cannot work here; the fingerprints of the recipe's functions."""
+    if recipe.compute.threads is not None:
+        torch.set_num_threads(recipe.compute.threads)
+    quiet_transformers()
+    if recipe.base is not None and recipe.base.quantize == "nf4":
+        check_quantisation(device_of(recipe.compute))
+    return _functions(recipe)
+
+
+def open_stages(run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerprint], stop: Stop) -> list[Planned]:
+    """Every stage of the recipe, which and what it is made of recorded in the run.
+
+    Raises:
+        RunError: the run was begun with other content.
+    """
+    with stop.defer():
+        grounded = with_world(recipe, run)
+    stages = list(plan(grounded))
+    run.lineage.plan([(stage.name, stage.kind) for stage in stages])
+    inputs = {name: fingerprint(path) for name, path in _inputs(grounded)}
+    with stop.defer():
+        run.lineage.record_inputs(inputs | functions)
+    return stages
+
+
+def waiting_stages(run: RunDirectory, stages: list[Planned]) -> list[Planned]:
+    """Those that are not done. RunError where a finished one that they build on has been damaged since."""
+    waiting = [stage for stage in stages if run.lineage.stage_state(stage.name) != "done"]
+    built_on = {name for stage in waiting for name in stage.builds_on.values()}
+    for stage in stages:
+        if stage not in waiting:
+            run.stage(stage.name).remove_checkpoints()  # a kill may have come just before
+            if stage.name in built_on:
+                _refuse_damaged(stage.name, run)
+    return waiting
+
+
+def _refuse_damaged(name: str, run: RunDirectory) -> None:
+    """RunError where a file of a finished stage, on which later ones rest, is not as the stage left it."""
+    directory = run.stage(name)
+    damaged = run.lineage.damaged(name, directory.contents())
+    if damaged is not None:
+        raise RunError(
+            f"has been damaged or taken away since the stage {name} ended, and what is still to come rests on it.",
+            where=str(directory.root / damaged),
+            hint="Put it back, or begin a new run with --fork-to NEW: it takes over the stages that are whole.",
+        )
+
+
+def _functions(recipe: Recipe) -> dict[str, Fingerprint]:
+    """Fingerprints of the files with the recipe's own rewards and judges.
+
+    RewardError if one cannot be imported: better before hours of training than after.
+    """
+    named = {key: path for key, kind, path in _scorers(recipe) if kind == "function"}
+    loaded = {path: FunctionReward.load(path, recipe) for path in set(named.values())}
+    for function in loaded.values():
+        function.end()
+    files = {name: loaded[path].file for name, path in named.items()}
+    return {name: fingerprint(file) for name, file in files.items() if file is not None}
+
+
+def _scorers(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """Key, kind and path of every reward and judge, those of variants too."""
+    yield from ((key, source.kind, source.path or "") for key, source in reward_sources(recipe))
+    judges = {"": recipe.evaluation.judges}
+    judges |= {f"variants.{name}.": variant(recipe, name).evaluation.judges for name in recipe.variants}
+    for root, named in judges.items():
+        if not root or named != recipe.evaluation.judges:
+            yield from ((f"{root}evaluation.judges.{name}", "function", path) for name, path in named.items())
+
+
+def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    assert recipe.base is not None
+    yield "base", recipe.base.path
+    for name, value in recipe.data:
+        if isinstance(value, Source):
+            yield f"data.{name}", value.path
+    yield from ((key, path) for key, kind, path in _scorers(recipe) if kind == "model")

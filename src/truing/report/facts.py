@@ -1,0 +1,75 @@
+"""What a stage measured on held-out rows, each number with its interval and a sentence that says what it means."""
+
+from dataclasses import dataclass
+
+from truing.core import metrics
+from truing.core.metrics import Metric
+from truing.core.results import Interval, PairCard, SftResult, StageResult
+from truing.report.wording import arrow, interval, listed, number, share, whole
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number with its name and a sentence that says what it means."""
+
+    title: str
+    value: str
+    detail: str
+    meaning: str
+
+
+def facts(result: StageResult) -> list[Fact]:
+    """A line a metric; metrics that were not measured are left out."""
+    return [fact for fact in [*_language_model(result.sft), *_card(result.card), _scale(result)] if fact]
+
+
+def _language_model(result: SftResult) -> list[Fact | None]:
+    before, after = result.heldout_loss_before, result.heldout_loss
+    if before is None or after is None:
+        return []
+    meaning = f"{metrics.LOSS.definition} On {whole(result.heldout_rows)} held-out rows."
+    return [
+        Fact(metrics.LOSS.heading, arrow(before, after), "", meaning),
+        _fact(metrics.PERPLEXITY, result.heldout_perplexity),
+    ]
+
+
+def _card(card: PairCard) -> list[Fact | None]:
+    if card.heldout_accuracy is None:
+        return []
+    return [
+        _accuracy(card, card.heldout_accuracy),
+        _fact(metrics.LONGER_WINS, card.longer_wins_accuracy, card.longer_wins_ci95),
+        _fact(metrics.PAIR_LOSS, card.heldout_loss),
+        _fact(metrics.ECE, card.ece),
+        _fact(metrics.SCORE_GAP, card.score_gap_mean),
+        _fact(metrics.LENGTH_CORRELATION, card.reward_length_correlation),
+    ]
+
+
+def _fact(metric: Metric, value: float | None, ends: Interval | None = None) -> Fact | None:
+    if value is None:
+        return None
+    form = share if metric.percent else number
+    return Fact(metric.title, form(value), interval(ends, metric.percent), metric.definition)
+
+
+def _accuracy(card: PairCard, accuracy: float) -> Fact:
+    """Beside chance and beside 'longer wins', in a sentence."""
+    ends = card.heldout_accuracy_ci95
+    longer = card.longer_wins_accuracy
+    meaning = metrics.ACCURACY.definition.replace("of pairs", f"of the {whole(card.heldout_pairs)} held-out pairs")
+    if ends:
+        rivals = {"chance (50%)": 0.5} | ({} if longer is None else {"'longer wins'": longer})
+        beaten = [name for name, accuracy_of_it in rivals.items() if ends[0] > accuracy_of_it]
+        unbeaten = [name for name in rivals if name not in beaten]
+        meaning += f" The interval lies above {listed(beaten)}." if beaten else ""
+        meaning += f" It is not clear of {listed(unbeaten)}." if unbeaten else ""
+    return Fact(metrics.ACCURACY.title, share(accuracy), interval(ends, percent=True), meaning)
+
+
+def _scale(result: StageResult) -> Fact | None:
+    if result.score_mean is None or result.score_std is None:
+        return None
+    value = f"{number(result.score_mean)} ± {number(result.score_std)}"
+    return Fact(metrics.SCORE_SCALE.title, value, "", metrics.SCORE_SCALE.definition)

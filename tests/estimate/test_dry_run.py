@@ -1,0 +1,128 @@
+"""What a dry run measures is what is held: by formulas, and by a run of all layers."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from truing.config.recipe import Recipe
+from truing.core.errors import TrainingError
+from truing.estimate import dry_run as module
+from truing.estimate import estimator
+from truing.estimate.dry_run import Meter, dry_run
+from truing.estimate.estimator import estimate
+
+LAYERS, WIDTH = 8, 256
+LAYER = 4 * WIDTH**2 + 3 * WIDTH * 4 * WIDTH
+WEIGHTS = 4.0 * LAYERS * LAYER
+"""Bytes of the linear layers"""
+MEGABYTE = 1e6
+"""Within a few of which a process takes the same again"""
+
+
+def _recipe(place: Path, **changes: Any) -> Recipe:
+    """All stages on a base whose layers weigh more than what they read."""
+    recipe = tiny.recipe(place, **{"stages": ["sft", "reward", "ppo", "dpo"], "checkpoints.every_steps": 1} | changes)
+    config = LlamaConfig(
+        vocab_size=tiny.VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        eos_token_id=len(tiny.LETTERS),
+        pad_token_id=len(tiny.LETTERS) + 1,
+        bos_token_id=None,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(place / "base")
+    return recipe
+
+
+def _dry_run(recipe: Recipe, root: Path) -> dict[str, Usage] | None:
+    return dry_run(recipe, tiny.prepared(recipe), root)
+
+
+@pytest.mark.parametrize("roles", ["shared", "separate"])
+def test_the_peak_is_that_of_a_run_of_all_layers(roles: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(estimator, "KERNELS_A_STEP", 0)  # batches of these rows are all about equally long
+    method = "full" if roles == "separate" else "lora"
+    recipe = _recipe(tmp_path / "recipe", roles=roles, **{"sft.method": method})
+    measured = _dry_run(recipe, tmp_path / "run")
+    assert measured is not None
+    found = estimate(recipe).stages
+    assert list(found) == list(measured) == ["sft", "reward", "ppo", "dpo"]
+    for stage, usage in found.items():
+        assert usage.peak == pytest.approx(measured[stage].peak, rel=0.1), stage
+
+
+def test_between_steps_a_model_that_learns_in_full_holds_two_moments_of_each_weight(tmp_path: Path) -> None:
+    lora, full = (
+        _dry_run(_recipe(tmp_path / method, stages=["sft"], **{"sft.method": method}), tmp_path / f"run {method}")
+        for method in ("lora", "full")
+    )
+    assert lora is not None
+    assert full is not None
+    assert full["sft"].held - lora["sft"].held == pytest.approx(2 * WEIGHTS, rel=0.1, abs=5 * MEGABYTE)
+    assert full["sft"].peak - full["sft"].held > WEIGHTS  # gradients
+
+
+def test_the_second_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([1.0, 1.5, 4.0, 9.0, 9.5])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(times))
+    meter = Meter(torch.device("cpu"), libraries=0)
+    meter.advance(1, {})
+    meter.advance(2, {})
+    meter.advance(3, {})
+    assert meter.usage.seconds == 4.0 - 1.5
+
+
+def test_libraries_that_a_process_was_born_with_are_counted() -> None:
+    libraries = 10**12
+    with_them, without = (Meter(torch.device("cpu"), size).usage.peak for size in (libraries, 0))
+    assert with_them - without == pytest.approx(libraries, rel=0.01)
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("not enough memory")])
+def test_a_stage_that_runs_out_of_memory_has_no_usage(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(*_: object) -> None:
+        raise TrainingError("there is not enough memory.") from fault
+
+    monkeypatch.setattr(module, "run_stage", fails)
+    recipe = tiny.recipe(tmp_path / "recipe")
+    assert module._run(recipe, tiny.prepared(recipe), tmp_path / "run", 0) is None
+
+
+def test_what_else_ends_a_stage_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(*_: object) -> None:
+        raise TrainingError("the loss became nan.") from TrainingError("the loss became nan.")
+
+    monkeypatch.setattr(module, "run_stage", fails)
+    recipe = tiny.recipe(tmp_path / "recipe")
+    with pytest.raises(TrainingError, match="nan"):
+        module._run(recipe, tiny.prepared(recipe), tmp_path / "run", 0)
+
+
+def _end(*_: object) -> None:
+    os._exit(9)
+
+
+def test_a_process_that_the_system_ends_has_no_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "_run", _end)
+    assert _dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run") is None
+
+
+def test_rewards_from_elsewhere_are_part_of_it(tmp_path: Path) -> None:
+    tiny.classifier(tmp_path / "judge")
+    rewards = [
+        {"kind": "model", "path": str(tmp_path / "judge"), "weight": 1.0, "normalise": True},
+        {"kind": "function", "path": "no.such:function", "weight": 1.0, "normalise": True},
+    ]
+    found = estimate(tiny.recipe(tmp_path / "recipe", stages=["ppo"], **{"rewards.sources": rewards}))
+    assert found.fits
+    assert found.stages["ppo"].seconds > 0

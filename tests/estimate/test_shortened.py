@@ -1,0 +1,58 @@
+"""A recipe for a dry run does few steps, and nothing that a recipe's author would not expect of one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from truing.config.plan import plan
+from truing.config.recipe import Recipe
+from truing.config.sections import Base
+from truing.estimate.no_reward import zeros
+from truing.estimate.shortened import STEPS, shortened, steps_of
+
+BASE = Base(path="elsewhere")
+
+
+def _short(recipe: Recipe, **given: Any) -> Recipe:
+    return shortened(recipe, BASE, 0.5, **given)
+
+
+def test_a_dry_run_is_short_and_on_what_it_is_given(tmp_path: Path) -> None:
+    own = {
+        "evaluation.judges": {"own": "tiny:letter_a"},
+        "track": ["tensorboard"],
+        "variants": {"no-kl": {"ppo.kl.beta": 0.0}},
+    }
+    recipe = tiny.recipe(tmp_path, stages=["sft", "reward", "ppo", "dpo"], **own, **{"ppo.updates": 500})
+    short = _short(recipe)
+    assert (short.base, short.lora.layers) == (BASE, 0.5)
+    assert short.sft.epochs == short.reward.epochs == short.dpo.epochs == short.ppo.updates == STEPS
+    assert (short.evaluation.judges, short.track) == ({}, [])
+    assert [stage.name for stage in plan(short)] == ["sft", "reward", "ppo", "dpo"]
+    # What decides how much is held and how long a step takes stays.
+    assert (short.compute, short.ppo.episodes, short.ppo.epochs) == (recipe.compute, 8, 2)
+
+
+def test_one_that_is_not_timed_does_less(tmp_path: Path) -> None:
+    short = _short(tiny.recipe(tmp_path), timed=False)
+    assert (short.ppo.epochs, short.ppo.updates) == (1, STEPS - 1)
+
+
+def test_functions_of_the_recipe_are_not_called_and_only_the_reward_stage_is_normalised(tmp_path: Path) -> None:
+    rewards = [
+        {"kind": "stage", "path": None, "weight": 2.0, "normalise": True},
+        {"kind": "model", "path": "judge", "weight": 1.0, "normalise": True},
+        {"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": True},
+    ]
+    stage, model, function = _short(tiny.recipe(tmp_path, **{"rewards.sources": rewards})).rewards.sources
+    assert (stage.normalise, model.normalise, function.normalise) == (True, False, False)
+    assert (stage.weight, model.path, function.path) == (2.0, "judge", "truing.estimate.no_reward:zeros")
+    assert zeros(["a", "b"], ["c", "d"]) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("stage", "steps"), [("sft", 2 * 3), ("reward", 2 * 4), ("ppo", 2)])
+def test_steps_are_those_of_a_run(stage: str, steps: int, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)  # of 8 rows a step, 2 epochs
+    assert steps_of(recipe, stage, {"sft": 22, "reward": 25}) == steps

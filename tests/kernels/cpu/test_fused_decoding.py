@@ -1,0 +1,171 @@
+"""The fused step gives what the model's own layers give: every family, adapters, padding, rows that leave."""
+
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+    MistralConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from truing.config.sections import Lora
+from truing.kernels.backend import choose_backend
+from truing.kernels.cpu import linear
+from truing.kernels.cpu.fused_decoding import FusedStep
+from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
+from truing.models.load import prepare
+from truing.models.prefix import frozen_prefix_of
+from truing.models.roles import Role
+from truing.rollout.decoding import Decoder
+from truing.rollout.local import Sampling, sample
+
+EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
+PROMPTS = [[1, 2, 3, 4, 5], [4], [1, 2, 3, 4, 5], [7, 8]]
+SAID = [[7, 8, 9], [9, 10, 11], [11, 12, 13], [1, 2, 3]]
+NARROW: dict[str, Any] = {
+    "vocab_size": tiny.VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": EOS,
+    "pad_token_id": PAD,
+}
+STRETCHED = {
+    "rope_type": "llama3",
+    "rope_theta": 100.0,
+    "factor": 2.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8,
+}
+FAMILIES: dict[str, PretrainedConfig] = {
+    "llama": LlamaConfig(**NARROW),
+    "llama with biases": LlamaConfig(**NARROW, attention_bias=True, mlp_bias=True),
+    "llama, one head for all keys": LlamaConfig(**NARROW | {"num_key_value_heads": 1}),
+    "llama, a key for each head": LlamaConfig(**NARROW | {"num_key_value_heads": 4}),
+    "llama, stretched positions": LlamaConfig(**NARROW, rope_parameters=STRETCHED),
+    "llama, another activation": LlamaConfig(**NARROW, hidden_act="gelu"),
+    "mistral": MistralConfig(**NARROW, sliding_window=None, head_dim=8),
+    "qwen2": Qwen2Config(**NARROW, tie_word_embeddings=True),
+    "qwen3": Qwen3Config(**NARROW, head_dim=8),
+}
+
+
+def _model(config: PretrainedConfig) -> PreTrainedModel:
+    """Random weights, norms and biases among them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+        for weight in model.parameters():
+            if weight.dim() == 1:
+                weight.add_(0.3 * torch.randn_like(weight))
+    return model
+
+
+def _adapted(model: PreTrainedModel) -> Role:
+    """A role whose adapter changes something in the upper two layers, above a frozen one."""
+    backend, prefix = prepare(model, Precision()), frozen_prefix_of(model, 1)
+    adapters = Adapters(model, Lora(rank=2), 0, backend)
+    adapters.add("policy", above=1)
+    with torch.no_grad():
+        for weight in adapters.parameters("policy"):
+            weight.add_(0.2)
+    return Role(model, adapters, "policy", prefix=prefix, backend=backend)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("least", [1, linear.MIN_WEIGHTS], ids=["prepacked", "plain"])
+@torch.no_grad()
+def test_states_are_those_of_the_models_own_layers(family: str, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "MIN_WEIGHTS", least)
+    role = _adapted(_model(FAMILIES[family]))
+    assert role.prefix is not None
+    with role.decoding() as step:
+        assert isinstance(step, FusedStep)
+    decoder = Decoder(role, PROMPTS, PAD, new_tokens=3, step=step)
+    rows = [list(prompt) for prompt in PROMPTS]
+    alive = torch.arange(4)
+    for position, going in enumerate(([True] * 4, [True, False, True, True], [False, True, True])):
+        alive = alive[decoder.keep(torch.tensor(going))]
+        decoder.read(torch.tensor([SAID[row][position] for row in alive.tolist()]))
+        for place, row in enumerate(alive.tolist()):
+            rows[row].append(SAID[row][position])
+            whole = torch.tensor([rows[row]])
+            with role.prefix.capture() as prefix_states:
+                alone = role.hidden(whole, torch.ones_like(whole))
+            torch.testing.assert_close(decoder.state[place], alone[0, -1], atol=2e-5, rtol=2e-5)
+            assert decoder.prefix_states is not None
+            torch.testing.assert_close(decoder.prefix_states[place, 0], prefix_states[0][0, -1], atol=2e-5, rtol=2e-5)
+
+
+def test_sampling_goes_through_the_fused_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    plain = FusedStep.__call__
+
+    def counted(step: FusedStep, tokens: torch.Tensor, *rest: Any) -> Any:
+        rows.append(len(tokens))
+        return plain(step, tokens, *rest)
+
+    monkeypatch.setattr(FusedStep, "__call__", counted)
+    model = tiny.model()
+    sample(
+        Role(model, backend=prepare(model, Precision())),
+        PROMPTS,
+        Sampling(4, 1.0, EOS, PAD, rows=4),
+        0,
+        "test",
+        range(4),
+    )
+    assert rows[0] == 4
+    assert len(rows) == 3
+
+
+class _OwnBackbone(LlamaModel):
+    """Of code that a model brings along: its config says llama, and its layers are what it likes."""
+
+
+def _brought_along() -> PreTrainedModel:
+    model = LlamaForCausalLM(LlamaConfig(**NARROW))
+    model.model = _OwnBackbone(model.config)
+    return model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        tiny.model("gpt2"),
+        tiny.model("gemma"),
+        tiny.model().to(torch.bfloat16),
+        AutoModelForCausalLM.from_config(MistralConfig(**NARROW, sliding_window=4)),
+        _brought_along(),
+    ],
+    ids=["another family", "other norms", "bfloat16", "sliding window", "code of its own"],
+)
+def test_other_models_decode_by_their_own_layers(model: PreTrainedModel) -> None:
+    with Role(
+        model, backend=choose_backend(model, model.device, Precision(model.dtype, model.dtype))
+    ).decoding() as step:
+        assert step is None
+
+
+def test_the_plain_weights_are_as_they_were() -> None:
+    role = _adapted(_model(FAMILIES["llama"]))
+    before = {name: weight.clone() for name, weight in role.model.state_dict().items()}
+    with role.decoding() as step:
+        assert step is not None
+    assert all(torch.equal(weight, before[name]) for name, weight in role.model.state_dict().items())
