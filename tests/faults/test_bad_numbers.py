@@ -17,6 +17,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Optimiser
 from truing.core.errors import RewardError, RunError, TrainingError
 from truing.pipeline.execute import run_pipeline
+from truing.report import write_report
 from truing.runs.checkpoints import newest_checkpoint, save_checkpoint
 from truing.runs.directory import RunDirectory
 from truing.runs.files import read_json
@@ -106,7 +107,7 @@ def test_where_the_recipe_says_drop_such_responses_are_left_out_and_counted(tmp_
     samples = read_jsonl(ppo.samples)
     assert [row["step"] for row in samples if row["score"] is None] == [1, 2, 3]
     assert [row["step"] for row in samples if row["judges"]["own"] is None] == [3]
-    assert warned in directory.report.read_text()
+    assert warned in write_report(directory.root).read_text(encoding="utf-8")
 
 
 def test_too_few_scores_to_learn_from_end_the_run(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ STOPS = 20
 """At random moments, in every stage"""
 AT_ONCE = "what was finished is saved"
 PLACES: list[tuple[str, Death, str]] = [
-    ("inputs", ("before", "truing.pipeline.execute", "fingerprint", 2), AT_ONCE),
+    ("inputs", ("before", "truing.pipeline.opening", "fingerprint", 2), AT_ONCE),
     ("encoding", ("before", "truing.data.prepared", "encode_records", 1), AT_ONCE),
     ("micro-batches", ("before", "truing.stages.sft", "response_logprobs", 20), "sft is saved after step 4"),
     (
