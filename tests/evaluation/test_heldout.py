@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from truing.config.recipe import Recipe
+from truing.core.results import to_json
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
@@ -36,7 +37,7 @@ def test_the_change_is_that_of_each_prompt_and_its_uncertainty_half_its_interval
     )
     evaluator = _evaluator(recipe, _roles(recipe), reward=object(), earlier=earlier)
     half = 1.959964 * 1.0 / 3**0.5  # the changes are 1, 2 and 3: mean 2, deviation 1
-    metrics = evaluator.final_metrics()
+    metrics = to_json(evaluator.result())
     assert metrics["heldout_kl_last"] == 2.0
     assert (metrics["heldout_score_first"], metrics["heldout_score_last"]) == (2.0, 4.0)
     assert metrics["heldout_score_change"] == pytest.approx(2.0)
@@ -71,7 +72,7 @@ def test_the_history_is_of_what_was_written_before_and_since_and_a_stage_that_go
     ]  # fmt: skip
     evaluator.forget_after(2)
     assert [one.step for one in evaluator.history] == [0, 2]
-    assert evaluator.final_metrics()["heldout_kl_last"] == 0.5
+    assert evaluator.result().heldout_kl_last == 0.5
 
 
 def test_held_out_prompts_are_asked_once_each_however_many_responses_an_update_has(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tiny
 
+from truing.core.results import to_json
 from truing.models.layout import policy_roles
 from truing.rewards.build import build_reward
 from truing.rewards.sources import RoleReward
@@ -24,7 +25,7 @@ def test_every_part_has_its_weight_and_its_scale_on_samples_of_the_start(tmp_pat
     ]
     recipe = tiny.recipe(tmp_path, **{"rewards.sources": parts, "rewards.normalisation_samples": 20})
     stage = tiny.job(recipe, tmp_path, "reward")
-    result = train_reward(stage)
+    result = to_json(train_reward(stage))
     job = tiny.job(recipe, tmp_path, "ppo", stage.directory.root)
     roles = policy_roles(recipe, job.start, job.reward)
     prompts = job.rows.prompts(recipe)

@@ -15,6 +15,7 @@ import torch
 
 from truing.config.recipe import Recipe
 from truing.core.errors import InterruptedRunError, RunError
+from truing.core.results import to_json
 from truing.evaluation.decision import Decide, Decision, Evaluation, GoOn, RollBack, Stop, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.models.layout import PpoRoles, ppo_roles
@@ -48,7 +49,7 @@ def _train(recipe: Recipe, place: Path, decide: Decide = always_go_on) -> tuple[
 
 
 def _go_on(job: Job, roles: PpoRoles, decide: Decide) -> dict[str, Any]:
-    return train_online(job, roles, ppo_objective(job.recipe, roles), decide)
+    return to_json(train_online(job, roles, ppo_objective(job.recipe, roles), decide))
 
 
 def _left(job: Job) -> tuple[bytes, bytes, list[dict[str, Any]]]:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from truing.config.algorithms import Dpo
 from truing.core.batches import PairBatch, Sequences
 from truing.core.errors import DataError
+from truing.core.results import to_json
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import encode_prompt
 from truing.evaluation import heldout
@@ -66,7 +67,7 @@ def test_the_report_card_is_of_beta_times_the_log_ratio(variant: str, tmp_path: 
 
     sides = [TokenRows(PROMPTS, side, PAD) for side in (CHOSEN, REJECTED)]
     pairs = dpo.with_reference(Role(reference), PairRows(*sides, [0.0, 0.0]), recipe)
-    card = dpo.report_card(Role(policy), pairs, recipe)
+    card = to_json(dpo.report_card(Role(policy), pairs, recipe))
     gaps = np.array([reward(p, c) - reward(p, r) for p, c, r in zip(PROMPTS, CHOSEN, REJECTED, strict=True)])
     assert card["score_gap_mean"] == pytest.approx(gaps.mean(), rel=1e-4)
     assert card["heldout_loss"] == pytest.approx(np.log1p(np.exp(-gaps)).mean(), rel=1e-4)
@@ -79,7 +80,7 @@ def test_the_reward_stage_scores_what_dpo_says(tmp_path: Path) -> None:
     reward = tiny.job(recipe, tmp_path, "reward")
     train_reward(reward)
     job = tiny.job(recipe, tmp_path, "dpo", reward.directory.root)
-    result = train_dpo(job)
+    result = to_json(train_dpo(job))
     last = [row["score"] for row in read_jsonl(job.directory.samples)][-result["heldout_prompts"] :]
     assert result["heldout_score_last"] == pytest.approx(np.mean(last))
     assert read_jsonl(job.directory.metrics)[-1]["heldout_score"] == result["heldout_score_last"]
@@ -90,7 +91,7 @@ def test_a_run_learns_the_preference_and_leaves_what_it_promises(roles: str, tmp
     changes = {"evaluation.judges": {"letters": "letters:letter_a"}, "dpo.epochs": 4}
     recipe = tiny.recipe(tmp_path, roles=roles, **changes)
     job = tiny.job(recipe, tmp_path, "dpo")
-    result = train_dpo(job)
+    result = to_json(train_dpo(job))
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)
     assert result.keys() >= promised.RESULT["dpo"]
     assert metrics[1]["loss"] == pytest.approx(np.log(2), abs=1e-5)  # the policy begins as the reference
@@ -117,7 +118,7 @@ def test_pairs_that_are_equal_once_cut_are_dropped_and_counted(tmp_path: Path) -
     rows += [{"prompt": "only here?", "chosen": "same beginning a", "rejected": "same beginning b"}]
     recipe = tiny.recipe(tmp_path, **{"data.max_length": 20, "data.too_long": "cut_completion"})
     tiny.write_rows(tmp_path / "preferences.jsonl", rows)
-    assert "1 dropped as identical pairs" in train_dpo(tiny.job(recipe, tmp_path, "dpo"))["truncation"]
+    assert "1 dropped as identical pairs" in to_json(train_dpo(tiny.job(recipe, tmp_path, "dpo")))["truncation"]
 
 
 def test_no_pair_that_says_anything_is_an_error(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_judges_fall_must_exceed_the_noise_of_its_change(tmp_path: Path, monke
     given = []
     monkeypatch.setattr(heldout, "drift_warnings", lambda *figures: given.append(figures) or [])
     changes = {"evaluation.judges": {"letters": "letters:letter_a"}, "dpo.epochs": 4}
-    result = train_dpo(tiny.job(tiny.recipe(tmp_path, **changes), tmp_path, "dpo"))
+    result = to_json(train_dpo(tiny.job(tiny.recipe(tmp_path, **changes), tmp_path, "dpo")))
     [(_, last, uncertainty)] = given
     low, high = result["judges"]["letters"]["change_ci95"]
     assert last["judge_letters"] == result["judges"]["letters"]["last"]

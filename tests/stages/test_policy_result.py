@@ -3,7 +3,10 @@
 from types import SimpleNamespace
 from typing import Any
 
-from truing.stages.policy_result import DRIFT, PHASES, final_metrics
+from truing.core.results import HeldoutResult, to_json
+from truing.stages.policy_result import DRIFT, PHASES, online_result
+
+HELDOUT = HeldoutResult(heldout_prompts=4, heldout_kl_last=0.0, judges={}, heldout_dropped=0, heldout_score=None)
 
 
 def _update(number: int, ratio: float) -> dict[str, Any]:
@@ -14,10 +17,10 @@ def _update(number: int, ratio: float) -> dict[str, Any]:
 
 def test_the_end_is_held_against_the_beginning() -> None:
     given: list[Any] = []
-    evaluator: Any = SimpleNamespace(final_metrics=dict, warnings=lambda *given_: given.append(given_) or ["told"])
+    evaluator: Any = SimpleNamespace(result=lambda: HELDOUT, warnings=lambda *given_: given.append(given_) or ["told"])
     before, after = {"judge_x": 1.0, "heldout_score": 2.0}, {"judge_x": 3.0, "heldout_score": 4.0}
     updates = [_update(1, 1e-7), _update(2, 3e-7), _update(3, 2e-7) | after]
-    result = final_metrics([before, *updates], evaluator, "updates")
+    result = to_json(online_result([before, *updates], evaluator, "updates", []))
     [(first, last, dropped)] = given
     assert first == {name: updates[0][name] for name in DRIFT} | before
     assert last == {name: updates[2][name] for name in DRIFT} | after

@@ -16,6 +16,7 @@ from truing.config.algorithms import Ppo
 from truing.config.recipe import Recipe
 from truing.config.sections import MissingEos
 from truing.core.batches import Experience, Rollout, Sequences
+from truing.core.results import to_json
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.runs.metrics import read_jsonl
 from truing.stages.online import Scored, Update, after_missing_eos, learn, rollout_metrics
@@ -203,7 +204,7 @@ def test_every_update_shuffles_in_an_order_of_its_own(tmp_path: Path) -> None:
 def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     changes = {"ppo.updates": 3, "evaluation.every": 2, "evaluation.judges": {"letters": "letters:letter_a"}}
     job = tiny.job(tiny.recipe(tmp_path, pad=None, **BY_FUNCTION, **changes), tmp_path, "ppo")
-    result = train_ppo(job)
+    result = to_json(train_ppo(job))
     metrics, samples = read_jsonl(job.directory.metrics), read_jsonl(job.directory.samples)
     assert [row["step"] for row in metrics] == [0, 1, 2, 3]
     assert all(row.keys() >= promised.PPO_METRICS for row in metrics[1:])

@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from truing.config.algorithms import Reward
 from truing.core.batches import PairBatch, Sequences
+from truing.core.results import to_json
 from truing.models.heads import scalar_head
 from truing.models.roles import Role
 from truing.models.save import load_normalisation
@@ -53,7 +54,7 @@ def test_the_loss_is_that_of_bradley_and_terry_on_the_ends(use_margin: bool, smo
 def test_a_run_learns_the_preference_and_leaves_what_it_promises(roles: str, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, roles=roles)
     job = tiny.job(recipe, tmp_path, "reward")
-    result = train_reward(job)
+    result = to_json(train_reward(job))
     metrics = read_jsonl(job.directory.metrics)
     assert result.keys() >= promised.RESULT["reward"]
     assert metrics[-1]["loss"] < metrics[0]["loss"] / 2
@@ -66,7 +67,7 @@ def test_a_run_learns_the_preference_and_leaves_what_it_promises(roles: str, tmp
 def test_the_normalisation_is_of_the_saved_model_on_samples_of_the_start(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
     job = tiny.job(recipe, tmp_path, "reward")
-    result = train_reward(job)
+    result = to_json(train_reward(job))
     base = tiny.load(recipe)
     classifier = AutoModelForSequenceClassification.from_pretrained(job.directory.model)
     scores = []
@@ -85,5 +86,5 @@ def test_the_normalisation_is_of_the_saved_model_on_samples_of_the_start(tmp_pat
 def test_pairs_of_their_own_may_be_held_out(tmp_path: Path) -> None:
     own = tiny.write_rows(tmp_path / "heldout.jsonl", tiny.preferences(29)[24:])
     recipe = tiny.recipe(tmp_path, **{"data.heldout_preferences": {"path": str(own)}})
-    result = train_reward(tiny.job(recipe, tmp_path, "reward"))
+    result = to_json(train_reward(tiny.job(recipe, tmp_path, "reward")))
     assert (result["train_pairs"], result["heldout_pairs"]) == (24, 5)

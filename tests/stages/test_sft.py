@@ -8,6 +8,7 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
+from truing.core.results import to_json
 from truing.core.rows import TokenRows
 from truing.models.roles import Role
 from truing.runs.files import read_json
@@ -35,7 +36,7 @@ def test_the_loss_is_the_mean_over_completion_tokens_alone() -> None:
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_run_lowers_the_loss_and_leaves_what_it_promises(method: str, tmp_path: Path) -> None:
     job = tiny.job(tiny.recipe(tmp_path, **{"sft.method": method, "sft.log_every": 2}), tmp_path, "sft")
-    result = train_sft(job)
+    result = to_json(train_sft(job))
     metrics = read_jsonl(job.directory.metrics)
     assert result["heldout_loss"] < result["heldout_loss_before"] - 0.5
     assert metrics[-1]["loss"] < metrics[1]["loss"]
@@ -52,7 +53,7 @@ def test_the_saved_model_has_the_held_out_loss_that_was_reported(tmp_path: Path)
     own = tiny.write_rows(tmp_path / "heldout.jsonl", [{"prompt": "ab?", "completion": "aha."}])
     recipe = tiny.recipe(tmp_path, **{"data.heldout_demonstrations": {"path": str(own)}})
     job = tiny.job(recipe, tmp_path, "sft")
-    result = train_sft(job)
+    result = to_json(train_sft(job))
     model = AutoModelForCausalLM.from_pretrained(job.directory.model)
     tokens = [*tiny.tokenizer().encode("ab?aha."), EOS]
     with torch.no_grad():
@@ -64,7 +65,7 @@ def test_the_saved_model_has_the_held_out_loss_that_was_reported(tmp_path: Path)
 
 def test_notes_and_truncation_are_told(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, pad=None, **{"data.too_long": "drop", "data.max_length": 9})
-    result = train_sft(tiny.job(recipe, tmp_path, "sft"))
+    result = to_json(train_sft(tiny.job(recipe, tmp_path, "sft")))
     assert "no pad token" in result["notes"][0]
     assert "dropped as too long" in result["truncation"]
     assert read_json(tmp_path / "sft" / "model" / "config.json")["pad_token_id"] == EOS + 1
