@@ -128,7 +128,7 @@ class TrainingError(TruingError):
 class InterruptedRunError(TruingError):
     """A signal asked the run to end; what was done is saved."""
 
-    code = "interrupted"
+    code = "run/interrupted"
 
     def __init__(self, what: str, exit_code: int) -> None:
         super().__init__(what)

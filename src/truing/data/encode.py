@@ -80,7 +80,7 @@ def encode_records(
         except InputError as error:
             refused.append(error)
             if len(refused) == TRIED:
-                refused.append(DataError("no more rows were tried.", where=record.where))
+                refused.append(DataError("no more rows were tried.", code="data/no-more-tried", where=record.where))
                 break
     return rows, refused
 
@@ -96,14 +96,19 @@ def _tokens(
         prompt = encode_prompt(record.prompt)
         answers = {name: encode_completion(tokenizer, record.prompt, getattr(record, name)) for name in completions}
     except ModelError as error:
-        raise ModelError(error.what, where=record.where, hint=error.hint) from error
+        raise ModelError(**vars(error.problem) | {"where": record.where}) from error
     except (MemoryError, TruingError):
         raise
     except Exception as error:  # tokenizers raises no class of its own
         what = f"the tokenizer cannot read it: {first_line(error)}."
-        raise DataError(what, where=record.where, hint=TOKENIZER_HINT) from error
+        raise DataError(what, code="data/not-encodable", where=record.where, hint=TOKENIZER_HINT) from error
     if not prompt:
-        raise DataError("the tokenizer makes no token of the prompt.", where=record.where, hint=TOKENIZER_HINT)
+        raise DataError(
+            "the tokenizer makes no token of the prompt.",
+            code="data/no-tokens",
+            where=record.where,
+            hint=TOKENIZER_HINT,
+        )
     return prompt, {name: interned(answer) for name, answer in answers.items()}
 
 
@@ -117,14 +122,16 @@ def fit(rows: Sequence[EncodedRow], limit: Limit, bos: int | None) -> tuple[list
     """
     longer = [row for row in rows if len(row.prompt) + row.longest > limit.tokens]
     if longer and limit.data.too_long == "error":
-        raise DataError(f"{too_long(_described(longer, limit), limit)}.", hint=limit.hint)
+        raise DataError(f"{too_long(_described(longer, limit), limit)}.", code="data/too-long", hint=limit.hint)
     fitted = [(_cut(row, limit, bos), row) for row in rows]
     kept = [row for row, _ in fitted if row is not None and not row.is_identical]
     report = _report(fitted, limit)
     if not kept:
         where = rows[0].where if rows else None
         hint = TOKENIZER_HINT if rows and len(report.identical) == len(rows) else limit.hint
-        raise DataError(f"no row is left to learn from: {report.sentence()}", where=where, hint=hint)
+        raise DataError(
+            f"no row is left to learn from: {report.sentence()}", code="data/no-rows-left", where=where, hint=hint
+        )
     return kept, report
 
 

@@ -52,9 +52,13 @@ def read_json(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
     try:
         rows = _parse(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise DataError(f"byte {error.start + 1} is not UTF-8.", where=name, hint="Save the file as UTF-8.") from error
+        raise DataError(
+            f"byte {error.start + 1} is not UTF-8.", code="data/not-utf-8", where=name, hint="Save the file as UTF-8."
+        ) from error
     except ValueError as error:
-        raise DataError(f"no valid JSON: {error}.", where=name, hint="Write one array of JSON objects.") from error
+        raise DataError(
+            f"no valid JSON: {error}.", code="data/not-json", where=name, hint="Write one array of JSON objects."
+        ) from error
     assert isinstance(rows, list)
     for number, value in enumerate(rows, start=1):
         yield from _object(value, f"{name} row {number}", faults)
@@ -103,7 +107,10 @@ def read_parquet(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
-            f"cannot be read as Parquet: {reason}.", where=f"{name} row {number + 1}", hint="Write the file again."
+            f"cannot be read as Parquet: {reason}.",
+            code="data/not-parquet",
+            where=f"{name} row {number + 1}",
+            hint="Write the file again.",
         ) from error
 
 
@@ -111,7 +118,7 @@ def _lines(file: BinaryIO, path: str, faults: Faults) -> Iterator[tuple[int, str
     """Numbered lines of a UTF-8 file, without a byte order mark; None for a line that is not UTF-8."""
     for number, line in enumerate(file, start=1):
         if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError("the file is UTF-16.", where=path, hint="Save it as UTF-8.")
+            raise DataError("the file is UTF-16.", code="data/utf-16", where=path, hint="Save it as UTF-8.")
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -150,6 +157,9 @@ def _checked_header(names: list[str], where: str) -> list[str]:
     if doubled:
         listed = ", ".join(f"`{name}`" for name in doubled)
         raise DataError(
-            f"{listed} stands in the header more than once.", where=where, hint="Give each column its own name."
+            f"{listed} stands in the header more than once.",
+            code="data/doubled-column",
+            where=where,
+            hint="Give each column its own name.",
         )
     return names

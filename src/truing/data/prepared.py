@@ -74,7 +74,7 @@ class Prepared:
     def rows_of(self, name: str) -> list[EncodedRow]:
         """All of a dataset, as long as they are. DataError where the recipe names none."""
         if name not in self.rows:
-            raise DataError(f"the recipe names no {name}.", hint=f"Set data.{name}.path.")
+            raise DataError(f"the recipe names no {name}.", code="data/not-named", hint=f"Set data.{name}.path.")
         return self.rows[name]
 
     def split(self, name: str, recipe: Recipe) -> tuple[list[EncodedRow], list[EncodedRow]]:

@@ -30,9 +30,16 @@ def read_rows(source: Source) -> Iterator[RawRow | Fault]:
             yield row
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"cannot be read: {reason}.", where=source.path, hint="Check the file and its disk.") from error
+        raise DataError(
+            f"cannot be read: {reason}.", code="data/unreadable", where=source.path, hint="Check the file and its disk."
+        ) from error
     if empty and not faults.count:
-        raise DataError("there are no rows in it.", where=source.path, hint="Check the path, or write the file again.")
+        raise DataError(
+            "there are no rows in it.",
+            code="data/no-rows",
+            where=source.path,
+            hint="Check the path, or write the file again.",
+        )
     yield from faults.take()
 
 
@@ -45,10 +52,15 @@ def _rows(source: Source, faults: Faults) -> Iterator[RawRow]:
     if path.is_file():
         if reader is None:
             what = f"{path.suffix or 'a file without a suffix'} is not a format for rows."
-            raise DataError(what, where=source.path, hint=f"Use {', '.join(READERS)}.")
+            raise DataError(what, code="data/unknown-format", where=source.path, hint=f"Use {', '.join(READERS)}.")
         return reader(path, source.path, faults)
     if reader is not None or not HUB_ID.fullmatch(source.path):
-        raise DataError("no such file.", where=source.path, hint=f"Paths start at {Path.cwd()}; check the spelling.")
+        raise DataError(
+            "no such file.",
+            code="data/no-such-file",
+            where=source.path,
+            hint=f"Paths start at {Path.cwd()}; check the spelling.",
+        )
     return _dataset_rows(source, None)
 
 
@@ -73,6 +85,7 @@ def _loaded(source: Source, directory: Path | None) -> Any:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
             f"the data set (subset {source.subset or 'default'}, split {source.split}) cannot be loaded: {reason}.",
+            code="data/not-loaded",
             where=source.path,
             hint="Check the path or Hub id, its subset and split, and the network.",
         ) from error

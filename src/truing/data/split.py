@@ -22,7 +22,7 @@ def overlap(heldout: Sequence[R], records: Sequence[R], name: str) -> list[Input
     where, twin = seen[0]
     what = f"{len(seen)} of {len(heldout)} held-out {name} are learnt from as well, this one at {twin}."
     hint = "Take them out of one of the two files, or leave the held-out file out: then rows are split off."
-    return [DataError(what, where=where, hint=hint)]
+    return [DataError(what, code="data/heldout-learnt-from", where=where, hint=hint)]
 
 
 def split_by_prompt(
@@ -37,6 +37,7 @@ def split_by_prompt(
     if len(counts) < 2:
         raise DataError(
             f"the {what} have {len(counts)} different prompts, too few to hold some out.",
+            code="data/too-few-prompts",
             where=rows[0].where if rows else None,
             hint="Add rows with other prompts, or give the held-out rows a file of their own.",
         )

@@ -47,7 +47,7 @@ class Adapters:
     def peft(self) -> PeftModel:
         """The PEFT model that holds the adapters."""
         if self._peft is None:
-            raise ModelError("no adapter has been added to this base yet.")
+            raise ModelError("no adapter has been added to this base yet.", code="model/no-adapter")
         return self._peft
 
     def add(self, name: str, above: int = 0) -> None:
@@ -61,6 +61,7 @@ class Adapters:
         except (ValueError, re.error) as error:  # PEFT may read the targets as a regular expression
             raise RecipeError(
                 f"no adapter could be put on the model ({first_line(error)}).",
+                code="recipe/lora-targets",
                 where="lora.targets",
                 hint="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
             ) from error
@@ -148,6 +149,7 @@ def refuse_embeddings(peft: PeftModel) -> None:
                 continue
             raise RecipeError(
                 f"no adapter can be put on {path}, which {what}.",
+                code="recipe/lora-target",
                 where="lora.targets",
                 hint="Take it out of the list, or write all-linear.",
             )

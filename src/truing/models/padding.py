@@ -43,6 +43,7 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
     if tokenizer.eos_token_id is None:
         raise ModelError(
             "the tokenizer has no eos token, so a response could never end.",
+            code="model/no-eos",
             where=tokenizer.name_or_path,
             hint="Set eos_token in its tokenizer_config.json.",
         )
@@ -55,6 +56,7 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
         return
     raise ModelError(
         f"the tokenizer {told}: they do not belong together.",
+        code="model/other-tokenizer",
         where=tokenizer.name_or_path,
         hint="Give the model its own tokenizer, or resize its embeddings and train them first.",
     )
@@ -67,6 +69,7 @@ def _add_pad(tokenizer: PreTrainedTokenizerBase, was: str) -> None:
     if PAD not in vocabulary and tokenizer.pad_token_id in vocabulary.values():
         raise ModelError(
             f"the tokenizer has {was}, and numbers with gaps, where {PAD!r} cannot be added.",
+            code="model/no-pad",
             where=tokenizer.name_or_path,
             hint="Set pad_token in its tokenizer_config.json to a token that texts do not have.",
         )

@@ -32,6 +32,7 @@ def check_quantisation(device: torch.device, widths: Iterable[int] = (BLOCK_WEIG
     except Exception as error:  # it looks for hardware on import, and raises what it likes
         raise RecipeError(
             f"nf4 needs bitsandbytes, which cannot be imported ({first_line(error)}).",
+            code="recipe/no-bitsandbytes",
             where="base.quantize",
             hint="pip install 'truing[quant]', or set it to none.",
         ) from error
@@ -40,6 +41,7 @@ def check_quantisation(device: torch.device, widths: Iterable[int] = (BLOCK_WEIG
         if reason is not None:
             raise RecipeError(
                 f"bitsandbytes does not compute in 4 bit on this {device.type} device ({reason}).",
+                code="recipe/no-nf4",
                 where="base.quantize",
                 hint="Set it to none, or compute.device to one that bitsandbytes supports.",
             )

@@ -76,6 +76,7 @@ def save_reward_model(
     if len(missing) != 1 or classifier.state_dict()[missing[0]].shape != head.weight.shape:
         raise ModelError(
             f"the sequence classifier of {type(model).__name__} has a head of another shape ({', '.join(missing)}).",
+            code="model/other-head",
             where=model.name_or_path,
             hint="Use a base whose classifier has a single linear head, such as Llama, Qwen, Mistral or GPT-2.",
         )
@@ -98,6 +99,7 @@ def _classifier_like(model: PreTrainedModel) -> PreTrainedModel:
     except ValueError as error:
         raise ModelError(
             f"transformers has no sequence classifier for {type(model).__name__}, so the reward model cannot be saved.",
+            code="model/no-classifier",
             where=model.name_or_path,
             hint="Use another base model for the reward stage.",
         ) from error

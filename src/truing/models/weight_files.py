@@ -29,6 +29,7 @@ def refuse_unsafe_weights(directory: Path) -> None:
     if unsafe is not None:
         raise ModelError(
             f"its weights are in {unsafe}, a format whose reading can run code.",
+            code="model/unsafe-weights",
             where=str(directory),
             hint="Convert them to safetensors first.",
         )

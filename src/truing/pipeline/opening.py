@@ -64,6 +64,7 @@ def _refuse_damaged(name: str, run: RunDirectory) -> None:
     if damaged is not None:
         raise RunError(
             f"has been damaged or taken away since the stage {name} ended, and what is still to come rests on it.",
+            code="run/damaged-stage",
             where=str(directory.root / damaged),
             hint="Put it back, or begin a new run with --fork-to NEW: it takes over the stages that are whole.",
         )

@@ -43,20 +43,31 @@ def _directory_faults(key: str, model: Base) -> Iterator[ModelError]:
     place, where = Path(model.path), f"{key}: {model.path}"
     if not os.path.isdir(place):  # unlike Path's own, it raises nothing where a name is too long for a file
         if os.path.exists(place) or len(model.path) > LONGEST_HUB_ID or not HUB_ID.fullmatch(model.path):
-            yield ModelError("is no directory.", where=where, hint="Give a model's directory or a Hub id.")
+            yield ModelError(
+                "is no directory.", code="model/no-directory", where=where, hint="Give a model's directory or a Hub id."
+            )
     elif model.gguf_file is not None:
         if not os.path.isfile(place / model.gguf_file):
-            yield ModelError(f"holds no {model.gguf_file}.", where=where, hint="Correct base.gguf_file.")
+            yield ModelError(
+                f"holds no {model.gguf_file}.", code="model/no-gguf-file", where=where, hint="Correct base.gguf_file."
+            )
     elif _config(place) is None:
-        yield ModelError("has no config.json that can be read, so it holds no model.", where=where, hint=HOLDS)
+        yield ModelError(
+            "has no config.json that can be read, so it holds no model.",
+            code="model/no-config",
+            where=where,
+            hint=HOLDS,
+        )
     elif not any(place.glob("*.safetensors")):
         unsafe = unsafe_weights(place)
         only = f", only {unsafe}, a format whose reading can run code" if unsafe else ""
-        yield ModelError(f"holds no safetensors weights{only}.", where=where, hint=HOLDS)
+        yield ModelError(f"holds no safetensors weights{only}.", code="model/no-safetensors", where=where, hint=HOLDS)
     else:
         for name, reason in unreadable_weights(place):
             hint = "Fetch that file again; where it is a Git LFS pointer, with `git lfs pull`."
-            yield ModelError(f"{name} cannot be read ({reason}).", where=where, hint=hint)
+            yield ModelError(
+                f"{name} cannot be read ({reason}).", code="model/unreadable-weights", where=where, hint=hint
+            )
 
 
 def _label_faults(key: str, path: str) -> Iterator[ModelError]:
@@ -68,7 +79,12 @@ def _label_faults(key: str, path: str) -> Iterator[ModelError]:
     labels = len(names) if isinstance(names, dict) else count
     if labels != 1:
         hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
-        yield ModelError(f"the model has {labels} labels; a reward model has one.", where=f"{key}: {path}", hint=hint)
+        yield ModelError(
+            f"the model has {labels} labels; a reward model has one.",
+            code="model/labels",
+            where=f"{key}: {path}",
+            hint=hint,
+        )
 
 
 def _function_faults(key: str, path: str) -> Iterator[RewardError]:
@@ -76,7 +92,7 @@ def _function_faults(key: str, path: str) -> Iterator[RewardError]:
     file, _, _ = path.rpartition(":")
     if file.endswith(".py") and not os.path.isfile(file):
         hint = f"Paths start where the recipe is or at {Path.cwd()}; check the spelling."
-        yield RewardError(f"there is no file {file}.", where=f"{key}: {path}", hint=hint)
+        yield RewardError(f"there is no file {file}.", code="rewards/no-such-file", where=f"{key}: {path}", hint=hint)
 
 
 def _config(directory: Path) -> dict[str, Any] | None:

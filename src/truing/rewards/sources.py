@@ -76,6 +76,7 @@ class ClassifierReward:
         if model.config.num_labels != 1:
             raise ModelError(
                 f"the model has {model.config.num_labels} labels; a reward model has one.",
+                code="model/labels",
                 where=path,
                 hint="Take a model with num_labels: 1, or wrap this one in a reward of kind function.",
             )
@@ -105,6 +106,7 @@ class ClassifierReward:
         if longest > limit:
             raise RewardError(
                 f"a prompt and its response come to {longest:,} of the classifier's tokens, and it reads {limit:,}.",
+                code="rewards/too-long",
                 where=self.where,
                 hint="Lower data.max_length or rollout.max_new_tokens, or take a classifier that reads more.",
             )
@@ -132,6 +134,7 @@ class ClassifierReward:
 def _refusal(path: str, error: Exception) -> ModelError:
     return ModelError(
         f"no sequence-classification model could be loaded from here ({first_line(error)}).",
+        code="model/not-loaded",
         where=path,
         hint="A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id.",
     )
@@ -140,6 +143,7 @@ def _refusal(path: str, error: Exception) -> ModelError:
 def _unread(path: str, error: Exception) -> ModelError:
     return ModelError(
         f"its tokenizer cannot read a prompt and its response ({first_line(error)}).",
+        code="model/not-tokenised",
         where=path,
         hint="Take a model whose tokenizer knows the characters of your data.",
     )
@@ -188,4 +192,9 @@ def refuse_bad(scores: Sequence[float], samples: Sequence[Sample], where: str) -
     for score, sample in zip(scores, samples, strict=True):
         if not math.isfinite(score):
             hint = "Look at the model that gives it, or set rewards.on_bad_score: drop to leave such responses out."
-            raise RewardError(f"gave {score} for the response {sample.response[:80]!r}.", where=where, hint=hint)
+            raise RewardError(
+                f"gave {score} for the response {sample.response[:80]!r}.",
+                code="rewards/not-finite",
+                where=where,
+                hint=hint,
+            )

@@ -103,6 +103,7 @@ def _drawn(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor
     if not bool(logprobs.isfinite().all()):
         raise TrainingError(
             "the logits of the model that samples are not finite.",
+            code="training/logits-not-finite",
             hint="Lower the learning rate if the model was training; otherwise its weights cannot be used.",
         )
     return tokens, logprobs
