@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from truing.config.sections import Source
-from truing.core.errors import DataError
+from truing.core.errors import DataError, Problems
 from truing.core.records import Demonstration, Message, Preference, Prompt
 from truing.data.datasets import DATASETS, Dataset, read_file
-from truing.data.faults import Faults
 
 Rows = list[dict[str, Any]]
 SYSTEM = {"role": "system", "content": "be kind"}
@@ -28,7 +27,7 @@ def messages(*turns: dict[str, str]) -> tuple[Message, ...]:
 
 def read_path(path: Path, kind: str, transcripts: bool = False) -> list[Any]:
     """The records of a file. DataError with all that is wrong, if anything is."""
-    dataset = Dataset(DATASETS[f"{kind}s"], Faults(str(path)), transcripts)
+    dataset = Dataset(DATASETS[f"{kind}s"], Problems(str(path)), transcripts)
     read_file(Source(path=str(path)), [dataset])
     dataset.check()
     return dataset.records

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from truing.core.errors import DataError, InputError, ModelError, TruingError, first_line
+from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line
 from truing.core.records import Demonstration, Preference, Prompt, Text
 from truing.data.chat import encode_completion
 from truing.data.length_report import TOKENIZER_HINT, LengthReport, Limit, too_long
@@ -61,13 +61,13 @@ def encode_records(
     completions: Sequence[str],
     tokenizer: "PreTrainedTokenizerBase | None",
     encode_prompt: Callable[[Text], Tokens],
-) -> tuple[list[EncodedRow], list[InputError]]:
+) -> tuple[list[EncodedRow], list[Problem]]:
     """The tokens of records, of whose fields these follow the prompt, and why others cannot be encoded.
 
     Each of the latter may take seconds, so only the first are tried. Without a tokenizer rows have no tokens.
     """
     rows: list[EncodedRow] = []
-    refused: list[InputError] = []
+    refused: list[Problem] = []
     prompts: dict[Text, int] = {}
     for record in records:
         index = prompts.setdefault(record.prompt, len(prompts))
@@ -78,9 +78,9 @@ def encode_records(
             prompt, answers = _tokens(record, completions, tokenizer, encode_prompt)
             rows.append(EncodedRow(record.where, prompt, answers, index, getattr(record, "margin", None) or 0.0))
         except InputError as error:
-            refused.append(error)
+            refused.append(error.problem)
             if len(refused) == TRIED:
-                refused.append(DataError("no more rows were tried.", code="data/no-more-tried", where=record.where))
+                refused.append(Problem("data/no-more-tried", None, "no more rows were tried.", where=record.where))
                 break
     return rows, refused
 
