@@ -66,7 +66,9 @@ def test_every_variant_is_checked(tmp_path: Path) -> None:
 def test_a_variant_that_holds_out_other_rows_is_checked_on_its_own_split(tmp_path: Path) -> None:
     rows = [pair(f"{letter}?", LONG if letter == "a" else "aa") for letter in "abcd"]
     recipe = changed(pairs(tmp_path, *rows), **{"data.too_long": "drop", "data.heldout": 0.25})
-    refused = {seed: bool(found(changed(recipe, seed=seed)).problems) for seed in range(12)}  # where it alone is held out
+    refused = {
+        seed: bool(found(changed(recipe, seed=seed)).problems) for seed in range(12)
+    }  # where it alone is held out
     sound, unsound = (next(seed for seed in refused if refused[seed] is wanted) for wanted in (False, True))
     (fault,) = found(changed(recipe, **{"seed": sound, "variants": {"other": {"seed": unsound}}})).problems
     assert "no row is left to learn from: 0 of 1 rows kept" in str(fault)

@@ -103,12 +103,8 @@ def _tokens(
         what = f"the tokenizer cannot read it: {first_line(error)}."
         raise DataError(what, code="data/not-encodable", where=record.where, hint=TOKENIZER_HINT) from error
     if not prompt:
-        raise DataError(
-            "the tokenizer makes no token of the prompt.",
-            code="data/no-tokens",
-            where=record.where,
-            hint=TOKENIZER_HINT,
-        )
+        what = "the tokenizer makes no token of the prompt."
+        raise DataError(what, code="data/no-tokens", where=record.where, hint=TOKENIZER_HINT)
     return prompt, {name: interned(answer) for name, answer in answers.items()}
 
 
@@ -129,9 +125,8 @@ def fit(rows: Sequence[EncodedRow], limit: Limit, bos: int | None) -> tuple[list
     if not kept:
         where = rows[0].where if rows else None
         hint = TOKENIZER_HINT if rows and len(report.identical) == len(rows) else limit.hint
-        raise DataError(
-            f"no row is left to learn from: {report.sentence()}", code="data/no-rows-left", where=where, hint=hint
-        )
+        what = f"no row is left to learn from: {report.sentence()}"
+        raise DataError(what, code="data/no-rows-left", where=where, hint=hint)
     return kept, report
 
 

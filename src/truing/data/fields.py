@@ -25,9 +25,8 @@ def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
     """
     if isinstance(value, list):
         if not value:
-            raise FieldError(
-                field, "is an empty list of messages", "Give it at least one message.", code="data/no-messages"
-            )
+            hint = "Give it at least one message."
+            raise FieldError(field, "is an empty list of messages", hint, code="data/no-messages")
         messages = tuple(_message(f"{field}[{index}]", item) for index, item in enumerate(value))
     elif not isinstance(value, str):
         raise FieldError(field, f"is {kind(value)}", "Make it text, or a list of messages.", code="data/not-text")
@@ -74,21 +73,18 @@ def shown(value: object) -> str:
 
 def _message(field: str, item: object) -> Message:
     if not isinstance(item, dict):
-        raise FieldError(
-            field, f"is {kind(item)}", 'A message is {"role": ..., "content": ...}.', code="data/bad-message"
-        )
+        hint = 'A message is {"role": ..., "content": ...}.'
+        raise FieldError(field, f"is {kind(item)}", hint, code="data/bad-message")
     role, content = item.get("role"), item.get("content")
     if role is None:
         raise FieldError(field, "has no role", "Its role is system, user or assistant.", code="data/no-role")
     if not isinstance(role, str) or role not in ROLES:
-        raise FieldError(
-            f"{field}.role", f"is {shown(role)}", "A role is system, user or assistant.", code="data/unknown-role"
-        )
+        hint = "A role is system, user or assistant."
+        raise FieldError(f"{field}.role", f"is {shown(role)}", hint, code="data/unknown-role")
     if not isinstance(content, str):
         reason = f"is {kind(content)}" if "content" in item else "is missing"
-        raise FieldError(
-            f"{field}.content", reason, "Give it text; nothing else can be learnt from.", code="data/no-content"
-        )
+        hint = "Give it text; nothing else can be learnt from."
+        raise FieldError(f"{field}.content", reason, hint, code="data/no-content")
     return Message(ROLES[role], _sound(f"{field}.content", content))
 
 
@@ -97,16 +93,14 @@ def _sound(field: str, text: str) -> str:
     if not text:
         raise FieldError(field, "is empty", "Give it text, or remove the row.", code="data/empty-text")
     if not text.strip():
-        raise FieldError(
-            field, "has nothing but white space", "Give it text, or remove the row.", code="data/blank-text"
-        )
+        hint = "Give it text, or remove the row."
+        raise FieldError(field, "has nothing but white space", hint, code="data/blank-text")
     if "\0" in text:
         raise FieldError(field, "has a NUL character", "Remove the character.", code="data/nul-character")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         reason = f"has half a surrogate pair at character {error.start + 1}"
-        raise FieldError(
-            field, reason, "Remove it, or write the character whole.", code="data/half-surrogate"
-        ) from error
+        hint = "Remove it, or write the character whole."
+        raise FieldError(field, reason, hint, code="data/half-surrogate") from error
     return text

@@ -53,9 +53,8 @@ def read_json(path: Path, name: str) -> Iterator[RawRow | Problem]:
     except UnicodeDecodeError as error:
         raise DataError(**vars(_not_utf_8(error, name))) from error
     except ValueError as error:
-        raise DataError(
-            f"no valid JSON: {error}.", code="data/not-json", where=name, hint="Write one array of JSON objects."
-        ) from error
+        hint = "Write one array of JSON objects."
+        raise DataError(f"no valid JSON: {error}.", code="data/not-json", where=name, hint=hint) from error
     assert isinstance(rows, list)
     for number, value in enumerate(rows, start=1):
         yield _object(value, f"{name} row {number}")
@@ -105,12 +104,9 @@ def read_parquet(path: Path, name: str) -> Iterator[RawRow | Problem]:
                     yield RawRow(values, f"{name} row {number}")
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(
-            f"cannot be read as Parquet: {reason}.",
-            code="data/not-parquet",
-            where=f"{name} row {number + 1}",
-            hint="Write the file again.",
-        ) from error
+        what = f"cannot be read as Parquet: {reason}."
+        hint = "Write the file again."
+        raise DataError(what, code="data/not-parquet", where=f"{name} row {number + 1}", hint=hint) from error
 
 
 def _lines(file: BinaryIO, path: str) -> Iterator[tuple[int, str | Problem]]:
@@ -157,10 +153,6 @@ def _checked_header(names: list[str], where: str) -> list[str]:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         listed = ", ".join(f"`{name}`" for name in doubled)
-        raise DataError(
-            f"{listed} stands in the header more than once.",
-            code="data/doubled-column",
-            where=where,
-            hint="Give each column its own name.",
-        )
+        what = f"{listed} stands in the header more than once."
+        raise DataError(what, code="data/doubled-column", where=where, hint="Give each column its own name.")
     return names

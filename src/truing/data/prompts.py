@@ -30,11 +30,8 @@ class PromptSet:
         known = {tuple(prompt) for prompt in seen}
         unseen = [prompt for prompt in [*self.heldout, *self.train] if prompt.tokens not in known]
         if not unseen:
-            raise DataError(
-                "every prompt is in a pair that is learnt from.",
-                code="data/no-unseen-prompt",
-                hint="Give other prompts: data.prompts.",
-            )
+            hint = "Give other prompts: data.prompts."
+            raise DataError("every prompt is in a pair that is learnt from.", code="data/no-unseen-prompt", hint=hint)
         return replace(self, heldout=unseen[: len(self.heldout)])
 
 

@@ -27,16 +27,11 @@ def read_rows(source: Source) -> Iterator[RawRow | Problem]:
             yield row
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(
-            f"cannot be read: {reason}.", code="data/unreadable", where=source.path, hint="Check the file and its disk."
-        ) from error
+        hint = "Check the file and its disk."
+        raise DataError(f"cannot be read: {reason}.", code="data/unreadable", where=source.path, hint=hint) from error
     if empty:
-        raise DataError(
-            "there are no rows in it.",
-            code="data/no-rows",
-            where=source.path,
-            hint="Check the path, or write the file again.",
-        )
+        hint = "Check the path, or write the file again."
+        raise DataError("there are no rows in it.", code="data/no-rows", where=source.path, hint=hint)
 
 
 def _rows(source: Source) -> Iterator[RawRow | Problem]:
@@ -51,12 +46,8 @@ def _rows(source: Source) -> Iterator[RawRow | Problem]:
             raise DataError(what, code="data/unknown-format", where=source.path, hint=f"Use {', '.join(READERS)}.")
         return reader(path, source.path)
     if reader is not None or not HUB_ID.fullmatch(source.path):
-        raise DataError(
-            "no such file.",
-            code="data/no-such-file",
-            where=source.path,
-            hint=f"Paths start at {Path.cwd()}; check the spelling.",
-        )
+        hint = f"Paths start at {Path.cwd()}; check the spelling."
+        raise DataError("no such file.", code="data/no-such-file", where=source.path, hint=hint)
     return _dataset_rows(source, None)
 
 
@@ -79,9 +70,6 @@ def _loaded(source: Source, directory: Path | None) -> Any:
         return datasets.load_dataset(str(directory or source.path), name=source.subset, split=source.split)
     except Exception as error:  # the library raises what its file systems, builders and the network raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"the data set (subset {source.subset or 'default'}, split {source.split}) cannot be loaded: {reason}.",
-            code="data/not-loaded",
-            where=source.path,
-            hint="Check the path or Hub id, its subset and split, and the network.",
-        ) from error
+        what = f"the data set (subset {source.subset or 'default'}, split {source.split}) cannot be loaded: {reason}."
+        hint = "Check the path or Hub id, its subset and split, and the network."
+        raise DataError(what, code="data/not-loaded", where=source.path, hint=hint) from error

@@ -36,9 +36,8 @@ class Row:
         try:
             if not self.has(name):
                 there = ", ".join(map(shown, list(self.raw.values)[:6])) or "nothing"
-                raise FieldError(
-                    name, "is missing", f"Every row needs one; this one has {there}.", code="data/missing-field"
-                )
+                hint = f"Every row needs one; this one has {there}."
+                raise FieldError(name, "is missing", hint, code="data/missing-field")
             return as_text(name, self.raw.values[name], part, self.transcripts)
         except FieldError as fault:
             self.note(fault)
@@ -83,9 +82,8 @@ def parse_preference(row: Row) -> Preference | None:
     if chosen is None or rejected is None or (prompt is None and not row.is_implicit()):
         return None
     if chosen == rejected:
-        raise FieldError(
-            "chosen", "equals `rejected`", "Remove the row; it says nothing about preference.", code="data/equal-sides"
-        )
+        hint = "Remove the row; it says nothing about preference."
+        raise FieldError("chosen", "equals `rejected`", hint, code="data/equal-sides")
     parts = _shared(chosen, rejected) if prompt is None else _last_turns(prompt, chosen, rejected)
     return Preference(*parts, row.raw.where, margin)
 
@@ -123,9 +121,8 @@ def _completion(row: Row, name: str, prompt: Text | None) -> Text | None:
     if isinstance(prompt, tuple) and isinstance(completion, str):
         return (Message("assistant", completion.strip() if row.transcripts else completion),)
     if isinstance(prompt, str) and isinstance(completion, tuple):
-        raise FieldError(
-            name, "is messages, but `prompt` is text", "Make both text, or both messages.", code="data/mixed-kinds"
-        )
+        hint = "Make both text, or both messages."
+        raise FieldError(name, "is messages, but `prompt` is text", hint, code="data/mixed-kinds")
     return completion
 
 
@@ -134,24 +131,18 @@ def _shared(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
     if isinstance(chosen, tuple) and isinstance(rejected, tuple):
         return _last_turns((), chosen, rejected)
     if isinstance(chosen, tuple) or isinstance(rejected, tuple):
-        raise FieldError(
-            "rejected",
-            "is not of the same kind as `chosen`",
-            "Make both text, or both messages.",
-            code="data/mixed-kinds",
-        )
+        hint = "Make both text, or both messages."
+        raise FieldError("rejected", "is not of the same kind as `chosen`", hint, code="data/mixed-kinds")
     prompt = shared_prompt(chosen, rejected)
     if not prompt:
         hint = "Give the row a `prompt`."
-        raise FieldError(
-            "chosen", "shares no beginning with `rejected` that could be the prompt", hint, code="data/no-shared-prompt"
-        )
+        reason = "shares no beginning with `rejected` that could be the prompt"
+        raise FieldError("chosen", reason, hint, code="data/no-shared-prompt")
     chosen, rejected = chosen.removeprefix(prompt), rejected.removeprefix(prompt)
     for name, side in (("chosen", chosen), ("rejected", rejected)):
         if not side.strip():
-            raise FieldError(
-                name, "ends where the other side goes on", "Give it an answer of its own.", code="data/no-own-answer"
-            )
+            hint = "Give it an answer of its own."
+            raise FieldError(name, "ends where the other side goes on", hint, code="data/no-own-answer")
     return prompt, chosen, rejected
 
 

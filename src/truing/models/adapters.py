@@ -59,12 +59,9 @@ class Adapters:
         try:
             self._build(name, lora_config(self._base, self._lora, above))
         except (ValueError, re.error) as error:  # PEFT may read the targets as a regular expression
-            raise RecipeError(
-                f"no adapter could be put on the model ({first_line(error)}).",
-                code="recipe/lora-targets",
-                where="lora.targets",
-                hint="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
-            ) from error
+            what = f"no adapter could be put on the model ({first_line(error)})."
+            hint = "Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj]."
+            raise RecipeError(what, code="recipe/lora-targets", where="lora.targets", hint=hint) from error
         refuse_embeddings(self.peft)
 
     def load(self, name: str, directory: str) -> None:
@@ -147,9 +144,6 @@ def refuse_embeddings(peft: PeftModel) -> None:
                 what = "shares its weights with the embeddings"
             else:
                 continue
-            raise RecipeError(
-                f"no adapter can be put on {path}, which {what}.",
-                code="recipe/lora-target",
-                where="lora.targets",
-                hint="Take it out of the list, or write all-linear.",
-            )
+            what = f"no adapter can be put on {path}, which {what}."
+            hint = "Take it out of the list, or write all-linear."
+            raise RecipeError(what, code="recipe/lora-target", where="lora.targets", hint=hint)

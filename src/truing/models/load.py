@@ -52,9 +52,8 @@ def device_of(compute: Compute) -> torch.device:
         return torch.empty(0, device=compute.device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
         what = f"{compute.device} cannot be used here ({first_line(error)})."
-        raise RecipeError(
-            what, code="recipe/no-such-device", where="compute.device", hint="Set it to auto or cpu."
-        ) from error
+        hint = "Set it to auto or cpu."
+        raise RecipeError(what, code="recipe/no-such-device", where="compute.device", hint=hint) from error
 
 
 def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
@@ -142,12 +141,9 @@ def check_causal(model: PreTrainedModel) -> None:
     """
     one, other = model(torch.tensor([[0, 1, 2], [0, 1, 3]], device=model.device)).logits[:, :2].float()
     if not torch.allclose(one, other, atol=1e-3, rtol=1e-3, equal_nan=True):
-        raise ModelError(
-            f"{type(model).__name__} reads the tokens that follow, so it is no causal language model.",
-            code="model/not-causal",
-            where=model.name_or_path,
-            hint="Use a model that was made to write, such as Llama, Qwen or GPT-2.",
-        )
+        what = f"{type(model).__name__} reads the tokens that follow, so it is no causal language model."
+        hint = "Use a model that was made to write, such as Llama, Qwen or GPT-2."
+        raise ModelError(what, code="model/not-causal", where=model.name_or_path, hint=hint)
 
 
 def quiet_transformers() -> None:

@@ -48,9 +48,8 @@ def _directory_faults(key: str, model: Base) -> Iterator[Problem]:
         if not os.path.isfile(place / model.gguf_file):
             yield Problem("model/no-gguf-file", key, f"holds no {model.gguf_file}.", "Correct base.gguf_file.", where)
     elif _config(place) is None:
-        yield Problem(
-            "model/no-config", key, "has no config.json that can be read, so it holds no model.", HOLDS, where
-        )
+        what = "has no config.json that can be read, so it holds no model."
+        yield Problem("model/no-config", key, what, HOLDS, where)
     elif not any(place.glob("*.safetensors")):
         unsafe = unsafe_weights(place)
         only = f", only {unsafe}, a format whose reading can run code" if unsafe else ""
@@ -70,9 +69,8 @@ def _label_faults(key: str, path: str) -> Iterator[Problem]:
     labels = len(names) if isinstance(names, dict) else count
     if labels != 1:
         hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
-        yield Problem(
-            "model/labels", key, f"the model has {labels} labels; a reward model has one.", hint, f"{key}: {path}"
-        )
+        what = f"the model has {labels} labels; a reward model has one."
+        yield Problem("model/labels", key, what, hint, f"{key}: {path}")
 
 
 def _function_faults(key: str, path: str) -> Iterator[Problem]:

@@ -126,12 +126,8 @@ class FunctionReward:
 
     def _refusal(self, fault: FunctionError) -> RewardError:
         place = f" It was raised in {fault.place}." if fault.place else ""
-        return RewardError(
-            f"{fault.reason}.",
-            code="rewards/function-fails",
-            where=self.name,
-            hint=(_more_of(fault.limit) or SCORES) + place,
-        )
+        hint = (_more_of(fault.limit) or SCORES) + place
+        return RewardError(f"{fault.reason}.", code="rewards/function-fails", where=self.name, hint=hint)
 
 
 def _blaming(sample: Sample, fault: FunctionError) -> FunctionError:

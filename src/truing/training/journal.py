@@ -76,11 +76,8 @@ class Journal:
             RunError: the checkpoint does not have it, so the next step would not be the right one.
         """
         if self.step and name not in self.memory:
-            raise RunError(
-                f"the checkpoint of step {self.step} lacks {name}.",
-                code="run/checkpoint-lacks",
-                hint="Give another --out.",
-            )
+            hint = "Give another --out."
+            raise RunError(f"the checkpoint of step {self.step} lacks {name}.", code="run/checkpoint-lacks", hint=hint)
         return self.memory.get(name, first)
 
     def latest(self, name: str) -> Any:
