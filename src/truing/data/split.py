@@ -37,7 +37,7 @@ def split_by_prompt(
     if len(counts) < 2:
         raise DataError(
             f"the {what} have {len(counts)} different prompts, too few to hold some out.",
-            code="data/too-few-prompts",
+            code="data/none-to-hold-out",
             where=rows[0].where if rows else None,
             hint="Add rows with other prompts, or give the held-out rows a file of their own.",
         )

@@ -139,11 +139,11 @@ def refuse_embeddings(peft: PeftModel) -> None:
     for path, layer in model.named_modules():
         if isinstance(layer, LoraLayer):
             if isinstance(layer.get_base_layer(), nn.Embedding):
-                what = "is no linear layer"
+                why = "is no linear layer"
             elif layer.weight is embeddings.weight:
-                what = "shares its weights with the embeddings"
+                why = "shares its weights with the embeddings"
             else:
                 continue
-            what = f"no adapter can be put on {path}, which {what}."
+            what = f"no adapter can be put on {path}, which {why}."
             hint = "Take it out of the list, or write all-linear."
             raise RecipeError(what, code="recipe/lora-target", where="lora.targets", hint=hint)
