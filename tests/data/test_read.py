@@ -11,6 +11,7 @@ import pytest
 
 from truing.config.sections import Source
 from truing.core.errors import DataError, Problem, Problems
+from truing.data.datasets import DATASETS, Dataset, read_file
 from truing.data.read import RawRow, read_rows
 
 ROWS: list[dict[str, Any]] = [
@@ -243,3 +244,15 @@ def test_broken_rows_stand_between_those_that_can_be_read(tmp_path: Path) -> Non
         {"a": 2},
         ":4",
     ]
+
+
+def test_what_ends_the_reading_is_told_with_the_faulty_rows_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"prompt\n  \na\n\xff\nb\n")
+    dataset = Dataset(DATASETS["prompts"], Problems(str(path)))
+    read_file(Source(path=str(path)), [dataset])
+    assert [(problem.where, problem.code) for problem in dataset.problems.described] == [
+        (f"{path}:2", "data/blank-text"),
+        (f"{path}:4", "data/not-utf-8"),
+    ]
+    assert not dataset.is_sound

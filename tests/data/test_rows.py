@@ -246,12 +246,14 @@ def test_a_row_that_contradicts_itself_is_named(tmp_path: Path, kind: str, row: 
 
 def test_all_faults_of_a_file_are_told_together_in_its_order(tmp_path: Path) -> None:
     rows = [TEXT_PAIR, {"prompt": "", "chosen": None, "rejected": "r"}, TEXT_PAIR | {"margin": -1}, {"prompt": "p"}]
-    assert [line.split(" is ")[0] for line in complaints(tmp_path, "preference", rows)] == [
-        "rows.jsonl:2: `prompt`",
-        "rows.jsonl:2: `chosen`",
-        "rows.jsonl:3: `margin`",
-        "rows.jsonl:4: `chosen`",
-        "rows.jsonl:4: `rejected`",
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "preference", rows)
+    assert [(problem.where, problem.field, problem.code) for problem in caught.value.problems] == [
+        (f"{tmp_path}/rows.jsonl:2", "prompt", "data/empty-text"),
+        (f"{tmp_path}/rows.jsonl:2", "chosen", "data/not-text"),
+        (f"{tmp_path}/rows.jsonl:3", "margin", "data/bad-margin"),
+        (f"{tmp_path}/rows.jsonl:4", "chosen", "data/missing-field"),
+        (f"{tmp_path}/rows.jsonl:4", "rejected", "data/missing-field"),
     ]
 
 
