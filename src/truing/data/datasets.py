@@ -99,7 +99,7 @@ def read_data(recipe: Recipe, thorough: bool = False) -> dict[str, Dataset]:
     datasets = {
         name: Dataset(
             DATASETS[name.removeprefix(HELDOUT)],
-            Problems(source.path, None if thorough else 20),
+            Problems(source.path, None if thorough else Problems.most),
             recipe.data.transcripts,
         )
         for name, source in sources.items()
