@@ -28,8 +28,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from truing import functional as F
-from truing.worlds.reviews import gold_scores, write_world
 from truing.config.sections import World
+from truing.worlds.reviews import gold_scores, write_world
 
 
 @dataclass(frozen=True)

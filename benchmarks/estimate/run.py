@@ -18,17 +18,16 @@ from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from truing.data.world_files import word_tokenizer
 
 from truing.config.sections import World
+from truing.worlds.files import word_tokenizer
 from truing.worlds.reviews import vocabulary, write_world
 
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 SEPARATE = ["roles=separate", "sft.method=full"]
 FEW_STEPS = [
     "ppo.updates=4",
-    "evaluation.every=100",  # after the last step alone, which is timed with its evaluation and so left out
-    "dpo.heldout_every=1000",
+    "evaluation.every=1000",  # after the last step alone, which is timed with its evaluation and so left out
     "sft.log_every=1000",
     "checkpoints.every_steps=4",
     "evaluation.judges={}",
@@ -42,13 +41,15 @@ data:
   preferences: {{path: "{place}/preferences.jsonl"}}
   prompts: {{path: "{place}/prompts.jsonl"}}
 stages: [sft, reward, ppo, dpo]
-ppo: {{episodes: 32, max_new_tokens: 32, heldout_prompts: 32}}
+ppo: {{episodes: 32}}
+rollout: {{max_new_tokens: 32}}
+evaluation: {{prompts: 32}}
 """
 PREDICT = """
 import json, sys
 from pathlib import Path
-from truing.estimate.estimator import estimate
 from truing.config import load_recipe
+from truing.estimate.estimator import estimate
 found = estimate(load_recipe(Path(sys.argv[1]), sys.argv[2:]))
 print(json.dumps({stage: (usage.peak, usage.seconds) for stage, usage in found.stages.items()}))
 """

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from truing import pipeline
 from truing.config import load_recipe
+from truing.pipeline import execute
 from truing.runs.progress import SilentProgress
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -40,7 +40,7 @@ def main() -> None:
     """Watches one run."""
     out, recipe, *changes = sys.argv[1:]
     seen: dict[str, tuple[int, list[float]]] = {}
-    run_stage = pipeline.run_stage
+    run_stage = execute.run_stage
 
     def watched(stage: Any, run: Any, progress: Any, *given: Any) -> None:
         CLEAR.write_text("5", encoding="ascii")  # the peak begins anew
@@ -50,8 +50,8 @@ def main() -> None:
         assert told is not None
         seen[stage.name] = 1024 * int(told[1]), laps.seconds
 
-    pipeline.run_stage = watched
-    pipeline.run_pipeline(load_recipe(Path(recipe), changes), Path(out), SilentProgress())
+    execute.run_stage = watched
+    execute.run_pipeline(load_recipe(Path(recipe), changes), Path(out), SilentProgress())
     print(json.dumps(seen))
 
 

@@ -7,16 +7,18 @@ from typing import Any
 from harness.child import Stopwatch, report, work
 
 from truing.config.recipe import Recipe
+from truing.config.sections import Optimiser
 from truing.core.records import Demonstration, Preference
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import encode_prompt
 from truing.data.encode import EncodedRow, Record, encode_records
 from truing.models.layout import policy_roles, trained_role
 from truing.models.load import LoadedBase, load_base
+from truing.models.roles import Role
 from truing.stages.dpo import preference_loss, with_reference
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
-from truing.training.learner import role_learner
+from truing.training.learner import Learner, Trained
 
 Step = Callable[[Sequence[int]], Any]
 """One optimiser step on these rows"""
@@ -33,13 +35,19 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
     )
 
 
+def learner_of(role: Role, optimiser: Optimiser, recipe: Recipe, told: dict[str, Any]) -> Learner:
+    """For the step that is not measured, and those that are."""
+    trained = Trained("policy", role, optimiser.learning_rate)
+    return Learner([trained], optimiser, told["steps"] + 1, recipe.compute.learn_tokens)
+
+
 def sft(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     """The step, and the tokens of every row."""
     base = load_base(recipe.base, recipe.compute)
     rows = encoded(base, [Demonstration(**row, where="") for row in told["rows"]], "completion")
     batch = token_rows(base, rows, "completion")
     policy = trained_role(base, "policy", recipe.lora, recipe.seed)
-    learner = role_learner(policy, recipe.sft.optimiser, told["steps"] + 1, recipe.compute)
+    learner = learner_of(policy, recipe.sft.optimiser, recipe, told)
     return lambda rows: learner.train_step(
         batch.rows(rows), lambda part: completion_loss(policy, part)
     ), batch.token_counts
@@ -50,7 +58,7 @@ def reward(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     base = load_base(recipe.base, recipe.compute)
     pairs = pairs_of(base, told)
     model = trained_role(base, "reward", recipe.lora, recipe.seed, head=True)
-    learner = role_learner(model, recipe.reward.optimiser, told["steps"] + 1, recipe.compute)
+    learner = learner_of(model, recipe.reward.optimiser, recipe, told)
     return (
         lambda rows: learner.train_step(pairs.rows(rows), lambda part: pair_loss(model, part, recipe.reward)),
         pairs.token_counts,
@@ -61,7 +69,7 @@ def dpo(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:
     """The same for DPO; the reference's pass over the rows belongs to the step."""
     roles = policy_roles(recipe, recipe.base, None)
     pairs = pairs_of(roles.base, told)
-    learner = role_learner(roles.policy, recipe.dpo.optimiser, told["steps"] + 1, recipe.compute)
+    learner = learner_of(roles.policy, recipe.dpo.optimiser, recipe, told)
 
     def step(rows: Sequence[int]) -> None:
         referenced = with_reference(roles.reference, pairs.rows(rows), recipe)

@@ -15,18 +15,18 @@ from transformers import AutoModelForSequenceClassification
 from truing.config.algorithms import Dpo, Reward
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Optimiser
-from truing.core.batches import PairBatch, ReferencedPairs, Sequences
 from truing.core.records import Demonstration, Preference
+from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import encode_prompt
 from truing.data.encode import EncodedRow, Record, encode_records
 from truing.models.heads import scalar_head
 from truing.models.layout import trained_role
 from truing.models.load import LoadedBase, load_base
 from truing.models.roles import Role
-from truing.stages.dpo import preference_loss, with_reference
+from truing.stages.dpo import ReferencedRows, preference_loss, with_reference
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
-from truing.training.learner import Learner, LossFn
+from truing.training.learner import Learner, LossFn, Trained
 
 Measured = dict[str, Tensor]
 """`loss`, and the gradient of every parameter under its Hugging Face name"""
@@ -44,7 +44,7 @@ def measure_equal_micro_batches(case: Case, material: Path, micro_batches: list[
     """The same with TRL's micro-batches, each weighing as much as any other."""
     role, batch, loss_fn = build(case, material)
     learner, total = learner_of(role), 0.0
-    rows = [tuple(row) for row in token_rows(batch)]
+    rows = token_rows(batch)
     for micro in micro_batches:
         index = [rows.index(tuple(row)) for row in micro[: len(micro) if case.stage == "sft" else len(micro) // 2]]
 
@@ -68,7 +68,7 @@ def build(case: Case, material: Path) -> tuple[Role, Any, LossFn[Any]]:
     variant: Any = case.loss_type
     recipe = Recipe(dpo=Dpo(beta=BETA, variant=variant, label_smoothing=case.smoothing))
     reference = load_base(Base(path=str(material / "reference")), Compute(device="cpu")).role()
-    referenced: ReferencedPairs = with_reference(reference, pairs, recipe)
+    referenced = with_reference(reference, pairs, recipe)
     policy = trained_role(base, "policy", None, seed=0)
     return policy, referenced, lambda batch: preference_loss(policy, batch, recipe.dpo)
 
@@ -81,23 +81,21 @@ def scored_role(directory: Path) -> Role:
     return Role(model, head=head)
 
 
-def demonstrations(material: Path, base: LoadedBase, count: int) -> Sequences:
+def demonstrations(material: Path, base: LoadedBase, count: int) -> TokenRows:
     records = [Demonstration(**row, where="") for row in rows_of(material / "demonstrations.json", count)]
-    rows = encoded(base, records, "completion")
-    return Sequences.collate(
-        [row.prompt for row in rows], [row.completions["completion"] for row in rows], base.tokenizer.pad_token_id
-    )
+    return rows_as_tokens(base, encoded(base, records, "completion"), "completion")
 
 
-def preferences(material: Path, base: LoadedBase, count: int) -> PairBatch:
+def preferences(material: Path, base: LoadedBase, count: int) -> PairRows:
     records = [Preference(**row, where="") for row in rows_of(material / "preferences.json", count)]
     rows = encoded(base, records, "chosen", "rejected")
-    prompts, pad = [row.prompt for row in rows], base.tokenizer.pad_token_id
-    return PairBatch(
-        Sequences.collate(prompts, [row.completions["chosen"] for row in rows], pad),
-        Sequences.collate(prompts, [row.completions["rejected"] for row in rows], pad),
-        torch.tensor([row.margin for row in rows]),
-    )
+    chosen, rejected = (rows_as_tokens(base, rows, side) for side in ("chosen", "rejected"))
+    return PairRows(chosen, rejected, [row.margin for row in rows])
+
+
+def rows_as_tokens(base: LoadedBase, rows: Sequence[EncodedRow], completion: str) -> TokenRows:
+    responses = [row.completions[completion] for row in rows]
+    return TokenRows([row.prompt for row in rows], responses, base.tokenizer.pad_token_id)
 
 
 def encoded(base: LoadedBase, records: Sequence[Record], *completions: str) -> list[EncodedRow]:
@@ -109,17 +107,17 @@ def rows_of(path: Path, count: int) -> list[dict[str, Any]]:
     return rows[:count]
 
 
-def token_rows(batch: Sequences | PairBatch | ReferencedPairs) -> list[list[int]]:
-    """The tokens of every row without padding; of pairs, those of the chosen side."""
-    while not isinstance(batch, Sequences):
-        batch = batch.pairs.chosen if isinstance(batch, ReferencedPairs) else batch.chosen
-    return [row[:n] for row, n in zip(batch.tokens.tolist(), batch.lengths.tolist(), strict=True)]
+def token_rows(batch: TokenRows | PairRows | ReferencedRows) -> list[tuple[int, ...]]:
+    """The tokens of every row; of pairs, those of the chosen side."""
+    while not isinstance(batch, TokenRows):
+        batch = batch.pairs if isinstance(batch, ReferencedRows) else batch.chosen
+    return [(*prompt, *response) for prompt, response in zip(batch.prompts, batch.responses, strict=True)]
 
 
 def learner_of(*roles: Role, token_budget: int = 2048) -> Learner:
     """The training loop that every stage uses, over all the roles' weights."""
-    groups = [(role.parameters(), 1e-3) for role in roles]
-    return Learner(groups, Optimiser(learning_rate=1e-3), 1, token_budget, torch.device("cpu"))
+    trained = [Trained(f"role {place}", role, 1e-3) for place, role in enumerate(roles)]
+    return Learner(trained, Optimiser(learning_rate=1e-3), 1, token_budget)
 
 
 def gradients(role: Role, rename: Callable[[str], str] = str) -> Measured:

@@ -1,7 +1,7 @@
 """The same PPO updates by truing: TRL's responses and its weights before each step, and everything else of our own."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,9 @@ from ours import Measured, gradients, learner_of, scored_role
 from safetensors.torch import load_file
 from torch import Tensor
 
-from truing.config.algorithms import Kl, Ppo
 from truing.config.recipe import Recipe
-from truing.config.sections import Base, Compute, MissingEos
-from truing.core.batches import Experience, Rollout, Sequences
+from truing.config.sections import Base, Compute
+from truing.core.batches import Experience, LocalStates, Rollout, Sequences
 from truing.core.normalisation import Normalisation
 from truing.functional import (
     gae,
@@ -34,8 +33,8 @@ from truing.models.scoring import (
     response_logprobs,
     response_values,
 )
-from truing.rollout.episodes import after_missing_eos
-from truing.stages.ppo import Scored, learn, make_experience, score_rollout
+from truing.stages.online import Scored, learn, score_rollout
+from truing.stages.ppo import make_experience, ppo_objective
 from truing.training.learner import Learner
 
 
@@ -88,30 +87,26 @@ def read_update(case: PpoCase, material: Path, peer: Path) -> Update:
     policy, critic = trained_role(base, "policy", None, seed=0), scored_role(material / "critic")
     reward = scored_role(material / "reward")
     roles = PpoRoles(base, policy, reference.role(), reward, Normalisation(), critic)
-    recipe = Recipe(ppo=settings_of(case))
+    recipe = recipe_of(case)
     sequences, finished = responses_of(recorded, base.tokenizer.pad_token_id, base.tokenizer.eos_token_id)
     with torch.no_grad():
         logprobs = response_logprobs(policy, sequences, PPO["temperature"])
-        rollout = Rollout(sequences, logprobs, response_hidden(policy, sequences), finished)
+        states = LocalStates(response_hidden(policy, sequences))
+        rollout = Rollout(sequences, logprobs, finished, torch.arange(len(sequences)), states)
         scores = end_scores(reward, sequences).tolist()
-    return Update(case, recorded, facts, steps, roles, recipe, score_rollout(rollout, scores, roles, recipe))
+    return Update(case, recorded, facts, steps, roles, recipe, score_rollout(rollout, scores, roles, critic, recipe))
 
 
-def settings_of(case: PpoCase) -> Ppo:
+def recipe_of(case: PpoCase) -> Recipe:
     """TRL's settings in the words of a recipe; one pass, since a step is measured at a time."""
-    return Ppo(
-        episodes=PPO["responses"],
-        epochs=1,
-        max_new_tokens=PPO["length"],
-        temperature=PPO["temperature"],
-        missing_eos=MissingEos(policy="subtract", value=PPO["missing_eos_penalty"]),
-        kl=Kl(beta=PPO["kl_coef"]),
-        gamma=PPO["gamma"],
-        gae_lambda=PPO["gae_lambda"],
-        clip_range=PPO["clip_range"],
-        value_clip_range=PPO["value_clip_range"],
-        value_coefficient=PPO["value_coefficient"],
-        whiten_rewards=case.whiten_rewards,
+    same = ("gamma", "gae_lambda", "clip_range", "value_clip_range", "value_coefficient")
+    ppo = {name: PPO[name] for name in same} | {"whiten_rewards": case.whiten_rewards}
+    return Recipe.model_validate(
+        {
+            "ppo": ppo | {"episodes": PPO["responses"], "epochs": 1, "kl": {"beta": PPO["kl_coef"]}},
+            "rollout": {"max_new_tokens": PPO["length"], "temperature": PPO["temperature"]},
+            "rewards": {"missing_eos": {"policy": "subtract", "value": PPO["missing_eos_penalty"]}},
+        }
     )
 
 
@@ -141,8 +136,9 @@ def measure(update: Update, step: int) -> tuple[Measured, dict[str, float]]:
     update.load_weights(step)
     roles, recipe = update.roles, update.recipe
     learner = _Reader(learner_of(roles.policy, roles.critic), roles)
-    experience = make_experience(update.scored, recipe.ppo, recipe.ppo.kl.beta)
-    update_figures = learn(experience, roles, learner, recipe, update=1)  # type: ignore[arg-type]
+    experience = make_experience(update.scored, recipe.ppo.kl.beta, recipe.ppo)
+    objective = ppo_objective(recipe, roles)
+    update_figures = learn(experience, objective, learner, recipe.seed, number=1)  # type: ignore[arg-type]
     loss = update_figures["policy_loss"] + recipe.ppo.value_coefficient * update_figures["value_loss"]
     with torch.no_grad():
         logits = roles.policy.logits(response_hidden(roles.policy, update.sequences)) / recipe.rollout.temperature
@@ -178,7 +174,7 @@ def measure_with(update: Update, step: int, defects: Defects) -> Measured:
     groups = micro_batches(update, step) if defects.equal_micro_batches else [list(range(len(update.sequences)))]
 
     def policy_loss(batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
-        logprobs = response_logprobs(policy, batch.sequences, settings.temperature)
+        logprobs = response_logprobs(policy, batch.sequences, update.recipe.rollout.temperature)
         mask = batch.sequences.response_mask
         loss, _ = ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, mask, settings.clip_range)
         return loss / len(groups), {}
@@ -203,16 +199,13 @@ def experiences_with(update: Update, defects: Defects) -> tuple[Experience, Expe
     logprobs, ref_logprobs = (torch.where(mask, x, 0.0) for x in (scored.rollout.logprobs, scored.ref_logprobs))
     critic = update.roles.critic
     (values,) = forward_in_micro_batches(critic, longer, 2048, lambda rows, _: (response_values(critic, rows),))
-    scores = after_missing_eos(scored.scores, scored.rollout.finished, settings)
-    rewards = shape_rewards(scores, logprobs, ref_logprobs, longer_mask, settings.kl.beta)
+    rewards = shape_rewards(scored.rewards, logprobs, ref_logprobs, longer_mask, settings.kl.beta)
     if settings.whiten_rewards:
         rewards = whiten_with(rewards, longer_mask, defects, shift_mean=False)
     advantages, returns = gae(rewards, values, longer_mask, settings.gamma, settings.gae_lambda)
     advantages = whiten_with(advantages, mask, defects)
-    return (
-        Experience(sequences, logprobs, values, advantages, returns),
-        Experience(longer, logprobs, values, advantages, returns),
-    )
+    of_policy = Experience(sequences, logprobs, advantages, scored.rollout.groups, values, returns)
+    return of_policy, replace(of_policy, sequences=longer)
 
 
 def one_longer(sequences: Sequences) -> Sequences:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -12,10 +13,12 @@ from harness.child import Stopwatch, report, work
 from truing.config.recipe import Recipe
 from truing.core import rng
 from truing.data.encode import EncodedPrompt
+from truing.data.prompts import PromptSet
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles
 from truing.rewards.build import build_reward
-from truing.rollout.episodes import PromptSet
-from truing.stages.ppo import joint_learner, ppo_update
+from truing.rollout.local import LocalEngine
+from truing.stages.online import Update
+from truing.stages.ppo import ppo_objective
 from truing.training.learner import Learner
 
 RESERVED = 0.01
@@ -29,7 +32,6 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
         "episodes": len(told["prompts"]),
         "epochs": told["epochs"],
         "minibatches": told["minibatches"],
-        "max_new_tokens": max(told["lengths"]),
     }
     return Recipe.model_validate(
         {
@@ -37,15 +39,28 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
             "roles": told["roles"],
             "lora": {"rank": told["rank"], "alpha": 2.0 * told["rank"]} | told.get("lora", {}),
             "ppo": ppo,
+            "rollout": {"max_new_tokens": max(told["lengths"])},
             "compute": {"device": "cpu", "threads": told["threads"]} | told.get("compute", {}),
         }
     )
 
 
-def warm_up(recipe: Recipe) -> Recipe:
+def updates_of(recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> Update:
+    """The updates of a PPO stage, one by one."""
+    objective, settings = ppo_objective(recipe, roles), recipe.ppo
+    steps = settings.updates * settings.epochs * settings.minibatches
+    learner = Learner(objective.trained, settings.optimiser, steps, recipe.compute.learn_tokens)
+    reward = build_reward(recipe, roles, prompts)
+    return Update(recipe, roles, objective, prompts, reward, learner, LocalEngine(roles.policy))
+
+
+def warm_up(update: Update) -> Update:
     """An update of everything, but short: two tokens, one epoch."""
-    short = recipe.ppo.model_copy(update={"max_new_tokens": 2, "epochs": 1})
-    return recipe.model_copy(update={"ppo": short})
+    recipe = update.recipe
+    ppo = recipe.ppo.model_copy(update={"epochs": 1})
+    rollout = recipe.rollout.model_copy(update={"max_new_tokens": 2})
+    short = recipe.model_copy(update={"ppo": ppo, "rollout": rollout})
+    return replace(update, recipe=short, objective=replace(update.objective, settings=ppo))
 
 
 @contextmanager
@@ -92,18 +107,18 @@ def main() -> None:
     recipe, reward = recipe_of(told), Path(told["reward"])
     roles = ppo_roles(recipe, recipe.base, RewardModelFiles(reward / "model", reward / "adapter"))
     prompts = PromptSet([EncodedPrompt("", tuple(prompt)) for prompt in told["prompts"]], [])
-    source, learner = build_reward(recipe, roles, prompts), joint_learner(recipe, roles)
-    steps, watch, lengths = counted_steps(learner), Stopwatch(), []
+    updates, beta = updates_of(recipe, roles, prompts), recipe.ppo.kl.beta
+    steps, watch, lengths = counted_steps(updates.learner), Stopwatch(), []
     with forced(told["lengths"], roles):
-        ppo_update(1, roles, prompts, source, learner, warm_up(recipe), recipe.ppo.kl.beta)
+        warm_up(updates).run(1, beta)
         steps.clear()
         for update in range(told["repeats"]):
             watch.start()
-            figures = ppo_update(update + 2, roles, prompts, source, learner, recipe, recipe.ppo.kl.beta)
+            metrics = updates.run(update + 2, beta)
             watch.lap("update")
             for phase in ("rollout", "score"):
-                watch.note(phase, figures[f"{phase}_s"])
-            lengths.append(round(figures["length"] * len(told["prompts"])))
+                watch.note(phase, metrics[f"{phase}_s"])
+            lengths.append(round(metrics["length"] * len(told["prompts"])))
     totals = watch.seconds.pop("update")
     rollout, score = watch.seconds["rollout"], watch.seconds["score"]
     watch.seconds["learn"] = [total - a - b for total, a, b in zip(totals, rollout, score, strict=True)]

@@ -9,7 +9,8 @@ from truing.config.recipe import Recipe
 from truing.data.encode import EncodedPrompt
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
-from truing.rollout.episodes import answer
+from truing.rollout import episodes
+from truing.rollout.local import LocalEngine
 
 
 def recipe_of(told: dict[str, Any], batch: dict[str, Any], new_tokens: int) -> Recipe:
@@ -19,7 +20,7 @@ def recipe_of(told: dict[str, Any], batch: dict[str, Any], new_tokens: int) -> R
         {
             "base": {"path": told["model"]},
             "lora": {"rank": told["rank"], "alpha": 2.0 * told["rank"]} | told["lora"],
-            "ppo": {"episodes": rows, "max_new_tokens": new_tokens},
+            "rollout": {"max_new_tokens": new_tokens},
             "compute": {"device": "cpu", "threads": told["threads"], "rollout_rows": rows},
         }
     )
@@ -29,7 +30,7 @@ def respond(role: Role, roles: Roles, recipe: Recipe, batch: dict[str, Any]) -> 
     """Responses of the batch's lengths, or of the recipe's if that is shorter."""
     prompts = [EncodedPrompt("", tuple(prompt)) for prompt in batch["prompts"]]
     with forced(batch["lengths"], roles):
-        said = answer(role, prompts, recipe, roles.base, "rollout")
+        said = episodes.respond(LocalEngine(role), prompts, recipe, roles.base, "rollout")
     wanted = [min(length, recipe.rollout.max_new_tokens) for length in batch["lengths"]]
     if said.sequences.response_lengths.tolist() != wanted:
         raise RuntimeError(f"lengths {said.sequences.response_lengths.tolist()} where {wanted} were forced")

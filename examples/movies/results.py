@@ -49,9 +49,9 @@ def policy_table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def samples_table(run: Path, names: Sequence[str]) -> Iterator[str]:
-    looks = {name: read_jsonl(run / name / "samples.jsonl") for name in names}
-    first = at_step(0, next(iter(looks.values())))[:SAMPLES]
-    after = {name: at_step(rows[-1]["step"], rows) for name, rows in looks.items()}
+    samples = {name: read_jsonl(run / name / "samples.jsonl") for name in names}
+    first = at_step(0, next(iter(samples.values())))[:SAMPLES]
+    after = {name: at_step(rows[-1]["step"], rows) for name, rows in samples.items()}
     yield "| opening | before | " + " | ".join(names) + " |"
     yield "|---" * (2 + len(names)) + "|"
     for place, row in enumerate(first):

@@ -8,7 +8,8 @@ from ppo.ours import forced
 
 from truing.data.encode import EncodedPrompt
 from truing.models.layout import policy_roles
-from truing.rollout.episodes import answer
+from truing.rollout.episodes import respond
+from truing.rollout.local import LocalEngine
 
 LENGTHS = [4, 1, 6, 3, 6]
 
@@ -21,5 +22,5 @@ def test_responses_have_exactly_the_forced_lengths(tmp_path: Path, rows: int):
     roles.base.tokenizer.pad_token = tiny.EOS  # the last token of the vocabulary, which becomes the eos, was its pad
     prompts = [EncodedPrompt("", (1 + i, 2, 3)) for i in range(len(LENGTHS))]
     with forced(LENGTHS, roles):
-        said = answer(roles.policy, prompts, recipe, roles.base, "rollout")
+        said = respond(LocalEngine(roles.policy), prompts, recipe, roles.base, "rollout")
     assert said.sequences.response_lengths.tolist() == LENGTHS

@@ -22,7 +22,6 @@ SHORT = {
     "evaluation.every": 2,
     "ppo.kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
     "dpo.batch_size": 8,
-    "evaluation.every": 2,
 }
 """Every stage, three steps each, and twice three for SFT, whose second epoch begins in the middle"""
 

@@ -17,6 +17,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Optimiser
 from truing.core.errors import RewardError, RunError, TrainingError
 from truing.pipeline.execute import run_pipeline
+from truing.report import write_report
 from truing.runs.checkpoints import newest_checkpoint, save_checkpoint
 from truing.runs.directory import RunDirectory
 from truing.runs.files import read_json
@@ -50,8 +51,9 @@ def scored(place: Path, **changes: Any) -> Recipe:
     (place / "own.py").write_text(NO_SCORE)
     path = f"{place / 'own.py'}:score"
     rewards = [{"kind": "function", "path": path}]
-    ours = {"stages": ["ppo"], "rewards.sources": rewards, "judges": {"own": path}, "checkpoints.every_steps": 1}
-    return tiny.recipe(place, **ours | {"ppo.updates": 3, "evaluation.every": 1} | changes)
+    ours = {"stages": ["ppo"], "rewards.sources": rewards, "evaluation.judges": {"own": path}}
+    often = {"ppo.updates": 3, "evaluation.every": 1, "checkpoints.every_steps": 1}
+    return tiny.recipe(place, **ours | often | changes)
 
 
 def test_a_loss_that_is_not_finite_names_the_row_and_the_run_goes_on_without_it(
@@ -97,17 +99,15 @@ def test_where_the_recipe_says_drop_such_responses_are_left_out_and_counted(tmp_
     directory = run(recipe, tmp_path / "run")
     ppo = directory.stage("ppo")
     result, rows = read_json(ppo.result), read_jsonl(ppo.metrics)
-    # Calls of the reward: calibration, first look, then an update and a look three times over.
+    # Calls of the reward: calibration, first evaluation, then an update and an evaluation three times over.
     assert [row.get("dropped") for row in rows] == [None, 0, 1, 1]
     assert result["dropped"] == 2
     assert result["heldout_dropped"] == 3
-    assert (
-        "Responses without a finite score were left out: 2 in training and 3 in held-out looks." in result["warnings"]
-    )
+    (warned,) = (text for text in result["warnings"] if "2 in training and 3 in held-out" in text)
     samples = read_jsonl(ppo.samples)
     assert [row["step"] for row in samples if row["score"] is None] == [1, 2, 3]
     assert [row["step"] for row in samples if row["judges"]["own"] is None] == [3]
-    assert "2 in training and 3 in held-out looks" in directory.report.read_text()
+    assert warned in write_report(directory.root).read_text(encoding="utf-8")
 
 
 def test_too_few_scores_to_learn_from_end_the_run(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_too_few_scores_to_learn_from_end_the_run(tmp_path: Path) -> None:
 
 
 def _learner(weight: torch.nn.Parameter) -> Learner:
-    return Learner([([weight], 0.1)], Optimiser(learning_rate=0.1), 10, 100, torch.device("cpu"))
+    return Learner([tiny.trained("policy", 0.1, weight)], Optimiser(learning_rate=0.1), 10, 100)
 
 
 def test_weights_that_are_not_finite_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,9 +135,9 @@ def test_weights_that_are_not_finite_end_the_run(monkeypatch: pytest.MonkeyPatch
         learner.step()
 
 
-@pytest.mark.parametrize("name", ["weights.0", "moments.0.exp_avg_sq"])
+@pytest.mark.parametrize("name", ["weights/policy/a", "exp_avg_sq/policy/a"])
 def test_what_is_not_finite_is_not_saved(name: str, tmp_path: Path) -> None:
-    sound = {"weights.0": torch.ones(3), "moments.0.exp_avg_sq": torch.ones(3), "steps": torch.tensor(1)}
+    sound = {"weights/policy/a": torch.ones(3), "exp_avg_sq/policy/a": torch.ones(3), "steps": torch.tensor(1)}
     save_checkpoint(tmp_path, 1, sound, {}, keep_last=1)
     broken = sound | {name: torch.tensor([1.0, math.nan, 1.0])}
     with pytest.raises(TrainingError, match=rf"step-00000002: {name} is not finite and is not saved"):
@@ -151,8 +151,8 @@ def test_a_checkpoint_that_lacks_a_moment_is_an_error() -> None:
     weight.grad = torch.ones(2)
     learner.step()
     tensors = learner.tensors()
-    del tensors["moments.0.exp_avg"]
-    with pytest.raises(RunError, match="lacks moments of the optimiser"):
+    del tensors["exp_avg/policy/weight.0"]
+    with pytest.raises(RunError, match=r"lacks moments of policy/weight\.0"):
         learner.restore(tensors)
 
 

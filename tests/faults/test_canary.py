@@ -13,7 +13,7 @@ import tiny
 import torch
 from transformers.utils import logging as transformers_logging
 
-from truing.chat import open_speakers
+from truing.chat import open_models
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError
@@ -178,4 +178,4 @@ def test_chat_runs_nothing_of_a_run(finished: tuple[Recipe, Path], canary: Path)
     for file in (root / "ppo" / "model").iterdir():
         for payload in payloads(canary):
             with planted(file, payload), contextlib.suppress(Exception):
-                open_speakers(RunDirectory(root), "ppo", 4, 1.0)
+                open_models(RunDirectory(root), "ppo", 4, 1.0)

@@ -1,6 +1,6 @@
 """A stage is killed at every write, fsync, rename and removal there is in it, and always ends as if it had not been."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -28,9 +28,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 def run_stage(recipe: Recipe, place: Path) -> None:
     """All that a stage does to the disk: steps, logs, checkpoints, a model, a result. Goes on where it was."""
     weight = torch.nn.Parameter(torch.linspace(-1, 1, 3))
-    learner = Learner([([weight], 0.1)], Optimiser(learning_rate=0.1), STEPS, 100, torch.device("cpu"))
-    job = tiny.job(recipe, place, "stage")
-    job.directory.fresh()
+    learner = Learner([tiny.trained("policy", 0.1, weight)], Optimiser(learning_rate=0.1), STEPS, 100)
+    job = tiny.job(recipe, place, "sft")
+    job.directory.reset()
     with open_journal(job, learner, STEPS) as journal:
         beta = journal.memory.get("beta", 1.0)
         for step in journal.remaining(STEPS):
@@ -46,6 +46,30 @@ def run_stage(recipe: Recipe, place: Path) -> None:
     remove(job.directory.checkpoints)
 
 
+def run_guarded(recipe: Recipe, place: Path) -> None:
+    """Pins its second step, goes back to it from the third, and takes the third otherwise then."""
+    weight = torch.nn.Parameter(torch.linspace(-1, 1, 3))
+    learner = Learner([tiny.trained("policy", 0.1, weight)], Optimiser(learning_rate=0.1), 3, 100)
+    job = tiny.job(recipe, place, "sft")
+    job.directory.reset()
+    with open_journal(job, learner, 3) as journal:
+        beta = journal.memory.get("beta", 1.0)
+        while journal.step < 3 or beta == 1.0:
+            if journal.step == 3:
+                journal.roll_back("it moved too far")
+                beta = 2.0
+            elif journal.step == 2:
+                journal.pin()
+            step = journal.step + 1
+            weight.grad = torch.sin(weight.detach() + beta * step)
+            learner.step()
+            journal.samples.append({"step": step, "response": "x" * step})
+            journal.log(step, {"loss": float(weight.detach().sum()), "beta": beta})
+            journal.done(step, beta=beta)
+    save_file(learner.tensors(), job.directory.root / "weights.safetensors")
+    remove(job.directory.checkpoints)
+
+
 def content(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
@@ -56,15 +80,17 @@ def undisturbed(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dic
     run_stage(recipe, place)
     files = content(place)
     names = ("metrics.jsonl", "model/model.safetensors", "result.json", "samples.jsonl")
-    assert sorted(files) == [f"stage/{name}" for name in names]
+    assert sorted(files) == [f"sft/{name}" for name in names]
     return files
 
 
-def kills(recipe: Recipe, root: Path, stride: int = 1) -> Iterator[Path]:
+def kills(
+    recipe: Recipe, root: Path, stride: int = 1, stage: Callable[[Recipe, Path], None] = run_stage
+) -> Iterator[Path]:
     """A directory in which a stage died at its first crash point, one in which it died at its second, and so on."""
     for point in count(1, stride):
         place = root / str(point)
-        if not killed_at(point, lambda place=place: run_stage(recipe, place)):  # type: ignore[misc]
+        if not killed_at(point, lambda place=place: stage(recipe, place)):  # type: ignore[misc]
             return
         yield place
 
@@ -88,3 +114,15 @@ def test_killed_again_while_it_is_taken_up(recipe: Recipe, undisturbed: dict[str
         run_stage(recipe, place)
         assert content(place) == undisturbed, place.name
     assert again > 10
+
+
+def test_killed_at_any_point_of_a_stage_that_goes_back_it_ends_as_if_it_had_not_been(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    run_guarded(recipe, tmp_path / "undisturbed")
+    undisturbed, points = content(tmp_path / "undisturbed"), 0
+    for place in kills(recipe, tmp_path, stage=run_guarded):
+        points += 1
+        run_guarded(recipe, place)
+        assert content(place) == undisturbed, place.name
+    assert points > 4 * 15

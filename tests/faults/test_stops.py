@@ -18,7 +18,7 @@ STOPS = 20
 """At random moments, in every stage"""
 AT_ONCE = "what was finished is saved"
 PLACES: list[tuple[str, Death, str]] = [
-    ("inputs", ("before", "truing.pipeline.execute", "fingerprint", 2), AT_ONCE),
+    ("inputs", ("before", "truing.pipeline.opening", "fingerprint", 2), AT_ONCE),
     ("encoding", ("before", "truing.data.prepared", "encode_records", 1), AT_ONCE),
     ("micro-batches", ("before", "truing.stages.sft", "response_logprobs", 20), "sft is saved after step 4"),
     (
@@ -29,7 +29,11 @@ PLACES: list[tuple[str, Death, str]] = [
     ("a report card", ("before", "truing.stages.reward", "reward_report_card", 1), "reward is saved after step 3"),
     ("a save, which is finished", ("after", "truing.stages.reward", "save_normalisation", 1), "reward is done"),
     ("loading", ("before", "truing.models.layout", "check_logits", 1), AT_ONCE),
-    ("the first look", ("before", "truing.evaluation.heldout", "response_logprobs", 1), "ppo is at its beginning"),
+    (
+        "the first evaluation",
+        ("before", "truing.evaluation.heldout", "response_logprobs", 1),
+        "ppo is at its beginning",
+    ),
     ("a rollout", ("before", "truing.rollout.local", "draw_tokens", 15), "ppo is saved after step 1"),
     ("scoring", ("before", "truing.models.scoring", "distribution_of", 1), "ppo is saved after step 1"),
     ("a backward", ("before", "truing.stages.ppo", "ppo_value_loss", 1), "ppo is saved after step 1"),
@@ -38,7 +42,7 @@ PLACES: list[tuple[str, Death, str]] = [
         ("before", "truing.training.learner", "Learner.step", 6),
         "ppo is saved after step 1, and 1 more that was finished will be done again",
     ),
-    ("a look", ("before", "truing.evaluation.heldout", "as_samples", 1), "ppo is saved after step 1"),
+    ("an evaluation", ("before", "truing.evaluation.heldout", "as_samples", 1), "ppo is saved after step 1"),
     ("a line of the log", ("before", "truing.training.journal", "Journal.done", 1), "ppo is saved after step 1"),
     ("DPO", ("before", "truing.stages.dpo", "dpo_loss", 10), "dpo is saved after step 1"),
     ("the report", ("before", "truing.cli.run", "write_report", 1), AT_ONCE),

@@ -1,8 +1,8 @@
 """What no training may change, on every shape of model that people bring (random weights, seconds).
 
 That a figure does not depend on padding or on its neighbours, that sampled log-probabilities are the teacher-forced
-ones, and that scores are read at the right token, is held in tests/models; that micro-batches do not matter, in
-tests/stages/test_loop.py.
+ones, and that scores are read at the right token, is held in tests/models and tests/rollout; that micro-batches do not
+matter, in tests/training/test_learner.py.
 """
 
 import hashlib
@@ -14,11 +14,7 @@ import torch
 
 from truing.models.layout import ppo_roles
 from truing.models.roles import Role
-from truing.rewards.build import build_reward
 from truing.rollout.decoding import left_padded
-from truing.rollout.episodes import load_prompts
-from truing.runs.progress import SilentProgress
-from truing.stages.ppo import joint_learner, ppo_update
 from truing.stages.reward import train_reward
 
 PROBE = torch.tensor([[1, 2, 3, 4]])
@@ -44,17 +40,13 @@ def test_ten_updates_leave_reference_and_reward_alone_and_begin_with_a_ratio_of_
     job = tiny.job(recipe, tmp_path, "ppo", reward_job.directory.root)
     roles = ppo_roles(recipe, job.start, job.reward)
     assert roles.reward is not None
-    prompts = load_prompts(recipe, roles.base, SilentProgress())
-    reward, learner = build_reward(recipe, roles, prompts), joint_learner(recipe, roles)
+    update = tiny.ppo_update(recipe, roles)
     held, moving = (roles.reference, roles.reward), (roles.policy, roles.critic)
     before = [_fingerprint(role) for role in held], [_fingerprint(role) for role in moving]
-    deviations = {
-        update: ppo_update(update, roles, prompts, reward, learner, recipe, beta=0.05)["ratio_max_deviation"]
-        for update in range(1, 11)
-    }
+    deviations = {number: update.run(number, beta=0.05)["ratio_max_deviation"] for number in range(1, 11)}
     assert [_fingerprint(role) for role in held] == before[0]
     assert all(_fingerprint(role) != old for role, old in zip(moving, before[1], strict=True))
-    assert max(deviations[update] for update in STEPS_PLANNED) < 1e-5
+    assert max(deviations[number] for number in STEPS_PLANNED) < 1e-5
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)

@@ -16,6 +16,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.batches import Sequences
 from truing.core.errors import RecipeError
+from truing.core.results import to_json
 from truing.models.layout import trained_role
 from truing.models.load import load_base
 from truing.models.quantised import check_quantisation
@@ -177,9 +178,9 @@ def _recipe(place: Path, shape: str) -> Recipe:
 def test_every_stage_learns_on_it_and_saves_what_it_learnt_in_full_precision(shape: str, tmp_path: Path) -> None:
     recipe = _recipe(tmp_path, shape)
     sft, reward = (tiny.job(recipe, tmp_path, name) for name in ("sft", "reward"))
-    result = train_sft(sft)
+    result = to_json(train_sft(sft))
     assert result["heldout_loss"] < result["heldout_loss_before"] - 0.5
-    assert train_reward(reward)["heldout_accuracy"] == 1.0
+    assert to_json(train_reward(reward))["heldout_accuracy"] == 1.0
     ppo = tiny.job(recipe, tmp_path, "ppo", reward.directory.root)
     train_ppo(ppo)
     metrics = read_jsonl(ppo.directory.metrics)

@@ -20,6 +20,7 @@ from truing.config.sections import Base
 from truing.config.stages import STAGES
 from truing.core.errors import RewardError, RunError, TrainingError
 from truing.pipeline.execute import run_pipeline, start_of
+from truing.report import write_report
 from truing.runs.directory import RunDirectory, StageDirectory
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
@@ -91,7 +92,7 @@ def test_every_stage_leaves_what_is_promised(finished: tuple[Recipe, Path]) -> N
         AutoTokenizer.from_pretrained(files.model)
         if kind == "ppo":
             assert all(row.keys() >= promised.PPO_METRICS for row in read_jsonl(files.metrics)[1:])
-    assert "<html" in (root / "report.html").read_text(encoding="utf-8")
+    assert "<html" in write_report(root).read_text(encoding="utf-8")
     inputs = {"base", "data.demonstrations", "data.preferences", "evaluation.judges.letters"}
     assert read_json(root / "run.json")["inputs"].keys() == inputs
 

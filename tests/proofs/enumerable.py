@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
 from truing.data.encode import EncodedPrompt
+from truing.data.prompts import PromptSet
 from truing.models.layout import PpoRoles
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
-from truing.rollout.episodes import PromptSet
 
 EOS, LETTERS, PAD, PROMPT, VOCABULARY = 0, (1, 2, 3), 4, 5, 6
 LONGEST = 4

@@ -1,6 +1,7 @@
 """Classic mistakes of PPO, each switched on by patching the one place where truing does it right."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,12 +9,14 @@ import torch
 from proofs.enumerable import Tabular, World
 from torch import Tensor
 
+from truing.config.algorithms import Ppo
 from truing.core.batches import Experience, Sequences
 from truing.functional import kl_estimate, masked_mean, masked_whiten, token_logprobs
 from truing.functional import rewards as reward_shaping
 from truing.models.roles import Role
 from truing.rollout import local as sampler
 from truing.stages import ppo
+from truing.stages.online import Scored
 
 Mutant = Callable[[pytest.MonkeyPatch, World, float], None]
 
@@ -21,9 +24,8 @@ Mutant = Callable[[pytest.MonkeyPatch, World, float], None]
 def ratio_against_the_reference(patch: pytest.MonkeyPatch, world: World, beta: float) -> None:
     right = ppo.make_experience
 
-    def wrong(scored: ppo.Scored, *rest: Any) -> Experience:
-        made = right(scored, *rest)
-        return Experience(made.sequences, scored.ref_logprobs, made.old_values, made.advantages, made.returns)
+    def wrong(scored: Scored, beta: float, settings: Ppo) -> Experience:
+        return replace(right(scored, beta, settings), old_logprobs=scored.ref_logprobs)
 
     patch.setattr(ppo, "make_experience", wrong)
 
@@ -54,7 +56,7 @@ def _kl_in_the_loss(patch: pytest.MonkeyPatch, world: World, beta: float, estima
         value, stats = loss(now, old, advantages, mask, clip_range)
         return value + beta * masked_mean(kl_estimate(now, ref[0], estimator), mask), stats
 
-    patch.setattr(ppo, "make_experience", lambda scored, settings, _: experience(scored, settings, 0.0))
+    patch.setattr(ppo, "make_experience", lambda scored, _, settings: experience(scored, 0.0, settings))
     patch.setattr(ppo, "response_logprobs", noting_the_reference)
     patch.setattr(ppo, "ppo_policy_loss", with_penalty)
     patch.setattr(ppo, "masked_whiten", lambda x, mask: (x - masked_mean(x, mask)) * mask)

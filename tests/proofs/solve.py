@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+import tiny
 from proofs.enumerable import LONGEST, TableReward, World, make_world, prompts, roles_of, total_variation
 
 from truing.config.algorithms import Kl, Ppo
 from truing.config.recipe import Recipe
-from truing.config.sections import Compute, MissingEos, Optimiser
-from truing.stages import ppo
+from truing.config.sections import Compute, MissingEos, Optimiser, Rewards, Rollout
 
 EPISODES = 256
 
@@ -27,12 +27,8 @@ def solve(world: World, beta: float, updates: int = 200, gae_lambda: float = 0.9
     """PPO from the reference, a table in place of the language model and everything else as it is in a run."""
     recipe = recipe_for(world, beta, updates, gae_lambda)
     roles = roles_of(world)
-    learner = ppo.joint_learner(recipe, roles)
-    asked, reward = prompts(EPISODES), TableReward(world)
-    deviations = [
-        ppo.ppo_update(update, roles, asked, reward, learner, recipe, beta)["ratio_max_deviation"]
-        for update in range(1, updates + 1)
-    ]
+    update = tiny.ppo_update(recipe, roles, prompts(EPISODES), TableReward(world))
+    deviations = [update.run(number, beta)["ratio_max_deviation"] for number in range(1, updates + 1)]
     return Solution(world.logprobs(roles.policy.model.table), max(deviations))
 
 
@@ -53,13 +49,12 @@ def expected_distinct(logprobs: np.ndarray, samples: int) -> float:
 def recipe_for(world: World, beta: float, updates: int, gae_lambda: float) -> Recipe:
     """A recipe for a table: large steps, and a critic that may move as fast as it likes."""
     return Recipe(
+        rollout=Rollout(max_new_tokens=LONGEST, temperature=world.temperature),
+        rewards=Rewards(missing_eos=MissingEos(policy="keep")),
         ppo=Ppo(
             updates=updates,
             episodes=EPISODES,
             epochs=4,
-            max_new_tokens=LONGEST,
-            temperature=world.temperature,
-            missing_eos=MissingEos(policy="keep"),
             kl=Kl(beta=beta),
             gae_lambda=gae_lambda,
             value_clip_range=1.0,

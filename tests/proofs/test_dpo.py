@@ -6,10 +6,10 @@ import torch
 from proofs.enumerable import PAD, PROMPT, RESPONSES, Tabular, World, make_world, total_variation
 
 from truing.config.algorithms import Dpo
-from truing.core.batches import PairBatch, ReferencedPairs, Sequences
+from truing.core.batches import PairBatch, Sequences
 from truing.models.roles import Role
 from truing.models.scoring import sequence_logprobs
-from truing.stages.dpo import preference_loss
+from truing.stages.dpo import ReferencedPairs, preference_loss
 
 WORLD = make_world(seed=11)
 
