@@ -29,12 +29,16 @@ from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
 from truing.config.stages import STAGES
+from truing.core.batches import Rollout
 from truing.data.batching import plan_by_tokens
 from truing.data.prepared import Prepared, prepare
 from truing.data.prompts import PromptSet
 from truing.models.layout import PpoRoles, RewardModelFiles
 from truing.models.load import LoadedBase, load_base, outline_base
+from truing.models.roles import Role
 from truing.rewards.build import build_reward
+from truing.rollout.engine import Sampling
+from truing.rollout.episodes import as_rollout
 from truing.rollout.local import LocalEngine
 from truing.runs.directory import StageDirectory
 from truing.runs.interruption import Stop
@@ -253,3 +257,11 @@ def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
         named_parameters=lambda: {f"weight.{place}": weight for place, weight in enumerate(weights)},
     )
     return Trained(name, role, rate)
+
+
+def sample(
+    role: Role, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int, purpose: str, ids: Sequence[int]
+) -> Rollout:
+    """Responses of a role of this process, each its own group."""
+    completions = LocalEngine(role).generate(prompts, ids, sampling, seed, purpose)
+    return as_rollout(prompts, completions, list(ids), sampling.pad)

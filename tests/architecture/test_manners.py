@@ -4,11 +4,15 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from architecture.sources import FILES, module, named, tree
+
+from truing.core.errors import InterruptedRunError, TruingError
+from truing.data.fields import FieldError
 
 MACHINE_PATH = re.compile(r"(^|[\s'\"=:(])(/(home|root|work|tmp|Users|mnt|scratch)/|~/|[A-Z]:\\)")
 UNPICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
@@ -63,3 +67,54 @@ def test_what_must_start_fast_imports_no_model_library(name: str) -> None:
     code = f"import sys, truing.{name}; print(*{{'torch', 'transformers', 'datasets', 'peft'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
+
+
+def kinds(root: type[TruingError]) -> dict[str, type[TruingError]]:
+    return {root.__name__: root} | {name: kind for one in root.__subclasses__() for name, kind in kinds(one).items()}
+
+
+KINDS = kinds(TruingError) | {"FieldError": FieldError}
+del KINDS[InterruptedRunError.__name__]  # it takes no code: it has one
+SHARED = {
+    "data/mixed-kinds",
+    "data/not-json",
+    "data/not-named",
+    "model/labels",
+    "model/no-eos",
+    "model/not-loaded",
+    "recipe/no-reward-stage",
+    "recipe/no-such-file",
+    "recipe/no-such-place",
+    "rewards/no-heldout-scores",
+    "run/checkpoint-lacks",
+    "run/not-json",
+    "training/not-finite",
+}
+"""Codes that are given at several places, which say the same"""
+CODE = re.compile(r"[a-z]+/[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def codes(path: Path) -> Iterator[tuple[int, str, ast.expr | None]]:
+    """Line and class of each error or problem that is made, and its code; those that pass on another's are left out."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS | {"Problem": None}:
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            first = node.args[0] if node.args and node.func.id == "Problem" else None
+            if None not in given:
+                yield node.lineno, node.func.id, given.get("code", first)
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_every_error_says_by_a_code_of_its_subject_what_is_wrong(path: Path) -> None:
+    for line, name, code in codes(path):
+        if name == "Problem" and not isinstance(code, ast.Constant):
+            continue  # made for its caller, who gives the code
+        text = ast.literal_eval(code) if isinstance(code, ast.Constant) else ""
+        assert CODE.fullmatch(text), f"{named(path)}:{line} has no code"
+        assert name == "Problem" or text.startswith(f"{KINDS[name].code}/"), f"{named(path)}:{line} is no {name}"
+
+
+def test_a_code_has_one_meaning() -> None:
+    """Each is given at one place, but for those whose places say the same."""
+    found = Counter(code.value for path in FILES for _, _, code in codes(path) if isinstance(code, ast.Constant))
+    assert {code for code, count in found.items() if count > 1} == SHARED

@@ -181,7 +181,7 @@ def test_every_fault_is_told_and_not_the_first_alone(truing: Any, tmp_path: Path
     assert all(f"{file}:{row} (prompt 70" in said.err for row in range(1, 31))
     assert all(f"{file}:{row}: `chosen` equals" in said.err for row in range(31, 61))
     brief = truing("run", recipe, "--out", tmp_path / "run")
-    assert "... and 10 more; `truing validate` tells all." in brief.err
+    assert "... and 10 more. `truing validate` tells all." in brief.err
 
 
 @pytest.mark.parametrize(

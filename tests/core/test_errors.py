@@ -2,7 +2,7 @@
 
 import pytest
 
-from truing.core.errors import DataError, InputError, Problem, Problems, RunError, TruingError, first_line, together
+from truing.core.errors import DataError, InputError, Problem, Problems, RunError, TruingError, check, first_line
 
 LOCKED = Problem("run/locked", None, "is in use.", "Wait for it.", where="runs/a")
 ROWS = [Problem("data/empty-text", "prompt", "`prompt` is empty.", where=f"p.jsonl:{line}") for line in range(1, 6)]
@@ -51,13 +51,15 @@ def test_problems_beyond_the_limit_are_counted() -> None:
     assert str(caught.value).endswith("\n  ... and 2 more. `truing validate` tells all.")
 
 
-def test_errors_together_have_the_problems_of_all_each_once() -> None:
-    with pytest.raises(DataError) as caught:
-        gathered(ROWS[:2]).check(DataError)
-    errors = [RunError(**vars(LOCKED)), caught.value, RunError(**vars(LOCKED))]
-    assert together(errors).problems == (LOCKED, *ROWS[:2])
-    assert str(together(errors)) == f"{LOCKED}\n{caught.value}"
-    assert together(errors[:1]) is errors[0]
+def test_problems_of_several_files_are_told_together_each_once() -> None:
+    check([])
+    with pytest.raises(InputError) as caught:
+        check([LOCKED, *ROWS[:2], LOCKED])
+    assert caught.value.problems == (LOCKED, *ROWS[:2])
+    assert str(caught.value) == "\n".join(map(str, (LOCKED, *ROWS[:2])))
+    with pytest.raises(InputError) as caught:
+        check([LOCKED, LOCKED])
+    assert caught.value.problem == LOCKED
 
 
 @pytest.mark.parametrize(

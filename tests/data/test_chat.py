@@ -181,12 +181,12 @@ def test_a_template_that_wants_more_memory_than_there_is_is_told_so(monkeypatch:
 
 def test_a_template_that_writes_the_prompt_otherwise_once_it_is_answered_is_refused() -> None:
     template = "{{ messages | length }}:{% for m in messages %}{{ m.content }}{% endfor %}"
-    with pytest.raises(ModelError, match="renders a prompt in one way alone and in another with its answer"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/template-changes-prompt"):
         encode_completion(templated(template), turns("a"), "b")
 
 
 def test_a_tokenizer_without_eos_is_refused() -> None:
     made = plain()
     made.eos_token = None
-    with pytest.raises(ModelError, match="the tokenizer has no eos token"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/no-eos"):
         encode_completion(made, "a", "b")

@@ -159,7 +159,7 @@ def test_rows_that_the_recipe_does_not_name_are_refused(tmp_path: Path) -> None:
 def test_faulty_rows_are_refused_with_all_that_is_wrong_with_their_file(tmp_path: Path) -> None:
     given = recipe(tmp_path)
     tiny.write_rows(tmp_path / "preferences.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "b"}] * 2)
-    with pytest.raises(DataError, match=r"2 faults\.\n.*jsonl:1: `chosen` equals `rejected`"):
+    with pytest.raises(DataError, match=r"2 problems\.\n.*jsonl:1: `chosen` equals `rejected`"):
         prepare(given, TOKENIZER, 64)
 
 

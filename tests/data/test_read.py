@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from truing.config.sections import Source
-from truing.core.errors import DataError
-from truing.data.faults import Fault, Faults
+from truing.core.errors import DataError, Problem, Problems
+from truing.data.datasets import DATASETS, Dataset, read_file
 from truing.data.read import RawRow, read_rows
 
 ROWS: list[dict[str, Any]] = [
@@ -86,13 +86,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 def rows_of(path: Path | str, **source: Any) -> list[RawRow]:
     """The rows. DataError with all that are broken, if any are."""
-    faults, rows = Faults(str(path)), []
+    problems, rows = Problems(str(path)), []
     for row in read_rows(Source(path=str(path), **source)):
-        if isinstance(row, Fault):
-            faults.add(row.where, row.field, row.reason, row.hint)
+        if isinstance(row, Problem):
+            problems.add(row)
         else:
             rows.append(row)
-    faults.check()
+    problems.check(DataError, more="`truing validate` tells all.")
     return rows
 
 
@@ -230,17 +230,29 @@ def test_all_broken_rows_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         values(path)
     first, *told, last = str(caught.value).splitlines()
-    assert first == f"{path}: 30 faults."
+    assert first == f"{path}: 30 problems."
     assert [line.strip().split(": ")[0] for line in told] == [f"{path}:{number}" for number in range(2, 22)]
-    assert last == "  ... and 10 more; `truing validate` tells all."
+    assert last == "  ... and 10 more. `truing validate` tells all."
 
 
 def test_broken_rows_stand_between_those_that_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_bytes(b'{"a": 1}\noops\n{"a": 2}\n[')
     rows = read_rows(Source(path=str(tmp_path / "r.jsonl")))
-    assert [row.where[-2:] if isinstance(row, Fault) else row.values for row in rows] == [
+    assert [row.where[-2:] if isinstance(row, Problem) else row.values for row in rows] == [
         {"a": 1},
         ":2",
         {"a": 2},
         ":4",
     ]
+
+
+def test_what_ends_the_reading_is_told_with_the_faulty_rows_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"prompt\n  \na\n\xff\nb\n")
+    dataset = Dataset(DATASETS["prompts"], Problems(str(path)))
+    read_file(Source(path=str(path)), [dataset])
+    assert [(problem.where, problem.code) for problem in dataset.problems.described] == [
+        (f"{path}:2", "data/blank-text"),
+        (f"{path}:4", "data/not-utf-8"),
+    ]
+    assert not dataset.is_sound

@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from truing.config.sections import Source
-from truing.core.errors import DataError
+from truing.core.errors import DataError, Problems
 from truing.core.records import Demonstration, Message, Preference, Prompt
 from truing.data.datasets import DATASETS, Dataset, read_file
-from truing.data.faults import Faults
 
 Rows = list[dict[str, Any]]
 SYSTEM = {"role": "system", "content": "be kind"}
@@ -28,7 +27,7 @@ def messages(*turns: dict[str, str]) -> tuple[Message, ...]:
 
 def read_path(path: Path, kind: str, transcripts: bool = False) -> list[Any]:
     """The records of a file. DataError with all that is wrong, if anything is."""
-    dataset = Dataset(DATASETS[f"{kind}s"], Faults(str(path)), transcripts)
+    dataset = Dataset(DATASETS[f"{kind}s"], Problems(str(path)), transcripts)
     read_file(Source(path=str(path)), [dataset])
     dataset.check()
     return dataset.records
@@ -247,12 +246,14 @@ def test_a_row_that_contradicts_itself_is_named(tmp_path: Path, kind: str, row: 
 
 def test_all_faults_of_a_file_are_told_together_in_its_order(tmp_path: Path) -> None:
     rows = [TEXT_PAIR, {"prompt": "", "chosen": None, "rejected": "r"}, TEXT_PAIR | {"margin": -1}, {"prompt": "p"}]
-    assert [line.split(" is ")[0] for line in complaints(tmp_path, "preference", rows)] == [
-        "rows.jsonl:2: `prompt`",
-        "rows.jsonl:2: `chosen`",
-        "rows.jsonl:3: `margin`",
-        "rows.jsonl:4: `chosen`",
-        "rows.jsonl:4: `rejected`",
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "preference", rows)
+    assert [(problem.where, problem.field, problem.code) for problem in caught.value.problems] == [
+        (f"{tmp_path}/rows.jsonl:2", "prompt", "data/empty-text"),
+        (f"{tmp_path}/rows.jsonl:2", "chosen", "data/not-text"),
+        (f"{tmp_path}/rows.jsonl:3", "margin", "data/bad-margin"),
+        (f"{tmp_path}/rows.jsonl:4", "chosen", "data/missing-field"),
+        (f"{tmp_path}/rows.jsonl:4", "rejected", "data/missing-field"),
     ]
 
 

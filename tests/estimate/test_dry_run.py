@@ -13,7 +13,7 @@ from truing.config.recipe import Recipe
 from truing.core.errors import TrainingError
 from truing.estimate import dry_run as module
 from truing.estimate import estimator
-from truing.estimate.dry_run import Meter, dry_run
+from truing.estimate.dry_run import Meter, Usage, dry_run
 from truing.estimate.estimator import estimate
 
 LAYERS, WIDTH = 8, 256

@@ -15,7 +15,7 @@ from truing.models.layout import PpoRoles, ppo_roles, trained_role
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, response_logprobs, response_values
-from truing.rollout.local import Sampling, sample
+from truing.rollout.engine import Sampling
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11]]
@@ -75,7 +75,9 @@ def _roles(place: Path, shape: str, on: bool) -> PpoRoles:
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)
 def test_the_frozen_prefix_is_still_left_out_where_its_output_is_known(shape: str, tmp_path: Path) -> None:
-    batch = sample(_roles(tmp_path, shape, False).policy, PROMPTS, Sampling(8, 1.0, EOS, PAD, 64), 0, "test", range(4))
+    batch = tiny.sample(
+        _roles(tmp_path, shape, False).policy, PROMPTS, Sampling(8, 1.0, EOS, PAD, 64), 0, "test", range(4)
+    )
     assert batch.sequences.prefix_states is not None
     results = []
     for on in (False, True):

@@ -140,7 +140,7 @@ def test_shared_roles_hold_every_weight_of_the_base_once(tmp_path: Path) -> None
     assert critic is not None
     assert reward is not None
     four = {role.model for role in (roles.policy, roles.reference, roles.critic, roles.reward) if role}
-    added = [weight for name in ("policy", "critic", "reward") for weight in adapters.parameters(name)]
+    added = [weight for name in ("policy", "critic", "reward_model") for weight in adapters.parameters(name)]
     assert _bytes(*four, critic, reward) == _bytes(tiny.model(), critic, reward) + sum(w.nbytes for w in added)
 
 

@@ -83,7 +83,7 @@ def test_a_model_that_reads_ahead_is_refused(tmp_path: Path) -> None:
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = BertConfig(vocab_size=tiny.VOCABULARY, initializer_range=0.3, **sizes)
     BertForMaskedLM(config).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"BertLMHeadModel reads the tokens that follow"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/not-causal"):
         load_base(Base(path=str(tmp_path)), Compute(device="cpu"))
 
 
@@ -92,7 +92,7 @@ def test_a_description_of_another_kind_is_refused(name: str, content: bytes, tmp
     tiny.directory(tmp_path)
     (tmp_path / name).write_bytes(content)
     gguf_file = name if name.endswith("gguf") else None
-    with pytest.raises(ModelError, match="could be loaded from here"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/not-loaded"):
         load_base(Base(path=str(tmp_path), gguf_file=gguf_file), Compute(device="cpu"))
 
 
@@ -106,7 +106,7 @@ def test_a_tokenizer_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_damaged_weights_are_refused(damage: bytes, tmp_path: Path) -> None:
     directory = tiny.directory(tmp_path)
     (directory / "model.safetensors").write_bytes(damage)
-    with pytest.raises(ModelError, match="no causal language model could be loaded"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/not-loaded"):
         _load(directory)
 
 
@@ -114,7 +114,7 @@ def test_damaged_weights_are_refused(damage: bytes, tmp_path: Path) -> None:
 def test_a_damaged_description_is_refused(name: str, tmp_path: Path) -> None:
     directory = tiny.directory(tmp_path)
     (directory / name).write_text("{")
-    with pytest.raises(ModelError, match="could be loaded"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/not-loaded"):
         _load(directory)
 
 
@@ -144,7 +144,7 @@ def test_a_config_of_odd_values_is_refused_whatever_the_library_raises(wrong: di
 def test_a_tokenizers_config_of_another_kind_is_refused(config: str, tmp_path: Path) -> None:
     directory = tiny.directory(tmp_path)
     (directory / "tokenizer_config.json").write_text(config)
-    with pytest.raises(ModelError, match="no tokenizer could be loaded from here"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/not-loaded"):
         _load(directory)
 
 
@@ -154,7 +154,7 @@ def test_code_that_was_allowed_and_fails_is_told_as_the_models(body: str, tmp_pa
     (directory / "own.py").write_text(body)
     auto_map = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
     _edit_json(directory / "config.json", model_type="own", auto_map=auto_map)
-    with pytest.raises(ModelError, match="could be loaded from here"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/not-loaded"):
         _load(directory, trust_remote_code=True)
 
 

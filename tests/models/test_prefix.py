@@ -15,7 +15,7 @@ from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.prefix import frozen_prefix_of, prefix_depth
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs, response_values
-from truing.rollout.local import Sampling, sample
+from truing.rollout.engine import Sampling
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [4], [10, 11]]
@@ -33,7 +33,7 @@ def _roles(place: Path, shape: str, layers: float = 0.5) -> PpoRoles:
 
 
 def _sampled(role: Role) -> Sequences:
-    return sample(role, PROMPTS, Sampling(8, 1.0, EOS, PAD, rows=3), 0, "test", range(5)).sequences
+    return tiny.sample(role, PROMPTS, Sampling(8, 1.0, EOS, PAD, rows=3), 0, "test", range(5)).sequences
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)

@@ -8,13 +8,13 @@ from truing.core.batches import Rollout, Sequences
 from truing.models.heads import scalar_head
 from truing.models.roles import Role
 from truing.models.scoring import (
-    distribution_figures,
+    distribution_metrics,
     end_scores,
     forward_in_micro_batches,
     response_logprobs,
     response_values,
 )
-from truing.rollout.local import Sampling, sample
+from truing.rollout.engine import Sampling
 
 PAD = len(tiny.LETTERS) + 1
 EOS = len(tiny.LETTERS)
@@ -58,8 +58,8 @@ def test_parts_are_put_together_again_in_order(budget: int) -> None:
 
 def test_kl_and_entropy_from_the_samplers_hidden_states_are_the_full_distributions() -> None:
     policy, reference, temperature = Role(tiny.model(seed=0)), Role(tiny.model(seed=1)), 0.8
-    rollout: Rollout = sample(policy, PROMPTS, Sampling(6, temperature, EOS, PAD, 64), 0, "test", range(4))
-    ref_logprobs, kl, entropy = distribution_figures(policy, reference, rollout, temperature, token_budget=16)
+    rollout: Rollout = tiny.sample(policy, PROMPTS, Sampling(6, temperature, EOS, PAD, 64), 0, "test", range(4))
+    ref_logprobs, kl, entropy = distribution_metrics(policy, reference, rollout, temperature, token_budget=16)
     for row in range(4):
         start, end = int(rollout.sequences.prompt_lengths[row]), int(rollout.sequences.lengths[row])
         tokens = rollout.sequences.tokens[row : row + 1, :end]

@@ -48,27 +48,29 @@ def test_rows_to_learn_from_and_rows_held_out_must_both_be_left(tmp_path: Path) 
     recipe = pairs(tmp_path, pair("a?", LONG), pair("b?"), pair("c?"), pair("d?"))
     for heldout in (0.25, 0.75):  # whichever side the long one is on, and then alone
         told = found(changed(recipe, **{"data.too_long": "drop", "data.heldout": heldout, "seed": 0}))
-        assert all("no row is left" in str(fault) for fault in told.faults)
+        assert all("no row is left" in str(fault) for fault in told.problems)
     alone = tiny.write_rows(tmp_path / "own.jsonl", [pair("q?", LONG)])
     own = changed(recipe, **{"data.too_long": "drop", "data.heldout_preferences": {"path": str(alone)}})
-    (fault,) = found(own).faults
+    (fault,) = found(own).problems
     assert f"{alone}:1: no row is left to learn from: 0 of 1 rows kept" in str(fault)
 
 
 def test_every_variant_is_checked(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
     longer = changed(recipe, **{"variants": {"longer": {"rollout.max_new_tokens": 62}}})
-    assert "room for 62 new" in str(found(longer).faults[0])
+    assert "room for 62 new" in str(found(longer).problems[0])
     many = changed(recipe, **{"variants": {"many": {"evaluation.prompts": 24}}})
-    assert "24 different prompts, of which 24 are to be held out" in str(found(many).faults[0])
+    assert "24 different prompts, of which 24 are to be held out" in str(found(many).problems[0])
 
 
 def test_a_variant_that_holds_out_other_rows_is_checked_on_its_own_split(tmp_path: Path) -> None:
     rows = [pair(f"{letter}?", LONG if letter == "a" else "aa") for letter in "abcd"]
     recipe = changed(pairs(tmp_path, *rows), **{"data.too_long": "drop", "data.heldout": 0.25})
-    refused = {seed: bool(found(changed(recipe, seed=seed)).faults) for seed in range(12)}  # where it alone is held out
+    refused = {
+        seed: bool(found(changed(recipe, seed=seed)).problems) for seed in range(12)
+    }  # where it alone is held out
     sound, unsound = (next(seed for seed in refused if refused[seed] is wanted) for wanted in (False, True))
-    (fault,) = found(changed(recipe, **{"seed": sound, "variants": {"other": {"seed": unsound}}})).faults
+    (fault,) = found(changed(recipe, **{"seed": sound, "variants": {"other": {"seed": unsound}}})).problems
     assert "no row is left to learn from: 0 of 1 rows kept" in str(fault)
 
 
@@ -77,7 +79,7 @@ def test_prompts_that_other_rows_have_may_be_faulty_where_these_are_sound(tmp_pa
     recipe = tiny.recipe(tmp_path)
     tiny.write_rows(tmp_path / "demonstrations.jsonl", [{"messages": turns, "prompt": 3}] * 2)
     told = found(changed(recipe, stages=["reward"]))
-    assert any("2 faults" in str(fault) and "`prompt` is a number" in str(fault) for fault in told.faults)
+    assert any("2 problems" in str(fault) and "`prompt` is a number" in str(fault) for fault in told.problems)
 
 
 def test_rows_are_counted_and_split_where_the_base_is_not_known(
@@ -86,19 +88,19 @@ def test_rows_are_counted_and_split_where_the_base_is_not_known(
     own = tiny.write_rows(tmp_path / "own.jsonl", tiny.preferences(2))
     recipe = tiny.recipe(tmp_path, **{"stages": ["dpo"], "evaluation.prompts": 24, "data.too_long": "drop"})
     monkeypatch.setattr("truing.preflight.stages.is_fetched", lambda _: False)
-    (fault,) = found(recipe).faults
+    (fault,) = found(recipe).problems
     assert "24 different prompts, of which 24 are to be held out" in str(fault)
-    (fault,) = found(changed(recipe, **{"data.heldout_preferences": {"path": str(own)}})).faults
+    (fault,) = found(changed(recipe, **{"data.heldout_preferences": {"path": str(own)}})).problems
     assert "2 of 2 held-out preferences are learnt from as well" in str(fault)
-    assert found(changed(recipe, **{"evaluation.prompts": 4})).faults == []
+    assert found(changed(recipe, **{"evaluation.prompts": 4})).problems == []
 
 
 def test_too_few_prompts_are_counted_once_those_that_leave_no_room_are_out(tmp_path: Path) -> None:
     prompts = tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": text} for text in ("a?", "b?", "e" * 60, "c?")])
     recipe = tiny.recipe(tmp_path, **{"data.prompts": {"path": str(prompts)}, "data.too_long": "drop"})
-    assert "there are 3 different prompts, of which 4" in str(found(recipe).faults[0])
+    assert "there are 3 different prompts, of which 4" in str(found(recipe).problems[0])
     told = found(changed(recipe, **{"evaluation.prompts": 2}))
-    assert told.faults == []
+    assert told.problems == []
     (remark,) = told.odd
     assert f"left out, since 1 row does not fit into 64 tokens: {prompts}:3 (prompt 60 + room for 6 new)" in remark
     assert remark.endswith("lower rollout.max_new_tokens, shorten the rows or set data.too_long to cut_prompt.")
@@ -107,15 +109,15 @@ def test_too_few_prompts_are_counted_once_those_that_leave_no_room_are_out(tmp_p
 def test_dpo_needs_prompts_that_it_does_not_learn_from(tmp_path: Path) -> None:
     own = tiny.write_rows(tmp_path / "own.jsonl", [pair("q?"), pair("p?")])
     recipe = tiny.recipe(tmp_path, **{"stages": ["dpo"], "data.heldout_preferences": {"path": str(own)}})
-    (fault,) = found(recipe).faults
+    (fault,) = found(recipe).problems
     assert "every prompt is in a pair that is learnt from" in str(fault)
-    assert found(changed(recipe, stages=["reward"])).faults == []
+    assert found(changed(recipe, stages=["reward"])).problems == []
 
 
 def test_rows_that_no_stage_learns_from_are_not_measured(tmp_path: Path) -> None:
     recipe = pairs(tmp_path, pair("a?", LONG), pair("b?"))
-    assert found(changed(recipe, stages=["sft"])).faults == []
-    assert found(recipe).faults
+    assert found(changed(recipe, stages=["sft"])).problems == []
+    assert found(recipe).problems
 
 
 def test_all_that_cannot_be_encoded_is_told_with_what_is_too_long(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_all_that_cannot_be_encoded_is_told_with_what_is_too_long(tmp_path: Path
     rows += [{"prompt": [asked], "completion": LONG}]
     own = tiny.write_rows(tmp_path / "own.jsonl", rows)
     tiny.write_rows(tmp_path / "demonstrations.jsonl", [{"prompt": [asked], "completion": text} for text in "ab"])
-    told = "\n".join(map(str, found(changed(recipe, **{"data.heldout_demonstrations": {"path": str(own)}})).faults))
+    told = "\n".join(map(str, found(changed(recipe, **{"data.heldout_demonstrations": {"path": str(own)}})).problems))
     for line in (f"{own}:1: the chat template", f"{own}:2: the chat template", f"{own}:3 (prompt 1 + completion 91)"):
         assert line in told
 
@@ -148,7 +150,7 @@ def test_a_row_that_makes_the_tokenizer_fail_is_named(tmp_path: Path) -> None:
     )
     rows = [*tiny.demonstrations(4), {"prompt": "ä", "completion": "b"}]
     tiny.write_rows(tmp_path / "demonstrations.jsonl", rows)
-    (fault,) = found(recipe).faults
+    (fault,) = found(recipe).problems
     assert f"{tmp_path / 'demonstrations.jsonl'}:5: the tokenizer cannot read it: " in str(fault)
 
 
@@ -167,5 +169,5 @@ def test_what_is_missing_of_a_hub_model_is_left_to_the_run_to_fetch(
     recipe = tiny.recipe(tmp_path)
     monkeypatch.setattr("truing.preflight.stages.is_fetched", lambda _: True)  # its config is there, its tokenizer not
     told = found(changed(recipe, **{"base.path": "someone/model"}))
-    assert told.faults == []
+    assert told.problems == []
     assert "Row lengths were not checked, for want of the base: someone/model: " in told.odd[0]

@@ -9,7 +9,7 @@ from rich.table import Table
 from truing.cli.output import tell
 from truing.cli.shelf import recipe_path
 from truing.config import load_recipe
-from truing.preflight.findings import Findings
+from truing.core.errors import check
 from truing.preflight.model_directories import model_problems
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
         console.print(table)
         return
     recipe = load_recipe(recipe_path(recipe_file), overrides, tell)
-    Findings(faults=[*model_problems(recipe)]).check()
+    check(model_problems(recipe))
     from truing.estimate.estimator import estimate  # imports torch, so only once the recipe is sound
 
     with console.status("running a few steps of each stage on copies of the base that have few layers"):

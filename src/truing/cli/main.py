@@ -99,7 +99,7 @@ def doctor(
     ] = None,
     set_: Overrides = None,
 ) -> None:
-    """Say what this machine has; with a recipe, what each of its phases will need and whether that fits."""
+    """Say what this machine has; with a recipe, what each of its stages will need and whether that fits."""
     from truing.cli.doctor import doctor_command
 
     doctor_command(recipe, set_ or [])

@@ -14,7 +14,7 @@ from truing.preflight.functions import check_functions
 
 
 def validate_command(recipe_file: Path, overrides: list[str]) -> None:
-    """Checks the recipe, its models, every row of every file, and what stages make of them; all faults together."""
+    """Checks the recipe, its models, every row of every file, and what stages make of them; all problems together."""
     path = recipe_path(recipe_file)
     recipe, found = _checked(path, overrides)
     for sentence in dict.fromkeys([*found.sound, *found.odd]):
@@ -31,7 +31,7 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     try:
         problems.check(RecipeError)
     except RecipeError as error:
-        found.faults.insert(0, error)
+        found.problems.insert(0, error.problem)
         found.odd.append("Fix the recipe first; stage checks were skipped.")
         return recipe, found
     with python_beside(path):

@@ -13,7 +13,7 @@
     └── InterruptedRunError          exit code 130 or 143: a signal asked the run to end, and it is saved
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -128,7 +128,7 @@ class TrainingError(TruingError):
 class InterruptedRunError(TruingError):
     """A signal asked the run to end; what was done is saved."""
 
-    code = "interrupted"
+    code = "run/interrupted"
 
     def __init__(self, what: str, exit_code: int) -> None:
         super().__init__(what)
@@ -162,11 +162,13 @@ class Problems:
         raise error(f"{self.count} problems.", where=self.where, parts=[*self.described, *counted])
 
 
-def together(errors: Sequence[InputError]) -> InputError:
-    """One error with the problems of all of these, each once."""
-    if len(errors) == 1:
-        return errors[0]
-    return InputError("", parts=dict.fromkeys(error.problem for error in errors))
+def check(problems: Iterable[Problem]) -> None:
+    """Raises one InputError with these problems, each once, if there are any."""
+    found = list(dict.fromkeys(problems))
+    if len(found) == 1:
+        raise InputError(**vars(found[0]))
+    if found:
+        raise InputError("", code="input/several", parts=found)
 
 
 def first_line(error: BaseException) -> str:

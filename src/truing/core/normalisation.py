@@ -28,12 +28,11 @@ class Normalisation:
         """
         values = torch.tensor([score for score in scores if math.isfinite(score)], dtype=torch.float64)
         if not len(values):
-            raise RewardError(f"gives none of {len(scores)} SFT samples a finite score.", where=where)
+            what = f"gives none of {len(scores)} SFT samples a finite score."
+            raise RewardError(what, code="rewards/no-scores", where=where)
         mean, std = float(values.mean()), float(values.std(correction=0))
         if std < 1e-8:
-            raise RewardError(
-                f"gives every one of {len(scores)} SFT samples the same score ({mean:.4g}), so it cannot teach.",
-                where=where,
-                hint="Check the reward model's accuracy, or set normalise: false for a rule that rarely fires.",
-            )
+            what = f"gives every one of {len(scores)} SFT samples the same score ({mean:.4g}), so it cannot teach."
+            hint = "Check the reward model's accuracy, or set normalise: false for a rule that rarely fires."
+            raise RewardError(what, code="rewards/constant-scores", where=where, hint=hint)
         return cls(mean, std)

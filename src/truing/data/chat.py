@@ -54,7 +54,8 @@ def encode_completion(tokenizer: "PreTrainedTokenizerBase", prompt: Text, comple
     """
     eos = tokenizer.eos_token_id
     if not isinstance(eos, int):
-        raise ModelError("the tokenizer has no eos token.", where=tokenizer.name_or_path, hint="Give it one.")
+        what = "the tokenizer has no eos token."
+        raise ModelError(what, code="model/no-eos", where=tokenizer.name_or_path, hint="Give it one.")
     if isinstance(prompt, str):
         return (*_plain_tokens(tokenizer, _content(completion)), eos)
     if not tokenizer.chat_template:
@@ -66,6 +67,7 @@ def encode_completion(tokenizer: "PreTrainedTokenizerBase", prompt: Text, comple
         raise ModelError(
             "the chat template renders a prompt in one way alone and in another with its answer, so a model could not "
             "be trained on what it is later asked.",
+            code="model/template-changes-prompt",
             where=tokenizer.name_or_path,
             hint="Use a template whose generation prompt is the beginning of the assistant's turn.",
         )
@@ -96,11 +98,9 @@ def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], a
     try:
         return render(tokenizer, turns, add_generation_prompt=add_generation_prompt)
     except Exception as error:  # a template is a program: it raises what it likes
-        raise ModelError(
-            f"the chat template cannot render this conversation: {first_line(error)}.",
-            where=tokenizer.name_or_path,
-            hint=TEMPLATE_HINT if isinstance(error, TemplateError) else ORDER_HINT,
-        ) from error
+        what = f"the chat template cannot render this conversation: {first_line(error)}."
+        hint = TEMPLATE_HINT if isinstance(error, TemplateError) else ORDER_HINT
+        raise ModelError(what, code="model/template-fails", where=tokenizer.name_or_path, hint=hint) from error
 
 
 def _with_stand_ins(text: str, literals: tuple[str, ...]) -> str:

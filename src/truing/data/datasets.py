@@ -8,9 +8,8 @@ from truing.config.checks import PROMPTS
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
 from truing.config.stages import STAGES
-from truing.core.errors import DataError
+from truing.core.errors import DataError, Problem, Problems
 from truing.core.records import Demonstration, Preference, Prompt
-from truing.data.faults import SHOWN, Fault, Faults
 from truing.data.fields import FieldError
 from truing.data.prompts import prompt_source
 from truing.data.read import RawRow, read_rows
@@ -46,32 +45,27 @@ class Dataset:
     """What was read of one of a recipe's sources."""
 
     spec: DatasetSpec
-    faults: Faults
-    """Of single rows"""
+    problems: Problems
     transcripts: bool = False
     records: list[Any] = field(default_factory=list)
     """Of the sound rows"""
-    error: DataError | None = None
-    """What ended the reading before the last row"""
     oddities: list[str] = field(default_factory=list)
     """What is odd about rows that can be used, in words"""
 
     @property
     def is_sound(self) -> bool:
-        return self.error is None and not self.faults.count
+        return not self.problems.count
 
     def check(self) -> None:
         """Raises DataError with all that is wrong, if anything is."""
-        if self.error is not None:
-            raise self.error
-        self.faults.check()
+        self.problems.check(DataError, more="`truing validate` tells all.")
 
-    def add(self, raw: RawRow | Fault) -> None:
+    def add(self, raw: RawRow | Problem) -> None:
         """The next row of the file, or why it is none."""
-        if isinstance(raw, Fault):
-            self.faults.add(raw.where, raw.field, raw.reason, raw.hint)
+        if isinstance(raw, Problem):
+            self.problems.add(raw)
             return
-        row = Row(raw, self.faults, self.transcripts)
+        row = Row(raw, self.problems, self.transcripts)
         try:
             record = self.spec.parse(row)
             if record is not None:
@@ -85,7 +79,7 @@ class Dataset:
         if self.records and isinstance(record.prompt, str) != isinstance(self.records[0].prompt, str):
             here, there = ("text", "messages") if isinstance(record.prompt, str) else ("messages", "text")
             reason = f"is {here}, where {self.records[0].where} has {there}"
-            raise FieldError("prompt", reason, "Use one of the two throughout a file.")
+            raise FieldError("prompt", reason, "Use one of the two throughout a file.", code="data/mixed-file")
 
 
 def datasets_of_stages(recipe: Recipe) -> list[str]:
@@ -99,12 +93,15 @@ def datasets_of_stages(recipe: Recipe) -> list[str]:
 def read_data(recipe: Recipe, thorough: bool = False) -> dict[str, Dataset]:
     """Every dataset that the recipe names, and the prompts that its stages have answered, if these have no own file.
 
-    A `thorough` reading describes all faults, and what is odd about rows.
+    A `thorough` reading describes all problems, and what is odd about rows.
     """
     sources = _sources(recipe)
-    shown = None if thorough else SHOWN
     datasets = {
-        name: Dataset(DATASETS[name.removeprefix(HELDOUT)], Faults(source.path, shown), recipe.data.transcripts)
+        name: Dataset(
+            DATASETS[name.removeprefix(HELDOUT)],
+            Problems(source.path, None if thorough else Problems.most),
+            recipe.data.transcripts,
+        )
         for name, source in sources.items()
     }
     for source in dict.fromkeys(sources.values()):
@@ -123,7 +120,7 @@ def read_file(source: Source, datasets: Sequence[Dataset], thorough: bool = Fals
                 remarks.add_row(row)
     except DataError as error:
         for dataset in datasets:
-            dataset.error = error
+            dataset.problems.add(error.problem)
     for dataset in datasets:
         dataset.oddities = remarks.sentences()
 

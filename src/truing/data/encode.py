@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from truing.core.errors import DataError, InputError, ModelError, TruingError, first_line
+from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line
 from truing.core.records import Demonstration, Preference, Prompt, Text
 from truing.data.chat import encode_completion
 from truing.data.length_report import TOKENIZER_HINT, LengthReport, Limit, too_long
@@ -61,13 +61,13 @@ def encode_records(
     completions: Sequence[str],
     tokenizer: "PreTrainedTokenizerBase | None",
     encode_prompt: Callable[[Text], Tokens],
-) -> tuple[list[EncodedRow], list[InputError]]:
+) -> tuple[list[EncodedRow], list[Problem]]:
     """The tokens of records, of whose fields these follow the prompt, and why others cannot be encoded.
 
     Each of the latter may take seconds, so only the first are tried. Without a tokenizer rows have no tokens.
     """
     rows: list[EncodedRow] = []
-    refused: list[InputError] = []
+    refused: list[Problem] = []
     prompts: dict[Text, int] = {}
     for record in records:
         index = prompts.setdefault(record.prompt, len(prompts))
@@ -78,9 +78,9 @@ def encode_records(
             prompt, answers = _tokens(record, completions, tokenizer, encode_prompt)
             rows.append(EncodedRow(record.where, prompt, answers, index, getattr(record, "margin", None) or 0.0))
         except InputError as error:
-            refused.append(error)
+            refused.append(error.problem)
             if len(refused) == TRIED:
-                refused.append(DataError("no more rows were tried.", where=record.where))
+                refused.append(Problem("data/no-more-tried", None, "no more rows were tried.", where=record.where))
                 break
     return rows, refused
 
@@ -96,14 +96,15 @@ def _tokens(
         prompt = encode_prompt(record.prompt)
         answers = {name: encode_completion(tokenizer, record.prompt, getattr(record, name)) for name in completions}
     except ModelError as error:
-        raise ModelError(error.what, where=record.where, hint=error.hint) from error
+        raise ModelError(**vars(error.problem) | {"where": record.where}) from error
     except (MemoryError, TruingError):
         raise
     except Exception as error:  # tokenizers raises no class of its own
         what = f"the tokenizer cannot read it: {first_line(error)}."
-        raise DataError(what, where=record.where, hint=TOKENIZER_HINT) from error
+        raise DataError(what, code="data/not-encodable", where=record.where, hint=TOKENIZER_HINT) from error
     if not prompt:
-        raise DataError("the tokenizer makes no token of the prompt.", where=record.where, hint=TOKENIZER_HINT)
+        what = "the tokenizer makes no token of the prompt."
+        raise DataError(what, code="data/no-tokens", where=record.where, hint=TOKENIZER_HINT)
     return prompt, {name: interned(answer) for name, answer in answers.items()}
 
 
@@ -117,14 +118,15 @@ def fit(rows: Sequence[EncodedRow], limit: Limit, bos: int | None) -> tuple[list
     """
     longer = [row for row in rows if len(row.prompt) + row.longest > limit.tokens]
     if longer and limit.data.too_long == "error":
-        raise DataError(f"{too_long(_described(longer, limit), limit)}.", hint=limit.hint)
+        raise DataError(f"{too_long(_described(longer, limit), limit)}.", code="data/too-long", hint=limit.hint)
     fitted = [(_cut(row, limit, bos), row) for row in rows]
     kept = [row for row, _ in fitted if row is not None and not row.is_identical]
     report = _report(fitted, limit)
     if not kept:
         where = rows[0].where if rows else None
         hint = TOKENIZER_HINT if rows and len(report.identical) == len(rows) else limit.hint
-        raise DataError(f"no row is left to learn from: {report.sentence()}", where=where, hint=hint)
+        what = f"no row is left to learn from: {report.sentence()}"
+        raise DataError(what, code="data/no-rows-left", where=where, hint=hint)
     return kept, report
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+from truing.core.errors import DataError
 from truing.core.records import Message, Speaker, Text
 from truing.data.turns import Part, is_transcript, order_fault, split_transcript
 
@@ -9,14 +10,11 @@ ROLES: dict[object, Speaker] = {"system": "system", "user": "user", "assistant":
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
 
 
-class FieldError(Exception):
+class FieldError(DataError):
     """A field cannot be used: which, why, and the hint."""
 
-    def __init__(self, field: str, reason: str, hint: str) -> None:
-        self.field = field
-        self.reason = reason
-        self.hint = hint
-        super().__init__(f"`{field}` {reason}. {hint}")
+    def __init__(self, field: str, reason: str, hint: str, *, code: str) -> None:
+        super().__init__(f"`{field}` {reason}.", code=code, field=field, hint=hint)
 
 
 def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
@@ -27,10 +25,11 @@ def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
     """
     if isinstance(value, list):
         if not value:
-            raise FieldError(field, "is an empty list of messages", "Give it at least one message.")
+            hint = "Give it at least one message."
+            raise FieldError(field, "is an empty list of messages", hint, code="data/no-messages")
         messages = tuple(_message(f"{field}[{index}]", item) for index, item in enumerate(value))
     elif not isinstance(value, str):
-        raise FieldError(field, f"is {kind(value)}", "Make it text, or a list of messages.")
+        raise FieldError(field, f"is {kind(value)}", "Make it text, or a list of messages.", code="data/not-text")
     elif transcripts and part != "completion" and is_transcript(_sound(field, value)):
         messages = split_transcript(value, part)
         for index, message in enumerate(messages):
@@ -41,7 +40,7 @@ def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
     if fault is not None:
         index, reason = fault
         hint = "Turns alternate: user, assistant, user, ..., after one system turn at most."
-        raise FieldError(f"{field}[{index}]", reason, hint)
+        raise FieldError(f"{field}[{index}]", reason, hint, code="data/turn-order")
     return messages
 
 
@@ -57,7 +56,7 @@ def as_margin(value: object, typed: bool) -> float | None:
             raise ValueError(str(margin))
     except (ValueError, OverflowError) as error:
         hint = "Make it a finite number that is not negative, or leave it out."
-        raise FieldError("margin", f"is {shown(value)}", hint) from error
+        raise FieldError("margin", f"is {shown(value)}", hint, code="data/bad-margin") from error
     return margin
 
 
@@ -74,29 +73,34 @@ def shown(value: object) -> str:
 
 def _message(field: str, item: object) -> Message:
     if not isinstance(item, dict):
-        raise FieldError(field, f"is {kind(item)}", 'A message is {"role": ..., "content": ...}.')
+        hint = 'A message is {"role": ..., "content": ...}.'
+        raise FieldError(field, f"is {kind(item)}", hint, code="data/bad-message")
     role, content = item.get("role"), item.get("content")
     if role is None:
-        raise FieldError(field, "has no role", "Its role is system, user or assistant.")
+        raise FieldError(field, "has no role", "Its role is system, user or assistant.", code="data/no-role")
     if not isinstance(role, str) or role not in ROLES:
-        raise FieldError(f"{field}.role", f"is {shown(role)}", "A role is system, user or assistant.")
+        hint = "A role is system, user or assistant."
+        raise FieldError(f"{field}.role", f"is {shown(role)}", hint, code="data/unknown-role")
     if not isinstance(content, str):
         reason = f"is {kind(content)}" if "content" in item else "is missing"
-        raise FieldError(f"{field}.content", reason, "Give it text; nothing else can be learnt from.")
+        hint = "Give it text; nothing else can be learnt from."
+        raise FieldError(f"{field}.content", reason, hint, code="data/no-content")
     return Message(ROLES[role], _sound(f"{field}.content", content))
 
 
 def _sound(field: str, text: str) -> str:
     """The same text, if it says something and a tokenizer can encode it."""
     if not text:
-        raise FieldError(field, "is empty", "Give it text, or remove the row.")
+        raise FieldError(field, "is empty", "Give it text, or remove the row.", code="data/empty-text")
     if not text.strip():
-        raise FieldError(field, "has nothing but white space", "Give it text, or remove the row.")
+        hint = "Give it text, or remove the row."
+        raise FieldError(field, "has nothing but white space", hint, code="data/blank-text")
     if "\0" in text:
-        raise FieldError(field, "has a NUL character", "Remove the character.")
+        raise FieldError(field, "has a NUL character", "Remove the character.", code="data/nul-character")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         reason = f"has half a surrogate pair at character {error.start + 1}"
-        raise FieldError(field, reason, "Remove it, or write the character whole.") from error
+        hint = "Remove it, or write the character whole."
+        raise FieldError(field, reason, hint, code="data/half-surrogate") from error
     return text

@@ -1,6 +1,6 @@
 """One reader a file format: lines of JSON, an array of JSON, CSV, Parquet. They know nothing of fields.
 
-Every reader takes the file, the name it goes by in messages, and the faults to which it adds broken rows.
+Every reader takes the file and the name it goes by in messages, and yields what is wrong with a row in its place.
 """
 
 import csv
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from truing.core.errors import DataError
-from truing.data.faults import Faults
+from truing.core.errors import DataError, Problem
 
 LONGEST_CSV_FIELD = 2**31 - 1
 
@@ -27,44 +26,45 @@ class RawRow:
     """False where the file holds text only (CSV), so that a number arrives as its digits"""
 
 
-def read_jsonl(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
+def read_jsonl(path: Path, name: str) -> Iterator[RawRow | Problem]:
     """One JSON object a line; blank lines are skipped."""
     with path.open("rb") as file:
-        for number, line in _lines(file, name, faults):
-            if line is None or not line.strip():
-                continue
+        for number, line in _lines(file, name):
             where = f"{name}:{number}"
-            try:
-                value = _parse(line.rstrip("\r\n"))
-            except ValueError as error:
-                faults.add(where, None, f"no valid JSON: {error}", "Write one complete JSON object a line.")
-            else:
-                yield from _object(value, where, faults)
+            if isinstance(line, Problem):
+                yield line
+            elif line.strip():
+                try:
+                    yield _object(_parse(line.rstrip("\r\n")), where)
+                except ValueError as error:
+                    hint = "Write one complete JSON object a line."
+                    yield Problem("data/not-json", None, f"no valid JSON: {error}.", hint, where)
 
 
-def read_json(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
+def read_json(path: Path, name: str) -> Iterator[RawRow | Problem]:
     """A .json file is either one array of objects or, as many data sets have it, JSON Lines."""
     with path.open("rb") as file:
         beginning = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not beginning.startswith(b"["):
-        yield from read_jsonl(path, name, faults)
+        yield from read_jsonl(path, name)
         return
     try:
         rows = _parse(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise DataError(f"byte {error.start + 1} is not UTF-8.", where=name, hint="Save the file as UTF-8.") from error
+        raise DataError(**vars(_not_utf_8(error, name))) from error
     except ValueError as error:
-        raise DataError(f"no valid JSON: {error}.", where=name, hint="Write one array of JSON objects.") from error
+        hint = "Write one array of JSON objects."
+        raise DataError(f"no valid JSON: {error}.", code="data/not-json", where=name, hint=hint) from error
     assert isinstance(rows, list)
     for number, value in enumerate(rows, start=1):
-        yield from _object(value, f"{name} row {number}", faults)
+        yield _object(value, f"{name} row {number}")
 
 
-def read_csv(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
+def read_csv(path: Path, name: str) -> Iterator[RawRow | Problem]:
     """Comma-separated values with a header; `where` names the line on which the row begins."""
     csv.field_size_limit(LONGEST_CSV_FIELD)  # the module's default refuses a field of 131,072 characters
     with path.open("rb") as file:
-        reader = csv.reader(_csv_lines(file, name, faults), strict=True)
+        reader = csv.reader(_csv_lines(file, name), strict=True)
         header: list[str] | None = None
         line = 1
         try:
@@ -76,19 +76,21 @@ def read_csv(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
                     header = _checked_header(fields, where)
                 elif fields == header:
                     hint = "Remove the line; it comes of files that were joined."
-                    faults.add(where, None, "the header stands here again", hint)
+                    yield Problem("data/header-again", None, "the header stands here again.", hint, where)
                 elif len(fields) == len(header):
                     yield RawRow(dict(zip(header, fields, strict=True)), where, typed=False)
                 else:
                     count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
-                    reason = f"{count} where the header has {len(header)}"
-                    faults.add(where, None, reason, 'Put text with commas or line breaks into "quotes".')
+                    what = f"{count} where the header has {len(header)}."
+                    hint = 'Put text with commas or line breaks into "quotes".'
+                    yield Problem("data/ragged-row", None, what, hint, where)
         except csv.Error as error:
             # What follows a broken quote cannot be told from what it encloses, so nothing after it is read.
-            faults.add(f"{name}:{line}", None, f"no valid CSV: {error}", "Close every quote, and double those in text.")
+            hint = "Close every quote, and double those in text."
+            yield Problem("data/not-csv", None, f"no valid CSV: {error}.", hint, f"{name}:{line}")
 
 
-def read_parquet(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
+def read_parquet(path: Path, name: str) -> Iterator[RawRow | Problem]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -102,21 +104,24 @@ def read_parquet(path: Path, name: str, faults: Faults) -> Iterator[RawRow]:
                     yield RawRow(values, f"{name} row {number}")
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(
-            f"cannot be read as Parquet: {reason}.", where=f"{name} row {number + 1}", hint="Write the file again."
-        ) from error
+        what = f"cannot be read as Parquet: {reason}."
+        hint = "Write the file again."
+        raise DataError(what, code="data/not-parquet", where=f"{name} row {number + 1}", hint=hint) from error
 
 
-def _lines(file: BinaryIO, path: str, faults: Faults) -> Iterator[tuple[int, str | None]]:
-    """Numbered lines of a UTF-8 file, without a byte order mark; None for a line that is not UTF-8."""
+def _lines(file: BinaryIO, path: str) -> Iterator[tuple[int, str | Problem]]:
+    """Numbered lines of a UTF-8 file, without a byte order mark; a problem for a line that is not UTF-8."""
     for number, line in enumerate(file, start=1):
         if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError("the file is UTF-16.", where=path, hint="Save it as UTF-8.")
+            raise DataError("the file is UTF-16.", code="data/utf-16", where=path, hint="Save it as UTF-8.")
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            faults.add(f"{path}:{number}", None, f"byte {error.start + 1} is not UTF-8", "Save the file as UTF-8.")
-            yield number, None
+            yield number, _not_utf_8(error, f"{path}:{number}")
+
+
+def _not_utf_8(error: UnicodeDecodeError, where: str) -> Problem:
+    return Problem("data/not-utf-8", None, f"byte {error.start + 1} is not UTF-8.", "Save the file as UTF-8.", where)
 
 
 def _parse(text: str) -> object:
@@ -130,18 +135,17 @@ def _parse(text: str) -> object:
         raise ValueError("nested too deeply") from error
 
 
-def _object(value: object, where: str, faults: Faults) -> Iterator[RawRow]:
+def _object(value: object, where: str) -> RawRow | Problem:
     if isinstance(value, dict):
-        yield RawRow(value, where)
-    else:
-        faults.add(where, None, "the row is not a JSON object", 'Write {"field": "text", ...}.')
+        return RawRow(value, where)
+    return Problem("data/not-an-object", None, "the row is not a JSON object.", 'Write {"field": "text", ...}.', where)
 
 
-def _csv_lines(file: BinaryIO, name: str, faults: Faults) -> Iterator[str]:
-    """Decoded lines up to the first that is not UTF-8."""
-    for _, line in _lines(file, name, faults):
-        if line is None:
-            return
+def _csv_lines(file: BinaryIO, name: str) -> Iterator[str]:
+    """Decoded lines. DataError for one that is not UTF-8: what follows may be a part of its row."""
+    for _, line in _lines(file, name):
+        if isinstance(line, Problem):
+            raise DataError(**vars(line))
         yield line
 
 
@@ -149,7 +153,6 @@ def _checked_header(names: list[str], where: str) -> list[str]:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         listed = ", ".join(f"`{name}`" for name in doubled)
-        raise DataError(
-            f"{listed} stands in the header more than once.", where=where, hint="Give each column its own name."
-        )
+        what = f"{listed} stands in the header more than once."
+        raise DataError(what, code="data/doubled-column", where=where, hint="Give each column its own name.")
     return names

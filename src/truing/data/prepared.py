@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from truing.config.recipe import Recipe
-from truing.core.errors import DataError, InputError, together
+from truing.core.errors import DataError, Problem, check
 from truing.core.records import Message, Text
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import encode_prompt
@@ -74,7 +74,7 @@ class Prepared:
     def rows_of(self, name: str) -> list[EncodedRow]:
         """All of a dataset, as long as they are. DataError where the recipe names none."""
         if name not in self.rows:
-            raise DataError(f"the recipe names no {name}.", hint=f"Set data.{name}.path.")
+            raise DataError(f"the recipe names no {name}.", code="data/not-named", hint=f"Set data.{name}.path.")
         return self.rows[name]
 
     def split(self, name: str, recipe: Recipe) -> tuple[list[EncodedRow], list[EncodedRow]]:
@@ -128,8 +128,7 @@ def prepare(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase", context: int) 
     for dataset in datasets.values():
         dataset.check()
     prepared, refused = encode_datasets(recipe, datasets, tokenizer, context)
-    if refused:
-        raise together(refused)
+    check(refused)
     return prepared
 
 
@@ -139,7 +138,7 @@ def encode_datasets(
     tokenizer: "PreTrainedTokenizerBase | None",
     context: int,
     named: int | None = NAMED,
-) -> tuple[Prepared, list[InputError]]:
+) -> tuple[Prepared, list[Problem]]:
     """The sound rows that the recipe's stages use, and what is wrong with others; a prompt is tokenised once.
 
     Without a tokenizer rows have no tokens, and can be counted and split.
@@ -147,7 +146,7 @@ def encode_datasets(
     encode = cache(lambda prompt: interned(encode_prompt(tokenizer, prompt)) if tokenizer else ())
     rows: dict[str, list[EncodedRow]] = {}
     texts: list[Text] = []
-    refused: list[InputError] = []
+    refused: list[Problem] = []
     used = {name: datasets[name] for name in datasets_of_stages(recipe) if name in datasets}
     for name, dataset in used.items():
         records = dataset.records
@@ -155,7 +154,7 @@ def encode_datasets(
             records = list({record.prompt: record for record in records}.values())
             texts = [record.prompt for record in records]
         rows[name], wrong = encode_records(records, dataset.spec.completions, tokenizer, encode)
-        refused += [together(wrong)] if wrong else []
+        refused += wrong
         own = used.get(HELDOUT + name)
         refused += overlap(own.records, records, name) if own else []
     pad, bos = (tokenizer.pad_token_id, tokenizer.bos_token_id) if tokenizer else (0, None)

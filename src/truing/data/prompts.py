@@ -30,7 +30,8 @@ class PromptSet:
         known = {tuple(prompt) for prompt in seen}
         unseen = [prompt for prompt in [*self.heldout, *self.train] if prompt.tokens not in known]
         if not unseen:
-            raise DataError("every prompt is in a pair that is learnt from.", hint="Give other prompts: data.prompts.")
+            hint = "Give other prompts: data.prompts."
+            raise DataError("every prompt is in a pair that is learnt from.", code="data/no-unseen-prompt", hint=hint)
         return replace(self, heldout=unseen[: len(self.heldout)])
 
 
@@ -38,7 +39,7 @@ def prompt_source(data: Data) -> Source:
     """The file of prompts, or the first file whose rows have one."""
     source = data.prompts or data.demonstrations or data.preferences
     if source is None:
-        raise DataError("the recipe names no prompts to answer.", hint="Set data.prompts.path.")
+        raise DataError("the recipe names no prompts to answer.", code="data/not-named", hint="Set data.prompts.path.")
     return source
 
 
@@ -49,6 +50,7 @@ def prompt_set(prompts: Sequence[EncodedPrompt], recipe: Recipe, report: str = "
         raise DataError(
             f"there are {len(prompts)} different prompts, of which {held} are to be held out: none is left to learn "
             "from.",
+            code="data/too-few-prompts",
             where=prompt_source(recipe.data).path,
             hint="Lower evaluation.prompts or give more prompts.",
         )

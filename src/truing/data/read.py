@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.config.sections import Source
-from truing.core.errors import DataError
-from truing.data.faults import Fault, Faults
+from truing.core.errors import DataError, Problem
 from truing.data.formats import RawRow, read_csv, read_json, read_jsonl, read_parquet
 
 __all__ = ["RawRow", "read_rows"]
@@ -16,27 +15,26 @@ READERS = {".jsonl": read_jsonl, ".json": read_json, ".csv": read_csv, ".parquet
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def read_rows(source: Source) -> Iterator[RawRow | Fault]:
+def read_rows(source: Source) -> Iterator[RawRow | Problem]:
     """The rows of a file, data set directory or Hub data set in order, and why others (no JSON, ragged) are none.
 
     DataError where nothing can be read at all, or where there is no row.
     """
-    faults = Faults(source.path, shown=None)
     empty = True
     try:
-        for row in _rows(source, faults):
-            yield from faults.take()
+        for row in _rows(source):
             empty = False
             yield row
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"cannot be read: {reason}.", where=source.path, hint="Check the file and its disk.") from error
-    if empty and not faults.count:
-        raise DataError("there are no rows in it.", where=source.path, hint="Check the path, or write the file again.")
-    yield from faults.take()
+        hint = "Check the file and its disk."
+        raise DataError(f"cannot be read: {reason}.", code="data/unreadable", where=source.path, hint=hint) from error
+    if empty:
+        hint = "Check the path, or write the file again."
+        raise DataError("there are no rows in it.", code="data/no-rows", where=source.path, hint=hint)
 
 
-def _rows(source: Source, faults: Faults) -> Iterator[RawRow]:
+def _rows(source: Source) -> Iterator[RawRow | Problem]:
     """The rows of what `source.path` turns out to be."""
     path = Path(source.path).expanduser()
     reader = READERS.get(path.suffix.lower())
@@ -45,10 +43,11 @@ def _rows(source: Source, faults: Faults) -> Iterator[RawRow]:
     if path.is_file():
         if reader is None:
             what = f"{path.suffix or 'a file without a suffix'} is not a format for rows."
-            raise DataError(what, where=source.path, hint=f"Use {', '.join(READERS)}.")
-        return reader(path, source.path, faults)
+            raise DataError(what, code="data/unknown-format", where=source.path, hint=f"Use {', '.join(READERS)}.")
+        return reader(path, source.path)
     if reader is not None or not HUB_ID.fullmatch(source.path):
-        raise DataError("no such file.", where=source.path, hint=f"Paths start at {Path.cwd()}; check the spelling.")
+        hint = f"Paths start at {Path.cwd()}; check the spelling."
+        raise DataError("no such file.", code="data/no-such-file", where=source.path, hint=hint)
     return _dataset_rows(source, None)
 
 
@@ -71,8 +70,6 @@ def _loaded(source: Source, directory: Path | None) -> Any:
         return datasets.load_dataset(str(directory or source.path), name=source.subset, split=source.split)
     except Exception as error:  # the library raises what its file systems, builders and the network raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"the data set (subset {source.subset or 'default'}, split {source.split}) cannot be loaded: {reason}.",
-            where=source.path,
-            hint="Check the path or Hub id, its subset and split, and the network.",
-        ) from error
+        what = f"the data set (subset {source.subset or 'default'}, split {source.split}) cannot be loaded: {reason}."
+        hint = "Check the path or Hub id, its subset and split, and the network."
+        raise DataError(what, code="data/not-loaded", where=source.path, hint=hint) from error

@@ -6,11 +6,13 @@
 
 Every field is plain text or a list of messages; after a prompt of messages, a completion may be text. A prompt of
 plain text beside two whole conversations is ignored: their shared beginning says the same in full. Columns of other
-names are ignored. What is wrong with a row is added to the faults of its file, and then no record is made of it.
+names are ignored. What is wrong with a row is added to the problems of its file, and then no record is made of it.
 """
 
+from dataclasses import replace
+
+from truing.core.errors import Problems
 from truing.core.records import Demonstration, Message, Preference, Prompt, Text
-from truing.data.faults import Faults
 from truing.data.fields import FieldError, as_margin, as_text, shown
 from truing.data.read import RawRow
 from truing.data.turns import Part, shared_prompt
@@ -19,22 +21,23 @@ from truing.data.turns import Part, shared_prompt
 class Row:
     """A row whose fields are asked for by name. A fault is noted and answered with None, so that all are found."""
 
-    def __init__(self, raw: RawRow, faults: Faults, transcripts: bool) -> None:
+    def __init__(self, raw: RawRow, problems: Problems, transcripts: bool) -> None:
         self.raw = raw
-        self.faults = faults
+        self.problems = problems
         self.transcripts = transcripts
 
     def has(self, *names: str) -> bool:
         return all(name in self.raw.values for name in names)
 
     def note(self, fault: FieldError) -> None:
-        self.faults.add(self.raw.where, fault.field, fault.reason, fault.hint)
+        self.problems.add(replace(fault.problem, where=self.raw.where))
 
     def text(self, name: str, part: Part) -> Text | None:
         try:
             if not self.has(name):
                 there = ", ".join(map(shown, list(self.raw.values)[:6])) or "nothing"
-                raise FieldError(name, "is missing", f"Every row needs one; this one has {there}.")
+                hint = f"Every row needs one; this one has {there}."
+                raise FieldError(name, "is missing", hint, code="data/missing-field")
             return as_text(name, self.raw.values[name], part, self.transcripts)
         except FieldError as fault:
             self.note(fault)
@@ -79,7 +82,8 @@ def parse_preference(row: Row) -> Preference | None:
     if chosen is None or rejected is None or (prompt is None and not row.is_implicit()):
         return None
     if chosen == rejected:
-        raise FieldError("chosen", "equals `rejected`", "Remove the row; it says nothing about preference.")
+        hint = "Remove the row; it says nothing about preference."
+        raise FieldError("chosen", "equals `rejected`", hint, code="data/equal-sides")
     parts = _shared(chosen, rejected) if prompt is None else _last_turns(prompt, chosen, rejected)
     return Preference(*parts, row.raw.where, margin)
 
@@ -107,7 +111,7 @@ def _role(message: object) -> object:
 def _messages(row: Row, part: Part) -> tuple[Message, ...] | None:
     messages = row.text("messages", part)
     if isinstance(messages, str):
-        raise FieldError("messages", "is text", "Make it a list of messages.")
+        raise FieldError("messages", "is text", "Make it a list of messages.", code="data/not-messages")
     return messages
 
 
@@ -117,7 +121,8 @@ def _completion(row: Row, name: str, prompt: Text | None) -> Text | None:
     if isinstance(prompt, tuple) and isinstance(completion, str):
         return (Message("assistant", completion.strip() if row.transcripts else completion),)
     if isinstance(prompt, str) and isinstance(completion, tuple):
-        raise FieldError(name, "is messages, but `prompt` is text", "Make both text, or both messages.")
+        hint = "Make both text, or both messages."
+        raise FieldError(name, "is messages, but `prompt` is text", hint, code="data/mixed-kinds")
     return completion
 
 
@@ -126,15 +131,18 @@ def _shared(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
     if isinstance(chosen, tuple) and isinstance(rejected, tuple):
         return _last_turns((), chosen, rejected)
     if isinstance(chosen, tuple) or isinstance(rejected, tuple):
-        raise FieldError("rejected", "is not of the same kind as `chosen`", "Make both text, or both messages.")
+        hint = "Make both text, or both messages."
+        raise FieldError("rejected", "is not of the same kind as `chosen`", hint, code="data/mixed-kinds")
     prompt = shared_prompt(chosen, rejected)
     if not prompt:
         hint = "Give the row a `prompt`."
-        raise FieldError("chosen", "shares no beginning with `rejected` that could be the prompt", hint)
+        reason = "shares no beginning with `rejected` that could be the prompt"
+        raise FieldError("chosen", reason, hint, code="data/no-shared-prompt")
     chosen, rejected = chosen.removeprefix(prompt), rejected.removeprefix(prompt)
     for name, side in (("chosen", chosen), ("rejected", rejected)):
         if not side.strip():
-            raise FieldError(name, "ends where the other side goes on", "Give it an answer of its own.")
+            hint = "Give it an answer of its own."
+            raise FieldError(name, "ends where the other side goes on", hint, code="data/no-own-answer")
     return prompt, chosen, rejected
 
 
@@ -144,5 +152,5 @@ def _last_turns(prompt: Text, chosen: Text, rejected: Text) -> tuple[Text, Text,
         return prompt, chosen, rejected
     if chosen[:-1] != rejected[:-1]:
         hint = "Cut both after the first answer that differs: one prompt, two answers."
-        raise FieldError("chosen", "and `rejected` part before their last turn", hint)
+        raise FieldError("chosen", "and `rejected` part before their last turn", hint, code="data/sides-part-early")
     return prompt + chosen[:-1], chosen[-1:], rejected[-1:]

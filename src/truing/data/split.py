@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import TypeVar
 
 from truing.core import rng
-from truing.core.errors import DataError, InputError
+from truing.core.errors import DataError, Problem
 from truing.core.records import Demonstration, Preference
 from truing.data.encode import EncodedRow
 
 R = TypeVar("R", Demonstration, Preference)
 
 
-def overlap(heldout: Sequence[R], records: Sequence[R], name: str) -> list[InputError]:
+def overlap(heldout: Sequence[R], records: Sequence[R], name: str) -> list[Problem]:
     """What is wrong where held-out rows say what rows that are learnt from say; prompts alone may be shared."""
     places = {replace(record, where=""): record.where for record in records}
     seen = [(row.where, places[replace(row, where="")]) for row in heldout if replace(row, where="") in places]
@@ -22,7 +22,7 @@ def overlap(heldout: Sequence[R], records: Sequence[R], name: str) -> list[Input
     where, twin = seen[0]
     what = f"{len(seen)} of {len(heldout)} held-out {name} are learnt from as well, this one at {twin}."
     hint = "Take them out of one of the two files, or leave the held-out file out: then rows are split off."
-    return [DataError(what, where=where, hint=hint)]
+    return [Problem("data/heldout-learnt-from", None, what, hint, where)]
 
 
 def split_by_prompt(
@@ -37,6 +37,7 @@ def split_by_prompt(
     if len(counts) < 2:
         raise DataError(
             f"the {what} have {len(counts)} different prompts, too few to hold some out.",
+            code="data/none-to-hold-out",
             where=rows[0].where if rows else None,
             hint="Add rows with other prompts, or give the held-out rows a file of their own.",
         )

@@ -151,9 +151,8 @@ def _change(before: Sequence[float | None], after: Sequence[float | None]) -> Ch
     """
     both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
     if not both:
-        raise RewardError(
-            "no held-out response has a score at the first evaluation and at the last.", hint=NO_SCORES_HINT
-        )
+        what = "no held-out response has a score at the first evaluation and at the last."
+        raise RewardError(what, code="rewards/no-heldout-scores", hint=NO_SCORES_HINT)
     first = mean_interval([a for a, _ in both])
     last = mean_interval([b for _, b in both])
     change = mean_interval([b - a for a, b in both])
@@ -184,7 +183,8 @@ def _mean(values: Sequence[float | None]) -> float:
     """Mean of the non-missing values; raises RewardError if all are missing."""
     present = [value for value in values if value is not None]
     if not present:
-        raise RewardError("no held-out response was given a score.", hint=NO_SCORES_HINT)
+        what = "no held-out response was given a score."
+        raise RewardError(what, code="rewards/no-heldout-scores", hint=NO_SCORES_HINT)
     return fmean(present)
 
 

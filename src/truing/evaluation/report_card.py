@@ -48,9 +48,11 @@ def _columns(*columns: Sequence[float] | Sequence[int] | Tensor) -> list[Tensor]
     tensors = [torch.as_tensor(column, dtype=torch.float64).detach().cpu() for column in columns]
     shapes = {tuple(tensor.shape) for tensor in tensors}
     if len(shapes) != 1 or tensors[0].ndim != 1 or len(tensors[0]) == 0:
-        raise DataError(f"A report card needs one score and one length for each side of a pair, not shapes {shapes}.")
+        what = f"A report card needs one score and one length for each side of a pair, not shapes {shapes}."
+        raise DataError(what, code="data/unequal-shapes")
     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-        raise DataError("A score of the reward model on the held-out pairs is not finite.")
+        what = "A score of the reward model on the held-out pairs is not finite."
+        raise DataError(what, code="data/scores-not-finite")
     return tensors
 
 

@@ -42,7 +42,7 @@ def known_layers(model: PreTrainedModel, hint: str) -> nn.ModuleList:
     found = decoder_layers(model)
     if found is None:
         what = f"the layers of {type(model).__name__} are not one list, so they are not known one by one."
-        raise ModelError(what, where=model.name_or_path, hint=hint)
+        raise ModelError(what, code="model/unknown-layers", where=model.name_or_path, hint=hint)
     return found[1]
 
 

@@ -47,7 +47,7 @@ class Adapters:
     def peft(self) -> PeftModel:
         """The PEFT model that holds the adapters."""
         if self._peft is None:
-            raise ModelError("no adapter has been added to this base yet.")
+            raise ModelError("no adapter has been added to this base yet.", code="model/no-adapter")
         return self._peft
 
     def add(self, name: str, above: int = 0) -> None:
@@ -59,11 +59,9 @@ class Adapters:
         try:
             self._build(name, lora_config(self._base, self._lora, above))
         except (ValueError, re.error) as error:  # PEFT may read the targets as a regular expression
-            raise RecipeError(
-                f"no adapter could be put on the model ({first_line(error)}).",
-                where="lora.targets",
-                hint="Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj].",
-            ) from error
+            what = f"no adapter could be put on the model ({first_line(error)})."
+            hint = "Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj]."
+            raise RecipeError(what, code="recipe/lora-targets", where="lora.targets", hint=hint) from error
         refuse_embeddings(self.peft)
 
     def load(self, name: str, directory: str) -> None:
@@ -141,13 +139,11 @@ def refuse_embeddings(peft: PeftModel) -> None:
     for path, layer in model.named_modules():
         if isinstance(layer, LoraLayer):
             if isinstance(layer.get_base_layer(), nn.Embedding):
-                what = "is no linear layer"
+                why = "is no linear layer"
             elif layer.weight is embeddings.weight:
-                what = "shares its weights with the embeddings"
+                why = "shares its weights with the embeddings"
             else:
                 continue
-            raise RecipeError(
-                f"no adapter can be put on {path}, which {what}.",
-                where="lora.targets",
-                hint="Take it out of the list, or write all-linear.",
-            )
+            what = f"no adapter can be put on {path}, which {why}."
+            hint = "Take it out of the list, or write all-linear."
+            raise RecipeError(what, code="recipe/lora-target", where="lora.targets", hint=hint)

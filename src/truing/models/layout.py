@@ -122,8 +122,8 @@ def _reward_role(policy: Role, base: LoadedBase, reward: RewardModelFiles | None
     if policy.adapters is None:
         backbone = _load_backbone(reward.model, base, compute, trains=False)
         return backbone.role(head=_frozen_head(base, reward.model))
-    policy.adapters.load("reward", str(reward.adapter))
-    return base.role(adapters=policy.adapters, adapter="reward", head=_frozen_head(base, reward.adapter))
+    policy.adapters.load("reward_model", str(reward.adapter))
+    return base.role(adapters=policy.adapters, adapter="reward_model", head=_frozen_head(base, reward.adapter))
 
 
 def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles | None) -> Role:
@@ -139,7 +139,7 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
     else:
         adapters.add("critic", above=depth)
         if reward is not None:
-            adapters.copy("critic", "reward")
+            adapters.copy("critic", "reward_model")
     return base.role(adapters=adapters, adapter="critic", head=head, prefix=roles.policy.prefix)
 
 

@@ -52,7 +52,8 @@ def device_of(compute: Compute) -> torch.device:
         return torch.empty(0, device=compute.device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
         what = f"{compute.device} cannot be used here ({first_line(error)})."
-        raise RecipeError(what, where="compute.device", hint="Set it to auto or cpu.") from error
+        hint = "Set it to auto or cpu."
+        raise RecipeError(what, code="recipe/no-such-device", where="compute.device", hint=hint) from error
 
 
 def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
@@ -140,11 +141,9 @@ def check_causal(model: PreTrainedModel) -> None:
     """
     one, other = model(torch.tensor([[0, 1, 2], [0, 1, 3]], device=model.device)).logits[:, :2].float()
     if not torch.allclose(one, other, atol=1e-3, rtol=1e-3, equal_nan=True):
-        raise ModelError(
-            f"{type(model).__name__} reads the tokens that follow, so it is no causal language model.",
-            where=model.name_or_path,
-            hint="Use a model that was made to write, such as Llama, Qwen or GPT-2.",
-        )
+        what = f"{type(model).__name__} reads the tokens that follow, so it is no causal language model."
+        hint = "Use a model that was made to write, such as Llama, Qwen or GPT-2."
+        raise ModelError(what, code="model/not-causal", where=model.name_or_path, hint=hint)
 
 
 def quiet_transformers() -> None:
@@ -198,11 +197,13 @@ def _refusal(base: Base, what: str, error: Exception) -> ModelError:
     if "trust_remote_code" in str(error):
         return ModelError(
             f"this {what} wants to run Python code that it brings along.",
+            code="model/remote-code",
             where=base.path,
             hint="Read that code, then set base.trust_remote_code: true if you trust it.",
         )
     return ModelError(
         f"no {what} could be loaded from here ({first_line(error)}).",
+        code="model/not-loaded",
         where=base.path,
         hint="base.path takes a directory with config.json, tokenizer files and safetensors weights, or a Hub id.",
     )

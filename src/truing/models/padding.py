@@ -41,11 +41,9 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
     Tokens that were added to the vocabulary may be beyond: rows are found for them.
     """
     if tokenizer.eos_token_id is None:
-        raise ModelError(
-            "the tokenizer has no eos token, so a response could never end.",
-            where=tokenizer.name_or_path,
-            hint="Set eos_token in its tokenizer_config.json.",
-        )
+        what = "the tokenizer has no eos token, so a response could never end."
+        hint = "Set eos_token in its tokenizer_config.json."
+        raise ModelError(what, code="model/no-eos", where=tokenizer.name_or_path, hint=hint)
     largest = max(tokenizer.get_vocab().values())  # numbers may have gaps, and go further than a count of tokens
     if tokenizer.vocab_size > rows:
         told = f"has {tokenizer.vocab_size} tokens and the model only {rows}"
@@ -53,11 +51,9 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
         told = f"numbers a token {largest} and the model has {rows}"
     else:
         return
-    raise ModelError(
-        f"the tokenizer {told}: they do not belong together.",
-        where=tokenizer.name_or_path,
-        hint="Give the model its own tokenizer, or resize its embeddings and train them first.",
-    )
+    what = f"the tokenizer {told}: they do not belong together."
+    hint = "Give the model its own tokenizer, or resize its embeddings and train them first."
+    raise ModelError(what, code="model/other-tokenizer", where=tokenizer.name_or_path, hint=hint)
 
 
 def _add_pad(tokenizer: PreTrainedTokenizerBase, was: str) -> None:
@@ -65,11 +61,9 @@ def _add_pad(tokenizer: PreTrainedTokenizerBase, was: str) -> None:
     vocabulary = tokenizer.get_vocab()
     tokenizer.add_special_tokens({"pad_token": PAD})
     if PAD not in vocabulary and tokenizer.pad_token_id in vocabulary.values():
-        raise ModelError(
-            f"the tokenizer has {was}, and numbers with gaps, where {PAD!r} cannot be added.",
-            where=tokenizer.name_or_path,
-            hint="Set pad_token in its tokenizer_config.json to a token that texts do not have.",
-        )
+        what = f"the tokenizer has {was}, and numbers with gaps, where {PAD!r} cannot be added."
+        hint = "Set pad_token in its tokenizer_config.json to a token that texts do not have."
+        raise ModelError(what, code="model/no-pad", where=tokenizer.name_or_path, hint=hint)
 
 
 def _grow(model: PreTrainedModel, old: int, new: int) -> None:

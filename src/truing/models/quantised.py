@@ -30,19 +30,15 @@ def check_quantisation(device: torch.device, widths: Iterable[int] = (BLOCK_WEIG
         import_module("accelerate")  # with which transformers loads such weights
         bitsandbytes = import_module("bitsandbytes")
     except Exception as error:  # it looks for hardware on import, and raises what it likes
-        raise RecipeError(
-            f"nf4 needs bitsandbytes, which cannot be imported ({first_line(error)}).",
-            where="base.quantize",
-            hint="pip install 'truing[quant]', or set it to none.",
-        ) from error
+        what = f"nf4 needs bitsandbytes, which cannot be imported ({first_line(error)})."
+        hint = "pip install 'truing[quant]', or set it to none."
+        raise RecipeError(what, code="recipe/no-bitsandbytes", where="base.quantize", hint=hint) from error
     for width in widths:
         reason = _fault(bitsandbytes.nn.Linear4bit, width, device)
         if reason is not None:
-            raise RecipeError(
-                f"bitsandbytes does not compute in 4 bit on this {device.type} device ({reason}).",
-                where="base.quantize",
-                hint="Set it to none, or compute.device to one that bitsandbytes supports.",
-            )
+            what = f"bitsandbytes does not compute in 4 bit on this {device.type} device ({reason})."
+            hint = "Set it to none, or compute.device to one that bitsandbytes supports."
+            raise RecipeError(what, code="recipe/no-nf4", where="base.quantize", hint=hint)
 
 
 def nf4_options(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

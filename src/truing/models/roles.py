@@ -92,7 +92,7 @@ class Role:
     def scalar(self, hidden: Tensor) -> Tensor:
         """(...) float32 output of the scalar head, from (..., D) last hidden states."""
         if self.head is None:
-            raise ModelError("this role has no scalar head.")
+            raise ModelError("this role has no scalar head.", code="model/no-head")
         out: Tensor = self.head(hidden.to(self.head.weight.dtype)).squeeze(-1)
         return out.to(Precision.reductions)
 
@@ -125,6 +125,7 @@ def check_logits(role: Role) -> None:
         raise ModelError(
             f"the architecture {type(role.model).__name__} changes its logits after the vocabulary projection in a "
             "way that truing does not reproduce.",
+            code="model/logits-changed",
             where=role.model.name_or_path,
             hint="Use another base model.",
         )

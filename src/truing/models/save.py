@@ -74,11 +74,9 @@ def save_reward_model(
     state = dict(model.base_model.state_dict(prefix=f"{model.base_model_prefix}."))
     missing = sorted(set(classifier.state_dict()) - set(state))
     if len(missing) != 1 or classifier.state_dict()[missing[0]].shape != head.weight.shape:
-        raise ModelError(
-            f"the sequence classifier of {type(model).__name__} has a head of another shape ({', '.join(missing)}).",
-            where=model.name_or_path,
-            hint="Use a base whose classifier has a single linear head, such as Llama, Qwen, Mistral or GPT-2.",
-        )
+        what = f"the sequence classifier of {type(model).__name__} has a head of another shape ({', '.join(missing)})."
+        hint = "Use a base whose classifier has a single linear head, such as Llama, Qwen, Mistral or GPT-2."
+        raise ModelError(what, code="model/other-head", where=model.name_or_path, hint=hint)
     state[missing[0]] = head.weight.detach().to(model.dtype)
     classifier.load_state_dict(state, assign=True)
     classifier.save_pretrained(str(directory))
@@ -98,6 +96,7 @@ def _classifier_like(model: PreTrainedModel) -> PreTrainedModel:
     except ValueError as error:
         raise ModelError(
             f"transformers has no sequence classifier for {type(model).__name__}, so the reward model cannot be saved.",
+            code="model/no-classifier",
             where=model.name_or_path,
             hint="Use another base model for the reward stage.",
         ) from error

@@ -27,11 +27,9 @@ def refuse_unsafe_weights(directory: Path) -> None:
     """ModelError if a directory has `.bin`, `.pt` or `.pth` weights and no safetensors."""
     unsafe = unsafe_weights(directory)
     if unsafe is not None:
-        raise ModelError(
-            f"its weights are in {unsafe}, a format whose reading can run code.",
-            where=str(directory),
-            hint="Convert them to safetensors first.",
-        )
+        what = f"its weights are in {unsafe}, a format whose reading can run code."
+        hint = "Convert them to safetensors first."
+        raise ModelError(what, code="model/unsafe-weights", where=str(directory), hint=hint)
 
 
 def unreadable_weights(directory: Path) -> Iterator[tuple[str, str]]:

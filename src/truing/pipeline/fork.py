@@ -17,10 +17,11 @@ def older_run(root: Path, fork: Path) -> RunDirectory:
     """The run in `root`. RunError if there is none, or if one of `root` and `fork` is the other or lies in it."""
     here, there = fork.resolve(), root.resolve()
     if here == there:
-        raise RunError("is the run to begin from.", where=str(fork), hint="Give another --fork-to.")
+        hint = "Give another --fork-to."
+        raise RunError("is the run to begin from.", code="run/fork-onto-itself", where=str(fork), hint=hint)
     if here in there.parents or there in here.parents:
         which = f"{'contains' if here in there.parents else 'lies in'} the run to begin from, {root}."
-        raise RunError(which, where=str(fork), hint="Give a --fork-to beside it.")
+        raise RunError(which, code="run/fork-nested", where=str(fork), hint="Give a --fork-to beside it.")
     old = RunDirectory(root)
     _ = old.lineage  # raises where no run is
     return old

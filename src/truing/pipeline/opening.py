@@ -62,11 +62,9 @@ def _refuse_damaged(name: str, run: RunDirectory) -> None:
     directory = run.stage(name)
     damaged = run.lineage.damaged(name, directory.contents())
     if damaged is not None:
-        raise RunError(
-            f"has been damaged or taken away since the stage {name} ended, and what is still to come rests on it.",
-            where=str(directory.root / damaged),
-            hint="Put it back, or begin a new run with --fork-to NEW: it takes over the stages that are whole.",
-        )
+        what = f"has been damaged or taken away since the stage {name} ended, and what is still to come rests on it."
+        hint = "Put it back, or begin a new run with --fork-to NEW: it takes over the stages that are whole."
+        raise RunError(what, code="run/damaged-stage", where=str(directory.root / damaged), hint=hint)
 
 
 def _functions(recipe: Recipe) -> dict[str, Fingerprint]:

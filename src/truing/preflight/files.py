@@ -10,10 +10,10 @@ from truing.preflight.model_directories import model_problems
 
 def check_files(recipe: Recipe, datasets: Mapping[str, Dataset]) -> Findings:
     """All of them, whatever its stages do with them; the rows are those that were read of the recipe's data."""
-    found = Findings(faults=[*model_problems(recipe)])
+    found = Findings(problems=[*model_problems(recipe)])
     for name, dataset in datasets.items():
         if getattr(recipe.data, name) is None:
-            continue  # prompts of other rows, whose faults are told with these
+            continue  # prompts of other rows, whose problems are told with these
         with found.noting():
             dataset.check()
             count = len(dataset.records)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from truing.core.errors import InputError, together
+from truing.core.errors import InputError, Problem, check
 
 
 @dataclass
@@ -15,18 +15,17 @@ class Findings:
     """What can be used, in words"""
     odd: list[str] = field(default_factory=list)
     """What can be used, and is told all the same"""
-    faults: list[InputError] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """What is refused inside becomes a fault, once."""
+        """What is refused inside becomes a problem, once."""
         try:
             yield
         except InputError as error:
-            if str(error) not in map(str, self.faults):
-                self.faults.append(error)
+            if error.problem not in self.problems:
+                self.problems.append(error.problem)
 
     def check(self) -> None:
-        """Raises InputError with all faults, if there are any."""
-        if self.faults:
-            raise together(self.faults)
+        """Raises InputError with all problems, each once, if there are any."""
+        check(self.problems)

@@ -8,7 +8,7 @@ from truing.rewards.python_function import FunctionReward
 
 def check_functions(recipe: Recipe, found: Findings) -> None:
     """Adds those that cannot be imported to what was `found`; each is imported in a process of its own."""
-    known = [fault.where or "" for fault in found.faults]
+    known = [problem.where for problem in found.problems]
     for (kind, path), key in rewards_and_judges(recipe).items():
         if kind == "function" and f"{key}: {path}" not in known:
             with found.noting():

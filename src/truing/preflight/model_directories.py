@@ -9,7 +9,7 @@ from typing import Any
 from truing.config import reward_sources
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
-from truing.core.errors import InputError, ModelError, RewardError
+from truing.core.errors import Problem
 from truing.data.read import HUB_ID
 from truing.models.weight_files import unreadable_weights, unsafe_weights
 
@@ -17,7 +17,7 @@ HOLDS = "A model's directory has config.json, tokenizer files and safetensors we
 LONGEST_HUB_ID = 96
 
 
-def model_problems(recipe: Recipe) -> Iterator[InputError]:
+def model_problems(recipe: Recipe) -> Iterator[Problem]:
     """What is wrong with the directories and the Python files that a recipe names; Hub ids are left alone."""
     if recipe.base is not None:
         yield from _directory_faults("base.path", recipe.base)
@@ -39,27 +39,28 @@ def rewards_and_judges(recipe: Recipe) -> dict[tuple[str, str], str]:
     return keys
 
 
-def _directory_faults(key: str, model: Base) -> Iterator[ModelError]:
+def _directory_faults(key: str, model: Base) -> Iterator[Problem]:
     place, where = Path(model.path), f"{key}: {model.path}"
     if not os.path.isdir(place):  # unlike Path's own, it raises nothing where a name is too long for a file
         if os.path.exists(place) or len(model.path) > LONGEST_HUB_ID or not HUB_ID.fullmatch(model.path):
-            yield ModelError("is no directory.", where=where, hint="Give a model's directory or a Hub id.")
+            yield Problem("model/no-directory", key, "is no directory.", "Give a model's directory or a Hub id.", where)
     elif model.gguf_file is not None:
         if not os.path.isfile(place / model.gguf_file):
-            yield ModelError(f"holds no {model.gguf_file}.", where=where, hint="Correct base.gguf_file.")
+            yield Problem("model/no-gguf-file", key, f"holds no {model.gguf_file}.", "Correct base.gguf_file.", where)
     elif _config(place) is None:
-        yield ModelError("has no config.json that can be read, so it holds no model.", where=where, hint=HOLDS)
+        what = "has no config.json that can be read, so it holds no model."
+        yield Problem("model/no-config", key, what, HOLDS, where)
     elif not any(place.glob("*.safetensors")):
         unsafe = unsafe_weights(place)
         only = f", only {unsafe}, a format whose reading can run code" if unsafe else ""
-        yield ModelError(f"holds no safetensors weights{only}.", where=where, hint=HOLDS)
+        yield Problem("model/no-safetensors", key, f"holds no safetensors weights{only}.", HOLDS, where)
     else:
         for name, reason in unreadable_weights(place):
             hint = "Fetch that file again; where it is a Git LFS pointer, with `git lfs pull`."
-            yield ModelError(f"{name} cannot be read ({reason}).", where=where, hint=hint)
+            yield Problem("model/unreadable-weights", key, f"{name} cannot be read ({reason}).", hint, where)
 
 
-def _label_faults(key: str, path: str) -> Iterator[ModelError]:
+def _label_faults(key: str, path: str) -> Iterator[Problem]:
     """A reward model has one label, and transformers gives two to a config that names none."""
     config = _config(Path(path))
     if config is None:
@@ -68,15 +69,16 @@ def _label_faults(key: str, path: str) -> Iterator[ModelError]:
     labels = len(names) if isinstance(names, dict) else count
     if labels != 1:
         hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
-        yield ModelError(f"the model has {labels} labels; a reward model has one.", where=f"{key}: {path}", hint=hint)
+        what = f"the model has {labels} labels; a reward model has one."
+        yield Problem("model/labels", key, what, hint, f"{key}: {path}")
 
 
-def _function_faults(key: str, path: str) -> Iterator[RewardError]:
+def _function_faults(key: str, path: str) -> Iterator[Problem]:
     """Of `file.py:function`; modules are left to the import system, which runs code."""
     file, _, _ = path.rpartition(":")
     if file.endswith(".py") and not os.path.isfile(file):
         hint = f"Paths start where the recipe is or at {Path.cwd()}; check the spelling."
-        yield RewardError(f"there is no file {file}.", where=f"{key}: {path}", hint=hint)
+        yield Problem("rewards/no-such-file", key, f"there is no file {file}.", hint, f"{key}: {path}")
 
 
 def _config(directory: Path) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ def check_stages(
     base = _outlined(recipe, found)
     tokenizer, context = (base.tokenizer, base.context) if base else (None, UNLIMITED)
     prepared, refused = encode_datasets(recipe, datasets, tokenizer, context, named)
-    found.faults += refused
+    found.problems += refused
     sound = not refused and all(dataset.is_sound for name, dataset in datasets.items() if name != "prompts")
     for stage in plan(recipe):
         for name in stage.spec.datasets:
@@ -47,7 +47,7 @@ def check_stages(
 def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
     """The base without its weights; None where it cannot be had, with a finding that says so."""
     assert recipe.base is not None
-    faulty = any((fault.where or "").startswith("base.") for fault in found.faults)
+    faulty = any((problem.field or "").startswith("base.") for problem in found.problems)
     try:
         if faulty or is_fetched(recipe.base):
             return outline_base(recipe.base, recipe.compute, fetch=False)
@@ -56,7 +56,7 @@ def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
         if faulty or not os.path.isdir(recipe.base.path):  # what is missing of a Hub id, a run fetches
             found.odd.append(f"{NOT_MEASURED}, for want of the base: {error}")
         else:
-            found.faults.append(error)
+            found.problems.append(error.problem)
     return None
 
 

@@ -56,5 +56,6 @@ def _source(settings: RewardConfig, recipe: Recipe, roles: Roles) -> RewardFn:
     if settings.kind == "model":
         return ClassifierReward.load(settings.path or "", roles.base.model.device, budget)
     if roles.reward is None:
-        raise RecipeError("rewards.sources asks for the reward stage's model, but stages has no reward before ppo.")
+        what = "rewards.sources asks for the reward stage's model, but stages has no reward before ppo."
+        raise RecipeError(what, code="recipe/no-reward-stage")
     return RoleReward(roles.reward, roles.base.tokenizer.pad_token_id, budget)

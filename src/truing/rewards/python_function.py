@@ -55,6 +55,7 @@ class FunctionReward:
                 f"{NO_FUNCTION}."
                 if fault.reason == NO_FUNCTION
                 else f"cannot be imported ({fault.reason.removeprefix('raised ')}).",
+                code="rewards/not-imported",
                 where=path,
                 hint=_more_of(fault.limit)
                 or "Write it as module:function; the module is looked for beside the recipe and on the Python path.",
@@ -125,11 +126,8 @@ class FunctionReward:
 
     def _refusal(self, fault: FunctionError) -> RewardError:
         place = f" It was raised in {fault.place}." if fault.place else ""
-        return RewardError(
-            f"{fault.reason}.",
-            where=self.name,
-            hint=(_more_of(fault.limit) or SCORES) + place,
-        )
+        hint = (_more_of(fault.limit) or SCORES) + place
+        return RewardError(f"{fault.reason}.", code="rewards/function-fails", where=self.name, hint=hint)
 
 
 def _blaming(sample: Sample, fault: FunctionError) -> FunctionError:

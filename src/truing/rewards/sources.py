@@ -74,11 +74,9 @@ class ClassifierReward:
             tokenizer = AutoTokenizer.from_pretrained(path)
             model = load_weights(AutoModelForSequenceClassification, path, device, use_safetensors=True)
         if model.config.num_labels != 1:
-            raise ModelError(
-                f"the model has {model.config.num_labels} labels; a reward model has one.",
-                where=path,
-                hint="Take a model with num_labels: 1, or wrap this one in a reward of kind function.",
-            )
+            what = f"the model has {model.config.num_labels} labels; a reward model has one."
+            hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
+            raise ModelError(what, code="model/labels", where=path, hint=hint)
         model.requires_grad_(False).train(False)
         return cls(model, tokenizer, token_budget, path)
 
@@ -103,11 +101,9 @@ class ClassifierReward:
         """Said before the model runs: it would fail on a position it lacks, or judge what it never learnt to read."""
         limit = min(context_length(self.model), self.tokenizer.model_max_length)
         if longest > limit:
-            raise RewardError(
-                f"a prompt and its response come to {longest:,} of the classifier's tokens, and it reads {limit:,}.",
-                where=self.where,
-                hint="Lower data.max_length or rollout.max_new_tokens, or take a classifier that reads more.",
-            )
+            what = f"a prompt and its response come to {longest:,} of the classifier's tokens, and it reads {limit:,}."
+            hint = "Lower data.max_length or rollout.max_new_tokens, or take a classifier that reads more."
+            raise RewardError(what, code="rewards/too-long", where=self.where, hint=hint)
 
     def _encode(self, sample: Sample) -> list[int]:
         """Prompt, response and, where the response has ended, eos, in the classifier's own tokens.
@@ -130,19 +126,15 @@ class ClassifierReward:
 
 
 def _refusal(path: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"no sequence-classification model could be loaded from here ({first_line(error)}).",
-        where=path,
-        hint="A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id.",
-    )
+    what = f"no sequence-classification model could be loaded from here ({first_line(error)})."
+    hint = "A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id."
+    return ModelError(what, code="model/not-loaded", where=path, hint=hint)
 
 
 def _unread(path: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"its tokenizer cannot read a prompt and its response ({first_line(error)}).",
-        where=path,
-        hint="Take a model whose tokenizer knows the characters of your data.",
-    )
+    what = f"its tokenizer cannot read a prompt and its response ({first_line(error)})."
+    hint = "Take a model whose tokenizer knows the characters of your data."
+    return ModelError(what, code="model/not-tokenised", where=path, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -188,4 +180,5 @@ def refuse_bad(scores: Sequence[float], samples: Sequence[Sample], where: str) -
     for score, sample in zip(scores, samples, strict=True):
         if not math.isfinite(score):
             hint = "Look at the model that gives it, or set rewards.on_bad_score: drop to leave such responses out."
-            raise RewardError(f"gave {score} for the response {sample.response[:80]!r}.", where=where, hint=hint)
+            what = f"gave {score} for the response {sample.response[:80]!r}."
+            raise RewardError(what, code="rewards/not-finite", where=where, hint=hint)

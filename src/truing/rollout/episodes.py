@@ -87,10 +87,8 @@ def with_score(
     if len(kept) == len(scores):
         return rollout, list(samples), list(scores)
     if len(kept) < least:
-        raise RewardError(
-            f"only {len(kept)} of {len(scores)} responses were given a finite score, too few to learn from.",
-            hint=NO_SCORES_HINT,
-        )
+        what = f"only {len(kept)} of {len(scores)} responses were given a finite score, too few to learn from."
+        raise RewardError(what, code="rewards/too-few-scores", hint=NO_SCORES_HINT)
     return rollout.rows(kept), [samples[index] for index in kept], [scores[index] for index in kept]
 
 

@@ -101,10 +101,9 @@ def _with_room(asked: Tensor | None, steps: int) -> Tensor | None:
 def _drawn(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     tokens, logprobs = draw_tokens(logits if temperature == 1 else logits / temperature, uniforms)
     if not bool(logprobs.isfinite().all()):
-        raise TrainingError(
-            "the logits of the model that samples are not finite.",
-            hint="Lower the learning rate if the model was training; otherwise its weights cannot be used.",
-        )
+        what = "the logits of the model that samples are not finite."
+        hint = "Lower the learning rate if the model was training; otherwise its weights cannot be used."
+        raise TrainingError(what, code="training/logits-not-finite", hint=hint)
     return tokens, logprobs
 
 

@@ -51,7 +51,8 @@ def save_checkpoint(
     broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
     if broken:
         hint = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
-        raise TrainingError(f"{', '.join(broken[:5])} is not finite and is not saved.", where=str(final), hint=hint)
+        what = f"{', '.join(broken[:5])} is not finite and is not saved."
+        raise TrainingError(what, code="training/not-finite", where=str(final), hint=hint)
     with complete_directory(final, hint="Older checkpoints are untouched.") as partial:
         save_file(dict(tensors), partial / TENSORS)
         (partial / STATE).write_bytes(json_bytes({"format": FORMAT, "step": step, **state}, where=str(final / STATE)))
@@ -59,7 +60,7 @@ def save_checkpoint(
         (partial / MANIFEST).write_bytes(json_bytes(digests, where=str(final / MANIFEST)))
     fault = _fault(final)
     if fault:
-        raise RunError(f"was written and {fault}.", where=str(final), hint="Check the disk.")
+        raise RunError(f"was written and {fault}.", code="run/not-kept", where=str(final), hint="Check the disk.")
     for old in _saved(place)[:-keep_last]:
         if old != _pinned(place):
             remove(old)
@@ -80,7 +81,8 @@ def pinned_checkpoint(place: Path) -> Checkpoint:
     found = "none is pinned" if path is None else _read(path)
     if not isinstance(found, Checkpoint):
         hint = "Add --fork-to NEW to begin a run from the stages that are finished."
-        raise RunError(f"there is no step to go back to: {found}.", where=str(path or place), hint=hint)
+        what = f"there is no step to go back to: {found}."
+        raise RunError(what, code="run/no-checkpoint", where=str(path or place), hint=hint)
     for later in _saved(place):
         if path is not None and later.name > path.name:
             remove(later)

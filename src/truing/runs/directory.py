@@ -110,7 +110,8 @@ class RunDirectory:
     def stage(self, name: str) -> StageDirectory:
         """The directory of a stage, made or not. RunError for a name that would lead elsewhere."""
         if not _STAGE_NAME.fullmatch(name):
-            raise RunError(f"{name!r} cannot name a stage's directory.", hint="Use letters, digits, '.', '_' and '-'.")
+            hint = "Use letters, digits, '.', '_' and '-'."
+            raise RunError(f"{name!r} cannot name a stage's directory.", code="run/stage-name", hint=hint)
         return StageDirectory(self.root / name)
 
 
@@ -142,17 +143,19 @@ def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
     if not run.root.exists():
         return
     if not run.root.is_dir():
-        raise RunError("is a file, not a directory.", where=str(run.root), hint="Give another --out.")
+        hint = "Give another --out."
+        raise RunError("is a file, not a directory.", code="run/no-directory", where=str(run.root), hint=hint)
     names = {entry.name for entry in run.root.iterdir() if not entry.name.endswith(PARTIAL)}
     if names <= {_LOCK}:
         return
     # The record is written last, so a creation that was cut short has the lock and at most the recipe.
     if run.record.name not in names and names != {_LOCK, run.recipe.name}:
         hint = "Give another --out, or an empty directory."
-        raise RunError("holds files, but no run of truing.", where=str(run.root), hint=hint)
+        raise RunError("holds files, but no run of truing.", code="run/not-a-run", where=str(run.root), hint=hint)
     found = differences(flat(_recorded(run.recipe).model_dump()), flat(recipe.model_dump()))
     if found:
-        raise RunError(f"holds the run of another recipe ({in_short(found)}).", where=str(run.root), hint=OTHERWISE)
+        what = f"holds the run of another recipe ({in_short(found)})."
+        raise RunError(what, code="run/other-recipe", where=str(run.root), hint=OTHERWISE)
 
 
 def _recorded(path: Path) -> Recipe:
@@ -161,7 +164,8 @@ def _recorded(path: Path) -> Recipe:
         return recorded_recipe(path)
     except RecipeError as fault:
         hint = "Put it back, or give another --out."
-        raise RunError("the recipe of this run cannot be read.", where=str(path), hint=hint) from fault
+        what = "the recipe of this run cannot be read."
+        raise RunError(what, code="run/unreadable-recipe", where=str(path), hint=hint) from fault
 
 
 def _is_hidden(name: Path) -> bool:

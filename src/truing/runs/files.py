@@ -46,7 +46,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(content)
     except ValueError as fault:
-        raise RunError(f"is no JSON: {fault}.", where=str(path), hint="Was it edited by hand?") from fault
+        hint = "Was it edited by hand?"
+        raise RunError(f"is no JSON: {fault}.", code="run/not-json", where=str(path), hint=hint) from fault
 
 
 def check_plain(value: Any, where: str, key: str = "") -> None:
@@ -66,7 +67,7 @@ def check_plain(value: Any, where: str, key: str = "") -> None:
             check_plain(item, where, f"{key}.{index}")
     elif type(value) is float:
         if not math.isfinite(value):
-            raise TrainingError(f"{key} is {value}, not a finite number.", where=where)
+            raise TrainingError(f"{key} is {value}, not a finite number.", code="training/not-finite", where=where)
     elif value is not None and type(value) not in (str, bool, int):
         raise TypeError(f"{where}: {key} is a {type(value).__module__}.{type(value).__qualname__}, not a plain value")
 
@@ -81,7 +82,8 @@ def complete_directory(final: Path, what: str = "cannot be written", hint: str |
         RunError: `final` exists already, or the disk refuses, in the block or around it; says `what` and the `hint`.
     """
     if final.exists():
-        raise RunError("exists already and is not written over.", where=str(final), hint="Move it away.")
+        where = str(final)
+        raise RunError("exists already and is not written over.", code="run/exists", where=where, hint="Move it away.")
     partial = _partial(final)
     with disk_faults(final, what, hint):
         shutil.rmtree(partial, ignore_errors=True)
@@ -122,7 +124,8 @@ def disk_faults(path: Path, what: str, hint: str | None = None) -> Iterator[None
     try:
         yield
     except (OSError, SafetensorError) as fault:
-        raise RunError(f"{what}: {_reason(fault).lower()}.", where=str(path), hint=hint) from fault
+        where = str(path)
+        raise RunError(f"{what}: {_reason(fault).lower()}.", code="run/unreadable", where=where, hint=hint) from fault
 
 
 def _reason(fault: Exception) -> str:

@@ -77,7 +77,8 @@ class Lineage:
             facts["inputs"] = {current_key(name): found for name, found in facts["inputs"].items()}
             _ = facts["versions"], facts["threads"]
         except (AttributeError, KeyError, TypeError) as fault:
-            raise RunError("is no record of a run.", where=str(path), hint="Was it edited by hand?") from fault
+            hint = "Was it edited by hand?"
+            raise RunError("is no record of a run.", code="run/not-a-record", where=str(path), hint=hint) from fault
         return cls(path, facts, stages)
 
     def go_on(self, recipe: Recipe) -> None:
@@ -110,7 +111,8 @@ class Lineage:
     def begin(self, name: str, kind: str) -> None:
         """A stage starts, or starts over. RunError if it is done: its files are not written over."""
         if self.stage_state(name) == "done":
-            raise RunError(f"the stage {name} is done and is not started over.", where=str(self._path.parent))
+            what = f"the stage {name} is done and is not started over."
+            raise RunError(what, code="run/stage-done", where=str(self._path.parent))
         self._stages[name] = StageRecord(name, kind, "running", started=_now())
         self._began[name] = time.monotonic()
         self._write()
@@ -144,6 +146,7 @@ class Lineage:
             raise RunError(
                 f"the run was begun with other content of {', '.join(changed)}. "
                 f"Changed: {in_short([one for found in changed.values() for one in found])}.",
+                code="run/other-inputs",
                 where=str(self._path.parent),
                 hint=f"Put the old files back. {OTHERWISE}",
             )

@@ -29,7 +29,8 @@ def locked(path: Path) -> Iterator[None]:
             held = lock.acquire()
         except Timeout as fault:
             hint = "Wait until it ends or stop it, or give another --out."
-            raise RunError(f"is in use by process {_holder(path)}.", where=str(path.parent), hint=hint) from fault
+            what = f"is in use by process {_holder(path)}."
+            raise RunError(what, code="run/locked", where=str(path.parent), hint=hint) from fault
     with held:
         yield
 

@@ -77,11 +77,9 @@ def _refuse_loss(path: Path, keep: int) -> None:
     size = path.stat().st_size if path.exists() else None
     if size is None or size < keep:
         found = "is missing" if size is None else f"has lost lines: {size} bytes are left"
-        raise RunError(
-            f"{found}, and the last checkpoint counts on {keep}.",
-            where=str(path),
-            hint="Put the old file back, or add --fork-to NEW to begin a run with the stages that are finished.",
-        )
+        what = f"{found}, and the last checkpoint counts on {keep}."
+        hint = "Put the old file back, or add --fork-to NEW to begin a run with the stages that are finished."
+        raise RunError(what, code="run/lost-lines", where=str(path), hint=hint)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -109,7 +107,8 @@ def _read_row(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as fault:
-        raise RunError(f"is no JSON: {fault}.", where=where, hint="Was it edited by hand?") from fault
+        hint = "Was it edited by hand?"
+        raise RunError(f"is no JSON: {fault}.", code="run/not-json", where=where, hint=hint) from fault
     if not isinstance(row, dict):
-        raise RunError("is no JSON object.", where=where, hint="Was it edited by hand?")
+        raise RunError("is no JSON object.", code="run/not-an-object", where=where, hint="Was it edited by hand?")
     return row

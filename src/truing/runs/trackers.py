@@ -41,9 +41,11 @@ def open_tracker(names: Sequence[str], run_name: str, directory: Path) -> Tracke
             together.close()
             if isinstance(fault, ImportError):
                 hint = "Install it with: pip install 'truing[track]'"
-                raise RunError(f"the tracker {name} is not installed ({fault}).", hint=hint) from fault
+                what = f"the tracker {name} is not installed ({fault})."
+                raise RunError(what, code="run/no-tracker", hint=hint) from fault
             hint = f"Set it up, or take {name} out of `track` in the recipe."
-            raise RunError(f"the tracker {name} does not start: {fault}.", hint=hint) from fault
+            what = f"the tracker {name} does not start: {fault}."
+            raise RunError(what, code="run/tracker-fails", hint=hint) from fault
     return together
 
 

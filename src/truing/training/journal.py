@@ -76,7 +76,8 @@ class Journal:
             RunError: the checkpoint does not have it, so the next step would not be the right one.
         """
         if self.step and name not in self.memory:
-            raise RunError(f"the checkpoint of step {self.step} lacks {name}.", hint="Give another --out.")
+            hint = "Give another --out."
+            raise RunError(f"the checkpoint of step {self.step} lacks {name}.", code="run/checkpoint-lacks", hint=hint)
         return self.memory.get(name, first)
 
     def latest(self, name: str) -> Any:
@@ -193,7 +194,7 @@ def _step_in_errors(journal: Journal) -> Iterator[None]:
         where = f"{journal.job.name} step {step}"
         if error.where is not None and not error.where.startswith(where):
             where = f"{where}, {error.where}"
-        raise type(error)(error.what, where=where, hint=error.hint) from error
+        raise type(error)(**vars(error.problem) | {"where": where}) from error
 
 
 def _cursor(found: Checkpoint | None, name: str) -> int:

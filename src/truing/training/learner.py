@@ -138,14 +138,16 @@ class Learner:
         for path, weight in self._named.items():
             saved = tensors.get(f"weights/{path}")
             if saved is None or saved.shape != weight.shape:
-                raise RunError(f"the checkpoint lacks {path}: it is another model's.", hint="Give another --out.")
+                what = f"the checkpoint lacks {path}: it is another model's."
+                raise RunError(what, code="run/checkpoint-lacks", hint="Give another --out.")
         for path, weight in self._named.items():
             with torch.no_grad():
                 weight.copy_(tensors[f"weights/{path}"])
             names = ("step", "exp_avg", "exp_avg_sq")
             found = {name: tensors[f"{name}/{path}"] for name in names if f"{name}/{path}" in tensors}
             if 0 < len(found) < len(names):  # a weight that no loss has reached has none at all
-                raise RunError(f"the checkpoint lacks moments of {path}.", hint="Give another --out.")
+                hint = "Give another --out."
+                raise RunError(f"the checkpoint lacks moments of {path}.", code="run/checkpoint-lacks", hint=hint)
             self._optimiser.state[weight] = {name: value.to(weight.device).clone() for name, value in found.items()}
         self._done = int(tensors["steps"])
 
@@ -158,11 +160,8 @@ class Learner:
         self._refuse(f"the loss became {value} on {', '.join(names) if names else 'no single row of its batch'}")
 
     def _refuse(self, what: str) -> NoReturn:
-        raise TrainingError(
-            f"{what}.",
-            where=f"optimiser step {self._done + 1}",
-            hint="Lower the learning rate; look at the rows and the last metrics. Nothing of this step was saved.",
-        )
+        hint = "Lower the learning rate; look at the rows and the last metrics. Nothing of this step was saved."
+        raise TrainingError(f"{what}.", code="training/not-finite", where=f"optimiser step {self._done + 1}", hint=hint)
 
 
 def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:

@@ -22,6 +22,7 @@ def memory_faults(where: str) -> Iterator[None]:
             raise
         raise TrainingError(
             "there is not enough memory.",
+            code="training/out-of-memory",
             where=where,
             hint="What was saved is sound. Free memory and go on with the same command, or begin a fork with "
             "--fork-to NEW and lower compute.learn_tokens, score_tokens or rollout_rows, or set "

@@ -27,7 +27,7 @@ from truing.models.load import prepare
 from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
 from truing.rollout.decoding import Decoder
-from truing.rollout.local import Sampling, sample
+from truing.rollout.engine import Sampling
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 PROMPTS = [[1, 2, 3, 4, 5], [4], [1, 2, 3, 4, 5], [7, 8]]
@@ -123,7 +123,7 @@ def test_sampling_goes_through_the_fused_step(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(FusedStep, "__call__", counted)
     model = tiny.model()
-    sample(
+    tiny.sample(
         Role(model, backend=prepare(model, Precision())),
         PROMPTS,
         Sampling(4, 1.0, EOS, PAD, rows=4),
