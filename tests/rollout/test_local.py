@@ -1,7 +1,6 @@
 """Sampling draws from the policy's own distribution, whatever stands beside it in the batch."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import tiny
 import torch
 
-from truing.core.batches import Rollout
 from truing.core.errors import TrainingError
 from truing.kernels.cpu import linear
 from truing.kernels.cpu.linear import OneDnnLinear
@@ -18,8 +16,7 @@ from truing.models.load import prepare
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs
 from truing.rollout.engine import Sampling
-from truing.rollout.episodes import as_rollout
-from truing.rollout.local import LocalEngine, draw_tokens
+from truing.rollout.local import draw_tokens
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11]]
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
@@ -29,18 +26,11 @@ def _sampling(rows: int = 64, temperature: float = 1.0) -> Sampling:
     return Sampling(max_new_tokens=12, temperature=temperature, eos=EOS, pad=PAD, rows=rows)
 
 
-def sample(
-    role: Role, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int, purpose: str, ids: Sequence[int]
-) -> Rollout:
-    """What the local engine says, as one padded batch."""
-    return as_rollout(prompts, LocalEngine(role).generate(prompts, ids, sampling, seed, purpose), ids, PAD)
-
-
 @pytest.mark.parametrize("shape", tiny.SHAPES)
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_sampled_log_probabilities_are_the_teacher_forced_ones(shape: str, temperature: float) -> None:
     role = Role(tiny.model(shape))
-    rollout = sample(role, PROMPTS * 8, _sampling(temperature=temperature), 0, "test", range(32))
+    rollout = tiny.sample(role, PROMPTS * 8, _sampling(temperature=temperature), 0, "test", range(32))
     mask = rollout.sequences.response_mask
     with torch.no_grad():
         forced = response_logprobs(role, rollout.sequences, temperature)
@@ -51,19 +41,21 @@ def test_sampled_log_probabilities_are_the_teacher_forced_ones(shape: str, tempe
 
 def test_draws_do_not_depend_on_what_is_sampled_beside_them() -> None:
     role = Role(tiny.model())
-    together = sample(role, PROMPTS, _sampling(), 0, "test", range(4)).sequences
+    together = tiny.sample(role, PROMPTS, _sampling(), 0, "test", range(4)).sequences
     for row, prompt in enumerate(PROMPTS):
-        alone = sample(role, [prompt], _sampling(), 0, "test", [row]).sequences
+        alone = tiny.sample(role, [prompt], _sampling(), 0, "test", [row]).sequences
         length = int(together.lengths[row])
         assert together.tokens[row, :length].tolist() == alone.tokens[0].tolist()
-    assert torch.equal(sample(role, PROMPTS, _sampling(rows=2), 0, "test", range(4)).sequences.tokens, together.tokens)
+    assert torch.equal(
+        tiny.sample(role, PROMPTS, _sampling(rows=2), 0, "test", range(4)).sequences.tokens, together.tokens
+    )
 
 
 def test_another_seed_purpose_or_id_draws_something_else() -> None:
     role = Role(tiny.model())
 
     def said(seed: int, purpose: str, first: int) -> list[list[int]]:
-        return sample(role, PROMPTS, _sampling(), seed, purpose, range(first, first + 4)).sequences.tokens.tolist()
+        return tiny.sample(role, PROMPTS, _sampling(), seed, purpose, range(first, first + 4)).sequences.tokens.tolist()
 
     assert said(0, "test", 0) != said(1, "test", 0)
     assert said(0, "test", 0) != said(0, "other", 0)
@@ -72,7 +64,7 @@ def test_another_seed_purpose_or_id_draws_something_else() -> None:
 
 def test_the_first_token_follows_the_models_distribution() -> None:
     role, count = Role(tiny.model()), 4000
-    rollout = sample(role, [PROMPTS[0]] * count, Sampling(1, 1.0, EOS, PAD, rows=count), 0, "test", range(count))
+    rollout = tiny.sample(role, [PROMPTS[0]] * count, Sampling(1, 1.0, EOS, PAD, rows=count), 0, "test", range(count))
     drawn = Counter(rollout.sequences.response_tokens[:, 0].tolist())
     prompt = torch.tensor([PROMPTS[0]])
     with torch.no_grad():
@@ -121,11 +113,11 @@ def test_a_model_whose_logits_are_not_finite_does_not_sample() -> None:
     with torch.no_grad():
         model.lm_head.weight[3] = torch.nan
     with pytest.raises(TrainingError, check=lambda error: error.code == "training/logits-not-finite"):
-        sample(Role(model), PROMPTS, _sampling(), 0, "test", range(4))
+        tiny.sample(Role(model), PROMPTS, _sampling(), 0, "test", range(4))
 
 
 def test_a_response_ends_with_its_first_eos() -> None:
-    rollout = sample(Role(tiny.model()), PROMPTS * 8, _sampling(), 3, "test", range(32))
+    rollout = tiny.sample(Role(tiny.model()), PROMPTS * 8, _sampling(), 3, "test", range(32))
     for row, finished in enumerate(rollout.finished):
         length = int(rollout.sequences.response_lengths[row])
         response = rollout.sequences.response_tokens[row, :length].tolist()
@@ -144,7 +136,9 @@ def test_weights_are_laid_out_once_more_only_where_they_may_be(pack: bool, monke
     quick.model.model.embed_tokens.register_forward_hook(
         lambda *_: prepacked.extend(layer.weight_in_use is not layer.weight for layer in layers)
     )
-    rollouts = [sample(role, PROMPTS, replace(_sampling(), pack=pack), 0, "test", range(4)) for role in (plain, quick)]
+    rollouts = [
+        tiny.sample(role, PROMPTS, replace(_sampling(), pack=pack), 0, "test", range(4)) for role in (plain, quick)
+    ]
     assert set(prepacked) == {pack}
     assert all(layer.weight_in_use is layer.weight for layer in layers)
     assert torch.equal(*(rollout.sequences.tokens for rollout in rollouts))
