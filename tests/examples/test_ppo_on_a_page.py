@@ -18,17 +18,15 @@ import tiny
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from truing.experience import Experience
-from truing.recipe import Recipe
-from truing.stages.episodes import load_prompts
-from truing.stages.reward_sources import build_reward
 
-from truing import draws
+from truing.config.recipe import Recipe
+from truing.core import rng
+from truing.core.batches import Experience
 from truing.models.layout import ppo_roles
-from truing.stages import ppo
+from truing.stages import online
 
 PAGE = Path(__file__).parents[2] / "examples" / "ppo_on_a_page.py"
-FIGURES = {"score": "score", "kl": "kl_exact", "entropy": "entropy", "clipped": "clip_fraction", "length": "length"}
+METRICS = {"score": "score", "kl": "kl_exact", "entropy": "entropy", "clipped": "clip_fraction", "length": "length"}
 """What the page prints, and the stage's names for it"""
 
 EPISODES = 16
@@ -36,14 +34,13 @@ SETTINGS = {
     "updates": 2,
     "epochs": 2,
     "minibatches": 2,
-    "max_new_tokens": 10,
-    "temperature": 0.8,
     "gamma": 0.95,
     "gae_lambda": 0.9,
     "clip_range": 0.1,
     "value_clip_range": 0.15,
     "value_coefficient": 0.3,
 }
+SAMPLING = {"max_new_tokens": 10, "temperature": 0.8}
 """What page and stage call by one name; no default of theirs"""
 OPTIMISER = {"learning_rate": 2e-3, "adam_eps": 1e-4, "max_grad_norm": 0.7}
 PENALTIES = {"beta": 0.2, "missing_eos_penalty": 0.5}
@@ -62,7 +59,7 @@ class StageUpdate:
     """Weights, by the page's names for them"""
     after: dict[str, Tensor]
     experience: Experience
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 def stage_updates(place: Path, shape: str, monkeypatch: pytest.MonkeyPatch) -> list[StageUpdate]:
@@ -72,21 +69,22 @@ def stage_updates(place: Path, shape: str, monkeypatch: pytest.MonkeyPatch) -> l
     assert roles.critic.head is not None
     critic = nn.ModuleDict({"backbone": roles.critic.model.base_model, "head": roles.critic.head})
     learnt = nn.ModuleDict({"policy": roles.policy.model, "critic": critic})
-    prompts = load_prompts(recipe, roles.base, tiny.SilentProgress())
-    reward, learner = build_reward(recipe, roles, prompts), ppo.joint_learner(recipe, roles)
+    update = tiny.ppo_update(recipe, roles)
     seen: list[Experience] = []
-    learn = ppo.learn
-    monkeypatch.setattr(ppo, "learn", lambda experience, *rest: (seen.append(experience), learn(experience, *rest))[1])
+    learn = online.learn
+    monkeypatch.setattr(
+        online, "learn", lambda experience, *rest: (seen.append(experience), learn(experience, *rest))[1]
+    )
     updates = []
     for number in (1, 2):
         episodes = range((number - 1) * EPISODES, number * EPISODES)
         before = deepcopy(learnt.state_dict())
-        figures = ppo.ppo_update(number, roles, prompts, reward, learner, recipe, PENALTIES["beta"])
-        asked = [prompt.text for prompt in prompts.of_episodes(episodes, recipe.seed)]
-        uniforms = [draws.uniform(recipe.seed, "rollout", one, count=SETTINGS["max_new_tokens"]) for one in episodes]
-        orders = [draws.permutation(recipe.seed, "minibatches", number, epoch, count=EPISODES) for epoch in (0, 1)]
+        metrics = update.run(number, PENALTIES["beta"])
+        asked = [prompt.text for prompt in update.prompts.of_episodes(episodes, recipe.seed)]
+        uniforms = [rng.uniform(recipe.seed, "rollout", one, count=SAMPLING["max_new_tokens"]) for one in episodes]
+        orders = [rng.permutation(recipe.seed, "minibatches", number, epoch, count=EPISODES) for epoch in (0, 1)]
         drawn = torch.tensor(np.stack(uniforms)), [torch.tensor(order) for order in orders]
-        updates.append(StageUpdate(asked, *drawn, before, deepcopy(learnt.state_dict()), seen[-1], figures))
+        updates.append(StageUpdate(asked, *drawn, before, deepcopy(learnt.state_dict()), seen[-1], metrics))
     return updates
 
 
@@ -94,12 +92,13 @@ def recipe_of_the_same(place: Path, shape: str) -> Recipe:
     """The stage's words for the page's settings."""
     changes = {
         **{f"ppo.{name}": value for name, value in SETTINGS.items()},
+        **{f"rollout.{name}": value for name, value in SAMPLING.items()},
         **{f"ppo.optimiser.{name}": value for name, value in OPTIMISER.items()},
         "ppo.optimiser.warmup": 0.0,
         "ppo.optimiser.schedule": "linear",
         "ppo.episodes": EPISODES,
-        "ppo.missing_eos.value": PENALTIES["missing_eos_penalty"],
-        "ppo.rewards": [{"kind": "function", "path": "tiny:letter_a", "normalise": False}],
+        "rewards.missing_eos.value": PENALTIES["missing_eos_penalty"],
+        "rewards.sources": [{"kind": "function", "path": "letters:letter_a", "normalise": False}],
         "roles": "separate",
     }
     return tiny.recipe(place, shape, **changes)
@@ -115,7 +114,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 def state_of(page: ModuleType, base: Path) -> Any:
     """The page's state before its first update."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
-    return page.start_from(model, tokenizer, page.Settings(**SETTINGS, **OPTIMISER, **PENALTIES))
+    return page.start_from(model, tokenizer, page.Settings(**SETTINGS, **SAMPLING, **OPTIMISER, **PENALTIES))
 
 
 @pytest.mark.parametrize("shape", ["llama", "gpt2"])
@@ -135,12 +134,12 @@ def test_the_page_is_the_stage_step_by_step(
             same(name, getattr(found, name)[mask], getattr(expected, name)[mask])
         for name, weight in learnt.state_dict().items():
             same(name, weight, stage.after[name], atol=2e-6)  # they move by up to 1e-3 a step
-        assert figures == pytest.approx({name: stage.figures[theirs] for name, theirs in FIGURES.items()}, abs=1e-5)
+        assert figures == pytest.approx({name: stage.metrics[theirs] for name, theirs in METRICS.items()}, abs=1e-5)
     # What would hide a difference: no KL (policy and reference are one in the first update), no padding, no clipping.
-    assert stage.figures["kl_exact"] > 1e-2
-    assert stage.figures["clip_fraction"] > 0
-    assert stage.figures["value_clip_fraction"] > 0
-    assert 0 < stage.figures["eos_rate"] < 1
+    assert stage.metrics["kl_exact"] > 1e-2
+    assert stage.metrics["clip_fraction"] > 0
+    assert stage.metrics["value_clip_fraction"] > 0
+    assert 0 < stage.metrics["eos_rate"] < 1
     assert len(set(map(len, stage.prompts))) > 1
 
 
@@ -161,7 +160,7 @@ def test_the_script_runs_offline_and_improves_on_what_it_imitated(tmp_path: Path
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "TMPDIR": str(tmp_path)}
     ran = subprocess.run([sys.executable, str(PAGE), *small], capture_output=True, text=True, env=offline, check=False)
     assert ran.returncode == 0, ran.stderr
-    line = r"^update +\d+" + "".join(rf"  {name} +(\S+)" for name in FIGURES) + "$"
+    line = r"^update +\d+" + "".join(rf"  {name} +(\S+)" for name in METRICS) + "$"
     figures = np.array(re.findall(line, ran.stdout, re.M), dtype=float)
     assert figures.shape == (8, 5)
     assert np.isfinite(figures).all()
