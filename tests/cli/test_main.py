@@ -12,7 +12,7 @@ import tiny
 
 import truing as package
 from truing.cli import main as entry
-from truing.core.errors import RecipeError
+from truing.core.errors import InputError
 
 HEAVY = ["torch", "transformers", "peft", "datasets", "matplotlib"]
 IMPORTED = f"""
@@ -147,7 +147,7 @@ def test_what_ends_a_command_early_has_its_exit_code(
 
 def test_debug_shows_the_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["truing", "validate", str(place / "recipe.yaml"), "--debug", "--set", "seed=x"])
-    with pytest.raises(RecipeError):
+    with pytest.raises(InputError, check=lambda error: error.code.startswith("recipe/")):
         entry()
 
 

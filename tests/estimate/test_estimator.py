@@ -84,7 +84,7 @@ def test_what_never_fits_is_said_with_the_lowest_peak(tried: list[Recipe], given
 def test_a_run_that_runs_out_of_memory_needs_more_than_there_is(
     given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fails(recipe: Recipe, _: Path) -> dict[str, Usage] | None:
+    def fails(recipe: Recipe, *_: object) -> dict[str, Usage] | None:
         return {"ppo": Usage(10.0, 1.0, 1.0)} if recipe.compute.gradient_checkpointing else None
 
     monkeypatch.setattr(estimator, "dry_run", fails)
@@ -107,7 +107,7 @@ def test_a_copy_that_cannot_be_held_is_not_even_tried(
 def test_figures_are_those_of_all_layers_and_of_the_average_row(
     given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def grows(recipe: Recipe, _: Path) -> dict[str, Usage]:
+    def grows(recipe: Recipe, *_: object) -> dict[str, Usage]:
         assert recipe.base is not None
         layers = outline_base(recipe.base, recipe.compute).model.config.num_hidden_layers
         return {"sft": Usage(100.0 + 10 * layers, 50.0 + 5 * layers, 2.0 * layers)}

@@ -45,7 +45,8 @@ def _print(found: "Estimate", console: Console) -> None:
     console.print(table)
     console.print(
         "Between steps: Python and its libraries, weights, Adam's moments. The rest of a peak lasts for a part of a "
-        "step: gradients, activations, caches. A step of a stage that samples is an update, its responses as long as they may be.",
+        "step: gradients, activations, caches. Where a stage samples, a step is an update, its responses as long as "
+        "they may be.",
         soft_wrap=True,
     )
     console.print(f"Peak {in_words(found.peak)}; there is {in_words(found.memory)}. {_verdict(found)}", soft_wrap=True)

@@ -136,7 +136,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
 def _decided(
     decide: Decide, controller: KlController, journal: Journal, evaluator: HeldoutEvaluator
 ) -> tuple[KlController, str | None]:
-    """Decides where the step that is done was evaluated: the controller from here on, and why training ends, if so.
+    """Decides once a step was evaluated: the controller from here on, and why training ends, if it does.
 
     A run that is taken up decides again: it may have ended after the evaluation and before what was decided was done.
     """
