@@ -20,8 +20,8 @@ LAYERS, WIDTH = 8, 256
 LAYER = 4 * WIDTH**2 + 3 * WIDTH * 4 * WIDTH
 WEIGHTS = 4.0 * LAYERS * LAYER
 """Bytes of the linear layers"""
-MEGABYTE = 1e6
-"""Within a few of which a process takes the same again"""
+SPREAD = 0.2
+"""Within which a process takes the same memory again: twice the same stage of about 1 GB was up to 80 MB apart"""
 
 
 def _recipe(place: Path, **changes: Any) -> Recipe:
@@ -56,7 +56,7 @@ def test_the_peak_is_that_of_a_run_of_all_layers(roles: str, monkeypatch: pytest
     found = estimate(recipe).stages
     assert list(found) == list(measured) == ["sft", "reward", "ppo", "dpo"]
     for stage, usage in found.items():
-        assert usage.peak == pytest.approx(measured[stage].peak, rel=0.1), stage
+        assert usage.peak == pytest.approx(measured[stage].peak, rel=SPREAD), stage
 
 
 def test_between_steps_a_model_that_learns_in_full_holds_two_moments_of_each_weight(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_between_steps_a_model_that_learns_in_full_holds_two_moments_of_each_wei
     )
     assert lora is not None
     assert full is not None
-    assert full["sft"].held - lora["sft"].held == pytest.approx(2 * WEIGHTS, rel=0.1, abs=5 * MEGABYTE)
+    assert full["sft"].held - lora["sft"].held == pytest.approx(2 * WEIGHTS, rel=SPREAD)
     assert full["sft"].peak - full["sft"].held > WEIGHTS  # gradients
 
 
