@@ -154,4 +154,4 @@ def test_flipped_labels_cap_the_accuracy_of_the_best_scorer_there_is(flipped):
     wrong = random.random(20_000) < flipped
     chosen, rejected = np.where(wrong, worse, better), np.where(wrong, better, worse)
     card = reward_report_card(*map(torch.tensor, (chosen, rejected)), *[torch.ones(20_000)] * 2)
-    assert card["heldout_accuracy"] == pytest.approx(1 - flipped, abs=4 * math.sqrt(0.25 / 20_000))
+    assert card.heldout_accuracy == pytest.approx(1 - flipped, abs=4 * math.sqrt(0.25 / 20_000))
