@@ -122,6 +122,24 @@ def test_changed_inputs_are_refused_by_name(tmp_path: Path, old: Any, new: Any, 
         assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("ppo.rewards.0", "rewards.sources.0"),
+        ("dpo.rewards.1", "rewards.sources.1"),
+        ("ppo-other_one.rewards.0", "variants.other_one.rewards.sources.0"),
+    ],
+)
+def test_a_reward_that_changed_since_an_older_version_is_refused(old: str, new: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    Lineage.create(path, Recipe()).record_inputs({old: {"path": "a", "sha256": "1"}})
+    with pytest.raises(RunError) as caught:
+        Lineage.read(path).record_inputs({new: {"path": "a", "sha256": "2"}})
+    assert caught.value.code == "run/other-inputs"
+    assert new in str(caught.value)
+    Lineage.read(path).record_inputs({new: {"path": "a", "sha256": "1"}})
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", '{"stages": [{"x": 1}], "inputs": {}}', '{"stages": []}', "{"])
 def test_a_record_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)

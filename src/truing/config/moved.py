@@ -28,12 +28,23 @@ MOVED = (
 _OLD_VARIANTS = re.compile(r"ppo\.variants(\.[^.]+)?")
 """Variants that were of PPO alone, or one of them: their keys began below `ppo`"""
 _IN_VARIANT = re.compile(r"(ppo\.)?variants\.([^.]+)\.(.+)")
+_OLD_INPUT = re.compile(r"(?:dpo|ppo-(?P<variant>[^.]+))\.rewards\.(?P<index>\d+)")
+"""Reward functions and models in the record of a run, which were once named by the stage that asked for them"""
 _ABSENT = object()
 
 
 def current_key(key: str) -> str:
     """What a dotted key is called now."""
     return _moved(key)[0]
+
+
+def current_input(name: str) -> str:
+    """What an input in the record of a run is called now."""
+    match = _OLD_INPUT.fullmatch(name)
+    if match is None:
+        return current_key(name)
+    root = f"variants.{match['variant']}." if match["variant"] else ""
+    return f"{root}rewards.sources.{match['index']}"
 
 
 def current_value(key: str, value: Any) -> Any:

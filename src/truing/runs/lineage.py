@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from truing import __version__
-from truing.config.moved import current_key
+from truing.config.moved import current_input
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError
 from truing.runs.differences import OTHERWISE, Fingerprint, in_short, input_differences
@@ -74,7 +74,7 @@ class Lineage:
         facts = read_json(path)
         try:
             stages = [StageRecord(**stage) for stage in facts.pop("stages")]
-            facts["inputs"] = {current_key(name): found for name, found in facts["inputs"].items()}
+            facts["inputs"] = {current_input(name): found for name, found in facts["inputs"].items()}
             _ = facts["versions"], facts["threads"]
         except (AttributeError, KeyError, TypeError) as fault:
             hint = "Was it edited by hand?"
