@@ -18,20 +18,18 @@ from truing.estimate.estimator import estimate
 
 LAYERS, WIDTH = 8, 256
 LAYER = 4 * WIDTH**2 + 3 * WIDTH * 4 * WIDTH
-WEIGHTS = 4.0 * LAYERS * LAYER
-"""Bytes of the linear layers"""
-SPREAD = 0.2
-"""Within which a process takes the same memory again: twice the same stage of about 1 GB was up to 80 MB apart"""
+MEGABYTE = 1e6
+"""Within a few of which a process takes the same again"""
 
 
-def _recipe(place: Path, **changes: Any) -> Recipe:
+def _recipe(place: Path, layers: int = LAYERS, **changes: Any) -> Recipe:
     """All stages on a base whose layers weigh more than what they read."""
     recipe = tiny.recipe(place, **{"stages": ["sft", "reward", "ppo", "dpo"], "checkpoints.every_steps": 1} | changes)
     config = LlamaConfig(
         vocab_size=tiny.VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=4 * WIDTH,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         eos_token_id=len(tiny.LETTERS),
         pad_token_id=len(tiny.LETTERS) + 1,
@@ -50,24 +48,29 @@ def _dry_run(recipe: Recipe, root: Path) -> dict[str, Usage] | None:
 def test_the_peak_is_that_of_a_run_of_all_layers(roles: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(estimator, "KERNELS_A_STEP", 0)  # batches of these rows are all about equally long
     method = "full" if roles == "separate" else "lora"
-    recipe = _recipe(tmp_path / "recipe", roles=roles, **{"sft.method": method})
+    steps = {"ppo.updates": 6, "dpo.epochs": 6}  # a second step holds moments and gradients at once, a first does not
+    recipe = _recipe(tmp_path / "recipe", roles=roles, **{"sft.method": method} | steps)
     measured = _dry_run(recipe, tmp_path / "run")
     assert measured is not None
     found = estimate(recipe).stages
     assert list(found) == list(measured) == ["sft", "reward", "ppo", "dpo"]
     for stage, usage in found.items():
-        assert usage.peak == pytest.approx(measured[stage].peak, rel=SPREAD), stage
+        assert usage.peak == pytest.approx(measured[stage].peak, rel=0.1), stage
 
 
 def test_between_steps_a_model_that_learns_in_full_holds_two_moments_of_each_weight(tmp_path: Path) -> None:
+    layers = 24  # enough for what the other products of adapters take to be little beside it
+    weights = 4.0 * layers * LAYER
     lora, full = (
-        _dry_run(_recipe(tmp_path / method, stages=["sft"], **{"sft.method": method}), tmp_path / f"run {method}")
+        _dry_run(
+            _recipe(tmp_path / method, layers, stages=["sft"], **{"sft.method": method}), tmp_path / f"run {method}"
+        )
         for method in ("lora", "full")
     )
     assert lora is not None
     assert full is not None
-    assert full["sft"].held - lora["sft"].held == pytest.approx(2 * WEIGHTS, rel=SPREAD)
-    assert full["sft"].peak - full["sft"].held > WEIGHTS  # gradients
+    assert full["sft"].held - lora["sft"].held == pytest.approx(2 * weights, rel=0.1, abs=5 * MEGABYTE)
+    assert full["sft"].peak - full["sft"].held > weights  # gradients
 
 
 def test_the_second_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:

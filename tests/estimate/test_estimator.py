@@ -11,7 +11,7 @@ from truing.config.sections import World
 from truing.core.errors import ModelError
 from truing.estimate import estimator
 from truing.estimate.changes import changed
-from truing.estimate.dry_run import Usage
+from truing.estimate.dry_run import PRODUCTS_KEPT, Usage
 from truing.estimate.estimator import KERNEL, KERNELS, KERNELS_A_STEP, Estimate, estimate
 from truing.models.load import outline_base
 
@@ -133,9 +133,9 @@ def test_products_that_one_dnn_compiles_are_added_stage_by_stage(
     steps = [6, 6 + 6, 6 + 6 + 2]
     needs = [_need(recipe) * share for share in (0.5, 0.5, 1.0)]
     for usage, step, need in zip(stages.values(), steps, needs, strict=True):
-        assert usage.peak == pytest.approx(need + KERNEL * KERNELS_A_STEP * step)
+        assert usage.peak == pytest.approx(need + KERNEL * (KERNELS_A_STEP * step - PRODUCTS_KEPT))
     long = tiny.recipe(tmp_path / "long", **{"sft.epochs": 1000})
-    assert estimate(long).stages["sft"].peak == pytest.approx(needs[0] + KERNEL * KERNELS)
+    assert estimate(long).stages["sft"].peak == pytest.approx(needs[0] + KERNEL * (KERNELS - PRODUCTS_KEPT))
 
 
 def test_a_change_really_lowers_the_peak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ what libraries keep. A process of its own begins with nothing of an earlier run 
 alone.
 """
 
+import os
 import resource
 import sys
 import time
@@ -31,6 +32,9 @@ from truing.runs.trackers import open_tracker
 
 MAXRSS = 1 if sys.platform == "darwin" else 1024
 """Bytes of the unit in which the system tells a process' peak"""
+PRODUCTS_KEPT = 64
+"""Products that oneDNN keeps compiled in a dry run: as many in every one, or what it learnt of chance lengths would be
+taken for what layers cost"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def dry_run(recipe: Recipe, rows: Prepared, root: Path) -> dict[str, Usage] | No
 
 def _run(recipe: Recipe, rows: Prepared, root: Path, libraries: int) -> dict[str, Usage] | None:
     """In the other process; `libraries` are the bytes of files that a process holds once it has imported all."""
+    os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(PRODUCTS_KEPT)  # read at the first product
     if recipe.compute.threads is not None:
         torch.set_num_threads(recipe.compute.threads)
     usages: dict[str, Usage] = {}

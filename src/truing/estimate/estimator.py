@@ -14,7 +14,7 @@ from truing.core.errors import ModelError
 from truing.data.prepared import prepare
 from truing.estimate.changes import candidates, changed
 from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try, extrapolated, write_copy
-from truing.estimate.dry_run import Usage, dry_run
+from truing.estimate.dry_run import PRODUCTS_KEPT, Usage, dry_run
 from truing.estimate.machine import memory_of
 from truing.estimate.rows import heaviest_rows
 from truing.estimate.shortened import shortened, steps_of
@@ -148,8 +148,8 @@ class _Trial:
             return dry_run(short, self._heaviest.rows, Path(root) / "run")
 
     def _compiled(self, steps: int) -> float:
-        """Bytes of the products that oneDNN has compiled after so many steps: one for each shape that it met."""
+        """Bytes of the products that oneDNN compiles in so many steps, one a shape, beyond a dry run's."""
         model = self._base.model
         largest = max((layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear)), default=0)
         used = self.device.type == "cpu" and suits(torch.empty(1, dtype=model.dtype).expand(largest))
-        return KERNEL * min(KERNELS, KERNELS_A_STEP * steps) if used else 0.0
+        return KERNEL * max(0, min(KERNELS, KERNELS_A_STEP * steps) - PRODUCTS_KEPT) if used else 0.0
