@@ -31,6 +31,20 @@ def test_changes_may_be_nested_dotted_or_inside_lists(load: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "judges"),
+    [
+        ("evaluation: {judges: {}}", {}),
+        ("evaluation.judges: {b: 'm:g'}", {"b": "m:g"}),
+        ("evaluation: {judges: {b: 'm:g'}}", {"b": "m:g"}),
+        ("evaluation.judges.b: 'm:g'", {"a": "m:f", "b": "m:g"}),
+    ],
+)
+def test_a_variant_has_the_judges_that_it_names(load: Any, changes: str, judges: dict[str, str]) -> None:
+    recipe = load(f"{WORLD}evaluation: {{judges: {{a: 'm:f'}}}}\nvariants: {{other: {{{changes}}}}}")
+    assert variant(recipe, "other").evaluation.judges == judges
+
+
+@pytest.mark.parametrize(
     ("stages", "key", "repeated"),
     [
         (ALL, "seed", ALL),

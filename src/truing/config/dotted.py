@@ -4,6 +4,9 @@ from typing import Any
 
 from truing.config.messages import shown
 
+WHOLE = ("evaluation.judges",)
+"""Sections of names that are the user's own: one replaces the other, and an empty one has none"""
+
 
 class NoSuchPlaceError(Exception):
     """A dotted key that leads nowhere; its text is a sentence."""
@@ -22,10 +25,11 @@ def assign(document: dict[str, Any], key: str, value: Any) -> None:
 
 
 def flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys, each at the place of its last mention; lists stay whole."""
+    """Nested sections as dotted keys, each at the place of its last mention; lists and `WHOLE` stay as they are."""
     result: dict[str, Any] = {}
     for name, value in section.items():
-        parts = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        whole = not isinstance(value, dict) or prefix + name in WHOLE
+        parts = {prefix + name: value} if whole else flat(value, f"{prefix}{name}.")
         for key, part in parts.items():
             result.pop(key, None)
             result[key] = part
