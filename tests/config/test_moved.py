@@ -150,6 +150,12 @@ def test_two_keys_that_became_one_are_one(load: Any, notes: list[str]) -> None:
     assert notes[-1].endswith("evaluation.every stays 5, as ppo.heldout_every has it.")
 
 
+@pytest.mark.parametrize(("stages", "every"), [("[sft, dpo]", 7), ("[sft, reward, ppo]", 5), ("[sft]", 5)])
+def test_of_two_keys_that_became_one_that_of_a_stage_that_runs_counts(load: Any, stages: str, every: int) -> None:
+    text = f"{WORLD}stages: {stages}\nppo: {{heldout_every: 5}}\ndpo: {{heldout_every: 7}}"
+    assert load(text).evaluation.every == every
+
+
 @pytest.mark.parametrize("key", ["rollout.temperature", "variants.a.ppo.gamma", "ppo.gamma", "ppo", "data.prompts"])
 def test_a_key_of_today_is_what_it_is(key: str) -> None:
     assert current_key(key) == key

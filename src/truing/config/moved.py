@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from truing.config.dotted import NoSuchPlaceError, assign, flat
-from truing.config.stages import within
+from truing.config.stages import STAGES, within
 from truing.core.errors import Problem
 
 MOVED = (
@@ -72,10 +72,11 @@ def bring_up_to_date(document: dict[str, Any]) -> tuple[list[str], list[Problem]
     notes: list[str | None] = []
     problems: list[Problem] = []
     moved: dict[str, str] = {}
-    for _, old, new in MOVED:
+    idle = _idle(document)
+    for _, old, new in sorted(MOVED, key=lambda move: within(move[1], idle)):  # what is used comes first
         value = _take(document, old)
         there = _look_up(document, new)
-        if value is _ABSENT:
+        if value is _ABSENT or (new in moved and within(old, idle)):
             continue
         notes.append(moved_note(old))
         if moved.setdefault(new, old) == old:
@@ -92,6 +93,12 @@ def bring_up_to_date(document: dict[str, Any]) -> tuple[list[str], list[Problem]
             problems += [_given_twice(new, key) for key in keys if (new := current_key(key)) != key and new in keys]
             variants[name] = {current_key(key).removeprefix(f"variants.{name}."): value for key, value in keys.items()}
     return [note for note in notes if note], problems
+
+
+def _idle(document: dict[str, Any]) -> tuple[str, ...]:
+    """The sections of stages that the document leaves out."""
+    stages = document.get("stages")
+    return tuple(name for name in STAGES if name not in stages) if isinstance(stages, list) else ()
 
 
 def _moved(key: str) -> tuple[str, str | None]:
