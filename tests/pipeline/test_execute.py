@@ -253,6 +253,42 @@ def test_data_that_changed_under_a_run_is_refused(tmp_path: Path) -> None:
         _run(recipe, tmp_path / "run")
 
 
+def test_a_reward_that_changed_while_an_earlier_stage_ran_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "taste.py"
+    file.write_text("def taste(prompts, responses):\n    return [1.0 for _ in responses]\n")
+    source = {"kind": "function", "path": f"{file}:taste", "normalise": False}
+    recipe = tiny.recipe(tmp_path, stages=["sft", "ppo"], **{"rewards.sources": [source]})
+
+    def edited(train: Train) -> Train:
+        def then(job: Job) -> dict[str, Any]:
+            result = train(job)
+            file.write_text("def taste(prompts, responses):\n    return [2.0 for _ in responses]\n")
+            return result
+
+        return then
+
+    _wrap_stages(monkeypatch, edited)
+    with pytest.raises(RunError) as caught:
+        _run(recipe, tmp_path / "run")
+    assert caught.value.code == "run/other-inputs"
+    assert _states(tmp_path / "run") == {"sft": "done", "ppo": "pending"}
+
+
+def test_a_finished_stage_that_today_is_built_on_one_that_is_not_there_is_left_as_it_is(tmp_path: Path) -> None:
+    hot = {"variants": {"hot": {"rollout.temperature": 2.0}}}
+    recipe = tiny.recipe(tmp_path, **hot)
+    _run(recipe, tmp_path / "run")
+    record = read_json(tmp_path / "run" / "run.json")
+    record["stages"] = [stage for stage in record["stages"] if stage["name"] != "reward-hot"]  # as of an older truing
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunError) as caught:
+        _run(recipe, tmp_path / "run")
+    assert caught.value.code == "run/older-plan"
+    assert _states(tmp_path / "run")["ppo-hot"] == "done"
+
+
 @pytest.mark.parametrize("where", ["judges", "reward", "variant"])
 def test_a_function_that_cannot_be_imported_is_told_before_anything_is_written(where: str, tmp_path: Path) -> None:
     part = [{"kind": "function", "path": "no_such_module:score"}]

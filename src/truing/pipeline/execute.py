@@ -10,7 +10,7 @@ from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
 from truing.pipeline.fork import older_run, take_over
-from truing.pipeline.opening import open_stages, set_up, waiting_stages
+from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import write_json
@@ -51,6 +51,7 @@ def run_pipeline(
             rows = rows_of_run(run, stages[0].recipe, checked, stop)
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
                 for stage in waiting:
+                    refuse_changed(run, functions)
                     run_stage(stage, run, rows, progress, tracker, stop)
         return run
 

@@ -1,6 +1,6 @@
 """What a run is opened with: its recipe on files, its stages in order, and what both are made of, on record."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -46,15 +46,31 @@ def open_stages(run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerpr
 
 
 def waiting_stages(run: RunDirectory, stages: list[Planned]) -> list[Planned]:
-    """Those that are not done. RunError where a finished one that they build on has been damaged since."""
+    """Those that are not done.
+
+    Raises:
+        RunError: a finished one that they build on has been damaged since, or one of them should have come before it.
+    """
     waiting = [stage for stage in stages if run.lineage.stage_state(stage.name) != "done"]
+    names = {stage.name for stage in waiting}
     built_on = {name for stage in waiting for name in stage.builds_on.values()}
     for stage in stages:
         if stage not in waiting:
+            for missing in sorted(names.intersection(stage.builds_on.values())):
+                what = (
+                    f"has a finished stage {stage.name} that an older truing did not build on {missing}, as it is now."
+                )
+                hint = "What it made stays. Begin a new run with --fork-to NEW: it takes over the stages that match."
+                raise RunError(what, code="run/older-plan", where=str(run.root), hint=hint)
             run.stage(stage.name).remove_checkpoints()  # a kill may have come just before
             if stage.name in built_on:
                 _refuse_damaged(stage.name, run)
     return waiting
+
+
+def refuse_changed(run: RunDirectory, functions: Mapping[str, Fingerprint]) -> None:
+    """RunError where the file of a reward or judge is no longer as it was recorded: a stage is about to import it."""
+    run.lineage.record_inputs({name: fingerprint(found["path"]) for name, found in functions.items()})
 
 
 def _refuse_damaged(name: str, run: RunDirectory) -> None:
