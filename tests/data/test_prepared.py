@@ -1,5 +1,7 @@
 """A run's rows are encoded once; what a stage is given of them is what its recipe says, and survives on disk."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -238,6 +240,17 @@ def test_what_is_damaged_is_not_loaded(name: str, gone: bool, tmp_path: Path) ->
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
+    assert load_prepared(place, "key") is None
+
+
+@pytest.mark.parametrize(("name", "text"), [("prepared.json", "[" * 100_000), ("settings.json", "[]")])
+def test_what_is_of_another_shape_is_not_loaded(name: str, text: str, tmp_path: Path) -> None:
+    _, place = saved(tmp_path, recipe(tmp_path))
+    (place / name).write_text(text)
+    manifest = json.loads((place / "prepared.json").read_text()) if name != "prepared.json" else None
+    if manifest is not None:
+        manifest["files"][name] = hashlib.sha256(text.encode()).hexdigest()
+        (place / "prepared.json").write_text(json.dumps(manifest))
     assert load_prepared(place, "key") is None
 
 

@@ -180,9 +180,11 @@ def load_prepared(directory: Path, key: str) -> Prepared | None:
         if manifest["key"] != key or not whole:
             return None
         rest = json.loads((directory / REST).read_bytes())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        texts = [
+            text if isinstance(text, str) else tuple(Message(**turn) for turn in text) for text in rest.pop("texts")
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    texts = [text if isinstance(text, str) else tuple(Message(**turn) for turn in text) for text in rest.pop("texts")]
     rows = {file.stem: _read_rows(file) for file in map(directory.joinpath, manifest["files"]) if file.name != REST}
     return Prepared(rows, texts, **rest)
 
