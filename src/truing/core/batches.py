@@ -219,7 +219,7 @@ class Experience:
     advantages: Tensor
     """(B, R)"""
     groups: Tensor
-    """(B,) int64: which responses answer the same prompt"""
+    """(B,) int64: which responses answer the same asking of a prompt"""
     old_values: Tensor | None = None
     """(B, R) of the critic before the update, where there is one"""
     returns: Tensor | None = None

@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import Any
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Rollout
 from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
 from truing.core.results import Change, HeldoutResult
@@ -69,7 +68,7 @@ class HeldoutEvaluator:
 
     def evaluate(self, step: int) -> dict[str, Any]:
         """Writes one line a prompt to samples.jsonl and returns the means."""
-        recipe = self._recipe.model_copy(update={"rollout": _single(self._recipe)})
+        recipe = self._recipe
         rollout = respond(self._engine, self._prompts, recipe, self._roles.base, "held-out look")
         temperature = recipe.rollout.temperature
         (ref_logprobs,) = forward_in_micro_batches(
@@ -128,11 +127,6 @@ class HeldoutEvaluator:
         if self._reward is not None:
             changes["heldout_score"] = _change([row["score"] for row in before], [row["score"] for row in after])
         return changes
-
-
-def _single(recipe: Recipe) -> Rollout:
-    """Sampling as in training, with one response to each prompt."""
-    return recipe.rollout.model_copy(update={"responses_per_prompt": 1})
 
 
 def _numbers(scores: Iterable[float]) -> list[float | None]:

@@ -11,11 +11,6 @@ from truing.training.learner import Learner, LossFn
 Micro = TypeVar("Micro")
 
 
-def nothing(_: int = 0) -> dict[str, Any]:
-    """No metrics, nothing to remember."""
-    return {}
-
-
 def learn_rows(
     journal: Journal,
     learner: Learner,
@@ -23,9 +18,9 @@ def learn_rows(
     plan: Sequence[Sequence[int]],
     loss: LossFn[Micro],
     shown: Sequence[str],
-    evaluate: Callable[[int], dict[str, Any]] = nothing,
+    evaluate: Callable[[int], dict[str, Any]] | None = None,
     every: int = 1,
-    remember: Callable[[], dict[str, Any]] = nothing,
+    remember: Callable[[], dict[str, Any]] = dict,
     count_as: str | None = None,
 ) -> None:
     """One optimiser step on each planned batch of rows.
@@ -43,7 +38,7 @@ def learn_rows(
         count_as: the name under which a batch's count is logged, if it is.
     """
     steps = len(plan)
-    if evaluate is not nothing and not journal.rows:
+    if evaluate is not None and not journal.rows:
         journal.log(0, evaluate(0))
     for step in journal.remaining(steps):
         batch = rows.rows(plan[step - 1])
@@ -51,7 +46,7 @@ def learn_rows(
             metrics: dict[str, Any] = learner.train_step(batch, loss)
         if count_as is not None:
             metrics[count_as] = batch.count
-        if step % every == 0 or step == steps:
+        if evaluate is not None and (step % every == 0 or step == steps):
             metrics |= evaluate(step)
         journal.log(step, metrics, shown)
         journal.done(step, **remember())

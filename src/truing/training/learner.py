@@ -83,13 +83,12 @@ class Learner:
             TrainingError: the loss is not finite; names the rows that make it so.
         """
         metrics: dict[str, float] = {}
-        count = world.add_up(batch.count)
         for index in world.share(self._plan(batch.token_counts, self._token_budget)):
             part = batch.rows(index)
             loss, stats = loss_fn(part.to(self._device))
             if not bool(loss.isfinite()):
                 self._refuse_loss(float(loss.detach()), part, loss_fn)
-            weight = part.count / count
+            weight = part.count / batch.count
             (loss * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
                 metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
