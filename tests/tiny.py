@@ -41,7 +41,7 @@ from truing.rollout.engine import Sampling
 from truing.rollout.episodes import as_rollout
 from truing.rollout.local import LocalEngine
 from truing.runs.directory import StageDirectory
-from truing.runs.interruption import Stop
+from truing.runs.interruption import Interruption
 from truing.runs.progress import SilentProgress
 from truing.runs.trackers import open_tracker
 from truing.stages.online import Update
@@ -235,7 +235,7 @@ def job(of: Recipe, place: Path, kind: str, reward: Path | None = None) -> Job:
         rows=prepared(of),
         progress=SilentProgress(),
         tracker=open_tracker([], kind, place),
-        stop=Stop(),
+        stop=Interruption(),
     )
 
 

@@ -73,6 +73,7 @@ def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
         (WORLD + "evaluation: {judges: {a: module}}", "no-function", "evaluation.judges.a", 2),
         (WORLD + "evaluation: {judges: {a: 'module:'}}", "no-function", "evaluation.judges.a", 2),
         (WORLD + "evaluation: {judges: {a: ':f'}}", "no-function", "evaluation.judges.a", 2),
+        (WORLD + "evaluation: {judges: {a.b: 'm:f'}}", "judge-name", "evaluation.judges", 2),
         (
             WORLD + "rewards: {sources: [{kind: function, path: m.f}]}",
             "no-function",

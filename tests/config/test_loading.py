@@ -185,7 +185,7 @@ ANY_RECIPE = st.builds(
         missing_eos=st.builds(MissingEos, value=st.floats(-LARGEST, LARGEST)),
         sources=st.lists(st.builds(RewardConfig, kind=st.just("function"), path=FUNCTION), min_size=1),
     ),
-    evaluation=st.builds(Evaluation, judges=st.dictionaries(TEXT, FUNCTION)),
+    evaluation=st.builds(Evaluation, judges=st.dictionaries(TEXT.filter(lambda name: "." not in name), FUNCTION)),
     variants=st.dictionaries(
         st.from_regex(r"[A-Za-z0-9_-]+", fullmatch=True),
         st.fixed_dictionaries({"ppo.kl.beta": RATE, "ppo.gamma": st.just(0.5)}),

@@ -8,7 +8,7 @@ from proofs.enumerable import LONGEST, TableReward, World, make_world, prompts, 
 
 from truing.config.algorithms import Kl, Ppo
 from truing.config.recipe import Recipe
-from truing.config.sections import Compute, MissingEos, Optimiser, Rewards, Rollout
+from truing.config.sections import Compute, MissingEos, Optimiser, Rewards, RolloutConfig
 
 EPISODES = 256
 
@@ -49,7 +49,7 @@ def expected_distinct(logprobs: np.ndarray, samples: int) -> float:
 def recipe_for(world: World, beta: float, updates: int, gae_lambda: float) -> Recipe:
     """A recipe for a table: large steps, and a critic that may move as fast as it likes."""
     return Recipe(
-        rollout=Rollout(max_new_tokens=LONGEST, temperature=world.temperature),
+        rollout=RolloutConfig(max_new_tokens=LONGEST, temperature=world.temperature),
         rewards=Rewards(missing_eos=MissingEos(policy="keep")),
         ppo=Ppo(
             updates=updates,

@@ -9,7 +9,7 @@ import pytest
 
 from truing.core.errors import InterruptedRunError, RunError
 from truing.runs import interruption
-from truing.runs.interruption import StepAborted, Stop, stop_on_signals
+from truing.runs.interruption import Interruption, StepAborted, stop_on_signals
 
 LONG = 60.0
 """Seconds that no test takes"""
@@ -45,7 +45,7 @@ def test_a_signal_asks_and_says_what_is_next(number: signal.Signals) -> None:
     assert said == ["stopping: this step has 5 seconds to finish, then it is left; once more stops at once"]
 
 
-def left(work: Callable[[Stop], None], number: int = signal.SIGTERM) -> InterruptedRunError:
+def left(work: Callable[[Interruption], None], number: int = signal.SIGTERM) -> InterruptedRunError:
     """How a run ends that does this work from the signal on."""
 
     def run() -> None:
@@ -68,7 +68,7 @@ def test_what_takes_too_long_is_left(number: signal.Signals) -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_what_was_said_to_be_saved_is_said_again_when_cleaning_up_takes_too_long() -> None:
-    def end(stop: Stop) -> None:
+    def end(stop: Interruption) -> None:
         try:
             raise stop.interrupted("sft is done")
         finally:
@@ -81,7 +81,7 @@ def test_what_was_said_to_be_saved_is_said_again_when_cleaning_up_takes_too_long
 def test_a_save_is_finished_first() -> None:
     done: list[str] = []
 
-    def save(stop: Stop) -> None:
+    def save(stop: Interruption) -> None:
         with stop.defer():
             with stop.defer():
                 time.sleep(0.1)
@@ -96,7 +96,7 @@ def test_a_save_is_finished_first() -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_an_alarm_that_something_swallows_rings_again() -> None:
-    def swallow(_: Stop) -> None:
+    def swallow(_: Interruption) -> None:
         with contextlib.suppress(StepAborted):
             time.sleep(LONG)
         time.sleep(LONG)
@@ -106,7 +106,7 @@ def test_an_alarm_that_something_swallows_rings_again() -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_an_alarm_of_which_something_made_an_error_of_its_own_is_still_the_alarm() -> None:
-    def mistake(_: Stop) -> None:
+    def mistake(_: Interruption) -> None:
         try:
             time.sleep(LONG)
         except StepAborted:
@@ -117,7 +117,7 @@ def test_an_alarm_of_which_something_made_an_error_of_its_own_is_still_the_alarm
 
 @pytest.mark.usefixtures("at_once")
 def test_nothing_is_saved_once_something_has_swallowed_the_alarm() -> None:
-    def save(stop: Stop) -> None:
+    def save(stop: Interruption) -> None:
         with contextlib.suppress(StepAborted):
             time.sleep(LONG)
         with stop.defer():
@@ -128,7 +128,7 @@ def test_nothing_is_saved_once_something_has_swallowed_the_alarm() -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_a_swallowed_alarm_is_not_forgotten_at_the_end_of_a_block() -> None:
-    def go_on(stop: Stop) -> None:
+    def go_on(stop: Interruption) -> None:
         with stop.convert(), contextlib.suppress(StepAborted):
             time.sleep(LONG)
         pytest.fail("what was swallowed may have left a wrong value")
@@ -138,7 +138,7 @@ def test_a_swallowed_alarm_is_not_forgotten_at_the_end_of_a_block() -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_an_error_is_not_hidden_by_an_alarm_while_it_is_cleaned_up() -> None:
-    def fail(stop: Stop) -> None:
+    def fail(stop: Interruption) -> None:
         try:
             with stop.convert(), stop.defer():
                 raise RunError("cannot be written: no space left on device.")

@@ -122,6 +122,16 @@ def test_changed_inputs_are_refused_by_name(tmp_path: Path, old: Any, new: Any, 
         assert path.read_bytes() == before
 
 
+def test_a_file_that_is_gone_is_told_as_gone(tmp_path: Path) -> None:
+    lineage = Lineage.create(tmp_path / "run.json", Recipe())
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}")
+    lineage.record_inputs({"data.prompts": fingerprint(str(rows))})
+    rows.unlink()
+    with pytest.raises(RunError, match=rf"data\.prompts \({rows}\): gone"):
+        lineage.record_inputs({"data.prompts": fingerprint(str(rows))})
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

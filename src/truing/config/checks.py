@@ -102,6 +102,9 @@ def _rewards(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
 
 def _judges(recipe: Recipe, _: Specs) -> Iterator[Problem]:
     for name, path in recipe.evaluation.judges.items():
+        if "." in name:
+            what = f"the name {name!r} has a dot, which divides a section from its key."
+            yield Problem("recipe/judge-name", "evaluation.judges", what, f"Call it {name.replace('.', '_')}.")
         yield from _function(path, f"evaluation.judges.{name}")
 
 

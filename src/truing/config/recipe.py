@@ -17,7 +17,7 @@ from truing.config.sections import (
     Functions,
     Lora,
     Rewards,
-    Rollout,
+    RolloutConfig,
     Section,
     World,
 )
@@ -47,7 +47,7 @@ class Origin(Section):
 class Recipe(Algorithms, Origin):
     """Everything a run depends on."""
 
-    rollout: Rollout = Field(default_factory=Rollout, description="How responses are sampled.")
+    rollout: RolloutConfig = Field(default_factory=RolloutConfig, description="How responses are sampled.")
     rewards: Rewards = Field(default_factory=Rewards, description="What scores a response.")
     evaluation: Evaluation = Field(default_factory=Evaluation, description="What is measured on held-out prompts.")
     functions: Functions = Field(default_factory=Functions, description="Limits of rewards and judges in Python.")

@@ -94,7 +94,7 @@ class Optimiser(Section):
     max_grad_norm: Positive = Field(1.0, description="Gradient norm above which the gradient is scaled down.")
 
 
-class Rollout(Section):
+class RolloutConfig(Section):
     """How responses are sampled, by whichever stage asks for them."""
 
     max_new_tokens: Count = Field(64, description="Longest response.")

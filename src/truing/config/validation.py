@@ -75,7 +75,7 @@ def _of_variant(
     changed = deepcopy(document) | {"variants": {}}
     for key, value in changes.items():
         if within(key, RUN_WIDE):
-            hint = "Variants share the rows and the base of their run; --fork-to begins a run with others."
+            hint = "Variants share the rows, base and process of their run; --fork-to begins a run with others."
             found.append(Problem("recipe/run-wide-key", key, "cannot be changed by a variant.", hint))
             continue
         try:

@@ -10,7 +10,7 @@ from truing.config.sections import RewardConfig
 from truing.config.stages import STAGES, within
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
-RUN_WIDE = ("name", "stages", "base", "world", "data", "variants", "track", "checkpoints")
+RUN_WIDE = ("name", "stages", "base", "world", "data", "variants", "track", "checkpoints", "compute.threads")
 """What all stages of a run share"""
 
 

@@ -25,7 +25,7 @@ from truing.data.prepared import Prepared
 from truing.models.load import device_of
 from truing.pipeline.execute import run_stage
 from truing.runs.directory import open_run
-from truing.runs.interruption import Stop
+from truing.runs.interruption import Interruption
 from truing.runs.memory import release_memory, resident, resident_files
 from truing.runs.progress import Figures, SilentProgress
 from truing.runs.trackers import open_tracker
@@ -74,7 +74,7 @@ def _run(recipe: Recipe, rows: Prepared, root: Path, libraries: int) -> dict[str
         for stage in plan(recipe):
             meter = Meter(device_of(recipe.compute), libraries)
             try:
-                run_stage(stage, run, rows, meter, tracker, Stop())
+                run_stage(stage, run, rows, meter, tracker, Interruption())
             except TrainingError as error:
                 if isinstance(error.__cause__, MemoryError | RuntimeError):
                     return None

@@ -14,7 +14,7 @@ from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import write_json
-from truing.runs.interruption import Stop
+from truing.runs.interruption import Interruption
 from truing.runs.memory import release_memory
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker, open_tracker
@@ -23,7 +23,7 @@ from truing.training.memory import memory_faults
 
 
 def run_pipeline(
-    recipe: Recipe, root: Path, progress: Progress, stop: Stop | None = None, fork_of: Path | None = None
+    recipe: Recipe, root: Path, progress: Progress, stop: Interruption | None = None, fork_of: Path | None = None
 ) -> RunDirectory:
     """Runs what is left of a recipe's stages in `root`.
 
@@ -37,7 +37,7 @@ def run_pipeline(
         InterruptedRunError: `stop` was set; what was done is saved.
         TruingError: whatever a stage refuses; finished stages stay finished.
     """
-    stop = stop or Stop()
+    stop = stop or Interruption()
     older = None if fork_of is None else older_run(fork_of, root)
     checked = None if RunDirectory(root).record.exists() else check_inputs(recipe)
     functions = set_up(recipe)
@@ -65,7 +65,7 @@ def start_of(stage: Planned, run: RunDirectory) -> Base:
 
 
 def run_stage(
-    stage: Planned, run: RunDirectory, rows: Prepared, progress: Progress, tracker: Tracker, stop: Stop
+    stage: Planned, run: RunDirectory, rows: Prepared, progress: Progress, tracker: Tracker, stop: Interruption
 ) -> None:
     """Runs a stage in its own directory and records what it left there.
 

@@ -15,7 +15,7 @@ from truing.pipeline.world import with_world
 from truing.rewards.python_function import FunctionReward
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory
-from truing.runs.interruption import Stop
+from truing.runs.interruption import Interruption
 from truing.runs.lineage import fingerprint
 
 
@@ -29,7 +29,9 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     return _functions(recipe)
 
 
-def open_stages(run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerprint], stop: Stop) -> list[Planned]:
+def open_stages(
+    run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerprint], stop: Interruption
+) -> list[Planned]:
     """Every stage of the recipe, which and what it is made of recorded in the run.
 
     Raises:

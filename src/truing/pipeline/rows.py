@@ -8,7 +8,7 @@ from truing.preflight.files import check_files
 from truing.preflight.stages import check_stages
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove
-from truing.runs.interruption import Stop
+from truing.runs.interruption import Interruption
 
 
 def check_inputs(recipe: Recipe) -> Prepared | None:
@@ -24,7 +24,7 @@ def check_inputs(recipe: Recipe) -> Prepared | None:
     return rows
 
 
-def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: Stop) -> Prepared:
+def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: Interruption) -> Prepared:
     """These rows, or those that an earlier process left in the run, or prepared anew; they are there afterwards.
 
     Raises:

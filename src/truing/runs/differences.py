@@ -43,6 +43,8 @@ def input_differences(name: str, old: Fingerprint, new: Fingerprint) -> list[str
         return []
     if "files" in old and "files" in new:
         return differences(*(_named(name, given["files"]) for given in (old, new)))
+    if "path" in old and "hub" in new:
+        return [f"{name} ({old['path']}): gone, and no other file is at {new['hub']}"]
     key = f"{name} ({new['path']})" if "path" in new else name
     return differences({key: _identity(old)}, {key: _identity(new)})
 

@@ -28,7 +28,7 @@ class StepAborted(BaseException):
 
 
 @dataclass
-class Stop:
+class Interruption:
     """Whether somebody has asked the run to end."""
 
     signal_number: int | None = None
@@ -93,13 +93,13 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
+def stop_on_signals(say: Callable[[str], None]) -> Iterator[Interruption]:
     """A first SIGINT or SIGTERM in the block sets the stop and the alarm; a second ends the process as any other.
 
     Raises:
         InterruptedRunError: the block was left at the alarm.
     """
-    stop = Stop()
+    stop = Interruption()
     before: dict[int, object] = {}
 
     def handle(number: int, _: FrameType | None) -> None:

@@ -150,8 +150,9 @@ class Lineage:
                 where=str(self._path.parent),
                 hint=f"Put the old files back. {OTHERWISE}",
             )
-        known.update(inputs)
-        self._write()
+        if known != known | dict(inputs):
+            known.update(inputs)
+            self._write()
 
     def _write(self) -> None:
         write_json(self._path, {**self._facts, "stages": [asdict(stage) for stage in self._stages.values()]})

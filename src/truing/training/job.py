@@ -17,7 +17,7 @@ from truing.models.roles import Role
 from truing.models.save import merge, save_adapter, save_policy
 from truing.runs.directory import StageDirectory
 from truing.runs.files import complete_directory
-from truing.runs.interruption import Stop
+from truing.runs.interruption import Interruption
 from truing.runs.progress import Progress
 from truing.runs.trackers import Tracker
 from truing.training.timing import Stopwatch
@@ -40,7 +40,7 @@ class Job:
     """The run's rows as tokens"""
     progress: Progress
     tracker: Tracker
-    stop: Stop
+    stop: Interruption
     """Whether somebody has asked the run to end"""
     saving: Stopwatch = field(default_factory=Stopwatch)
     """Of checkpoints and of the stage's models"""
