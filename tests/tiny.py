@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,8 @@ from truing.config.sections import Base, Source
 from truing.config.stages import STAGES
 from truing.core.batches import Rollout
 from truing.data.batching import plan_by_tokens
+from truing.data.chat import TextFormat
+from truing.data.endings import endings_of
 from truing.data.prepared import Prepared, prepare
 from truing.data.prompts import PromptSet
 from truing.models.layout import PpoRoles, RewardModelFiles
@@ -51,6 +54,7 @@ from truing.training.learner import Learner, Trained
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:!?"
 EOS = "<|end|>"
+TODAY = date(2026, 1, 1)
 VOCABULARY = len(LETTERS) + 2
 SHAPES = ("llama", "gpt2", "qwen", "gemma")
 SMALL: dict[str, Any] = {
@@ -81,6 +85,11 @@ def tokenizer(pad: str | None = "<|pad|>", letters: str = LETTERS) -> PreTrained
     inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     inner.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, pad_token=pad)
+
+
+def text_format(words: PreTrainedTokenizerFast) -> TextFormat:
+    """How text becomes its tokens."""
+    return TextFormat(words, endings_of(words), TODAY)
 
 
 def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY, width: int = 16) -> PreTrainedModel:
@@ -217,7 +226,7 @@ def prepared(of: Recipe) -> Prepared:
     """The rows of a recipe as tokens."""
     assert of.base is not None
     base = outline_base(of.base, of.compute)
-    return prepare(of, base.tokenizer, base.context)
+    return prepare(of, base.text_format(of.data), base.context)
 
 
 def job(of: Recipe, place: Path, kind: str, reward: Path | None = None) -> Job:

@@ -7,7 +7,7 @@ from typing import Any
 from harness.child import Stopwatch, report, work
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Optimiser
+from truing.config.sections import Data, Optimiser
 from truing.core.records import Demonstration, Preference
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import encode_prompt
@@ -89,7 +89,8 @@ def token_rows(base: LoadedBase, rows: Sequence[EncodedRow], completion: str) ->
 
 
 def encoded(base: LoadedBase, records: Sequence[Record], *completions: str) -> list[EncodedRow]:
-    return encode_records(records, completions, base.tokenizer, partial(encode_prompt, base.tokenizer))[0]
+    form = base.text_format(Data())
+    return encode_records(records, completions, form, partial(encode_prompt, form))[0]
 
 
 def main() -> None:

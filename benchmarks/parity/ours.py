@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 
 from truing.config.algorithms import Dpo, Reward
 from truing.config.recipe import Recipe
-from truing.config.sections import Base, Compute, Optimiser
+from truing.config.sections import Base, Compute, Data, Optimiser
 from truing.core.records import Demonstration, Preference
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import encode_prompt
@@ -99,7 +99,8 @@ def rows_as_tokens(base: LoadedBase, rows: Sequence[EncodedRow], completion: str
 
 
 def encoded(base: LoadedBase, records: Sequence[Record], *completions: str) -> list[EncodedRow]:
-    return encode_records(records, completions, base.tokenizer, partial(encode_prompt, base.tokenizer))[0]
+    form = base.text_format(Data())
+    return encode_records(records, completions, form, partial(encode_prompt, form))[0]
 
 
 def rows_of(path: Path, count: int) -> list[dict[str, Any]]:

@@ -80,7 +80,6 @@ SHARED = {
     "data/not-json",
     "data/not-named",
     "model/labels",
-    "model/no-eos",
     "model/not-loaded",
     "recipe/no-reward-stage",
     "recipe/no-such-file",

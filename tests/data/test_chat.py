@@ -4,6 +4,7 @@ import string
 from typing import Any
 
 import pytest
+import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import EOS, tokenizer
@@ -11,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from truing.core.errors import ModelError
 from truing.core.records import Message, Text
-from truing.data.chat import encode_completion, encode_prompt
+from truing.data import chat
+from truing.data.chat import Tokens
 
 PAD = "<|pad|>"
 CHATML = (
@@ -43,6 +45,14 @@ def spelt(made: PreTrainedTokenizerFast, *parts: str | int) -> tuple[int, ...]:
 def turns(*contents: str) -> tuple[Message, ...]:
     """User and assistant in turn."""
     return tuple(Message(("user", "assistant")[index % 2], content) for index, content in enumerate(contents))  # type: ignore[arg-type]
+
+
+def encode_prompt(made: PreTrainedTokenizerFast, prompt: Text) -> Tokens:
+    return chat.encode_prompt(tiny.text_format(made), prompt)
+
+
+def encode_completion(made: PreTrainedTokenizerFast, prompt: Text, completion: Text) -> Tokens:
+    return chat.encode_completion(tiny.text_format(made), prompt, completion)
 
 
 def special(made: PreTrainedTokenizerFast, name: str) -> int:
@@ -183,10 +193,3 @@ def test_a_template_that_writes_the_prompt_otherwise_once_it_is_answered_is_refu
     template = "{{ messages | length }}:{% for m in messages %}{{ m.content }}{% endfor %}"
     with pytest.raises(ModelError, check=lambda error: error.code == "model/template-changes-prompt"):
         encode_completion(templated(template), turns("a"), "b")
-
-
-def test_a_tokenizer_without_eos_is_refused() -> None:
-    made = plain()
-    made.eos_token = None
-    with pytest.raises(ModelError, check=lambda error: error.code == "model/no-eos"):
-        encode_completion(made, "a", "b")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import pytest
+import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import EOS, LETTERS, tokenizer
@@ -57,14 +58,16 @@ def fitted(
 ) -> tuple[list[EncodedRow], LengthReport]:
     """The records as rows of tokens, under a length policy."""
     completions = {Demonstration: ("completion",), Preference: ("chosen", "rejected"), Prompt: ()}[type(records[0])]
-    rows, refused = encode_records(records, completions, words, partial(encode_prompt, words))
+    form = tiny.text_format(words)
+    rows, refused = encode_records(records, completions, form, partial(encode_prompt, form))
     assert refused == []
     return fit(rows, Limit(given, context, new, named), words.bos_token_id)
 
 
 def refused(records: Sequence[Record], words: PreTrainedTokenizerFast) -> list[str]:
     """Why they cannot be encoded."""
-    return [str(error) for error in encode_records(records, (), words, partial(encode_prompt, words))[1]]
+    form = tiny.text_format(words)
+    return [str(error) for error in encode_records(records, (), form, partial(encode_prompt, form))[1]]
 
 
 SHORT, EXACT, LONG_PROMPT, LONG_ANSWER = (

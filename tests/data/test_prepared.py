@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import tiny
-from transformers import PreTrainedTokenizerFast
 
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.core.errors import DataError
 from truing.core.rows import TokenRows
 from truing.data import encode, prepared
+from truing.data.chat import TextFormat
 from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
 from truing.data.prompts import PromptSet
 
@@ -109,7 +109,7 @@ PROMPTS = {
 @pytest.mark.parametrize("policy", SPLIT)
 def test_a_stage_is_given_the_rows_of_its_recipe_in_their_order(policy: str, own: bool, tmp_path: Path) -> None:
     given = recipe(tmp_path, own, **{"data.too_long": policy})
-    rows = prepare(given, TOKENIZER, 64)
+    rows = prepare(given, tiny.text_format(TOKENIZER), 64)
     demonstrations, preferences = rows.demonstrations(given), rows.preferences(given)
     assert (
         (shown(demonstrations.train), shown(demonstrations.heldout)),
@@ -126,7 +126,7 @@ def test_a_stage_is_given_the_rows_of_its_recipe_in_their_order(policy: str, own
 
 def test_what_is_left_out_is_counted_for_the_rows_that_are_learnt_from(tmp_path: Path) -> None:
     given = recipe(tmp_path, own=True, **{"data.too_long": "cut_completion"})
-    rows = prepare(given, TOKENIZER, 64)
+    rows = prepare(given, tiny.text_format(TOKENIZER), 64)
     assert rows.preferences(given).report == (
         "4 of 6 rows kept, 1 of them cut; 1 dropped as too long, 1 dropped as identical pairs."
     )
@@ -135,7 +135,7 @@ def test_what_is_left_out_is_counted_for_the_rows_that_are_learnt_from(tmp_path:
 
 def test_rows_that_are_too_long_are_refused_when_they_are_asked_for(tmp_path: Path) -> None:
     given = recipe(tmp_path)
-    rows = prepare(given, TOKENIZER, 64)
+    rows = prepare(given, tiny.text_format(TOKENIZER), 64)
     with pytest.raises(DataError, match=r"1 row does not fit into 7 tokens: .*preferences\.jsonl:2 \(prompt 7, which"):
         rows.preferences(given)
     with pytest.raises(DataError, match=r"1 row does not fit .*jsonl:2 \(prompt 8, which alone fills them\)"):
@@ -144,7 +144,7 @@ def test_rows_that_are_too_long_are_refused_when_they_are_asked_for(tmp_path: Pa
 
 def test_variants_share_the_rows_and_split_them_as_their_seed_and_settings_say(tmp_path: Path) -> None:
     given = recipe(tmp_path, **{"data.too_long": "drop"})
-    rows = prepare(given, TOKENIZER, 64)
+    rows = prepare(given, tiny.text_format(TOKENIZER), 64)
     splits = {shown(rows.demonstrations(given.model_copy(update={"seed": seed})).train) for seed in range(5)}
     assert len(splits) > 1
     more = given.model_copy(update={"rollout": given.rollout.model_copy(update={"max_new_tokens": 5})})
@@ -155,14 +155,14 @@ def test_rows_that_the_recipe_does_not_name_are_refused(tmp_path: Path) -> None:
     given = recipe(tmp_path)
     given = given.model_copy(update={"data": given.data.model_copy(update={"preferences": None})})
     with pytest.raises(DataError, match=r"the recipe names no preferences\. Set data\.preferences\.path"):
-        prepare(given, TOKENIZER, 64).preferences(given)
+        prepare(given, tiny.text_format(TOKENIZER), 64).preferences(given)
 
 
 def test_faulty_rows_are_refused_with_all_that_is_wrong_with_their_file(tmp_path: Path) -> None:
     given = recipe(tmp_path)
     tiny.write_rows(tmp_path / "preferences.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "b"}] * 2)
     with pytest.raises(DataError, match=r"2 problems\.\n.*jsonl:1: `chosen` equals `rejected`"):
-        prepare(given, TOKENIZER, 64)
+        prepare(given, tiny.text_format(TOKENIZER), 64)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
@@ -170,13 +170,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
     counts: Counter[Any] = Counter()
     encode_prompt, encode_completion = prepared.encode_prompt, encode.encode_completion
 
-    def prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]:
+    def prompt(form: TextFormat, text: str) -> tuple[int, ...]:
         counts[text] += 1
-        return encode_prompt(tokenizer, text)
+        return encode_prompt(form, text)
 
-    def completion(tokenizer: PreTrainedTokenizerFast, prompt: str, text: str) -> tuple[int, ...]:
+    def completion(form: TextFormat, prompt: str, text: str) -> tuple[int, ...]:
         counts[prompt, text] += 1
-        return encode_completion(tokenizer, prompt, text)
+        return encode_completion(form, prompt, text)
 
     monkeypatch.setattr(prepared, "encode_prompt", prompt)
     monkeypatch.setattr(encode, "encode_completion", completion)
@@ -187,7 +187,7 @@ def test_a_prompt_is_tokenised_once_and_a_completion_once_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given, counts = recipe(tmp_path, own=True, **{"data.too_long": "drop"}), counted(monkeypatch)
-    rows = prepare(given, TOKENIZER, 64)
+    rows = prepare(given, tiny.text_format(TOKENIZER), 64)
     for _ in range(4):
         rows.demonstrations(given)
         rows.preferences(given)
@@ -199,7 +199,7 @@ def test_a_prompt_is_tokenised_once_and_a_completion_once_a_row(
 
 
 def saved(place: Path, given: Recipe) -> tuple[Prepared, Path]:
-    rows = prepare(given, TOKENIZER, 64)
+    rows = prepare(given, tiny.text_format(TOKENIZER), 64)
     (place / "prepared").mkdir()
     rows.save(place / "prepared", "key")
     return rows, place / "prepared"

@@ -27,14 +27,14 @@ def test_a_template_that_does_not_end_is_ended_and_named(monkeypatch: pytest.Mon
     endless = "{% for a in range(9999) %}" * 3 + "{% endfor %}" * 3
     begun = time.monotonic()
     with pytest.raises(ModelError, match=r"cannot render .*: it took more than 0\.2 seconds\. The rows are not"):
-        encode_prompt(templated(endless), (Message("user", "hi"),))
+        encode_prompt(tiny.text_format(templated(endless)), (Message("user", "hi"),))
     assert time.monotonic() - begun < 5
 
 
 def test_a_power_is_refused_and_two_asterisks_in_a_text_are_none() -> None:
     with pytest.raises(templates.TemplateError, match=r"raises to a power"):
-        render(templated("{{ 9**9**9 }}"), TURNS)
-    assert render(templated("**{{ '**' + messages[0].content }}"), TURNS) == "****hi"
+        render(templated("{{ 9**9**9 }}"), TURNS, tiny.TODAY)
+    assert render(templated("**{{ '**' + messages[0].content }}"), TURNS, tiny.TODAY) == "****hi"
 
 
 @pytest.mark.parametrize(
@@ -50,19 +50,21 @@ def test_a_power_is_refused_and_two_asterisks_in_a_text_are_none() -> None:
 )
 def test_a_template_reaches_nothing_outside(reach: str) -> None:
     with pytest.raises(ModelError, check=lambda error: error.code == "model/template-fails"):
-        encode_prompt(templated(reach), (Message("user", "hi"),))
+        encode_prompt(tiny.text_format(templated(reach)), (Message("user", "hi"),))
 
 
 def test_what_waited_for_the_alarm_before_waits_for_it_after() -> None:
     before = templates.signal.getsignal(templates.signal.SIGVTALRM)
-    assert render(templated("{{ messages[0].content }}"), TURNS) == "hi"
+    assert render(templated("{{ messages[0].content }}"), TURNS, tiny.TODAY) == "hi"
     assert templates.signal.getsignal(templates.signal.SIGVTALRM) is before
     assert templates.signal.getitimer(templates.signal.ITIMER_VIRTUAL) == (0.0, 0.0)
 
 
 def test_a_template_renders_in_another_thread_too() -> None:
     made: list[str] = []
-    worker = threading.Thread(target=lambda: made.append(render(templated("{{ messages[0].content }}"), TURNS)))
+    worker = threading.Thread(
+        target=lambda: made.append(render(templated("{{ messages[0].content }}"), TURNS, tiny.TODAY))
+    )
     worker.start()
     worker.join()
     assert made == ["hi"]

@@ -148,7 +148,7 @@ def test_weights_that_could_hold_code_do_not_stand_in_for_those_that_are_missing
             with pytest.raises(ModelError):
                 load_base(Base(path=str(directory)), Compute())
             with pytest.raises(ModelError):
-                ClassifierReward.load(str(directory), torch.device("cpu"), 100)
+                ClassifierReward.load(str(directory), torch.device("cpu"), 100, tiny.TODAY)
             if directory == reward.adapter:
                 with pytest.raises(ModelError, match="a format whose reading can run code"):
                     ppo_roles(recipe, start, RewardModelFiles(reward.model, reward.adapter))

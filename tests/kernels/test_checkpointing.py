@@ -76,7 +76,7 @@ def _roles(place: Path, shape: str, on: bool) -> PpoRoles:
 @pytest.mark.parametrize("shape", tiny.SHAPES)
 def test_the_frozen_prefix_is_still_left_out_where_its_output_is_known(shape: str, tmp_path: Path) -> None:
     batch = tiny.sample(
-        _roles(tmp_path, shape, False).policy, PROMPTS, Sampling(8, 1.0, EOS, PAD, 64), 0, "test", range(4)
+        _roles(tmp_path, shape, False).policy, PROMPTS, Sampling(8, 1.0, (EOS,), PAD, 64), 0, "test", range(4)
     )
     assert batch.sequences.prefix_states is not None
     results = []

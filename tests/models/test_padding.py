@@ -60,6 +60,8 @@ def test_an_added_pad_is_the_same_whatever_was_drawn_before(tmp_path: Path) -> N
 def test_a_tokenizer_without_eos_is_refused(tmp_path: Path) -> None:
     directory = tiny.directory(tmp_path)
     _edit_json(directory / "tokenizer_config.json", eos_token=None)
+    for name in ("config.json", "generation_config.json"):
+        _edit_json(directory / name, eos_token_id=None)
     with pytest.raises(ModelError, match=r"no eos token.*Set eos_token in its tokenizer_config.json"):
         _load(directory)
 

@@ -138,7 +138,7 @@ def test_what_is_computed_is_rounded_and_its_gradient_is_not_far_from_the_exact_
 @pytest.mark.parametrize("pack", [True, False])
 def test_sampling_and_learning_follow_one_policy(shape: str, pack: bool, tmp_path: Path) -> None:
     role = _trained(tmp_path, shape)
-    rollout = tiny.sample(role, PROMPTS * 4, Sampling(8, 0.7, EOS, PAD, 64, pack), 0, "test", range(16))
+    rollout = tiny.sample(role, PROMPTS * 4, Sampling(8, 0.7, (EOS,), PAD, 64, pack), 0, "test", range(16))
     mask = rollout.sequences.response_mask
     forced = response_logprobs(role, rollout.sequences, 0.7).detach()
     difference = (rollout.logprobs - forced)[mask].abs()
@@ -154,7 +154,7 @@ def test_every_product_is_computed_in_the_precision_of_the_recipe(pack: bool, tm
             layer.register_forward_hook(lambda _, __, out: found.add(out.dtype))
     response_logprobs(role, BATCH).sum().backward()
     assert found == {torch.bfloat16}
-    tiny.sample(role, PROMPTS, Sampling(4, 1.0, EOS, PAD, 64, pack), 0, "test", range(4))
+    tiny.sample(role, PROMPTS, Sampling(4, 1.0, (EOS,), PAD, 64, pack), 0, "test", range(4))
     assert found == {torch.bfloat16}
 
 

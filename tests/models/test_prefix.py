@@ -33,7 +33,7 @@ def _roles(place: Path, shape: str, layers: float = 0.5) -> PpoRoles:
 
 
 def _sampled(role: Role) -> Sequences:
-    return tiny.sample(role, PROMPTS, Sampling(8, 1.0, EOS, PAD, rows=3), 0, "test", range(5)).sequences
+    return tiny.sample(role, PROMPTS, Sampling(8, 1.0, (EOS,), PAD, rows=3), 0, "test", range(5)).sequences
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)

@@ -149,7 +149,7 @@ def test_sampling_and_learning_follow_one_policy_and_gradients_arrive_after_it(t
             weight.grad = None
         response_logprobs(role, BATCH).sum().backward()
         gradients.append([weight.grad.clone() for weight in role.parameters() if weight.grad is not None])
-        rollout = tiny.sample(role, PROMPTS * 4, Sampling(8, 1.0, EOS, PAD, 64), 0, "test", range(16))
+        rollout = tiny.sample(role, PROMPTS * 4, Sampling(8, 1.0, (EOS,), PAD, 64), 0, "test", range(16))
         found = response_logprobs(role, rollout.sequences)[rollout.sequences.response_mask].detach()
         torch.testing.assert_close(rollout.logprobs[rollout.sequences.response_mask], found, atol=2e-5, rtol=0)
     assert len(gradients[0]) == len(role.parameters())

@@ -58,7 +58,7 @@ def test_parts_are_put_together_again_in_order(budget: int) -> None:
 
 def test_kl_and_entropy_from_the_samplers_hidden_states_are_the_full_distributions() -> None:
     policy, reference, temperature = Role(tiny.model(seed=0)), Role(tiny.model(seed=1)), 0.8
-    rollout: Rollout = tiny.sample(policy, PROMPTS, Sampling(6, temperature, EOS, PAD, 64), 0, "test", range(4))
+    rollout: Rollout = tiny.sample(policy, PROMPTS, Sampling(6, temperature, (EOS,), PAD, 64), 0, "test", range(4))
     ref_logprobs, kl, entropy = distribution_metrics(policy, reference, rollout, temperature, token_budget=16)
     for row in range(4):
         start, end = int(rollout.sequences.prompt_lengths[row]), int(rollout.sequences.lengths[row])

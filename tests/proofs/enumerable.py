@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
 from truing.data.encode import EncodedPrompt
+from truing.data.endings import Endings
 from truing.data.prompts import PromptSet
 from truing.models.layout import PpoRoles
 from truing.models.load import LoadedBase
@@ -151,7 +152,7 @@ def roles_of(world: World) -> PpoRoles:
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     tokenizer = SimpleNamespace(eos_token_id=EOS, pad_token_id=PAD, decode=lambda tokens, **_: str(tokens))
-    base = LoadedBase(policy.model, tokenizer, context=LONGEST + 1)
+    base = LoadedBase(policy.model, tokenizer, LONGEST + 1, Endings((EOS,), (EOS,), (EOS,), (EOS,)))
     critic = Role(Tabular(world.ref_logits), head=head)
     return PpoRoles(base, policy, reference, None, Normalisation(), critic)
 

@@ -31,7 +31,7 @@ def test_every_part_has_its_weight_and_its_scale_on_samples_of_the_start(tmp_pat
     prompts = job.rows.prompts(recipe)
     samples = reference_samples(roles.reference, prompts, recipe, roles.base)
     assert roles.reward is not None
-    learnt = RoleReward(roles.reward, roles.base.tokenizer.pad_token_id, 1000).score(samples)
+    learnt = RoleReward(roles.reward, roles.base.tokenizer.pad_token_id, roles.base.endings, 1000).score(samples)
     letters = [sample.response.count("a") for sample in samples]
     mean, deviation = statistics.fmean(letters), statistics.pstdev(letters)
     assert deviation > 0

@@ -14,12 +14,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from truing.core.errors import ModelError, RewardError
 from truing.core.normalisation import Normalisation
 from truing.core.records import Message, Sample
+from truing.data.endings import Endings
 from truing.models.heads import scalar_head
 from truing.models.roles import Role
 from truing.rewards.sources import ClassifierReward, RoleReward, WeightedPart, WeightedReward
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 CPU = torch.device("cpu")
+ENDINGS = Endings((EOS,), (EOS,), (EOS,), (EOS,))
 
 
 def _sample(prompt: str, response: str, finished: bool = True) -> Sample:
@@ -51,7 +53,7 @@ def test_a_classifier_reads_the_text_in_its_own_tokens(pad: str | None, budget: 
         text = f"{sample.prompt}{sample.response}{tiny.EOS * sample.finished}"
         with torch.no_grad():
             expected.append(float(model(**tokenizer(text, return_tensors="pt")).logits))
-    scores = ClassifierReward.load(str(directory), CPU, budget).score(SAMPLES)
+    scores = ClassifierReward.load(str(directory), CPU, budget, tiny.TODAY).score(SAMPLES)
     assert scores == pytest.approx(expected, abs=1e-5)
     assert len(set(scores)) == 3
 
@@ -65,24 +67,26 @@ def test_a_classifier_reads_a_conversation_through_its_chat_template(tmp_path: P
     sample = Sample((Message("user", "how?"),), "so.", (1,), (2,), True)
     with torch.no_grad():
         expected = float(model(**tokenizer("user: how?!assistant: so.!", return_tensors="pt")).logits)
-    assert ClassifierReward.load(str(directory), CPU, 1000).score([sample]) == pytest.approx([expected], abs=1e-5)
+    assert ClassifierReward.load(str(directory), CPU, 1000, tiny.TODAY).score([sample]) == pytest.approx(
+        [expected], abs=1e-5
+    )
 
 
 def test_a_classifier_of_two_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has 2 labels; a reward model has one\. Take a model with num_labels: 1"):
-        ClassifierReward.load(str(tiny.classifier(tmp_path, labels=2)), CPU, 1000)
+        ClassifierReward.load(str(tiny.classifier(tmp_path, labels=2)), CPU, 1000, tiny.TODAY)
 
 
 @pytest.mark.parametrize("limited", ["model", "tokenizer"])
 def test_a_text_longer_than_the_classifier_reads_is_refused(limited: str, tmp_path: Path) -> None:
-    source = ClassifierReward.load(str(tiny.classifier(tmp_path)), CPU, 1000)
+    source = ClassifierReward.load(str(tiny.classifier(tmp_path)), CPU, 1000, tiny.TODAY)
     longest = max(len(f"{sample.prompt}{sample.response}") + sample.finished for sample in SAMPLES)
 
     def limit(tokens: int) -> None:
         if limited == "model":
             source.model.config.max_position_embeddings = tokens
         else:
-            source.tokenizer.model_max_length = tokens
+            source.form.tokenizer.model_max_length = tokens
 
     limit(longest)
     assert len(source.score(SAMPLES)) == 3
@@ -99,12 +103,12 @@ def test_a_language_model_is_no_classifier_and_no_head_is_made_up_for_it(tmp_pat
     model.save_pretrained(tmp_path)
     tiny.tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"no sequence-classification model.*its files lack score\.weight"):
-        ClassifierReward.load(str(tmp_path), CPU, 1000)
+        ClassifierReward.load(str(tmp_path), CPU, 1000, tiny.TODAY)
 
 
 def test_no_classifier_at_the_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, check=lambda error: error.code == "model/not-loaded") as refusal:
-        ClassifierReward.load(str(tmp_path), CPU, 1000)
+        ClassifierReward.load(str(tmp_path), CPU, 1000, tiny.TODAY)
     assert refusal.value.where == str(tmp_path)
 
 
@@ -122,7 +126,7 @@ def test_a_damaged_classifier_is_refused_whatever_the_library_raises(
 ) -> None:
     (tiny.classifier(tmp_path) / damaged).write_text(content)
     with pytest.raises(ModelError, check=lambda error: error.code == "model/not-loaded"):
-        ClassifierReward.load(str(tmp_path), CPU, 1000)
+        ClassifierReward.load(str(tmp_path), CPU, 1000, tiny.TODAY)
 
 
 def test_a_text_that_the_classifiers_tokenizer_fails_on_is_named(tmp_path: Path) -> None:
@@ -130,7 +134,7 @@ def test_a_text_that_the_classifiers_tokenizer_fails_on_is_named(tmp_path: Path)
     words = json.loads(file.read_text())
     del words["model"]["vocab"]["?"]  # which stands for what is unknown
     file.write_text(json.dumps(words))
-    source = ClassifierReward.load(str(tmp_path), CPU, 1000)
+    source = ClassifierReward.load(str(tmp_path), CPU, 1000, tiny.TODAY)
     with pytest.raises(ModelError, match=r"its tokenizer cannot read .* \(.*Missing \[UNK\] token"):
         source.score([Sample("\u00e9?", "a", (1,), (2,), finished=False)])
 
@@ -145,7 +149,7 @@ def test_a_role_scores_the_last_token_of_each_sample() -> None:
         with torch.no_grad():
             last = model(tokens, output_hidden_states=True).hidden_states[-1][0, -1]
             expected.append(float(last @ role.head.weight[0]))
-    assert RoleReward(role, PAD, token_budget=20).score(SAMPLES) == pytest.approx(expected, abs=1e-5)
+    assert RoleReward(role, PAD, ENDINGS, token_budget=20).score(SAMPLES) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_sum_weights_normalised_sources() -> None:

@@ -74,7 +74,9 @@ def test_a_sample_is_text_without_special_tokens_and_tokens_with_its_eos(tmp_pat
     base = tiny.load(recipe)
     said = Sequences.collate([(1,), (2, 3)], [(7, 8, EOS), (9,)], PAD)
     rollout = Rollout(said, torch.zeros(2, 3), torch.tensor([True, False]), torch.tensor([0, 1]))
-    ended, cut = as_samples([EncodedPrompt("b", (1,)), EncodedPrompt("cd", (2, 3))], rollout, base)
+    ended, cut = as_samples(
+        [EncodedPrompt("b", (1,)), EncodedPrompt("cd", (2, 3))], rollout, base.text_format(recipe.data)
+    )
     assert (ended.response, ended.response_tokens, ended.finished) == ("hi", (7, 8, EOS), True)
     assert (cut.prompt, cut.response, cut.response_tokens, cut.finished) == ("cd", "j", (9,), False)
 

@@ -23,7 +23,7 @@ EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 
 
 def _sampling(rows: int = 64, temperature: float = 1.0) -> Sampling:
-    return Sampling(max_new_tokens=12, temperature=temperature, eos=EOS, pad=PAD, rows=rows)
+    return Sampling(max_new_tokens=12, temperature=temperature, ends=(EOS,), pad=PAD, rows=rows)
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)
@@ -64,7 +64,9 @@ def test_another_seed_purpose_or_id_draws_something_else() -> None:
 
 def test_the_first_token_follows_the_models_distribution() -> None:
     role, count = Role(tiny.model()), 4000
-    rollout = tiny.sample(role, [PROMPTS[0]] * count, Sampling(1, 1.0, EOS, PAD, rows=count), 0, "test", range(count))
+    rollout = tiny.sample(
+        role, [PROMPTS[0]] * count, Sampling(1, 1.0, (EOS,), PAD, rows=count), 0, "test", range(count)
+    )
     drawn = Counter(rollout.sequences.response_tokens[:, 0].tolist())
     prompt = torch.tensor([PROMPTS[0]])
     with torch.no_grad():
@@ -124,6 +126,17 @@ def test_a_response_ends_with_its_first_eos() -> None:
         assert EOS not in response[:-1]
         assert (response[-1] == EOS) == bool(finished)
         assert finished or length == 12
+
+
+def test_a_response_ends_with_the_first_of_several_ends() -> None:
+    role, ends = Role(tiny.model()), (EOS, 4)
+    endless = tiny.sample(role, PROMPTS * 8, replace(_sampling(), ends=()), 3, "test", range(32))
+    ended = tiny.sample(role, PROMPTS * 8, replace(_sampling(), ends=ends), 3, "test", range(32))
+    for row, whole in enumerate(endless.sequences.responses):
+        end = next((place + 1 for place, token in enumerate(whole) if token in ends), None)
+        assert list(ended.sequences.responses[row]) == list(whole[:end])
+        assert bool(ended.finished[row]) == (end is not None)
+    assert {row[-1] for row in ended.sequences.responses} >= set(ends)
 
 
 @pytest.mark.parametrize("pack", [True, False])

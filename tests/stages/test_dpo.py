@@ -135,7 +135,9 @@ def test_held_out_prompts_are_in_no_pair_that_is_learnt_from(tmp_path: Path) -> 
     base = tiny.load(recipe)
     train_dpo(job)
     learnt = {tuple(prompt) for prompt in job.rows.preferences(recipe).train.chosen.prompts}
-    asked = {encode_prompt(base.tokenizer, row["prompt"]) for row in read_jsonl(job.directory.samples)}
+    asked = {
+        encode_prompt(base.text_format(job.recipe.data), row["prompt"]) for row in read_jsonl(job.directory.samples)
+    }
     assert asked
     assert not asked & learnt
 

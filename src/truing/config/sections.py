@@ -1,5 +1,6 @@
 """The sections of a recipe that serve every algorithm, one line an option, documented where it stands."""
 
+from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -62,9 +63,17 @@ class Data(Section):
     too_long: Literal["error", "drop", "cut_prompt", "cut_completion"] = Field(
         "error", description="What happens to a longer row; counted in the log. cut_prompt keeps the prompt's end."
     )
+    date: str = Field(
+        "2026-01-01", description="What a chat template is told that asks for the date, so that runs are alike."
+    )
     transcripts: bool = Field(
         False, description="Read '\\n\\nHuman: ... \\n\\nAssistant: ...' text as chat messages for the chat template."
     )
+
+    @model_validator(mode="after")
+    def _date_of_the_calendar(self) -> Self:
+        date.fromisoformat(self.date)  # raises ValueError, which names what is wrong
+        return self
 
     @property
     def sources(self) -> dict[str, Source]:

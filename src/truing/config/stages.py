@@ -24,6 +24,7 @@ EVERY_STAGE = (
     "data.max_length",
     "data.too_long",
     "data.transcripts",
+    "data.date",
 )
 """What the result of every stage depends on"""
 EVERY_POLICY = ("lora.layers", "data", "rollout", "rewards", "evaluation", "functions")

@@ -4,8 +4,9 @@
 every later complaint can name it.
 """
 
+import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Speaker = Literal["system", "user", "assistant"]
 
@@ -16,6 +17,13 @@ class Message:
 
     role: Speaker
     content: str
+    more: str = ""
+    """Other keys that it has, such as tool_calls, as JSON; the chat template is given them"""
+
+    @property
+    def turn(self) -> dict[str, Any]:
+        """As a chat template takes it."""
+        return {"role": self.role, "content": self.content, **(json.loads(self.more) if self.more else {})}
 
 
 Text = str | tuple[Message, ...]

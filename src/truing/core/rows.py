@@ -4,7 +4,7 @@ Both kinds are batches (`truing.core.batches.Batch`): any part of them can be ta
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -48,6 +48,11 @@ class TokenRows:
             [self.names[row] for row in index] if self.names else (),
         )
 
+    def closed_by(self, closing: Tokens, ends: Tokens) -> Self:
+        """The same with `closing` in place of the token that `ends` a response; one that was cut stays as it is."""
+        closed = [(*row[:-1], *closing) if row and row[-1] in ends else row for row in self.responses]
+        return replace(self, responses=closed)
+
     def to(self, device: torch.device) -> Sequences:
         """Padded on the right to the longest."""
         return Sequences.collate(self.prompts, self.responses, self.pad, self.names).to(device)
@@ -81,6 +86,11 @@ class PairRows:
 
     def rows(self, index: Sequence[int]) -> Self:
         return type(self)(self.chosen.rows(index), self.rejected.rows(index), [self.margins[row] for row in index])
+
+    def closed_by(self, closing: Tokens, ends: Tokens) -> Self:
+        """As of the rows."""
+        chosen, rejected = self.chosen.closed_by(closing, ends), self.rejected.closed_by(closing, ends)
+        return replace(self, chosen=chosen, rejected=rejected)
 
     def to(self, device: torch.device) -> PairBatch:
         return PairBatch(self.chosen.to(device), self.rejected.to(device), torch.tensor(self.margins, device=device))

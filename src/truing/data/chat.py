@@ -1,139 +1,190 @@
-"""Text to tokens: the tokenizer's own chat template for conversations, a plain one where it has none.
+"""Text to tokens and back: the tokenizer's own chat template for conversations, a plain one where it has none.
 
-A prompt and its completion are tokenised apart, so that sampling starts from exactly the tokens that were trained on.
+The tokens of a prompt are those from which a model is later asked to go on; those of its completion are what follows
+them in the tokens of the whole text. Only where a token of the whole stands across the seam are the two tokenised
+apart, and then the rows that are so are told.
 
 Plain text is tokenised as it is and joined without adding white space; bos stands in front where the tokenizer puts
-it there by default. A conversation without a chat template becomes
-
-    System: ...
-
-    User: ...
-
-    Assistant: ...
-
-where a prompt ends with 'Assistant:' and a completion begins with the space after it. Special tokens are only those
-that the template writes: where a text spells one out, it is encoded as ordinary text.
+it there by default. Special tokens are only those that the template writes: where a text spells one out, it is encoded
+as ordinary text.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from truing.core.errors import ModelError, first_line
 from truing.core.records import Message, Text
-from truing.data.templates import TemplateError, render
+from truing.data.endings import Endings, Tokens
+from truing.data.templates import TemplateError, begins_with_bos, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
 ORDER_HINT = "Bring the rows into the order of turns that the model expects, or change its template."
 TEMPLATE_HINT = (
     "The rows are not at fault: correct the template, which is in chat_template.jinja or tokenizer_config.json."
 )
 _STAND_IN = "\ufdd0{}\ufdd1"
 """Stands for a spelt-out special token while a template renders; made of code points that no text may use."""
+_BEFORE = ("\n", "a", ".", " a")
+"""Texts behind which another can be tokenised as one that goes on"""
+CONTEXT = 16
+"""Tokens of a prompt behind which its response is decoded"""
 
 
-def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class TextFormat:
+    """How text becomes tokens for one base."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    endings: Endings
+    today: date
+    """What a chat template is told that asks for the date"""
+
+
+def encode_prompt(form: TextFormat, prompt: Text) -> Tokens:
     """The tokens from which a model answers. ModelError where the chat template fails."""
-    if isinstance(prompt, str):
-        return _bos(tokenizer) + _plain_tokens(tokenizer, prompt)
-    if not tokenizer.chat_template:
-        return _bos(tokenizer) + _plain_tokens(tokenizer, _plain_chat(prompt) + "\n\nAssistant:")
-    return _rendered_tokens(tokenizer, _render(tokenizer, prompt, add_generation_prompt=True))
+    return _tokens(form.tokenizer, prompt_text(form, prompt), prompt)
 
 
-def encode_completion(tokenizer: "PreTrainedTokenizerBase", prompt: Text, completion: Text) -> tuple[int, ...]:
-    """The tokens that follow the prompt's, closing with exactly one eos.
+def encode_completion(form: TextFormat, prompt: Text, completion: Text) -> Tokens:
+    """The tokens that follow the prompt's, closing with exactly one token that ends a response.
 
-    Of a rendered conversation everything after the first eos is left out (templates write a line break there); a
-    template that writes none gets one. ModelError where the chat template fails, where it renders the prompt in another
-    way once the answer is there, and where the tokenizer has no eos.
+    Of a rendered conversation everything after the first such token is left out (templates write a line break there); a
+    template that writes none gets one.
+
+    Raises:
+        ModelError: the chat template fails, or renders the prompt in another way once the answer is there.
     """
-    eos = tokenizer.eos_token_id
-    if not isinstance(eos, int):
-        what = "the tokenizer has no eos token."
-        raise ModelError(what, code="model/no-eos", where=tokenizer.name_or_path, hint="Give it one.")
+    tokens = _behind(form, prompt, completion)
+    end = next((place for place, token in enumerate(tokens) if token in form.endings.tokens), None)
+    if isinstance(prompt, str) or end is None:
+        return tokens + form.endings.text
+    return tokens[: end + 1]
+
+
+def encode_answered(form: TextFormat, prompt: Text, response: str, finished: bool) -> Tokens:
+    """Prompt and response as a reward model reads them; only one that is `finished` is closed. ModelError as above."""
+    content = form.endings.content(encode_completion(form, prompt, response))
+    chat = not isinstance(prompt, str)
+    return encode_prompt(form, prompt) + (form.endings.closed(content, chat) if finished else content)
+
+
+def decode_response(form: TextFormat, prompt: Tokens, response: Tokens) -> str:
+    """The text of a response as it goes on from its prompt's, without the token that ends it and special ones."""
+    content = form.endings.content(response)
+    before = prompt[-CONTEXT:]
+    start, whole = (
+        str(form.tokenizer.decode(list(tokens), skip_special_tokens=True)) for tokens in (before, before + content)
+    )
+    if whole.startswith(start):
+        return whole[len(start) :]
+    return str(form.tokenizer.decode(list(content), skip_special_tokens=True))
+
+
+def prompt_text(form: TextFormat, prompt: Text) -> str:
+    """A prompt as its tokens say it: plain text as it is, a conversation as the template begins its answer."""
+    return prompt if isinstance(prompt, str) else _render(form, prompt, add_generation_prompt=True)
+
+
+def answered_text(form: TextFormat, prompt: Text, completion: Text) -> str:
+    """The same with its completion. ModelError where the text does not begin with that of the prompt alone."""
     if isinstance(prompt, str):
-        return (*_plain_tokens(tokenizer, _content(completion)), eos)
-    if not tokenizer.chat_template:
-        return (*_plain_tokens(tokenizer, f" {_content(completion)}"), eos)
+        assert isinstance(completion, str), "a row is text throughout, or messages throughout"
+        return prompt + completion
     answer = (Message("assistant", completion),) if isinstance(completion, str) else completion
-    beginning = _render(tokenizer, prompt, add_generation_prompt=True)
-    whole = _render(tokenizer, prompt + answer, add_generation_prompt=False)
-    if not whole.startswith(beginning):
+    whole = _render(form, prompt + answer, add_generation_prompt=False)
+    if not whole.startswith(prompt_text(form, prompt)):
         raise ModelError(
             "the chat template renders a prompt in one way alone and in another with its answer, so a model could not "
             "be trained on what it is later asked.",
             code="model/template-changes-prompt",
-            where=tokenizer.name_or_path,
+            where=form.tokenizer.name_or_path,
             hint="Use a template whose generation prompt is the beginning of the assistant's turn.",
         )
-    tokens = _rendered_tokens(tokenizer, whole.removeprefix(beginning))
-    end = tokens.index(eos) if eos in tokens else len(tokens)
-    return (*tokens[:end], eos)
+    return whole
 
 
-def encode_conversation(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> tuple[int, ...]:
-    """The tokens of a whole conversation, as the template or the plain form writes it. ModelError as above."""
-    if not tokenizer.chat_template:
-        return _bos(tokenizer) + _plain_tokens(tokenizer, _plain_chat(messages))
-    return _rendered_tokens(tokenizer, _render(tokenizer, messages, add_generation_prompt=False))
-
-
-def _content(text: Text) -> str:
-    return text if isinstance(text, str) else "\n\n".join(message.content for message in text)
-
-
-def _plain_chat(messages: Sequence[Message]) -> str:
-    return "\n\n".join(f"{_NAMES[message.role]}: {message.content}" for message in messages)
-
-
-def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], add_generation_prompt: bool) -> str:
-    """The template's text, with a stand-in for every special token that a message spells out."""
-    literals = _special_literals(tokenizer, len(tokenizer))
-    turns = [{"role": message.role, "content": _with_stand_ins(message.content, literals)} for message in messages]
-    try:
-        return render(tokenizer, turns, add_generation_prompt=add_generation_prompt)
-    except Exception as error:  # a template is a program: it raises what it likes
-        what = f"the chat template cannot render this conversation: {first_line(error)}."
-        hint = TEMPLATE_HINT if isinstance(error, TemplateError) else ORDER_HINT
-        raise ModelError(what, code="model/template-fails", where=tokenizer.name_or_path, hint=hint) from error
-
-
-def _with_stand_ins(text: str, literals: tuple[str, ...]) -> str:
-    for index, literal in enumerate(literals):
-        text = text.replace(literal, _STAND_IN.format(index))
+def as_spelt(form: TextFormat, text: str) -> str:
+    """A text whose stand-ins are the special tokens again that messages spell out."""
+    for index, literal in enumerate(special_literals(form.tokenizer, len(form.tokenizer))):
+        text = text.replace(_STAND_IN.format(index), literal)
     return text
 
 
-def _rendered_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]:
-    """Tokens of rendered text: the template's special tokens as such, those that a message spells out as text."""
-    literals = {_STAND_IN.format(i): literal for i, literal in enumerate(_special_literals(tokenizer, len(tokenizer)))}
-    tokens: list[int] = []
+def is_joined(form: TextFormat, prompt: Text, completion: Text) -> bool:
+    """Whether the tokens of the prompt are the first of those of the whole, so that no token stands across the seam."""
+    before = encode_prompt(form, prompt)
+    return _tokens(form.tokenizer, answered_text(form, prompt, completion), prompt)[: len(before)] == before
+
+
+def _behind(form: TextFormat, prompt: Text, completion: Text) -> Tokens:
+    """The tokens that follow those of the prompt in the whole text, or else in a text of their own that goes on."""
+    text = answered_text(form, prompt, completion)
+    before, whole = encode_prompt(form, prompt), _tokens(form.tokenizer, text, prompt)
+    if whole[: len(before)] == before:
+        return whole[len(before) :]
+    rest = text.removeprefix(prompt_text(form, prompt))
+    return _going_on(form.tokenizer, rest, special=not isinstance(prompt, str))
+
+
+def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str, prompt: Text) -> Tokens:
+    """Of plain text, with bos where it belongs; of a rendered conversation, whose special tokens are special."""
+    if isinstance(prompt, str):
+        bos = (tokenizer.bos_token_id,) if begins_with_bos(tokenizer) else ()
+        return (*bos, *_encode(tokenizer, text, special=False))
+    literals = {_STAND_IN.format(i): literal for i, literal in enumerate(special_literals(tokenizer, len(tokenizer)))}
+    tokens: Tokens = ()
     for piece in re.split(f"({_STAND_IN.format('[0-9]+')})", text):
-        if piece in literals:
-            tokens.extend(_plain_tokens(tokenizer, literals[piece]))
-        elif piece:
-            tokens.extend(tokenizer.encode(piece, add_special_tokens=False, verbose=False))
-    return tuple(tokens)
+        encode = _going_on if tokens else _encode
+        tokens += encode(tokenizer, literals.get(piece, piece), special=piece not in literals) if piece else ()
+    return tokens
 
 
-def _plain_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]:
-    """Tokens of a text in which nothing is special."""
-    return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False))
+def _encode(tokenizer: "PreTrainedTokenizerBase", text: str, special: bool) -> Tokens:
+    """Tokens of a text in which special tokens are `special`, or nothing is."""
+    return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not special, verbose=False))
 
 
-def _bos(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
-    """bos, if the tokenizer puts it in front of a text by default."""
-    bos = tokenizer.bos_token_id
-    return (bos,) if isinstance(bos, int) and tokenizer.encode("a")[:1] == [bos] else ()
+def _going_on(tokenizer: "PreTrainedTokenizerBase", text: str, special: bool) -> Tokens:
+    """Tokens of a text that goes on from another: without the space that some tokenizers put in front of a text."""
+    for before in _BEFORE:
+        known, whole = (_encode(tokenizer, part, special) for part in (before, before + text))
+        if whole[: len(known)] == known:
+            return whole[len(known) :]
+    return _encode(tokenizer, text, special)
+
+
+def _render(form: TextFormat, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    """The template's text, with a stand-in for every special token that a message spells out."""
+    literals = special_literals(form.tokenizer, len(form.tokenizer))
+    turns = [{key: _with_stand_ins(value, literals) for key, value in message.turn.items()} for message in messages]
+    try:
+        return render(form.tokenizer, turns, form.today, add_generation_prompt=add_generation_prompt)
+    except Exception as error:  # a template is a program: it raises what it likes
+        what = f"the chat template cannot render this conversation: {first_line(error)}."
+        hint = TEMPLATE_HINT if isinstance(error, TemplateError) else ORDER_HINT
+        raise ModelError(what, code="model/template-fails", where=form.tokenizer.name_or_path, hint=hint) from error
+
+
+def _with_stand_ins(value: Any, literals: tuple[str, ...]) -> Any:
+    """The same text, or the same value with all texts in it."""
+    if isinstance(value, dict):
+        return {key: _with_stand_ins(item, literals) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_stand_ins(item, literals) for item in value]
+    if isinstance(value, str):
+        for index, literal in enumerate(literals):
+            value = value.replace(literal, _STAND_IN.format(index))
+    return value
 
 
 @lru_cache(maxsize=8)
-def _special_literals(tokenizer: "PreTrainedTokenizerBase", size: int) -> tuple[str, ...]:
+def special_literals(tokenizer: "PreTrainedTokenizerBase", size: int) -> tuple[str, ...]:
     """How the special tokens are spelt, the longest first; `size` is in the key because tokens may be added."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     return tuple(sorted(added | set(tokenizer.all_special_tokens), key=lambda token: (-len(token), token)))

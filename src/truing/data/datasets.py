@@ -56,6 +56,11 @@ class Dataset:
     def is_sound(self) -> bool:
         return not self.problems.count
 
+    @property
+    def is_chat(self) -> bool:
+        """Whether its rows are messages, not plain text."""
+        return bool(self.records) and not isinstance(self.records[0].prompt, str)
+
     def check(self) -> None:
         """Raises DataError with all that is wrong, if anything is."""
         self.problems.check(DataError, more="`truing validate` tells all.")

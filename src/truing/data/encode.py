@@ -2,15 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line
 from truing.core.records import Demonstration, Preference, Prompt, Text
-from truing.data.chat import encode_completion
+from truing.data.chat import TextFormat, encode_completion
 from truing.data.length_report import TOKENIZER_HINT, LengthReport, Limit, too_long
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 Record = Demonstration | Preference | Prompt
 Tokens = tuple[int, ...]
@@ -59,23 +55,23 @@ def interned(ids: Iterable[int]) -> Tokens:
 def encode_records(
     records: Iterable[Record],
     completions: Sequence[str],
-    tokenizer: "PreTrainedTokenizerBase | None",
+    form: TextFormat | None,
     encode_prompt: Callable[[Text], Tokens],
 ) -> tuple[list[EncodedRow], list[Problem]]:
     """The tokens of records, of whose fields these follow the prompt, and why others cannot be encoded.
 
-    Each of the latter may take seconds, so only the first are tried. Without a tokenizer rows have no tokens.
+    Each of the latter may take seconds, so only the first are tried. Without a format rows have no tokens.
     """
     rows: list[EncodedRow] = []
     refused: list[Problem] = []
     prompts: dict[Text, int] = {}
     for record in records:
         index = prompts.setdefault(record.prompt, len(prompts))
-        if tokenizer is None:
+        if form is None:
             rows.append(EncodedRow(record.where, (), {}, index))
             continue
         try:
-            prompt, answers = _tokens(record, completions, tokenizer, encode_prompt)
+            prompt, answers = _tokens(record, completions, form, encode_prompt)
             rows.append(EncodedRow(record.where, prompt, answers, index, getattr(record, "margin", None) or 0.0))
         except InputError as error:
             refused.append(error.problem)
@@ -88,13 +84,13 @@ def encode_records(
 def _tokens(
     record: Record,
     completions: Sequence[str],
-    tokenizer: "PreTrainedTokenizerBase",
+    form: TextFormat,
     encode_prompt: Callable[[Text], Tokens],
 ) -> tuple[Tokens, dict[str, Tokens]]:
     """DataError if the prompt has no token, or where the tokenizer fails; ModelError names the record."""
     try:
         prompt = encode_prompt(record.prompt)
-        answers = {name: encode_completion(tokenizer, record.prompt, getattr(record, name)) for name in completions}
+        answers = {name: encode_completion(form, record.prompt, getattr(record, name)) for name in completions}
     except ModelError as error:
         raise ModelError(**vars(error.problem) | {"where": record.where}) from error
     except (MemoryError, TruingError):

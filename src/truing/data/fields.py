@@ -1,5 +1,6 @@
 """One field of a row as checked text, messages or a number. What cannot be used raises FieldError."""
 
+import json
 import math
 
 from truing.core.errors import DataError
@@ -85,7 +86,8 @@ def _message(field: str, item: object) -> Message:
         reason = f"is {kind(content)}" if "content" in item else "is missing"
         hint = "Give it text; nothing else can be learnt from."
         raise FieldError(f"{field}.content", reason, hint, code="data/no-content")
-    return Message(ROLES[role], _sound(f"{field}.content", content))
+    more = {key: value for key, value in item.items() if key not in ("role", "content") and value is not None}
+    return Message(ROLES[role], _sound(f"{field}.content", content), json.dumps(more, default=str) if more else "")
 
 
 def _sound(field: str, text: str) -> str:

@@ -12,18 +12,21 @@ from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, check
 from truing.core.records import Message, Text
 from truing.core.rows import PairRows, TokenRows
-from truing.data.chat import encode_prompt
+from truing.data.chat import TextFormat, encode_prompt
 from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
-from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, interned
+from truing.data.encode import EncodedPrompt, EncodedRow, Tokens, encode_records, fit, interned
+from truing.data.endings import Endings
 from truing.data.length_report import NAMED, LengthReport, Limit
 from truing.data.prompts import PromptSet, prompt_set
+from truing.data.round_trip import round_trips
 from truing.data.split import overlap, split_by_prompt
+from truing.data.templates import chat_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 R = TypeVar("R", TokenRows, PairRows)
-FORMAT = 1
+FORMAT = 2
 """Of what `save` writes"""
 MANIFEST = "prepared.json"
 REST = "settings.json"
@@ -54,6 +57,12 @@ class Prepared:
     """Tokens that the model reads"""
     pad: int
     bos: int | None
+    endings: Endings
+    """What ends a response"""
+    chats: tuple[str, ...]
+    """The datasets whose rows are messages"""
+    remarks: tuple[str, ...] = ()
+    """What rows say that their tokens do not, in words"""
     named: int | None = NAMED
     """How many rows an error or a report names; all of them for None"""
 
@@ -87,7 +96,21 @@ class Prepared:
     def fit(self, name: str, rows: Sequence[EncodedRow], recipe: Recipe) -> tuple[list[EncodedRow], LengthReport]:
         """Some rows of a dataset under the recipe's length policy; prompts leave room for a response."""
         room = recipe.rollout.max_new_tokens if name == "prompts" else 0
-        return fit(rows, Limit(recipe.data, self.context, room, self.named), self.bos)
+        return fit(
+            rows, Limit(recipe.data, self.context - max(0, len(self.closing(name)) - 1), room, self.named), self.bos
+        )
+
+    def closing(self, name: str) -> Tokens:
+        """What a reward model reads in place of the token that ends a response of this dataset."""
+        return self.endings.closed((), name in self.chats)
+
+    def keep_template(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Gives a tokenizer without a chat template the plain one, where it was used: others render by it as rows were.
+
+        It is saved with what was learnt.
+        """
+        if self.chats:
+            tokenizer.chat_template = chat_template(tokenizer)
 
     def save(self, directory: Path, key: str) -> None:
         """Writes a file a dataset and `prepared.json`, which vouches for them; `key` says of what they were made."""
@@ -98,7 +121,8 @@ class Prepared:
             columns = [vars(row) | {"completions": row.completions or None} for row in rows]  # no type without a field
             pq.write_table(pa.Table.from_pylist(columns), directory / f"{name}.parquet")
         texts = [text if isinstance(text, str) else list(map(asdict, text)) for text in self.texts]
-        rest = {"texts": texts, "context": self.context, "pad": self.pad, "bos": self.bos}
+        rest = {name: getattr(self, name) for name in ("context", "pad", "bos", "chats", "remarks")}
+        rest |= {"texts": texts, "endings": asdict(self.endings)}
         (directory / REST).write_text(json.dumps(rest), encoding="utf-8")
         manifest = {"key": key, "files": {file.name: _sha256(file) for file in sorted(directory.iterdir())}}
         (directory / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
@@ -118,7 +142,7 @@ class Prepared:
         return TokenRows([row.prompt for row in rows], [row.completions[completion] for row in rows], self.pad, names)
 
 
-def prepare(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase", context: int) -> Prepared:
+def prepare(recipe: Recipe, form: TextFormat, context: int) -> Prepared:
     """Reads and encodes the rows that the recipe's stages use.
 
     Raises:
@@ -127,7 +151,7 @@ def prepare(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase", context: int) 
     datasets = read_data(recipe)
     for dataset in datasets.values():
         dataset.check()
-    prepared, refused = encode_datasets(recipe, datasets, tokenizer, context)
+    prepared, refused = encode_datasets(recipe, datasets, form, context)
     check(refused)
     return prepared
 
@@ -135,30 +159,37 @@ def prepare(recipe: Recipe, tokenizer: "PreTrainedTokenizerBase", context: int) 
 def encode_datasets(
     recipe: Recipe,
     datasets: Mapping[str, Dataset],
-    tokenizer: "PreTrainedTokenizerBase | None",
+    form: TextFormat | None,
     context: int,
     named: int | None = NAMED,
 ) -> tuple[Prepared, list[Problem]]:
     """The sound rows that the recipe's stages use, and what is wrong with others; a prompt is tokenised once.
 
-    Without a tokenizer rows have no tokens, and can be counted and split.
+    Without a format rows have no tokens, and can be counted and split.
     """
-    encode = cache(lambda prompt: interned(encode_prompt(tokenizer, prompt)) if tokenizer else ())
+    encode = cache(lambda prompt: interned(encode_prompt(form, prompt)) if form else ())
     rows: dict[str, list[EncodedRow]] = {}
     texts: list[Text] = []
     refused: list[Problem] = []
+    remarks: list[str] = []
     used = {name: datasets[name] for name in datasets_of_stages(recipe) if name in datasets}
     for name, dataset in used.items():
         records = dataset.records
         if name == "prompts":
             records = list({record.prompt: record for record in records}.values())
             texts = [record.prompt for record in records]
-        rows[name], wrong = encode_records(records, dataset.spec.completions, tokenizer, encode)
+        rows[name], wrong = encode_records(records, dataset.spec.completions, form, encode)
+        if form and (name != "prompts" or recipe.data.prompts):  # those of other rows are told with these
+            sentences = round_trips(form, records, rows[name], dataset.spec.completions)
+            remarks += [f"data.{name}: {sentence}" for sentence in sentences]
         refused += wrong
         own = used.get(HELDOUT + name)
         refused += overlap(own.records, records, name) if own else []
-    pad, bos = (tokenizer.pad_token_id, tokenizer.bos_token_id) if tokenizer else (0, None)
-    return Prepared(rows, texts, context, pad, bos, named), refused
+    chats = tuple(name for name, dataset in used.items() if dataset.is_chat)
+    if form is None:
+        return Prepared(rows, texts, context, 0, None, Endings((), (), (), ()), chats, named=named), refused
+    pad, bos = form.tokenizer.pad_token_id, form.tokenizer.bos_token_id
+    return Prepared(rows, texts, context, pad, bos, form.endings, chats, tuple(remarks), named), refused
 
 
 def prepared_key(recipe: Recipe, fingerprints: Mapping[str, Mapping[str, Any]]) -> str:
@@ -183,10 +214,20 @@ def load_prepared(directory: Path, key: str) -> Prepared | None:
         texts = [
             text if isinstance(text, str) else tuple(Message(**turn) for turn in text) for text in rest.pop("texts")
         ]
+        endings = {name: tuple(tokens) for name, tokens in rest.pop("endings").items()}
+        rest |= {name: tuple(rest[name]) for name in ("chats", "remarks")} | {"endings": Endings(**endings)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     rows = {file.stem: _read_rows(file) for file in map(directory.joinpath, manifest["files"]) if file.name != REST}
     return Prepared(rows, texts, **rest)
+
+
+def chats_of(directory: Path) -> tuple[str, ...] | None:
+    """The datasets of messages among what `save` wrote; None where an older truing wrote it, which did not say."""
+    try:
+        return tuple(json.loads((directory / REST).read_bytes())["chats"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _read_rows(file: Path) -> list[EncodedRow]:

@@ -25,10 +25,28 @@ class _Oddity:
 
 
 @dataclass
+class Tally:
+    """Oddities by their kind, each told once."""
+
+    _found: dict[str, _Oddity] = field(default_factory=dict)
+
+    def add(self, kind: str, sentence: str) -> None:
+        """One more of a kind; the sentence without its full stop is told of the first."""
+        if kind in self._found:
+            self._found[kind].count += 1
+        else:
+            self._found[kind] = _Oddity(sentence)
+
+    def sentences(self) -> list[str]:
+        """One a kind of oddity, with the first row that has it."""
+        return list(map(str, self._found.values()))
+
+
+@dataclass
 class Remarks:
     """Gathered row by row of one file."""
 
-    _found: dict[str, _Oddity] = field(default_factory=dict)
+    _tally: Tally = field(default_factory=Tally)
     _seen: dict[str, str] = field(default_factory=dict)
 
     def add_row(self, row: RawRow) -> None:
@@ -37,7 +55,7 @@ class Remarks:
             if name not in (*COLUMNS, ID):
                 close = difflib.get_close_matches(name, COLUMNS, n=1)
                 hint = f"; did you mean `{close[0]}`?" if close else ""
-                self._add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
+                self._tally.add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
         content = {name: value for name, value in row.values.items() if name in COLUMNS}
         self._repeated("row", _text(content), row, "says the same as")
         if ID in row.values:
@@ -45,19 +63,13 @@ class Remarks:
 
     def sentences(self) -> list[str]:
         """One a kind of oddity, with the first row that has it."""
-        return list(map(str, self._found.values()))
-
-    def _add(self, kind: str, sentence: str) -> None:
-        if kind in self._found:
-            self._found[kind].count += 1
-        else:
-            self._found[kind] = _Oddity(sentence)
+        return self._tally.sentences()
 
     def _repeated(self, kind: str, key: str, row: RawRow, what: str) -> None:
         """A remark, if a row before it had the same key."""
         first = self._seen.setdefault(f"{kind} {key}", row.where)
         if first != row.where:
-            self._add(kind, f"{row.where}: {what} {first}")
+            self._tally.add(kind, f"{row.where}: {what} {first}")
 
 
 def _printable(name: str) -> str:

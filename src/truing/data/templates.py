@@ -7,11 +7,13 @@ single step that nothing can end.
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import date, datetime, time
 from functools import lru_cache
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from jinja2 import Environment, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
@@ -22,6 +24,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SECONDS = 10.0
+ANY_DATE = date(2026, 1, 1)
+"""For a rendering whose date does not matter"""
+PLAIN = (
+    "{% for message in messages %}{{ message.role | capitalize }}: {{ message.content }}"
+    "{% if add_generation_prompt or not loop.last %}{{ '\\n\\n' }}"
+    "{% elif message.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+"""How a conversation is written for a tokenizer without a chat template: 'User: ...', blank line, 'Assistant: ...'"""
 OWN_FAULTS = (TemplateSyntaxError, SecurityError, MemoryError, RecursionError)
 """What a template is to blame for, whatever it is given"""
 
@@ -30,25 +41,46 @@ class TemplateError(Exception):
     """The template is no template, or did what it may not; the conversation is not to blame."""
 
 
-def render(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], **options: Any) -> str:
-    """The text that the tokenizer's chat template makes of a conversation.
+def render(
+    tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Mapping[str, Any]], today: date, **options: Any
+) -> str:
+    """The text that the tokenizer's chat template, or else the plain one, makes of a conversation.
 
-    TemplateError where the template is at fault; over a conversation it raises what it likes.
+    The template is told that it is `today`. TemplateError where the template is at fault; over a conversation it raises
+    what it likes.
     """
-    templates = tokenizer.chat_template
+    templates = chat_template(tokenizer)
     try:
         for template in templates.values() if isinstance(templates, dict) else [templates]:
-            _refuse_powers(template or "")
-        with _time_limit():
-            return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
+            _refuse_powers(template)
+        options |= {} if tokenizer.chat_template else {"chat_template": templates}
+        with _time_limit(), _told(today):
+            return str(tokenizer.apply_chat_template([dict(turn) for turn in turns], tokenize=False, **options))
     except OWN_FAULTS as error:
         raise TemplateError(first_line(error)) from error
+
+
+def chat_template(tokenizer: "PreTrainedTokenizerBase") -> Any:
+    """The tokenizer's own chat template, or the plain one; several by name where it has several."""
+    return tokenizer.chat_template or ("{{ bos_token }}" if begins_with_bos(tokenizer) else "") + PLAIN
+
+
+def begins_with_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether the tokenizer puts bos in front of a text by default."""
+    bos = tokenizer.bos_token_id
+    return isinstance(bos, int) and tokenizer.encode("a")[:1] == [bos]
 
 
 @lru_cache(maxsize=8)
 def _refuse_powers(template: str) -> None:
     if any(kind == "operator" and text == "**" for _, kind, text in Environment().lex(template)):
         raise TemplateError("it raises to a power (**), which no sandbox can limit")
+
+
+def _told(today: date) -> AbstractContextManager[Any]:
+    """Inside, templates that ask for the date are told this one: the library gives them its clock's, and no choice."""
+    clock = SimpleNamespace(now=lambda: datetime.combine(today, time()))
+    return patch("transformers.utils.chat_template_utils.datetime", clock)
 
 
 @contextmanager

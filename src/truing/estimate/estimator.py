@@ -109,7 +109,7 @@ class _Trial:
         self.recipe, self._place = recipe, place
         self.device = device_of(recipe.compute)
         self._base = outline_base(recipe.base, recipe.compute)
-        prepared = prepare(recipe, self._base.tokenizer, self._base.context)
+        prepared = prepare(recipe, self._base.text_format(recipe.data), self._base.context)
         self._heaviest = heaviest_rows(recipe, prepared)
 
     def usages(self, recipe: Recipe, timed: bool = True) -> dict[str, Usage]:

@@ -77,7 +77,7 @@ class HeldoutEvaluator:
             recipe.compute.score_tokens,
             lambda rows, _: (response_logprobs(self._roles.reference, rows, temperature),),
         )
-        samples = as_samples(self._prompts, rollout, self._roles.base)
+        samples = as_samples(self._prompts, rollout, self._roles.base.text_format(recipe.data))
         judged = {name: _numbers(judge.score(samples)) for name, judge in self._judges.items()}
         rows = [
             _row(step, sample, float(nats)) | {"judges": {name: scores[i] for name, scores in judged.items()}}

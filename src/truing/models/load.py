@@ -1,17 +1,27 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
-from truing.config.sections import Base, Compute
+from truing.config.sections import Base, Compute, Data
 from truing.core.errors import ModelError, RecipeError, first_line
+from truing.data.chat import TextFormat
+from truing.data.endings import Endings, endings_of
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
@@ -30,10 +40,16 @@ class LoadedBase:
     tokenizer: PreTrainedTokenizerBase
     context: int
     """Longest sequence the model can read, in tokens"""
+    endings: Endings
+    """What ends a response"""
     notes: tuple[str, ...] = ()
     """What was changed on loading, and what the model cannot do, in words"""
     backend: Backend = field(default_factory=Backend)
     """How the model is computed"""
+
+    def text_format(self, data: Data) -> TextFormat:
+        """How text becomes tokens in a recipe with this `data`."""
+        return TextFormat(self.tokenizer, self.endings, date.fromisoformat(data.date))
 
     def role(self, **parts: Any) -> Role:
         """A role that this model plays, as it is or with more `parts` of one."""
@@ -70,14 +86,15 @@ def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
     tokenizer = _load_tokenizer(base, {"gguf_file": base.gguf_file} if base.gguf_file else {})
     precision = Precision.of(compute.dtype, trains)
     model = _load_model(base, compute, precision)
-    notes = ensure_pad(tokenizer, model)
+    endings = endings_of(tokenizer, declared_ends(model))
+    notes = ensure_pad(tokenizer, model, endings)
     backend = prepare(model, precision, compute.gradient_checkpointing)
     with reraise_as_model_error(base, "causal language model"):  # its own code runs for the first time
         check_causal(model)
         cached = keeps_a_cache(model)
     if not cached:
         notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
-    return LoadedBase(model, tokenizer, context_length(model), tuple(notes), backend)
+    return LoadedBase(model, tokenizer, context_length(model), endings, tuple(notes), backend)
 
 
 def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = False) -> Backend:
@@ -117,10 +134,13 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
             model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, dtype=getattr(torch, compute.dtype), trust_remote_code=base.trust_remote_code
             )
-    notes = ensure_pad(tokenizer, model)
+        with suppress(OSError):  # most models without one are older than it
+            model.generation_config = GenerationConfig.from_pretrained(base.path, local_files_only=not fetch)
+    endings = endings_of(tokenizer, declared_ends(model))
+    notes = ensure_pad(tokenizer, model, endings)
     model.requires_grad_(False).train(False)
     backend = choose_backend(model, device_of(compute), Precision.of(compute.dtype, trains=False))
-    return LoadedBase(model, tokenizer, context_length(model), tuple(notes), backend)
+    return LoadedBase(model, tokenizer, context_length(model), endings, tuple(notes), backend)
 
 
 @torch.no_grad()
@@ -144,6 +164,13 @@ def check_causal(model: PreTrainedModel) -> None:
         what = f"{type(model).__name__} reads the tokens that follow, so it is no causal language model."
         hint = "Use a model that was made to write, such as Llama, Qwen or GPT-2."
         raise ModelError(what, code="model/not-causal", where=model.name_or_path, hint=hint)
+
+
+def declared_ends(model: PreTrainedModel) -> list[int]:
+    """The ids that the model's generation config and its own config call eos: one or several in each."""
+    configs = (getattr(model, "generation_config", None), model.config.get_text_config())  # a classifier has but one
+    named = [getattr(config, "eos_token_id", None) for config in configs]
+    return [token for ids in named for token in (ids if isinstance(ids, list) else [ids]) if isinstance(token, int)]
 
 
 def quiet_transformers() -> None:

@@ -4,23 +4,25 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.core.errors import ModelError
+from truing.data.endings import Endings
 
 PAD = "<|pad|>"
 
 
-def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list[str]:
-    """Gives the tokenizer a pad token of its own where it has none, or where pad is eos; says what it did.
+def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, endings: Endings) -> list[str]:
+    """Gives the tokenizer a pad token of its own where it has none, or where pad ends rows; says what it did.
 
-    With pad = eos, padding would be masked out of the loss together with eos, and stopping could not be learnt.
+    Libraries mask padding out of a loss by its id, and look for a text's last token that is none: with pad = eos,
+    stopping could not be learnt, and a classifier would not read to the end.
 
     Raises:
-        ModelError: there is no eos, a token has no embedding, or pad cannot be added.
+        ModelError: nothing ends a response, a token has no embedding, or pad cannot be added.
     """
     rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
-    _check_vocabulary(tokenizer, rows)
+    _check_vocabulary(tokenizer, rows, endings)
     notes = []
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        was = "no pad token" if tokenizer.pad_token_id is None else f"pad = eos ({tokenizer.eos_token!r})"
+    if tokenizer.pad_token_id in (None, *endings.text, *endings.turn, *endings.written):
+        was = "no pad token" if tokenizer.pad_token_id is None else f"pad = eos ({tokenizer.pad_token!r})"
         _add_pad(tokenizer, was)
         notes.append(f"The tokenizer had {was}; added {PAD!r} as its pad token.")
     wanted = max(tokenizer.get_vocab().values()) + 1
@@ -28,19 +30,19 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> li
         _grow(model, rows, wanted)
         notes.append(f"The embeddings grew from {rows} to {wanted} rows, one for each token.")
     model.config.pad_token_id = tokenizer.pad_token_id
-    model.config.eos_token_id = tokenizer.eos_token_id
+    model.config.eos_token_id = endings.text[0]
     if model.generation_config is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
+        model.generation_config.eos_token_id = list(endings.tokens) if len(endings.tokens) > 1 else endings.tokens[0]
     return notes
 
 
-def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
-    """ModelError where there is no eos, or a token for which a model of so many rows has no embedding.
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, endings: Endings) -> None:
+    """ModelError where nothing ends a response, or there is a token for which a model of so many rows has no embedding.
 
     Tokens that were added to the vocabulary may be beyond: rows are found for them.
     """
-    if tokenizer.eos_token_id is None:
+    if not endings.tokens:
         what = "the tokenizer has no eos token, so a response could never end."
         hint = "Set eos_token in its tokenizer_config.json."
         raise ModelError(what, code="model/no-eos", where=tokenizer.name_or_path, hint=hint)

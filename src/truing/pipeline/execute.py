@@ -49,6 +49,8 @@ def run_pipeline(
         waiting = waiting_stages(run, stages)
         if waiting:
             rows = rows_of_run(run, stages[0].recipe, checked, stop)
+            for remark in rows.remarks:
+                progress.note(remark)
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
                 for stage in waiting:
                     refuse_changed(run, functions)

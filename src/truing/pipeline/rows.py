@@ -38,7 +38,7 @@ def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: 
     if rows is None:
         assert recipe.base is not None
         base = outline_base(recipe.base, recipe.compute)
-        rows = prepare(recipe, base.tokenizer, base.context)
+        rows = prepare(recipe, base.text_format(recipe.data), base.context)
     with stop.defer():
         if place.exists():  # of other data, or damaged
             remove(place)

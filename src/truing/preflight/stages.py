@@ -28,9 +28,10 @@ def check_stages(
         The rows for the stages; None where the base cannot be had.
     """
     base = _outlined(recipe, found)
-    tokenizer, context = (base.tokenizer, base.context) if base else (None, UNLIMITED)
-    prepared, refused = encode_datasets(recipe, datasets, tokenizer, context, named)
+    form, context = (base.text_format(recipe.data), base.context) if base else (None, UNLIMITED)
+    prepared, refused = encode_datasets(recipe, datasets, form, context, named)
     found.problems += refused
+    found.odd += prepared.remarks
     sound = not refused and all(dataset.is_sound for name, dataset in datasets.items() if name != "prompts")
     for stage in plan(recipe):
         for name in stage.spec.datasets:

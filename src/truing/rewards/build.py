@@ -54,8 +54,9 @@ def _source(settings: RewardConfig, recipe: Recipe, roles: Roles) -> RewardFn:
     if settings.kind == "function":
         return FunctionReward.load(settings.path or "", recipe)
     if settings.kind == "model":
-        return ClassifierReward.load(settings.path or "", roles.base.model.device, budget)
+        today = roles.base.text_format(recipe.data).today
+        return ClassifierReward.load(settings.path or "", roles.base.model.device, budget, today)
     if roles.reward is None:
         what = "rewards.sources asks for the reward stage's model, but stages has no reward before ppo."
         raise RecipeError(what, code="recipe/no-reward-stage")
-    return RoleReward(roles.reward, roles.base.tokenizer.pad_token_id, budget)
+    return RoleReward(roles.reward, roles.base.tokenizer.pad_token_id, roles.base.endings, budget)

@@ -7,6 +7,7 @@ them. A source scores samples; it knows nothing of PPO.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,11 +17,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.core.errors import ModelError, RewardError, first_line
 from truing.core.normalisation import Normalisation
-from truing.core.records import Message, Sample
+from truing.core.records import Sample
 from truing.core.rows import TokenRows
 from truing.data.batching import plan_by_tokens
-from truing.data.chat import encode_conversation
-from truing.models.load import context_length
+from truing.data.chat import TextFormat, encode_answered
+from truing.data.endings import Endings, Tokens, endings_of
+from truing.models.load import context_length, declared_ends
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.models.weights import load_weights, reraise_as
@@ -39,12 +41,13 @@ class RoleReward:
 
     role: Role
     pad: int
+    endings: Endings
     token_budget: int
 
     def score(self, samples: Sequence[Sample]) -> list[float]:
         rows = TokenRows(
             [sample.prompt_tokens for sample in samples],
-            [sample.response_tokens for sample in samples],
+            [self._read(sample) for sample in samples],
             self.pad,
             [f"the response {sample.response[:80]!r}" for sample in samples],
         )
@@ -53,19 +56,25 @@ class RoleReward:
         )
         return [float(score) for score in scores]
 
+    def _read(self, sample: Sample) -> Tokens:
+        """The response, closed as the rows are that the model learnt from."""
+        chat = not isinstance(sample.prompt, str)
+        return self.endings.closed(sample.response_tokens, chat) if sample.finished else sample.response_tokens
+
 
 @dataclass(frozen=True)
 class ClassifierReward:
     """A sequence-classification model with a tokenizer of its own: it reads the text, not our tokens."""
 
     model: Any
-    tokenizer: Any
+    form: TextFormat
+    """Of its own tokenizer"""
     token_budget: int
     where: str = "the reward classifier"
 
     @classmethod
-    def load(cls, path: str, device: torch.device, token_budget: int) -> "ClassifierReward":
-        """Loads a directory or Hub id.
+    def load(cls, path: str, device: torch.device, token_budget: int, today: date) -> "ClassifierReward":
+        """Loads a directory or Hub id; `today` is what its chat template is told that asks for the date.
 
         Raises:
             ModelError: nothing can be loaded from there, or it has more than one label.
@@ -78,7 +87,7 @@ class ClassifierReward:
             hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
             raise ModelError(what, code="model/labels", where=path, hint=hint)
         model.requires_grad_(False).train(False)
-        return cls(model, tokenizer, token_budget, path)
+        return cls(model, TextFormat(tokenizer, endings_of(tokenizer, declared_ends(model)), today), token_budget, path)
 
     @torch.no_grad()
     def score(self, samples: Sequence[Sample]) -> list[float]:
@@ -99,30 +108,23 @@ class ClassifierReward:
 
     def _refuse_longer(self, longest: int) -> None:
         """Said before the model runs: it would fail on a position it lacks, or judge what it never learnt to read."""
-        limit = min(context_length(self.model), self.tokenizer.model_max_length)
+        limit = min(context_length(self.model), self.form.tokenizer.model_max_length)
         if longest > limit:
             what = f"a prompt and its response come to {longest:,} of the classifier's tokens, and it reads {limit:,}."
             hint = "Lower data.max_length or rollout.max_new_tokens, or take a classifier that reads more."
             raise RewardError(what, code="rewards/too-long", where=self.where, hint=hint)
 
-    def _encode(self, sample: Sample) -> list[int]:
-        """Prompt, response and, where the response has ended, eos, in the classifier's own tokens.
+    def _encode(self, sample: Sample) -> Tokens:
+        """Prompt, response and, where the response has ended, what closes it, in the classifier's own tokens.
 
         A special token that a text spells out is encoded as ordinary text.
         """
         if not isinstance(sample.prompt, str):
-            conversation = (*sample.prompt, Message("assistant", sample.response))
-            if self.tokenizer.chat_template is not None:
-                return list(encode_conversation(self.tokenizer, conversation))
-            return self._tokens("\n\n".join(f"{turn.role}: {turn.content}" for turn in conversation))
-        tokens = self._tokens(sample.prompt + sample.response)
-        if sample.finished and self.tokenizer.eos_token_id not in (None, tokens[-1]):
-            tokens = [*tokens, self.tokenizer.eos_token_id]
-        return tokens
-
-    def _tokens(self, text: str) -> list[int]:
-        tokens: list[int] = self.tokenizer(text, split_special_tokens=True)["input_ids"]
-        return tokens
+            return encode_answered(self.form, sample.prompt, sample.response, sample.finished)
+        text = sample.prompt + sample.response
+        tokens: Tokens = tuple(self.form.tokenizer(text, split_special_tokens=True)["input_ids"])
+        endings = self.form.endings
+        return endings.closed(tokens, chat=False) if sample.finished else endings.content(tokens)
 
 
 def _refusal(path: str, error: Exception) -> ModelError:

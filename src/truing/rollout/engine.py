@@ -13,7 +13,8 @@ class Sampling:
 
     max_new_tokens: int
     temperature: float
-    eos: int
+    ends: tuple[int, ...]
+    """Tokens of which any ends a response"""
     pad: int
     rows: int
     """Responses sampled side by side; changes speed and memory, not what is drawn"""
@@ -26,11 +27,11 @@ class Completion:
     """One response. The states are the local engine's own, kept to spare later forwards; others leave them out."""
 
     tokens: Tensor
-    """(R,) int64, the closing eos included"""
+    """(R,) int64, the token that ends it included"""
     logprobs: Tensor
     """(R,) log π(token) at the sampling temperature, nats, under the weights that drew it"""
     finished: bool
-    """Whether it closed with eos"""
+    """Whether a token ended it"""
     hidden: Tensor | None = None
     """(R, D) the last hidden state that each token was drawn from"""
     prefix_states: Tensor | None = None

@@ -10,6 +10,7 @@ from truing.config.recipe import Recipe
 from truing.core.batches import LocalStates, Rollout, Sequences
 from truing.core.errors import RewardError
 from truing.core.records import Sample
+from truing.data.chat import TextFormat, decode_response
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet
 from truing.models.load import LoadedBase
@@ -31,7 +32,7 @@ def respond(
     sampling = Sampling(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
-        eos=tokenizer.eos_token_id,
+        ends=base.endings.tokens,
         pad=tokenizer.pad_token_id,
         rows=recipe.compute.rollout_rows,
         pack=recipe.compute.pack_weights,
@@ -59,12 +60,12 @@ def as_rollout(
     )
 
 
-def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, base: LoadedBase) -> list[Sample]:
+def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, form: TextFormat) -> list[Sample]:
     """The responses, as text for reward functions and people and as tokens for reward models."""
     return [
         Sample(
             prompt=prompt.text,
-            response=str(base.tokenizer.decode(response, skip_special_tokens=True)),
+            response=decode_response(form, prompt.tokens, tuple(response)),
             prompt_tokens=prompt.tokens,
             response_tokens=tuple(response),
             finished=bool(finished),
@@ -76,7 +77,8 @@ def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, base: LoadedB
 def reference_samples(reference: Role, prompts: PromptSet, recipe: Recipe, base: LoadedBase) -> list[Sample]:
     """Responses of the model that learning begins from to training prompts: the scale that scores are measured on."""
     asked = prompts.of_episodes(range(recipe.rewards.normalisation_samples), recipe.seed)
-    return as_samples(asked, respond(LocalEngine(reference), asked, recipe, base, "normalisation"), base)
+    rollout = respond(LocalEngine(reference), asked, recipe, base, "normalisation")
+    return as_samples(asked, rollout, base.text_format(recipe.data))
 
 
 def with_score(

@@ -68,13 +68,14 @@ def _sample_group(
     hidden = decoder.state.new_empty(rows, steps, decoder.state.shape[-1])
     prefix_states = _with_room(decoder.prefix_states, steps)
     active = torch.arange(rows, device=uniforms_of.device)
+    ends = torch.tensor(sampling.ends, device=uniforms_of.device)
     for step in range(steps):
         drawn, logprobs[active, step] = _drawn(
             role.logits(decoder.state), uniforms_of[active, step], sampling.temperature
         )
         tokens[active, step] = drawn
         hidden[active, step] = decoder.state
-        unfinished = drawn != sampling.eos
+        unfinished = ~torch.isin(drawn, ends)
         if step + 1 == steps or not unfinished.any():
             break
         kept = decoder.keep(unfinished)
@@ -84,8 +85,8 @@ def _sample_group(
             prefix_states[active, step - steps] = decoder.prefix_states[:, 0]
     completions = []
     for row, own in enumerate(tokens.tolist()):
-        finished = sampling.eos in own
-        end, asked = own.index(sampling.eos) + 1 if finished else steps, len(prompts[row])
+        end = next((place + 1 for place, token in enumerate(own) if token in sampling.ends), None)
+        finished, end, asked = end is not None, end or steps, len(prompts[row])
         prefix = None if prefix_states is None else prefix_states[row, -steps - asked :][: asked + end - 1]
         completions.append(Completion(tokens[row, :end], logprobs[row, :end], finished, hidden[row, :end], prefix))
     return completions

@@ -175,7 +175,7 @@ class Update:
                 [episode // group for episode in range(first, first + settings.episodes)], self.recipe.seed
             )
             rollout = respond(self.engine, asked, self.recipe, self.roles.base, "rollout", first)
-            samples = as_samples(asked, rollout, self.roles.base)
+            samples = as_samples(asked, rollout, self.roles.base.text_format(self.recipe.data))
         with phases["score_s"]:
             scores = self.reward.score(samples)
             rollout, samples, scores = with_score(rollout, samples, scores, settings.minibatches)

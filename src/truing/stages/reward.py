@@ -39,27 +39,29 @@ def train_reward(job: Job) -> RewardResult:
     recipe, settings = job.recipe, job.recipe.reward
     base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate")
     pairs = job.preferences()
+    closing, ends = job.rows.closing("preferences"), base.endings.tokens
+    train, heldout = pairs.train.closed_by(closing, ends), pairs.heldout.closed_by(closing, ends)
     samples = reference_samples(base.role(), job.prompts(), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
-    plan = optimiser_batches(len(pairs.train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
+    plan = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
     trained = Trained("reward", reward, settings.optimiser.learning_rate)
     learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
     with open_journal(job, learner, len(plan)) as journal:
         learn_rows(
             journal,
             learner,
-            pairs.train,
+            train,
             plan,
             loss=lambda batch: pair_loss(reward, batch, settings),
             shown=("loss", "accuracy"),
         )
-        card = _report_card(reward, pairs.heldout, recipe.compute.score_tokens)
+        card = _report_card(reward, heldout, recipe.compute.score_tokens)
         normalisation = _normalisation(job, base, reward, samples)
     _save(job, base, reward, normalisation)
     return RewardResult(
         card=card,
         steps=len(plan),
-        train_pairs=len(pairs.train),
+        train_pairs=len(train),
         score_mean=normalisation.mean,
         score_std=normalisation.std,
         truncation=pairs.report,
@@ -80,7 +82,7 @@ def _report_card(reward: Role, heldout: PairRows, token_budget: int) -> PairCard
 
 
 def _normalisation(job: Job, base: LoadedBase, reward: Role, samples: Sequence[Sample]) -> Normalisation:
-    source = RoleReward(reward, base.tokenizer.pad_token_id, job.recipe.compute.score_tokens)
+    source = RoleReward(reward, base.tokenizer.pad_token_id, base.endings, job.recipe.compute.score_tokens)
     scores = source.score(samples)
     refuse_bad(scores, samples, "reward model")
     return Normalisation.measure(scores, where="reward model")
@@ -90,5 +92,6 @@ def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation
     job.save_role_adapter(reward)
     assert reward.head is not None
     with job.saved(job.directory.model) as place:
+        job.rows.keep_template(base.tokenizer)
         save_reward_model(merge(job.whole(reward)), reward.head, base.tokenizer, place)
         save_normalisation(normalisation, place)

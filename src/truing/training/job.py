@@ -67,6 +67,7 @@ class Job:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
         self.save_role_adapter(policy)
         with self.saved(self.directory.model) as place:
+            self.rows.keep_template(base.tokenizer)
             save_policy(merge(self.whole(policy)), base.tokenizer, place)
 
     def whole(self, role: Role) -> Role:

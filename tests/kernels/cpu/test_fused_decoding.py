@@ -126,7 +126,7 @@ def test_sampling_goes_through_the_fused_step(monkeypatch: pytest.MonkeyPatch) -
     tiny.sample(
         Role(model, backend=prepare(model, Precision())),
         PROMPTS,
-        Sampling(4, 1.0, EOS, PAD, rows=4),
+        Sampling(4, 1.0, (EOS,), PAD, rows=4),
         0,
         "test",
         range(4),

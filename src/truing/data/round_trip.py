@@ -1,0 +1,113 @@
+"""Whether the tokens of rows say what the rows say.
+
+A chat template may leave out a turn or a key of a message, a tokenizer may not know characters, and a token may stand
+across the seam of prompt and completion. None of these stops a run; none passes unsaid.
+"""
+
+import json
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from truing.core.records import Message, Text
+from truing.data.chat import TextFormat, answered_text, as_spelt, is_joined, prompt_text, special_literals
+from truing.data.encode import EncodedRow, Record, Tokens
+from truing.data.remarks import Tally
+
+NO_TEMPLATE = (
+    "the base has no chat template, so messages are written as 'User: ...' and 'Assistant: ...'; "
+    "the template that does so is saved with what is trained."
+)
+DATED = "the chat template asks for the date, and is told data.date."
+
+
+def round_trips(
+    form: TextFormat, records: Sequence[Record], rows: Sequence[EncodedRow], completions: Sequence[str]
+) -> list[str]:
+    """A sentence for each way in which tokens do not say what rows say, with the first row and their number.
+
+    Args:
+        form: by which they were encoded.
+        records: of one dataset.
+        rows: their tokens; records that could not be encoded have none.
+        completions: the fields of a record that follow its prompt.
+    """
+    tally = Tally()
+    of_place = {record.where: record for record in records}
+    for row in rows:
+        record = of_place[row.where]
+        answers = [getattr(record, name) for name in completions]
+        for kind, what in _oddities(form, record.prompt, answers, row):
+            tally.add(kind, f"{row.where}: {what}")
+    return [*_of_the_template(form, rows, records), *tally.sentences()]
+
+
+def _of_the_template(form: TextFormat, rows: Sequence[EncodedRow], records: Sequence[Record]) -> Iterator[str]:
+    if rows and not isinstance(records[0].prompt, str):
+        if not form.tokenizer.chat_template:
+            yield NO_TEMPLATE
+        elif "strftime_now" in str(form.tokenizer.chat_template):
+            yield DATED
+
+
+def _oddities(form: TextFormat, prompt: Text, answers: Sequence[Text], row: EncodedRow) -> Iterator[tuple[str, str]]:
+    """Kind and description of what is odd about one row."""
+    texts = [answered_text(form, prompt, answer) for answer in answers] or [prompt_text(form, prompt)]
+    for text, completion in zip(texts, row.completions.values() or [()], strict=True):
+        yield from _unread(form, as_spelt(form, text), row.prompt + form.endings.content(completion))
+    if not all(is_joined(form, prompt, answer) for answer in answers):
+        what = "a token of the whole text stands across the seam of prompt and completion, so they are tokenised apart"
+        ends = isinstance(prompt, str) and prompt[-1:].isspace()
+        yield "seam", what + ("; let the completion begin with the white space that ends the prompt" if ends else "")
+    if isinstance(prompt, str):
+        yield from _of_text(form, prompt, [str(answer) for answer in answers])
+        return
+    for answer, text in zip(answers or [()], texts, strict=True):
+        yield from _of_messages(form, (*prompt, *answer), text, answered=bool(answers))
+
+
+def _unread(form: TextFormat, text: str, tokens: Tokens) -> Iterator[tuple[str, str]]:
+    """Characters that the tokenizer does not know, drops or changes; white space and forms of a letter aside."""
+    unknown, bos = form.tokenizer.unk_token_id, form.tokenizer.bos_token_id
+    known = (*form.endings.tokens, bos)  # where one token stands for everything, it says nothing
+    if unknown not in known and unknown in tokens:
+        count = f"{tokens.count(unknown)} of {len(tokens)} tokens are {form.tokenizer.unk_token}"
+        yield "unknown", f"{count}: the tokenizer does not know their characters"
+        return
+    said = str(form.tokenizer.decode(list(tokens[1:] if tokens[0] == bos else tokens), skip_special_tokens=False))
+    whole = _squashed(text).removeprefix(_squashed(form.tokenizer.bos_token or ""))
+    if not whole.startswith(_squashed(said)) or not said.strip():
+        yield "lost", "the text does not come back from its tokens: the tokenizer drops or changes characters"
+
+
+def _squashed(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _of_text(form: TextFormat, prompt: str, answers: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What plain text has that looks like a mistake."""
+    literals = special_literals(form.tokenizer, len(form.tokenizer))
+    by_chance = 3  # characters: <s> may be anything
+    spelt = [one for one in literals if len(one) > by_chance and any(one in text for text in (prompt, *answers))]
+    if spelt:
+        yield "spelt", f"spells out {spelt[0]}, which is read as ordinary text; give conversations as messages"
+    if answers and all(answer.startswith(prompt) for answer in answers):
+        yield "repeated", "the completion begins with the prompt again; take it off"
+
+
+def _of_messages(
+    form: TextFormat, messages: tuple[Message, ...], rendered: str, answered: bool
+) -> Iterator[tuple[str, str]]:
+    """What of messages the template does not write."""
+    spelt = as_spelt(form, rendered)
+    for index, message in enumerate(messages):
+        if message.content.strip() not in spelt:
+            yield f"{message.role} turn", f"the chat template leaves out or changes the {message.role}'s turn"
+        keys = json.loads(message.more or "{}")
+        for key in keys:
+            others = {name: value for name, value in keys.items() if name != key}
+            without = replace(message, more=json.dumps(others) if others else "")
+            changed = (*messages[:index], without, *messages[index + 1 :])
+            text = answered_text(form, changed[:-1], changed[-1:]) if answered else prompt_text(form, changed)
+            if text == rendered:
+                yield f"key {key}", f"`{key}` of a message is not read: the chat template does not write it"

@@ -1,0 +1,128 @@
+"""What rows say and their tokens do not is told, once a kind, with the first row and the number of rows."""
+
+import json
+from functools import partial
+from typing import Any
+
+import pytest
+import tiny
+import tokenizer_shapes as shapes
+from transformers import PreTrainedTokenizerFast
+
+from truing.core.records import Demonstration, Message, Preference, Text
+from truing.data.chat import encode_prompt
+from truing.data.encode import encode_records
+from truing.data.round_trip import DATED, NO_TEMPLATE, round_trips
+
+CHATML = shapes.byte_bpe("chatml")
+PLAIN = shapes.byte_bpe()
+WORDS = tiny.tokenizer()
+WORDS.unk_token = "?"
+
+
+def remarks(words: PreTrainedTokenizerFast, *pairs: tuple[Text, Text]) -> list[str]:
+    """What is told of demonstrations of these prompts and completions, in rows r:1, r:2, ..."""
+    form = tiny.text_format(words)
+    records = [Demonstration(*pair, f"r:{number}") for number, pair in enumerate(pairs, 1)]
+    rows, refused = encode_records(records, ("completion",), form, partial(encode_prompt, form))
+    assert not refused
+    return round_trips(form, records, rows, ("completion",))
+
+
+def chat(*contents: str, system: str = "", **more: Any) -> tuple[Text, Text]:
+    """A conversation of these turns, with other keys of its last message."""
+    messages = [Message("system", system)] if system else []
+    messages += [Message("assistant" if i % 2 else "user", text) for i, text in enumerate(contents)]
+    messages[-1] = Message("assistant", contents[-1], json.dumps(more) if more else "")
+    return tuple(messages[:-1]), tuple(messages[-1:])
+
+
+def templated(template: str) -> PreTrainedTokenizerFast:
+    words = shapes.byte_bpe()
+    words.chat_template = template
+    return words
+
+
+@pytest.mark.parametrize("words", [PLAIN, shapes.sentencepiece(), shapes.metaspace()], ids=shapes.SHAPES)
+def test_sound_rows_are_passed_over(words: PreTrainedTokenizerFast) -> None:
+    assert remarks(words, ("How many oars?\n", "Four, and é 世."), ("a < b", " > c")) == []
+
+
+@pytest.mark.parametrize("template", shapes.TEMPLATES)
+@pytest.mark.parametrize("shape", shapes.SHAPES)
+def test_sound_conversations_are_passed_over(shape: str, template: str) -> None:
+    words = shapes.SHAPES[shape](template)
+    assert remarks(words, chat("How many?", " Four \n oars. "), chat("a", "b", "c", "d")) == []
+
+
+def test_characters_that_the_tokenizer_does_not_know_are_counted() -> None:
+    told = remarks(WORDS, ("abc", "xyz"), ("abc", "x世y"), ("a世", "b"))
+    assert told == ["r:2: 1 of 6 tokens are ?: the tokenizer does not know their characters; 2 rows are so."]
+
+
+def test_characters_that_vanish_are_told() -> None:
+    words = PreTrainedTokenizerFast(tokenizer_object=_without_unknown(), eos_token=tiny.EOS)
+    assert remarks(words, ("abc", "x世y")) == [
+        "r:1: the text does not come back from its tokens: the tokenizer drops or changes characters."
+    ]
+
+
+def _without_unknown() -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    made = Tokenizer(models.BPE({token: place for place, token in enumerate([*tiny.LETTERS, tiny.EOS])}, []))
+    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    made.decoder = decoders.Fuse()
+    return made
+
+
+def test_keys_that_the_template_does_not_write_are_told_and_others_not() -> None:
+    rows = chat("a", "b", reasoning_content="since"), chat("c", "d", name="Ann", weight=0)
+    assert remarks(CHATML, *rows) == [
+        "r:1: `reasoning_content` of a message is not read: the chat template does not write it.",
+        "r:2: `name` of a message is not read: the chat template does not write it.",
+        "r:2: `weight` of a message is not read: the chat template does not write it.",
+    ]
+    writes = templated("{% for m in messages %}{{ m.reasoning_content or '' }}{{ m.content }}<|end|>{% endfor %}")
+    assert remarks(writes, rows[0]) == []
+
+
+def test_a_turn_that_the_template_drops_is_told() -> None:
+    drops = templated("{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}|{% endif %}{% endfor %}")
+    rows = chat("a", "b", system="be short"), chat("c", "d"), chat("e", "f", system="be long")
+    assert remarks(drops, *rows) == ["r:1: the chat template leaves out or changes the system's turn; 2 rows are so."]
+
+
+def test_reasoning_that_the_template_strips_is_told() -> None:
+    strips = templated("{% for m in messages %}{{ m.content.split('</think>')[-1] }}|{% endfor %}")
+    assert remarks(strips, chat("a", "<think>so</think>b")) == [
+        "r:1: the chat template leaves out or changes the assistant's turn."
+    ]
+
+
+def test_rows_that_are_rendered_already_and_prompts_that_come_twice_are_told() -> None:
+    told = remarks(PLAIN, ("<|im_start|>user\na<|im_end|>\n", "b<|im_end|>"), ("Ask: c", "Ask: c d"))
+    assert told == [
+        "r:1: spells out <|im_start|>, which is read as ordinary text; give conversations as messages.",
+        "r:2: the completion begins with the prompt again; take it off.",
+    ]
+
+
+def test_a_prompt_within_one_side_alone_is_no_repetition() -> None:
+    form = tiny.text_format(PLAIN)
+    record = Preference("Ask: c", "Ask: c d", "e", "r:1")
+    rows, _ = encode_records([record], ("chosen", "rejected"), form, partial(encode_prompt, form))
+    assert round_trips(form, [record], rows, ("chosen", "rejected")) == []
+
+
+def test_a_token_across_the_seam_is_told() -> None:
+    (told,) = remarks(PLAIN, ("count the she", "ep"))
+    assert told.startswith("r:1: a token of the whole text stands across the seam")
+    (told,) = remarks(PLAIN, ("count ", "the sheep"))
+    assert told.endswith("let the completion begin with the white space that ends the prompt.")
+
+
+def test_messages_without_a_template_and_a_template_with_a_date_are_told_once() -> None:
+    assert remarks(PLAIN, chat("a", "b"), chat("c", "d")) == [NO_TEMPLATE]
+    dated = templated("{{ strftime_now('%Y') }}{% for m in messages %}{{ m.content }}{% endfor %}")
+    assert remarks(dated, chat("a", "b"), chat("c", "d")) == [DATED]
