@@ -100,3 +100,17 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     tiny.model(vocabulary=20).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"\d+ tokens and the model only 20"):
         _load(tmp_path)
+
+
+def test_new_tokens_start_apart_from_each_other_and_near_the_mean(tmp_path: Path) -> None:
+    directory = tiny.directory(tmp_path)
+    words = tiny.tokenizer()
+    words.add_special_tokens({"additional_special_tokens": ["<|a|>", "<|b|>"]})
+    words.save_pretrained(directory)
+    base = _load(directory)
+    assert base.new_tokens == {tiny.VOCABULARY, tiny.VOCABULARY + 1}
+    for layer in (base.model.get_input_embeddings(), base.model.get_output_embeddings()):
+        old, (one, other) = layer.weight[: tiny.VOCABULARY], layer.weight[tiny.VOCABULARY :]
+        spread = old.std(0)
+        assert not torch.equal(one, other)
+        assert float(((one - old.mean(0)) / spread).abs().max()) < 0.5

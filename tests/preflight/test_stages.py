@@ -157,7 +157,8 @@ def test_a_row_that_makes_the_tokenizer_fail_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("policy", ["error", "drop", "cut_prompt", "cut_completion"])
 def test_pairs_that_the_tokenizer_cannot_tell_apart_have_another_hint(policy: str, tmp_path: Path) -> None:
     recipe = pairs(tmp_path, pair("a?", "ä", "ö"), pair("b?"), pair("c?"), pair("d?"), pair("e?"), pair("f?"))
-    (remark,) = found(changed(recipe, **{"data.too_long": policy})).odd
+    lost, remark = found(changed(recipe, **{"data.too_long": policy})).odd
+    assert f"{tmp_path / 'pairs.jsonl'}:1: the text does not come back from its tokens" in lost
     alike = f"left out, since `chosen` and `rejected` have the same tokens: {tmp_path / 'pairs.jsonl'}:1."
     assert alike in remark
     assert "Use a tokenizer" in remark

@@ -152,7 +152,7 @@ def roles_of(world: World) -> PpoRoles:
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     tokenizer = SimpleNamespace(eos_token_id=EOS, pad_token_id=PAD, decode=lambda tokens, **_: str(tokens))
-    base = LoadedBase(policy.model, tokenizer, LONGEST + 1, Endings((EOS,), (EOS,), (EOS,), (EOS,)))
+    base = LoadedBase(policy.model, tokenizer, LONGEST + 1, Endings((EOS,), (EOS,), (EOS,), (EOS,)), frozenset())
     critic = Role(Tabular(world.ref_logits), head=head)
     return PpoRoles(base, policy, reference, None, Normalisation(), critic)
 

@@ -26,7 +26,7 @@ from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.gguf import gguf_options
-from truing.models.padding import ensure_pad
+from truing.models.padding import ensure_pad, tokens_without_rows
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.weights import load_weights, reraise_as
@@ -42,6 +42,8 @@ class LoadedBase:
     """Longest sequence the model can read, in tokens"""
     endings: Endings
     """What ends a response"""
+    new_tokens: frozenset[int]
+    """Tokens that the model had no embedding for, and so has never learnt; the pad that truing adds is none"""
     notes: tuple[str, ...] = ()
     """What was changed on loading, and what the model cannot do, in words"""
     backend: Backend = field(default_factory=Backend)
@@ -86,7 +88,7 @@ def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
     tokenizer = _load_tokenizer(base, {"gguf_file": base.gguf_file} if base.gguf_file else {})
     precision = Precision.of(compute.dtype, trains)
     model = _load_model(base, compute, precision)
-    endings = endings_of(tokenizer, declared_ends(model))
+    endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
     notes = ensure_pad(tokenizer, model, endings)
     backend = prepare(model, precision, compute.gradient_checkpointing)
     with reraise_as_model_error(base, "causal language model"):  # its own code runs for the first time
@@ -94,7 +96,7 @@ def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
         cached = keeps_a_cache(model)
     if not cached:
         notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
-    return LoadedBase(model, tokenizer, context_length(model), endings, tuple(notes), backend)
+    return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, tuple(notes), backend)
 
 
 def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = False) -> Backend:
@@ -136,11 +138,11 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
             )
         with suppress(OSError):  # most models without one are older than it
             model.generation_config = GenerationConfig.from_pretrained(base.path, local_files_only=not fetch)
-    endings = endings_of(tokenizer, declared_ends(model))
+    endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
     notes = ensure_pad(tokenizer, model, endings)
     model.requires_grad_(False).train(False)
     backend = choose_backend(model, device_of(compute), Precision.of(compute.dtype, trains=False))
-    return LoadedBase(model, tokenizer, context_length(model), endings, tuple(notes), backend)
+    return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, tuple(notes), backend)
 
 
 @torch.no_grad()

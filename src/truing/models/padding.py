@@ -7,6 +7,8 @@ from truing.core.errors import ModelError
 from truing.data.endings import Endings
 
 PAD = "<|pad|>"
+APART = 0.1
+"""How far new tokens' rows start from their mean, in deviations of the old ones"""
 
 
 def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, endings: Endings) -> list[str]:
@@ -27,7 +29,7 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, endin
         notes.append(f"The tokenizer had {was}; added {PAD!r} as its pad token.")
     wanted = max(tokenizer.get_vocab().values()) + 1
     if wanted > rows:
-        _grow(model, rows, wanted)
+        _grow(model, rows, wanted, tokenizer.pad_token_id)
         notes.append(f"The embeddings grew from {rows} to {wanted} rows, one for each token.")
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = endings.text[0]
@@ -35,6 +37,12 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, endin
         model.generation_config.pad_token_id = tokenizer.pad_token_id
         model.generation_config.eos_token_id = list(endings.tokens) if len(endings.tokens) > 1 else endings.tokens[0]
     return notes
+
+
+def tokens_without_rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:
+    """Those of the vocabulary for which the model has no embedding."""
+    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    return frozenset(token for token in tokenizer.get_vocab().values() if token >= rows)
 
 
 def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, endings: Endings) -> None:
@@ -68,14 +76,20 @@ def _add_pad(tokenizer: PreTrainedTokenizerBase, was: str) -> None:
         raise ModelError(what, code="model/no-pad", where=tokenizer.name_or_path, hint=hint)
 
 
-def _grow(model: PreTrainedModel, old: int, new: int) -> None:
-    """New tokens get the mean of the old ones' rows.
+def _grow(model: PreTrainedModel, old: int, new: int, pad: int) -> None:
+    """New tokens get the mean of the old ones' rows, and all but `pad` a little noise of their own.
 
-    So their logit is the mean logit, and by Jensen's inequality their probability at most that of an even choice.
-    A row near zero would be the likeliest of all in a model whose logits are far below zero, such as GPT-2.
+    So a logit is about the mean logit, and by Jensen's inequality the probability at most about that of an even choice.
+    A row near zero would be the likeliest of all in a model whose logits are far below zero, such as GPT-2. Without the
+    noise they would be one token under several names. The same model and tokenizer give the same rows.
     """
     model.resize_token_embeddings(new, mean_resizing=False)
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(old)
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):  # type: ignore[no-untyped-call]
             for weight in layer.parameters():
-                weight[old:] = weight[:old].mean(0)
+                known = weight[:old].float()
+                noise = APART * known.std(0) * torch.randn(weight[old:].shape).to(weight.device)
+                if pad >= old:
+                    noise[pad - old] = 0
+                weight[old:] = (known.mean(0) + noise).to(weight.dtype)

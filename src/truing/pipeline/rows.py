@@ -1,11 +1,12 @@
 """The rows of a run: checked before it is begun, then kept in its directory as token ids."""
 
 from truing.config.recipe import Recipe
+from truing.core.errors import check
 from truing.data.datasets import read_data
 from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
 from truing.models.load import outline_base
 from truing.preflight.files import check_files
-from truing.preflight.stages import check_stages
+from truing.preflight.stages import check_stages, unlearnt_tokens
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove
 from truing.runs.interruption import Interruption
@@ -39,6 +40,7 @@ def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: 
         assert recipe.base is not None
         base = outline_base(recipe.base, recipe.compute)
         rows = prepare(recipe, base.text_format(recipe.data), base.context)
+        check([*unlearnt_tokens(recipe, base, rows)])
     with stop.defer():
         if place.exists():  # of other data, or damaged
             remove(place)

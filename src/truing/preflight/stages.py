@@ -1,11 +1,11 @@
 """What the stages of a recipe would make of its rows: which they hold out, and whether rows fit into the base."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
-from truing.core.errors import ModelError
+from truing.core.errors import ModelError, Problem
 from truing.data.datasets import HELDOUT, Dataset
 from truing.data.length_report import NAMED
 from truing.data.prepared import Prepared, encode_datasets
@@ -13,6 +13,8 @@ from truing.models.load import LoadedBase, is_fetched, outline_base
 from truing.preflight.findings import Findings
 
 NOT_MEASURED = "Row lengths were not checked"
+SHOWN = 5
+"""Tokens that a problem names"""
 UNLIMITED = 2**62
 """Tokens that a base which is not known may read"""
 
@@ -32,6 +34,8 @@ def check_stages(
     prepared, refused = encode_datasets(recipe, datasets, form, context, named)
     found.problems += refused
     found.odd += prepared.remarks
+    if base:
+        found.problems += unlearnt_tokens(recipe, base, prepared)
     sound = not refused and all(dataset.is_sound for name, dataset in datasets.items() if name != "prompts")
     for stage in plan(recipe):
         for name in stage.spec.datasets:
@@ -43,6 +47,25 @@ def check_stages(
                     datasets["prompts"].check()
                 _check_prompts(stage, prepared, base is not None, found)
     return prepared if base else None
+
+
+def unlearnt_tokens(recipe: Recipe, base: LoadedBase, prepared: Prepared) -> Iterator[Problem]:
+    """Tokens of the rows that the model has no embedding for, where the first stage learns with an adapter.
+
+    An adapter leaves the embeddings as they are, so such a token could never be said, nor be told from another.
+    """
+    assert recipe.base is not None
+    first = recipe.stages[0]
+    method = getattr(getattr(recipe, first), "method", None)
+    if method == "full" or (method is None and recipe.roles == "separate"):
+        return
+    rows = [row for rows in prepared.rows.values() for row in rows]
+    said = {token for row in rows for part in (row.prompt, *row.completions.values()) for token in part}
+    names = base.tokenizer.convert_ids_to_tokens(sorted(base.new_tokens & said))
+    if names:
+        what = f"the model has no embedding for {', '.join(names[:SHOWN])}, and the adapter of {first} learns none."
+        mend = "Begin with sft and set sft.method: full, or give the model embeddings for them and train these first."
+        yield Problem("model/unlearnt-tokens", "base.path", what, mend, recipe.base.path)
 
 
 def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
