@@ -13,6 +13,7 @@ from truing.data.prepared import Prepared, Split
 from truing.data.prompts import PromptSet
 from truing.models.layout import RewardModelFiles, in_full_precision
 from truing.models.load import LoadedBase
+from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
 from truing.models.save import merge, save_adapter, save_policy
 from truing.runs.directory import StageDirectory
@@ -67,7 +68,9 @@ class Job:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
         self.save_role_adapter(policy)
         with self.saved(self.directory.model) as place:
-            save_policy(merge(self.whole(policy)), base.tokenizer, place)
+            model = merge(self.whole(policy))
+            save_policy(model, base.tokenizer, place)
+            keep_metadata(self.start, model, base.tokenizer, place)
 
     def whole(self, role: Role) -> Role:
         """The role whose adapter was saved, in full precision: what is merged into a model of its own."""
