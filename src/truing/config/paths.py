@@ -26,6 +26,17 @@ def resolve_paths(value: Any, folder: Path, key: str = "") -> Any:
     return value
 
 
+def without_place(value: Any, key: str) -> Any:
+    """What a plain value says apart from where a file lies, whose content says what it is; others are as they are.
+
+    Only files whose place is absolute are meant: others may name something on a hub, or a module.
+    """
+    if not (isinstance(value, str) and _PATHS.fullmatch(key) and os.path.isabs(value)):
+        return value
+    _, colon, function = value.rpartition(".py:")
+    return f"a file, {function}" if colon else "a file"
+
+
 def _resolved(path: str, folder: Path) -> str:
     beside = os.path.join(folder.absolute(), os.path.expanduser(path))
     return os.path.normpath(beside) if path and os.path.exists(beside) else path

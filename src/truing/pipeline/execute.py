@@ -42,7 +42,7 @@ def run_pipeline(
     checked = None if RunDirectory(root).record.exists() else check_inputs(recipe)
     functions = set_up(recipe)
     with open_run(root, recipe) as run:
-        stages = open_stages(run, recipe, functions, stop)
+        stages = open_stages(run, recipe, functions, stop, progress.note)
         if older is not None:
             taken = ", ".join(take_over(older, run)) or "no stage, none matches"
             progress.note(f"taken over from {older.root}: {taken}")

@@ -1,6 +1,6 @@
 """What a run is opened with: its recipe on files, its stages in order, and what both are made of, on record."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
@@ -30,9 +30,9 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
 
 
 def open_stages(
-    run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerprint], stop: Interruption
+    run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerprint], stop: Interruption, say: Callable[[str], None]
 ) -> list[Planned]:
-    """Every stage of the recipe, which and what it is made of recorded in the run.
+    """Every stage of the recipe, which and what it is made of recorded in the run; `say` is told what was mended.
 
     Raises:
         RunError: the run was begun with other content.
@@ -43,7 +43,10 @@ def open_stages(
     run.lineage.plan([(stage.name, stage.kind) for stage in stages])
     inputs = {name: fingerprint(path) for name, path in _inputs(grounded)}
     with stop.defer():
-        run.lineage.record_inputs(inputs | functions)
+        beside = run.lineage.record_inputs(inputs | functions)
+        run.record_places(recipe)
+    if beside:
+        say(f"changed since the run began, and no stage learns from it: {', '.join(beside)}")
     return stages
 
 

@@ -11,7 +11,7 @@ from truing.config import recorded_recipe, resolved_yaml
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError, RunError
 from truing.processes import world
-from truing.runs.differences import OTHERWISE, differences, flat, in_short
+from truing.runs.differences import OTHERWISE, comparable, differences, in_short
 from truing.runs.files import PARTIAL, disk_faults, remove, sha256_file, sweep, write_text
 from truing.runs.lineage import Lineage
 from truing.runs.lock import locked
@@ -107,6 +107,11 @@ class RunDirectory:
         """run.json, read once. RunError if this is no run."""
         return Lineage.read(self.record)
 
+    def record_places(self, recipe: Recipe) -> None:
+        """Keep where files lie now: a run and its inputs may have been moved."""
+        if _recorded(self.recipe) != recipe:
+            write_text(self.recipe, resolved_yaml(recipe))
+
     def stage(self, name: str) -> StageDirectory:
         """The directory of a stage, made or not. RunError for a name that would lead elsewhere."""
         if not _STAGE_NAME.fullmatch(name):
@@ -152,7 +157,7 @@ def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
     if run.record.name not in names and names != {_LOCK, run.recipe.name}:
         hint = "Give another --out, or an empty directory."
         raise RunError("holds files, but no run of truing.", code="run/not-a-run", where=str(run.root), hint=hint)
-    found = differences(flat(_recorded(run.recipe).model_dump()), flat(recipe.model_dump()))
+    found = differences(comparable(_recorded(run.recipe)), comparable(recipe))
     if found:
         what = f"holds the run of another recipe ({in_short(found)})."
         raise RunError(what, code="run/other-recipe", where=str(run.root), hint=OTHERWISE)
