@@ -88,7 +88,7 @@ def save_reward_model(
     """
     classifier, head_name = outline_classifier(model)
     state = dict(model.base_model.state_dict(prefix=f"{model.base_model_prefix}."))
-    state[head_name] = head.weight.detach().to(model.dtype)
+    state[head_name] = head.weight.detach()
     classifier.load_state_dict(state, assign=True)
     classifier.save_pretrained(str(directory))
     tokenizer.save_pretrained(str(directory))

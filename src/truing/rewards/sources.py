@@ -20,6 +20,7 @@ from truing.core.records import Message, Sample
 from truing.core.rows import TokenRows
 from truing.data.batching import plan_by_tokens
 from truing.data.chat import encode_conversation
+from truing.kernels.precision import Precision
 from truing.models.load import context_length
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
@@ -72,7 +73,8 @@ class ClassifierReward:
         """
         with reraise_as(partial(_refusal, path)):
             tokenizer = AutoTokenizer.from_pretrained(path)
-            model = load_weights(AutoModelForSequenceClassification, path, device, use_safetensors=True)
+            options = {"use_safetensors": True, "dtype": Precision.reductions}  # whatever its files are in
+            model = load_weights(AutoModelForSequenceClassification, path, device, **options)
         if model.config.num_labels != 1:
             what = f"the model has {model.config.num_labels} labels; a reward model has one."
             hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
