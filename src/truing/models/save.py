@@ -5,6 +5,7 @@ AutoModelForSequenceClassification loads, and the adapters beside them.
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -37,7 +38,7 @@ def save_adapter(role: Role, directory: Path) -> None:
     for file in nested.iterdir():
         file.rename(directory / file.name)
     nested.rmdir()
-    _sort_lists(directory / "adapter_config.json")
+    _tidy(directory / "adapter_config.json")
     if role.head is not None:
         save_file(role.head.state_dict(), directory / HEAD)
 
@@ -142,10 +143,17 @@ def load_normalisation(directory: Path) -> Normalisation | None:
     return Normalisation(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def _sort_lists(path: Path) -> None:
-    """PEFT writes sets in the order of the process's hash seed; sorted, the same adapter is the same file."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    ordered = {key: sorted(value) if _names(value) else value for key, value in config.items()}
+def _tidy(path: Path) -> None:
+    """An adapter's config as one can rely on it.
+
+    PEFT writes sets in the order of the process's hash seed; sorted, the same adapter is the same file. And it names
+    the base as that was named when it was loaded, perhaps from the working directory; others load it from elsewhere.
+    """
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    ordered: dict[str, Any] = {key: sorted(value) if _names(value) else value for key, value in config.items()}
+    base = ordered["base_model_name_or_path"]
+    if base and Path(base).is_dir():
+        ordered["base_model_name_or_path"] = str(Path(base).absolute())
     path.write_text(json.dumps(ordered, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -20,7 +20,6 @@ from truing.core.records import Message, Sample
 from truing.core.rows import TokenRows
 from truing.data.batching import plan_by_tokens
 from truing.data.chat import encode_conversation
-from truing.kernels.precision import Precision
 from truing.models.load import context_length
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
@@ -73,7 +72,7 @@ class ClassifierReward:
         """
         with reraise_as(partial(_refusal, path)):
             tokenizer = AutoTokenizer.from_pretrained(path)
-            options = {"use_safetensors": True, "dtype": Precision.reductions}  # whatever its files are in
+            options = {"use_safetensors": True, "dtype": torch.float32}  # whatever its files are in
             model = load_weights(AutoModelForSequenceClassification, path, device, **options)
         if model.config.num_labels != 1:
             what = f"the model has {model.config.num_labels} labels; a reward model has one."

@@ -1,6 +1,6 @@
 """What every stage is handed, and the few things that all of them do with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from truing.config.stages import StageSpec
 from truing.core.rows import PairRows, TokenRows
 from truing.data.prepared import Prepared, Split
 from truing.data.prompts import PromptSet
+from truing.models.adapter_card import write_card
 from truing.models.layout import RewardModelFiles, in_full_precision
 from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
@@ -43,6 +44,8 @@ class Job:
     tracker: Tracker
     stop: Interruption
     """Whether somebody has asked the run to end"""
+    start_files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files of `start`, by their names, where they are known"""
     saving: Stopwatch = field(default_factory=Stopwatch)
     """Of checkpoints and of the stage's models"""
 
@@ -81,6 +84,15 @@ class Job:
         if role.adapters is not None:
             with self.saved(self.directory.adapter) as place:
                 save_adapter(role, place)
+                write_card(place, self.name, self.start, self._name_of_start(), self.start_files)
+
+    def _name_of_start(self) -> str:
+        """`sft/model` for what a stage of this run made; else the Hub id or the name of the directory."""
+        path, run = Path(self.start.path), self.directory.root.parent
+        if not path.is_dir():
+            return self.start.path
+        path, run = path.resolve(), run.resolve()
+        return path.relative_to(run).as_posix() if path.is_relative_to(run) else path.name
 
     @contextmanager
     def saved(self, directory: Path) -> Iterator[Path]:
