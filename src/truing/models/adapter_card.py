@@ -41,7 +41,7 @@ def write_card(directory: Path, stage: str, base: Base, name: str, files: Mappin
         directory: of the adapter.
         stage: that made it.
         base: what the stage began with.
-        name: what that is called, such as a Hub id, or `sft/model` for a stage of the same run.
+        name: what that is called, in Markdown: a Hub id, or what a stage of the same run made.
         files: SHA-256 of each of its files, where they are known.
     """
     weights = {file: digest for file, digest in sorted(files.items()) if file.endswith(WEIGHTS)}
@@ -52,7 +52,7 @@ def write_card(directory: Path, stage: str, base: Base, name: str, files: Mappin
     told = "".join(f", {option}={value}" for option, value in options.items())
     parts = (
         f"---\nlibrary_name: peft\n---\n\n# Adapter of the stage {stage}\n\n",
-        f"A LoRA adapter, trained by truing. It belongs to `{name}` and to no other base{content}",
+        f"A LoRA adapter, trained by truing. It belongs to {name} and to no other base{content}",
         IN_4_BIT if base.quantize != "none" else "",
         ONLY_A_BACKBONE if (directory / HEAD).exists() else "",
         "\n",

@@ -8,7 +8,7 @@ from truing.config import reward_sources, variant
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
-from truing.core.errors import RunError
+from truing.core.errors import RunError, check
 from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
 from truing.pipeline.world import with_world
@@ -17,6 +17,7 @@ from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory
 from truing.runs.interruption import Interruption
 from truing.runs.lineage import fingerprint
+from truing.runs.trackers import missing_trackers
 
 
 def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
@@ -26,6 +27,7 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     quiet_transformers()
     if recipe.base is not None and recipe.base.quantize == "nf4":
         check_quantisation(device_of(recipe.compute))
+    check(missing_trackers(recipe.track))
     return _functions(recipe)
 
 

@@ -87,12 +87,13 @@ class Job:
                 write_card(place, self.name, self.start, self._name_of_start(), self.start_files)
 
     def _name_of_start(self) -> str:
-        """`sft/model` for what a stage of this run made; else the Hub id or the name of the directory."""
+        """`sft/model` of the same run for what a stage of it made; else the Hub id or the name of the directory."""
         path, run = Path(self.start.path), self.directory.root.parent
         if not path.is_dir():
-            return self.start.path
+            return f"`{self.start.path}`"
         path, run = path.resolve(), run.resolve()
-        return path.relative_to(run).as_posix() if path.is_relative_to(run) else path.name
+        in_run = path.is_relative_to(run)
+        return f"`{path.relative_to(run).as_posix()}` of the same run" if in_run else f"`{path.name}`"
 
     @contextmanager
     def saved(self, directory: Path) -> Iterator[Path]:

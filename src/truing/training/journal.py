@@ -126,6 +126,8 @@ class Journal:
             self.learner.restore(found.tensors)
             for log in (self.metrics, self.samples):
                 log.cut(_cursor(found, log.path.stem))
+            if world.is_owner():
+                self.job.tracker.go_back(self.job.name, found.step)
             self.job.progress.note(f"{self.job.name}: back from step {self.step} to step {found.step}, since {reason}")
             self.step, self.memory = found.step, found.state["memory"]
             self.rows = read_jsonl(self.metrics.path)
