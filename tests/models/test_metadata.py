@@ -122,6 +122,18 @@ def test_files_of_tokenizer_and_processor_are_those_of_the_base(tmp_path: Path) 
     assert not {"README.md", "training_args.bin"} & {path.name for path in copy.iterdir()}
 
 
+def test_a_link_out_of_the_base_is_not_followed_and_those_of_the_hubs_cache_are(tmp_path: Path) -> None:
+    source = _base(tmp_path / "models--a--b" / "snapshots" / "0f", SETTINGS)
+    (tmp_path / "secret").write_text("of the person")
+    (source / "LICENSE").symlink_to(tmp_path / "secret")
+    (tmp_path / "models--a--b" / "blobs").mkdir()
+    (tmp_path / "models--a--b" / "blobs" / "77").write_text("of the model")
+    (source / "NOTICE").symlink_to("../../blobs/77")
+    copy = _copy(source, tmp_path / "copy")
+    assert not (copy / "LICENSE").exists()
+    assert (copy / "NOTICE").read_text() == "of the model"
+
+
 def test_every_stage_keeps_them_and_hands_them_on(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
     _base(tmp_path / "base", SETTINGS)

@@ -68,6 +68,16 @@ def test_a_run_that_was_moved_with_its_inputs_goes_on(tmp_path: Path, monkeypatc
     assert str(tmp_path / "here") not in (root / "run.json").read_text()
 
 
+def test_a_new_place_may_be_named_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _half_done(tmp_path / "here", monkeypatch)
+    _moved(tmp_path / "here", tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "there")
+    near = load_recipe(Path("recipe.yaml"), ["base.path=base", "evaluation.judges.length=judge.py:score"])
+    assert near.base is not None
+    run = run_pipeline(near, tmp_path / "there" / "run", SilentProgress())
+    assert [stage.state for stage in run.lineage.stages] == ["done", "done"]
+
+
 @pytest.mark.parametrize("file", ["judge.py", "demonstrations.jsonl", "base/tokenizer.json"])
 def test_other_content_at_the_new_place_is_refused(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _half_done(tmp_path / "here", monkeypatch)

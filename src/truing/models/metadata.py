@@ -97,8 +97,10 @@ def _keep_tokenizer(
 
 
 def _tokenizer_files(source: Path) -> Iterator[Path]:
+    """Not those that are links to elsewhere: what a person has beside the model is not passed on with a copy of it."""
+    own = (source.resolve(), source.resolve().parent.parent / "blobs")  # where the Hub's cache keeps what it links to
     found = {file for pattern in OF_TOKENIZERS for file in source.glob(pattern) if file.is_file()}
-    yield from sorted(found)
+    yield from sorted(file for file in found if any(file.resolve().is_relative_to(place) for place in own))
 
 
 def _identity(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
