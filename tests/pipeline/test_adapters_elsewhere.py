@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 from peft import AutoPeftModelForCausalLM
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from truing.config.recipe import Recipe
 from truing.pipeline.execute import run_pipeline
@@ -56,6 +56,18 @@ def test_an_adapter_loads_with_one_line_from_anywhere(
     monkeypatch.chdir(tmp_path)
     found = AutoPeftModelForCausalLM.from_pretrained(run / stage / "adapter").eval()
     torch.testing.assert_close(_logits(found), _logits(_model(run / stage / "model")), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_that_of_a_reward_model_loads_as_its_backbone(
+    ran: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ran[1] / "runs" / "a"
+    monkeypatch.chdir(tmp_path)
+    found = AutoPeftModelForCausalLM.from_pretrained(run / "reward" / "adapter").eval()
+    whole = AutoModelForSequenceClassification.from_pretrained(run / "reward" / "model")
+    ours, theirs = (model.base_model(TOKENS).last_hidden_state for model in (found.get_base_model(), whole))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("stage", STARTS)
