@@ -151,7 +151,10 @@ def test_debug_shows_the_traceback(place: Path, monkeypatch: pytest.MonkeyPatch)
         entry()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
+)
 def test_a_signal_ends_the_run_once_the_step_is_saved(number: signal.Signals, code: int, place: Path) -> None:
     root = place / f"interrupted-{code}"
     command = [sys.executable, "-m", "truing", "run", str(place / "recipe.yaml"), "--out", str(root)]

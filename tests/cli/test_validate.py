@@ -26,6 +26,17 @@ def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["validate", "run"])
+def test_a_tracker_that_is_not_installed_is_told(
+    command: str, truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    out = ("--out", tmp_path / "run") if command == "run" else ()
+    said = truing(command, tiny.recipe_file(tmp_path, track=["mlflow"]), *out)
+    assert (said.code, said.spots) == (2, [("run/no-tracker", "track", None)])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
 def test_each_file_is_parsed_once(command: str, truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
     parse = READERS[".jsonl"]

@@ -8,6 +8,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
 
 from truing.config.sections import Lora
 from truing.core.batches import Sequences
@@ -183,6 +184,17 @@ def test_a_model_is_saved_in_the_precision_of_the_recipe(tmp_path: Path) -> None
     saved = load_file(tmp_path / "saved" / "model.safetensors")
     assert saved.keys() == expected.keys()
     assert all(torch.equal(weight, saved[path]) for path, weight in expected.items())
+
+
+def test_the_head_of_a_saved_reward_model_is_not_rounded(tmp_path: Path) -> None:
+    base = _base(tmp_path, trains=False)
+    role = trained_role(base, "reward", Lora(rank=2), seed=3, head=True)
+    assert role.head is not None
+    save_reward_model(merge(role), role.head, base.tokenizer, tmp_path / "saved")
+    whole = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", dtype=torch.float32)
+    assert torch.equal(whole.score.weight, role.head.weight)
+    assert not torch.equal(role.head.weight.bfloat16().float(), role.head.weight)
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").dtype == torch.bfloat16
 
 
 def test_narrow_weights_are_not_trained_as_they_are(tmp_path: Path) -> None:

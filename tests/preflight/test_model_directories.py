@@ -45,6 +45,13 @@ def test_a_config_that_is_none_is_told(config: str, tmp_path: Path) -> None:
     assert fault.what == "has no config.json that can be read, so it holds no model."
 
 
+@pytest.mark.parametrize("settings", ["{", "[]"])
+def test_settings_of_generation_that_are_none_are_told(settings: str, tmp_path: Path) -> None:
+    (fault,) = _damaged(tmp_path, "generation_config.json", settings)
+    assert fault.code == "model/unreadable-settings"
+    assert "generation_config.json" in fault.what
+
+
 def test_weights_that_cannot_be_read_are_told_with_file_and_hint(tmp_path: Path) -> None:
     (fault,) = _damaged(tmp_path, "model.safetensors", "version https://git-lfs.github.com/spec/v1\n")
     assert fault.where == f"base.path: {tmp_path / 'base'}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import tiny
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, CodeGenConfig, CodeGenForCausalLM
 
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
@@ -53,6 +53,16 @@ def test_rows_to_learn_from_and_rows_held_out_must_both_be_left(tmp_path: Path) 
     own = changed(recipe, **{"data.too_long": "drop", "data.heldout_preferences": {"path": str(alone)}})
     (fault,) = found(own).problems
     assert f"{alone}:1: no row is left to learn from: 0 of 1 rows kept" in str(fault)
+
+
+def test_a_reward_model_that_transformers_could_not_load_again_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    size = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_ctx": 64, "n_positions": 64, "rotary_dim": 4}
+    config = CodeGenConfig(vocab_size=tiny.VOCABULARY, eos_token_id=len(tiny.LETTERS), bos_token_id=None, **size)
+    CodeGenForCausalLM(config).save_pretrained(tmp_path / "base")
+    (fault,) = found(recipe).problems
+    assert fault.code == "model/no-classifier"
+    assert found(changed(recipe, stages=["sft", "dpo"])).problems == []
 
 
 def test_every_variant_is_checked(tmp_path: Path) -> None:

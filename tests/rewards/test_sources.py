@@ -58,6 +58,18 @@ def test_a_classifier_reads_the_text_in_its_own_tokens(pad: str | None, budget: 
     assert len(set(scores)) == 3
 
 
+def test_a_classifier_scores_in_single_precision_whatever_its_files_are_in(tmp_path: Path) -> None:
+    directory = tiny.classifier(tmp_path)
+    AutoModelForSequenceClassification.from_pretrained(directory).bfloat16().save_pretrained(directory)
+    model = AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.float32)
+    text = AutoTokenizer.from_pretrained(directory)(f"how?so.{tiny.EOS}", return_tensors="pt")
+    with torch.no_grad():
+        expected, rounded = float(model(**text).logits), float(model.bfloat16()(**text).logits)
+    (score,) = ClassifierReward.load(str(directory), CPU, 1000).score(SAMPLES[:1])
+    assert score == pytest.approx(expected, abs=1e-6)
+    assert abs(rounded - expected) > 1e-4
+
+
 def test_a_classifier_reads_a_conversation_through_its_chat_template(tmp_path: Path) -> None:
     directory = tiny.classifier(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(directory)

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from truing.config.moved import MOVED
 from truing.config.recipe import Recipe
 from truing.config.sections import RewardConfig, Rewards
 from truing.config.yaml_text import read_yaml
-from truing.core.errors import RunError
+from truing.core.errors import InterruptedRunError, ModelError, RunError, TruingError
 from truing.runs.directory import RunDirectory, open_run
 
 RECIPE = Recipe(seed=1, ppo=Ppo(kl=Kl(beta=0.05)), variants={"no-kl": {"ppo.kl.beta": 0.0}})
@@ -129,6 +130,41 @@ def test_a_run_whose_recipe_is_gone_or_broken_is_refused(tmp_path: Path) -> None
     assert "the recipe of this run cannot be read" in refused(tmp_path, RECIPE)
     run.recipe.unlink()
     assert "the recipe of this run cannot be read" in refused(tmp_path, RECIPE)
+
+
+def failing(error: TruingError, root: Path, act: Callable[[RunDirectory], object]) -> None:
+    """A run that does something and is refused."""
+
+    def work() -> None:
+        with open_run(root, RECIPE) as run:
+            run.lineage.plan([("sft", "sft")])
+            act(run)
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_new_run_that_is_refused_before_a_stage_begins_gives_its_directory_back(
+    existed: bool, tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    if existed:
+        root.mkdir()
+    failing(ModelError("no such model."), root, lambda run: (run.root / "prepared").mkdir())
+    assert root.exists() == existed
+    assert not existed or list(root.iterdir()) == []
+    with open_run(root, RECIPE.model_copy(update={"seed": 2})):
+        pass
+
+
+@pytest.mark.parametrize("error", [ModelError("no such model."), InterruptedRunError("interrupted", 143)])
+def test_one_whose_stage_has_begun_or_that_was_interrupted_keeps_it(error: TruingError, tmp_path: Path) -> None:
+    failing(error, tmp_path, lambda run: isinstance(error, ModelError) and run.lineage.begin("sft", "sft"))
+    before = contents(tmp_path)
+    failing(ModelError("no such model."), tmp_path, lambda _: None)  # it was there before
+    assert contents(tmp_path) == before
 
 
 def test_a_run_in_use_is_refused(tmp_path: Path) -> None:

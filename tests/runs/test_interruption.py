@@ -11,6 +11,7 @@ from truing.core.errors import InterruptedRunError, RunError
 from truing.runs import interruption
 from truing.runs.interruption import Interruption, StepAborted, stop_on_signals
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 LONG = 60.0
 """Seconds that no test takes"""
 
@@ -18,7 +19,7 @@ LONG = 60.0
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """A process that was asked to end keeps the handlers of a second signal; these tests go on."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    numbers = (*SIGNALS, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
     assert signal.getsignal(signal.SIGALRM) is before[signal.SIGALRM]
@@ -33,7 +34,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interruption, "AGAIN_SECONDS", 0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_asks_and_says_what_is_next(number: signal.Signals) -> None:
     said: list[str] = []
     with stop_on_signals(said.append) as stop:
@@ -43,6 +44,29 @@ def test_a_signal_asks_and_says_what_is_next(number: signal.Signals) -> None:
         assert str(stop.interrupted("sft is done")) == "interrupted, sft is done. The same command goes on from there."
         assert stop.interrupted("sft is done").exit_code == 128 + number
     assert said == ["stopping: this step has 5 seconds to finish, then it is left; once more stops at once"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_closed_terminal_that_says_so_twice_takes_nothing_from_the_time_to_save(number: signal.Signals) -> None:
+    said: list[str] = []
+    with stop_on_signals(said.append) as stop:
+        for _ in range(3):
+            signal.raise_signal(number)
+        left = signal.getitimer(signal.ITIMER_REAL)[0]
+        assert stop.requested
+        assert stop.interrupted("").exit_code == 128 + number
+        assert 0 < left <= interruption.GRACE_SECONDS
+    assert len(said) == 1
+    signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_that_the_process_was_told_to_ignore_stays_ignored(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_IGN)  # as nohup does
+    with stop_on_signals(print) as stop:
+        signal.raise_signal(number)
+        assert not stop.requested
+    assert signal.getsignal(number) is signal.SIG_IGN
 
 
 def left(work: Callable[[Interruption], None], number: int = signal.SIGTERM) -> InterruptedRunError:
@@ -59,7 +83,7 @@ def left(work: Callable[[Interruption], None], number: int = signal.SIGTERM) -> 
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_what_takes_too_long_is_left(number: signal.Signals) -> None:
     error = left(lambda _: time.sleep(LONG), number)
     assert str(error) == "interrupted, what was finished is saved. The same command goes on from there."

@@ -122,6 +122,55 @@ def test_changed_inputs_are_refused_by_name(tmp_path: Path, old: Any, new: Any, 
         assert path.read_bytes() == before
 
 
+def _model(place: Path, **files: str) -> Path:
+    place.mkdir()
+    for name, text in {"config.json": "{}", "model.safetensors": "1", "README.md": "a"}.items():
+        (place / name).write_text(text)
+    for name, text in files.items():
+        (place / f"{name}.json").write_text(text)
+    return place
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "README.md", "LICENSE", "figures/loss.png"])
+def test_a_file_that_only_stands_beside_a_model_may_be_mended_and_that_is_recorded(tmp_path: Path, file: str) -> None:
+    model = _model(tmp_path / "model", generation_config='{"eos_token_id": 2, "temperature": 0.9}')
+    path = tmp_path / "run.json"
+    Lineage.create(path, Recipe()).record_inputs({"base": fingerprint(str(model))})
+    assert "mended" not in json.loads(path.read_text())
+    (model / file).parent.mkdir(exist_ok=True)
+    (model / file).write_text('{"eos_token_id": [2], "do_sample": true, "temperature": 0.9}')
+    for found in ([f"base/{file}"], []):  # once
+        assert Lineage.read(path).record_inputs({"base": fingerprint(str(model))}) == found
+    (told,) = json.loads(path.read_text())["mended"]
+    assert told["files"] == [f"base/{file}"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("generation_config", '{"eos_token_id": [2, 7]}', r"base/generation_config\.json, \S+: \[2\] → \[2, 7\]"),
+        ("tokenizer", "{}", r"base/tokenizer\.json: absent → "),
+        ("config", '{"hidden_size": 2}', r"base/config\.json: "),
+    ],
+)
+def test_what_a_result_can_depend_on_may_not(tmp_path: Path, file: str, text: str, told: str) -> None:
+    model = _model(tmp_path / "model", generation_config='{"eos_token_id": 2}')
+    lineage = Lineage.create(tmp_path / "run.json", Recipe())
+    lineage.record_inputs({"base": fingerprint(str(model))})
+    (model / "README.md").write_text("b")
+    (model / f"{file}.json").write_text(text)
+    with pytest.raises(RunError, match=rf"Changed: {told}[^;]*\. Put"):
+        lineage.record_inputs({"base": fingerprint(str(model))})
+
+
+def test_a_record_of_an_older_version_that_knows_no_end_tokens_goes_on(tmp_path: Path) -> None:
+    model = _model(tmp_path / "model", generation_config='{"eos_token_id": 2}')
+    lineage = Lineage.create(tmp_path / "run.json", Recipe())
+    now = fingerprint(str(model))
+    lineage.record_inputs({"base": {key: value for key, value in now.items() if key != "ends"}})
+    assert lineage.record_inputs({"base": now}) == []
+
+
 def test_a_file_that_is_gone_is_told_as_gone(tmp_path: Path) -> None:
     lineage = Lineage.create(tmp_path / "run.json", Recipe())
     rows = tmp_path / "rows.jsonl"

@@ -1,12 +1,15 @@
+"""Every tracker is told each step once, under one id, however often the run is taken up again."""
+
+import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from truing.core.errors import RunError
-from truing.runs.trackers import open_tracker
+from truing.runs.trackers import missing_trackers, open_tracker
 
 METRICS = {"loss": 0.5, "tokens": 3, "note": "text", "ok": True, "judges": {"gold": 1.0}}
 SENT = {"sft/loss": 0.5, "sft/tokens": 3}
@@ -23,9 +26,9 @@ class Fake(ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
 
-        def call(*arguments: Any, **keywords: Any) -> "Fake":
+        def call(*arguments: Any, **keywords: Any) -> Any:
             self.calls.append((name, arguments, keywords))
-            return self
+            return SimpleNamespace(info=SimpleNamespace(run_id="4c1e")) if name == "start_run" else self
 
         return call
 
@@ -44,14 +47,20 @@ def session(name: str, directory: Path) -> None:
     tracker.close()
 
 
+def id_of(name: str, directory: Path) -> str:
+    return str(json.loads((directory / "trackers.json").read_text())[name]["id"])
+
+
 @pytest.mark.parametrize("fake", ["torch.utils.tensorboard"], indirect=True)
 def test_tensorboard(fake: Fake, tmp_path: Path) -> None:
     session("tensorboard", tmp_path)
     assert fake.calls == [
-        ("SummaryWriter", (), {"log_dir": str(tmp_path / "tensorboard")}),
+        ("SummaryWriter", (), {"log_dir": str(tmp_path / "tensorboard" / "sft"), "purge_step": 1}),
         ("add_scalar", ("sft/loss", 0.5, 1), {}),
         ("add_scalar", ("sft/tokens", 3, 1), {}),
+        ("flush", (), {}),
         ("add_scalar", ("sft/loss", 0.25, 2), {}),
+        ("flush", (), {}),
         ("close", (), {}),
     ]
 
@@ -60,7 +69,12 @@ def test_tensorboard(fake: Fake, tmp_path: Path) -> None:
 def test_wandb_gives_each_stage_its_own_axis(fake: Fake, tmp_path: Path) -> None:
     session("wandb", tmp_path)
     assert fake.calls == [
-        ("init", (), {"project": "truing", "name": "mine", "dir": str(tmp_path)}),
+        (
+            "init",
+            (),
+            {"project": "truing", "name": "mine", "dir": str(tmp_path)}
+            | {"id": id_of("wandb", tmp_path), "resume": "allow"},
+        ),
         ("define_metric", ("sft/step",), {}),
         ("define_metric", ("sft/*",), {"step_metric": "sft/step"}),
         ("log", ({**SENT, "sft/step": 1},), {}),
@@ -73,11 +87,12 @@ def test_wandb_gives_each_stage_its_own_axis(fake: Fake, tmp_path: Path) -> None
 def test_trackio(fake: Fake, tmp_path: Path) -> None:
     session("trackio", tmp_path)
     assert fake.calls == [
-        ("init", (), {"project": "truing", "name": "mine"}),
+        ("init", (), {"project": "truing", "name": id_of("trackio", tmp_path), "resume": "allow"}),
         ("log", (SENT,), {"step": 1}),
         ("log", ({"sft/loss": 0.25},), {"step": 2}),
         ("finish", (), {}),
     ]
+    assert id_of("trackio", tmp_path).startswith("mine-")  # it takes runs of one name for one run
 
 
 @pytest.mark.parametrize("fake", ["mlflow"], indirect=True)
@@ -98,6 +113,69 @@ def test_mlflow_writes_to_the_run_unless_a_server_is_named(
         ("log_metrics", ({"sft/loss": 0.25},), {"step": 2}),
         ("end_run", (), {}),
     ]
+
+
+STARTS = {"wandb": "init", "trackio": "init", "mlflow": "start_run", "torch.utils.tensorboard": "SummaryWriter"}
+TOLD = {"wandb": "log", "trackio": "log", "mlflow": "log_metrics", "torch.utils.tensorboard": "add_scalar"}
+
+
+def _of_steps(fake: Fake, stage: str) -> list[int]:
+    """The steps that a tracker was told of a stage, in order."""
+    told = [call for call in fake.calls if call[0] == TOLD[fake.__name__]]
+    if fake.__name__ == "torch.utils.tensorboard":
+        return [arguments[2] for _, arguments, _ in told if arguments[0] == f"{stage}/loss"]
+    own = [(arguments[0], keywords) for _, arguments, keywords in told if f"{stage}/loss" in arguments[0]]
+    return [keywords["step"] if keywords else metrics[f"{stage}/step"] for metrics, keywords in own]
+
+
+@pytest.mark.parametrize("fake", STARTS, indirect=True)
+def test_a_run_that_is_taken_up_again_and_again_tells_each_step_once_under_one_id(fake: Fake, tmp_path: Path) -> None:
+    name = fake.__name__.rpartition(".")[2]
+    for stage, first, last in (("sft", 0, 4), ("sft", 3, 3), ("sft", 3, 6), ("dpo", 1, 2), ("dpo", 1, 3)):
+        tracker = open_tracker([name], "mine", tmp_path)
+        for step in range(first, last + 1):
+            tracker.log(stage, step, {"loss": step / 10})
+        tracker.close()
+    assert _of_steps(fake, "sft") == [0, 1, 2, 3, 4, 5, 6]
+    assert _of_steps(fake, "dpo") == [1, 2, 3]
+    started = [keywords for call, _, keywords in fake.calls if call == STARTS[fake.__name__]]
+    if name == "mlflow":
+        assert started == [{"run_name": "mine"}, *[{"run_id": id_of("mlflow", tmp_path)}] * 4]
+    elif name == "tensorboard":
+        assert [one["purge_step"] for one in started] == [0, 5, 1, 3]
+    else:
+        assert started == [started[0]] * 5
+        assert id_of(name, tmp_path) in started[0].values()
+
+
+def test_two_runs_are_two_at_a_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", Fake("wandb"))
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        session("wandb", tmp_path / place)
+    assert id_of("wandb", tmp_path / "one") != id_of("wandb", tmp_path / "two")
+
+
+@pytest.mark.parametrize("fake", STARTS, indirect=True)
+def test_steps_that_come_again_otherwise_are_told_again(fake: Fake, tmp_path: Path) -> None:
+    tracker = open_tracker([fake.__name__.rpartition(".")[2]], "mine", tmp_path)
+    for step in (1, 2, 3, 4):
+        tracker.log("ppo", step, {"loss": 0.1})
+    tracker.go_back("ppo", 2)
+    for step in (3, 4):
+        tracker.log("ppo", step, {"loss": 0.2})
+    assert _of_steps(fake, "ppo") == [1, 2, 3, 4, 3, 4]
+    if fake.__name__ == "torch.utils.tensorboard":
+        assert [keywords["purge_step"] for name, _, keywords in fake.calls if name == "SummaryWriter"] == [1, 3]
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio", "mlflow"])
+def test_a_missing_package_is_found_without_opening_anything(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "wandb" if name == "trackio" else "trackio", Fake("other"))
+    (problem,) = missing_trackers([name, "wandb" if name == "trackio" else "trackio"])
+    assert (problem.code, problem.field) == ("run/no-tracker", "track")
+    assert name in problem.what
 
 
 @pytest.mark.parametrize("fake", ["trackio"], indirect=True)

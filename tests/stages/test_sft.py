@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from truing.core.results import to_json
 from truing.core.rows import TokenRows
 from truing.models.roles import Role
+from truing.runs.checkpoints import newest_checkpoint
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
 from truing.stages.sft import completion_loss, heldout_loss, train_sft
@@ -47,6 +48,53 @@ def test_a_run_lowers_the_loss_and_leaves_what_it_promises(method: str, tmp_path
     assert [row["step"] for row in metrics] == list(range(7))
     assert all({"loss", "grad_norm", "learning_rate", "tokens"} <= row.keys() for row in metrics[1:])
     assert job.directory.adapter.exists() == (method == "lora")
+
+
+def test_full_training_in_bfloat16_moves_the_weights_as_plain_adamw_in_single_precision_does(
+    tmp_path: Path,
+) -> None:
+    """Steps of 0.0001 on weights of 0.3, of which bfloat16 would round most away."""
+    rate, steps = 1e-4, 4
+    changes = {"method": "full", "batch_size": 100, "epochs": steps}
+    optimiser = {"learning_rate": rate, "warmup": 0.0, "schedule": "constant"}
+    recipe = tiny.recipe(tmp_path, **{"compute.dtype": "bfloat16", "sft.optimiser": optimiser})
+    recipe = recipe.model_copy(update={"sft": recipe.sft.model_copy(update=changes)})
+    tiny.model().bfloat16().save_pretrained(tmp_path / "base")
+    job = tiny.job(recipe, tmp_path, "sft")
+    train_sft(job)
+    found = newest_checkpoint(job.directory.checkpoints, print)
+    assert found is not None
+    assert {tensor.dtype for name, tensor in found.tensors.items() if name != "steps"} == {torch.float32}
+    before = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    after = _plain_adamw(tmp_path / "base", job.demonstrations().train, rate, steps)
+    moved, expected = [], []
+    for path, weight in before.named_parameters():
+        moved.append((found.tensors[f"weights/policy/{path}"] - weight.detach()).flatten())
+        expected.append((dict(after.named_parameters())[path] - weight).detach().flatten())
+    ours, theirs = torch.cat(moved), torch.cat(expected)
+    assert float((ours != 0).float().mean()) == pytest.approx(float((theirs != 0).float().mean()), abs=0.02)
+    assert float(ours.norm()) == pytest.approx(float(theirs.norm()), rel=0.05)
+    assert float(torch.nn.functional.cosine_similarity(ours, theirs, dim=0)) > 0.9
+
+
+def _plain_adamw(directory: Path, rows: TokenRows, rate: float, steps: int) -> torch.nn.Module:
+    """AdamW on the loss that transformers gives of all rows at once, in single precision."""
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    longest = max(rows.token_counts)
+    batch: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "attention_mask": []}
+    for prompt, response, count in zip(rows.prompts, rows.responses, rows.token_counts, strict=True):
+        padding = longest - count
+        batch["input_ids"].append([*prompt, *response, *[PAD] * padding])
+        batch["labels"].append([*[-100] * len(prompt), *response, *[-100] * padding])
+        batch["attention_mask"].append([1] * count + [0] * padding)
+    inputs = {name: torch.tensor(values) for name, values in batch.items()}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        model(**inputs).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+    return model
 
 
 def test_the_saved_model_has_the_held_out_loss_that_was_reported(tmp_path: Path) -> None:

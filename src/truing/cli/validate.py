@@ -11,6 +11,7 @@ from truing.data.datasets import read_data
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
+from truing.runs.trackers import missing_trackers
 
 
 def validate_command(recipe_file: Path, overrides: list[str]) -> None:
@@ -28,6 +29,7 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     recipe, problems = read_recipe(path, overrides, tell)
     datasets = read_data(recipe, thorough=True)
     found = check_files(recipe, datasets)
+    found.problems += missing_trackers(recipe.track)
     try:
         problems.check(RecipeError)
     except RecipeError as error:

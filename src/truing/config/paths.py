@@ -26,6 +26,18 @@ def resolve_paths(value: Any, folder: Path, key: str = "") -> Any:
     return value
 
 
+def without_place(value: Any, key: str) -> Any:
+    """What a plain value says apart from where a file lies, whose content says what it is; others are as they are.
+
+    Others may name something on a hub, or a module.
+    """
+    if not (isinstance(value, str) and _PATHS.fullmatch(key)):
+        return value
+    file, colon, function = value.rpartition(".py:")
+    is_file = os.path.isabs(value) or os.path.exists(f"{file}.py" if colon else value)
+    return (f"a file, {function}" if colon else "a file") if is_file and value else value
+
+
 def _resolved(path: str, folder: Path) -> str:
     beside = os.path.join(folder.absolute(), os.path.expanduser(path))
     return os.path.normpath(beside) if path and os.path.exists(beside) else path

@@ -10,7 +10,7 @@
     │   ├── RewardError              a reward source or judge and what it returned
     │   └── RunError                 the run directory
     ├── TrainingError                learning cannot go on: a number is not finite, or memory ran out
-    └── InterruptedRunError          exit code 130 or 143: a signal asked the run to end, and it is saved
+    └── InterruptedRunError          exit code 128 + the signal's number: it asked the run to end, and all is saved
 """
 
 from collections.abc import Iterable, Iterator

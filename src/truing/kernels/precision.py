@@ -17,7 +17,9 @@ class Precision:
     compute: torch.dtype = torch.float32
     """Of products and attention"""
     reductions: ClassVar[torch.dtype] = torch.float32
-    """Of logits, log-probabilities, values and losses, and of gradients that are sums of many parts"""
+    """Of logits, log-probabilities, values, scores and losses, and of gradients that are sums of many parts.
+
+    Of a sequence classifier as a reward, all is in it."""
 
     @classmethod
     def of(cls, compute: str, trains: bool) -> "Precision":

@@ -85,7 +85,7 @@ def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
     quiet_transformers()
     if base.quantize == "nf4":
         check_quantisation(device_of(compute))
-    tokenizer = _load_tokenizer(base, {"gguf_file": base.gguf_file} if base.gguf_file else {})
+    tokenizer = load_tokenizer(base)
     precision = Precision.of(compute.dtype, trains)
     model = _load_model(base, compute, precision)
     endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
@@ -129,7 +129,7 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
     quiet_transformers()
     options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}
     options |= {} if fetch else {"local_files_only": True}
-    tokenizer = _load_tokenizer(base, options)
+    tokenizer = load_tokenizer(base, fetch)
     with reraise_as_model_error(base, "causal language model"):
         config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
         with torch.device("meta"):
@@ -190,7 +190,10 @@ def context_length(model: PreTrainedModel) -> int:
     return 1_000_000
 
 
-def _load_tokenizer(base: Base, options: dict[str, Any]) -> PreTrainedTokenizerBase:
+def load_tokenizer(base: Base, fetch: bool = True) -> PreTrainedTokenizerBase:
+    """The base's tokenizer as it is. ModelError where there is none."""
+    options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}
+    options |= {} if fetch else {"local_files_only": True}
     with reraise_as_model_error(base, "tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             base.path, trust_remote_code=base.trust_remote_code, **options

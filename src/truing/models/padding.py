@@ -1,5 +1,7 @@
 """A tokenizer and a model that belong together: an embedding for every token, and a pad that is not eos."""
 
+from typing import Any
+
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -31,12 +33,21 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, endin
     if wanted > rows:
         _grow(model, rows, wanted, tokenizer.pad_token_id)
         notes.append(f"The embeddings grew from {rows} to {wanted} rows, one for each token.")
-    model.config.pad_token_id = tokenizer.pad_token_id
-    model.config.eos_token_id = endings.text[0]
-    if model.generation_config is not None:
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
-        model.generation_config.eos_token_id = list(endings.tokens) if len(endings.tokens) > 1 else endings.tokens[0]
+    several: tuple[Any, ...] = (model.config, model.generation_config)
+    for settings in filter(None, several):
+        settings.pad_token_id = tokenizer.pad_token_id
+        settings.eos_token_id = with_end(getattr(settings, "eos_token_id", None), list(endings.tokens))
     return notes
+
+
+def with_end(ends: int | list[int] | None, eos: int | list[int] | None) -> int | list[int] | None:
+    """The ids of tokens that end a text, as they were where they name `eos` already, else with it behind them."""
+    known, new = (ids if isinstance(ids, list) else [] if ids is None else [ids] for ids in (ends, eos))
+    missing = [end for end in new if end not in known]
+    if not missing:
+        return ends
+    named = [*known, *missing]
+    return named if len(named) > 1 else named[0]
 
 
 def tokens_without_rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:

@@ -5,11 +5,18 @@ AutoModelForSequenceClassification loads, and the adapters beside them.
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from truing.core.errors import ModelError
 from truing.core.normalisation import Normalisation
@@ -31,7 +38,7 @@ def save_adapter(role: Role, directory: Path) -> None:
     for file in nested.iterdir():
         file.rename(directory / file.name)
     nested.rmdir()
-    _sort_lists(directory / "adapter_config.json")
+    _tidy(directory / "adapter_config.json")
     if role.head is not None:
         save_file(role.head.state_dict(), directory / HEAD)
 
@@ -52,9 +59,19 @@ def merge(role: Role) -> PreTrainedModel:
 
 
 def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """A directory for AutoModelForCausalLM and AutoTokenizer."""
+    """A directory for AutoModelForCausalLM and AutoTokenizer.
+
+    The library refuses to save how a model generates where that was changed and has settings that it holds to be odd,
+    such as a temperature without sampling. They are the base's, so they are written past its judgement.
+    """
+    generation = model.generation_config if model.can_generate() else None
     model.config.use_cache = True
+    if generation is not None:
+        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     model.save_pretrained(str(directory))
+    if generation is not None:
+        model.generation_config = generation
+        generation.to_json_file(directory / GENERATION_CONFIG_NAME, keys_to_pop=["compile_config"])
     model.config.use_cache = False
     tokenizer.save_pretrained(str(directory))
 
@@ -68,20 +85,32 @@ def save_reward_model(
     """A directory for AutoModelForSequenceClassification whose one logit is the head's score.
 
     Raises:
-        ModelError: the architecture has no such class in transformers, or one with another kind of head.
+        ModelError: as `outline_classifier`.
     """
-    classifier = _classifier_like(model)
+    classifier, head_name = outline_classifier(model)
     state = dict(model.base_model.state_dict(prefix=f"{model.base_model_prefix}."))
-    missing = sorted(set(classifier.state_dict()) - set(state))
-    if len(missing) != 1 or classifier.state_dict()[missing[0]].shape != head.weight.shape:
-        what = f"the sequence classifier of {type(model).__name__} has a head of another shape ({', '.join(missing)})."
-        hint = "Use a base whose classifier has a single linear head, such as Llama, Qwen, Mistral or GPT-2."
-        raise ModelError(what, code="model/other-head", where=model.name_or_path, hint=hint)
-    state[missing[0]] = head.weight.detach().to(model.dtype)
+    state[head_name] = head.weight.detach()
     classifier.load_state_dict(state, assign=True)
     classifier.save_pretrained(str(directory))
     tokenizer.save_pretrained(str(directory))
     save_file(head.state_dict(), directory / HEAD)
+
+
+def outline_classifier(model: PreTrainedModel) -> tuple[PreTrainedModel, str]:
+    """The sequence classifier that has this model's backbone, without weights, and the name of its head's weight.
+
+    Raises:
+        ModelError: the architecture has no such class in transformers, or one with another kind of head.
+    """
+    classifier = _classifier_like(model)
+    weights = classifier.state_dict()
+    backbone = model.base_model.state_dict(prefix=f"{model.base_model_prefix}.")
+    missing = sorted(weights.keys() - backbone.keys())
+    if len(missing) != 1 or weights[missing[0]].ndim != 2 or len(weights[missing[0]]) != 1:
+        what = f"the sequence classifier of {type(model).__name__} has a head of another shape ({', '.join(missing)})."
+        hint = "Use a base whose classifier has a single linear head, such as Llama, Qwen, Mistral or GPT-2."
+        raise ModelError(what, code="model/other-head", where=model.name_or_path, hint=hint)
+    return classifier, missing[0]
 
 
 def _classifier_like(model: PreTrainedModel) -> PreTrainedModel:
@@ -114,10 +143,17 @@ def load_normalisation(directory: Path) -> Normalisation | None:
     return Normalisation(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def _sort_lists(path: Path) -> None:
-    """PEFT writes sets in the order of the process's hash seed; sorted, the same adapter is the same file."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    ordered = {key: sorted(value) if _names(value) else value for key, value in config.items()}
+def _tidy(path: Path) -> None:
+    """An adapter's config as one can rely on it.
+
+    PEFT writes sets in the order of the process's hash seed; sorted, the same adapter is the same file. And it names
+    the base as that was named when it was loaded, perhaps from the working directory; others load it from elsewhere.
+    """
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    ordered: dict[str, Any] = {key: sorted(value) if _names(value) else value for key, value in config.items()}
+    base = ordered["base_model_name_or_path"]
+    if base and Path(base).is_dir():
+        ordered["base_model_name_or_path"] = str(Path(base).absolute())
     path.write_text(json.dumps(ordered, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,9 @@
-"""Which files of a directory hold weights that can be read, without running code. Imports nothing heavy."""
+"""Which files of a model's directory can be read, without running code. Imports nothing heavy."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -48,6 +49,15 @@ def unreadable_weights(directory: Path) -> Iterator[tuple[str, str]]:
                 pass
         except (OSError, SafetensorError) as error:
             yield name, "it is a Git LFS pointer" if _is_pointer(directory / name) else first_line(error)
+
+
+def read_settings(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is none that can be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):  # nested a thousand times deep
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _names(directory: Path) -> list[str]:

@@ -42,7 +42,7 @@ def run_pipeline(
     checked = None if RunDirectory(root).record.exists() else check_inputs(recipe)
     functions = set_up(recipe)
     with open_run(root, recipe) as run:
-        stages = open_stages(run, recipe, functions, stop)
+        stages = open_stages(run, recipe, functions, stop, progress.note)
         if older is not None:
             taken = ", ".join(take_over(older, run)) or "no stage, none matches"
             progress.note(f"taken over from {older.root}: {taken}")
@@ -66,6 +66,16 @@ def start_of(stage: Planned, run: RunDirectory) -> Base:
     return base if before is None else Base(path=str(run.stage(before).model), quantize=base.quantize)
 
 
+def files_of_start(stage: Planned, run: RunDirectory) -> dict[str, str]:
+    """SHA-256 of the files of the model that a stage begins with, by their names; none for a Hub id."""
+    before = stage.builds_on.get(stage.spec.starts_from or "")
+    if before is None:
+        return dict(run.lineage.facts["inputs"]["base"].get("files", {}))
+    folder = f"{run.stage(before).model.name}/"
+    made = next(record.files or {} for record in run.lineage.stages if record.name == before)
+    return {name.removeprefix(folder): digest for name, digest in made.items() if name.startswith(folder)}
+
+
 def run_stage(
     stage: Planned, run: RunDirectory, rows: Prepared, progress: Progress, tracker: Tracker, stop: Interruption
 ) -> None:
@@ -84,6 +94,7 @@ def run_stage(
         recipe=stage.recipe,
         directory=directory,
         start=start_of(stage, run),
+        start_files=files_of_start(stage, run),
         reward=None if scorer is None else RewardModelFiles(run.stage(scorer).model, run.stage(scorer).adapter),
         rows=rows,
         progress=progress,

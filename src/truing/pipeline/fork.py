@@ -8,7 +8,7 @@ from truing.config import recorded_recipe
 from truing.config.plan import Planned, plan
 from truing.config.stages import within
 from truing.core.errors import RunError
-from truing.runs.differences import Fingerprint, differs, flat
+from truing.runs.differences import Fingerprint, comparable, differs
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove
 
@@ -70,11 +70,9 @@ def matching(old: RunDirectory, new: RunDirectory) -> list[str]:
 
 
 def _depended_on(stage: Planned) -> dict[str, str]:
-    """What the stage's result depends on in its recipe; paths of data and models are left to their fingerprints."""
-    values = flat(stage.recipe.model_dump(exclude={"variants"}))
-    kept = {key: value for key, value in values.items() if within(key, stage.spec.depends_on)}
-    by_content = [key for key in kept if key.startswith(("base.", "data.")) and key.endswith(".path")]
-    return {key: value for key, value in kept.items() if key not in by_content}
+    """What the stage's result depends on in its recipe; data, models and functions are left to their fingerprints."""
+    values = comparable(stage.recipe)
+    return {key: value for key, value in values.items() if within(key, stage.spec.depends_on)}
 
 
 def _same_inputs(stage: Planned, old: Mapping[str, Fingerprint], new: Mapping[str, Fingerprint]) -> bool:

@@ -1,6 +1,6 @@
 """What a run is opened with: its recipe on files, its stages in order, and what both are made of, on record."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
@@ -8,7 +8,7 @@ from truing.config import reward_sources, variant
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
-from truing.core.errors import RunError
+from truing.core.errors import RunError, check
 from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
 from truing.pipeline.world import with_world
@@ -17,6 +17,7 @@ from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory
 from truing.runs.interruption import Interruption
 from truing.runs.lineage import fingerprint
+from truing.runs.trackers import missing_trackers
 
 
 def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
@@ -26,13 +27,14 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     quiet_transformers()
     if recipe.base is not None and recipe.base.quantize == "nf4":
         check_quantisation(device_of(recipe.compute))
+    check(missing_trackers(recipe.track))
     return _functions(recipe)
 
 
 def open_stages(
-    run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerprint], stop: Interruption
+    run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerprint], stop: Interruption, say: Callable[[str], None]
 ) -> list[Planned]:
-    """Every stage of the recipe, which and what it is made of recorded in the run.
+    """Every stage of the recipe, which and what it is made of recorded in the run; `say` is told what was mended.
 
     Raises:
         RunError: the run was begun with other content.
@@ -43,7 +45,10 @@ def open_stages(
     run.lineage.plan([(stage.name, stage.kind) for stage in stages])
     inputs = {name: fingerprint(path) for name, path in _inputs(grounded)}
     with stop.defer():
-        run.lineage.record_inputs(inputs | functions)
+        beside = run.lineage.record_inputs(inputs | functions)
+        run.record_places(recipe)
+    if beside:
+        say(f"changed since the run began, and no stage learns from it: {', '.join(beside)}")
     return stages
 
 

@@ -1,6 +1,5 @@
 """What can be seen of a recipe's models, rewards and judges without loading one."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,10 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.core.errors import Problem
 from truing.data.read import HUB_ID
-from truing.models.weight_files import unreadable_weights, unsafe_weights
+from truing.models.weight_files import read_settings, unreadable_weights, unsafe_weights
 
 HOLDS = "A model's directory has config.json, tokenizer files and safetensors weights."
+GENERATION = "generation_config.json"
 LONGEST_HUB_ID = 96
 
 
@@ -58,6 +58,9 @@ def _directory_faults(key: str, model: Base) -> Iterator[Problem]:
         for name, reason in unreadable_weights(place):
             hint = "Fetch that file again; where it is a Git LFS pointer, with `git lfs pull`."
             yield Problem("model/unreadable-weights", key, f"{name} cannot be read ({reason}).", hint, where)
+        if (place / GENERATION).is_file() and read_settings(place / GENERATION) is None:
+            what = f"{GENERATION} cannot be read, so which tokens end a response of this model is not known."
+            yield Problem("model/unreadable-settings", key, what, "Correct it, or take it away.", where)
 
 
 def _label_faults(key: str, path: str) -> Iterator[Problem]:
@@ -83,8 +86,4 @@ def _function_faults(key: str, path: str) -> Iterator[Problem]:
 
 def _config(directory: Path) -> dict[str, Any] | None:
     """What its config.json says; None where there is none that can be read."""
-    try:
-        config = json.loads((directory / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):  # nested a thousand times deep
-        return None
-    return config if isinstance(config, dict) else None
+    return read_settings(directory / "config.json")

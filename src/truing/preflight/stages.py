@@ -10,6 +10,7 @@ from truing.data.datasets import HELDOUT, Dataset
 from truing.data.length_report import NAMED
 from truing.data.prepared import Prepared, encode_datasets
 from truing.models.load import LoadedBase, is_fetched, outline_base
+from truing.models.save import outline_classifier
 from truing.preflight.findings import Findings
 
 NOT_MEASURED = "Row lengths were not checked"
@@ -41,6 +42,9 @@ def check_stages(
         for name in stage.spec.datasets:
             with found.noting():
                 _check_rows(name, stage.recipe, prepared, sound, found)
+        if stage.spec.makes == "reward model" and base is not None:
+            with found.noting():
+                outline_classifier(base.model)
         if stage.spec.samples and sound:
             with found.noting():
                 if "prompts" in datasets:

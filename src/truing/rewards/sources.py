@@ -81,7 +81,8 @@ class ClassifierReward:
         """
         with reraise_as(partial(_refusal, path)):
             tokenizer = AutoTokenizer.from_pretrained(path)
-            model = load_weights(AutoModelForSequenceClassification, path, device, use_safetensors=True)
+            options = {"use_safetensors": True, "dtype": torch.float32}  # whatever its files are in
+            model = load_weights(AutoModelForSequenceClassification, path, device, **options)
         if model.config.num_labels != 1:
             what = f"the model has {model.config.num_labels} labels; a reward model has one."
             hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."

@@ -1,14 +1,21 @@
 """What differs between the recipe, data and models a run was begun with and those it is given now, in words."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from typing import Any
+
+from truing.config.paths import without_place
+from truing.config.recipe import Recipe
 
 Fingerprint = dict[str, Any]
 """What a data set, a model or a function is: see `lineage.fingerprint`"""
 
 OTHERWISE = "Give another --out, or add --fork-to NEW to begin a run from the stages that still match."
 SHOWN = 10
+GENERATION = "generation_config.json"
+BESIDE_THE_MODEL = (GENERATION, "*.md", "LICENSE*", "NOTICE*", "*.pdf", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg")
+"""Files of a model's directory that no stage learns from. Of the first, its end tokens are compared on their own"""
 
 
 def flat(value: Any, key: str = "") -> dict[str, str]:
@@ -28,10 +35,31 @@ def differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
     return [f"{key}: {before} → {after}" for key, before, after in pairs if before != after]
 
 
+def comparable(recipe: Recipe) -> dict[str, str]:
+    """A recipe's options as JSON, by their dotted keys, without the places of files: their content is compared."""
+    values = flat(recipe.model_dump())
+    return {key: json.dumps(without_place(json.loads(value), key), ensure_ascii=False) for key, value in values.items()}
+
+
 def differs(old: Fingerprint, new: Fingerprint) -> bool:
-    """Content decides, not the path it was found at; a revision known on one side only says nothing."""
-    shared = (old.keys() & new.keys()) - {"path"}
-    return not shared or any(old[key] != new[key] for key in shared)
+    """Content decides, not the path it was found at; what is known on one side only says nothing."""
+    one, other = _decisive(old), _decisive(new)
+    shared = one.keys() & other.keys()
+    return not shared or any(one[key] != other[key] for key in shared)
+
+
+def _decisive(given: Fingerprint) -> Fingerprint:
+    """What a result can depend on: no path, and no file that only stands beside a model."""
+    kept = {key: value for key, value in given.items() if key != "path"}
+    if "files" in kept:
+        kept["files"] = {name: digest for name, digest in kept["files"].items() if not _is_beside(name)}
+        if GENERATION not in given["files"]:
+            kept["ends"] = []
+    return kept
+
+
+def _is_beside(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in BESIDE_THE_MODEL)
 
 
 def input_differences(name: str, old: Fingerprint, new: Fingerprint) -> list[str]:
@@ -42,7 +70,7 @@ def input_differences(name: str, old: Fingerprint, new: Fingerprint) -> list[str
     if not differs(old, new):
         return []
     if "files" in old and "files" in new:
-        return differences(*(_named(name, given["files"]) for given in (old, new)))
+        return differences(*(_named(name, _decisive(given)) for given in (old, new)))
     if "path" in old and "hub" in new:
         return [f"{name} ({old['path']}): gone, and no other file is at {new['hub']}"]
     key = f"{name} ({new['path']})" if "path" in new else name
@@ -55,8 +83,17 @@ def in_short(found: Sequence[str]) -> str:
     return "; ".join(found[:SHOWN]) + more
 
 
-def _named(name: str, files: Mapping[str, str]) -> dict[str, str]:
-    return {f"{name}/{file}": digest[:8] for file, digest in files.items()}
+def mended(name: str, old: Fingerprint, new: Fingerprint) -> list[str]:
+    """'base/README.md' for each file that differs and stands beside a model only, where nothing else differs."""
+    if differs(old, new) or "files" not in old or "files" not in new:
+        return []
+    before, now = old["files"], new["files"]
+    return [f"{name}/{file}" for file in sorted({*before, *now}) if before.get(file) != now.get(file)]
+
+
+def _named(name: str, given: Fingerprint) -> dict[str, str]:
+    ends = {f"{name}/{GENERATION}, eos_token_id": json.dumps(given["ends"])} if "ends" in given else {}
+    return {f"{name}/{file}": digest[:8] for file, digest in given["files"].items()} | ends
 
 
 def _identity(given: Fingerprint) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from truing.config import recorded_recipe, resolved_yaml
 from truing.config.recipe import Recipe
-from truing.core.errors import RecipeError, RunError
+from truing.core.errors import InputError, RecipeError, RunError
 from truing.processes import world
-from truing.runs.differences import OTHERWISE, differences, flat, in_short
+from truing.runs.differences import OTHERWISE, comparable, differences, in_short
 from truing.runs.files import PARTIAL, disk_faults, remove, sha256_file, sweep, write_text
 from truing.runs.lineage import Lineage
 from truing.runs.lock import locked
@@ -107,6 +107,11 @@ class RunDirectory:
         """run.json, read once. RunError if this is no run."""
         return Lineage.read(self.record)
 
+    def record_places(self, recipe: Recipe) -> None:
+        """Keep where files lie now: a run and its inputs may have been moved."""
+        if _recorded(self.recipe) != recipe:
+            write_text(self.recipe, resolved_yaml(recipe))
+
     def stage(self, name: str) -> StageDirectory:
         """The directory of a stage, made or not. RunError for a name that would lead elsewhere."""
         if not _STAGE_NAME.fullmatch(name):
@@ -119,6 +124,8 @@ class RunDirectory:
 def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
     """Create the run of `recipe` in `root`, or continue it, and hold its lock.
 
+    A new run that is refused in the block, before any stage of it begins, gives its directory back.
+
     Raises:
         RunError: `root` holds another recipe's run, is in use by a live process, holds files that are no run's, or
             cannot be written. Every byte in it is as before.
@@ -126,16 +133,31 @@ def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
     run = RunDirectory(root)
     with disk_faults(root, "cannot be used"):
         _refuse_foreign(run, recipe)
+        made = not root.exists()
         root.mkdir(parents=True, exist_ok=True)
     with locked(root / _LOCK) if world.is_owner() else nullcontext():
         _refuse_foreign(run, recipe)  # another process may have come first
         sweep(root)
         if run.record.exists():
             run.lineage.go_on(recipe)
-        else:
-            write_text(run.recipe, resolved_yaml(recipe))
-            Lineage.create(run.record, recipe)
-        yield run
+            yield run
+            return
+        write_text(run.recipe, resolved_yaml(recipe))
+        Lineage.create(run.record, recipe)
+        try:
+            yield run
+        except InputError:
+            if world.is_owner() and all(stage.state == "pending" for stage in run.lineage.stages):
+                _give_back(root, made)
+            raise
+
+
+def _give_back(root: Path, made: bool) -> None:
+    """All that a run has made in a directory that was empty goes; so does the directory, where it was made."""
+    for entry in root.iterdir():
+        remove(entry)
+    if made:
+        root.rmdir()
 
 
 def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
@@ -152,7 +174,7 @@ def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
     if run.record.name not in names and names != {_LOCK, run.recipe.name}:
         hint = "Give another --out, or an empty directory."
         raise RunError("holds files, but no run of truing.", code="run/not-a-run", where=str(run.root), hint=hint)
-    found = differences(flat(_recorded(run.recipe).model_dump()), flat(recipe.model_dump()))
+    found = differences(comparable(_recorded(run.recipe)), comparable(recipe))
     if found:
         what = f"holds the run of another recipe ({in_short(found)})."
         raise RunError(what, code="run/other-recipe", where=str(run.root), hint=OTHERWISE)

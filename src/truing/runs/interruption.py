@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request: the step under way is finished and saved, or left where that takes too long.
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 as a request: the step under way is finished and saved, or left if that is long.
 
 A run may be killed at any moment, so it may be left at any moment as well: once the time to finish is up, an alarm
 raises `StepAborted` wherever the main thread is, in a rollout or a backward, waiting for a reward function, between two
@@ -21,6 +21,12 @@ GRACE_SECONDS = 5.0
 """For the step under way, after the signal"""
 AGAIN_SECONDS = 5.0
 """Until the alarm rings once more, should something have swallowed it or take long to clean up"""
+
+
+MORE_ENDS = (signal.SIGINT, signal.SIGTERM)
+"""Signals of which a second one, of either, ends the process at once"""
+MORE_IS_THE_SAME = (signal.SIGHUP, signal.SIGUSR1)
+"""A terminal that is closed may send its signal twice, and schedulers warn of the end of a job as often as they like"""
 
 
 class StepAborted(BaseException):
@@ -94,7 +100,9 @@ class Interruption:
 
 @contextmanager
 def stop_on_signals(say: Callable[[str], None]) -> Iterator[Interruption]:
-    """A first SIGINT or SIGTERM in the block sets the stop and the alarm; a second ends the process as any other.
+    """A first signal of these in the block sets the stop and the alarm; for a second, see the two kinds of them.
+
+    One that the process was told to ignore, as SIGHUP is by nohup, stays ignored.
 
     Raises:
         InterruptedRunError: the block was left at the alarm.
@@ -105,12 +113,15 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Interruption]:
     def handle(number: int, _: FrameType | None) -> None:
         stop.signal_number = number
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS, AGAIN_SECONDS)
-        _restore(before)
+        _restore({number: before[number] for number in MORE_ENDS})
+        _restore(dict.fromkeys(MORE_IS_THE_SAME, signal.SIG_IGN))
         say(f"stopping: this step has {GRACE_SECONDS:g} seconds to finish, then it is left; once more stops at once")
 
     alarm: dict[int, object] = {signal.SIGALRM: signal.signal(signal.SIGALRM, stop.on_alarm)}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, handle)
+    for number in (*MORE_ENDS, *MORE_IS_THE_SAME):
+        before[number] = signal.getsignal(number)
+        if number in MORE_ENDS or before[number] is not signal.SIG_IGN:
+            signal.signal(number, handle)
     try:
         with stop.convert():
             yield stop

@@ -3,17 +3,18 @@
     {"versions": {"truing": "0.1.0", "torch": ..., "transformers": ..., "peft": ..., "numpy": ..., "python": ...,
                   "platform": ...},
      "seed": 17, "threads": 2,
-     "inputs": {"base": {"path": ..., "files": {"config.json": sha256, ...}},
+     "inputs": {"base": {"path": ..., "files": {"config.json": sha256, ...}, "ends": [2]},
                 "data.preferences": {"path": ..., "sha256": ...},
                 "data.prompts": {"hub": "owner/name", "revision": ...},
                 "evaluation.judges.taste": {"path": ..., "sha256": ...}},
      "stages": [{"name": "sft", "kind": "sft", "state": "done", "started": "2026-01-31T12:00:00+00:00",
                  "finished": ..., "seconds": 16.2,
                  "taken_from": null, "files": {"model/model.safetensors": sha256, ...}}, ...],
-     "continued": [{"at": ..., "versions": {...}, "threads": 4}]}
+     "continued": [{"at": ..., "versions": {...}, "threads": 4}],
+     "mended": [{"at": ..., "files": ["base/README.md"]}]}
 
-`continued` is there only if the run went on with other versions or threads than it was begun with. Every change is
-written at once and atomically.
+`continued` is there only if the run went on with other versions or threads than it was begun with, `mended` if files
+beside a model were changed that no stage learns from. Every change is written at once and atomically.
 """
 
 import os
@@ -30,7 +31,7 @@ from truing import __version__
 from truing.config.moved import current_input
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError
-from truing.runs.differences import OTHERWISE, Fingerprint, in_short, input_differences
+from truing.runs.differences import GENERATION, OTHERWISE, Fingerprint, in_short, input_differences, mended
 from truing.runs.files import read_json, sha256_file, write_json
 
 State = Literal["pending", "running", "done"]
@@ -133,8 +134,11 @@ class Lineage:
         self._stages[stage.name] = replace(stage, taken_from=str(root))
         self._write()
 
-    def record_inputs(self, inputs: Mapping[str, Fingerprint]) -> None:
+    def record_inputs(self, inputs: Mapping[str, Fingerprint]) -> list[str]:
         """Keep the fingerprints of data, models and functions, by name.
+
+        Returns:
+            The files beside a model, such as its README.md, that are no longer as the run had them.
 
         Raises:
             RunError: the run has fingerprints already and one differs: half of it would rest on other data.
@@ -150,9 +154,13 @@ class Lineage:
                 where=str(self._path.parent),
                 hint=f"Put the old files back. {OTHERWISE}",
             )
+        beside = [file for name in shared for file in mended(name, known[name], inputs[name])]
+        if beside:
+            self._facts.setdefault("mended", []).append({"at": _now(), "files": beside})
         if known != known | dict(inputs):
             known.update(inputs)
             self._write()
+        return beside
 
     def _write(self) -> None:
         write_json(self._path, {**self._facts, "stages": [asdict(stage) for stage in self._stages.values()]})
@@ -161,7 +169,8 @@ class Lineage:
 def fingerprint(path: str, revision: str | None = None) -> Fingerprint:
     """What a data set or base model is: SHA-256 of a file or of each file in a directory, else a Hub id.
 
-    Hidden files are left out of a directory. `revision` is the commit of a Hub id, where it is known.
+    Hidden files are left out of a directory. `ends` are the ids that its generation_config.json says a response ends
+    with. `revision` is the commit of a Hub id, where it is known.
     """
     place = Path(path)
     if place.is_file():
@@ -170,8 +179,17 @@ def fingerprint(path: str, revision: str | None = None) -> Fingerprint:
         files = sorted(file for file in place.rglob("*") if file.is_file())
         names = {file.relative_to(place): file for file in files}
         visible = {name: file for name, file in names.items() if not any(part.startswith(".") for part in name.parts)}
-        return {"path": path, "files": {name.as_posix(): sha256_file(file) for name, file in visible.items()}}
+        hashes = {name.as_posix(): sha256_file(file) for name, file in visible.items()}
+        return {"path": path, "files": hashes} | ({"ends": _ends(place)} if GENERATION in hashes else {})
     return {"hub": path} if revision is None else {"hub": path, "revision": revision}
+
+
+def _ends(model: Path) -> list[Any]:
+    try:
+        ends = read_json(model / GENERATION)["eos_token_id"]
+    except (RunError, LookupError, TypeError):  # it names none, or is no JSON object
+        return []
+    return ends if isinstance(ends, list) else [] if ends is None else [ends]
 
 
 def versions() -> dict[str, str]:

@@ -1,13 +1,22 @@
-"""Metrics on their way to the dashboards people already have. metrics.jsonl stays the record; these are copies."""
+"""Metrics on their way to the dashboards people already have. metrics.jsonl stays the record; these are copies.
 
-import importlib
-import os
+A run that goes on goes on there too, and each step is told once: trackers.json in the run's directory keeps the id of
+the run at each tracker, and the last step that it was told of each stage.
+
+    {"wandb": {"id": "1f0c9a2b", "steps": {"sft": 120}}}
+"""
+
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from truing.core.errors import RunError
+from truing.core.errors import Problem, RunError
+from truing.runs.dashboards import Mlflow, Tensorboard, Trackio, Wandb
+from truing.runs.files import read_json, write_json
+
+RECORD = "trackers.json"
 
 
 class Tracker(Protocol):
@@ -16,8 +25,18 @@ class Tracker(Protocol):
     def log(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
         """Pass on the numbers of one step, each as `stage/key`; what is no number stays behind."""
 
+    def go_back(self, stage: str, step: int) -> None:
+        """What follows this step of a stage will come again, and otherwise than it was."""
+
     def close(self) -> None:
         """Pass on what is still under way and let go."""
+
+
+def missing_trackers(names: Sequence[str]) -> Iterator[Problem]:
+    """Those whose package is not installed."""
+    for name in names:
+        if _is_missing(name):
+            yield _not_installed(name, "no package of this name")
 
 
 def open_tracker(names: Sequence[str], run_name: str, directory: Path) -> Tracker:
@@ -33,106 +52,112 @@ def open_tracker(names: Sequence[str], run_name: str, directory: Path) -> Tracke
     Raises:
         RunError: a package is missing, or a tracker does not start.
     """
-    together = _Together()
+    together = _Together(_Record(directory / RECORD))
     for name in names:
         try:
-            together.trackers[name] = _OPENERS[name](run_name, directory)
+            together.open(name, run_name, directory)
         except Exception as fault:
             together.close()
             if isinstance(fault, ImportError):
-                hint = "Install it with: pip install 'truing[track]'"
-                what = f"the tracker {name} is not installed ({fault})."
-                raise RunError(what, code="run/no-tracker", hint=hint) from fault
+                raise RunError(**vars(_not_installed(name, str(fault)))) from fault
             hint = f"Set it up, or take {name} out of `track` in the recipe."
             what = f"the tracker {name} does not start: {fault}."
             raise RunError(what, code="run/tracker-fails", hint=hint) from fault
     return together
 
 
-class _Together:
-    """Any number of trackers as one."""
+def _not_installed(name: str, reason: str) -> Problem:
+    hint = f"Install it with: pip install {name}; all four come with: pip install 'truing[track]'"
+    return Problem("run/no-tracker", "track", f"the tracker {name} is not installed ({reason}).", hint)
 
-    def __init__(self) -> None:
+
+def _is_missing(package: str) -> bool:
+    try:
+        return find_spec(package) is None
+    except ValueError:  # it was imported in a way that left no trace of where from
+        return False
+
+
+class _Opened(Tracker, Protocol):
+    """A tracker with the id of the run there; None where the run's directory is enough."""
+
+    @property
+    def id(self) -> str | None: ...
+
+
+_OPENERS: dict[str, Callable[[str, Path, str | None], _Opened]] = {
+    "tensorboard": Tensorboard,
+    "wandb": Wandb,
+    "trackio": Trackio,
+    "mlflow": Mlflow,
+}
+
+
+class _Record:
+    """What a run remembers of its trackers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
+
+    def id_of(self, tracker: str) -> str | None:
+        """The run's id there, if it has one."""
+        found: str | None = self._known.get(tracker, {}).get("id")
+        return found
+
+    def begin(self, tracker: str, run: str | None) -> None:
+        """The run has this id there."""
+        if self._known.setdefault(tracker, {"id": run, "steps": {}})["id"] != run or not self._path.exists():
+            self._known[tracker]["id"] = run
+            write_json(self._path, self._known)
+
+    def was_told(self, tracker: str, stage: str, step: int) -> bool:
+        """Whether a tracker knows a step already."""
+        return step <= int(self._known[tracker]["steps"].get(stage, -1))
+
+    def tell(self, tracker: str, stage: str, step: int) -> None:
+        """It knows all of them as far as this one."""
+        self._known[tracker]["steps"][stage] = step
+        write_json(self._path, self._known)
+
+
+class _Together:
+    """Any number of trackers as one, each of which is told every step once."""
+
+    def __init__(self, record: _Record) -> None:
         self.trackers: dict[str, Tracker] = {}
+        self._record = record
+
+    def open(self, name: str, run_name: str, directory: Path) -> None:
+        tracker = _OPENERS[name](run_name, directory, self._record.id_of(name))
+        self.trackers[name] = tracker
+        self._record.begin(name, tracker.id)
 
     def log(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
         numbers = {f"{stage}/{key}": value for key, value in metrics.items() if type(value) in (int, float)}
-        for name in list(self.trackers):
-            self._guarded(name, lambda tracker: tracker.log(stage, step, numbers))
+
+        def tell(name: str, tracker: Tracker) -> None:
+            if not self._record.was_told(name, stage, step):
+                tracker.log(stage, step, numbers)
+                self._record.tell(name, stage, step)
+
+        self._with_each(tell)
+
+    def go_back(self, stage: str, step: int) -> None:
+        def tell(name: str, tracker: Tracker) -> None:
+            tracker.go_back(stage, step)
+            self._record.tell(name, stage, step)
+
+        self._with_each(tell)
 
     def close(self) -> None:
-        for name in list(self.trackers):
-            self._guarded(name, lambda tracker: tracker.close())
+        self._with_each(lambda _, tracker: tracker.close())
         self.trackers.clear()
 
-    def _guarded(self, name: str, act: Callable[[Tracker], None]) -> None:
-        try:
-            act(self.trackers[name])
-        except Exception as fault:
-            del self.trackers[name]
-            warnings.warn(f"the tracker {name} failed and is left out from here on: {fault}", stacklevel=4)
-
-
-class _Tensorboard:
-    def __init__(self, run_name: str, directory: Path) -> None:
-        writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
-        self._writer = writer(log_dir=str(directory / "tensorboard"))
-
-    def log(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
-        for key, value in metrics.items():
-            self._writer.add_scalar(key, value, step)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _Wandb:
-    def __init__(self, run_name: str, directory: Path) -> None:
-        self._run = importlib.import_module("wandb").init(project="truing", name=run_name, dir=str(directory))
-        self._stages: set[str] = set()
-
-    def log(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
-        # wandb's own step may never fall, but every stage begins again: each stage gets an axis of its own.
-        if stage not in self._stages:
-            self._run.define_metric(f"{stage}/step")
-            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
-            self._stages.add(stage)
-        self._run.log({**metrics, f"{stage}/step": step})
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-class _Trackio:
-    def __init__(self, run_name: str, directory: Path) -> None:
-        self._trackio = importlib.import_module("trackio")
-        self._trackio.init(project="truing", name=run_name)
-
-    def log(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
-        self._trackio.log(dict(metrics), step=step)
-
-    def close(self) -> None:
-        self._trackio.finish()
-
-
-class _Mlflow:
-    def __init__(self, run_name: str, directory: Path) -> None:
-        self._mlflow = importlib.import_module("mlflow")
-        if "MLFLOW_TRACKING_URI" not in os.environ:
-            self._mlflow.set_tracking_uri(f"sqlite:///{(directory / 'mlflow.db').resolve()}")
-        self._mlflow.set_experiment("truing")
-        self._mlflow.start_run(run_name=run_name)
-
-    def log(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
-        self._mlflow.log_metrics(dict(metrics), step=step)
-
-    def close(self) -> None:
-        self._mlflow.end_run()
-
-
-_OPENERS: dict[str, Callable[[str, Path], Tracker]] = {
-    "tensorboard": _Tensorboard,
-    "wandb": _Wandb,
-    "trackio": _Trackio,
-    "mlflow": _Mlflow,
-}
+    def _with_each(self, act: Callable[[str, Tracker], None]) -> None:
+        for name in list(self.trackers):
+            try:
+                act(name, self.trackers[name])
+            except Exception as fault:
+                del self.trackers[name]
+                warnings.warn(f"the tracker {name} failed and is left out from here on: {fault}", stacklevel=4)

@@ -128,6 +128,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
             journal.log(number, metrics, shown=("score", "kl", "entropy", "length"))
             journal.done(number, beta=controller.beta, normalisations=reward.normalisations)
             controller, stopped_by = _decided(decide, controller, journal, evaluator)
+        journal.keep()
     result = online_result(journal.rows, evaluator, stopped_by or "updates", list(roles.base.notes))
     job.save_policy(roles.policy, roles.base)
     return result

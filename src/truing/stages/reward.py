@@ -15,8 +15,9 @@ from truing.evaluation.report_card import reward_report_card
 from truing.functional import bradley_terry_loss
 from truing.models.layout import trained_role
 from truing.models.load import LoadedBase, load_base
+from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
-from truing.models.save import merge, save_normalisation, save_reward_model
+from truing.models.save import merge, outline_classifier, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.rewards.sources import RoleReward, refuse_bad
 from truing.rollout.episodes import reference_samples
@@ -38,6 +39,7 @@ def train_reward(job: Job) -> RewardResult:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.reward
     base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate")
+    outline_classifier(base.model)  # what could not be saved is refused before it is trained
     pairs = job.preferences()
     closing, ends = job.rows.closing("preferences"), base.endings.tokens
     train, heldout = pairs.train.closed_by(closing, ends), pairs.heldout.closed_by(closing, ends)
@@ -93,5 +95,7 @@ def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation
     assert reward.head is not None
     with job.saved(job.directory.model) as place:
         job.rows.keep_template(base.tokenizer)
-        save_reward_model(merge(job.whole(reward)), reward.head, base.tokenizer, place)
+        model = merge(job.whole(reward))
+        save_reward_model(model, reward.head, base.tokenizer, place)
+        keep_metadata(job.start, model, base.tokenizer, place)
         save_normalisation(normalisation, place)

@@ -1,6 +1,6 @@
 """What every stage is handed, and the few things that all of them do with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,10 @@ from truing.config.stages import StageSpec
 from truing.core.rows import PairRows, TokenRows
 from truing.data.prepared import Prepared, Split
 from truing.data.prompts import PromptSet
+from truing.models.adapter_card import write_card
 from truing.models.layout import RewardModelFiles, in_full_precision
 from truing.models.load import LoadedBase
+from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
 from truing.models.save import merge, save_adapter, save_policy
 from truing.runs.directory import StageDirectory
@@ -42,6 +44,8 @@ class Job:
     tracker: Tracker
     stop: Interruption
     """Whether somebody has asked the run to end"""
+    start_files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files of `start`, by their names, where they are known"""
     saving: Stopwatch = field(default_factory=Stopwatch)
     """Of checkpoints and of the stage's models"""
 
@@ -68,7 +72,9 @@ class Job:
         self.save_role_adapter(policy)
         with self.saved(self.directory.model) as place:
             self.rows.keep_template(base.tokenizer)
-            save_policy(merge(self.whole(policy)), base.tokenizer, place)
+            model = merge(self.whole(policy))
+            save_policy(model, base.tokenizer, place)
+            keep_metadata(self.start, model, base.tokenizer, place)
 
     def whole(self, role: Role) -> Role:
         """The role whose adapter was saved, in full precision: what is merged into a model of its own."""
@@ -79,6 +85,16 @@ class Job:
         if role.adapters is not None:
             with self.saved(self.directory.adapter) as place:
                 save_adapter(role, place)
+                write_card(place, self.name, self.start, self._name_of_start(), self.start_files)
+
+    def _name_of_start(self) -> str:
+        """`sft/model` of the same run for what a stage of it made; else the Hub id or the name of the directory."""
+        path, run = Path(self.start.path), self.directory.root.parent
+        if not path.is_dir():
+            return f"`{self.start.path}`"
+        path, run = path.resolve(), run.resolve()
+        in_run = path.is_relative_to(run)
+        return f"`{path.relative_to(run).as_posix()}` of the same run" if in_run else f"`{path.name}`"
 
     @contextmanager
     def saved(self, directory: Path) -> Iterator[Path]:

@@ -36,6 +36,8 @@ class Journal:
     metrics: JsonLines
     samples: JsonLines
     bar: StageProgress
+    steps: int
+    """Of the whole stage"""
     step: int
     """The last that is done; 0 before the first"""
     memory: dict[str, Any]
@@ -85,7 +87,9 @@ class Journal:
         return next(row[name] for row in reversed(self.rows) if name in row)
 
     def done(self, step: int, **memory: Any) -> None:
-        """A step is complete: saves a checkpoint if one is due.
+        """A step is complete: saves a checkpoint if one is due, as it always is after the last step.
+
+        So what follows, measuring and saving what the stage made, may fail at no cost but its own.
 
         Raises:
             InterruptedRunError: somebody asked the run to end; this step is saved.
@@ -99,11 +103,16 @@ class Journal:
         if stops:
             raise self._interrupted()
 
-    def pin(self) -> None:
-        """Keeps the step that is done as a checkpoint to go back to, instead of the one pinned before."""
+    def keep(self) -> None:
+        """Saves the step that is done, where it is not saved yet: for a stage that ends before its last step."""
         with self.job.stop.defer():
             if self._saved_step != self.step:
                 self._save()
+
+    def pin(self) -> None:
+        """Keeps the step that is done as a checkpoint to go back to, instead of the one pinned before."""
+        with self.job.stop.defer():
+            self.keep()
             pin_checkpoint(self.job.directory.checkpoints, self.step)
 
     def roll_back(self, reason: str) -> None:
@@ -117,6 +126,8 @@ class Journal:
             self.learner.restore(found.tensors)
             for log in (self.metrics, self.samples):
                 log.cut(_cursor(found, log.path.stem))
+            if world.is_owner():
+                self.job.tracker.go_back(self.job.name, found.step)
             self.job.progress.note(f"{self.job.name}: back from step {self.step} to step {found.step}, since {reason}")
             self.step, self.memory = found.step, found.state["memory"]
             self.rows = read_jsonl(self.metrics.path)
@@ -138,6 +149,8 @@ class Journal:
 
     def _due(self) -> bool:
         settings = self.job.recipe.checkpoints
+        if self.step == self.steps:
+            return True
         if settings.every_steps is not None:
             return self.step % settings.every_steps == 0
         return time.monotonic() - self._saved_at >= 60 * settings.every_minutes
@@ -174,7 +187,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
         step, memory = (found.step, found.state["memory"]) if found else (0, {})
         bar = open_files.enter_context(job.progress.stage(job.name, steps, step))
         journal = Journal(
-            job, learner, metrics, samples, bar, step, memory, read_jsonl(metrics.path), read_jsonl(samples.path)
+            job, learner, metrics, samples, bar, steps, step, memory, read_jsonl(metrics.path), read_jsonl(samples.path)
         )
         with _step_in_errors(journal):
             try:
