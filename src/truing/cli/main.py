@@ -84,11 +84,14 @@ def chat(
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Longest response, in tokens.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.01, help="Of the sampling.")] = 1.0,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code in the result's directory: read it before.")
+    ] = False,
 ) -> None:
     """Talk to the start and to the result of a run, side by side."""
     from truing.cli.chat import chat_command
 
-    chat_command(run, stage, tokens, temperature)
+    chat_command(run, stage, tokens, temperature, trust_remote_code)
 
 
 @app.command()

@@ -16,6 +16,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from truing.core.text import in_one_line
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -36,7 +38,7 @@ class Problem:
 
     def __str__(self) -> str:
         """A paragraph; a sum has a line for each of its parts, below a heading where it has one."""
-        place = f"{self.where}:" if self.where else None
+        place = f"{in_one_line(self.where)}:" if self.where else None
         heading = " ".join(filter(None, (place, self.what, self.hint)))
         return "\n  ".join([heading, *map(str, self.parts)]) if heading else "\n".join(map(str, self.parts))
 

@@ -80,7 +80,7 @@ class ClassifierReward:
             ModelError: nothing can be loaded from there, or it has more than one label.
         """
         with reraise_as(partial(_refusal, path)):
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             model = load_weights(AutoModelForSequenceClassification, path, device, use_safetensors=True)
         if model.config.num_labels != 1:
             what = f"the model has {model.config.num_labels} labels; a reward model has one."

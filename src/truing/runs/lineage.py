@@ -26,6 +26,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from pydantic import TypeAdapter
+
 from truing import __version__
 from truing.config.moved import current_input
 from truing.config.recipe import Recipe
@@ -73,10 +75,11 @@ class Lineage:
         """Take up the run.json of an earlier process. RunError if there is none or it is not one of ours."""
         facts = read_json(path)
         try:
-            stages = [StageRecord(**stage) for stage in facts.pop("stages")]
-            facts["inputs"] = {current_input(name): found for name, found in facts["inputs"].items()}
-            _ = facts["versions"], facts["threads"]
-        except (AttributeError, KeyError, TypeError) as fault:
+            stages = TypeAdapter(list[StageRecord]).validate_python(facts.pop("stages"))
+            inputs = TypeAdapter(dict[str, Fingerprint]).validate_python(facts["inputs"])
+            facts["inputs"] = {current_input(name): found for name, found in inputs.items()}
+            _ = dict(facts["versions"]), facts["threads"]
+        except (AttributeError, KeyError, TypeError, ValueError) as fault:
             hint = "Was it edited by hand?"
             raise RunError("is no record of a run.", code="run/not-a-record", where=str(path), hint=hint) from fault
         return cls(path, facts, stages)
