@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from truing import __version__
-from truing.cli.output import tell
+from truing.cli.output import say, tell
 from truing.core.errors import TruingError
 
 app = typer.Typer(
@@ -111,7 +111,7 @@ def doctor(
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if show:
-        print(f"truing {__version__}")
+        say(f"truing {__version__}")
         raise typer.Exit
 
 

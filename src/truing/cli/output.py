@@ -9,6 +9,7 @@ from typing import IO, Any, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from truing.core.text import visible
 
@@ -30,6 +31,10 @@ class PlainConsole(Console):
     def __init__(self, file: IO[str] | None = None, **options: Any) -> None:
         """A console on `file`, or on standard output."""
         super().__init__(file=file, markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string, before its width is measured."""
+        return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What rich makes of a text, a table or a bar, all of which passes here; its own cursor moves stay."""
