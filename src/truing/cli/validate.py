@@ -34,11 +34,10 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     except RecipeError as error:
         found.problems.insert(0, error.problem)
         found.odd.append("Fix the recipe first; stage checks were skipped.")
-        return recipe, found
     refuse_consents_of_a_run(path, recipe, overrides)
     with python_beside(path):
         check_functions(recipe, found)
-    if recipe.base is not None:
+    if not problems.count and recipe.base is not None:
         from truing.preflight.stages import check_stages  # imports torch
 
         check_stages(recipe, datasets, found, named=None)
