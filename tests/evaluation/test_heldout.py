@@ -27,6 +27,27 @@ def _roles(recipe: Recipe) -> Roles:
     return policy_roles(recipe, recipe.base, None)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "ends"),
+    [
+        # Wilson's interval of 20 of 20 is n / (n + z²) to 1, of 10 of 20 symmetric about a half (Wilson 1927)
+        ([1.0] * 10 + [0.0] * 10, [1.0] * 20, ((0.2993, 0.7007), (0.8389, 1.0))),
+        ([0.9, 1.0, 0.2, 1.0], [1.0, 1.0, 0.6, 1.0], (None, (0.704, 1.0))),
+        ([0.9, 1.0, 0.2, 2.0], [1.0, 1.0, 0.6, 9.0], (None, (-1.0896, 6.8896))),
+    ],
+)
+def test_the_interval_of_a_share_stays_between_0_and_1(
+    before: list[float], after: list[float], ends: tuple[Any, Any], tmp_path: Path
+) -> None:
+    recipe = tiny.recipe(tmp_path, **{"evaluation.judges": {"letters": "letters:letter_a"}})
+    rows = [{"step": step, "kl": 0.0, "judges": {"letters": one}} for step in (0, 1) for one in (before, after)[step]]
+    judged = to_json(_evaluator(recipe, _roles(recipe), earlier=tuple(rows)).result())["judges"]["letters"]
+    for name, expected in zip(("first_ci95", "last_ci95"), ends, strict=True):
+        assert expected is None or judged[name] == pytest.approx(expected, abs=1e-3)
+    share = max(*before, *after) <= 1
+    assert all(-1 <= end <= 1 for end in judged["change_ci95"]) or not share
+
+
 def test_the_change_is_that_of_each_prompt_and_its_uncertainty_half_its_interval(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, **{"evaluation.judges": {"letters": "letters:letter_a"}})
     before, after = (1.0, 2.0, 3.0), (2.0, 4.0, 6.0)

@@ -14,7 +14,7 @@ from truing.core.results import Change, HeldoutResult
 from truing.data.encode import EncodedPrompt
 from truing.evaluation.decision import Evaluation
 from truing.evaluation.drift import Metrics, drift_warnings
-from truing.functional import mean_interval
+from truing.functional import mean_interval, wilson_interval
 from truing.models.layout import Roles
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
 from truing.rewards.python_function import FunctionReward
@@ -147,10 +147,20 @@ def _change(before: Sequence[float | None], after: Sequence[float | None]) -> Ch
     if not both:
         what = "no held-out response has a score at the first evaluation and at the last."
         raise RewardError(what, code="rewards/no-heldout-scores", hint=NO_SCORES_HINT)
-    first = mean_interval([a for a, _ in both])
-    last = mean_interval([b for _, b in both])
-    change = mean_interval([b - a for a, b in both])
+    values = [value for pair in both for value in pair]
+    yes_or_no, is_share = set(values) <= {0.0, 1.0}, all(0 <= value <= 1 for value in values)
+    limits = (0.0, 1.0) if is_share else (-math.inf, math.inf)
+    first, last = (_interval([pair[at] for pair in both], yes_or_no, limits) for at in (0, 1))
+    change = _interval([b - a for a, b in both], False, (-limits[1], limits[1]))
     return Change(first[0], last[0], first[1:], last[1:], change[0], change[1:])
+
+
+def _interval(values: Sequence[float], yes_or_no: bool, limits: tuple[float, float]) -> tuple[float, float, float]:
+    """Mean and 95% interval, which ends where no mean can be; of answers that are 0 or 1 it is Wilson's."""
+    mean, low, high = mean_interval(values)
+    if yes_or_no:
+        low, high = wilson_interval(round(sum(values)), len(values))
+    return mean, max(low, limits[0]), min(high, limits[1])
 
 
 def _row(step: int, sample: Sample, kl: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
 from truing.models.load import run_model
-from truing.pipeline.fork import older_run, take_over
+from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.runs.directory import RunDirectory, open_run
@@ -47,6 +47,7 @@ def run_pipeline(
         if older is not None:
             taken = ", ".join(take_over(older, run)) or "no stage, none matches"
             progress.note(f"taken over from {older.root}: {taken}")
+            run.lineage.record_fork(older.root, changes(older, run))
         waiting = waiting_stages(run, stages)
         if waiting:
             rows = rows_of_run(run, stages[0].recipe, checked, stop)

@@ -58,7 +58,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
     facts = run.lineage.facts
     kinds = {stage.record.kind for stage in run.stages}
     return {
-        "name": run.name,
+        "name": run.title,
         "done": all(stage.done for stage in run.stages),
         "finished": moment(max((stage.record.finished or "" for stage in run.stages), default="")),
         "summary": _summary(run),

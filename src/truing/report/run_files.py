@@ -13,6 +13,8 @@ from truing.runs.lineage import Lineage, StageRecord
 from truing.runs.metrics import read_jsonl
 
 Row = dict[str, Any]
+TITLED = 3
+"""Changes of a fork that its title names"""
 STATES = {"pending": "not begun", "running": "begun, not finished"}
 
 
@@ -84,6 +86,13 @@ class RunFiles:
     def name(self) -> str:
         name = self.recipe.get("name")
         return name if isinstance(name, str) else self.root.resolve().name
+
+    @property
+    def title(self) -> str:
+        """Its name; of a fork, also what differs from the run that it was begun from."""
+        changes = self.lineage.changes
+        more = [f"and {len(changes) - TITLED} more"] if len(changes) > TITLED else []
+        return " · ".join([self.name, *changes[:TITLED], *more])
 
 
 def read_run(root: Path) -> RunFiles:

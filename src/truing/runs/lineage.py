@@ -10,10 +10,11 @@
      "stages": [{"name": "sft", "kind": "sft", "state": "done", "started": "2026-01-31T12:00:00+00:00",
                  "finished": ..., "seconds": 16.2,
                  "taken_from": null, "files": {"model/model.safetensors": sha256, ...}}, ...],
+     "fork": {"of": ..., "changes": ["ppo.kl.beta: 0.05 → 0.1"]},
      "continued": [{"at": ..., "versions": {...}, "threads": 4}]}
 
-`continued` is there only if the run went on with other versions or threads than it was begun with. Every change is
-written at once and atomically.
+`fork` is there only if the run was begun from another one, `continued` only if it went on with other versions or
+threads than it was begun with. Every change is written at once and atomically.
 """
 
 import os
@@ -78,7 +79,7 @@ class Lineage:
             stages = TypeAdapter(list[StageRecord]).validate_python(facts.pop("stages"))
             inputs = TypeAdapter(dict[str, Fingerprint]).validate_python(facts["inputs"])
             facts["inputs"] = {current_input(name): found for name, found in inputs.items()}
-            _ = dict(facts["versions"]), facts["threads"]
+            _ = dict(facts["versions"]), facts["threads"], list(facts.get("fork", {"changes": []})["changes"])
         except (AttributeError, KeyError, TypeError, ValueError) as fault:
             hint = "Was it edited by hand?"
             raise RunError("is no record of a run.", code="run/not-a-record", where=str(path), hint=hint) from fault
@@ -101,6 +102,11 @@ class Lineage:
     def facts(self) -> Mapping[str, Any]:
         """Versions, seed, threads and inputs."""
         return self._facts
+
+    @property
+    def changes(self) -> list[str]:
+        """What differs from the run that this one was begun from, in words; nothing where there is none."""
+        return [str(change) for change in self._facts.get("fork", {"changes": []})["changes"]]
 
     def stage_state(self, name: str) -> State:
         """How far a stage came; `pending` for one never heard of."""
@@ -135,6 +141,13 @@ class Lineage:
         """A stage of another run, finished there, is complete on disk here."""
         self._stages[stage.name] = replace(stage, taken_from=str(root))
         self._write()
+
+    def record_fork(self, root: Path, changes: Sequence[str]) -> None:
+        """The run was begun from another one, from which it differs so."""
+        fork = {"of": str(root), "changes": list(changes)}
+        if self._facts.get("fork") != fork:
+            self._facts["fork"] = fork
+            self._write()
 
     def record_inputs(self, inputs: Mapping[str, Fingerprint]) -> None:
         """Keep the fingerprints of data, models and functions, by name.
