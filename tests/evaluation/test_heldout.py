@@ -1,5 +1,6 @@
 """The held-out evaluation: what changed between the first and the last, and how far that can be trusted."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,13 @@ import pytest
 import tiny
 
 from truing.config.recipe import Recipe
+from truing.core.normalisation import Normalisation
+from truing.core.records import Sample
 from truing.core.results import to_json
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
+from truing.rewards.sources import WeightedPart, WeightedReward
 
 
 def _evaluator(
@@ -46,6 +50,29 @@ def test_the_interval_of_a_share_stays_between_0_and_1(
         assert expected is None or judged[name] == pytest.approx(expected, abs=1e-3)
     share = max(*before, *after) <= 1
     assert all(-1 <= end <= 1 for end in judged["change_ci95"]) or not share
+
+
+class _Length:
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        return [float(len(sample.response)) for sample in samples]
+
+
+def test_the_parts_of_a_sum_are_told_apart_and_add_up(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    halves = (
+        WeightedPart("length", _Length(), 0.5, Normalisation(), "length"),
+        WeightedPart("short", _Length(), -2.0, Normalisation(mean=1.0), "short"),
+    )
+    roles = _roles(recipe)
+    evaluator = _evaluator(recipe, roles, WeightedReward(halves))
+    found = evaluator.evaluate(0)
+    length = statistics.fmean(len(row["response"]) for row in evaluator.rows[0])
+    assert (found["part_length"], found["part_short"]) == pytest.approx((length / 2, -2 * (length - 1)))
+    assert found["heldout_score"] == pytest.approx(found["part_length"] + found["part_short"])
+    assert evaluator.history[0].metrics == found
+    alone = _evaluator(recipe, roles, WeightedReward(halves[:1]))
+    assert not {name for name in alone.evaluate(0) if name.startswith("part_")}
+    assert "parts" not in alone.rows[0][0]
 
 
 def test_the_change_is_that_of_each_prompt_and_its_uncertainty_half_its_interval(tmp_path: Path) -> None:

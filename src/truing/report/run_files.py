@@ -69,8 +69,14 @@ class StageFiles:
 
     def judges(self) -> list[str]:
         """Names of the judges of this stage's responses."""
-        measured = [name.removeprefix("judge_") for row in self.metrics for name in row if name.startswith("judge_")]
-        return list(dict.fromkeys([*(self.result.heldout.judges or {}), *measured]))
+        return list(dict.fromkeys([*(self.result.heldout.judges or {}), *self._named("judge_")]))
+
+    def parts(self) -> list[str]:
+        """Names of the parts of a summed reward."""
+        return list(dict.fromkeys(self._named("part_")))
+
+    def _named(self, prefix: str) -> list[str]:
+        return [name.removeprefix(prefix) for row in self.metrics for name in row if name.startswith(prefix)]
 
 
 @dataclass(frozen=True)
