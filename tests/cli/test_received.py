@@ -155,6 +155,21 @@ def test_run(trusts: bool, fork: bool, received: Path, canary: Path, truing: Com
     says_nothing_raw(said)
 
 
+def test_an_adapter_inside_a_model_leads_to_no_other_model(received: Path, canary: Path, truing: Command) -> None:
+    """Where there is no config.json, transformers would load the model that the adapter names."""
+    run = received / "run"
+    model = run / "sft" / "model"
+    other = shutil.copytree(model, received / "other")
+    plant(run, canary)
+    shutil.rmtree(model)
+    shutil.copytree(other, model)
+    (model / "config.json").rename(model / "other.json")
+    (model / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(other), "peft_type": "LORA"}))
+    for arguments in (("chat", run, "--stage", "sft"), ("chat", run, "--stage", "sft", "--trust-remote-code")):
+        said = truing(*arguments)
+        assert [problem.code for problem in said.problems] == ["model/embedded-adapter"]
+
+
 def test_an_adapter_imports_nothing(received: Path, canary: Path, truing: Command) -> None:
     run = received / "run"
     (received / "evil.py").write_text(f"open({str(canary)!r}, 'w')")

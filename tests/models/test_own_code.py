@@ -41,17 +41,22 @@ def own_directory(place: Path) -> Path:
 def test_code_is_every_python_file_and_every_reference(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "a.py").write_bytes(b"")
-    (tmp_path / "config.json").write_text('{"auto_map": {"AutoConfig": "a.B"}, "width": 3}')
+    (tmp_path / "config.json").write_text(
+        '{"auto_map": {"AutoConfig": "a.B"}, "width": 3, "text": {"path": "somebody/else"}}'
+    )
     (tmp_path / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["a.C", null]}}')
+    (tmp_path / "legacy.json").write_text('{"auto_map": ["a.D", null]}')
     (tmp_path / "damaged.json").write_text("{")
     assert code_of(tmp_path) == {
         "inner/a.py": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",  # SHA-256 of nothing
-        "config.json: AutoConfig": '"a.B"',
-        "tokenizer_config.json: AutoTokenizer": '["a.C", null]',
+        "config.json: auto_map.AutoConfig": "a.B",
+        "config.json: text.path": "somebody/else",
+        "legacy.json: auto_map.0": "a.D",
+        "tokenizer_config.json: auto_map.AutoTokenizer.0": "a.C",
     }
 
 
-@pytest.mark.parametrize("change", ["more code", "other code", "another reference"])
+@pytest.mark.parametrize("change", ["more code", "other code", "another reference", "another place"])
 def test_what_is_no_copy_is_foreign(change: str, tmp_path: Path) -> None:
     base, copy = own_directory(tmp_path / "base"), own_directory(tmp_path / "copy")
     assert foreign_code(copy, base) == []
@@ -62,6 +67,9 @@ def test_what_is_no_copy_is_foreign(change: str, tmp_path: Path) -> None:
         config = json.loads((copy / "config.json").read_text())
         elsewhere = {"AutoConfig": "somebody/else--own.OwnConfig"}
         (copy / "config.json").write_text(json.dumps(config | {"auto_map": AUTO_MAP | elsewhere}))
+    elif change == "another place":
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps(config | {"attn_implementation": "somebody/kernel"}))
     else:
         (copy / ("more.py" if change == "more code" else "own.py")).write_text("1")
     with pytest.raises(ModelError, check=lambda error: error.code == "model/foreign-code"):

@@ -5,6 +5,7 @@ Consent is to content: who trusts the code of a base trusts every copy of it, an
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ def code_of(directory: Path) -> dict[str, str]:
     """All that could run when a model is loaded with its own code.
 
     Returns:
-        The SHA-256 of each Python file by its path, and what each JSON file's `auto_map` refers to by file and class.
+        The SHA-256 of each Python file by its path, and by file and key each class that the `auto_map` of a JSON file
+        refers to, and each path or Hub id that a configuration names, since its code may load what is there.
     """
     files = {file.relative_to(directory).as_posix(): file for file in sorted(directory.rglob("*.py"))}
     code = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
     for file in sorted(directory.glob("*.json")):
-        code |= {f"{file.name}: {name}": json.dumps(reference) for name, reference in _auto_map(file).items()}
+        code |= {
+            f"{file.name}: {key}": text for key, text in _strings(_content(file)) if _leads_on(file.name, key, text)
+        }
     return code
 
 
@@ -28,10 +32,21 @@ def foreign_code(directory: Path, trusted: Path) -> list[str]:
     return [name for name, content in code_of(directory).items() if known.get(name) != content]
 
 
-def _auto_map(file: Path) -> dict[str, Any]:
+def _leads_on(file: str, key: str, text: str) -> bool:
+    return "auto_map" in key.split(".") or (file.startswith("config") and "/" in text)
+
+
+def _content(file: Path) -> Any:
     try:
-        found = json.loads(file.read_bytes())
+        return json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):  # nothing can be loaded by it either
-        return {}
-    references = found.get("auto_map") if isinstance(found, dict) else None
-    return references if isinstance(references, dict) else {}
+        return None
+
+
+def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Each text in a JSON value by its dotted key."""
+    if isinstance(value, str):
+        yield key, value
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in inner:
+        yield from _strings(item, f"{key}.{name}" if key else str(name))
