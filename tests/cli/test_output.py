@@ -104,6 +104,14 @@ def test_a_terminal_is_not_steered(shape: str) -> None:
     assert not {"\x1b", "\x9b", "\x07", "\u202e", "\u2066"} & set(written)
 
 
+def test_a_traceback_steers_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "truing", "report", str(tmp_path / STEERS.replace("/", "_")), "--debug"]
+    said = subprocess.run(command, capture_output=True, check=False)
+    assert said.returncode == 1
+    assert SHOWN.replace("/", "_") in said.stderr.decode()
+    assert not {b"\x1b", b"\xc2\x9b", b"\x07"} & {bytes([byte]) for byte in said.stderr}
+
+
 def test_errors_remarks_and_paths_steer_nothing(truing: Command, tmp_path: Path) -> None:
     place = tmp_path / HOSTILE.replace("/", "_")
     shown = (SHOWN + MARKUP).replace("/", "_")

@@ -231,6 +231,7 @@ LINKS: dict[str, Callable[[Path, Path], None]] = {
         (run / "ppo" / "metrics.jsonl").unlink(),
         (run / "ppo" / "metrics.jsonl").symlink_to(mine / "note"),
     )[1],
+    "a loop": lambda run, mine: (run / "loop").symlink_to(run.parent / "loop"),
     "pipe": lambda run, mine: ((run / "run.json").unlink(), os.mkfifo(run / "run.json"))[1],
 }
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from truing import __version__
-from truing.cli.output import say, tell
+from truing.cli.output import say, show_traceback, tell
 from truing.core.errors import TruingError
 
 app = typer.Typer(
@@ -141,5 +141,6 @@ def main() -> None:
 
 def _complain(text: str, debug: bool) -> None:
     if debug:
+        sys.excepthook = show_traceback
         raise
     tell(text)

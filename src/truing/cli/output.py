@@ -3,8 +3,10 @@
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import IO, Any, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -18,6 +20,12 @@ def tell(text: str) -> None:
     """One line on standard error; nobody may be left to hear it."""
     with contextlib.suppress(OSError):
         print(visible(f"truing: {text}"), file=sys.stderr)
+
+
+def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's own account of an error, on standard error."""
+    with contextlib.suppress(OSError):
+        print(visible("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def say(text: str, end: str = "\n") -> None:

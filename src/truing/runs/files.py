@@ -109,11 +109,13 @@ def refuse_links(directory: Path) -> None:
 
     Whoever follows such a link reads, writes over or removes what is somebody else's.
     """
-    root = directory.resolve()
+    root = os.path.realpath(directory)
     with disk_faults(directory, "cannot be read"):
         for folder, inner, names in os.walk(directory):
             for place in (Path(folder, name) for name in (*inner, *names)):
-                if not _is_plain(place) and not (place.is_symlink() and place.resolve().is_relative_to(root)):
+                if not _is_plain(place) and not (
+                    place.is_symlink() and Path(os.path.realpath(place)).is_relative_to(root)
+                ):
                     what = "leads out of the run or is no file at all, and a run holds what it is made of."
                     hint = "Put a plain file or directory in its place."
                     raise RunError(what, code="run/link", where=str(place), hint=hint)
