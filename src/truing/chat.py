@@ -5,12 +5,12 @@ from pathlib import Path
 
 from truing.config.plan import Planned
 from truing.config.sections import Base, Compute
-from truing.core.errors import RunError
+from truing.core.errors import ModelError, RunError
 from truing.core.records import Message
 from truing.data.chat import TextFormat, decode_response, encode_prompt
 from truing.data.prepared import chats_of
 from truing.models.load import LoadedBase, directory_of, load_base
-from truing.models.own_code import foreign_code
+from truing.models.own_code import code_elsewhere, foreign_code
 from truing.pipeline.execute import start_of
 from truing.pipeline.world import on_files_of, world_of
 from truing.rollout.engine import Sampling
@@ -59,6 +59,8 @@ def open_models(
     start, learnt_from = start_of(planned, run), (*planned.spec.datasets, "prompts")[0]
     chats, recipe = chats_of(run.prepared), planned.recipe
     result = Base(path=str(run.stage(stage).model), quantize=start.quantize)
+    if trust_remote_code:
+        _refuse_code_elsewhere(run.stage(stage).model)
     models = []
     for name, place in {"start": start, stage: result}.items():
         trusted = trust_remote_code and _is_copy(place, run.stage(stage).model)
@@ -88,4 +90,13 @@ def _planned(run: RunDirectory, stage: str) -> Planned:
 
 def _is_copy(place: Base, trusted: Path) -> bool:
     directory = directory_of(place)
-    return directory is not None and not foreign_code(directory, trusted)
+    return directory is not None and not foreign_code(directory, trusted, place.path)
+
+
+def _refuse_code_elsewhere(model: Path) -> None:
+    """Trust is in the code that lies here, where it can be read."""
+    elsewhere = code_elsewhere(model)
+    if elsewhere:
+        what = f"refers to code in another place ({', '.join(elsewhere)}), where nobody has seen what it is today."
+        hint = "Copy that code here and refer to it by its file."
+        raise ModelError(what, code="model/code-elsewhere", where=str(model), hint=hint)

@@ -11,7 +11,7 @@ from truing.chat import open_models
 from truing.config.sections import Base
 from truing.core.errors import ModelError
 from truing.models.load import run_model
-from truing.models.own_code import code_of, foreign_code
+from truing.models.own_code import code_elsewhere, code_of, foreign_code
 from truing.pipeline.execute import run_pipeline
 from truing.runs.progress import SilentProgress
 
@@ -59,7 +59,7 @@ def test_code_is_every_python_file_and_every_reference(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["more code", "other code", "another reference", "another place"])
 def test_what_is_no_copy_is_foreign(change: str, tmp_path: Path) -> None:
     base, copy = own_directory(tmp_path / "base"), own_directory(tmp_path / "copy")
-    assert foreign_code(copy, base) == []
+    assert foreign_code(copy, base, str(base)) == []
     trusting = Base(path=str(base), trust_remote_code=True)
     assert run_model(copy, trusting).trust_remote_code
     assert not run_model(copy, Base(path=str(base))).trust_remote_code
@@ -76,6 +76,17 @@ def test_what_is_no_copy_is_foreign(change: str, tmp_path: Path) -> None:
         run_model(copy, trusting)
 
 
+def test_a_copy_of_a_hub_model_refers_to_it_by_its_name(tmp_path: Path) -> None:
+    base, copy = own_directory(tmp_path / "base"), own_directory(tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    for name, own in (("AutoModel", []), ("AutoConfig", ["config.json: auto_map.AutoConfig"])):
+        for place, reference in ((base, "own.Own"), (copy, "owner/name--own.Own")):
+            (place / "config.json").write_text(json.dumps(config | {"auto_map": AUTO_MAP | {name: reference}}))
+        assert foreign_code(copy, base, "owner/name") == foreign_code(base, copy, "owner/name") == []
+        assert foreign_code(copy, base, "owner/other") == [f"config.json: auto_map.{name}"]
+        assert code_elsewhere(copy) == own
+
+
 def test_a_trusted_base_goes_on_with_its_own_code_and_chat_asks_again(tmp_path: Path) -> None:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     recipe = tiny.recipe(tmp_path, stages=["sft", "dpo"], **{"base.trust_remote_code": True})
@@ -87,6 +98,12 @@ def test_a_trusted_base_goes_on_with_its_own_code_and_chat_asks_again(tmp_path: 
     for stage in ("sft", "dpo"):
         start, result = open_models(run, stage, 4, 1.0, trust_remote_code=True)
         assert type(start.base.model).__name__ == type(result.base.model).__name__ == "Own"
+    config = run.stage("dpo").model / "config.json"
+    saved = config.read_text()
+    config.write_text(saved.replace('"own.Own"', '"somebody/else--own.Own"'))
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/code-elsewhere"):
+        open_models(run, "dpo", 4, 1.0, trust_remote_code=True)
+    config.write_text(saved)
     (run.stage("sft").model / "own.py").write_text(CODE + "\n")
     with pytest.raises(ModelError, check=lambda error: error.where == str(run.stage("sft").model)):
         open_models(run, "dpo", 4, 1.0, trust_remote_code=True)

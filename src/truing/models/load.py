@@ -139,7 +139,7 @@ def run_model(directory: Path, base: Base) -> Base:
     if not base.trust_remote_code or not code_of(directory):
         return model
     source = directory_of(base)
-    foreign = foreign_code(directory, source) if source else ["code whose base is not on this machine"]
+    foreign = foreign_code(directory, source, base.path) if source else ["code whose base is not on this machine"]
     if foreign:
         what = f"brings code that is not the base's ({', '.join(foreign)}), and consent was given to the base's alone."
         hint = "Put back what the stage left there, or begin a new run with another --out."

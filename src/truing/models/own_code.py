@@ -5,6 +5,7 @@ Consent is to content: who trusts the code of a base trusts every copy of it, an
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,22 @@ def code_of(directory: Path) -> dict[str, str]:
     return code
 
 
-def foreign_code(directory: Path, trusted: Path) -> list[str]:
-    """What of a directory's code is not, with the same content, in the one that is trusted."""
-    known = code_of(trusted)
-    return [name for name, content in code_of(directory).items() if known.get(name) != content]
+def foreign_code(directory: Path, trusted: Path, name: str) -> list[str]:
+    """What of a directory's code is not, with the same content, in the one that is trusted.
+
+    `name` is that of the model of which one is a copy: saved from the Hub, a copy refers to it as `name--module.Class`.
+    """
+    own, known = (
+        {key: text.removeprefix(f"{name}--") for key, text in code_of(one).items()} for one in (directory, trusted)
+    )
+    return [key for key, content in own.items() if known.get(key) != content]
+
+
+def code_elsewhere(directory: Path) -> list[str]:
+    """References to code in other places, of those by which a language model and its tokenizer are loaded."""
+    references = {key: text for key, text in code_of(directory).items() if "auto_map" in key}
+    unused = re.compile(r"\.Auto(?!Config\b|ModelForCausalLM\b|Tokenizer\b)")
+    return [key for key, text in references.items() if "--" in text and not unused.search(key)]
 
 
 def _leads_on(file: str, key: str, text: str) -> bool:
