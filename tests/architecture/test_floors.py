@@ -19,7 +19,7 @@ HOUSE = """
 2 | processes  |                                                        |
 2 | kernels    | core data                                              | peft torch transformers
 2 | models     | core functional config data processes kernels          | peft safetensors torch transformers
-2 | runs       | core config processes                                  | filelock rich safetensors torch
+2 | runs       | core config processes                                  | filelock pydantic rich safetensors torch
 3 | rollout    | core config data processes kernels models              | numpy torch
 3 | rewards    | core config data processes models rollout              | torch transformers
 3 | evaluation | core functional config data models runs rollout        | torch

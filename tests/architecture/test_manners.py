@@ -38,6 +38,31 @@ def test_only_the_command_line_talks_and_listens(path: Path) -> None:
     assert found(path, TALK) == []
 
 
+CLI = [path for path in FILES if module(path).startswith("cli.") and module(path) != "cli.output"]
+
+
+@pytest.mark.parametrize("path", CLI, ids=named)
+def test_the_command_line_prints_at_one_place_where_nothing_steers_the_terminal(path: Path) -> None:
+    assert found(path, {"print", "Console", "sys.stdout.write", "sys.stderr.write"}) == []
+
+
+WORDS_OF_RUNS = {"config.loading", "config", "runs.directory", "runs.received", "pipeline.fork"}
+"""Who reads the recipe recorded in a run: those who define or compare it, and the one who takes its consents out"""
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if module(path) not in WORDS_OF_RUNS], ids=named)
+def test_nobody_else_takes_the_word_of_a_run(path: Path) -> None:
+    assert "recorded_recipe" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_whoever_loads_a_model_says_whether_its_code_may_run(path: Path) -> None:
+    """Where nothing is said, transformers asks on standard input."""
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    loads = [call for call in calls if re.match(r"(?i:auto)\w*\.from_(pretrained|config)", ast.unparse(call.func))]
+    assert [f"{named(path)}:{call.lineno}" for call in loads if "trust_remote_code" not in ast.unparse(call)] == []
+
+
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_nothing_given_is_run_as_code(path: Path) -> None:
     assert found(path, DANGER) == []

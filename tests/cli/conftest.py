@@ -8,6 +8,7 @@ import pytest
 
 from truing.cli import main
 from truing.core.errors import Problem, TruingError
+from truing.core.text import visible
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def truing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         printed = capsys.readouterr()
         error = end.value.__context__
         if isinstance(error, TruingError):
-            assert printed.err.endswith(f"truing: {error}\n")
+            assert printed.err.endswith(visible(f"truing: {error}\n"))
         problems = error.problems if isinstance(error, TruingError) else ()
         return Said(end.value.code or 0, printed.out, printed.err, problems)
 

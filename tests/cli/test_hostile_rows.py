@@ -84,6 +84,10 @@ REMARKS: dict[str, tuple[bytes, str]] = {
     "extra key": (line(ROW | {"source": "web"}), "{file}:25: `source` is not read."),
     "misspelt key": (line(ROW | {"margn": 1}), "{file}:25: `margn` is not read; did you mean `margin`?."),
     "a key that no terminal shows": (line(ROW | {"\x1b[31m\ud800": 1}), "{file}:25: `\\x1b[31m\\ud800` is not read."),
+    "rows alike but for what is not read": (
+        line(ROW | {"id": 1}) + line(ROW | {"id": 2}),
+        "{file}:26: says the same as {file}:25, but in columns that are not read.",
+    ),
     "duplicate rows": (line(ROW) + line(ROW) * 2, "{file}:26: says the same as {file}:25; 2 rows are so."),
     "duplicate ids": (
         line(ROW | {"id": 7}) + line(ROW | {"prompt": "q?", "id": 7}),

@@ -46,6 +46,20 @@ def test_each_file_is_parsed_once(command: str, truing: Any, tmp_path: Path, mon
     assert sorted(parsed) == ["demonstrations.jsonl", "preferences.jsonl"]
 
 
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_a_reward_that_is_not_there_is_told_beside_other_faults(command: str, truing: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    tiny.write_rows(tmp_path / "preferences.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "b"}])
+    judges = ("--set", "evaluation.judges={taste: no_such_module:score}")
+    out = ("--out", tmp_path / "run") if command == "run" else ()
+    said = truing(command, recipe, *out, *judges)
+    assert {problem.code for problem in said.problems} >= {"data/equal-sides", "rewards/not-imported"}
+    if command == "validate":
+        said = truing(command, recipe, *judges, "--set", "ppo.kl.beta=-1")
+        assert {problem.field for problem in said.problems} >= {"ppo.kl.beta", "chosen"}
+        assert "rewards/not-imported" in {problem.code for problem in said.problems}
+
+
 def test_all_faults_are_told_together(truing: Any, tmp_path: Path) -> None:
     recipe = tiny.recipe_file(tmp_path)
     (tmp_path / "base" / "config.json").unlink()

@@ -161,7 +161,7 @@ def test_a_field_that_is_no_sound_text_is_named(tmp_path: Path, kind: str, field
         ("preference", {"prompt": [USER], "chosen": "c"}, "rejected", "'prompt', 'chosen'"),
         ("preference", {"chosen": "c"}, "rejected", "'chosen'"),
         ("prompt", {"completion": "c"}, "prompt", "'completion'"),
-        ("prompt", {"instruction": "p"}, "prompt", "'instruction'"),
+        ("prompt", {"notes": "p"}, "prompt", "'notes'"),
         ("prompt", {}, "prompt", "nothing"),
     ],
 )
@@ -170,6 +170,23 @@ def test_a_missing_field_is_named_with_those_there_are(
 ) -> None:
     told = f"rows.jsonl:1: `{field}` is missing. Every row needs one; this one has {there}."
     assert complaints(tmp_path, kind, [row]) == [told]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "column", "other"),
+    [
+        ("demonstration", {"prompt": "p", "response": "r"}, "completion", "response"),
+        ("demonstration", {"Prompt": "p", "completion": "c"}, "prompt", "Prompt"),
+        ("demonstration", {"instruction": "p", "completion": "c"}, "prompt", "instruction"),
+        ("preference", {"prompt": "p", "choosen": "c", "rejected": "r"}, "chosen", "choosen"),
+    ],
+)
+def test_a_column_of_another_name_is_told_once_with_its_new_name(
+    kind: str, row: dict[str, Any], column: str, other: str, tmp_path: Path
+) -> None:
+    (told,) = complaints(tmp_path, kind, [row] * 30)
+    assert told.startswith(f"rows.jsonl:1: `{column}` is missing; 30 rows are so. Every row needs one; this one has ")
+    assert told.endswith(f" If '{other}' is what you mean, rename it to `{column}`.")
 
 
 USER_FIRST = "Turns alternate: user, assistant, user, ..., after one system turn at most."

@@ -35,6 +35,12 @@ def test_each_threshold_warns_alone_and_only_when_crossed(key, at_threshold, sho
     assert drift_warnings(CALM, CALM | {key: short_of_it}) == []
 
 
+def test_responses_that_do_not_end_are_told_with_what_to_change():
+    (sentence,) = drift_warnings(CALM, CALM | {"eos_rate": 0.0})
+    assert "rollout.max_new_tokens" in sentence
+    assert "rewards.missing_eos.value" in sentence
+
+
 def test_an_eos_rate_that_rose_much_is_named_as_well():
     (sentence,) = drift_warnings(CALM | {"eos_rate": 0.5}, CALM)
     assert "moved to 97% (at the start 50%)" in sentence

@@ -1,5 +1,6 @@
 """The held-out evaluation: what changed between the first and the last, and how far that can be trusted."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,13 @@ import pytest
 import tiny
 
 from truing.config.recipe import Recipe
+from truing.core.normalisation import Normalisation
+from truing.core.records import Sample
 from truing.core.results import to_json
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
+from truing.rewards.sources import WeightedPart, WeightedReward
 
 
 def _evaluator(
@@ -25,6 +29,50 @@ def _evaluator(
 def _roles(recipe: Recipe) -> Roles:
     assert recipe.base is not None
     return policy_roles(recipe, recipe.base, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ends"),
+    [
+        # Wilson's interval of 20 of 20 is n / (n + z²) to 1, of 10 of 20 symmetric about a half (Wilson 1927)
+        ([1.0] * 10 + [0.0] * 10, [1.0] * 20, ((0.2993, 0.7007), (0.8389, 1.0))),
+        ([0.9, 1.0, 0.2, 1.0], [1.0, 1.0, 0.6, 1.0], (None, (0.704, 1.0))),
+        ([0.9, 1.0, 0.2, 2.0], [1.0, 1.0, 0.6, 9.0], (None, (-1.0896, 6.8896))),
+    ],
+)
+def test_the_interval_of_a_share_stays_between_0_and_1(
+    before: list[float], after: list[float], ends: tuple[Any, Any], tmp_path: Path
+) -> None:
+    recipe = tiny.recipe(tmp_path, **{"evaluation.judges": {"letters": "letters:letter_a"}})
+    rows = [{"step": step, "kl": 0.0, "judges": {"letters": one}} for step in (0, 1) for one in (before, after)[step]]
+    judged = to_json(_evaluator(recipe, _roles(recipe), earlier=tuple(rows)).result())["judges"]["letters"]
+    for name, expected in zip(("first_ci95", "last_ci95"), ends, strict=True):
+        assert expected is None or judged[name] == pytest.approx(expected, abs=1e-3)
+    share = max(*before, *after) <= 1
+    assert all(-1 <= end <= 1 for end in judged["change_ci95"]) or not share
+
+
+class _Length:
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        return [float(len(sample.response)) for sample in samples]
+
+
+def test_the_parts_of_a_sum_are_told_apart_and_add_up(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    halves = (
+        WeightedPart("length", _Length(), 0.5, Normalisation(), "length"),
+        WeightedPart("short", _Length(), -2.0, Normalisation(mean=1.0), "short"),
+    )
+    roles = _roles(recipe)
+    evaluator = _evaluator(recipe, roles, WeightedReward(halves))
+    found = evaluator.evaluate(0)
+    length = statistics.fmean(len(row["response"]) for row in evaluator.rows[0])
+    assert (found["part_length"], found["part_short"]) == pytest.approx((length / 2, -2 * (length - 1)))
+    assert found["heldout_score"] == pytest.approx(found["part_length"] + found["part_short"])
+    assert evaluator.history[0].metrics == found
+    alone = _evaluator(recipe, roles, WeightedReward(halves[:1]))
+    assert not {name for name in alone.evaluate(0) if name.startswith("part_")}
+    assert "parts" not in alone.rows[0][0]
 
 
 def test_the_change_is_that_of_each_prompt_and_its_uncertainty_half_its_interval(tmp_path: Path) -> None:

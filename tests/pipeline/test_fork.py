@@ -14,7 +14,8 @@ from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError
 from truing.pipeline.execute import run_pipeline
-from truing.pipeline.fork import matching
+from truing.pipeline.fork import changes, matching
+from truing.report import write_report
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import read_json
 from truing.runs.lineage import Lineage, fingerprint
@@ -118,6 +119,13 @@ def test_a_fork_ends_as_a_run_of_its_own_and_leaves_the_old_one_alone(old: tuple
     other = changed(recipe, **{"ppo.kl.beta": 0.5, "stages": ["sft", "reward", "ppo"], "variants": {}})
     run_pipeline(other, tmp_path / "fork", SilentProgress(), fork_of=root)
     run_pipeline(other, tmp_path / "own", SilentProgress())
+    assert RunDirectory(tmp_path / "own").lineage.changes == []
+    differ = RunDirectory(tmp_path / "fork").lineage.changes
+    assert {"ppo.kl.beta: 0.05 → 0.5", "variants.low.ppo.kl.beta: 0.01 → absent"} <= set(differ)
+    title = re.search("<h1>(.*)</h1>", write_report(tmp_path / "fork").read_text())
+    assert title is not None
+    assert title[1].startswith("run · ")
+    assert "ppo.kl.beta: 0.05 → 0.5" in title[1]
     assert _stage(root, ".") == before
     for name in ("sft", "reward"):
         assert _stage(tmp_path / "fork", name) == _stage(root, name)
@@ -187,3 +195,22 @@ def test_a_changed_input_is_refused_with_what_changed(old: tuple[Recipe, Path], 
     finally:
         changed_file.unlink() if before is None else changed_file.write_bytes(before)
     run_pipeline(recipe, root, SilentProgress())
+
+
+def test_a_fork_tells_other_content_and_no_folders(old: tuple[Recipe, Path], tmp_path: Path) -> None:
+    recipe, root = old
+    (tmp_path / "rows.jsonl").write_bytes((root.parent / "demonstrations.jsonl").read_bytes() * 2)
+    other = changed(
+        recipe, name="other", **{"data.demonstrations.path": str(tmp_path / "rows.jsonl"), "evaluation.judges": {}}
+    )
+    with open_run(tmp_path / "new", other) as new:
+        inputs = read_json(root / "run.json")["inputs"]
+        new.lineage.record_inputs(
+            {"data.demonstrations": fingerprint(str(tmp_path / "rows.jsonl")), "base": inputs["base"]}
+        )
+        assert changes(RunDirectory(root), new) == [
+            'data.demonstrations.path: "demonstrations.jsonl" → "rows.jsonl"',
+            "evaluation.judges: absent → {}",
+            'evaluation.judges.length: "judge.py:score" → absent',
+            "other data.demonstrations",
+        ]

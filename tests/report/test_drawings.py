@@ -34,6 +34,14 @@ def test_per_cent_are_written_short_and_end_at_a_hundred() -> None:
     assert max(ticks) <= 100
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_axis_shows_zero_where_its_metric_asks_for_it(sign: int) -> None:
+    ends = (sign * 39.0, sign * 47.0)
+    lines = [Line([5, 10], [sign * 40.0, sign * 43.0], 0, False, ends, ends)]
+    assert texts(line_chart("a", metric(), lines)).count("0") == 1, "the first step"
+    assert texts(line_chart("a", metric(zero=True), lines)).count("0") == 2
+
+
 def test_a_single_point_can_be_drawn() -> None:
     drawing = line_chart("a", metric(), [Line([0], [3.0])])
     assert "var(--series-0)" in drawing

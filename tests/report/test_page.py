@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from report.example_run import PROMPTS, write_json, write_record, write_run
+from report.example_run import PROMPTS, write_json, write_lines, write_record, write_run
 from report.reading import Page, report
 
 from truing.core.errors import RunError
@@ -210,3 +210,18 @@ def test_every_prompt_is_shown_with_its_response_before_and_after(page: Page) ->
     assert [text.count(prompt) for prompt in PROMPTS] == [1] * len(PROMPTS)
     assert text.count("arrived late . … cut off") == len(PROMPTS)
     assert text.count("is lovely and sturdy .") == 2 * len(PROMPTS)
+
+
+def test_the_parts_of_a_summed_reward_have_a_curve_and_a_line_each(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", ("ppo",))
+    rows = [json.loads(line) for line in (root / "ppo" / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row |= {"part_length": 0.25 * row["step"], "part_rules": -1.0} if "heldout_score" in row else {}
+    write_lines(root / "ppo" / "metrics.jsonl", rows)
+    page = report(root)
+    drawings = [a["aria-label"] for name, a in page.tags if name == "svg" and "aria-label" in a]
+    assert [drawn for drawn in drawings if drawn.startswith("Part")] == [
+        "Part of the score: length, SFT deviations",
+        "Part of the score: rules, SFT deviations",
+    ]
+    assert page.text("policy").count("Part: length 0.00 → 5.00") == 1

@@ -13,7 +13,6 @@ from truing.report.wording import (
     numbers,
     setting,
     share,
-    visible,
     whole,
 )
 
@@ -79,10 +78,3 @@ def test_lists_and_cuts() -> None:
         "a, b and c",
     ]
     assert [clipped("abc", 3), clipped("abcd", 3)] == ["abc", "abc … 1 more characters"]
-
-
-def test_characters_that_would_deceive_the_eye_are_written_out() -> None:
-    assert visible("a\u202eb\x00\u200b\u2028\ud800") == "a⟨U+202E⟩b⟨U+0000⟩⟨U+200B⟩⟨U+2028⟩⟨U+D800⟩"
-    kept = "a\n\tü 👩\u200d🚀 نمی\u200cخواهم"
-    assert visible(kept) == kept
-    assert visible("a\r\nb") == "a\nb"

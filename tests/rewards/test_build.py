@@ -39,4 +39,6 @@ def test_every_part_has_its_weight_and_its_scale_on_samples_of_the_start(tmp_pat
         2 * (score - result["score_mean"]) / result["score_std"] + score / 4 - (a - mean) / deviation / 2 + 3 * a
         for score, a in zip(learnt, letters, strict=True)
     ]
-    assert build_reward(recipe, roles, prompts).score(samples) == pytest.approx(expected, abs=1e-3)
+    reward = build_reward(recipe, roles, prompts)
+    assert reward.score(samples) == pytest.approx(expected, abs=1e-3)
+    assert [part.label for part in reward.parts] == ["reward_model", "reward_model_2", "letter_a", "letter_a_2"]

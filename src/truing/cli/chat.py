@@ -1,15 +1,20 @@
 """truing chat."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.columns import Columns
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from truing.cli.output import PlainConsole
 from truing.config.stages import STAGES
-from truing.core.errors import RunError
+from truing.core.errors import ModelError, RunError
 from truing.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from truing.chat import ChatModel
 
 SPEAKING = sorted(
     (spec for spec in STAGES.values() if spec.makes != "reward model"), key=lambda spec: not spec.makes_policy
@@ -17,10 +22,8 @@ SPEAKING = sorted(
 """The kinds of stages whose result is talked to where none is named: the first that is finished, policies before"""
 
 
-def chat_command(root: Path, stage: str | None, tokens: int, temperature: float) -> None:
+def chat_command(root: Path, stage: str | None, tokens: int, temperature: float, trust: bool) -> None:
     """Answers each line with the start and with the result of a stage."""
-    from truing.chat import open_models  # imports torch
-
     run = RunDirectory(root)
     kinds = [spec.name for spec in SPEAKING]
     finished = [record.name for record in run.lineage.stages if record.state == "done" and record.kind in kinds]
@@ -32,12 +35,28 @@ def chat_command(root: Path, stage: str | None, tokens: int, temperature: float)
             where=str(root),
             hint=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
         )
-    console = Console()
-    models = open_models(run, stage, tokens, temperature)
+    models = _open(run, stage, tokens, temperature, trust)
+    console = PlainConsole()
     console.print("A line is a prompt; an empty line ends.", style="dim")
     while prompt := _ask(console):
         panels = [Panel(Text(model.answer(prompt)), title=Text(model.name)) for model in models]
         console.print(Columns(panels, equal=True, expand=True))
+
+
+def _open(run: RunDirectory, stage: str, tokens: int, temperature: float, trust: bool) -> "list[ChatModel]":
+    from truing.chat import open_models  # imports torch
+
+    try:
+        return open_models(run, stage, tokens, temperature, trust)
+    except ModelError as error:
+        if error.code != "model/remote-code":
+            raise
+        where, model = str(error.where), run.stage(stage).model
+        hint = f"Read that code. If you trust it as it is in {model}, add --trust-remote-code."
+        what = "this model wants to run Python code that it brings along, and the run's own recipe cannot allow that."
+        if trust:
+            what, hint = "this model has other code than the result, whose code alone you trusted.", "Compare the two."
+        raise ModelError(what, code="model/remote-code-of-run", where=where, hint=hint) from error
 
 
 def _ask(console: Console) -> str:

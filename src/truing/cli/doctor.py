@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from truing.cli.output import tell
-from truing.cli.shelf import recipe_path
-from truing.config import load_recipe
+from truing.cli.output import PlainConsole
+from truing.cli.shelf import named_recipe, recipe_path
 from truing.core.errors import check
 from truing.preflight.model_directories import model_problems
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
     """Says what the machine has; with a recipe, what its stages will hold and take."""
-    console = Console(highlight=False)
+    console = PlainConsole()
     if recipe_file is None:
         from truing.estimate.machine import facts  # imports torch
 
@@ -27,7 +26,7 @@ def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
             table.add_row(name, value)
         console.print(table)
         return
-    recipe = load_recipe(recipe_path(recipe_file), overrides, tell)
+    recipe = named_recipe(recipe_path(recipe_file), overrides)
     check(model_problems(recipe))
     from truing.estimate.estimator import estimate  # imports torch, so only once the recipe is sound
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from truing import __version__
-from truing.cli.output import tell
+from truing.cli.output import say, show_traceback, tell
 from truing.core.errors import TruingError
 
 app = typer.Typer(
@@ -84,11 +84,14 @@ def chat(
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Longest response, in tokens.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.01, help="Of the sampling.")] = 1.0,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code in the result's directory: read it before.")
+    ] = False,
 ) -> None:
     """Talk to the start and to the result of a run, side by side."""
     from truing.cli.chat import chat_command
 
-    chat_command(run, stage, tokens, temperature)
+    chat_command(run, stage, tokens, temperature, trust_remote_code)
 
 
 @app.command()
@@ -108,7 +111,7 @@ def doctor(
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if show:
-        print(f"truing {__version__}")
+        say(f"truing {__version__}")
         raise typer.Exit
 
 
@@ -138,5 +141,6 @@ def main() -> None:
 
 def _complain(text: str, debug: bool) -> None:
     if debug:
+        sys.excepthook = show_traceback
         raise
     tell(text)

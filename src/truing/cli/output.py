@@ -1,24 +1,59 @@
-"""Standard output of what takes long: training does not hang on somebody who reads along."""
+"""All that is printed passes here: what comes from files cannot steer a terminal, and training hangs on no reader."""
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import IO, Any, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from truing.core.text import visible
 
 
 def tell(text: str) -> None:
     """One line on standard error; nobody may be left to hear it."""
     with contextlib.suppress(OSError):
-        print(f"truing: {text}", file=sys.stderr)
+        print(visible(f"truing: {text}"), file=sys.stderr)
+
+
+def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's own account of an error, on standard error."""
+    with contextlib.suppress(OSError):
+        print(visible("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Text on standard output."""
+    print(visible(text), end=end)
+
+
+class PlainConsole(Console):
+    """A console that takes text for text: no markup in it, and no character that would steer the terminal."""
+
+    def __init__(self, file: IO[str] | None = None, **options: Any) -> None:
+        """A console on `file`, or on standard output."""
+        super().__init__(file=file, markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string, before its width is measured."""
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What rich makes of a text, a table or a bar, all of which passes here; its own cursor moves stay."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(visible(text), style)
 
 
 def patient_console() -> Console:
     """A console on standard output, if there is any, that lets a run go on where what it prints is refused."""
-    return Console(file=cast(IO[str], DroppingStream(sys.stdout)) if sys.stdout else None)
+    return PlainConsole(cast(IO[str], DroppingStream(sys.stdout)) if sys.stdout else None)
 
 
 class DroppingStream:

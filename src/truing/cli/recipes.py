@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from truing.cli.output import PlainConsole, say
 from truing.cli.shelf import recipe_path
 from truing.config import recipe_schema, recipe_shelf
 from truing.core.errors import RecipeError
@@ -14,14 +14,14 @@ from truing.core.errors import RecipeError
 def recipes_command(name: str | None, copy: Path | None, schema: bool) -> None:
     """Lists, prints or copies shipped recipes, or prints the schema."""
     if schema:
-        print(json.dumps(recipe_schema(), indent=2))
+        say(json.dumps(recipe_schema(), indent=2))
     elif name is None and copy is not None:
         hint = "Write: truing recipes NAME --copy FILE"
         raise RecipeError("no recipe is named.", code="recipe/no-name", where=f"--copy {copy}", hint=hint)
     elif name is None:
         _list()
     elif copy is None:
-        print(recipe_path(Path(name)).read_text(encoding="utf-8"), end="")
+        say(recipe_path(Path(name)).read_text(encoding="utf-8"), end="")
     else:
         _copy(recipe_path(Path(name)), copy)
 
@@ -30,7 +30,7 @@ def _list() -> None:
     table = Table("recipe", "what it does", box=None)
     for name, path in recipe_shelf().items():
         table.add_row(name, _summary(path))
-    Console().print(table)
+    PlainConsole().print(table)
 
 
 def _summary(path: Path) -> str:
@@ -53,4 +53,4 @@ def _copy(source: Path, target: Path) -> None:
         hint = "Give another --copy, in a folder that exists."
         what = f"cannot be written: {error.strerror}."
         raise RecipeError(what, code="recipe/unwritable", where=str(target), hint=hint) from error
-    print(target)
+    say(str(target))

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from truing.cli.output import say
 from truing.report import write_report
 
 
 def report_command(run: Path) -> None:
     """Writes the report and prints its path."""
-    print(write_report(run))
+    say(str(write_report(run)))

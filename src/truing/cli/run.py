@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from truing.cli.closing import closing_table
-from truing.cli.output import patient_console, tell
-from truing.cli.shelf import python_beside, recipe_path
-from truing.config import load_recipe
+from truing.cli.output import patient_console
+from truing.cli.shelf import named_recipe, python_beside, recipe_path
 from truing.report import write_report
 from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import open_progress
@@ -14,7 +13,7 @@ from truing.runs.progress import open_progress
 def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Path | None) -> None:
     """Runs what is left of the recipe, in `fork_to` from what `out` has of it, and closes with a table."""
     path = recipe_path(recipe_file)
-    recipe = load_recipe(path, overrides, tell)
+    recipe = named_recipe(path, overrides)
     console = patient_console()
     from truing.pipeline.execute import run_pipeline  # imports torch, so only once the recipe is sound
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from truing.cli.output import tell
+from truing.cli.output import say, tell
 from truing.cli.shelf import python_beside, recipe_path
 from truing.config import read_recipe
 from truing.config.recipe import Recipe
@@ -11,6 +11,7 @@ from truing.data.datasets import read_data
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
+from truing.runs.received import refuse_consents_of_a_run
 from truing.runs.trackers import missing_trackers
 
 
@@ -19,9 +20,9 @@ def validate_command(recipe_file: Path, overrides: list[str]) -> None:
     path = recipe_path(recipe_file)
     recipe, found = _checked(path, overrides)
     for sentence in dict.fromkeys([*found.sound, *found.odd]):
-        print(sentence)
+        say(sentence)
     found.check()
-    print(f"{recipe_file}: sound. Stages: {', '.join(recipe.stages)}.")
+    say(f"{recipe_file}: sound. Stages: {', '.join(recipe.stages)}.")
 
 
 def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
@@ -35,10 +36,10 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     except RecipeError as error:
         found.problems.insert(0, error.problem)
         found.odd.append("Fix the recipe first; stage checks were skipped.")
-        return recipe, found
+    refuse_consents_of_a_run(path, recipe, overrides)
     with python_beside(path):
         check_functions(recipe, found)
-    if recipe.base is not None:
+    if not problems.count and recipe.base is not None:
         from truing.preflight.stages import check_stages  # imports torch
 
         check_stages(recipe, datasets, found, named=None)

@@ -14,7 +14,9 @@
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from truing.core.text import in_one_line
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Problem:
 
     def __str__(self) -> str:
         """A paragraph; a sum has a line for each of its parts, below a heading where it has one."""
-        place = f"{self.where}:" if self.where else None
+        place = f"{in_one_line(self.where)}:" if self.where else None
         heading = " ".join(filter(None, (place, self.what, self.hint)))
         return "\n  ".join([heading, *map(str, self.parts)]) if heading else "\n".join(map(str, self.parts))
 
@@ -144,22 +146,41 @@ class Problems:
     """How many are described; the others are counted. All of them for None"""
     described: list[Problem] = field(default_factory=list)
     count: int = 0
+    _kinds: list[str | None] = field(default_factory=list)
+    """Of each that is described, what makes others alike"""
+    _rows: dict[str, int] = field(default_factory=dict)
 
-    def add(self, problem: Problem) -> None:
-        """Notes a problem; whether to go on is the caller's decision."""
+    def add(self, problem: Problem, alike: str | None = None) -> None:
+        """Notes a problem; whether to go on is the caller's decision.
+
+        Of rows whose problem is `alike`, the first is described with how many there are; they count as one.
+        """
+        if alike is not None:
+            self._rows[alike] = self._rows.get(alike, 0) + 1
+            if self._rows[alike] > 1:
+                return
         self.count += 1
         if self.most is None or len(self.described) < self.most:
             self.described.append(problem)
+            self._kinds.append(alike)
 
     def check(self, error: type[InputError], more: str | None = None) -> None:
         """Raises one `error` with all of them, if there are any; `more` says where to see those that are counted."""
         if not self.count:
             return
+        told = [
+            _of_rows(problem, self._rows.get(kind or "", 1))
+            for problem, kind in zip(self.described, self._kinds, strict=True)
+        ]
         if self.count == 1:
-            raise error(**vars(self.described[0]))
-        rest = self.count - len(self.described)
+            raise error(**vars(told[0]))
+        rest = self.count - len(told)
         counted = [Problem(f"{error.code}/more", None, f"... and {rest} more.", more)] if rest else []
-        raise error(f"{self.count} problems.", where=self.where, parts=[*self.described, *counted])
+        raise error(f"{self.count} problems.", where=self.where, parts=[*told, *counted])
+
+
+def _of_rows(problem: Problem, rows: int) -> Problem:
+    return problem if rows == 1 else replace(problem, what=f"{problem.what.rstrip('.')}; {rows} rows are so.")
 
 
 def check(problems: Iterable[Problem]) -> None:

@@ -29,6 +29,8 @@ class Metric:
     """How the values of micro-batches make that of their batch"""
     bounds: Bounds = (None, None)
     """Where its axis ends in a drawing, if not with the values"""
+    zero: bool = False
+    """Whether its axis shows 0: half as high then means half as much"""
 
     @property
     def heading(self) -> str:
@@ -81,7 +83,10 @@ BETA = Metric("beta", "β", "score a nat",
 SCORE = Metric("score", "Score", "SFT deviations",
     "Mean reward of whole responses, before the KL penalty, in deviations of the SFT model's score.")
 JUDGE = Metric("judge_NAME", "Judge", "",
-    "A measure of quality that training never sees; if the score rises and a judge does not, doubt the score.")
+    "A measure of quality that training never sees; if the score rises and a judge does not, doubt the score.",
+    zero=True)
+PART = Metric("part_NAME", "Part of the score", "SFT deviations",
+    "Of a sum of several rewards, what one of them gives: its own score, normalised, times its weight.")
 KL = Metric("kl", "KL to the reference", "nats a sequence",
     "How far the policy has moved from the model it began as: mean log π − log π_ref, summed over a response.")
 KL_EXACT = Metric("kl_exact", "Exact KL", "nats a sequence",
@@ -119,7 +124,7 @@ _PAIRS = (
     Metric("accuracy", "Accuracy", "% of pairs", "Share of the batch's pairs whose preferred side scores higher."),
     ACCURACY, heldout(PAIR_LOSS), LONGER_WINS, ECE, SCORE_GAP, LENGTH_CORRELATION,
 )
-_RESPONSES = (heldout(SCORE), heldout(KL), heldout(LENGTH), heldout(EOS_RATE), JUDGE)
+_RESPONSES = (heldout(SCORE), heldout(KL), heldout(LENGTH), heldout(EOS_RATE), PART, JUDGE)
 
 SFT = (
     LOSS, heldout(LOSS), PERPLEXITY, Metric("tokens", "Tokens", "tokens", "In the completions of the batch."),

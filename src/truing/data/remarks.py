@@ -1,13 +1,11 @@
 """What is odd about rows that can be used all the same: columns that nothing reads, rows and ids that come twice."""
 
-import difflib
 import json
 from dataclasses import dataclass, field
 
+from truing.data.columns import ALIASES, meant_by
 from truing.data.formats import RawRow
 
-COLUMNS = ("prompt", "completion", "messages", "chosen", "rejected", "margin")
-"""All that is read of a row"""
 ID = "id"
 LONGEST_NAME = 40
 """Characters of a column's name that are told"""
@@ -47,17 +45,19 @@ class Remarks:
     """Gathered row by row of one file."""
 
     _tally: Tally = field(default_factory=Tally)
-    _seen: dict[str, str] = field(default_factory=dict)
+    _seen: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Where a row or id came first, and what else stood there"""
 
     def add_row(self, row: RawRow) -> None:
         """Notes what is odd about the next row."""
         for name in row.values:
-            if name not in (*COLUMNS, ID):
-                close = difflib.get_close_matches(name, COLUMNS, n=1)
-                hint = f"; did you mean `{close[0]}`?" if close else ""
+            if name not in (*ALIASES, ID):
+                meant = meant_by(name)
+                hint = f"; did you mean `{meant}`?" if meant and meant not in row.values else ""
                 self._tally.add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
-        content = {name: value for name, value in row.values.items() if name in COLUMNS}
-        self._repeated("row", _text(content), row, "says the same as")
+        content = {name: value for name, value in row.values.items() if name in ALIASES}
+        others = {name: value for name, value in row.values.items() if name not in ALIASES}
+        self._repeated("row", _text(content), row, "says the same as", _text(others))
         if ID in row.values:
             self._repeated("id", _text(row.values[ID]), row, f"has the `{ID}` of")
 
@@ -65,11 +65,12 @@ class Remarks:
         """One a kind of oddity, with the first row that has it."""
         return self._tally.sentences()
 
-    def _repeated(self, kind: str, key: str, row: RawRow, what: str) -> None:
-        """A remark, if a row before it had the same key."""
-        first = self._seen.setdefault(f"{kind} {key}", row.where)
+    def _repeated(self, kind: str, key: str, row: RawRow, what: str, others: str = "") -> None:
+        """A remark, if a row before it had the same key; it says so where the `others` are not the same."""
+        first, before = self._seen.setdefault(f"{kind} {key}", (row.where, others))
         if first != row.where:
-            self._tally.add(kind, f"{row.where}: {what} {first}")
+            apart = "" if before == others else ", but in columns that are not read"
+            self._tally.add(kind + apart, f"{row.where}: {what} {first}{apart}")
 
 
 def _printable(name: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from truing.core.errors import Problems
 from truing.core.records import Demonstration, Message, Preference, Prompt, Text
+from truing.data.columns import meant_as
 from truing.data.fields import FieldError, as_margin, as_text, shown
 from truing.data.read import RawRow
 from truing.data.turns import Part, shared_prompt
@@ -30,13 +31,17 @@ class Row:
         return all(name in self.raw.values for name in names)
 
     def note(self, fault: FieldError) -> None:
-        self.problems.add(replace(fault.problem, where=self.raw.where))
+        """Notes a fault of this row; a field that many rows lack is told once, with how many they are."""
+        alike = f"{fault.field} {list(self.raw.values)}" if fault.code == "data/missing-field" else None
+        self.problems.add(replace(fault.problem, where=self.raw.where), alike)
 
     def text(self, name: str, part: Part) -> Text | None:
         try:
             if not self.has(name):
                 there = ", ".join(map(shown, list(self.raw.values)[:6])) or "nothing"
-                hint = f"Every row needs one; this one has {there}."
+                other = meant_as(name, self.raw.values)
+                rename = f" If {shown(other)} is what you mean, rename it to `{name}`." if other else ""
+                hint = f"Every row needs one; this one has {there}.{rename}"
                 raise FieldError(name, "is missing", hint, code="data/missing-field")
             return as_text(name, self.raw.values[name], part, self.transcripts)
         except FieldError as fault:

@@ -62,7 +62,9 @@ def _eos_rate(first: Metrics, last: Metrics) -> list[str]:
     moved = f" (at the start {before:.0%})" if "eos_rate" in first else ""
     if after < EOS_RATE_LOW:
         return [
-            f"Only {after:.0%} of the responses end by themselves{moved}; the others are cut off at the longest length."
+            f"Only {after:.0%} of the responses end by themselves{moved}; others are cut off at the longest length. "
+            "Raise rollout.max_new_tokens, learn longer from demonstrations that are shorter than that, or raise "
+            "rewards.missing_eos.value, the price of not ending."
         ]
     if "eos_rate" in last and abs(after - before) >= EOS_RATE_MOVE:
         return [

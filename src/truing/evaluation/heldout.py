@@ -12,13 +12,13 @@ from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
 from truing.core.results import Change, HeldoutResult
 from truing.data.encode import EncodedPrompt
+from truing.evaluation.changes import change_between
 from truing.evaluation.decision import Evaluation
 from truing.evaluation.drift import Metrics, drift_warnings
-from truing.functional import mean_interval
 from truing.models.layout import Roles
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
 from truing.rewards.python_function import FunctionReward
-from truing.rewards.sources import RewardFn
+from truing.rewards.sources import RewardFn, score_with_parts
 from truing.rollout.episodes import NO_SCORES_HINT, as_samples, dropped_warnings, respond
 from truing.rollout.local import LocalEngine
 from truing.runs.metrics import JsonLines
@@ -84,8 +84,11 @@ class HeldoutEvaluator:
             for i, (sample, nats) in enumerate(zip(samples, rollout.kl(ref_logprobs), strict=True))
         ]
         if self._reward is not None:
-            scores = _numbers(self._reward.score(samples))
-            rows = [row | {"score": score} for row, score in zip(rows, scores, strict=True)]
+            scores, parts = score_with_parts(self._reward, samples)
+            rows = [row | {"score": score} for row, score in zip(rows, _numbers(scores), strict=True)]
+            given = {label: _numbers(scores) for label, scores in parts.items()}
+            if given:
+                rows = [row | {"parts": {label: of[i] for label, of in given.items()}} for i, row in enumerate(rows)]
         for row in rows:
             self._samples.append(row)
         self.rows[step] = rows
@@ -121,11 +124,13 @@ class HeldoutEvaluator:
     def _changes(self) -> dict[str, Change]:
         before, after = self.rows[min(self.rows)], self.rows[max(self.rows)]
         changes = {
-            f"judge_{name}": _change([row["judges"][name] for row in before], [row["judges"][name] for row in after])
+            f"judge_{name}": change_between(
+                [row["judges"][name] for row in before], [row["judges"][name] for row in after]
+            )
             for name in self._judges
         }
         if self._reward is not None:
-            changes["heldout_score"] = _change([row["score"] for row in before], [row["score"] for row in after])
+            changes["heldout_score"] = change_between([row["score"] for row in before], [row["score"] for row in after])
         return changes
 
 
@@ -136,21 +141,6 @@ def _numbers(scores: Iterable[float]) -> list[float | None]:
 
 def _without_number(row: dict[str, Any]) -> bool:
     return None in (row.get("score", 0.0), *row["judges"].values())
-
-
-def _change(before: Sequence[float | None], after: Sequence[float | None]) -> Change:
-    """Mean and 95% interval at the first evaluation, at the last, and of each prompt's own change.
-
-    RewardError where no prompt has a number at both.
-    """
-    both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
-    if not both:
-        what = "no held-out response has a score at the first evaluation and at the last."
-        raise RewardError(what, code="rewards/no-heldout-scores", hint=NO_SCORES_HINT)
-    first = mean_interval([a for a, _ in both])
-    last = mean_interval([b for _, b in both])
-    change = mean_interval([b - a for a, b in both])
-    return Change(first[0], last[0], first[1:], last[1:], change[0], change[1:])
 
 
 def _row(step: int, sample: Sample, kl: float) -> dict[str, Any]:
@@ -170,7 +160,12 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
         for name, key in (("score", "score"), ("kl", "kl"), ("length", "length"), ("eos_rate", "finished"))
         if key in rows[0]
     }
-    return means | {f"judge_{name}": _mean([row["judges"][name] for row in rows]) for name in rows[0]["judges"]}
+    named = {"judge": rows[0]["judges"], "part": rows[0].get("parts", {})}
+    return means | {
+        f"{kind}_{name}": _mean([row[f"{kind}s"][name] for row in rows])
+        for kind, names in named.items()
+        for name in names
+    }
 
 
 def _mean(values: Sequence[float | None]) -> float:

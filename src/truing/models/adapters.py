@@ -65,9 +65,9 @@ class Adapters:
         refuse_embeddings(self.peft)
 
     def load(self, name: str, directory: str) -> None:
-        """An adapter saved by PEFT, in safetensors: ModelError for any other format."""
+        """An adapter saved by PEFT: low-rank and in safetensors, ModelError for any other."""
         refuse_unsafe_weights(Path(directory))
-        config = LoraConfig.from_pretrained(directory)
+        config = _saved_config(directory)
         config.inference_mode = False
         self._build(name, config)
         self.peft.load_adapter(directory, adapter_name=name, is_trainable=True)  # into the layers that were built
@@ -112,6 +112,15 @@ class Adapters:
     def parameters(self, name: str) -> list[nn.Parameter]:
         """The weights of one adapter."""
         return list(self.named_parameters(name).values())
+
+
+def _saved_config(directory: str) -> LoraConfig:
+    """The configuration of a saved adapter. ModelError for one that would load more than itself."""
+    config = LoraConfig.from_pretrained(directory)
+    if type(config) is not LoraConfig or config.megatron_config:  # which names a module to import
+        what, hint = "holds no plain low-rank adapter.", "Put back what the stage left there."
+        raise ModelError(what, code="model/other-adapter", where=directory, hint=hint)
+    return config
 
 
 def lora_config(base: PreTrainedModel, lora: Lora, above: int) -> LoraConfig:

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.gguf import gguf_options
+from truing.models.own_code import code_of, foreign_code
 from truing.models.padding import ensure_pad, tokens_without_rows
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
@@ -74,8 +76,10 @@ def device_of(compute: Compute) -> torch.device:
         raise RecipeError(what, code="recipe/no-such-device", where="compute.device", hint=hint) from error
 
 
-def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
+def load_base(base: Base, compute: Compute, trains: bool = False, fetch: bool = True) -> LoadedBase:
     """Loads a causal language model for training: of all its weights if it `trains`, else of adapters on it.
+
+    What is missing of a Hub id is fetched, unless `fetch` is off.
 
     Raises:
         ModelError: the path holds no causal model, wants remote code, has weights whose reading can run code, or has
@@ -85,9 +89,9 @@ def load_base(base: Base, compute: Compute, trains: bool = False) -> LoadedBase:
     quiet_transformers()
     if base.quantize == "nf4":
         check_quantisation(device_of(compute))
-    tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(base, fetch)
     precision = Precision.of(compute.dtype, trains)
-    model = _load_model(base, compute, precision)
+    model = _load_model(base, compute, precision, {} if fetch else {"local_files_only": True})
     endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
     notes = ensure_pad(tokenizer, model, endings)
     backend = prepare(model, precision, compute.gradient_checkpointing)
@@ -112,10 +116,36 @@ def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = 
 
 def is_fetched(base: Base) -> bool:
     """Whether the base's config is on this machine: in a directory, or fetched from the Hub before."""
+    return directory_of(base) is not None
+
+
+def directory_of(base: Base) -> Path | None:
+    """Where the base's files are on this machine; None where its config is not."""
     try:
-        return cached_file(base.path, base.gguf_file or "config.json", local_files_only=True) is not None
+        found = cached_file(base.path, base.gguf_file or "config.json", local_files_only=True)
     except OSError:
-        return False
+        return None
+    return None if found is None else Path(found).parent
+
+
+def run_model(directory: Path, base: Base) -> Base:
+    """The model that a stage left in `directory`, to begin with in the place of the base it goes back to.
+
+    Consent to the base's own code is consent to the copies of it that the stage saved, and to no other code.
+
+    Raises:
+        ModelError: there is other code, and the base's may run.
+    """
+    model = Base(path=str(directory), quantize=base.quantize)
+    if not base.trust_remote_code or not code_of(directory):
+        return model
+    source = directory_of(base)
+    foreign = foreign_code(directory, source, base.path) if source else ["code whose base is not on this machine"]
+    if foreign:
+        what = f"brings code that is not the base's ({', '.join(foreign)}), and consent was given to the base's alone."
+        hint = "Put back what the stage left there, or begin a new run with another --out."
+        raise ModelError(what, code="model/foreign-code", where=str(directory), hint=hint)
+    return model.model_copy(update={"trust_remote_code": True})
 
 
 def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase:
@@ -201,8 +231,8 @@ def load_tokenizer(base: Base, fetch: bool = True) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _load_model(base: Base, compute: Compute, precision: Precision) -> PreTrainedModel:
-    options: dict[str, Any] = gguf_options(base.gguf_file) if base.gguf_file else {"use_safetensors": True}
+def _load_model(base: Base, compute: Compute, precision: Precision, options: dict[str, Any]) -> PreTrainedModel:
+    options = options | (gguf_options(base.gguf_file) if base.gguf_file else {"use_safetensors": True})
     device = device_of(compute)
     if base.quantize == "nf4":
         options |= nf4_options(device, precision.compute)

@@ -12,11 +12,10 @@ from shutil import copyfile
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
-from transformers.utils.hub import cached_file
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from truing.config.sections import Base
-from truing.models.load import load_tokenizer
+from truing.models.load import directory_of, load_tokenizer
 from truing.models.padding import with_end
 from truing.models.weight_files import read_settings
 
@@ -47,7 +46,7 @@ def keep_metadata(base: Base, model: PreTrainedModel, tokenizer: PreTrainedToken
     base: the one that was trained. A GGUF file has nothing beside it.
     model, tokenizer: as they were saved, with what was added to them.
     """
-    source = _directory_of(base)
+    source = None if base.gguf_file else directory_of(base)
     if source is None:
         return
     original = load_tokenizer(base)
@@ -60,14 +59,6 @@ def keep_metadata(base: Base, model: PreTrainedModel, tokenizer: PreTrainedToken
         if original.pad_token_id != tokenizer.pad_token_id:
             merged["pad_token_id"] = tokenizer.pad_token_id
         _lay(source / GENERATION_CONFIG_NAME, directory / GENERATION_CONFIG_NAME, merged, settings)
-
-
-def _directory_of(base: Base) -> Path | None:
-    """Where the files of a base lie: its directory, or what was fetched of a Hub id; None for a GGUF file."""
-    if base.gguf_file is not None:
-        return None
-    config = cached_file(base.path, CONFIG_NAME, local_files_only=True)
-    return None if config is None else Path(config).parent
 
 
 def _keep_tokenizer(

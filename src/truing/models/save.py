@@ -120,7 +120,7 @@ def _classifier_like(model: PreTrainedModel) -> PreTrainedModel:
     try:
         with torch.device("meta"):
             classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
-                config, dtype=model.dtype
+                config, dtype=model.dtype, trust_remote_code=False
             )
     except ValueError as error:
         raise ModelError(

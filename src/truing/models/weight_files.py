@@ -14,6 +14,7 @@ UNSAFE = {".bin", ".pt", ".pth"}
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 """Which of several files each weight is in; read where there is no file with all of them"""
+ADAPTER = "adapter_config.json"
 POINTER = b"version https://git-lfs"
 """How the note begins that Git LFS leaves in place of a file"""
 
@@ -31,6 +32,14 @@ def refuse_unsafe_weights(directory: Path) -> None:
         what = f"its weights are in {unsafe}, a format whose reading can run code."
         hint = "Convert them to safetensors first."
         raise ModelError(what, code="model/unsafe-weights", where=str(directory), hint=hint)
+
+
+def refuse_embedded_adapter(directory: Path) -> None:
+    """ModelError if an adapter stands in a model's directory: the library would load it, or the model that it names."""
+    if (directory / ADAPTER).exists():
+        what = f"{ADAPTER} stands in it, so that an adapter, or the model that it names, would be loaded unsaid."
+        hint = "Merge the adapter into the model first, or take the file away."
+        raise ModelError(what, code="model/embedded-adapter", where=str(directory), hint=hint)
 
 
 def unreadable_weights(directory: Path) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from truing.core.errors import ModelError, TruingError
-from truing.models.weight_files import refuse_unsafe_weights
+from truing.models.weight_files import refuse_embedded_adapter, refuse_unsafe_weights
 
 
 @contextmanager
@@ -30,15 +30,18 @@ def reraise_as(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
 def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> PreTrainedModel:
     """What `auto.from_pretrained` loads from a directory or Hub id, on a device.
 
-    The library gives random values to weights that the files lack; here that is a ValueError.
+    The library gives random values to weights that the files lack; here that is a ValueError. Where nothing is said of
+    code that a model brings along, it does not run, and nobody is asked.
 
     Raises:
-        ModelError: the directory has weights in a format whose reading can run code, and no safetensors.
+        ModelError: the directory has weights in a format whose reading can run code, and no safetensors, or has an
+            adapter in it.
     """
     if "gguf_file" not in options:
         refuse_unsafe_weights(Path(path))
+        refuse_embedded_adapter(Path(path))
     model: PreTrainedModel
-    model, info = auto.from_pretrained(path, output_loading_info=True, **options)
+    model, info = auto.from_pretrained(path, output_loading_info=True, **{"trust_remote_code": False, **options})
     missing = sorted(info["missing_keys"])
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

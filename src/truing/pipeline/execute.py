@@ -9,7 +9,8 @@ from truing.config.sections import Base
 from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
-from truing.pipeline.fork import older_run, take_over
+from truing.models.load import run_model
+from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.runs.directory import RunDirectory, open_run
@@ -46,6 +47,7 @@ def run_pipeline(
         if older is not None:
             taken = ", ".join(take_over(older, run)) or "no stage, none matches"
             progress.note(f"taken over from {older.root}: {taken}")
+            run.lineage.record_fork(older.root, changes(older, run))
         waiting = waiting_stages(run, stages)
         if waiting:
             rows = rows_of_run(run, stages[0].recipe, checked, stop)
@@ -59,11 +61,15 @@ def run_pipeline(
 
 
 def start_of(stage: Planned, run: RunDirectory) -> Base:
-    """The model a stage begins with: what an earlier stage made, or the base."""
+    """The model a stage begins with: what an earlier stage made, or the base.
+
+    Raises:
+        ModelError: that stage's directory has code which is not the base's, and the base's may run.
+    """
     base = stage.recipe.base
     assert base is not None
     before = stage.builds_on.get(stage.spec.starts_from or "")
-    return base if before is None else Base(path=str(run.stage(before).model), quantize=base.quantize)
+    return base if before is None else run_model(run.stage(before).model, base)
 
 
 def files_of_start(stage: Planned, run: RunDirectory) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A new run that takes over the finished stages of an older one, where the new recipe would only repeat them."""
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +9,12 @@ from truing.config import recorded_recipe
 from truing.config.plan import Planned, plan
 from truing.config.stages import within
 from truing.core.errors import RunError
-from truing.runs.differences import Fingerprint, comparable, differs
+from truing.runs.differences import Fingerprint, comparable, differences, differs, flat
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove
+
+_FOLDERS = re.compile(r'"(/|[A-Za-z]:\\)[^"]*[/\\]')
+"""Where an absolute path in quotes lies; what is there is compared by content"""
 
 
 def older_run(root: Path, fork: Path) -> RunDirectory:
@@ -67,6 +71,14 @@ def matching(old: RunDirectory, new: RunDirectory) -> list[str]:
         ):
             matched.append(stage.name)
     return matched
+
+
+def changes(old: RunDirectory, new: RunDirectory) -> list[str]:
+    """What differs between the recipes and inputs of two runs, in words; names of runs and folders do not count."""
+    recipes = [flat(recorded_recipe(run.recipe).model_dump(exclude={"name"})) for run in (old, new)]
+    told = differences(*({key: _FOLDERS.sub('"', value) for key, value in one.items()} for one in recipes))
+    before, after = (run.lineage.facts["inputs"] for run in (old, new))
+    return told + [f"other {name}" for name in after if name in before and differs(before[name], after[name])]
 
 
 def _depended_on(stage: Planned) -> dict[str, str]:

@@ -6,6 +6,7 @@ from truing.data.datasets import read_data
 from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
 from truing.models.load import outline_base
 from truing.preflight.files import check_files
+from truing.preflight.functions import check_functions
 from truing.preflight.stages import check_stages, unlearnt_tokens
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove
@@ -21,6 +22,8 @@ def check_inputs(recipe: Recipe) -> Prepared | None:
     datasets = read_data(recipe)
     found = check_files(recipe, datasets)
     rows = None if recipe.base is None else check_stages(recipe, datasets, found)
+    if found.problems:
+        check_functions(recipe, found)  # a sound recipe begins them once it is opened
     found.check()
     return rows
 

@@ -11,11 +11,16 @@ def with_world(recipe: Recipe, run: RunDirectory) -> Recipe:
     """A recipe on the embedded world becomes one on ordinary files, written into the run."""
     if recipe.world is None:
         return recipe
-    world = WorldPaths(run.root / "world")
+    world = world_of(run)
     if not world.directory.exists():
         with complete_directory(world.directory) as partial:
             write_world(recipe.world, recipe.seed, partial)
     return on_files_of(world, recipe)
+
+
+def world_of(run: RunDirectory) -> WorldPaths:
+    """Where a run keeps its world."""
+    return WorldPaths(run.root / "world")
 
 
 def on_files_of(world: WorldPaths, recipe: Recipe) -> Recipe:

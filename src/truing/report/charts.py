@@ -71,9 +71,10 @@ def stage_charts(stage: StageFiles) -> list[Chart]:
 
 
 def outcome_charts(stages: Sequence[StageFiles]) -> list[Chart]:
-    """The score, beside it every judge, and the KL that was paid: all policies in the same axes."""
+    """The score and its parts, beside it every judge, and the KL that was paid: all policies in the same axes."""
     judges = dict.fromkeys(name for stage in stages for name in stage.judges())
-    return _drawn("outcome", [_SCORE, *map(_judge_plot, judges), _KL], stages)
+    parts = dict.fromkeys(name for stage in stages for name in stage.parts())
+    return _drawn("outcome", [_SCORE, *map(_part_plot, parts), *map(_judge_plot, judges), _KL], stages)
 
 
 def behaviour_charts(stages: Sequence[StageFiles]) -> dict[str, list[Chart]]:
@@ -110,6 +111,11 @@ def _card_charts(stage: StageFiles) -> list[Chart]:
         reading = f"On the dashed line, it is as sure as it should be; larger dots hold more pairs. {_ENDS}"
         charts.append(Chart("Calibration on held-out pairs", drawing, reading))
     return charts
+
+
+def _part_plot(name: str) -> Plot:
+    metric = replace(metrics.PART, title=f"Part of the score: {name}")
+    return Plot(metric, f"part_{name}", "", "Dots: held-out prompts.")
 
 
 def _judge_plot(name: str) -> Plot:

@@ -40,10 +40,12 @@ def comparison(stages: Sequence[StageFiles]) -> list[Line]:
         return Line(metric.heading, [_cell(change_of(stage, name), form) for stage in stages])
 
     judges = dict.fromkeys(name for stage in stages for name in stage.judges())
+    parts = dict.fromkeys(name for stage in stages for name in stage.parts())
     lines = [
         Line(metrics.UPDATES.heading, [Cell(whole(stage.latest("step")), []) for stage in stages]),
         Line(metrics.BETA.heading, [Cell(setting(beta(stage)), []) for stage in stages]),
         Line(metrics.SCORE.heading, [_cell(heldout_score(stage)) for stage in stages]),
+        *(Line(f"Part: {name}", [_cell(change_of(stage, f"part_{name}")) for stage in stages]) for name in parts),
         *(Line(f"Judge: {name}", [_cell(judged(stage, name)) for stage in stages]) for name in judges),
         changes(metrics.KL, "heldout_kl", nats),
         changes(metrics.KL_EXACT, "kl_exact", nats),

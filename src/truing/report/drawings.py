@@ -37,6 +37,8 @@ def line_chart(name: str, metric: Metric, lines: Sequence[Line], x_label: str = 
     figure, axes = blank(3.4, 2.0)
     for line in lines:
         _draw(axes, line)
+    if metric.zero:
+        _show_zero(axes, lines)
     _bound(axes, metric.bounds)
     last = max(max(line.steps) for line in lines) or 1
     axes.set_xlim(-0.03 * last, 1.03 * last)
@@ -105,6 +107,16 @@ def _draw(axes: Axes, line: Line) -> None:
     for place, interval in ((0, line.first_ci), (-1, line.last_ci)):
         if interval:
             axes.plot([steps[place]] * 2, interval, color=colour, linewidth=1.0)
+
+
+def _show_zero(axes: Axes, lines: Sequence[Line]) -> None:
+    """The axis begins at 0, or ends there where all is below."""
+    ends = [end for line in lines for interval in (line.first_ci, line.last_ci) if interval for end in interval]
+    drawn = [*ends, *(value for line in lines for value in line.values)]
+    if min(drawn) >= 0:
+        axes.set_ylim(bottom=0)
+    elif max(drawn) <= 0:
+        axes.set_ylim(top=0)
 
 
 def _bound(axes: Axes, bounds: Bounds) -> None:

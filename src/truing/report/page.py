@@ -9,6 +9,7 @@ from markupsafe import Markup
 from truing.config.stages import STAGES
 from truing.config.yaml_text import write_yaml
 from truing.core.metrics import GLOSSARY
+from truing.core.text import visible
 from truing.report.charts import behaviour_charts, outcome_charts
 from truing.report.comparison import comparison, label
 from truing.report.exchanges import exchanges
@@ -17,7 +18,7 @@ from truing.report.run_files import RunFiles, StageFiles, read_run
 from truing.report.stages import learnt_from, policies, sections
 from truing.report.svg import DASHES, SERIES
 from truing.report.verdict import verdicts
-from truing.report.wording import capitalised, duration, listed, moment, visible
+from truing.report.wording import capitalised, duration, listed, moment
 from truing.runs.directory import RunDirectory
 from truing.runs.files import write_text
 
@@ -57,7 +58,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
     facts = run.lineage.facts
     kinds = {stage.record.kind for stage in run.stages}
     return {
-        "name": run.name,
+        "name": run.title,
         "done": all(stage.done for stage in run.stages),
         "finished": moment(max((stage.record.finished or "" for stage in run.stages), default="")),
         "summary": _summary(run),

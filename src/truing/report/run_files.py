@@ -13,6 +13,8 @@ from truing.runs.lineage import Lineage, StageRecord
 from truing.runs.metrics import read_jsonl
 
 Row = dict[str, Any]
+TITLED = 3
+"""Changes of a fork that its title names"""
 STATES = {"pending": "not begun", "running": "begun, not finished"}
 
 
@@ -67,8 +69,14 @@ class StageFiles:
 
     def judges(self) -> list[str]:
         """Names of the judges of this stage's responses."""
-        measured = [name.removeprefix("judge_") for row in self.metrics for name in row if name.startswith("judge_")]
-        return list(dict.fromkeys([*(self.result.heldout.judges or {}), *measured]))
+        return list(dict.fromkeys([*(self.result.heldout.judges or {}), *self._named("judge_")]))
+
+    def parts(self) -> list[str]:
+        """Names of the parts of a summed reward."""
+        return list(dict.fromkeys(self._named("part_")))
+
+    def _named(self, prefix: str) -> list[str]:
+        return [name.removeprefix(prefix) for row in self.metrics for name in row if name.startswith(prefix)]
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,13 @@ class RunFiles:
     def name(self) -> str:
         name = self.recipe.get("name")
         return name if isinstance(name, str) else self.root.resolve().name
+
+    @property
+    def title(self) -> str:
+        """Its name; of a fork, also what differs from the run that it was begun from."""
+        changes = self.lineage.changes
+        more = [f"and {len(changes) - TITLED} more"] if len(changes) > TITLED else []
+        return " · ".join([self.name, *changes[:TITLED], *more])
 
 
 def read_run(root: Path) -> RunFiles:

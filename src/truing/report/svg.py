@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from truing.report.wording import visible
+from truing.core.text import visible
 
 SERIES = 6
 """Variants that get a colour and a dash pattern of their own."""

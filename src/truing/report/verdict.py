@@ -9,7 +9,8 @@ of that interval.
 | stage not done  |                              | open | Not finished: these are the figures so far.             |
 | neither is measured                            || open | Finished, without held-out prompts to judge it by.      |
 | fell            |                              | bad  | The reward fell on held-out prompts.                    |
-| within noise    |                              | bad  | The reward did not rise beyond noise on ...             |
+| within noise    | one fell                     | bad  | The reward did not rise beyond noise on ...             |
+| within noise    | none                         | open | The same.                                               |
 | rose            | one fell                     | bad  | The reward rose while ... fell: the policy found ...    |
 | rose            | one fell back                | bad  | The reward rose, but ... fell back from its best: ...   |
 | rose            | none                         | open | The reward rose. No judge outside of training ...       |
@@ -79,9 +80,10 @@ def _headline(
         return "open", "Not finished: these are the figures so far."
     if score is None or score.direction == "unknown":
         return _judges_alone(judges, fell_back)
-    if score.direction != "rose":
-        what = "fell" if score.direction == "fell" else "did not rise beyond noise"
-        return "bad", f"The reward {what} on held-out prompts."
+    if score.direction == "fell":
+        return "bad", "The reward fell on held-out prompts."
+    if score.direction == "level":  # which proves no harm either
+        return "bad" if _sorted(judges)[1] else "open", "The reward did not rise beyond noise on held-out prompts."
     return _agreement(judges, fell_back)
 
 

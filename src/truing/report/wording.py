@@ -1,13 +1,11 @@
-"""Numbers and foreign text, made fit to be read."""
+"""Numbers and words, made fit to be read."""
 
 import math
-import unicodedata
 from collections.abc import Callable
 from datetime import datetime
 
 MISSING = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_JOINERS = "\u200c\u200d"
 
 
 def number(value: float | None) -> str:
@@ -98,15 +96,6 @@ def clipped(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} … {len(text) - most:,} more characters"
 
 
-def visible(text: str) -> str:
-    """The text with every character that would hide, reorder or break what a reader sees written out as ⟨U+202E⟩.
-
-    Line breaks and tabs stay, as do the joiners that scripts and emoji need.
-    """
-    lines = text.replace("\r\n", "\n")
-    return "".join(f"⟨U+{ord(character):04X}⟩" if _hides(character) else character for character in lines)
-
-
 def _scientific(value: float) -> str:
     if value == 0:
         return "0"
@@ -116,9 +105,3 @@ def _scientific(value: float) -> str:
 
 def _bracketed(low: str, high: str) -> str:
     return f"[{low}, {high}]"
-
-
-def _hides(character: str) -> bool:
-    """Control, format (bidirectional marks, zero widths), surrogate, unassigned, line and paragraph separators."""
-    category = unicodedata.category(character)
-    return category in {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"} and character not in "\n\t" + _JOINERS

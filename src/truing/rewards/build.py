@@ -1,6 +1,8 @@
 """The recipe's list of rewards becomes one weighted sum."""
 
+import re
 from collections.abc import Sequence
+from itertools import count
 
 from truing.config.recipe import Recipe
 from truing.config.sections import RewardConfig
@@ -45,8 +47,17 @@ def build_reward(
             if not drops:
                 refuse_bad(scores, calibration, name)
             normalisation = Normalisation.measure(scores, where=name)
-        parts.append(WeightedPart(name, source, settings.weight, normalisation))
+        label = _label(settings, [part.label for part in parts])
+        parts.append(WeightedPart(name, source, settings.weight, normalisation, label))
     return WeightedReward(tuple(parts), drops)
+
+
+def _label(settings: RewardConfig, taken: Sequence[str]) -> str:
+    """The function's name or the model's, with a number where another part has it."""
+    name = re.split(r"[:/\\]", settings.path.rstrip("/\\"))[-1] if settings.path else "reward_model"
+    plain = re.sub(r"[^\w-]", "_", name)
+    numbered = (f"{plain}_{number}" for number in count(2))
+    return plain if plain not in taken else next(label for label in numbered if label not in taken)
 
 
 def _source(settings: RewardConfig, recipe: Recipe, roles: Roles) -> RewardFn:

@@ -80,7 +80,7 @@ class ClassifierReward:
             ModelError: nothing can be loaded from there, or it has more than one label.
         """
         with reraise_as(partial(_refusal, path)):
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             options = {"use_safetensors": True, "dtype": torch.float32}  # whatever its files are in
             model = load_weights(AutoModelForSequenceClassification, path, device, **options)
         if model.config.num_labels != 1:
@@ -148,6 +148,8 @@ class WeightedPart:
     source: RewardFn
     weight: float
     normalisation: Normalisation
+    label: str = ""
+    """In the names of metrics"""
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,33 @@ class WeightedReward:
         Raises:
             RewardError: one is not finite, and it is not to be dropped.
         """
-        total = [0.0] * len(samples)
+        return summed(self.scores_of_parts(samples))
+
+    def scores_of_parts(self, samples: Sequence[Sample]) -> list[list[float]]:
+        """What each part gives to the sums: its normalised score times its weight. RewardError as above."""
+        given = []
         for part in self.parts:
             scores = part.normalisation.apply(part.source.score(samples))
             if not self.drops:
                 refuse_bad(scores, samples, part.name)
-            total = [sum_ + part.weight * score for sum_, score in zip(total, scores, strict=True)]
-        return total
+            given.append([part.weight * score for score in scores])
+        return given
+
+
+def summed(parts: Sequence[Sequence[float]]) -> list[float]:
+    """The sum of what all parts give, sample by sample."""
+    total = [0.0] * len(parts[0])
+    for scores in parts:
+        total = [one + other for one, other in zip(total, scores, strict=True)]
+    return total
+
+
+def score_with_parts(reward: RewardFn, samples: Sequence[Sample]) -> tuple[list[float], dict[str, list[float]]]:
+    """The scores; and of a sum of several sources, what each of them gives to it, by its label."""
+    if not isinstance(reward, WeightedReward) or len(reward.parts) == 1:
+        return reward.score(samples), {}
+    given = reward.scores_of_parts(samples)
+    return summed(given), {part.label: scores for part, scores in zip(reward.parts, given, strict=True)}
 
 
 def refuse_bad(scores: Sequence[float], samples: Sequence[Sample], where: str) -> None:

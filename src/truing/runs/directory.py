@@ -12,12 +12,14 @@ from truing.config.recipe import Recipe
 from truing.core.errors import InputError, RecipeError, RunError
 from truing.processes import world
 from truing.runs.differences import OTHERWISE, comparable, differences, in_short
-from truing.runs.files import PARTIAL, disk_faults, remove, sha256_file, sweep, write_text
+from truing.runs.files import PARTIAL, disk_faults, refuse_links, remove, sha256_file, sweep, write_text
 from truing.runs.lineage import Lineage
 from truing.runs.lock import locked
 
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOCK = ".lock"
+RECORD = "run.json"
+"""The file that makes a directory a run"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class RunDirectory:
     @property
     def record(self) -> Path:
         """The file behind `lineage`."""
-        return self.root / "run.json"
+        return self.root / RECORD
 
     @property
     def report(self) -> Path:
@@ -104,7 +106,8 @@ class RunDirectory:
 
     @cached_property
     def lineage(self) -> Lineage:
-        """run.json, read once. RunError if this is no run."""
+        """run.json, read once. RunError if this is no run, or if a link in it leads elsewhere."""
+        refuse_links(self.root)
         return Lineage.read(self.record)
 
     def record_places(self, recipe: Recipe) -> None:
@@ -168,6 +171,8 @@ def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
         hint = "Give another --out."
         raise RunError("is a file, not a directory.", code="run/no-directory", where=str(run.root), hint=hint)
     names = {entry.name for entry in run.root.iterdir() if not entry.name.endswith(PARTIAL)}
+    if names & {_LOCK, run.record.name}:
+        refuse_links(run.root)
     if names <= {_LOCK}:
         return
     # The record is written last, so a creation that was cut short has the lock and at most the recipe.

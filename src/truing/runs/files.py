@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_json(path: Path) -> Any:
         content = path.read_bytes()
     try:
         return json.loads(content)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         hint = "Was it edited by hand?"
         raise RunError(f"is no JSON: {fault}.", code="run/not-json", where=str(path), hint=hint) from fault
 
@@ -101,6 +102,32 @@ def sweep(directory: Path) -> None:
     """Remove the temporary neighbours that a killed process left in `directory`."""
     for leftover in directory.glob(f".*{PARTIAL}"):
         remove(leftover)
+
+
+def refuse_links(directory: Path) -> None:
+    """RunError where something in it, at any depth, is a link that leads out of it, a pipe or a device.
+
+    Whoever follows such a link reads, writes over or removes what is somebody else's.
+    """
+    root = os.path.realpath(directory)
+    with disk_faults(directory, "cannot be read"):
+        for folder, inner, names in os.walk(directory):
+            for place in (Path(folder, name) for name in (*inner, *names)):
+                if not _is_plain(place) and not (
+                    place.is_symlink() and Path(os.path.realpath(place)).is_relative_to(root)
+                ):
+                    what = "leads out of the run or is no file at all, and a run holds what it is made of."
+                    hint = "Put a plain file or directory in its place."
+                    raise RunError(what, code="run/link", where=str(place), hint=hint)
+
+
+def _is_plain(path: Path) -> bool:
+    """A file or directory; what a live run has removed meanwhile passes too."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def remove(path: Path) -> None:

@@ -10,11 +10,13 @@
      "stages": [{"name": "sft", "kind": "sft", "state": "done", "started": "2026-01-31T12:00:00+00:00",
                  "finished": ..., "seconds": 16.2,
                  "taken_from": null, "files": {"model/model.safetensors": sha256, ...}}, ...],
+     "fork": {"of": ..., "changes": ["ppo.kl.beta: 0.05 → 0.1"]},
      "continued": [{"at": ..., "versions": {...}, "threads": 4}],
      "mended": [{"at": ..., "files": ["base/README.md"]}]}
 
-`continued` is there only if the run went on with other versions or threads than it was begun with, `mended` if files
-beside a model were changed that no stage learns from. Every change is written at once and atomically.
+`fork` is there only if the run was begun from another one, `continued` only if it went on with other versions or
+threads than it was begun with, `mended` if files beside a model were changed that no stage learns from. Every change is
+written at once and atomically.
 """
 
 import os
@@ -26,6 +28,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Self
+
+from pydantic import TypeAdapter
 
 from truing import __version__
 from truing.config.moved import current_input
@@ -74,10 +78,11 @@ class Lineage:
         """Take up the run.json of an earlier process. RunError if there is none or it is not one of ours."""
         facts = read_json(path)
         try:
-            stages = [StageRecord(**stage) for stage in facts.pop("stages")]
-            facts["inputs"] = {current_input(name): found for name, found in facts["inputs"].items()}
-            _ = facts["versions"], facts["threads"]
-        except (AttributeError, KeyError, TypeError) as fault:
+            stages = TypeAdapter(list[StageRecord]).validate_python(facts.pop("stages"))
+            inputs = TypeAdapter(dict[str, Fingerprint]).validate_python(facts["inputs"])
+            facts["inputs"] = {current_input(name): found for name, found in inputs.items()}
+            _ = dict(facts["versions"]), facts["threads"], list(facts.get("fork", {"changes": []})["changes"])
+        except (AttributeError, KeyError, TypeError, ValueError) as fault:
             hint = "Was it edited by hand?"
             raise RunError("is no record of a run.", code="run/not-a-record", where=str(path), hint=hint) from fault
         return cls(path, facts, stages)
@@ -99,6 +104,11 @@ class Lineage:
     def facts(self) -> Mapping[str, Any]:
         """Versions, seed, threads and inputs."""
         return self._facts
+
+    @property
+    def changes(self) -> list[str]:
+        """What differs from the run that this one was begun from, in words; nothing where there is none."""
+        return [str(change) for change in self._facts.get("fork", {"changes": []})["changes"]]
 
     def stage_state(self, name: str) -> State:
         """How far a stage came; `pending` for one never heard of."""
@@ -133,6 +143,13 @@ class Lineage:
         """A stage of another run, finished there, is complete on disk here."""
         self._stages[stage.name] = replace(stage, taken_from=str(root))
         self._write()
+
+    def record_fork(self, root: Path, changes: Sequence[str]) -> None:
+        """The run was begun from another one, from which it differs so."""
+        fork = {"of": str(root), "changes": list(changes)}
+        if self._facts.get("fork") != fork:
+            self._facts["fork"] = fork
+            self._write()
 
     def record_inputs(self, inputs: Mapping[str, Fingerprint]) -> list[str]:
         """Keep the fingerprints of data, models and functions, by name.

@@ -98,7 +98,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -106,7 +106,7 @@ def _is_json(line: bytes) -> bool:
 def _read_row(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         hint = "Was it edited by hand?"
         raise RunError(f"is no JSON: {fault}.", code="run/not-json", where=where, hint=hint) from fault
     if not isinstance(row, dict):
