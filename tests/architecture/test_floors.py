@@ -30,7 +30,8 @@ HOUSE = """
 5 | preflight  | core config data models rewards                        |
 5 | pipeline   | core config data worlds models runs rewards training   | torch
   |            | preflight                                              |
-5 | estimate   | core config data worlds kernels models runs pipeline   | torch transformers
+5 | estimate   | core config data worlds kernels models runs preflight  | torch transformers
+  |            | pipeline                                               |
 6 | report     | core config runs                                       | jinja2 markupsafe matplotlib
 6 | chat       | core config data models runs rollout pipeline          |
 7 | cli        | core config data runs preflight pipeline estimate      | rich typer

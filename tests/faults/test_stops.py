@@ -28,7 +28,7 @@ PLACES: list[tuple[str, Death, str]] = [
     ),
     ("a report card", ("before", "truing.stages.reward", "reward_report_card", 1), "reward is saved after step 3"),
     ("a save, which is finished", ("after", "truing.stages.reward", "save_normalisation", 1), "reward is done"),
-    ("loading", ("before", "truing.models.layout", "check_logits", 1), AT_ONCE),
+    ("loading", ("before", "truing.models.load", "exact_backend", 1), AT_ONCE),
     (
         "the first evaluation",
         ("before", "truing.evaluation.heldout", "response_logprobs", 1),

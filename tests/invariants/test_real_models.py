@@ -12,9 +12,9 @@ import pytest
 import tiny
 import torch
 
+from truing.models.decoding import left_padded
 from truing.models.layout import ppo_roles
 from truing.models.roles import Role
-from truing.rollout.decoding import left_padded
 from truing.stages.reward import train_reward
 
 PROBE = torch.tensor([[1, 2, 3, 4]])

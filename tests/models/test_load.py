@@ -9,11 +9,12 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM
+from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM, PreTrainedConfig
 
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError, RecipeError
-from truing.models.load import LoadedBase, context_length, load_base, outline_base
+from truing.models.context import context_length
+from truing.models.load import LoadedBase, load_base, outline_base
 
 SHAPES = ["llama", "gpt2", "qwen"]
 
@@ -50,7 +51,7 @@ def test_a_device_that_is_not_there_is_told_by_its_field(tmp_path: Path) -> None
     ],
 )
 def test_the_context_is_the_number_of_positions_of_the_model(config: dict[str, int], expected: int) -> None:
-    assert context_length(SimpleNamespace(config=SimpleNamespace(**config))) == expected
+    assert context_length(SimpleNamespace(config=PreTrainedConfig(**config))) == expected
 
 
 def test_remote_code_is_refused_with_the_mend_and_never_run(tmp_path: Path) -> None:

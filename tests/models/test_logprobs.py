@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedConfig
 
 from truing.core.batches import Sequences
 from truing.functional import token_logprobs
@@ -27,7 +27,7 @@ class _Head(nn.Module):
 
     def __init__(self, projection: nn.Linear, cap: float | None) -> None:
         super().__init__()
-        self.lm_head, self.config = projection, type("Config", (), {"final_logit_softcapping": cap})
+        self.lm_head, self.config = projection, PreTrainedConfig(final_logit_softcapping=cap)
 
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head

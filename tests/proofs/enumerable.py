@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
@@ -41,7 +42,7 @@ class Tabular(nn.Module):
         self.base_model = _Reader()
         self._projection = nn.Linear(OVER + 1, VOCABULARY, bias=False)
         self._projection.weight.data = torch.tensor(logits, dtype=torch.float32).T.contiguous()
-        self.config = SimpleNamespace(model_type="tabular", hidden_size=OVER + 1)
+        self.config = PreTrainedConfig(hidden_size=OVER + 1)
         self.device = torch.device("cpu")
 
     def get_output_embeddings(self) -> nn.Module:

@@ -15,11 +15,14 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_
     path = recipe_path(recipe_file)
     recipe = named_recipe(path, overrides)
     console = patient_console()
-    from truing.pipeline.execute import run_pipeline  # imports torch, so only once the recipe is sound
+    from truing.estimate.rehearsal import rehearse  # imports torch, so only once the recipe is sound
+    from truing.pipeline.execute import run_pipeline
 
     progress = open_progress(console)
     with python_beside(path), stop_on_signals(progress.note) as stop:
         root = out or Path("runs") / recipe.name
-        done = run_pipeline(recipe, fork_to or root, progress, stop, fork_of=root if fork_to else None)
+        done = run_pipeline(
+            recipe, fork_to or root, progress, stop, fork_of=root if fork_to else None, rehearse=rehearse
+        )
         write_report(done.root)
     closing_table(done, console)

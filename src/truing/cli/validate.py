@@ -42,5 +42,10 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     if not problems.count and recipe.base is not None:
         from truing.preflight.stages import check_stages  # imports torch
 
-        check_stages(recipe, datasets, found, named=None)
+        rows = check_stages(recipe, datasets, found, named=None)
+        if rows is not None and not found.problems:
+            from truing.estimate.rehearsal import rehearse
+
+            with found.noting():
+                found.sound.append(rehearse(recipe, rows))
     return recipe, found

@@ -91,11 +91,12 @@ def write_copy(base: LoadedBase, source: Base, layers: int, place: Path) -> None
     base: without its weights. source: what the recipe says of it.
     """
     config = deepcopy(base.model.config)
-    if decoder_layers(base.model) is not None:
-        for name, value in config.to_dict().items():
-            if isinstance(value, list) and len(value) == config.num_hidden_layers:  # such as the kind of each layer
-                setattr(config, name, value[:layers])
-        config.num_hidden_layers = layers
+    own = config.get_text_config(decoder=True)
+    if decoder_layers(base.model) is not None and layers < own.num_hidden_layers:
+        for name, value in own.to_dict().items():
+            if isinstance(value, list) and len(value) == own.num_hidden_layers:  # such as the kind of each layer
+                setattr(own, name, value[:layers])
+        own.num_hidden_layers = layers
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]

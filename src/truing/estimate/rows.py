@@ -10,7 +10,7 @@ from truing.data.batching import optimiser_batches
 from truing.data.datasets import HELDOUT
 from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
-from truing.estimate.shortened import prompts_of_step, rows_of_step
+from truing.estimate.shortened import PROMPTS, prompts_of_step, rows_of_step
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,24 @@ def heaviest_rows(recipe: Recipe, prepared: Prepared) -> HeaviestRows:
     return HeaviestRows(replace(prepared, rows=chosen), typical, counts)
 
 
+def shortest_rows(recipe: Recipe, prepared: Prepared) -> Prepared:
+    """A row of each dataset to learn from, one to hold out, and prompts of which one is held out.
+
+    Raises:
+        DataError: a stage has no rows, or they cannot be used.
+    """
+    chosen: dict[str, list[EncodedRow]] = {}
+    for name in dict.fromkeys(name for stage in recipe.stages for name in STAGES[stage].datasets):
+        for part, rows in zip((name, HELDOUT + name), prepared.split(name, recipe), strict=True):
+            chosen[part] = _shortest_of(prepared.fit(name, rows, recipe)[0], 1)
+    if any(STAGES[stage].samples for stage in recipe.stages):
+        learnt_from = {row.prompt for rows in chosen.values() for row in rows}
+        fitted, _ = prepared.fit("prompts", prepared.rows_of("prompts"), recipe)
+        others = [row for row in fitted if row.prompt not in learnt_from]
+        chosen["prompts"] = _shortest_of(others if len(others) >= PROMPTS else fitted, PROMPTS)
+    return replace(prepared, rows=chosen)
+
+
 def heaviest(lengths: Sequence[int], size: int, seed: int) -> list[int]:
     """Indices of the rows with the most tokens of those that random order puts into a batch, and of the longest row."""
     batches = optimiser_batches(len(lengths), size, 1, seed, "estimate")
@@ -59,6 +77,10 @@ def heaviest(lengths: Sequence[int], size: int, seed: int) -> list[int]:
 
 def _heaviest_of(rows: Sequence[EncodedRow], size: int, seed: int) -> list[EncodedRow]:
     return [rows[row] for row in heaviest(list(map(_tokens, rows)), size, seed)]
+
+
+def _shortest_of(rows: Sequence[EncodedRow], count: int) -> list[EncodedRow]:
+    return sorted(rows, key=_tokens)[:count]
 
 
 def _tokens(row: EncodedRow) -> int:

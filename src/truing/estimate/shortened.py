@@ -10,6 +10,10 @@ from truing.config.variants import with_changes
 
 STEPS = 3
 """Of each stage where it is timed: one to warm up, one to time, and the last with an evaluation and a checkpoint"""
+STAND_IN = "truing.estimate.no_reward:zeros"
+"""For the recipe's own functions"""
+PROMPTS, NEW_TOKENS, RATE = 3, 4, 1e-2
+"""Of a rehearsal: prompts, one of them held out, tokens of a response, and learning rate"""
 _NEVER = 10**9
 """Steps between evaluations, for none but the last"""
 
@@ -59,14 +63,40 @@ def shortened(recipe: Recipe, base: Base, lora_layers: float, timed: bool = True
         settings = getattr(recipe, stage)
         if hasattr(settings, "updates"):
             changes |= {f"{stage}.updates": steps, f"{stage}.epochs": settings.epochs if timed else 1}
-        else:
+        elif hasattr(settings, "epochs"):
             changes[f"{stage}.epochs"] = steps
         changes |= {f"{stage}.log_every": _NEVER} if hasattr(settings, "log_every") else {}
     return with_changes(recipe, changes)
 
 
+def one_step(recipe: Recipe, base: Base) -> Recipe:
+    """The recipe on another base, for one step of each stage on one row.
+
+    Its rate is high, so that what was learnt is told from rounding. No other model is loaded and no function called.
+    """
+    short = shortened(recipe, base, recipe.lora.layers, timed=False)
+    sources = [source.model_dump() for source in short.rewards.sources]
+    changes: dict[str, Any] = {
+        "rewards.sources": [
+            source if source["kind"] == "stage" else source | {"kind": "function", "path": STAND_IN}
+            for source in sources
+        ],
+        "rewards.normalisation_samples": PROMPTS,
+        "rollout.max_new_tokens": min(NEW_TOKENS, recipe.rollout.max_new_tokens),
+        "evaluation.prompts": 1,
+        "evaluation.every": 1,
+        "checkpoints.every_steps": 1,
+    }
+    once = {"epochs": 1, "updates": 1, "batch_size": 1, "minibatches": 1, "optimiser.learning_rate": RATE}
+    once["episodes"] = PROMPTS * recipe.rollout.responses_per_prompt
+    for stage in recipe.stages:
+        settings = getattr(recipe, stage)
+        changes |= {f"{stage}.{key}": value for key, value in once.items() if hasattr(settings, key.partition(".")[0])}
+    return with_changes(short, changes)
+
+
 def _without_function(reward: dict[str, Any]) -> dict[str, Any]:
     """The same reward, or the stand-in where it is a function; only the reward stage's model is normalised."""
     if reward["kind"] == "function":
-        reward["path"] = "truing.estimate.no_reward:zeros"
+        reward["path"] = STAND_IN
     return reward | {"normalise": reward["normalise"] and reward["kind"] == "stage"}

@@ -4,16 +4,21 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from truing.core.errors import ModelError
+from truing.kernels.text_config import text_config
 
 FAMILIES = {
     f"transformers.models.{family.lower()}.modeling_{family.lower()}.{family}Model"
     for family in ("Llama", "Mistral", "Qwen2", "Qwen3")
 }
 """Backbones whose layers may be computed in another way, by name: importing all four takes a second"""
+LANGUAGE_MODEL = "language_model"
+"""What the backbone of a composite model calls the part that reads text"""
 SkipPrefix = Callable[[Tensor | None], AbstractContextManager[object]]
 """Inside, given the hidden states that leave a model's lowest layers, a forward goes on from these"""
 
@@ -28,10 +33,12 @@ def is_known(model: PreTrainedModel) -> bool:
 
 def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None:
     """The list of a model's layers, and its name in the backbone; None for an architecture that is built otherwise."""
-    count = getattr(model.config, "num_hidden_layers", None)
+    count = getattr(text_config(model), "num_hidden_layers", None)
+    inside = getattr(model.base_model, LANGUAGE_MODEL, None)  # beside what reads pictures or sound
+    root, parent = (model.base_model, "") if inside is None else (inside, f"{LANGUAGE_MODEL}.")
     lists = [
-        (name, part)
-        for name, part in model.base_model.named_children()
+        (parent + name, part)
+        for name, part in root.named_children()
         if isinstance(part, nn.ModuleList) and len(part) == count
     ]
     return lists[0] if len(lists) == 1 else None
@@ -61,3 +68,17 @@ def hidden_padded(
     with skip(states):
         hidden: Tensor = forward(model, tokens, mask).last_hidden_state
     return hidden
+
+
+def hidden_unpadded(
+    model: PreTrainedModel, tokens: Tensor, mask: Tensor, skip: SkipPrefix, states: Tensor | None
+) -> Tensor:
+    """`hidden_padded` for a model that reads padding too: rows of equal length go through it together."""
+    lengths: list[int] = mask.sum(1).tolist()
+    found: dict[int, Tensor] = {}
+    for length in sorted(set(lengths)):
+        rows = [row for row, own in enumerate(lengths) if own == length]
+        known = None if states is None else states[rows, :length]
+        hidden = hidden_padded(model, tokens[rows, :length], mask[rows, :length], skip, known)
+        found |= dict(zip(rows, F.pad(hidden, (0, 0, 0, tokens.shape[1] - length)), strict=True))
+    return torch.stack([found[row] for row in range(len(lengths))])

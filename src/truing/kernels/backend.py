@@ -21,7 +21,7 @@ from truing.kernels.cpu.fused_decoding import fused_step, fuses
 from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onednn_linears
 from truing.kernels.packed_rows import hidden_packed, packs_rows
 from truing.kernels.precision import Precision
-from truing.kernels.vocabulary import token_logprobs
+from truing.kernels.vocabulary import LogitTransform, token_logprobs
 
 DecodeStep = Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor | None]]
 """One token (B,) of each row, a mask (B, cached + 1) and the cache to (B, D) last hidden states, and (B, D) what left
@@ -45,9 +45,15 @@ class Backend:
     """Which layer carries an adapter, by the layer that it is put on; PEFT's own where none is named"""
     micro_batches: Callable[[Sequence[int], int], list[list[int]]] = plan_by_tokens
     """Tokens of each row and a budget to the rows that go through the model together"""
+    pads: bool = True
+    """Whether prompts of unequal length may be read side by side, the shorter ones padded on the left"""
+    caches: bool = True
+    """Whether the model goes on from what it remembers of the tokens before; otherwise it reads all of them again"""
     hidden: Hidden = hidden_padded
     decoding: Decoding = lambda *_: nullcontext()
-    token_logprobs: Callable[[Tensor, Tensor, Tensor | None, Tensor, float, float | None], Tensor] = token_logprobs
+    transform: LogitTransform | None = None
+    """What the model was found to do to its logits; what its config names where None"""
+    token_logprobs: Callable[[Tensor, Tensor, Tensor | None, Tensor, float, LogitTransform], Tensor] = token_logprobs
 
 
 def choose_backend(model: PreTrainedModel, device: torch.device, precision: Precision) -> Backend:

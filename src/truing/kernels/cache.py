@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 
 class SizedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -56,17 +56,29 @@ def _with_room(part: Tensor, rows: Tensor, capacity: int) -> Tensor:
 def make_room(cache: Any, rows: Tensor, capacity: int) -> None:
     """Gives the cache that a model made of its prompts one row for each of `rows` (B,), and room for `capacity` tokens.
 
-    Layers of another kind, such as sliding windows, and caches of a model's own keep their way.
+    Layers of another kind, such as sliding windows and recurrent states, and caches of a model's own keep their way.
     """
-    sized = {
-        place: SizedLayer(layer, rows, capacity)
-        for place, layer in enumerate(getattr(cache, "layers", []))
-        if type(layer) is DynamicLayer
-    }
-    if len(sized) < len(getattr(cache, "layers", [None])):
+    for place, layer in enumerate(getattr(cache, "layers", [])):
+        if type(layer) is DynamicLayer and layer.is_initialized:
+            cache.layers[place] = SizedLayer(layer, rows, capacity)
+        else:
+            _select(layer, rows)
+    if not hasattr(cache, "layers"):
         cache.batch_select_indices(rows)
-    for place, layer in sized.items():
-        cache.layers[place] = layer
+
+
+def select_rows(cache: Any, rows: Tensor) -> None:
+    """Row i of a cache becomes what row `rows[i]` was."""
+    for layer in getattr(cache, "layers", [cache]):
+        _select(layer, rows)
+
+
+def _select(layer: Any, rows: Tensor) -> None:
+    """Layers with a recurrent state know this as the reordering of a beam search."""
+    select = getattr(layer, "batch_select_indices", None)
+    if select is None or isinstance(layer, LinearAttentionCacheLayerMixin):  # which may select its keys alone
+        select = layer.reorder_cache
+    select(rows)
 
 
 def compacted_order(unfinished: Tensor) -> Tensor:

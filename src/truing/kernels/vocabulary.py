@@ -4,6 +4,7 @@ Logits exist for `LOGIT_POSITIONS` tokens at once, forward and backward.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,21 +22,40 @@ Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Rows (..., in), weight (out, in) and bias (out,) to (..., out), without a gradient"""
 
 
+@dataclass(frozen=True)
+class LogitTransform:
+    """What a model does to its logits behind the vocabulary projection: cap·tanh(scale·logits / cap)."""
+
+    scale: float = 1.0
+    cap: float | None = None
+    """None where they are not bounded"""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The model's own logits, from those that left the projection."""
+        scaled = logits if self.scale == 1 else logits * self.scale
+        return self.cap * torch.tanh(scaled / self.cap) if self.cap else scaled
+
+    def times_slope_(self, gradient: Tensor, logits: Tensor) -> Tensor:
+        """In place of a `gradient` by the model's own `logits` stands that by those that left the projection."""
+        if self.cap:
+            gradient.mul_(1 - (logits / self.cap).square())
+        return gradient if self.scale == 1 else gradient.mul_(self.scale)
+
+
 def token_logprobs(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     tokens: Tensor,
     temperature: float,
-    cap: float | None,
+    transform: LogitTransform,
     linear: Linear = F.linear,
 ) -> Tensor:
-    """(N,) log softmax(logits / temperature)[token], nats, with logits = hidden · weightᵀ + bias.
+    """(N,) log softmax(transform(logits) / temperature)[token], nats, with logits = hidden · weightᵀ + bias.
 
-    hidden (N, D), weight (V, D), bias (V,), tokens (N,). Where the model caps its logits, they are
-    cap·tanh(logits / cap). Products are computed in the precision of `hidden`.
+    hidden (N, D), weight (V, D), bias (V,), tokens (N,). Products are computed in the precision of `hidden`.
     """
-    found: Tensor = _Logprobs.apply(hidden, weight, bias, tokens, temperature, cap, linear)  # type: ignore[no-untyped-call]
+    found: Tensor = _Logprobs.apply(hidden, weight, bias, tokens, temperature, transform, linear)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -51,12 +71,12 @@ class _Logprobs(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, *settings: Any
     ) -> Tensor:
-        temperature, cap, linear = ctx.settings = settings
+        temperature, transform, linear = ctx.settings = settings
         logprobs, slope = hidden.new_empty(len(tokens), dtype=_wide(hidden)), torch.empty_like(hidden)
         projection = _as(weight, hidden), _as(bias, hidden)
         for part in slices(len(tokens), LOGIT_POSITIONS):
             logits = linear(hidden[part], *projection).to(_wide(hidden))
-            logprobs[part] = _become_residuals(logits, tokens[part], temperature, cap)
+            logprobs[part] = _become_residuals(logits, tokens[part], temperature, transform)
             slope[part] = linear(logits.to(hidden.dtype), projection[0].t(), None)
         ctx.save_for_backward(slope, hidden, weight, bias, tokens)
         return logprobs
@@ -64,7 +84,7 @@ class _Logprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         slope, hidden, weight, bias, tokens = ctx.saved_tensors
-        temperature, cap, linear = ctx.settings
+        temperature, transform, linear = ctx.settings
         gradient = gradients[0][:, None].to(hidden.dtype)
         of_hidden = gradient * slope
         wide = _wide(weight)  # a sum of many parts, which a narrower one would stop taking in
@@ -74,7 +94,7 @@ class _Logprobs(torch.autograd.Function):
             projection = _as(weight, hidden), _as(bias, hidden)
             for part in slices(len(tokens), LOGIT_POSITIONS):
                 logits = linear(hidden[part], *projection).to(_wide(hidden))
-                _become_residuals(logits, tokens[part], temperature, cap)
+                _become_residuals(logits, tokens[part], temperature, transform)
                 residual = logits.to(hidden.dtype).mul_(gradient[part])
                 if residual.dtype == wide:
                     of_weight.addmm_(residual.t(), hidden[part])
@@ -85,26 +105,25 @@ class _Logprobs(torch.autograd.Function):
         return of_hidden, _as(of_weight, weight), _as(of_bias, bias), None, None, None, None
 
 
-def _become_residuals(logits: Tensor, tokens: Tensor, temperature: float, cap: float | None) -> Tensor:
+def _become_residuals(logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform) -> Tensor:
     """(n,) log π(token); in place of the (n, V) logits stand their slopes afterwards."""
     found = []
     for part in slices(len(tokens), CACHED_POSITIONS):
-        logprobs, logits[part] = _logprobs_and_residual(logits[part], tokens[part], temperature, cap)
+        logprobs, logits[part] = _logprobs_and_residual(logits[part], tokens[part], temperature, transform)
         found.append(logprobs)
     return torch.cat(found)
 
 
 def _logprobs_and_residual(
-    logits: Tensor, tokens: Tensor, temperature: float, cap: float | None
+    logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform
 ) -> tuple[Tensor, Tensor]:
     """(n,) log π(token), and (n, V) its slope by the logits as they left the projection."""
-    capped = cap * torch.tanh(logits / cap) if cap else logits
-    logprobs = torch.log_softmax(capped if temperature == 1 else capped / temperature, dim=-1)
+    own = transform(logits)
+    logprobs = torch.log_softmax(own if temperature == 1 else own / temperature, dim=-1)
     found = logprobs.gather(1, tokens[:, None])
     residual = logprobs.exp_().neg_()
     residual.scatter_add_(1, tokens[:, None], torch.ones_like(found))
-    if cap:
-        residual.mul_(1 - (capped / cap).square())
+    transform.times_slope_(residual, own)
     return found.squeeze(1), residual if temperature == 1 else residual.div_(temperature)
 
 

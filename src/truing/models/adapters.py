@@ -1,6 +1,8 @@
 """Low-rank adapters on one base: PEFT holds, saves and merges them, around layers of the backend's choice."""
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from truing.config.sections import Lora
 from truing.core import rng
 from truing.core.errors import ModelError, RecipeError, first_line
-from truing.kernels.backbone import decoder_layers
+from truing.kernels.backbone import LANGUAGE_MODEL, decoder_layers
 from truing.kernels.backend import Backend
 from truing.models.weight_files import refuse_unsafe_weights
 
@@ -125,17 +127,41 @@ def _saved_config(directory: str) -> LoraConfig:
 
 def lora_config(base: PreTrainedModel, lora: Lora, above: int) -> LoraConfig:
     """Adapters on the layers that the recipe names, but for the lowest `above`."""
-    found = decoder_layers(base) if above else None
+    excluded = [re.escape(path) for path in _unfit(base)] if lora.targets == "all-linear" else []
+    if above and (found := decoder_layers(base)):
+        excluded.append(rf".*\b{re.escape(found[0])}\.({'|'.join(map(str, range(above)))})\..*")
     kinds = (getattr(module, "source_cls", type(module)) for module in base.modules())  # before they were quantised
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by the rank and takes any number
         target_modules=lora.targets,
-        exclude_modules=rf".*\b{found[0]}\.({'|'.join(map(str, range(above)))})\..*" if found else None,
+        exclude_modules="|".join(excluded) or None,
         lora_dropout=0.0,
         fan_in_fan_out=any(issubclass(kind, Conv1D) for kind in kinds),
         task_type="CAUSAL_LM",
     )
+
+
+def _unfit(base: PreTrainedModel) -> Iterator[str]:
+    """Paths of linear layers on which an adapter would not do what it does once it is merged, or nothing at all.
+
+    State-space layers take the weights of some of their parts without calling them, routers give more than one tensor,
+    what reads pictures or sound never sees a token, and what two layers share cannot take in what each has learnt.
+    """
+    modules = dict(base.named_modules())
+    uses = Counter(id(module.weight) for module in modules.values() if isinstance(module, nn.Linear))
+    inside = f".{LANGUAGE_MODEL}."
+    is_composite = hasattr(base.base_model, LANGUAGE_MODEL)
+    for path, module in modules.items():
+        parent, _, name = path.rpartition(".")
+        if isinstance(module, nn.Linear) and (
+            "Router" in type(module).__name__
+            or uses[id(module.weight)] > 1
+            or name == "dt_proj"
+            or (name == "out_proj" and f"{parent}.conv1d" in modules)
+            or (is_composite and inside not in f".{path}.")
+        ):
+            yield path
 
 
 def refuse_embeddings(peft: PeftModel) -> None:
@@ -149,7 +175,7 @@ def refuse_embeddings(peft: PeftModel) -> None:
         if isinstance(layer, LoraLayer):
             if isinstance(layer.get_base_layer(), nn.Embedding):
                 why = "is no linear layer"
-            elif layer.weight is embeddings.weight:
+            elif getattr(layer.get_base_layer(), "weight", None) is embeddings.weight:  # experts have no one weight
                 why = "shares its weights with the embeddings"
             else:
                 continue

@@ -15,7 +15,7 @@ from truing.models.adapters import Adapters
 from truing.models.heads import load_head, scalar_head
 from truing.models.load import LoadedBase, load_base, prepare
 from truing.models.prefix import frozen_prefix_of, prefix_depth
-from truing.models.roles import Role, check_logits
+from truing.models.roles import Role
 from truing.models.save import load_normalisation
 from truing.models.weights import load_weights
 
@@ -88,7 +88,6 @@ def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) ->
 def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> Roles:
     """A policy to train, the model it begins as to hold it against, and the reward model where there is one."""
     base = load_base(start, recipe.compute, trains=recipe.roles == "separate")
-    check_logits(base.role())
     if recipe.roles == "shared":
         depth = prefix_depth(base.model, recipe.lora.layers)
         prefix = frozen_prefix_of(base.model, depth)

@@ -26,6 +26,8 @@ from truing.data.endings import Endings, endings_of
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
+from truing.models.context import context_length
+from truing.models.exactness import exact_backend
 from truing.models.gguf import gguf_options
 from truing.models.own_code import code_of, foreign_code
 from truing.models.padding import ensure_pad, tokens_without_rows
@@ -96,10 +98,8 @@ def load_base(base: Base, compute: Compute, trains: bool = False, fetch: bool = 
     notes = ensure_pad(tokenizer, model, endings)
     backend = prepare(model, precision, compute.gradient_checkpointing)
     with reraise_as_model_error(base, "causal language model"):  # its own code runs for the first time
-        check_causal(model)
-        cached = keeps_a_cache(model)
-    if not cached:
-        notes.append(f"{type(model).__name__} keeps no key-value cache, so sampling reads all tokens at every step.")
+        backend, slower = exact_backend(model, backend, tokenizer.pad_token_id)
+    notes += slower
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, tuple(notes), backend)
 
 
@@ -175,29 +175,6 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, tuple(notes), backend)
 
 
-@torch.no_grad()
-def keeps_a_cache(model: PreTrainedModel) -> bool:
-    """Whether the model can go on from what it has read, one token at a time."""
-    output = model.base_model(input_ids=torch.tensor([[0]], device=model.device), use_cache=True)
-    return getattr(output, "past_key_values", None) is not None
-
-
-@torch.no_grad()
-def check_causal(model: PreTrainedModel) -> None:
-    """Holds that a token's logits do not depend on the tokens after it.
-
-    The library loads masked language models such as BERT as causal ones, and they would read the answers.
-
-    Raises:
-        ModelError: they do depend on them.
-    """
-    one, other = model(torch.tensor([[0, 1, 2], [0, 1, 3]], device=model.device)).logits[:, :2].float()
-    if not torch.allclose(one, other, atol=1e-3, rtol=1e-3, equal_nan=True):
-        what = f"{type(model).__name__} reads the tokens that follow, so it is no causal language model."
-        hint = "Use a model that was made to write, such as Llama, Qwen or GPT-2."
-        raise ModelError(what, code="model/not-causal", where=model.name_or_path, hint=hint)
-
-
 def declared_ends(model: PreTrainedModel) -> list[int]:
     """The ids that the model's generation config and its own config call eos: one or several in each."""
     configs = (getattr(model, "generation_config", None), model.config.get_text_config())  # a classifier has but one
@@ -209,15 +186,6 @@ def quiet_transformers() -> None:
     """Keeps the library's progress bars and advice out of our user's terminal; errors still arrive."""
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def context_length(model: PreTrainedModel) -> int:
-    """Positions the model was built for; a model that names no limit has a million."""
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        limit = getattr(model.config, name, None)
-        if isinstance(limit, int) and limit > 0:
-            return limit
-    return 1_000_000
 
 
 def load_tokenizer(base: Base, fetch: bool = True) -> PreTrainedTokenizerBase:

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.core.errors import ModelError
 from truing.data.endings import Endings
+from truing.kernels.text_config import text_config
 
 PAD = "<|pad|>"
 APART = 0.1
@@ -33,7 +34,7 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, endin
     if wanted > rows:
         _grow(model, rows, wanted, tokenizer.pad_token_id)
         notes.append(f"The embeddings grew from {rows} to {wanted} rows, one for each token.")
-    several: tuple[Any, ...] = (model.config, model.generation_config)
+    several: tuple[Any, ...] = (model.config, text_config(model), model.generation_config)
     for settings in filter(None, several):
         settings.pad_token_id = tokenizer.pad_token_id
         settings.eos_token_id = with_end(getattr(settings, "eos_token_id", None), list(endings.tokens))

@@ -17,6 +17,8 @@ from truing.core.errors import ModelError
 from truing.kernels.backbone import forward
 from truing.kernels.backend import Backend, DecodeStep
 from truing.kernels.precision import Precision
+from truing.kernels.text_config import logit_transform
+from truing.kernels.vocabulary import LogitTransform
 from truing.models.adapters import Adapters
 from truing.models.prefix import FrozenPrefix
 
@@ -74,20 +76,20 @@ class Role:
 
     @property
     def projection(self) -> nn.Module:
-        """From last hidden states to logits, before any cap."""
+        """From last hidden states to logits, as they are before the model scales or caps them."""
         projection: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
         return projection
 
     @property
-    def softcap(self) -> float | None:
-        """What the model bounds its logits by, as cap·tanh(logits / cap); None where it does not."""
-        return getattr(self.model.config, "final_logit_softcapping", None) or None
+    def transform(self) -> LogitTransform:
+        """What the model does to its logits behind the projection."""
+        return self.backend.transform or logit_transform(self.model)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., V) float32 logits of the next token, from (..., D) last hidden states."""
         with self._computing(hidden.device):
             logits: Tensor = self.projection(hidden).to(Precision.reductions)
-        return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
+        return self.transform(logits)
 
     def scalar(self, hidden: Tensor) -> Tensor:
         """(...) float32 output of the scalar head, from (..., D) last hidden states."""
@@ -108,24 +110,3 @@ class Role:
     def parameters(self) -> list[nn.Parameter]:
         """What learning this role changes."""
         return list(self.named_parameters().values())
-
-
-def check_logits(role: Role) -> None:
-    """Holds that hidden state and vocabulary projection give the model's own logits, whatever its architecture.
-
-    Raises:
-        ModelError: the architecture treats its logits in a way that truing does not know.
-    """
-    tokens = torch.tensor([[0, 1, 2]], device=role.model.device)
-    mask = torch.ones_like(tokens)
-    with torch.no_grad(), role.backend.precision.autocast(tokens.device):
-        ours = role.logits(role.hidden(tokens, mask))
-        theirs = role.model(input_ids=tokens, attention_mask=mask).logits.float()
-    if not torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3):
-        raise ModelError(
-            f"the architecture {type(role.model).__name__} changes its logits after the vocabulary projection in a "
-            "way that truing does not reproduce.",
-            code="model/logits-changed",
-            where=role.model.name_or_path,
-            hint="Use another base model.",
-        )

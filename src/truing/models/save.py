@@ -24,6 +24,10 @@ from truing.models.heads import HEAD
 from truing.models.roles import Role
 
 NORMALISATION = "score_normalisation.json"
+OTHER_REWARD = (
+    "Use a base whose classifier has a single linear head, such as Llama, Qwen, Mistral or GPT-2, or leave the reward "
+    "stage out: rewards.sources takes functions and other reward models, and dpo needs none."
+)
 
 
 def save_adapter(role: Role, directory: Path) -> None:
@@ -108,8 +112,7 @@ def outline_classifier(model: PreTrainedModel) -> tuple[PreTrainedModel, str]:
     missing = sorted(weights.keys() - backbone.keys())
     if len(missing) != 1 or weights[missing[0]].ndim != 2 or len(weights[missing[0]]) != 1:
         what = f"the sequence classifier of {type(model).__name__} has a head of another shape ({', '.join(missing)})."
-        hint = "Use a base whose classifier has a single linear head, such as Llama, Qwen, Mistral or GPT-2."
-        raise ModelError(what, code="model/other-head", where=model.name_or_path, hint=hint)
+        raise ModelError(what, code="model/other-head", where=model.name_or_path, hint=OTHER_REWARD)
     return classifier, missing[0]
 
 
@@ -127,7 +130,7 @@ def _classifier_like(model: PreTrainedModel) -> PreTrainedModel:
             f"transformers has no sequence classifier for {type(model).__name__}, so the reward model cannot be saved.",
             code="model/no-classifier",
             where=model.name_or_path,
-            hint="Use another base model for the reward stage.",
+            hint=OTHER_REWARD,
         ) from error
     return classifier
 

@@ -1,5 +1,6 @@
 """From a recipe to a run: check, open, execute what is left."""
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -24,11 +25,17 @@ from truing.training.memory import memory_faults
 
 
 def run_pipeline(
-    recipe: Recipe, root: Path, progress: Progress, stop: Interruption | None = None, fork_of: Path | None = None
+    recipe: Recipe,
+    root: Path,
+    progress: Progress,
+    stop: Interruption | None = None,
+    fork_of: Path | None = None,
+    rehearse: Callable[[Recipe, Prepared], str] | None = None,
 ) -> RunDirectory:
     """Runs what is left of a recipe's stages in `root`.
 
-    With `fork_of`, stages that this older run has finished and the recipe would repeat are copied from there.
+    With `fork_of`, stages that this older run has finished and the recipe would repeat are copied from there. A new run
+    is rehearsed first where there is something to do so, and what that says is told.
 
     Raises:
         RewardError: a function of the recipe cannot be imported; nothing was written.
@@ -42,6 +49,8 @@ def run_pipeline(
     older = None if fork_of is None else older_run(fork_of, root)
     checked = None if RunDirectory(root).record.exists() else check_inputs(recipe)
     functions = set_up(recipe)
+    if checked is not None and rehearse is not None:
+        progress.note(rehearse(recipe, checked))
     with open_run(root, recipe) as run:
         stages = open_stages(run, recipe, functions, stop, progress.note)
         if older is not None:

@@ -11,11 +11,12 @@ from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
 from truing.processes import world
 from truing.rewards.process import FunctionError, FunctionProcess
-from truing.rewards.worker import NO_FUNCTION
+from truing.rewards.worker import NO_FIT, NO_FUNCTION
 
 LARGEST_SCORE = 1e18
 """Its square is still a number in single precision"""
 SCORES = f"It must return one number for each response, in order, each finite and no larger than {LARGEST_SCORE:g}."
+SIGNATURE = "Write it as `def score(prompts, responses): return [one number for each response]`."
 HOPELESS = 3
 """Responses one by one that a function fails on, before it answered any, after which no more are tried"""
 
@@ -45,12 +46,15 @@ class FunctionReward:
         """Imports it in its process.
 
         Raises:
-            RewardError: the module or the function is not there, or the module cannot be run.
+            RewardError: the module or the function is not there or of another form, or the module cannot be run.
         """
         reward = cls(path, recipe.functions, drops=recipe.rewards.on_bad_score == "drop")
         try:
             reward.file = reward._process.start()
         except FunctionError as fault:
+            if fault.reason.startswith(NO_FIT):
+                hint = f"{SIGNATURE} It is written in {fault.place}."
+                raise RewardError(f"{fault.reason}.", code="rewards/signature", where=path, hint=hint) from fault
             raise RewardError(
                 f"{NO_FUNCTION}."
                 if fault.reason == NO_FUNCTION

@@ -22,7 +22,8 @@ from truing.core.rows import TokenRows
 from truing.data.batching import plan_by_tokens
 from truing.data.chat import TextFormat, encode_answered
 from truing.data.endings import Endings, Tokens, endings_of
-from truing.models.load import context_length, declared_ends
+from truing.models.context import context_length
+from truing.models.load import declared_ends
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.models.weights import load_weights, reraise_as

@@ -14,6 +14,7 @@ It imports nothing of truing, so that it starts at once and a function cannot re
 
 import importlib
 import importlib.util
+import inspect
 import json
 import math
 import os
@@ -31,6 +32,9 @@ from typing import Any
 
 NO_FUNCTION = "is not a function"
 """The fault of what can be imported and not be called"""
+NO_FIT = "does not fit:"
+"""How the fault of one begins that cannot be called with prompts and responses"""
+NAMES_OF_RESPONSES = ("responses", "response", "completions", "completion")
 SHOWN = 200
 """Characters of a value or message that is passed on"""
 
@@ -58,7 +62,31 @@ def _loaded(path: str, search: list[str]) -> tuple[Any, dict[str, Any]]:
         return None, _fault(error)
     if not callable(function):
         return None, {"fault": NO_FUNCTION}
+    misfit = _misfit(function)
+    if misfit is not None:
+        return None, {"fault": f"{NO_FIT} {misfit}", "place": _written_at(function)}
     return function, {"file": getattr(module, "__file__", None)}
+
+
+def _misfit(function: Any) -> str | None:
+    """Why a function cannot be called with prompts and responses; None where nothing speaks against it."""
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        return "it is async, and nobody awaits its answer"
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C
+        return None
+    try:
+        bound = signature.bind([], [])
+    except TypeError:
+        return f"it takes {signature}, and is called with two lists, prompts and responses"
+    first = next(iter(bound.arguments))
+    return f"its first argument, {first}, is given the prompts" if first in NAMES_OF_RESPONSES else None
+
+
+def _written_at(function: Any) -> str | None:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return None if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
 
 
 def _scored(function: Any, prompts: list[Any], responses: list[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ was sampled, or the KL to the reference is no KL any more.
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -16,9 +17,9 @@ from torch.nn import functional as F
 from truing.core import rng
 from truing.core.errors import TrainingError
 from truing.kernels.backend import DecodeStep
+from truing.models.decoding import Decoder
 from truing.models.roles import Role
 from truing.processes import world
-from truing.rollout.decoding import Decoder
 from truing.rollout.engine import Completion, Sampling
 
 BLOCK_TOKENS = 128
@@ -40,9 +41,8 @@ class LocalEngine:
         order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
         completions: dict[int, Completion] = {}
         with self.role.decoding() if sampling.pack else nullcontext() as decode_step:
-            own = world.share(order)
-            for start in range(0, len(own), sampling.rows):
-                group = own[start : start + sampling.rows]
+            lengths = [len(prompt) for prompt in prompts]
+            for group in _side_by_side(world.share(order), lengths, sampling.rows, self.role.backend.pads):
                 uniforms = [rng.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in group]
                 texts = [prompts[row] for row in group]
                 completions |= dict(
@@ -50,6 +50,12 @@ class LocalEngine:
                 )
         completions = world.gather(completions)
         return [completions[row] for row in range(len(prompts))]
+
+
+def _side_by_side(order: Sequence[int], lengths: Sequence[int], rows: int, pads: bool) -> list[Sequence[int]]:
+    """At most so many neighbours of an `order` by length together; of one length, where the model cannot be padded."""
+    alike = [order] if pads else [list(same) for _, same in groupby(order, key=lambda row: lengths[row])]
+    return [same[start : start + rows] for same in alike for start in range(0, len(same), rows)]
 
 
 def _sample_group(

@@ -23,10 +23,10 @@ from truing.kernels.cpu import linear
 from truing.kernels.cpu.fused_decoding import FusedStep
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
+from truing.models.decoding import Decoder
 from truing.models.load import prepare
 from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
-from truing.rollout.decoding import Decoder
 from truing.rollout.engine import Sampling
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1

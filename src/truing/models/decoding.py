@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from truing.kernels.backend import DecodeStep
-from truing.kernels.cache import compacted_order, make_room
+from truing.kernels.cache import compacted_order, make_room, select_rows
 from truing.models.roles import Role
 
 
@@ -48,7 +48,7 @@ class Decoder:
         if len(order) < len(unfinished):
             self._mask, self._tokens = self._mask[order], self._tokens[order]
             if self._cache is not None:
-                self._cache.batch_select_indices(order)
+                select_rows(self._cache, order)
         return order
 
     def read(self, tokens: Tensor) -> None:
@@ -71,7 +71,7 @@ class Decoder:
     def _forward(self, tokens: Tensor) -> None:
         with ExitStack() as recording:
             states = recording.enter_context(self._role.prefix.capture()) if self._role.prefix else []
-            output = self._role.forward(tokens, self._mask, cache=self._cache, use_cache=True)
+            output = self._role.forward(tokens, self._mask, cache=self._cache, use_cache=self._role.backend.caches)
         self.prefix_states = states[0] if states else None
         self.state, self._cache = output.last_hidden_state[:, -1], getattr(output, "past_key_values", None)
 

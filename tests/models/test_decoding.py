@@ -5,8 +5,8 @@ import tiny
 import torch
 from transformers import PreTrainedModel
 
+from truing.models.decoding import Decoder
 from truing.models.roles import Role
-from truing.rollout.decoding import Decoder
 
 PAD = len(tiny.LETTERS) + 1
 PROMPTS = [[1, 2, 3], [4], [1, 2, 3]]

@@ -1,0 +1,100 @@
+"""A rehearsal: every stage of a recipe takes one step on one row, and what it saves is loaded again.
+
+What cannot work is told in seconds, before anything is paid for: on the base itself where it is small, else on a copy
+of its architecture that has random weights, and as many layers as it takes to have one of each kind.
+"""
+
+import time
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from truing.config.plan import Planned, plan
+from truing.config.recipe import Recipe
+from truing.core.errors import ModelError
+from truing.data.encode import EncodedRow
+from truing.data.prepared import Prepared
+from truing.estimate.copies import bytes_of_copy, write_copy
+from truing.estimate.rows import shortest_rows
+from truing.estimate.shortened import one_step
+from truing.kernels.backbone import decoder_layers
+from truing.models.load import LoadedBase, device_of, outline_base
+from truing.models.saved import check_saved
+from truing.pipeline.execute import run_stage, start_of
+from truing.preflight.functions import call_functions
+from truing.runs.directory import RunDirectory, open_run
+from truing.runs.files import read_json
+from truing.runs.interruption import Interruption
+from truing.runs.progress import SilentProgress
+from truing.runs.trackers import open_tracker
+
+SMALL = 40e6
+"""Bytes of a base that is rehearsed with itself"""
+TOO_LARGE = 1.2e9
+"""Bytes of a copy that cannot be made, learnt and saved in seconds"""
+MOST_RATIO = 1e-3
+"""How far the first ratio of probabilities may be from 1: as what was sampled is scored again"""
+
+
+def rehearse(recipe: Recipe, rows: Prepared) -> str:
+    """Takes one step of each stage, and says in a sentence what was done and how long it took.
+
+    Raises:
+        TruingError: what a stage refuses, or cannot save so that it is loaded as it was trained.
+    """
+    assert recipe.base is not None
+    begun = time.perf_counter()
+    if recipe.compute.threads is not None:
+        torch.set_num_threads(recipe.compute.threads)
+    outline = outline_base(recipe.base, recipe.compute, fetch=False)
+    call_functions(recipe, rows, lambda tokens: str(outline.tokenizer.decode(list(tokens), skip_special_tokens=True)))
+    layers = max(layers_of_every_kind(outline), 1 if recipe.lora.layers == 1 else 2)
+    with TemporaryDirectory() as place:
+        weights = sum(weight.nbytes for weight in outline.model.parameters())
+        if Path(recipe.base.path).is_dir() and weights <= SMALL:
+            base, on = recipe.base, "the base itself"
+        elif bytes_of_copy(outline.model, layers) <= TOO_LARGE:
+            write_copy(outline, recipe.base, layers, Path(place) / "base")
+            base = recipe.base.model_copy(update={"path": str(Path(place) / "base"), "gguf_file": None})
+            on = f"a copy with random weights, {layers} of its layers"
+        else:
+            return "Not rehearsed: even a copy of few layers is too large for that."
+        _perform(one_step(recipe, base), shortest_rows(recipe, rows), Path(place) / "run")
+    return f"Rehearsed in {time.perf_counter() - begun:.1f} s: one step of each stage on {on}, saved and loaded again."
+
+
+def layers_of_every_kind(base: LoadedBase) -> int:
+    """How many of a model's lowest layers have one of each kind."""
+    found = decoder_layers(base.model)
+    first_of: dict[tuple[str, ...], int] = {}
+    for place, layer in enumerate([] if found is None else found[1]):
+        first_of.setdefault(tuple(type(part).__name__ for part in layer.modules()), place)
+    return max(first_of.values(), default=0) + 1
+
+
+def _perform(recipe: Recipe, rows: Prepared, root: Path) -> None:
+    with open_run(root, recipe) as run, closing(open_tracker([], recipe.name, root)) as tracker:
+        for stage in plan(recipe):
+            run_stage(stage, run, rows, SilentProgress(), tracker, Interruption())
+            _check_ratio(stage, run)
+            _check_saved(stage, run, next(iter(rows.rows.values()))[0])
+
+
+def _check_saved(stage: Planned, run: RunDirectory, row: EncodedRow) -> None:
+    """ModelError where what the stage saved is not what was trained."""
+    directory, start, compute = run.stage(stage.name), start_of(stage, run), stage.recipe.compute
+    is_plain = directory.adapter.exists() and start.quantize == "none" and compute.dtype == "float32"
+    tokens = torch.tensor([[*row.prompt, *row.prompt]], device=device_of(compute))
+    is_reward = stage.spec.makes == "reward model"
+    check_saved(start, directory.model, directory.adapter if is_plain else None, is_reward, tokens)
+
+
+def _check_ratio(stage: Planned, run: RunDirectory) -> None:
+    """ModelError where the first ratio says that sampling and learning follow two policies."""
+    deviation = read_json(run.stage(stage.name).result).get("ratio_max_deviation") or 0.0
+    if deviation > MOST_RATIO and stage.recipe.compute.dtype == "float32":
+        what = f"what it samples and what it learns from differ: the first probability ratio is off by {deviation:.2g}."
+        hint = "Use another base model, such as Llama, Qwen or Mistral."
+        raise ModelError(what, code="model/off-policy", where=stage.name, hint=hint)

@@ -1,0 +1,90 @@
+"""What a run would fail on late is found by a step of each stage on one row."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from architectures import figures
+from architectures.families import HYBRID
+
+from truing.config.recipe import Recipe
+from truing.config.sections import Base, Compute
+from truing.core.errors import ModelError, RewardError
+from truing.estimate import rehearsal
+from truing.estimate.rehearsal import layers_of_every_kind, rehearse
+from truing.models import layout
+from truing.models.load import outline_base
+
+STAGES = ["sft", "reward", "ppo", "dpo"]
+
+
+def _rehearsed(recipe: Recipe) -> str:
+    return rehearse(recipe, tiny.prepared(recipe))
+
+
+@pytest.mark.parametrize("roles", ["shared", "separate"])
+def test_every_stage_takes_a_step_and_the_time_is_told(roles: str, tmp_path: Path) -> None:
+    said = _rehearsed(tiny.recipe(tmp_path, stages=STAGES, roles=roles))
+    assert said.startswith("Rehearsed in ")
+    assert "the base itself" in said
+
+
+def test_a_large_base_is_stood_in_for_by_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["sft"])
+    monkeypatch.setattr(rehearsal, "SMALL", 0)
+    assert "a copy with random weights, 1 of its layers" in _rehearsed(recipe)
+    monkeypatch.setattr(rehearsal, "TOO_LARGE", 0)
+    assert "Not rehearsed" in _rehearsed(recipe)
+
+
+def test_what_a_stage_does_not_survive_is_raised_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ModelError("cannot be a critic.", code="model/other")
+
+    monkeypatch.setattr(layout, "_critic", fail)
+    with pytest.raises(ModelError, match="cannot be a critic"):
+        _rehearsed(tiny.recipe(tmp_path, stages=["sft", "reward", "ppo"]))
+
+
+def test_an_adapter_that_is_lost_in_merging_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["sft"])
+    monkeypatch.setattr("truing.training.job.merge", lambda role: role.adapters.peft.unload())
+    with pytest.raises(ModelError, match="once it is merged") as raised:
+        _rehearsed(recipe)
+    assert raised.value.problem.code == "model/not-merged"
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "told"),
+    [
+        ("async def score(prompts, responses): return [0.0]", "rewards/signature", "async"),
+        ("def score(*, prompts, responses): return [0.0]", "rewards/signature", "is called with two lists"),
+        ("def score(responses): return [0.0]", "rewards/signature", "is called with two lists"),
+        ("def score(completions, prompts): return [0.0]", "rewards/signature", "completions, is given the prompts"),
+        ("def score(prompts, cs): return [c[0]['content'] for c in cs]", "rewards/function-fails", "TypeError"),
+    ],
+)
+def test_a_function_of_another_form_is_named_with_its_line(written: str, code: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(f"import math\n{written}\n")
+    source = {"kind": "function", "path": f"{file}:score", "weight": 1.0, "normalise": False}
+    recipe = tiny.recipe(tmp_path, stages=["sft", "ppo"], **{"rewards.sources": [source]})
+    with pytest.raises(RewardError, match=told) as raised:
+        _rehearsed(recipe)
+    assert raised.value.problem.code == code
+    assert f"{file}, line 2" in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_copy_has_a_layer_of_each_kind(tmp_path: Path) -> None:
+    sizes = HYBRID["qwen3_5_text"] | {
+        "num_hidden_layers": 6,
+        "layer_types": ["linear_attention"] * 2 + ["full_attention"] * 4,
+    }
+    with torch.random.fork_rng(devices=[]):
+        figures.write_model("qwen3_5_text", sizes, tmp_path)
+    assert layers_of_every_kind(outline_base(Base(path=str(tmp_path)), Compute(device="cpu"))) == 3
