@@ -66,12 +66,16 @@ SMALL: dict[str, Any] = {
     "reward.epochs": 2,
     "reward.optimiser.learning_rate": 1e-2,
     "rewards.normalisation_samples": 8,
+    "dpo.epochs": 1,
+    "dpo.batch_size": 32,
+    "dpo.optimiser.learning_rate": 5e-5,
     "ppo.updates": 2,
     "ppo.episodes": 8,
     "ppo.epochs": 2,
     "ppo.minibatches": 2,
     "rollout.max_new_tokens": 6,
     "evaluation.prompts": 4,
+    "on_unsound_reward": "go_on",
     "ppo.optimiser.learning_rate": 1e-3,
 }
 """What makes a recipe tiny"""

@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.child import Stopwatch, report, work
 
+from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.config.sections import Data, Optimiser
 from truing.core.records import Demonstration, Preference
@@ -23,6 +24,8 @@ from truing.training.learner import Learner, Trained
 Step = Callable[[Sequence[int]], Any]
 """One optimiser step on these rows"""
 
+RATES = {"sft": 2e-4, "reward": 2e-4, "dpo": 5e-5}
+
 
 def recipe_of(told: dict[str, Any]) -> Recipe:
     """With every setting that is not told as truing has it."""
@@ -30,6 +33,7 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
         {
             "base": {"path": told["model"]},
             "lora": {"rank": told["rank"], "alpha": 2.0 * told["rank"]},
+            **{stage: {"optimiser": {"learning_rate": rate}} for stage, rate in RATES.items()},
             "compute": {"device": "cpu", "threads": told["threads"]},
         }
     )
@@ -37,7 +41,7 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
 
 def learner_of(role: Role, optimiser: Optimiser, recipe: Recipe, told: dict[str, Any]) -> Learner:
     """For the step that is not measured, and those that are."""
-    trained = Trained("policy", role, optimiser.learning_rate)
+    trained = Trained("policy", role, given(optimiser.learning_rate))
     return Learner([trained], optimiser, told["steps"] + 1, recipe.compute.learn_tokens)
 
 

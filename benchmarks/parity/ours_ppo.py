@@ -101,6 +101,7 @@ def recipe_of(case: PpoCase) -> Recipe:
     """TRL's settings in the words of a recipe; one pass, since a step is measured at a time."""
     same = ("gamma", "gae_lambda", "clip_range", "value_clip_range", "value_coefficient")
     ppo = {name: PPO[name] for name in same} | {"whiten_rewards": case.whiten_rewards}
+    ppo |= {"optimiser": {"learning_rate": 1e-4, "adam_eps": 1e-5, "schedule": "linear"}}
     return Recipe.model_validate(
         {
             "ppo": ppo | {"episodes": PPO["responses"], "epochs": 1, "kl": {"beta": PPO["kl_coef"]}},

@@ -32,6 +32,7 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
         "episodes": len(told["prompts"]),
         "epochs": told["epochs"],
         "minibatches": told["minibatches"],
+        "optimiser": {"learning_rate": 1e-4, "adam_eps": 1e-5, "schedule": "linear"},
     }
     return Recipe.model_validate(
         {

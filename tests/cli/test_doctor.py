@@ -25,6 +25,10 @@ def test_every_stage_is_told_with_peak_and_time(truing: Any, tmp_path: Path) -> 
     rows = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()}
     for stage in ("sft", "reward", "ppo", "dpo"):
         assert [unit for unit in rows[stage] if unit.isalpha()] == ["GB", "GB", "s"]
+    # 24 rows less those held out, by 8 in 2 passes; 2 updates.
+    steps = {stage: int(cells[-2]) for stage, cells in rows.items() if stage in ("sft", "reward", "ppo")}
+    assert steps == {"sft": 6, "reward": 6, "ppo": 2}
+    assert "All steps of all stages: 0:00:" in said.out
     assert "It fits." in said.out
 
 

@@ -69,10 +69,10 @@ def test_sections_do_not_share_their_defaults() -> None:
     assert one.rewards.sources is not two.rewards.sources
 
 
-def test_the_learning_rate_has_no_default_of_its_own() -> None:
+def test_the_learning_rate_is_chosen_by_what_learns_unless_it_is_named() -> None:
     with pytest.raises(ValidationError, match="learning_rate"):
         Optimiser.model_validate({})
-    assert Sft().optimiser.learning_rate > 0
+    assert Sft().optimiser.learning_rate is None
 
 
 @pytest.mark.parametrize(("kind", "path"), [("stage", "x"), ("model", None), ("function", None)])

@@ -126,3 +126,34 @@ def test_dpo_is_judged_by_the_same_rules() -> None:
     given = verdict(policy(ROSE, {"gold": ROSE}, [{"step": 20, "loss": 0.6}], kind="dpo", train_pairs=630))
     assert given.tone == "good"
     assert given.effort == "20 updates on 630 preference pairs."
+
+
+def reward_model(accuracy: float, ends: tuple[float, float], longer: float = 0.5, **result: Any) -> StageFiles:
+    card = {"heldout_accuracy": accuracy, "heldout_accuracy_ci95": list(ends), "longer_wins_accuracy": longer}
+    return policy(kind="reward", heldout_pairs=50, **card, **result)
+
+
+def test_a_reward_model_that_has_learnt_nothing_leads_the_verdict() -> None:
+    given = verdict(policy(ROSE, {"gold": ROSE}), reward_model(0.46, (0.33, 0.6), 0.52, findings=["Its loss is odd."]))
+    assert given.tone == "bad"
+    assert given.headline == (
+        "The reward model (reward) is not clear of chance and no better than preferring the longer response: "
+        "46% of 50 held-out pairs right [33%, 60%], 'longer wins' 52%."
+    )
+    assert given.sentences[:2] == [
+        "Its loss is odd.",
+        "What rests on it says little: The reward rose, and gold, which training never saw, rose with it.",
+    ]
+
+
+def test_a_sound_one_leaves_the_verdict_as_it_is_but_for_what_was_found_of_it() -> None:
+    given = verdict(policy(ROSE, {"gold": ROSE}), reward_model(0.8, (0.67, 0.89), findings=["Its loss is odd."]))
+    assert (given.tone, given.sentences[0]) == ("good", "Its loss is odd.")
+
+
+def test_answers_that_grew_alike_get_no_green_tick() -> None:
+    found = "The held-out answers grew alike: 'bird' stands in 61 of 64, at the start in 1. Read them."
+    given = verdict(policy(ROSE, {"gold": ROSE}, alike=["'bird' stands in 61 of 64"], findings=[found]))
+    assert given.tone == "open"
+    assert given.headline.endswith("rose with it. But the answers grew alike.")
+    assert given.sentences[0] == found

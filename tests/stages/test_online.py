@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from truing.config.recipe import Recipe
 from truing.config.sections import MissingEos
 from truing.core.batches import Experience
+from truing.core.errors import TrainingError
 from truing.core.results import to_json
 from truing.functional import masked_mean, ppo_policy_loss
 from truing.models.layout import Roles, policy_roles, ppo_roles
@@ -200,3 +201,23 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path, monkeypatch: py
     weights = "model.safetensors"
     assert (job.directory.model / weights).read_bytes() == (undisturbed.directory.model / weights).read_bytes()
     assert job.directory.samples.read_bytes() == undisturbed.directory.samples.read_bytes()
+
+
+def test_a_sampler_that_is_not_the_learner_ends_the_stage_before_it_is_saved(tmp_path: Path) -> None:
+    def off(logprobs: Tensor, batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
+        return clipped(logprobs + 0.06, batch)
+
+    job = tiny.job(tiny.recipe(tmp_path, **BY_FUNCTION, **{"checkpoints.every_steps": 1}), tmp_path, "ppo")
+    with pytest.raises(TrainingError) as refused:
+        _trained(job, off)
+    assert refused.value.code == "training/ratio"
+    assert refused.value.where == "ppo step 1"
+    assert "0.062 away from 1" in refused.value.what  # e^0.06 − 1
+    assert not job.directory.checkpoints.exists()
+
+
+def test_what_was_found_of_the_policy_is_in_its_result(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.optimiser.learning_rate": 1e-9})
+    findings = _trained(tiny.job(recipe, tmp_path, "ppo"))["findings"]
+    assert any("did not move" in finding for finding in findings)
+    assert any("reached the clip range" in finding for finding in findings)

@@ -83,6 +83,16 @@ def test_the_normalisation_is_of_the_saved_model_on_samples_of_the_start(tmp_pat
     assert (normalisation.mean, normalisation.std) == (result["score_mean"], result["score_std"])
 
 
+def test_the_held_out_pairs_are_looked_at_on_the_way_and_the_last_look_is_the_card(tmp_path: Path) -> None:
+    job = tiny.job(tiny.recipe(tmp_path, **{"reward.log_every": 4}), tmp_path, "reward")
+    result = to_json(train_reward(job))
+    metrics = read_jsonl(job.directory.metrics)
+    assert [row["step"] for row in metrics if "heldout_loss" in row] == [4, 6]
+    assert metrics[-1]["heldout_loss"] == result["heldout_loss"]
+    assert metrics[-1]["heldout_accuracy"] == result["heldout_accuracy"]
+    assert result["findings"] == []
+
+
 def test_pairs_of_their_own_may_be_held_out(tmp_path: Path) -> None:
     own = tiny.write_rows(tmp_path / "heldout.jsonl", tiny.preferences(29)[24:])
     recipe = tiny.recipe(tmp_path, **{"data.heldout_preferences": {"path": str(own)}})

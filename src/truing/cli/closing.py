@@ -17,6 +17,9 @@ def closing_table(run: RunDirectory, console: Console) -> None:
         table.add_row(label(stage), duration(stage.record.seconds), stage.outcome)
     console.print(table)
     for stage in stages:
-        for warning in stage.result.warnings or []:
+        for remark in stage.record.remarks or []:
+            console.print(f"{stage.name}: {remark}", markup=False, highlight=False, soft_wrap=True)
+    for stage in stages:
+        for warning in [*(stage.result.findings or []), *(stage.result.warnings or [])]:
             console.print(f"{stage.name}: {warning}", style="yellow", markup=False, highlight=False)
     console.print(f"report: {run.report}", markup=False, highlight=False, soft_wrap=True)

@@ -1,5 +1,7 @@
 """truing doctor."""
 
+from datetime import timedelta
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,9 @@ from truing.preflight.model_directories import model_problems
 
 if TYPE_CHECKING:
     from truing.estimate.estimator import Estimate
+
+FOREVER = 365 * 24 * 3600.0
+"""Seconds of what nobody waits for"""
 
 
 def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
@@ -38,14 +43,20 @@ def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
 def _print(found: "Estimate", console: Console) -> None:
     from truing.estimate.machine import in_words
 
-    table = Table("stage", "peak memory", "between steps", "time of a step", box=None, pad_edge=False)
+    heads = ("stage", "peak memory", "between steps", "time of a step", "steps", "all, h:mm:ss")
+    table = Table(*heads, box=None, pad_edge=False)
     for stage, usage in found.stages.items():
-        table.add_row(stage, in_words(usage.peak), in_words(usage.held), _seconds(usage.seconds))
+        row = (in_words(usage.peak), in_words(usage.held), _seconds(usage.seconds), f"{usage.steps:,}")
+        table.add_row(stage, *row, _clock(usage.total))
     console.print(table)
     console.print(
         "Between steps: Python and its libraries, weights, Adam's moments. The rest of a peak lasts for a part of a "
         "step: gradients, activations, caches. Where a stage samples, a step is an update, its responses as long as "
         "they may be.",
+        soft_wrap=True,
+    )
+    console.print(
+        f"All steps of all stages: {_clock(found.seconds)}; evaluations, checkpoints and loading come on top.",
         soft_wrap=True,
     )
     console.print(f"Peak {in_words(found.peak)}; there is {in_words(found.memory)}. {_verdict(found)}", soft_wrap=True)
@@ -61,6 +72,10 @@ def _verdict(found: "Estimate") -> str:
     settings = " ".join(f"--set {key}={value}" for key, value in found.changes.items())
     end = "." if found.would_fit else ", which does not fit either: take a smaller base."
     return f"It does not fit. With {settings} the peak is {in_words(found.peak_changed)}{end}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=ceil(seconds))) if seconds < FOREVER else "more than a year"
 
 
 def _seconds(seconds: float) -> str:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from truing.cli.closing import closing_table
-from truing.cli.output import patient_console
+from truing.cli.output import patient_console, tell
 from truing.cli.shelf import named_recipe, python_beside, recipe_path
+from truing.core.errors import RewardError
 from truing.report import write_report
 from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import open_progress
@@ -21,8 +22,12 @@ def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_
     progress = open_progress(console)
     with python_beside(path), stop_on_signals(progress.note) as stop:
         root = out or Path("runs") / recipe.name
-        done = run_pipeline(
-            recipe, fork_to or root, progress, stop, fork_of=root if fork_to else None, rehearse=rehearse
-        )
+        fork_of = root if fork_to else None
+        try:
+            done = run_pipeline(recipe, fork_to or root, progress, stop, fork_of, rehearse)
+        except RewardError as error:
+            if error.code == "rewards/unsound":  # what was measured before is there to be read
+                tell(f"report so far: {write_report(fork_to or root)}")
+            raise
         write_report(done.root)
     closing_table(done, console)

@@ -6,25 +6,28 @@ from pydantic import Field, model_validator
 
 from truing.config.sections import Count, Fraction, NonNegative, Optimiser, Positive, Section
 
+CHOSEN = "; null to have it chosen by how many rows there are."
+
 
 class Sft(Section):
     """Supervised fine-tuning."""
 
     method: Literal["full", "lora"] = Field("lora", description="Train all weights, or an adapter that is then merged.")
-    epochs: Count = Field(1, description="Passes over the demonstrations.")
-    batch_size: Count = Field(32, description="Demonstrations an optimiser step.")
-    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=2e-4), description="How it learns.")
+    epochs: Count | None = Field(None, description=f"Passes over the demonstrations{CHOSEN}")
+    batch_size: Count | None = Field(None, description=f"Demonstrations an optimiser step{CHOSEN}")
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
     log_every: Count = Field(10, description="Steps between two looks at the held-out loss.")
 
 
 class Reward(Section):
     """The reward model, learnt from preferences."""
 
-    epochs: Count = Field(1, description="Passes over the pairs; more than one overfits.")
-    batch_size: Count = Field(32, description="Pairs an optimiser step.")
+    epochs: Count | None = Field(None, description=f"Passes over the pairs; many overfit{CHOSEN}")
+    batch_size: Count | None = Field(None, description=f"Pairs an optimiser step{CHOSEN}")
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(0.0, description="Share of labels taken as wrong.")
+    log_every: Count = Field(10, description="Steps between two looks at the held-out pairs.")
     use_margin: bool = Field(False, description="Ask for a score difference of at least the row's margin.")
-    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=2e-4), description="How it learns.")
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
 
 
 class Kl(Section):
@@ -51,7 +54,7 @@ class Ppo(Section):
     value_coefficient: Positive = Field(0.1, description="Weight of the value loss in the joint gradient.")
     whiten_rewards: bool = Field(False, description="Divide per-token rewards by their deviation, keeping the mean.")
     optimiser: Optimiser = Field(
-        default_factory=lambda: Optimiser(learning_rate=1e-4, adam_eps=1e-5, schedule="linear"),
+        default_factory=lambda: Optimiser(learning_rate=None, adam_eps=1e-5, schedule="linear"),
         description="How the policy learns.",
     )
     critic_learning_rate: Positive | None = Field(None, description="The critic's; without it, the policy's.")
@@ -72,14 +75,14 @@ class Ppo(Section):
 class Dpo(Section):
     """Direct preference optimisation: from the preferences to a policy, without a reward model."""
 
-    epochs: Count = Field(1, description="Passes over the pairs.")
-    batch_size: Count = Field(32, description="Pairs an optimiser step.")
+    epochs: Count | None = Field(None, description=f"Passes over the pairs{CHOSEN}")
+    batch_size: Count | None = Field(None, description=f"Pairs an optimiser step{CHOSEN}")
     beta: Positive = Field(0.1, description="Price of one nat of KL that the loss assumes; lower moves further.")
     variant: Literal["sigmoid", "robust", "ipo"] = Field("sigmoid", description="Which loss; ipo averages over tokens.")
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
         0.0, description="Share of labels taken as wrong; sigmoid: conservative DPO."
     )
-    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=5e-5), description="How it learns.")
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
 
     @model_validator(mode="after")
     def _ipo_has_no_smoothing(self) -> Self:

@@ -49,6 +49,9 @@ class Recipe(Algorithms, Origin):
 
     rollout: RolloutConfig = Field(default_factory=RolloutConfig, description="How responses are sampled.")
     rewards: Rewards = Field(default_factory=Rewards, description="What scores a response.")
+    on_unsound_reward: Literal["stop", "go_on"] = Field(
+        "stop", description="A reward model no better than chance, or than 'longer wins', ends the run before PPO."
+    )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="What is measured on held-out prompts.")
     functions: Functions = Field(default_factory=Functions, description="Limits of rewards and judges in Python.")
     variants: dict[str, dict[str, Any]] = Field(

@@ -95,7 +95,9 @@ class Lora(Section):
 class Optimiser(Section):
     """AdamW with a learning rate that warms up, then falls to zero."""
 
-    learning_rate: Positive = Field(description="Peak learning rate.")
+    learning_rate: Positive | None = Field(
+        description="Peak learning rate; null to have it chosen by the size of the base and what of it is trained."
+    )
     warmup: Fraction = Field(0.05, description="Share of the steps in which the learning rate rises from 0.")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="How it falls after the warm-up.")
     weight_decay: NonNegative = Field(0.0, description="Decoupled weight decay.")

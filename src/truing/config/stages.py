@@ -53,6 +53,8 @@ class StageSpec:
     """The sections and fields of the recipe that its result depends on"""
     makes: Literal["language model", "reward model", "policy"]
     """A policy is scored by `rewards` and evaluated on held-out prompts"""
+    rate: float = 1.0
+    """Its learning rate by default, as a share of what suits the size of the base"""
     starts_from: str | None = None
     """The stage whose model it begins with, where the recipe has that stage; else with the base"""
     scored_by: str | None = None
@@ -135,6 +137,7 @@ _SPECS = (
         datasets=("preferences",),
         depends_on=(*EVERY_STAGE, *EVERY_POLICY, "dpo"),
         makes="policy",
+        rate=0.25,
         starts_from="sft",
         scored_by="reward",
     ),

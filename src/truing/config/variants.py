@@ -10,7 +10,18 @@ from truing.config.sections import RewardConfig
 from truing.config.stages import STAGES, within
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
-RUN_WIDE = ("name", "stages", "base", "world", "data", "variants", "track", "checkpoints", "compute.threads")
+RUN_WIDE = (
+    "name",
+    "stages",
+    "base",
+    "world",
+    "data",
+    "variants",
+    "track",
+    "checkpoints",
+    "compute.threads",
+    "on_unsound_reward",
+)
 """What all stages of a run share"""
 
 

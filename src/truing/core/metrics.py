@@ -99,6 +99,11 @@ EOS_RATE = Metric("eos_rate", "EOS rate", "% of responses",
 DISTINCT_2 = Metric("distinct_2", "Distinct pairs", "share of pairs",
     "Share of distinct among all pairs of neighbouring tokens; falls when responses repeat themselves or each other.",
     bounds=SHARE)
+DISTINCT_WORDS = Metric("heldout_distinct_words", "Distinct words", "words",
+    "Different words over all held-out answers; falls when a policy says the same to everybody.", bounds=NONNEGATIVE)
+SHARED_PHRASES = Metric("heldout_shared_phrases", "Shared phrases", "% of phrases",
+    "Share of an answer's pairs of neighbouring words that another held-out answer, drawn at random, has too.",
+    bounds=SHARE)
 CLIP_FRACTION = Metric("clip_fraction", "Clip fraction", "% of tokens",
     "Share of tokens whose probability ratio left the clip range, so that they stopped pushing the policy.",
     bounds=SHARE)
@@ -114,8 +119,9 @@ RATIO_MAX_DEVIATION = Metric("ratio_max_deviation", "Ratio check", "",
     reduce="max")
 GLOSSARY = (
     LOSS, PERPLEXITY, PAIR_LOSS, DPO_LOSS, ACCURACY, CI95, LONGER_WINS, ECE, LENGTH_CORRELATION, SCORE_SCALE, SCORE_GAP,
-    MARGIN, UPDATES, BETA, SCORE, JUDGE, KL, KL_EXACT, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, CLIP_FRACTION, APPROX_KL,
-    EXPLAINED_VARIANCE, VALUE_LOSS, GRAD_NORM, RATIO_MAX_DEVIATION,
+    MARGIN, UPDATES, BETA, SCORE, JUDGE, KL, KL_EXACT, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, DISTINCT_WORDS,
+    SHARED_PHRASES, CLIP_FRACTION, APPROX_KL, EXPLAINED_VARIANCE, VALUE_LOSS, GRAD_NORM,
+    RATIO_MAX_DEVIATION,
 )
 """What the report shows, in the order in which it explains it"""
 
@@ -124,7 +130,9 @@ _PAIRS = (
     Metric("accuracy", "Accuracy", "% of pairs", "Share of the batch's pairs whose preferred side scores higher."),
     ACCURACY, heldout(PAIR_LOSS), LONGER_WINS, ECE, SCORE_GAP, LENGTH_CORRELATION,
 )
-_RESPONSES = (heldout(SCORE), heldout(KL), heldout(LENGTH), heldout(EOS_RATE), PART, JUDGE)
+_RESPONSES = (
+    heldout(SCORE), heldout(KL), heldout(LENGTH), heldout(EOS_RATE), DISTINCT_WORDS, SHARED_PHRASES, PART, JUDGE,
+)
 
 SFT = (
     LOSS, heldout(LOSS), PERPLEXITY, Metric("tokens", "Tokens", "tokens", "In the completions of the batch."),

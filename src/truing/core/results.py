@@ -81,6 +81,8 @@ class HeldoutResult:
     judges: dict[str, Change] | None
     heldout_dropped: Number
     heldout_score: Change | None = None
+    alike: list[str] | None = None
+    """Signs that the answers became like each other"""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class RewardResult:
     score_std: Number
     truncation: str | None
     notes: list[str] | None
+    findings: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ class OnlineResult:
     seconds: dict[str, float] | None
     warnings: list[str] | None
     notes: list[str] | None
+    findings: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ class DpoResult:
     variant: str | None
     truncation: str | None
     notes: list[str] | None
+    findings: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ class StageResult:
     beta: Number
     seconds: dict[str, float] | None
     warnings: list[str] | None
+    findings: list[str] | None
     truncation: str | None
     notes: list[str] | None
 

@@ -47,6 +47,13 @@ class Usage:
     """Bytes between two steps: weights, moments, rows, and Python with its libraries"""
     seconds: float
     """Of a step; of an update for PPO"""
+    steps: int = 0
+    """Of the whole stage; 0 for a dry run"""
+
+    @property
+    def total(self) -> float:
+        """Seconds of all its steps, without evaluations, checkpoints and loading."""
+        return self.steps * self.seconds
 
 
 def dry_run(recipe: Recipe, rows: Prepared, root: Path) -> dict[str, Usage] | None:

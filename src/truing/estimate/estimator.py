@@ -1,7 +1,7 @@
 """A recipe is tried on copies of its base: what its stages take, whether that fits, and what would make it fit."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +20,7 @@ from truing.estimate.rows import heaviest_rows
 from truing.estimate.shortened import shortened, steps_of
 from truing.kernels.cpu.linear import suits
 from truing.models.load import device_of, outline_base, quiet_transformers
+from truing.pipeline.choices import with_all_choices
 from truing.pipeline.world import on_files_of
 from truing.worlds.reviews import write_world
 
@@ -52,6 +53,11 @@ class Estimate:
         return max(usage.peak for usage in self.stages.values())
 
     @property
+    def seconds(self) -> float:
+        """Of all steps of all stages."""
+        return sum(usage.total for usage in self.stages.values())
+
+    @property
     def fits(self) -> bool:
         """Whether the peak leaves the system its share."""
         return self._within(self.peak)
@@ -80,7 +86,7 @@ def estimate(recipe: Recipe) -> Estimate:
         if recipe.world is not None:
             on_files = on_files_of(write_world(recipe.world, recipe.seed, place / "world"), recipe)
         trial = _Trial(on_files, place)
-        found = Estimate(trial.usages(on_files), memory_of(trial.device))
+        found = Estimate(trial.usages(trial.recipe), memory_of(trial.device))
         return found if found.fits else _with_changes(found, trial, candidates(recipe))
 
 
@@ -106,11 +112,12 @@ class _Trial:
 
     def __init__(self, recipe: Recipe, place: Path) -> None:
         assert recipe.base is not None
-        self.recipe, self._place = recipe, place
+        self._place = place
         self.device = device_of(recipe.compute)
         self._base = outline_base(recipe.base, recipe.compute)
         prepared = prepare(recipe, self._base.text_format(recipe.data), self._base.context)
-        self._heaviest = heaviest_rows(recipe, prepared)
+        self.recipe = with_all_choices(recipe, prepared, self._base.model.num_parameters())
+        self._heaviest = heaviest_rows(self.recipe, prepared)
 
     def usages(self, recipe: Recipe, timed: bool = True) -> dict[str, Usage]:
         """What each stage of the recipe will take with all layers of its base."""
@@ -125,12 +132,14 @@ class _Trial:
         steps = 0
         for stage in recipe.stages:
             peak, held, seconds = (
-                extrapolated(whole, {depth: getattr(usages[stage], part.name) for depth, usages in measured.items()})
-                for part in fields(Usage)
+                extrapolated(whole, {depth: getattr(usages[stage], name) for depth, usages in measured.items()})
+                for name in ("peak", "held", "seconds")
             )
-            steps += steps_of(recipe, stage, self._heaviest.counts)
+            own = steps_of(recipe, stage, self._heaviest.counts)
+            steps += own
             compiled = self._compiled(steps)
-            found[stage] = Usage(peak + compiled, held + compiled, seconds * self._heaviest.typical.get(stage, 1.0))
+            typical = seconds * self._heaviest.typical.get(stage, 1.0)
+            found[stage] = Usage(peak + compiled, held + compiled, typical, own)
         return found
 
     def _dry_run(self, recipe: Recipe, depth: Depth, timed: bool) -> dict[str, Usage] | None:

@@ -15,6 +15,8 @@ from truing.data.encode import EncodedPrompt
 from truing.evaluation.changes import change_between
 from truing.evaluation.decision import Evaluation
 from truing.evaluation.drift import Metrics, drift_warnings
+from truing.evaluation.learning import alike_finding, endless_finding
+from truing.evaluation.variety import distinct_words, shared_phrases, signs_of_likeness
 from truing.models.layout import Roles
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
 from truing.rewards.python_function import FunctionReward
@@ -103,6 +105,7 @@ class HeldoutEvaluator:
             judges={name: changes[f"judge_{name}"] for name in self._judges},
             heldout_dropped=self.dropped,
             heldout_score=changes.get("heldout_score"),
+            alike=self.alike,
         )
 
     @property
@@ -116,6 +119,25 @@ class HeldoutEvaluator:
         A judge's change warns where it is more than noise.
         """
         return [*drift_warnings(first, last, self.uncertainty()), *dropped_warnings(dropped, self.dropped)]
+
+    def findings(self, stage: str, beta_key: str) -> list[str]:
+        """What became of the answers: whether they still end, and whether they still differ from each other."""
+        before, after = (self.rows[step] for step in (min(self.rows), max(self.rows)))
+        first, last = (fmean(row["finished"] for row in rows) for rows in (before, after))
+        base = self._roles.base
+        ends = [str(base.tokenizer.convert_ids_to_tokens(token)) for token in base.endings.tokens]
+        return [
+            *endless_finding(first, last, self._recipe.rollout.max_new_tokens, ends),
+            *alike_finding(self.alike, f"{stage}.{beta_key}"),
+        ]
+
+    @property
+    def alike(self) -> list[str]:
+        """Signs that the answers became like each other between the first evaluation and the last."""
+        before, after = (
+            [row.get("response", "") for row in self.rows[step]] for step in (min(self.rows), max(self.rows))
+        )
+        return signs_of_likeness(before, after)
 
     def uncertainty(self) -> dict[str, float]:
         """Half the width of the 95% interval of each change, by the metric's name: less than that is noise."""
@@ -155,11 +177,14 @@ def _row(step: int, sample: Sample, kl: float) -> dict[str, Any]:
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    means = {
+    means: dict[str, Any] = {
         f"heldout_{name}": _mean([row[key] for row in rows])
         for name, key in (("score", "score"), ("kl", "kl"), ("length", "length"), ("eos_rate", "finished"))
         if key in rows[0]
     }
+    if "response" in rows[0]:
+        said = [row["response"] for row in rows]
+        means |= {"heldout_distinct_words": distinct_words(said), "heldout_shared_phrases": shared_phrases(said)}
     named = {"judge": rows[0]["judges"], "part": rows[0].get("parts", {})}
     return means | {
         f"{kind}_{name}": _mean([row[f"{kind}s"][name] for row in rows])

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from truing.config import with_changes
+from truing.config.defaults import as_begun
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
@@ -11,7 +13,9 @@ from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
 from truing.models.load import run_model
+from truing.pipeline.choices import chosen_for
 from truing.pipeline.fork import changes, older_run, take_over
+from truing.pipeline.gate import refuse_unsound
 from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.runs.directory import RunDirectory, open_run
@@ -38,7 +42,8 @@ def run_pipeline(
     is rehearsed first where there is something to do so, and what that says is told.
 
     Raises:
-        RewardError: a function of the recipe cannot be imported; nothing was written.
+        RewardError: a function of the recipe cannot be imported, and nothing was written; or a stage would learn from a
+            reward model that has learnt nothing, and finished stages stay finished.
         InputError: a stage of a new run would refuse its rows; nothing was written.
         RecipeError: a quantised base cannot be used here; nothing was written.
         RunError: `root` holds another recipe's run or is in use, or a stage that waiting ones build on was damaged.
@@ -47,6 +52,7 @@ def run_pipeline(
     """
     stop = stop or Interruption()
     older = None if fork_of is None else older_run(fork_of, root)
+    recipe = _as_begun(recipe, RunDirectory(root))
     checked = None if RunDirectory(root).record.exists() else check_inputs(recipe)
     functions = set_up(recipe)
     if checked is not None and rehearse is not None:
@@ -64,9 +70,17 @@ def run_pipeline(
                 progress.note(remark)
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
                 for stage in waiting:
+                    refuse_unsound(stage, run, progress)
                     refuse_changed(run, functions)
                     run_stage(stage, run, rows, progress, tracker, stop)
         return run
+
+
+def _as_begun(recipe: Recipe, run: RunDirectory) -> Recipe:
+    """With what a run that an older truing began has where today's recipe leaves it to be chosen."""
+    if not (run.record.is_file() and run.recipe.is_file()):
+        return recipe
+    return as_begun(recipe, run.recorded)
 
 
 def start_of(stage: Planned, run: RunDirectory) -> Base:
@@ -100,13 +114,16 @@ def run_stage(
         TruingError: whatever the stage refuses; a TrainingError where memory does not suffice.
     """
     directory = run.stage(stage.name)
-    run.lineage.begin(stage.name, stage.kind)
+    chosen, remarks = chosen_for(stage, rows, run.lineage.record(stage.name))
+    for remark in remarks:
+        progress.note(f"{stage.name}: {remark}")
+    run.lineage.begin(stage.name, stage.kind, chosen, remarks)
     directory.reset()
     scorer = stage.builds_on.get(stage.spec.scored_by or "")
     job = Job(
         name=stage.name,
         spec=stage.spec,
-        recipe=stage.recipe,
+        recipe=with_changes(stage.recipe, chosen) if chosen else stage.recipe,
         directory=directory,
         start=start_of(stage, run),
         start_files=files_of_start(stage, run),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 
+from truing.config.defaults import few_steps
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.core.errors import ModelError, Problem
@@ -11,6 +12,7 @@ from truing.data.length_report import NAMED
 from truing.data.prepared import Prepared, encode_datasets
 from truing.models.load import LoadedBase, is_fetched, outline_base
 from truing.models.save import outline_classifier
+from truing.preflight.circumstances import circumstances
 from truing.preflight.findings import Findings
 
 NOT_MEASURED = "Row lengths were not checked"
@@ -42,6 +44,11 @@ def check_stages(
         for name in stage.spec.datasets:
             with found.noting():
                 _check_rows(name, stage.recipe, prepared, sound, found)
+        if base and sound and stage.spec.datasets:
+            with found.noting():
+                learns_with = circumstances(stage.recipe, stage.spec, prepared, base.model.num_parameters())
+                said = few_steps(stage.recipe, stage.spec, learns_with)
+                found.odd += [f"{stage.name}: {sentence}." for sentence in said]
         if stage.spec.makes == "reward model" and base is not None:
             with found.noting():
                 outline_classifier(base.model)

@@ -35,13 +35,14 @@ class Plot:
 
 
 _PROMPTS = "Dots: held-out prompts; thin: each update's own."
+_HELDOUT = "Dots: held-out prompts."
 _ENDS = "Bars: 95% intervals."
 _BATCH = "Each step's batch."
 _PAIRS = "Dots: held-out pairs; thin: each step's batch."
 
 _STAGE = [
     Plot(metrics.LOSS, "heldout_loss", "loss", "Dots: held-out rows; thin: each step's batch."),
-    Plot(metrics.PAIR_LOSS, thin="loss"),
+    Plot(metrics.PAIR_LOSS, "heldout_loss", "loss", _PAIRS),
     Plot(metrics.DPO_LOSS, thin="loss"),
     Plot(metrics.ACCURACY, "heldout_accuracy", "accuracy", _PAIRS),
     Plot(metrics.MARGIN, "score_gap_mean", "margin", _PAIRS),
@@ -53,6 +54,8 @@ _RESPONSES = [
     Plot(metrics.LENGTH, "heldout_length", "length", _PROMPTS),
     Plot(metrics.EOS_RATE, "heldout_eos_rate", "eos_rate", _PROMPTS),
     Plot(metrics.DISTINCT_2, "distinct_2"),
+    Plot(metrics.DISTINCT_WORDS, "heldout_distinct_words", legend=_HELDOUT),
+    Plot(metrics.SHARED_PHRASES, "heldout_shared_phrases", legend=_HELDOUT),
 ]
 _OPTIMISATION = [
     Plot(metrics.ENTROPY, "entropy"),

@@ -52,6 +52,8 @@ def comparison(stages: Sequence[StageFiles]) -> list[Line]:
         changes(metrics.LENGTH, "heldout_length"),
         changes(metrics.EOS_RATE, "heldout_eos_rate", share),
         changes(metrics.DISTINCT_2, "distinct_2"),
+        changes(metrics.DISTINCT_WORDS, "heldout_distinct_words", whole),
+        changes(metrics.SHARED_PHRASES, "heldout_shared_phrases", share),
         changes(metrics.ENTROPY, "entropy"),
         Line(metrics.RATIO_MAX_DEVIATION.heading, [Cell(number(_largest_deviation(stage)), []) for stage in stages]),
     ]

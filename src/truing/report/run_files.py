@@ -54,8 +54,9 @@ class StageFiles:
 
     @property
     def notes(self) -> list[str]:
-        """What became of rows that were too long, and what was changed on loading."""
-        return [note for note in (self.result.truncation, *(self.result.notes or [])) if note]
+        """What was chosen, what became of rows that were too long, and what was changed on loading."""
+        told = (*(self.record.remarks or []), self.result.truncation, *(self.result.notes or []))
+        return [note for note in told if note]
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of a metric, on the lines that have it."""

@@ -23,6 +23,26 @@ def policies(run: RunFiles) -> list[StageFiles]:
     return [stage for stage in run.stages if stage.spec.makes_policy and (stage.metrics or stage.done)]
 
 
+def scorer_of(stage: StageFiles, run: RunFiles) -> StageFiles | None:
+    """The stage whose reward model this one's score is made of, if any: that of its variant, else the run's own."""
+    if not _asks_for_the_stage(stage, run):
+        return None
+    variant = stage.name.removeprefix(stage.record.kind)
+    by_name = {one.name: one for one in run.stages}
+    return by_name.get(f"{stage.spec.scored_by}{variant}") or by_name.get(stage.spec.scored_by or "")
+
+
+def _asks_for_the_stage(stage: StageFiles, run: RunFiles) -> bool:
+    """Whether the rewards of the stage's recipe have the reward stage's model, as those of a recipe without any do."""
+    rewards, variants = run.recipe.get("rewards"), run.recipe.get("variants")
+    sources = rewards.get("sources") if isinstance(rewards, dict) else None
+    variant = stage.name.removeprefix(f"{stage.record.kind}-")
+    own = variants.get(variant) if isinstance(variants, dict) else None
+    sources = own.get("rewards.sources", sources) if isinstance(own, dict) else sources
+    listed = sources if isinstance(sources, list) else [{"kind": "stage"}]
+    return any(isinstance(source, dict) and source.get("kind") == "stage" for source in listed)
+
+
 def learnt_from(stage: StageFiles) -> str:
     """'630 preference pairs', or nothing where that is not known."""
     key, what = stage.spec.learns_from

@@ -19,15 +19,19 @@ of that interval.
 | not measured    | one fell or fell back        | bad  | ... fell. or ... fell back from its best: ...           |
 | not measured    | one within noise             | open | ... moved no further than noise.                        |
 | not measured    | all rose                     | good | ..., which training never saw, rose.                    |
+
+What the stage itself found, such as a policy that did not move, comes first among the sentences. Answers that grew
+alike make a good verdict an open one. A reward model that is not sound comes before all else: what rests on it is bad.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from truing.core.results import Change
+from truing.core.soundness import card_in_words, unsound
 from truing.report.change import change_in_words, heldout_score, judged
 from truing.report.run_files import RunFiles, StageFiles
-from truing.report.stages import learnt_from, policies
+from truing.report.stages import learnt_from, policies, scorer_of
 from truing.report.wording import capitalised, listed, nats, numbers, whole
 
 Tone = Literal["good", "bad", "open"]
@@ -46,11 +50,11 @@ class Verdict:
 
 def verdicts(run: RunFiles) -> list[Verdict]:
     """One for each policy, in the order of `policies`; without any, one that says so."""
-    return [verdict(stage) for stage in policies(run)] or [_no_policy(run)]
+    return [verdict(stage, scorer_of(stage, run)) for stage in policies(run)] or [_no_policy(run)]
 
 
-def verdict(stage: StageFiles) -> Verdict:
-    """The verdict on one policy, finished or not."""
+def verdict(stage: StageFiles, scorer: StageFiles | None = None) -> Verdict:
+    """The verdict on one policy, finished or not; `scorer` made the reward model that its score rests on."""
     score = heldout_score(stage)
     judges = {name: change for name in stage.judges() if (change := judged(stage, name))}
     peaks = {name: peak for name, change in judges.items() if (peak := _peak(stage, name, change))}
@@ -60,16 +64,39 @@ def verdict(stage: StageFiles) -> Verdict:
     sentences += [_peak_sentence(name, *peak, judges[name]) for name, peak in peaks.items()]
     kl = stage.latest("heldout_kl")
     sentences += [] if kl is None else [f"It ends {nats(kl)} nats a sequence away from the reference (KL)."]
-    return Verdict(tone, headline, sentences, _effort(stage), stage.result.warnings or [])
+    if stage.result.heldout.alike:
+        tone, headline = "open" if tone == "good" else tone, f"{headline} But the answers grew alike."
+    findings = stage.result.findings or []
+    found = Verdict(tone, headline, [*findings, *sentences], _effort(stage), stage.result.warnings or [])
+    return found if scorer is None else _resting_on(found, scorer)
+
+
+def _resting_on(found: Verdict, scorer: StageFiles) -> Verdict:
+    """The verdict, behind what is to be said of the reward model that it rests on."""
+    own = scorer.result.findings or []
+    if not unsound(scorer.result.card):
+        return replace(found, sentences=[*own, *found.sentences])
+    before = [*own, f"What rests on it says little: {found.headline}"]
+    return replace(found, tone="bad", headline=_unsound_headline(scorer), sentences=[*before, *found.sentences])
+
+
+def _unsound_headline(scorer: StageFiles) -> str:
+    reasons = listed(unsound(scorer.result.card))
+    return f"The reward model ({scorer.name}) is {reasons}: {card_in_words(scorer.result.card)}."
 
 
 def _no_policy(run: RunFiles) -> Verdict:
     waiting = [stage.name for stage in run.stages if stage.spec.makes_policy]
+    outcomes = [outcome for stage in run.stages if (outcome := stage.outcome)]
+    bad = [stage for stage in run.stages if stage.spec.makes == "reward model" and unsound(stage.result.card)]
+    if bad:
+        findings = [finding for stage in bad for finding in stage.result.findings or []]
+        waits = [f"So {listed(waiting)} was not begun."] if waiting else []
+        return Verdict("bad", _unsound_headline(bad[0]), [*waits, *findings, *outcomes], "", [])
     if waiting:
         headline = f"No verdict yet: {listed(waiting)} left no figures so far."
     else:
         headline = "No policy was optimised in this run, so there is none to judge."
-    outcomes = [outcome for stage in run.stages if (outcome := stage.outcome)]
     return Verdict("open", headline, outcomes, "", [])
 
 

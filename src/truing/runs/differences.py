@@ -36,8 +36,11 @@ def differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
 
 
 def comparable(recipe: Recipe) -> dict[str, str]:
-    """A recipe's options as JSON, by their dotted keys, without the places of files: their content is compared."""
-    values = flat(recipe.model_dump())
+    """A recipe's options as JSON, by their dotted keys, but for what changes no result.
+
+    These are the places of files, whose content is compared, and whether to go on with an unsound reward model.
+    """
+    values = flat(recipe.model_dump(exclude={"on_unsound_reward"}))
     return {key: json.dumps(without_place(json.loads(value), key), ensure_ascii=False) for key, value in values.items()}
 
 

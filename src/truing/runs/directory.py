@@ -110,9 +110,14 @@ class RunDirectory:
         refuse_links(self.root)
         return Lineage.read(self.record)
 
+    @property
+    def recorded(self) -> Recipe:
+        """The recipe that it was begun with, its keys where they belong today. RunError if it cannot be read."""
+        return _recorded(self.recipe)
+
     def record_places(self, recipe: Recipe) -> None:
-        """Keep where files lie now: a run and its inputs may have been moved."""
-        if _recorded(self.recipe) != recipe:
+        """Keep where files lie now, since a run and its inputs may have been moved, and what may change on the way."""
+        if self.recorded != recipe:
             write_text(self.recipe, resolved_yaml(recipe))
 
     def stage(self, name: str) -> StageDirectory:
@@ -179,7 +184,7 @@ def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
     if run.record.name not in names and names != {_LOCK, run.recipe.name}:
         hint = "Give another --out, or an empty directory."
         raise RunError("holds files, but no run of truing.", code="run/not-a-run", where=str(run.root), hint=hint)
-    found = differences(comparable(_recorded(run.recipe)), comparable(recipe))
+    found = differences(comparable(run.recorded), comparable(recipe))
     if found:
         what = f"holds the run of another recipe ({in_short(found)})."
         raise RunError(what, code="run/other-recipe", where=str(run.root), hint=OTHERWISE)

@@ -55,6 +55,10 @@ class StageRecord:
     """The run whose stage this is, where it was taken over"""
     files: dict[str, str] | None = None
     """SHA-256 of each file that a finished stage left, by its path"""
+    chosen: dict[str, Any] | None = None
+    """What was chosen for fields that the recipe leaves out, by dotted keys"""
+    remarks: list[str] | None = None
+    """On what it was begun with"""
 
 
 class Lineage:
@@ -119,12 +123,18 @@ class Lineage:
         self._stages = {name: self._stages.get(name, StageRecord(name, kind)) for name, kind in stages}
         self._write()
 
-    def begin(self, name: str, kind: str) -> None:
+    def record(self, name: str) -> StageRecord | None:
+        """What is known of a stage."""
+        return self._stages.get(name)
+
+    def begin(
+        self, name: str, kind: str, chosen: dict[str, Any] | None = None, remarks: list[str] | None = None
+    ) -> None:
         """A stage starts, or starts over. RunError if it is done: its files are not written over."""
         if self.stage_state(name) == "done":
             what = f"the stage {name} is done and is not started over."
             raise RunError(what, code="run/stage-done", where=str(self._path.parent))
-        self._stages[name] = StageRecord(name, kind, "running", started=_now())
+        self._stages[name] = StageRecord(name, kind, "running", started=_now(), chosen=chosen, remarks=remarks)
         self._began[name] = time.monotonic()
         self._write()
 

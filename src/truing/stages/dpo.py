@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from truing.config.algorithms import Dpo
+from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.batches import PairBatch
 from truing.core.results import DpoResult, PairCard, read, to_json
 from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
 from truing.evaluation.heldout import HeldoutEvaluator
+from truing.evaluation.learning import still_finding
 from truing.evaluation.report_card import reward_report_card
 from truing.functional import dpo_loss
 from truing.models.layout import policy_roles
@@ -109,8 +111,8 @@ def train_dpo(job: Job) -> DpoResult:
     pairs = job.preferences()
     train = with_reference(roles.reference, pairs.train, recipe)
     heldout = with_reference(roles.reference, pairs.heldout, recipe)
-    plan = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
-    trained = Trained("policy", roles.policy, settings.optimiser.learning_rate)
+    plan = optimiser_batches(len(train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name)
+    trained = Trained("policy", roles.policy, given(settings.optimiser.learning_rate))
     learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
     with open_journal(job, learner, len(plan)) as journal:
         prompts = job.prompts().without(pairs.train.chosen.prompts)
@@ -149,6 +151,10 @@ def train_dpo(job: Job) -> DpoResult:
         length_last=last["heldout_length"],
         eos_rate_last=last["heldout_eos_rate"],
         warnings=evaluator.warnings(_as_of_rollouts(first), _as_of_rollouts(last)),
+        findings=[
+            *still_finding(last["heldout_kl"], job.spec.name, "beta"),
+            *evaluator.findings(job.spec.name, "beta"),
+        ],
         steps=len(plan),
         train_pairs=len(train),
         beta=settings.beta,

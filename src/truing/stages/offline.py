@@ -20,6 +20,7 @@ def learn_rows(
     shown: Sequence[str],
     evaluate: Callable[[int], dict[str, Any]] | None = None,
     every: int = 1,
+    at_start: bool = True,
     remember: Callable[[], dict[str, Any]] = dict,
     count_as: str | None = None,
 ) -> None:
@@ -32,13 +33,14 @@ def learn_rows(
         plan: the rows of each step, by their indices.
         loss: of a micro-batch.
         shown: the metrics worth watching.
-        evaluate: metrics of a step; asked before the first one too, then every so many steps and at the last.
+        evaluate: metrics of a step; asked every so many steps and at the last.
         every: steps between two evaluations.
+        at_start: whether it is asked before the first step too.
         remember: what to keep in a checkpoint.
         count_as: the name under which a batch's count is logged, if it is.
     """
     steps = len(plan)
-    if evaluate is not None and not journal.rows:
+    if evaluate is not None and at_start and not journal.rows:
         journal.log(0, evaluate(0))
     for step in journal.remaining(steps):
         batch = rows.rows(plan[step - 1])

@@ -22,6 +22,7 @@ from truing.core.results import OnlineResult
 from truing.data.prompts import PromptSet
 from truing.evaluation.decision import Decide, GoOn, RollBack, Stop, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
+from truing.evaluation.learning import online_findings, refuse_ratio
 from truing.functional import distinct_n, explained_variance, masked_mean
 from truing.models.layout import Roles
 from truing.models.roles import Role
@@ -121,6 +122,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
             number = journal.step + 1
             with world.agreed():
                 metrics = update.run(number, controller.beta)
+            refuse_ratio(metrics.get("ratio_max_deviation", 0.0), recipe.compute.dtype)
             controller = controller.after(metrics["kl"], settings.episodes)
             evaluated = number % recipe.evaluation.every == 0 or number == settings.updates
             metrics |= evaluator.evaluate(number) if evaluated else {}
@@ -129,7 +131,9 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
             journal.done(number, beta=controller.beta, normalisations=reward.normalisations)
             controller, stopped_by = _decided(decide, controller, journal, evaluator)
         journal.keep()
-    result = online_result(journal.rows, evaluator, stopped_by or "updates", list(roles.base.notes))
+    name, steps = job.spec.name, settings.epochs * settings.minibatches
+    findings = online_findings(journal.rows, name, steps, recipe.compute.dtype) + evaluator.findings(name, "kl.beta")
+    result = online_result(journal.rows, evaluator, stopped_by or "updates", list(roles.base.notes), findings)
     job.save_policy(roles.policy, roles.base)
     return result
 

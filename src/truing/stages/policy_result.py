@@ -1,5 +1,6 @@
 """The final metrics of a stage that learns from its own responses, and the sentences that warn about them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from truing.core.results import OnlineResult
@@ -10,7 +11,11 @@ DRIFT = ("length", "eos_rate", "distinct_2", "entropy", "kl", "score")
 
 
 def online_result(
-    history: list[dict[str, Any]], evaluator: HeldoutEvaluator, stopped_by: str, notes: list[str]
+    history: list[dict[str, Any]],
+    evaluator: HeldoutEvaluator,
+    stopped_by: str,
+    notes: list[str],
+    findings: Sequence[str] = (),
 ) -> OnlineResult:
     """From the log of every update (history[0] is the evaluation before the first) to result.json."""
     updates = history[1:]
@@ -37,6 +42,7 @@ def online_result(
         heldout=evaluator.result(),
         seconds={phase: sum(update[phase] for update in updates) for phase in PHASES},
         warnings=evaluator.warnings(_compared(first, history[0]), _compared(last, history[-1]), dropped),
+        findings=list(findings),
         notes=notes,
     )
 

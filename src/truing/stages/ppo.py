@@ -13,6 +13,7 @@ from functools import partial
 from torch import Tensor
 
 from truing.config.algorithms import Ppo
+from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.batches import Experience
 from truing.core.results import OnlineResult
@@ -33,7 +34,7 @@ def train_ppo(job: Job) -> OnlineResult:
 
 def ppo_objective(recipe: Recipe, roles: PpoRoles) -> Objective:
     """The algorithm, with the recipe's settings."""
-    settings, rate = recipe.ppo, recipe.ppo.optimiser.learning_rate
+    settings, rate = recipe.ppo, given(recipe.ppo.optimiser.learning_rate)
     temperature = recipe.rollout.temperature
     return Objective(
         settings=settings,

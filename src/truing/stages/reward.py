@@ -1,16 +1,20 @@
 """The reward model: a scalar that ranks completions as people did. See docs/algorithms/reward.md."""
 
+import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from torch import Tensor
 
 from truing.config.algorithms import Reward
+from truing.config.defaults import given
 from truing.core.batches import PairBatch
 from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
-from truing.core.results import PairCard, RewardResult
+from truing.core.results import PairCard, RewardResult, to_json
 from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
+from truing.evaluation.learning import pair_findings
 from truing.evaluation.report_card import reward_report_card
 from truing.functional import bradley_terry_loss
 from truing.models.layout import trained_role
@@ -23,8 +27,11 @@ from truing.rewards.sources import RoleReward, refuse_bad
 from truing.rollout.episodes import reference_samples
 from truing.stages.offline import learn_rows
 from truing.training.job import Job
-from truing.training.journal import open_journal
+from truing.training.journal import Journal, open_journal
 from truing.training.learner import Learner, Trained
+
+LOGGED = ("heldout_accuracy", "heldout_loss")
+"""Of the report card, on the way"""
 
 
 def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor, dict[str, Tensor]]:
@@ -45,10 +52,14 @@ def train_reward(job: Job) -> RewardResult:
     train, heldout = pairs.train.closed_by(closing, ends), pairs.heldout.closed_by(closing, ends)
     samples = reference_samples(base.role(), job.prompts(), recipe, base)
     reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
-    plan = optimiser_batches(len(train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
-    trained = Trained("reward", reward, settings.optimiser.learning_rate)
+    plan = optimiser_batches(len(train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name)
+    trained = Trained("reward", reward, given(settings.optimiser.learning_rate))
     learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
     with open_journal(job, learner, len(plan)) as journal:
+
+        def card_now() -> PairCard:
+            return _report_card(reward, heldout, recipe.compute.score_tokens)
+
         learn_rows(
             journal,
             learner,
@@ -56,8 +67,11 @@ def train_reward(job: Job) -> RewardResult:
             plan,
             loss=lambda batch: pair_loss(reward, batch, settings),
             shown=("loss", "accuracy"),
+            evaluate=lambda _: {name: to_json(card_now())[name] for name in LOGGED},
+            every=settings.log_every,
+            at_start=False,
         )
-        card = _report_card(reward, heldout, recipe.compute.score_tokens)
+        card = card_now()
         normalisation = _normalisation(job, base, reward, samples)
     _save(job, base, reward, normalisation)
     return RewardResult(
@@ -66,9 +80,15 @@ def train_reward(job: Job) -> RewardResult:
         train_pairs=len(train),
         score_mean=normalisation.mean,
         score_std=normalisation.std,
+        findings=pair_findings(card, _train_accuracy(journal, given(settings.epochs)), job.spec.name),
         truncation=pairs.report,
         notes=list(base.notes),
     )
+
+
+def _train_accuracy(journal: Journal, epochs: int) -> float:
+    """Over the last pass, on each batch before its own step."""
+    return fmean(row["accuracy"] for row in journal.rows[-math.ceil(len(journal.rows) / epochs) :])
 
 
 def _report_card(reward: Role, heldout: PairRows, token_budget: int) -> PairCard:

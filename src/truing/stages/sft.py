@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from truing.config.defaults import given
 from truing.core.batches import Sequences
 from truing.core.results import SftResult
 from truing.core.rows import TokenRows
@@ -31,8 +32,10 @@ def train_sft(job: Job) -> SftResult:
     base = load_base(job.start, recipe.compute, trains=settings.method == "full")
     rows = job.demonstrations()
     policy = trained_role(base, "policy", recipe.lora if settings.method == "lora" else None, recipe.seed)
-    plan = optimiser_batches(len(rows.train), settings.batch_size, settings.epochs, recipe.seed, job.spec.name)
-    trained = Trained("policy", policy, settings.optimiser.learning_rate)
+    plan = optimiser_batches(
+        len(rows.train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name
+    )
+    trained = Trained("policy", policy, given(settings.optimiser.learning_rate))
     learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
     with open_journal(job, learner, len(plan)) as journal:
         learn_rows(

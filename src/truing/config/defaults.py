@@ -1,0 +1,159 @@
+"""What a recipe leaves out of how a stage learns is chosen by what it learns with.
+
+The learning rate goes by the size of the base and by whether adapters or all weights are trained, batches and passes by
+how many rows there are. docs/defaults.md has the measurements and the sources.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from truing.config.recipe import Recipe
+from truing.config.stages import STAGES, StageSpec
+from truing.config.variants import with_changes
+
+T = TypeVar("T")
+
+ADAPTERS = ((0.3e6, 3e-3), (15e6, 1e-3), (135e6, 5e-4), (1e9, 2e-4), (13e9, 2e-4), (65e9, 1e-4))
+ALL_WEIGHTS = ((0.3e6, 1e-3), (15e6, 5e-4), (135e6, 1e-4), (1e9, 2e-5), (7e9, 1e-5))
+"""Parameters of the base and the learning rate on rows; in between, straight on a log scale"""
+OWN_BY_ADAPTERS = ((0.3e6, 2e-4), (135e6, 1e-4), (1e9, 5e-5), (7e9, 2e-5))
+OWN_BY_ALL_WEIGHTS = ((0.3e6, 2e-4), (135e6, 2e-5), (7e9, 1e-6))
+"""The same on a policy's own responses"""
+BATCHES = ((1_000, 8), (4_000, 16))
+PASSES = ((2_000, 3), (10_000, 2))
+"""Fewer rows than these are learnt in batches of, or in passes of"""
+LARGEST_BATCH, FEWEST_PASSES = 32, 1
+FEW_STEPS, A_TRIAL = 20, 100
+"""Optimiser steps in which little is learnt, and rows so few that nobody expects it"""
+
+FIXED = {
+    "sft.epochs": 1,
+    "sft.batch_size": 32,
+    "sft.optimiser.learning_rate": 2e-4,
+    "reward.epochs": 1,
+    "reward.batch_size": 32,
+    "reward.optimiser.learning_rate": 2e-4,
+    "ppo.optimiser.learning_rate": 1e-4,
+    "dpo.epochs": 1,
+    "dpo.batch_size": 32,
+    "dpo.optimiser.learning_rate": 5e-5,
+}
+"""What stood in their place before they were chosen"""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a stage learns with."""
+
+    parameters: int
+    """Of the base"""
+    rows: int | None
+    """To learn from; None for a stage that learns from its own responses"""
+
+
+def given(value: T | None) -> T:
+    """A setting that a recipe may leave out: it is chosen before a stage begins."""
+    assert value is not None, "chosen by pipeline.choices before a stage begins"
+    return value
+
+
+def choices(recipe: Recipe, spec: StageSpec, found: Circumstances) -> dict[str, Any]:
+    """What is chosen for the fields of a stage's section that the recipe leaves out, by their dotted keys.
+
+    A rate goes with the batches and passes it was tried with: beside one that is named, they are what they always were.
+    """
+    fields = left_out(recipe, spec)
+    rate = learning_rate(found, trains_all_weights(recipe, spec)) * spec.rate
+    by_rows = found.rows if found.rows is not None and "optimiser.learning_rate" in fields else math.inf
+    chosen = {
+        "optimiser.learning_rate": float(f"{rate:.1g}"),
+        "epochs": _by_rows(by_rows, PASSES, FEWEST_PASSES),
+        "batch_size": _by_rows(by_rows, BATCHES, LARGEST_BATCH),
+    }
+    return {f"{spec.name}.{key}": chosen[key] for key in fields}
+
+
+def left_out(recipe: Recipe, spec: StageSpec) -> list[str]:
+    """The fields of a stage's section that are to be chosen, since the recipe names no value for them."""
+    section = getattr(recipe, spec.name)
+    return [key for key in ("optimiser.learning_rate", "epochs", "batch_size") if _is_left_out(section, key)]
+
+
+def with_choices(recipe: Recipe, spec: StageSpec, found: Circumstances) -> Recipe:
+    """The recipe with everything chosen that the stage's section leaves out."""
+    chosen = choices(recipe, spec, found)
+    return with_changes(recipe, chosen) if chosen else recipe
+
+
+def as_begun(recipe: Recipe, recorded: Recipe) -> Recipe:
+    """The recipe, where it leaves out what a run was begun with before it was chosen, with that."""
+    fields = [f"{name}.{key}" for name in STAGES for key in left_out(recipe, STAGES[name])]
+    found = {field: attrgetter(field)(recorded) for field in fields}
+    fixed = {field: value for field, value in found.items() if value is not None and value == FIXED.get(field)}
+    return with_changes(recipe, fixed) if fixed else recipe
+
+
+def trains_all_weights(recipe: Recipe, spec: StageSpec) -> bool:
+    """Whether a stage trains all weights: by its own method where it has one, else by the roles."""
+    method = getattr(getattr(recipe, spec.name), "method", None)
+    return recipe.roles == "separate" if method is None else bool(method == "full")
+
+
+def learning_rate(found: Circumstances, all_weights: bool) -> float:
+    """That of a stage with the losses of supervised fine-tuning or of PPO."""
+    by_method = (ADAPTERS, ALL_WEIGHTS) if found.rows is not None else (OWN_BY_ADAPTERS, OWN_BY_ALL_WEIGHTS)
+    table = by_method[all_weights]
+    size = min(max(found.parameters, table[0][0]), table[-1][0])
+    for (below, high), (above, low) in pairwise(table):
+        if size <= above:
+            share = math.log(size / below) / math.log(above / below)
+            return float(high * (low / high) ** share)
+    return table[-1][1]
+
+
+def in_words(chosen: dict[str, Any], recipe: Recipe, spec: StageSpec, found: Circumstances) -> str:
+    """'learning rate 0.003, 3 epochs and batches of 8, by default for adapters on a base of 0.26M parameters'."""
+    said = {"learning_rate": "learning rate {:g}", "epochs": "{} epochs", "batch_size": "batches of {}"}
+    parts = [said[key.rpartition(".")[2]].format(value).replace("1 epochs", "1 epoch") for key, value in chosen.items()]
+    method = "all weights of" if trains_all_weights(recipe, spec) else "adapters on"
+    rows = f" and {found.rows:,} rows" if found.rows is not None else ""
+    return f"{', '.join(parts)}, by default for {method} a base of {size_in_words(found.parameters)} parameters{rows}"
+
+
+def few_steps(recipe: Recipe, spec: StageSpec, found: Circumstances) -> list[str]:
+    """A sentence where a stage that learns from rows takes so few optimiser steps that it learns little."""
+    section = getattr(with_choices(recipe, spec, found), spec.name)
+    if found.rows is None or found.rows < A_TRIAL or not hasattr(section, "epochs"):
+        return []
+    steps = given(section.epochs) * math.ceil(found.rows / given(section.batch_size))
+    if steps >= FEW_STEPS:
+        return []
+    return [
+        f"{steps} optimiser step{'s' if steps > 1 else ''} on {found.rows:,} rows teach little: raise "
+        f"{spec.name}.epochs, lower {spec.name}.batch_size, or bring more rows"
+    ]
+
+
+def size_in_words(parameters: float) -> str:
+    """260K, 135M, 7.2B."""
+    for unit, sign in ((1e9, "B"), (1e6, "M")):
+        if parameters >= unit:
+            return f"{parameters / unit:.3g}{sign}"
+    return f"{parameters / 1e3:.3g}K"
+
+
+def _is_left_out(section: Any, key: str) -> bool:
+    """Whether a field that the section has is None in it."""
+    for name in key.split("."):
+        if not hasattr(section, name):
+            return False
+        section = getattr(section, name)
+    return section is None
+
+
+def _by_rows(rows: float, table: Sequence[tuple[int, int]], otherwise: int) -> int:
+    return next((value for fewer, value in table if rows < fewer), otherwise)

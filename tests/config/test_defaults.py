@@ -1,0 +1,104 @@
+"""What is chosen for what a recipe leaves out, against the table of docs/defaults.md."""
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from truing.config.defaults import (
+    ADAPTERS,
+    ALL_WEIGHTS,
+    OWN_BY_ADAPTERS,
+    OWN_BY_ALL_WEIGHTS,
+    Circumstances,
+    choices,
+    few_steps,
+    in_words,
+    learning_rate,
+    with_choices,
+)
+from truing.config.recipe import Recipe
+from truing.config.stages import STAGES
+from truing.config.variants import with_changes
+
+SMALL = Circumstances(260_000, 450)
+
+
+TABLES = [
+    (ADAPTERS, False, 9),
+    (ALL_WEIGHTS, True, 9),
+    (OWN_BY_ADAPTERS, False, None),
+    (OWN_BY_ALL_WEIGHTS, True, None),
+]
+
+
+@pytest.mark.parametrize(("table", "all_weights", "rows"), TABLES)
+def test_rates_are_those_of_the_table_and_straight_on_a_log_scale_between(
+    table: tuple[tuple[float, float], ...], all_weights: bool, rows: int | None
+) -> None:
+    def rate(size: float) -> float:
+        return learning_rate(Circumstances(int(size), rows), all_weights)
+
+    for size, known in table:
+        assert rate(size) == pytest.approx(known)
+    for (below, high), (above, low) in pairwise(table):
+        assert rate(math.sqrt(below * above)) == pytest.approx(math.sqrt(high * low), rel=1e-4)
+    assert rate(1) == table[0][1]
+    assert rate(1e15) == table[-1][1]
+
+
+def test_small_bases_and_few_rows_learn_fast_and_often() -> None:
+    assert choices(Recipe(), STAGES["reward"], SMALL) == {
+        "reward.optimiser.learning_rate": 3e-3,
+        "reward.epochs": 3,
+        "reward.batch_size": 8,
+    }
+
+
+def test_large_bases_and_many_rows_learn_as_the_papers_have_it() -> None:
+    recipe = with_changes(Recipe(), {"roles": "separate", "sft.method": "full"})
+    many = Circumstances(7_000_000_000, 200_000)
+    assert choices(recipe, STAGES["sft"], many) == {
+        "sft.optimiser.learning_rate": 1e-5,
+        "sft.epochs": 1,
+        "sft.batch_size": 32,
+    }
+    assert choices(Recipe(), STAGES["sft"], many)["sft.optimiser.learning_rate"] == 2e-4  # adapters
+
+
+def test_what_a_recipe_names_is_obeyed() -> None:
+    recipe = with_changes(Recipe(), {"reward.optimiser.learning_rate": 0.5, "reward.epochs": 9})
+    chosen = with_choices(recipe, STAGES["reward"], SMALL).reward
+    assert (chosen.optimiser.learning_rate, chosen.epochs, chosen.batch_size) == (0.5, 9, 32)
+    recipe = with_changes(Recipe(), {"reward.epochs": 9})
+    chosen = with_choices(recipe, STAGES["reward"], SMALL).reward
+    assert (chosen.optimiser.learning_rate, chosen.epochs, chosen.batch_size) == (3e-3, 9, 8)
+
+
+def test_beside_a_rate_that_is_named_batches_and_passes_are_what_they_always_were() -> None:
+    recipe = with_changes(Recipe(), {"sft.optimiser.learning_rate": 1e-3})
+    assert choices(recipe, STAGES["sft"], SMALL) == {"sft.epochs": 1, "sft.batch_size": 32}
+
+
+def test_a_stage_that_samples_has_only_its_rate_chosen() -> None:
+    found = Circumstances(260_000, None)
+    assert list(choices(Recipe(), STAGES["ppo"], found)) == ["ppo.optimiser.learning_rate"]
+    assert with_choices(Recipe(), STAGES["ppo"], found).ppo.epochs == 4
+
+
+def test_choices_are_told_in_words() -> None:
+    chosen = choices(Recipe(), STAGES["reward"], SMALL)
+    assert in_words(chosen, Recipe(), STAGES["reward"], SMALL) == (
+        "learning rate 0.003, 3 epochs, batches of 8, by default for adapters on a base of 260K parameters and 450 rows"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch", "said"),
+    [(270, 1, 32, True), (270, 3, 32, False), (640, 1, 32, False), (99, 1, 32, False)],
+)
+def test_few_steps_are_told_with_what_makes_more(rows: int, epochs: int, batch: int, said: bool) -> None:
+    recipe = with_changes(Recipe(), {"sft.epochs": epochs, "sft.batch_size": batch})
+    sentences = few_steps(recipe, STAGES["sft"], Circumstances(1, rows))
+    assert bool(sentences) == said  # 9, 27, 20 and 4 steps, the last as a trial
+    assert not said or sentences[0].startswith("9 optimiser steps on 270 rows teach little: raise sft.epochs")

@@ -1,0 +1,65 @@
+"""What a recipe leaves out is chosen once, recorded, kept by a stage that goes on, and told."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from truing.config import with_changes
+from truing.config.plan import plan
+from truing.core.errors import RunError
+from truing.pipeline.choices import chosen_for
+from truing.pipeline.execute import run_pipeline
+from truing.runs.lineage import StageRecord
+from truing.runs.metrics import read_jsonl
+from truing.runs.progress import SilentProgress
+
+LEFT_OUT = {"sft.epochs": None, "sft.batch_size": None, "sft.optimiser.learning_rate": None, "stages": ["sft"]}
+CHOSEN = {"sft.optimiser.learning_rate": 3e-3, "sft.epochs": 3, "sft.batch_size": 8}
+"""For adapters on a base of thousands of parameters and 22 rows"""
+
+
+def test_a_run_learns_with_what_was_chosen_and_says_so(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **LEFT_OUT, **{"sft.optimiser.warmup": 0.0, "sft.optimiser.schedule": "constant"})
+    run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    record = run.lineage.record("sft")
+    assert record is not None
+    assert record.chosen == CHOSEN
+    rows = read_jsonl(run.stage("sft").metrics)
+    assert rows[-1]["step"] == 9  # 3 passes of 22 rows by 8
+    assert {row["learning_rate"] for row in rows[1:]} == {3e-3}
+    (remark,) = record.remarks or []
+    assert remark.startswith("learning rate 0.003, 3 epochs, batches of 8, by default for adapters on a base of ")
+    assert remark.endswith(" parameters and 22 rows")
+
+
+def test_a_stage_that_was_begun_keeps_its_choices(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **LEFT_OUT)
+    (stage,) = plan(recipe)
+    rows = tiny.prepared(recipe)
+    begun = StageRecord("sft", "sft", "running", chosen={"sft.optimiser.learning_rate": 0.5})
+    assert chosen_for(stage, rows, begun)[0] == {"sft.optimiser.learning_rate": 0.5}
+    assert chosen_for(stage, rows, None)[0] == CHOSEN
+
+
+def test_what_is_named_is_obeyed_and_nothing_is_said(tmp_path: Path) -> None:
+    recipe = with_changes(tiny.recipe(tmp_path), {"stages": ["sft"]})
+    (stage,) = plan(recipe)
+    assert chosen_for(stage, tiny.prepared(recipe), None) == ({}, [])
+
+
+def test_a_run_that_was_begun_before_they_were_chosen_goes_on_with_what_it_had(tmp_path: Path) -> None:
+    fixed = {"sft.epochs": 1, "sft.batch_size": 32, "sft.optimiser.learning_rate": 2e-4}
+    recipe = with_changes(tiny.recipe(tmp_path), {"stages": ["sft"], **fixed})
+    run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    run = run_pipeline(with_changes(recipe, dict.fromkeys(fixed)), tmp_path / "run", SilentProgress())
+    assert run.recorded == recipe
+    assert run.record.read_bytes() == before
+
+
+def test_other_values_make_it_another_run(tmp_path: Path) -> None:
+    recipe = with_changes(tiny.recipe(tmp_path), {"stages": ["sft"], "sft.epochs": 2})
+    run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    with pytest.raises(RunError, match=r"sft.epochs: 2 → null"):
+        run_pipeline(with_changes(recipe, {"sft.epochs": None}), tmp_path / "run", SilentProgress())
