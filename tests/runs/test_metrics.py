@@ -1,5 +1,7 @@
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from truing.core.errors import RunError, TrainingError
-from truing.runs.metrics import JsonLines, read_jsonl
+from truing.runs.metrics import JsonLines, read_jsonl, read_metrics, read_samples
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 rows = st.dictionaries(
@@ -115,3 +117,25 @@ def test_a_file_that_should_go_on_and_is_missing_is_an_error(tmp_path: Path) -> 
     with pytest.raises(RunError, match=r"metrics\.jsonl: is missing, and the last checkpoint .*--fork-to NEW"):
         JsonLines(path, keep=100)
     assert not path.exists()
+
+
+SAMPLE = {"step": 0, "prompt": "p", "response": "r", "kl": 0.1, "length": 3, "finished": True, "judges": {"gold": None}}
+
+
+@pytest.mark.parametrize("value", [None, [1], 1e999])
+@pytest.mark.parametrize("key", SAMPLE)
+def test_a_sample_that_no_run_writes_is_named_with_its_line(key: str, value: Any, tmp_path: Path) -> None:
+    lines = [SAMPLE, SAMPLE | {"score": 0.5, "parts": {}}, SAMPLE | {key: value}]
+    path = tmp_path / "samples.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines[:2]))
+    assert read_samples(path) == lines[:2]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(RunError, match=rf"samples\.jsonl:3: {key} is not what a run writes"):
+        read_samples(path)
+
+
+def test_a_metric_that_no_run_writes_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 0.5, "none": null}\n{"step": 2, "loss": [1]}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2: loss\S* is not what a run writes"):
+        read_metrics(path)

@@ -10,7 +10,7 @@ from truing.core.results import StageResult, read
 from truing.runs.directory import RunDirectory
 from truing.runs.files import read_json
 from truing.runs.lineage import Lineage, StageRecord
-from truing.runs.metrics import read_jsonl
+from truing.runs.metrics import read_metrics, read_samples
 
 Row = dict[str, Any]
 TITLED = 3
@@ -118,6 +118,6 @@ def _stage(run: RunDirectory, record: StageRecord) -> StageFiles:
     return StageFiles(
         record,
         read(StageResult, result if isinstance(result, dict) else {}),
-        read_jsonl(files.metrics) if files.metrics.is_file() else [],
-        read_jsonl(files.samples) if files.samples.is_file() else [],
+        read_metrics(files.metrics) if files.metrics.is_file() else [],
+        read_samples(files.samples) if files.samples.is_file() else [],
     )

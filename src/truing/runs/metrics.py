@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import BaseModel, FiniteFloat, TypeAdapter, ValidationError
+
 from truing.core.errors import RunError
 from truing.runs.files import check_plain, disk_faults
 
@@ -93,6 +95,45 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if unended.endswith(b"}") and _is_json(unended):
         lines.append(unended)
     return [_read_row(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+
+
+class _Sample(BaseModel):
+    """What a reader asks of a line of samples.jsonl."""
+
+    step: FiniteFloat
+    prompt: str
+    response: str
+    kl: FiniteFloat
+    length: FiniteFloat
+    finished: bool
+    judges: dict[str, FiniteFloat | None]
+    score: FiniteFloat | None = None
+
+
+_METRICS = TypeAdapter(dict[str, FiniteFloat | str | None])
+_SAMPLE = TypeAdapter(_Sample)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl. RunError as `read_jsonl`, and where a value is no metric."""
+    return _checked(path, _METRICS)
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """The lines of samples.jsonl. RunError as `read_jsonl`, and where one is no sample."""
+    return _checked(path, _SAMPLE)
+
+
+def _checked(path: Path, kind: TypeAdapter[Any]) -> list[dict[str, Any]]:
+    rows = read_jsonl(path)
+    for number, row in enumerate(rows, start=1):
+        try:
+            kind.validate_python(row, strict=True)
+        except ValidationError as fault:
+            where, key = f"{path}:{number}", ".".join(map(str, fault.errors()[0]["loc"]))
+            hint = "Was it edited by hand?"
+            raise RunError(f"{key} is not what a run writes.", code="run/odd-line", where=where, hint=hint) from fault
+    return rows
 
 
 def _is_json(line: bytes) -> bool:
