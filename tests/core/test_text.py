@@ -11,4 +11,4 @@ def test_characters_that_would_deceive_the_eye_are_written_out() -> None:
 
 
 def test_what_is_one_thing_stays_in_one_line() -> None:
-    assert in_one_line("a\nb\x1b[2J") == "a⟨U+000A⟩b⟨U+001B⟩[2J"
+    assert in_one_line("a\nb\t") == "a⟨U+000A⟩b\t"

@@ -15,8 +15,8 @@ def visible(text: str) -> str:
 
 
 def in_one_line(text: str) -> str:
-    """The same of what is one thing, such as a file's name: its line breaks are written out too."""
-    return visible(text).replace("\n", "⟨U+000A⟩")
+    """The text of what is one thing, such as a file's name, with its line breaks written out."""
+    return text.replace("\n", "⟨U+000A⟩")
 
 
 def _hides(character: str) -> bool:
