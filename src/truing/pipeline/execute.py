@@ -96,12 +96,12 @@ def start_of(stage: Planned, run: RunDirectory) -> Base:
 
 
 def files_of_start(stage: Planned, run: RunDirectory) -> dict[str, str]:
-    """SHA-256 of the files of the model that a stage begins with, by their names; none for a Hub id."""
+    """SHA-256 of the files of the model that a stage begins with, by their names; none where they are not on record."""
     before = stage.builds_on.get(stage.spec.starts_from or "")
     if before is None:
         return dict(run.lineage.facts["inputs"].get("base", {}).get("files", {}))
     folder = f"{run.stage(before).model.name}/"
-    made = next(record.files or {} for record in run.lineage.stages if record.name == before)
+    made = next((record.files or {} for record in run.lineage.stages if record.name == before), {})
     return {name.removeprefix(folder): digest for name, digest in made.items() if name.startswith(folder)}
 
 
