@@ -65,7 +65,7 @@ def test_a_classifier_scores_in_single_precision_whatever_its_files_are_in(tmp_p
     text = AutoTokenizer.from_pretrained(directory)(f"how?so.{tiny.EOS}", return_tensors="pt")
     with torch.no_grad():
         expected, rounded = float(model(**text).logits), float(model.bfloat16()(**text).logits)
-    (score,) = ClassifierReward.load(str(directory), CPU, 1000).score(SAMPLES[:1])
+    (score,) = ClassifierReward.load(str(directory), CPU, 1000, tiny.TODAY).score(SAMPLES[:1])
     assert score == pytest.approx(expected, abs=1e-6)
     assert abs(rounded - expected) > 1e-4
 
