@@ -46,6 +46,6 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
         if rows is not None and not found.problems:
             from truing.estimate.rehearsal import rehearse
 
-            with found.noting():
+            with found.noting(), python_beside(path):
                 found.sound.append(rehearse(recipe, rows))
     return recipe, found
