@@ -33,9 +33,10 @@ HOUSE = """
 5 | estimate   | core config data worlds kernels models runs preflight  | torch transformers
   |            | pipeline                                               |
 6 | report     | core config runs                                       | jinja2 markupsafe matplotlib
+6 | score      | core config data models rewards runs                   | torch
 6 | chat       | core config data models runs rollout pipeline          |
 7 | cli        | core config data runs preflight pipeline estimate      | rich typer
-  |            | report chat                                            |
+  |            | report chat score                                      |
 """
 """Floor, room, and what it imports of the house and of the libraries"""
 ANYONE = "__version__"

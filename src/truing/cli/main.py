@@ -95,6 +95,18 @@ def chat(
 
 
 @app.command()
+def score(
+    run: RunPath,
+    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Rows of prompt and completion, or of messages.")],
+    stage: Annotated[str | None, typer.Option(help="Whose reward model; without it, the run's first.")] = None,
+) -> None:
+    """Score rows of one's own with the reward model of a run, as PPO is given its scores."""
+    from truing.cli.score import score_command
+
+    score_command(run, rows, stage)
+
+
+@app.command()
 def doctor(
     recipe: Annotated[
         Path | None,

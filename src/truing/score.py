@@ -1,0 +1,64 @@
+"""Scores of the reward model of a run, for texts that a person has."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from truing.config.sections import Source
+from truing.core.errors import DataError, Problems, RunError
+from truing.core.normalisation import Normalisation
+from truing.core.records import Demonstration, Sample
+from truing.data.datasets import DATASETS, Dataset, read_file
+from truing.models.save import load_normalisation
+from truing.rewards.sources import ClassifierReward
+from truing.runs.directory import RunDirectory
+from truing.runs.received import received_plan
+
+TOKENS = 4096
+"""In one forward"""
+
+
+def score_file(run: RunDirectory, rows: Path, stage: str | None = None) -> Iterator[tuple[str, float]]:
+    """Where each row of a file stands, and the score of its completion: normalised, as PPO is given it.
+
+    A row is a demonstration: prompt and completion, or messages, of which the last is scored. It counts as a response
+    that has ended.
+
+    Args:
+        run: with a finished reward model.
+        rows: a file of them, in any format that a recipe's data may have.
+        stage: whose reward model; without it, the run's first.
+
+    Raises:
+        DataError: rows cannot be used.
+        ModelError: the reward model cannot be loaded.
+        RunError: the run has no such reward model.
+    """
+    made = [planned for planned in received_plan(run) if planned.spec.makes == "reward model"]
+    finished = [planned.name for planned in made if run.lineage.stage_state(planned.name) == "done"]
+    name = stage or next(iter(finished), None)
+    if name is None or name not in finished:
+        what = f"has no finished reward model{f' of a stage {stage}' if stage else ''}."
+        hint = f"Finished: {', '.join(finished) or 'none'}. Choose with --stage."
+        raise RunError(what, code="run/no-reward-model", where=str(run.root), hint=hint)
+    recipe = next(planned.recipe for planned in made if planned.name == name)
+    records = _records(rows, recipe.data.transcripts)
+    place, today = run.stage(name).model, date.fromisoformat(recipe.data.date)
+    reward = ClassifierReward.load(str(place), torch.device("cpu"), TOKENS, today)
+    normalisation = load_normalisation(place) or Normalisation()
+    samples = [Sample(record.prompt, _text(record), (), (), finished=True) for record in records]
+    scores = normalisation.apply(reward.score(samples))
+    return zip([record.where for record in records], scores, strict=True)
+
+
+def _records(rows: Path, transcripts: bool) -> list[Demonstration]:
+    dataset = Dataset(DATASETS["demonstrations"], Problems(str(rows)), transcripts)
+    read_file(Source(path=str(rows)), [dataset])
+    dataset.problems.check(DataError)
+    return dataset.records
+
+
+def _text(record: Demonstration) -> str:
+    return record.completion if isinstance(record.completion, str) else record.completion[-1].content
