@@ -25,7 +25,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def test_a_score_is_that_of_plain_transformers_normalised(run: RunDirectory, tmp_path: Path) -> None:
     rows = tiny.write_rows(tmp_path / "rows.jsonl", [{"prompt": "how?", "completion": text} for text in ("aa", "zzy")])
     place = run.stage("reward").model
-    model, words = AutoModelForSequenceClassification.from_pretrained(place).eval(), AutoTokenizer.from_pretrained(place)
+    words = AutoTokenizer.from_pretrained(place)
+    model = AutoModelForSequenceClassification.from_pretrained(place).eval()
     scale = json.loads((place / "score_normalisation.json").read_text())
     expected: list[Any] = []
     for text in ("aa", "zzy"):
