@@ -13,6 +13,7 @@ from harness.child import Stopwatch, report, work
 from truing.config.recipe import Recipe
 from truing.core import rng
 from truing.data.encode import EncodedPrompt
+from truing.data.endings import Endings
 from truing.data.prompts import PromptSet
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles
 from truing.rewards.build import build_reward
@@ -85,7 +86,8 @@ def forced(lengths: Sequence[int], roles: PpoRoles) -> Iterator[None]:
                 values[end - 1] = 1.0
         return values
 
-    with patch.object(rng, "uniform", uniform):
+    ends = Endings((last,), (last,), (last,), (last,))
+    with patch.object(rng, "uniform", uniform), patch.dict(vars(roles.base), endings=ends):
         yield
 
 

@@ -89,7 +89,7 @@ def test_keys_that_the_template_does_not_write_are_told_and_others_not() -> None
 
 def test_a_turn_that_the_template_drops_is_told() -> None:
     drops = templated("{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}|{% endif %}{% endfor %}")
-    rows = chat("a", "b", system="be short"), chat("c", "d"), chat("e", "f", system="be long")
+    rows = chat("a", "b", system="be short"), chat("c", "d"), chat("be well", "f", system="be")
     assert remarks(drops, *rows) == ["r:1: the chat template leaves out or changes the system's turn; 2 rows are so."]
 
 
@@ -101,16 +101,32 @@ def test_reasoning_that_the_template_strips_is_told() -> None:
 
 
 def test_rows_that_are_rendered_already_and_prompts_that_come_twice_are_told() -> None:
-    told = remarks(PLAIN, ("<|im_start|>user\na<|im_end|>\n", "b<|im_end|>"), ("Ask: c", "Ask: c d"))
+    told = remarks(PLAIN, ("<|im_start|>user\na<|im_end|>\n", "b<|im_end|>"), ("Ask of me: c", "Ask of me: c d"))
     assert told == [
         "r:1: spells out <|im_start|>, which is read as ordinary text; give conversations as messages.",
         "r:2: the completion begins with the prompt again; take it off.",
     ]
 
 
+def test_so_are_messages_that_are_and_do() -> None:
+    told = remarks(CHATML, chat("How many oars?", "How many oars? Four."), chat("a", "<|im_start|>b"))
+    assert told == [
+        "r:1: the completion begins with the prompt again; take it off.",
+        "r:2: spells out <|im_start|>, which is read as ordinary text; give conversations as messages.",
+    ]
+
+
+def test_both_sides_of_a_pair_are_one_row() -> None:
+    form = tiny.text_format(PLAIN)
+    record = Preference("count the she", "ep", "eps", "r:1")
+    rows, _ = encode_records([record], ("chosen", "rejected"), form, partial(encode_prompt, form))
+    (told,) = round_trips(form, [record], rows, ("chosen", "rejected"))
+    assert "rows are so" not in told
+
+
 def test_a_prompt_within_one_side_alone_is_no_repetition() -> None:
     form = tiny.text_format(PLAIN)
-    record = Preference("Ask: c", "Ask: c d", "e", "r:1")
+    record = Preference("Ask of me: c", "Ask of me: c d", "e", "r:1")
     rows, _ = encode_records([record], ("chosen", "rejected"), form, partial(encode_prompt, form))
     assert round_trips(form, [record], rows, ("chosen", "rejected")) == []
 

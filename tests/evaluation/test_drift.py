@@ -36,7 +36,8 @@ def test_each_threshold_warns_alone_and_only_when_crossed(key, at_threshold, sho
 
 
 def test_responses_that_do_not_end_are_told_with_what_to_change():
-    (sentence,) = drift_warnings(CALM, CALM | {"eos_rate": 0.0})
+    assert drift_warnings(CALM, CALM | {"eos_rate": 0.0}) == []  # a finding, told with its cause
+    (sentence,) = drift_warnings(CALM, CALM | {"eos_rate": 0.3})
     assert "rollout.max_new_tokens" in sentence
     assert "rewards.missing_eos.value" in sentence
 

@@ -71,7 +71,7 @@ def choices(recipe: Recipe, spec: StageSpec, found: Circumstances) -> dict[str, 
     by_rows = found.rows if found.rows is not None and "optimiser.learning_rate" in fields else math.inf
     chosen = {
         "optimiser.learning_rate": float(f"{rate:.1g}"),
-        "epochs": _by_rows(by_rows, PASSES, FEWEST_PASSES),
+        "epochs": _by_rows(by_rows if spec.repeats else math.inf, PASSES, FEWEST_PASSES),
         "batch_size": _by_rows(by_rows, BATCHES, LARGEST_BATCH),
     }
     return {f"{spec.name}.{key}": chosen[key] for key in fields}

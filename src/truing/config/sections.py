@@ -114,7 +114,7 @@ class RolloutConfig(Section):
 
 
 class MissingEos(Section):
-    """What becomes of the score of a response that did not close with eos."""
+    """What becomes of the score of a response that was cut off before a token ended it."""
 
     policy: Literal["keep", "subtract", "replace"] = Field("subtract", description="Keep it, lower it, or replace it.")
     value: Number = Field(1.0, description="What is subtracted from the score, or what replaces it.")

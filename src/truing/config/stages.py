@@ -55,6 +55,8 @@ class StageSpec:
     """A policy is scored by `rewards` and evaluated on held-out prompts"""
     rate: float = 1.0
     """Its learning rate by default, as a share of what suits the size of the base"""
+    repeats: bool = True
+    """Whether few rows are learnt in several passes where the recipe leaves that to be chosen"""
     starts_from: str | None = None
     """The stage whose model it begins with, where the recipe has that stage; else with the base"""
     scored_by: str | None = None
@@ -138,6 +140,7 @@ _SPECS = (
         depends_on=(*EVERY_STAGE, *EVERY_POLICY, "dpo"),
         makes="policy",
         rate=0.25,
+        repeats=False,
         starts_from="sft",
         scored_by="reward",
     ),

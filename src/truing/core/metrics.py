@@ -95,7 +95,8 @@ ENTROPY = Metric("entropy", "Entropy", "nats a token",
     "How undecided the policy is about its next token; near 0 it says the same thing every time.", bounds=NONNEGATIVE)
 LENGTH = Metric("length", "Length", "tokens", "Mean number of tokens of a response.", bounds=NONNEGATIVE)
 EOS_RATE = Metric("eos_rate", "EOS rate", "% of responses",
-    "Share of responses that closed with the end-of-text token instead of being cut off.", bounds=SHARE)
+    "Share of responses that ended by themselves, with a token that ends a turn or a text, and were not cut off.",
+    bounds=SHARE)
 DISTINCT_2 = Metric("distinct_2", "Distinct pairs", "share of pairs",
     "Share of distinct among all pairs of neighbouring tokens; falls when responses repeat themselves or each other.",
     bounds=SHARE)

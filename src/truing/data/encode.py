@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line
 from truing.core.records import Demonstration, Preference, Prompt, Text
 from truing.data.chat import TextFormat, encode_completion
-from truing.data.length_report import TOKENIZER_HINT, LengthReport, Limit, too_long
+from truing.data.length_report import ALIKE_HINT, TOKENIZER_HINT, LengthReport, Limit, too_long
 
 Record = Demonstration | Preference | Prompt
 Tokens = tuple[int, ...]
@@ -120,7 +120,7 @@ def fit(rows: Sequence[EncodedRow], limit: Limit, bos: int | None) -> tuple[list
     report = _report(fitted, limit)
     if not kept:
         where = rows[0].where if rows else None
-        hint = TOKENIZER_HINT if rows and len(report.identical) == len(rows) else limit.hint
+        hint = ALIKE_HINT if rows and len(report.identical) == len(rows) else limit.hint
         what = f"no row is left to learn from: {report.sentence()}"
         raise DataError(what, code="data/no-rows-left", where=where, hint=hint)
     return kept, report

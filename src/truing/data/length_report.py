@@ -10,6 +10,7 @@ NAMED = 5
 KEEPING = ("cut_prompt", "cut_completion")
 """Policies that may keep a row that is too long"""
 TOKENIZER_HINT = "Use a tokenizer that knows the characters of your data."
+ALIKE_HINT = f"{TOKENIZER_HINT} Or use a chat template that writes what makes the two sides differ, such as reasoning."
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class LengthReport:
         if self.identical_once_cut:
             yield f"left out, since {alike} once cut: {_listed(self.identical_once_cut, self.limit)}. {self.limit.hint}"
         if self.identical:
-            yield f"left out, since {alike}: {_listed(self.identical, self.limit)}. {TOKENIZER_HINT}"
+            yield f"left out, since {alike}: {_listed(self.identical, self.limit)}. {ALIKE_HINT}"
 
 
 def too_long(described: Sequence[str], limit: Limit) -> str:

@@ -37,7 +37,8 @@ def round_trips(
     for row in rows:
         record = of_place[row.where]
         answers = [getattr(record, name) for name in completions]
-        for kind, what in _oddities(form, record.prompt, answers, row):
+        found = dict(_oddities(form, record.prompt, answers, row))  # both sides of a pair count once
+        for kind, what in found.items():
             tally.add(kind, f"{row.where}: {what}")
     return [*_of_the_template(form, rows, records), *tally.sentences()]
 
@@ -59,8 +60,8 @@ def _oddities(form: TextFormat, prompt: Text, answers: Sequence[Text], row: Enco
         what = "a token of the whole text stands across the seam of prompt and completion, so they are tokenised apart"
         ends = isinstance(prompt, str) and prompt[-1:].isspace()
         yield "seam", what + ("; let the completion begin with the white space that ends the prompt" if ends else "")
+    yield from _of_texts(form, *map(_turns, (prompt, *answers)))
     if isinstance(prompt, str):
-        yield from _of_text(form, prompt, [str(answer) for answer in answers])
         return
     for answer, text in zip(answers or [()], texts, strict=True):
         yield from _of_messages(form, (*prompt, *answer), text, answered=bool(answers))
@@ -84,14 +85,20 @@ def _squashed(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _of_text(form: TextFormat, prompt: str, answers: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What plain text has that looks like a mistake."""
+def _turns(text: Text) -> list[str]:
+    return [text] if isinstance(text, str) else [message.content for message in text]
+
+
+def _of_texts(form: TextFormat, prompt: Sequence[str], *answers: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What the texts of a prompt's turns and of its completions have that looks like a mistake."""
     literals = special_literals(form.tokenizer, len(form.tokenizer))
-    by_chance = 3  # characters: <s> may be anything
-    spelt = [one for one in literals if len(one) > by_chance and any(one in text for text in (prompt, *answers))]
+    by_chance, greeting = 3, 2  # characters of a token, since <s> may be anything; and words, as an answer may repeat
+    said = [text for texts in (prompt, *answers) for text in texts]
+    spelt = [one for one in literals if len(one) > by_chance and any(one in text for text in said)]
     if spelt:
         yield "spelt", f"spells out {spelt[0]}, which is read as ordinary text; give conversations as messages"
-    if answers and all(answer.startswith(prompt) for answer in answers):
+    is_long = len(prompt[-1].split()) > greeting
+    if is_long and answers and all(answer[-1].startswith(prompt[-1]) for answer in answers):
         yield "repeated", "the completion begins with the prompt again; take it off"
 
 
@@ -100,8 +107,10 @@ def _of_messages(
 ) -> Iterator[tuple[str, str]]:
     """What of messages the template does not write."""
     spelt = as_spelt(form, rendered)
+    written = [message.content for message in messages if message.content.strip() in spelt]
     for index, message in enumerate(messages):
-        if message.content.strip() not in spelt:
+        said = message.content.strip()
+        if said not in spelt or spelt.count(said) < sum(text.count(said) for text in written):
             yield f"{message.role} turn", f"the chat template leaves out or changes the {message.role}'s turn"
         keys = json.loads(message.more or "{}")
         for key in keys:

@@ -20,7 +20,7 @@ from truing.estimate.copies import bytes_of_copy, write_copy
 from truing.estimate.rows import shortest_rows
 from truing.estimate.shortened import one_step
 from truing.kernels.backbone import decoder_layers
-from truing.models.load import LoadedBase, device_of, outline_base
+from truing.models.load import LoadedBase, device_of, directory_of, outline_base
 from truing.models.saved import check_saved
 from truing.pipeline.execute import run_stage, start_of
 from truing.preflight.functions import call_functions
@@ -49,11 +49,11 @@ def rehearse(recipe: Recipe, rows: Prepared) -> str:
     if recipe.compute.threads is not None:
         torch.set_num_threads(recipe.compute.threads)
     outline = outline_base(recipe.base, recipe.compute, fetch=False)
-    call_functions(recipe, rows, lambda tokens: str(outline.tokenizer.decode(list(tokens), skip_special_tokens=True)))
+    call_functions(recipe, rows, outline.text_format(recipe.data))
     layers = max(layers_of_every_kind(outline), 1 if recipe.lora.layers == 1 else 2)
     with TemporaryDirectory() as place:
         weights = sum(weight.nbytes for weight in outline.model.parameters())
-        if Path(recipe.base.path).is_dir() and weights <= SMALL:
+        if directory_of(recipe.base) is not None and weights <= SMALL:
             base, on = recipe.base, "the base itself"
         elif bytes_of_copy(outline.model, layers) <= TOO_LARGE:
             write_copy(outline, recipe.base, layers, Path(place) / "base")

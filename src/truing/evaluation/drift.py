@@ -11,6 +11,8 @@ Metrics = Mapping[str, float]
 
 LENGTH_FACTORS = (0.5, 1.5)
 EOS_RATE_LOW, EOS_RATE_MOVE = 0.9, 0.2
+NONE_ENDS = 0.05
+"""Share of responses that end by themselves, below which all are as good as cut off: a finding of its own"""
 DISTINCT_2_FACTOR = 0.5
 ENTROPY_FACTOR = 0.25
 KL_RANGE = (-1.0, 20.0)
@@ -60,6 +62,8 @@ def _eos_rate(first: Metrics, last: Metrics) -> list[str]:
     after = last.get("eos_rate", 1.0)
     before = first.get("eos_rate", after)
     moved = f" (at the start {before:.0%})" if "eos_rate" in first else ""
+    if after < NONE_ENDS:
+        return []  # which the findings tell, with the cause
     if after < EOS_RATE_LOW:
         return [
             f"Only {after:.0%} of the responses end by themselves{moved}; others are cut off at the longest length. "

@@ -7,6 +7,7 @@ from typing import Any
 
 from truing.core.errors import TrainingError
 from truing.core.results import PairCard
+from truing.evaluation.drift import NONE_ENDS
 
 Rows = Sequence[Mapping[str, Any]]
 """Lines of metrics.jsonl"""
@@ -15,8 +16,6 @@ STILL = 0.05
 """Nats a sequence from the reference, below which a policy has not moved"""
 HARDLY_CLIPPED = 1e-3
 """Share of tokens at the clip range, below which the steps of an update are too small to count"""
-NONE_ENDS = 0.05
-"""Share of responses that end by themselves, below which all are as good as cut off"""
 LAST = 5
 """Updates over whose figures the end of a stage is told"""
 CHANCE_LOSS = math.log(2.0)

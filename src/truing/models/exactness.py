@@ -51,7 +51,7 @@ WAYS = (
         "length side by side and reads all tokens at every step",
     ),
 )
-"""The fastest first; the last pads and remembers nothing"""
+"""The fastest first; the last neither pads nor remembers"""
 HINT = "Use another base model, such as Llama, Qwen or Mistral."
 
 
@@ -76,6 +76,9 @@ def exact_backend(model: PreTrainedModel, backend: Backend, pad: int) -> tuple[B
         backend = replace(backend, pads=way.pads, caches=way.caches)
         if probe.samples_exactly(Role(model, backend=backend), pad):
             break
+    else:
+        what = f"{name} gives a row other logits beside others than alone, in every way of reading it that is known."
+        raise ModelError(what, code="model/not-exact", where=model.name_or_path, hint=HINT)
     if way.slow_in:
         notes.append(f"{name} {way.slow_in}.")
     return backend, notes

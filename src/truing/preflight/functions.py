@@ -1,14 +1,18 @@
 """A recipe's rewards and judges in Python, begun and asked as a run will begin and ask them."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from truing.config.recipe import Recipe
 from truing.core.records import Sample
+from truing.data.chat import TextFormat, decode_response
 from truing.data.encode import EncodedRow, Tokens
-from truing.data.prepared import Prepared
 from truing.preflight.findings import Findings
 from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.python_function import FunctionReward
+
+if TYPE_CHECKING:
+    from truing.data.prepared import Prepared  # imports torch
 
 CALLED_WITH = 2
 """Responses that each function is asked to score: with one, a deviation of all has no value"""
@@ -23,17 +27,17 @@ def check_functions(recipe: Recipe, found: Findings) -> None:
                 FunctionReward.load(path, recipe).end()
 
 
-def call_functions(recipe: Recipe, rows: Prepared, decode: Callable[[Tokens], str]) -> None:
-    """Has every reward and judge in Python score completions of the recipe's own rows, `decode` making text of tokens.
+def call_functions(recipe: Recipe, rows: "Prepared", form: TextFormat) -> None:
+    """Has every reward and judge in Python score completions of the recipe's own rows, which `form` makes text of.
 
     Raises:
         RewardError: one does not, named with its file and line.
     """
+    asked = rows.rows.get("prompts", [])[:CALLED_WITH]
     samples = [
-        Sample(rows.texts[row.prompt_index], decode(said), row.prompt, said, True)
-        for row in rows.rows.get("prompts", [])
-        for said in _completions_of(row, rows)[:1]
-    ][:CALLED_WITH]
+        Sample(rows.texts[row.prompt_index], decode_response(form, row.prompt, said), row.prompt, said, True)
+        for row, said in zip(asked, _completions(rows, asked), strict=False)
+    ]
     for kind, path in rewards_and_judges(recipe) if samples else ():
         if kind == "function":
             function = FunctionReward.load(path, recipe)
@@ -41,7 +45,9 @@ def call_functions(recipe: Recipe, rows: Prepared, decode: Callable[[Tokens], st
             function.end()
 
 
-def _completions_of(prompt: EncodedRow, rows: Prepared) -> list[Tokens]:
-    """What the recipe's rows say to a prompt."""
-    found = (row for name, some in rows.rows.items() if name != "prompts" for row in some)
-    return [said for row in found if row.prompt == prompt.prompt for said in row.completions.values()]
+def _completions(rows: "Prepared", asked: Sequence[EncodedRow]) -> Iterator[Tokens]:
+    """What the recipe's rows say to each of these prompts, or else to others; a prompt where they say nothing."""
+    said = [(row.prompt, one) for some in rows.rows.values() for row in some for one in row.completions.values()]
+    for place, row in enumerate(asked):
+        own = next((completion for prompt, completion in said if prompt == row.prompt), None)
+        yield own or (said[place % len(said)][1] if said else row.prompt)
