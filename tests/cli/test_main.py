@@ -159,11 +159,20 @@ def test_a_signal_ends_the_run_once_the_step_is_saved(number: signal.Signals, co
     root = place / f"interrupted-{code}"
     command = [sys.executable, "-m", "truing", "run", str(place / "recipe.yaml"), "--out", str(root)]
     long = ["--set", "sft.epochs=100000"]
-    with subprocess.Popen([*command, *long], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, *long],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # whoever began the tests may have it ignored
+    ) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.endswith(" steps\n"))
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code
     assert "stopping: this step has 5 seconds to finish, then it is left; once more stops at once" in out
     assert re.fullmatch(
