@@ -91,9 +91,9 @@ def tokenizer(pad: str | None = "<|pad|>", letters: str = LETTERS) -> PreTrained
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, pad_token=pad)
 
 
-def text_format(words: PreTrainedTokenizerFast) -> TextFormat:
-    """How text becomes its tokens."""
-    return TextFormat(words, endings_of(words), TODAY)
+def text_format(words: PreTrainedTokenizerFast, declared: Sequence[Sequence[int]] = ()) -> TextFormat:
+    """How text becomes its tokens, for a model whose configs declare these ends."""
+    return TextFormat(words, endings_of(words, declared), TODAY)
 
 
 def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY, width: int = 16) -> PreTrainedModel:

@@ -39,7 +39,7 @@ class ChatModel:
         engine = LocalEngine(self.base.role())
         (completion,) = engine.generate([tokens], [self._answers], self.sampling, self.seed, "chat")
         self._answers += 1
-        response = decode_response(self.form, tokens, tuple(completion.tokens.tolist()))
+        response = decode_response(self.form, tokens, tuple(completion.tokens.tolist()), self.in_messages)
         self._turns.append(Message("assistant", response))
         return response
 

@@ -16,7 +16,7 @@ from truing.core.errors import DataError
 from truing.core.records import Demonstration, Message, Preference, Prompt
 from truing.data.chat import encode_prompt
 from truing.data.encode import EncodedRow, Record, encode_records, fit
-from truing.data.length_report import NAMED, LengthReport, Limit
+from truing.data.length_report import ALIKE_HINT, NAMED, LengthReport, Limit
 
 TOKENIZER = tokenizer()
 FAR = 10_000
@@ -203,7 +203,7 @@ def test_pairs_that_the_tokenizer_cannot_tell_apart_are_dropped_and_counted() ->
     assert [text(row.completions["chosen"]) for row in rows] == ["b."]
     assert counts(told) == report(2, 1, identical=1)
     alike = "left out, since `chosen` and `rejected` have the same tokens: f:1."
-    assert list(told.remarks()) == [f"{alike} Use a tokenizer that knows the characters of your data."]
+    assert list(told.remarks()) == [f"{alike} {ALIKE_HINT}"]
     assert told.sentence() == "1 of 2 rows kept, 0 of them cut; 0 dropped as too long, 1 dropped as identical pairs."
 
 

@@ -15,7 +15,8 @@ def ids(*tokens: str) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("name", shapes.TEMPLATES)
 def test_a_turn_ends_with_what_the_template_writes(name: str) -> None:
-    found = endings_of(shapes.byte_bpe(name))
+    declared = [ids("</s>", "<|end|>")] if name == "phi3" else []  # it closes with two ends, and declares both
+    found = endings_of(shapes.byte_bpe(name), declared)
     written = ids(*shapes.CLOSINGS[name])
     assert found.turn == written[:1]
     assert found.written == written
@@ -24,24 +25,47 @@ def test_a_turn_ends_with_what_the_template_writes(name: str) -> None:
 
 
 def test_what_the_model_declares_ends_a_response_too_unless_it_is_a_piece_of_text() -> None:
-    declared = [*ids("<|eot_id|>", "a"), 10**6]
+    declared = [[*ids("</s>", "<|eot_id|>", "a"), 10**6]]
     assert endings_of(shapes.byte_bpe(), declared).tokens == tuple(sorted(ids("</s>", "<|eot_id|>")))
 
 
+def test_ids_that_have_nothing_to_do_with_the_tokenizer_are_a_librarys_default() -> None:
+    assert endings_of(shapes.byte_bpe(), [list(ids("<|im_start|>"))]).tokens == ids("</s>")
+    assert endings_of(shapes.byte_bpe("gemma"), [list(ids("<end_of_turn>"))]).tokens == tuple(
+        sorted(ids("</s>", "<end_of_turn>"))
+    )
+
+
+def test_a_known_end_closes_a_turn_before_other_markers() -> None:
+    words = shapes.byte_bpe()
+    words.chat_template = "{% for m in messages %}{{ m.content }}<|end|></s>\n{% endfor %}"
+    assert endings_of(words).turn == ids("</s>")
+    words.chat_template = "{% for m in messages %}{{ m.content }}\n\n<|end|>{% endfor %}"
+    words.add_tokens(["\n\n"])
+    assert endings_of(words).turn == ids("<|end|>")
+    assert endings_of(words).after == "\n\n"
+
+
+def test_a_template_that_needs_a_system_turn_closes_turns_too() -> None:
+    words = shapes.byte_bpe()
+    words.chat_template = "{{ raise_exception('no') if messages[0].role != 'system' }}" + shapes.TEMPLATES["chatml"]
+    assert endings_of(words).written == ids("<|im_end|>", "\n")
+
+
 def test_a_tokenizer_without_a_template_closes_both_kinds_of_rows_with_eos() -> None:
-    assert endings_of(shapes.byte_bpe()) == Endings(*[ids("</s>")] * 4)
+    assert endings_of(shapes.byte_bpe()) == Endings(*[ids("</s>")] * 4, before=" ")
 
 
 def test_a_template_that_writes_ordinary_text_alone_leaves_the_reward_model_without_eos() -> None:
     words = shapes.byte_bpe()
     words.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}!{% endfor %}"
-    assert endings_of(words) == Endings(ids("</s>"), ids("</s>"), ids("</s>"), ())
+    assert endings_of(words) == Endings(ids("</s>"), ids("</s>"), ids("</s>"), (), "assistant: ", "!")
 
 
 def test_where_nothing_ends_a_response_there_is_nothing() -> None:
     words = shapes.byte_bpe()
     words.eos_token = None
-    assert endings_of(words) == Endings((), (), (), ())
+    assert endings_of(words).tokens == endings_of(words).text == endings_of(words).turn == ()
 
 
 def test_a_response_is_closed_as_rows_are_whatever_ended_it() -> None:

@@ -104,14 +104,14 @@ def test_rows_that_are_rendered_already_and_prompts_that_come_twice_are_told() -
     told = remarks(PLAIN, ("<|im_start|>user\na<|im_end|>\n", "b<|im_end|>"), ("Ask of me: c", "Ask of me: c d"))
     assert told == [
         "r:1: spells out <|im_start|>, which is read as ordinary text; give conversations as messages.",
-        "r:2: the completion begins with the prompt again; take it off.",
+        "r:2: a completion begins with the prompt again, or is a whole transcript; take that off.",
     ]
 
 
 def test_so_are_messages_that_are_and_do() -> None:
     told = remarks(CHATML, chat("How many oars?", "How many oars? Four."), chat("a", "<|im_start|>b"))
     assert told == [
-        "r:1: the completion begins with the prompt again; take it off.",
+        "r:1: a completion begins with the prompt again, or is a whole transcript; take that off.",
         "r:2: spells out <|im_start|>, which is read as ordinary text; give conversations as messages.",
     ]
 
@@ -124,11 +124,12 @@ def test_both_sides_of_a_pair_are_one_row() -> None:
     assert "rows are so" not in told
 
 
-def test_a_prompt_within_one_side_alone_is_no_repetition() -> None:
+def test_a_prompt_within_one_side_alone_is_told_too() -> None:
     form = tiny.text_format(PLAIN)
     record = Preference("Ask of me: c", "Ask of me: c d", "e", "r:1")
     rows, _ = encode_records([record], ("chosen", "rejected"), form, partial(encode_prompt, form))
-    assert round_trips(form, [record], rows, ("chosen", "rejected")) == []
+    (told,) = round_trips(form, [record], rows, ("chosen", "rejected"))
+    assert "begins with the prompt again" in told
 
 
 def test_a_token_across_the_seam_is_told() -> None:

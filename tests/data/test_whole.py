@@ -1,5 +1,6 @@
 """Prompt and completion are the tokens of the whole text: as the tokenizer and its own template write it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import tiny
 import tokenizer_shapes as shapes
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 
 from truing.core.records import Message
 from truing.data.chat import decode_response, encode_answered, encode_completion, encode_prompt, is_joined
@@ -25,14 +27,17 @@ def turns(*contents: str) -> tuple[Message, ...]:
 @TEMPLATE
 def test_a_conversation_is_learnt_as_the_template_writes_it(shape: str, template: str) -> None:
     words = MADE[shape, template]
-    form = tiny.text_format(words)
+    declared = [words.convert_tokens_to_ids(["</s>", "<|end|>"])]  # as a model of two ends says in its config
+    form = tiny.text_format(words, declared)
     for said in ((QUESTION, ANSWER), ("Hi", "Ho", QUESTION, ANSWER)):
         messages = [message.turn for message in turns(*said)]
         whole = words.apply_chat_template(messages, tokenize=True, return_dict=False)
         prompt, completion = turns(*said)[:-1], turns(*said)[-1:]
         ours = encode_prompt(form, prompt) + encode_completion(form, prompt, completion)
         assert list(ours) == whole[: len(ours)]
-        assert ours[-1:] == form.endings.turn
+        assert words.decode(ours[-1:]) == shapes.CLOSINGS[template][0]
+        answer = decode_response(form, encode_prompt(form, prompt), ours[len(encode_prompt(form, prompt)) :], True)
+        assert answer == said[-1]
         assert list(encode_answered(form, prompt, ANSWER, finished=True)) == whole
         assert encode_answered(form, prompt, ANSWER, finished=False) == ours[:-1]
 
@@ -58,7 +63,8 @@ def test_plain_text_is_learnt_as_it_stands(shape: str, prompt: str, completion: 
     ours = encode_prompt(form, prompt) + encode_completion(form, prompt, completion)
     assert list(ours) == [*words.encode(prompt + completion, add_special_tokens=False), words.eos_token_id]
     assert is_joined(form, prompt, completion)
-    assert decode_response(form, encode_prompt(form, prompt), encode_completion(form, prompt, completion)) == completion
+    tokens = encode_prompt(form, prompt), encode_completion(form, prompt, completion)
+    assert decode_response(form, *tokens, in_messages=False) == completion
 
 
 @SHAPE
@@ -82,6 +88,37 @@ def test_any_text_comes_back_from_the_tokens_of_prompt_and_completion(shape: str
     tokens = encode_prompt(form, prompt) + form.endings.content(encode_completion(form, prompt, completion))
     whole = words.decode(words.encode(prompt + completion, add_special_tokens=False, split_special_tokens=True))
     assert words.decode(list(tokens)) == whole
+
+
+UNUSUAL = {
+    "before": "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
+    "after": "{% for m in messages %}{{ m.role }}: {{ m.content }} <|end|>{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}",
+    "inner": "{% for m in messages %}{{ m.thought or '' }}{{ '<|im_end|>' if m.thought }}{{ m.content }}"
+    "<|im_end|>\n{% endfor %}",
+}
+"""Templates that write something between prompt and answer, behind the answer, and an end within it"""
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_what_a_template_writes_around_an_answer_is_learnt_and_no_part_of_its_text(name: str) -> None:
+    words: Any = shapes.byte_bpe()
+    words.chat_template = UNUSUAL[name]
+    form = tiny.text_format(words)
+    prompt, completion = turns(QUESTION), (Message("assistant", ANSWER, json.dumps({"thought": "so"})),)
+    whole = words.apply_chat_template([prompt[0].turn, completion[0].turn], tokenize=False)
+    tokens = encode_prompt(form, prompt), encode_completion(form, prompt, completion)
+    assert words.decode(list(sum(tokens, ()))) == whole.removesuffix("\n")
+    if name != "inner":
+        assert decode_response(form, *tokens, in_messages=True) == ANSWER
+
+
+def test_plain_text_begins_with_all_that_the_tokenizer_puts_in_front() -> None:
+    words: Any = shapes.byte_bpe()
+    front = [(token, words.convert_tokens_to_ids(token)) for token in ("<|user|>", "<s>")]
+    words._tokenizer.post_processor = TemplateProcessing(single="<|user|> <s> $A", special_tokens=front)
+    assert list(encode_prompt(tiny.text_format(words), "as")) == words.encode("as")
+    assert len(words.encode("as")) > 2
 
 
 def test_a_template_that_asks_for_the_date_is_told_that_of_the_recipe() -> None:

@@ -1,5 +1,6 @@
 """A dry run learns from the recipe's own rows: those of the heaviest step."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,6 @@ import tiny
 
 from truing.config.sections import Source
 from truing.core.errors import DataError
-from truing.data.prepared import Prepared
 from truing.estimate.rows import heaviest, heaviest_rows
 
 
@@ -52,6 +52,6 @@ def test_the_average_row_is_a_share_of_those(tmp_path: Path) -> None:
 def test_a_stage_without_rows_is_refused(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
     whole = tiny.prepared(recipe)
-    without = Prepared({}, [], whole.context, whole.pad, whole.bos)
+    without = replace(whole, rows={}, texts=[])
     with pytest.raises(DataError, match="names no demonstrations"):
         heaviest_rows(recipe, without)

@@ -120,10 +120,28 @@ def _limited(limit: int) -> Callable[[], None]:
     return limit_files
 
 
+UNREHEARSED = """
+import sys
+from pathlib import Path
+
+from truing.config import load_recipe
+from truing.core.errors import RunError
+from truing.pipeline.execute import run_pipeline
+from truing.runs.progress import SilentProgress
+
+try:
+    run_pipeline(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), SilentProgress())
+except RunError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+"""A run whose rehearsal does not meet the quota first"""
+
+
 def test_a_quota_on_the_size_of_files_is_told_by_the_file(tmp_path: Path) -> None:
     """The operating system itself refuses here, in the middle of a file of tensors."""
     file = tiny.recipe_file(tmp_path / "recipe", **SAVING | {"roles": "separate", "sft.method": "full"})
-    command = [sys.executable, "-m", "truing", "run", str(file), "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-c", UNREHEARSED, str(file), str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=_limited(20_000))
     assert done.returncode == 2
     assert re.search(r"step-00000001: cannot be written: file too large\.", done.stderr)

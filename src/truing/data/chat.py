@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from truing.core.errors import ModelError, first_line
 from truing.core.records import Message, Text
 from truing.data.endings import Endings, Tokens
-from truing.data.templates import TemplateError, begins_with_bos, render
+from truing.data.templates import TemplateError, default_prefix, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,19 +52,21 @@ def encode_prompt(form: TextFormat, prompt: Text) -> Tokens:
 
 
 def encode_completion(form: TextFormat, prompt: Text, completion: Text) -> Tokens:
-    """The tokens that follow the prompt's, closing with exactly one token that ends a response.
+    """The tokens that follow the prompt's, closing with a token that ends a response.
 
-    Of a rendered conversation everything after the first such token is left out (templates write a line break there); a
-    template that writes none gets one.
+    Of a rendered conversation what the template writes behind that token (often a line break) is left out; a template
+    that writes no such token gets one.
 
     Raises:
         ModelError: the chat template fails, or renders the prompt in another way once the answer is there.
     """
-    tokens = _behind(form, prompt, completion)
-    end = next((place for place, token in enumerate(tokens) if token in form.endings.tokens), None)
-    if isinstance(prompt, str) or end is None:
+    tokens, written = _behind(form, prompt, completion), form.endings.written
+    if isinstance(prompt, str) or not written:
         return tokens + form.endings.text
-    return tokens[: end + 1]
+    if tokens[-len(written) :] == written:
+        return tokens[: len(tokens) - len(written) + 1]
+    ends = [place for place, token in enumerate(tokens) if token in form.endings.tokens]  # closed in another way
+    return tokens[: ends[-1] + 1] if ends else tokens + form.endings.turn
 
 
 def encode_answered(form: TextFormat, prompt: Text, response: str, finished: bool) -> Tokens:
@@ -74,16 +76,25 @@ def encode_answered(form: TextFormat, prompt: Text, response: str, finished: boo
     return encode_prompt(form, prompt) + (form.endings.closed(content, chat) if finished else content)
 
 
-def decode_response(form: TextFormat, prompt: Tokens, response: Tokens) -> str:
-    """The text of a response as it goes on from its prompt's, without the token that ends it and special ones."""
-    content = form.endings.content(response)
-    before = prompt[-CONTEXT:]
+def decode_response(form: TextFormat, prompt: Tokens, response: Tokens, in_messages: bool) -> str:
+    """The text of a response as it goes on from its prompt's, without the token that ends it and special ones.
+
+    Of one that is `in_messages`, what the chat template writes around an answer is left out too, so that the template
+    makes the same of the text again.
+    """
+    content, before = form.endings.content(response), prompt[-CONTEXT:]
     start, whole = (
         str(form.tokenizer.decode(list(tokens), skip_special_tokens=True)) for tokens in (before, before + content)
     )
-    if whole.startswith(start):
-        return whole[len(start) :]
-    return str(form.tokenizer.decode(list(content), skip_special_tokens=True))
+    is_behind = whole.startswith(start)
+    text = whole[len(start) :] if is_behind else str(form.tokenizer.decode(list(content), skip_special_tokens=True))
+    if not in_messages:
+        return text
+    opening = form.endings.before
+    for literal in special_literals(form.tokenizer, len(form.tokenizer)):
+        opening = opening.replace(literal, "")  # as the decoding leaves them out
+    text = text.removeprefix(opening).removesuffix(form.endings.after)
+    return text.removeprefix(" ") if opening.endswith(" ") else text  # SentencePiece writes one of its own there
 
 
 def prompt_text(form: TextFormat, prompt: Text) -> str:
@@ -135,8 +146,7 @@ def _behind(form: TextFormat, prompt: Text, completion: Text) -> Tokens:
 def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str, prompt: Text) -> Tokens:
     """Of plain text, with bos where it belongs; of a rendered conversation, whose special tokens are special."""
     if isinstance(prompt, str):
-        bos = (tokenizer.bos_token_id,) if begins_with_bos(tokenizer) else ()
-        return (*bos, *_encode(tokenizer, text, special=False))
+        return default_prefix(tokenizer) + _encode(tokenizer, text, special=False)
     literals = {_STAND_IN.format(i): literal for i, literal in enumerate(special_literals(tokenizer, len(tokenizer)))}
     tokens: Tokens = ()
     for piece in re.split(f"({_STAND_IN.format('[0-9]+')})", text):

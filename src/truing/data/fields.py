@@ -24,6 +24,7 @@ def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
     With `transcripts`, an HH-shaped text becomes messages, unless it is a completion: people's answers and models'
     do begin with 'Human:', and what follows a prompt is the assistant's whatever it says.
     """
+    value = _messages_in_text(value)
     if isinstance(value, list):
         if not value:
             hint = "Give it at least one message."
@@ -43,6 +44,18 @@ def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
         hint = "Turns alternate: user, assistant, user, ..., after one system turn at most."
         raise FieldError(f"{field}[{index}]", reason, hint, code="data/turn-order")
     return messages
+
+
+def _messages_in_text(value: object) -> object:
+    """Messages that stand as JSON in a text, as in a cell of a table; anything else as it is."""
+    if not (isinstance(value, str) and value.lstrip().startswith("[")):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    is_messages = isinstance(found, list) and found and all(isinstance(one, dict) and "role" in one for one in found)
+    return found if is_messages else value
 
 
 def as_margin(value: object, typed: bool) -> float | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 R = TypeVar("R", TokenRows, PairRows)
-FORMAT = 2
+FORMAT = 3
 """Of what `save` writes"""
 MANIFEST = "prepared.json"
 REST = "settings.json"
@@ -186,10 +186,19 @@ def encode_datasets(
         own = used.get(HELDOUT + name)
         refused += overlap(own.records, records, name) if own else []
     chats = tuple(name for name, dataset in used.items() if dataset.is_chat)
+    remarks += _mixture([name for name in used if used[name].records], chats)
     if form is None:
         return Prepared(rows, texts, context, 0, None, Endings((), (), (), ()), chats, named=named), refused
     pad, bos = form.tokenizer.pad_token_id, form.tokenizer.bos_token_id
     return Prepared(rows, texts, context, pad, bos, form.endings, chats, tuple(remarks), named), refused
+
+
+def _mixture(names: Sequence[str], chats: Sequence[str]) -> Iterator[str]:
+    """A sentence where stages would learn and be asked in two forms."""
+    plain = [name for name in names if name not in chats]
+    if plain and chats:
+        several = f"data.{', data.'.join(chats)} are messages, and data.{', data.'.join(plain)} plain text"
+        yield f"{several}: a model that is taught in one form and asked or judged in the other does worse."
 
 
 def prepared_key(recipe: Recipe, fingerprints: Mapping[str, Mapping[str, Any]]) -> str:
@@ -214,7 +223,9 @@ def load_prepared(directory: Path, key: str) -> Prepared | None:
         texts = [
             text if isinstance(text, str) else tuple(Message(**turn) for turn in text) for text in rest.pop("texts")
         ]
-        endings = {name: tuple(tokens) for name, tokens in rest.pop("endings").items()}
+        endings: dict[str, Any] = {
+            name: tuple(one) if isinstance(one, list) else one for name, one in rest.pop("endings").items()
+        }
         rest |= {name: tuple(rest[name]) for name in ("chats", "remarks")} | {"endings": Endings(**endings)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -13,6 +13,7 @@ from truing.core.records import Message, Text
 from truing.data.chat import TextFormat, answered_text, as_spelt, is_joined, prompt_text, special_literals
 from truing.data.encode import EncodedRow, Record, Tokens
 from truing.data.remarks import Tally
+from truing.data.turns import is_transcript
 
 NO_TEMPLATE = (
     "the base has no chat template, so messages are written as 'User: ...' and 'Assistant: ...'; "
@@ -55,7 +56,12 @@ def _oddities(form: TextFormat, prompt: Text, answers: Sequence[Text], row: Enco
     """Kind and description of what is odd about one row."""
     texts = [answered_text(form, prompt, answer) for answer in answers] or [prompt_text(form, prompt)]
     for text, completion in zip(texts, row.completions.values() or [()], strict=True):
-        yield from _unread(form, as_spelt(form, text), row.prompt + form.endings.content(completion))
+        content = form.endings.content(completion)
+        yield from _unread(form, as_spelt(form, text), row.prompt + content)
+        inner = sorted(set(content).intersection(form.endings.tokens))
+        if inner:
+            name = form.tokenizer.convert_ids_to_tokens(inner[0])
+            yield "ended", f"{name} stands within a completion, and ends a response that is sampled: it would end there"
     if not all(is_joined(form, prompt, answer) for answer in answers):
         what = "a token of the whole text stands across the seam of prompt and completion, so they are tokenised apart"
         ends = isinstance(prompt, str) and prompt[-1:].isspace()
@@ -97,9 +103,9 @@ def _of_texts(form: TextFormat, prompt: Sequence[str], *answers: Sequence[str]) 
     spelt = [one for one in literals if len(one) > by_chance and any(one in text for text in said)]
     if spelt:
         yield "spelt", f"spells out {spelt[0]}, which is read as ordinary text; give conversations as messages"
-    is_long = len(prompt[-1].split()) > greeting
-    if is_long and answers and all(answer[-1].startswith(prompt[-1]) for answer in answers):
-        yield "repeated", "the completion begins with the prompt again; take it off"
+    again = [answer[-1].startswith(prompt[-1]) or is_transcript(answer[-1]) for answer in answers]
+    if len(prompt[-1].split()) > greeting and any(again):
+        yield "repeated", "a completion begins with the prompt again, or is a whole transcript; take that off"
 
 
 def _of_messages(

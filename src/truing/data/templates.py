@@ -62,13 +62,15 @@ def render(
 
 def chat_template(tokenizer: "PreTrainedTokenizerBase") -> Any:
     """The tokenizer's own chat template, or the plain one; several by name where it has several."""
-    return tokenizer.chat_template or ("{{ bos_token }}" if begins_with_bos(tokenizer) else "") + PLAIN
+    prefix = "".join(tokenizer.convert_ids_to_tokens(list(default_prefix(tokenizer))))
+    return tokenizer.chat_template or prefix + PLAIN
 
 
-def begins_with_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether the tokenizer puts bos in front of a text by default."""
-    bos = tokenizer.bos_token_id
-    return isinstance(bos, int) and tokenizer.encode("a")[:1] == [bos]
+def default_prefix(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
+    """The tokens that the tokenizer puts in front of a text by default: bos with most, none or several with others."""
+    whole, bare = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=False)
+    starts = (start for start in range(len(whole)) if whole[start : start + len(bare)] == bare)
+    return tuple(whole[: next(starts, 0)])
 
 
 @lru_cache(maxsize=8)

@@ -175,11 +175,11 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, tuple(notes), backend)
 
 
-def declared_ends(model: PreTrainedModel) -> list[int]:
-    """The ids that the model's generation config and its own config call eos: one or several in each."""
+def declared_ends(model: PreTrainedModel) -> list[list[int]]:
+    """The ids that the model's generation config, and those that its own config, call eos: one or several in each."""
     configs = (getattr(model, "generation_config", None), model.config.get_text_config())  # a classifier has but one
     named = [getattr(config, "eos_token_id", None) for config in configs]
-    return [token for ids in named for token in (ids if isinstance(ids, list) else [ids]) if isinstance(token, int)]
+    return [ids if isinstance(ids, list) else [] if ids is None else [ids] for ids in named]
 
 
 def quiet_transformers() -> None:

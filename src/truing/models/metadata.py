@@ -16,7 +16,6 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from truing.config.sections import Base
 from truing.models.load import directory_of, load_tokenizer
-from truing.models.padding import with_end
 from truing.models.weight_files import read_settings
 
 TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
@@ -54,8 +53,7 @@ def keep_metadata(base: Base, model: PreTrainedModel, tokenizer: PreTrainedToken
     settings = read_settings(source / GENERATION_CONFIG_NAME)
     if settings is not None:
         generation = model.generation_config
-        ends = with_end(settings.get("eos_token_id"), generation.eos_token_id if generation else tokenizer.eos_token_id)
-        merged = settings | {"eos_token_id": ends}
+        merged = settings | ({"eos_token_id": generation.eos_token_id} if generation else {})
         if original.pad_token_id != tokenizer.pad_token_id:
             merged["pad_token_id"] = tokenizer.pad_token_id
         _lay(source / GENERATION_CONFIG_NAME, directory / GENERATION_CONFIG_NAME, merged, settings)

@@ -1,5 +1,6 @@
 """A tokenizer and a model that belong together: an embedding for every token, and a pad that is not eos."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,18 +38,17 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, endin
     several: tuple[Any, ...] = (model.config, text_config(model), model.generation_config)
     for settings in filter(None, several):
         settings.pad_token_id = tokenizer.pad_token_id
-        settings.eos_token_id = with_end(getattr(settings, "eos_token_id", None), list(endings.tokens))
+        before = getattr(settings, "eos_token_id", None)
+        settings.eos_token_id = _merged(before, endings.tokens, set(tokenizer.added_tokens_decoder))
     return notes
 
 
-def with_end(ends: int | list[int] | None, eos: int | list[int] | None) -> int | list[int] | None:
-    """The ids of tokens that end a text, as they were where they name `eos` already, else with it behind them."""
-    known, new = (ids if isinstance(ids, list) else [] if ids is None else [ids] for ids in (ends, eos))
-    missing = [end for end in new if end not in known]
-    if not missing:
-        return ends
-    named = [*known, *missing]
-    return named if len(named) > 1 else named[0]
+def _merged(before: int | list[int] | None, ends: Sequence[int], own: set[int]) -> int | list[int]:
+    """The ends that a config named, as far as they are ends or pieces of text, and behind them those that it lacks."""
+    known = before if isinstance(before, list) else [] if before is None else [before]
+    named = [end for end in known if end in ends or end not in own]
+    named += [end for end in ends if end not in named]
+    return named if len(named) > 1 or isinstance(before, list) else named[0]
 
 
 def tokens_without_rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:

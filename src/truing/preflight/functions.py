@@ -33,9 +33,9 @@ def call_functions(recipe: Recipe, rows: "Prepared", form: TextFormat) -> None:
     Raises:
         RewardError: one does not, named with its file and line.
     """
-    asked = rows.rows.get("prompts", [])[:CALLED_WITH]
+    asked, texts, in_messages = rows.rows.get("prompts", [])[:CALLED_WITH], rows.texts, "prompts" in rows.chats
     samples = [
-        Sample(rows.texts[row.prompt_index], decode_response(form, row.prompt, said), row.prompt, said, True)
+        Sample(texts[row.prompt_index], decode_response(form, row.prompt, said, in_messages), row.prompt, said, True)
         for row, said in zip(asked, _completions(rows, asked), strict=False)
     ]
     for kind, path in rewards_and_judges(recipe) if samples else ():

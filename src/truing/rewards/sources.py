@@ -20,7 +20,7 @@ from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
 from truing.core.rows import TokenRows
 from truing.data.batching import plan_by_tokens
-from truing.data.chat import TextFormat, encode_answered
+from truing.data.chat import TextFormat, encode_answered, prompt_text
 from truing.data.endings import Endings, Tokens, endings_of
 from truing.models.context import context_length
 from truing.models.load import declared_ends
@@ -121,11 +121,14 @@ class ClassifierReward:
 
         A special token that a text spells out is encoded as ordinary text.
         """
-        if not isinstance(sample.prompt, str):
+        tokenizer, endings = self.form.tokenizer, self.form.endings
+        if tokenizer.chat_template and not isinstance(sample.prompt, str):
             return encode_answered(self.form, sample.prompt, sample.response, sample.finished)
-        text = sample.prompt + sample.response
-        tokens: Tokens = tuple(self.form.tokenizer(text, split_special_tokens=True)["input_ids"])
-        endings = self.form.endings
+        asked = prompt_text(self.form, sample.prompt)
+        answer = sample.response if isinstance(sample.prompt, str) else endings.before + sample.response
+        tokens: Tokens = tuple(tokenizer(asked + answer, split_special_tokens=True)["input_ids"])
+        if tokens[-1] == tokenizer.sep_token_id:
+            return tokens  # an encoder reads every text so
         return endings.closed(tokens, chat=False) if sample.finished else endings.content(tokens)
 
 

@@ -65,7 +65,7 @@ def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, form: TextFor
     return [
         Sample(
             prompt=prompt.text,
-            response=decode_response(form, prompt.tokens, tuple(response)),
+            response=decode_response(form, prompt.tokens, tuple(response), not isinstance(prompt.text, str)),
             prompt_tokens=prompt.tokens,
             response_tokens=tuple(response),
             finished=bool(finished),

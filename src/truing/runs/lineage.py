@@ -19,7 +19,6 @@ threads than it was begun with, `mended` if files beside a model were changed th
 written at once and atomically.
 """
 
-import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -226,7 +225,9 @@ def versions() -> dict[str, str]:
 
 
 def _environment(recipe: Recipe) -> dict[str, Any]:
-    return {"versions": versions(), "threads": recipe.compute.threads or os.cpu_count() or 1}
+    import torch
+
+    return {"versions": versions(), "threads": recipe.compute.threads or torch.get_num_threads()}
 
 
 def _now() -> str:
