@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tiny
 import tokenizer_shapes as shapes
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from truing.core.records import Demonstration, Message, Preference, Text
@@ -103,16 +104,23 @@ def test_reasoning_that_the_template_strips_is_told() -> None:
 def test_rows_that_are_rendered_already_and_prompts_that_come_twice_are_told() -> None:
     told = remarks(PLAIN, ("<|im_start|>user\na<|im_end|>\n", "b<|im_end|>"), ("Ask of me: c", "Ask of me: c d"))
     assert told == [
-        "r:1: spells out <|im_start|>, which is read as ordinary text; give conversations as messages.",
+        "r:1: spells out <|im_start|>, which is read as ordinary text: only a template writes special tokens.",
         "r:2: a completion begins with the prompt again, or is a whole transcript; take that off.",
     ]
+
+
+def test_what_a_tokenizer_puts_in_front_of_a_text_is_no_loss() -> None:
+    words: Any = shapes.byte_bpe()
+    front = [(token, words.convert_tokens_to_ids(token)) for token in ("<|user|>", "<s>")]
+    words._tokenizer.post_processor = TemplateProcessing(single="<|user|> <s> $A", special_tokens=front)
+    assert remarks(words, ("How many", " oars?")) == []
 
 
 def test_so_are_messages_that_are_and_do() -> None:
     told = remarks(CHATML, chat("How many oars?", "How many oars? Four."), chat("a", "<|im_start|>b"))
     assert told == [
         "r:1: a completion begins with the prompt again, or is a whole transcript; take that off.",
-        "r:2: spells out <|im_start|>, which is read as ordinary text; give conversations as messages.",
+        "r:2: spells out <|im_start|>, which is read as ordinary text: only a template writes special tokens.",
     ]
 
 

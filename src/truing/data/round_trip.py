@@ -13,6 +13,7 @@ from truing.core.records import Message, Text
 from truing.data.chat import TextFormat, answered_text, as_spelt, is_joined, prompt_text, special_literals
 from truing.data.encode import EncodedRow, Record, Tokens
 from truing.data.remarks import Tally
+from truing.data.templates import default_prefix
 from truing.data.turns import is_transcript
 
 NO_TEMPLATE = (
@@ -81,8 +82,11 @@ def _unread(form: TextFormat, text: str, tokens: Tokens) -> Iterator[tuple[str, 
         count = f"{tokens.count(unknown)} of {len(tokens)} tokens are {form.tokenizer.unk_token}"
         yield "unknown", f"{count}: the tokenizer does not know their characters"
         return
-    said = str(form.tokenizer.decode(list(tokens[1:] if tokens[0] == bos else tokens), skip_special_tokens=False))
-    whole = _squashed(text).removeprefix(_squashed(form.tokenizer.bos_token or ""))
+    prefix = default_prefix(form.tokenizer)
+    behind = tokens[len(prefix) :] if tokens[: len(prefix)] == prefix else tokens
+    said = str(form.tokenizer.decode(list(behind), skip_special_tokens=False))
+    front = str(form.tokenizer.decode(list(prefix), skip_special_tokens=False))
+    whole = _squashed(text).removeprefix(_squashed(front))
     if not whole.startswith(_squashed(said)) or not said.strip():
         yield "lost", "the text does not come back from its tokens: the tokenizer drops or changes characters"
 
@@ -102,7 +106,7 @@ def _of_texts(form: TextFormat, prompt: Sequence[str], *answers: Sequence[str]) 
     said = [text for texts in (prompt, *answers) for text in texts]
     spelt = [one for one in literals if len(one) > by_chance and any(one in text for text in said)]
     if spelt:
-        yield "spelt", f"spells out {spelt[0]}, which is read as ordinary text; give conversations as messages"
+        yield "spelt", f"spells out {spelt[0]}, which is read as ordinary text: only a template writes special tokens"
     again = [answer[-1].startswith(prompt[-1]) or is_transcript(answer[-1]) for answer in answers]
     if len(prompt[-1].split()) > greeting and any(again):
         yield "repeated", "a completion begins with the prompt again, or is a whole transcript; take that off"
