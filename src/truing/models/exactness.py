@@ -78,7 +78,7 @@ def exact_backend(model: PreTrainedModel, backend: Backend, pad: int) -> tuple[B
             break
     else:
         what = f"{name} gives a row other logits beside others than alone, in every way of reading it that is known."
-        raise ModelError(what, code="model/not-exact", where=model.name_or_path, hint=HINT)
+        raise ModelError(what, code="model/not-sampled-exactly", where=model.name_or_path, hint=HINT)
     if way.slow_in:
         notes.append(f"{name} {way.slow_in}.")
     return backend, notes
