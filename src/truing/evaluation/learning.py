@@ -12,7 +12,7 @@ from truing.evaluation.drift import NONE_ENDS
 Rows = Sequence[Mapping[str, Any]]
 """Lines of metrics.jsonl"""
 
-STILL = 0.05
+STILL = 0.01
 """Nats a sequence from the reference, below which a policy has not moved"""
 HARDLY_CLIPPED = 1e-3
 """Share of tokens at the clip range, below which the steps of an update are too small to count"""
