@@ -58,7 +58,7 @@ def policy(
         (LEVEL, {"gold": LEVEL}, "open", "The reward did not rise beyond noise on held-out prompts."),
         (LEVEL, {"gold": FELL}, "bad", "The reward did not rise beyond noise on held-out prompts."),
         (FELL, {}, "bad", "The reward fell on held-out prompts."),
-        (None, {}, "open", "Finished, without held-out prompts to judge it by."),
+        (None, {}, "open", "Finished; no score and no judge say how well."),
         (None, {"gold": ROSE}, "good", "Gold, which training never saw, rose."),
         (None, {"gold": FELL}, "bad", "Gold fell."),
         (None, {"gold": LEVEL}, "open", "Gold moved no further than noise."),

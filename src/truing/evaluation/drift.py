@@ -105,8 +105,8 @@ def _kl(last: Metrics) -> list[str]:
         ]
     if kl > highest:
         return [
-            f"KL to the reference is {kl:.1f} nats a sequence: the policy is so far from its start that "
-            "the reward model is judging texts unlike any it was trained on."
+            f"KL to the reference is {kl:.1f} nats a sequence: the policy is so far from its start that it may write "
+            "texts unlike any that a reward model or a judge has seen. Read them."
         ]
     return []
 

@@ -7,7 +7,7 @@ of that interval.
 | score           | judges                       | tone | headline                                                |
 |-----------------|------------------------------|------|---------------------------------------------------------|
 | stage not done  |                              | open | Not finished: these are the figures so far.             |
-| neither is measured                            || open | Finished, without held-out prompts to judge it by.      |
+| neither is measured                            || open | Finished; no score and no judge say how well.           |
 | fell            |                              | bad  | The reward fell on held-out prompts.                    |
 | within noise    | one fell                     | bad  | The reward did not rise beyond noise on ...             |
 | within noise    | none                         | open | The same.                                               |
@@ -133,7 +133,7 @@ def _judges_alone(judges: dict[str, Change], fell_back: list[str]) -> tuple[Tone
     """No score was measured; what do the judges say?"""
     rose, fell, undecided = _sorted(judges)
     if not rose and not fell:
-        silent = "Finished, without held-out prompts to judge it by."
+        silent = "Finished; no score and no judge say how well."
         return "open", f"{capitalised(listed(undecided))} moved no further than noise." if judges else silent
     if fell:
         return "bad", f"{capitalised(listed(fell))} fell."
