@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from torch import Tensor
 
@@ -57,8 +58,9 @@ def train_reward(job: Job) -> RewardResult:
     learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
     with open_journal(job, learner, len(plan)) as journal:
 
-        def card_now() -> PairCard:
-            return _report_card(reward, heldout, recipe.compute.score_tokens)
+        def evaluate(_: int) -> dict[str, Any]:
+            now = to_json(_report_card(reward, heldout, recipe.compute.score_tokens))
+            return {name: now[name] for name in LOGGED}
 
         learn_rows(
             journal,
@@ -67,11 +69,11 @@ def train_reward(job: Job) -> RewardResult:
             plan,
             loss=lambda batch: pair_loss(reward, batch, settings),
             shown=("loss", "accuracy"),
-            evaluate=lambda _: {name: to_json(card_now())[name] for name in LOGGED},
+            evaluate=evaluate,
             every=settings.log_every,
             at_start=False,
         )
-        card = card_now()
+        card = _report_card(reward, heldout, recipe.compute.score_tokens)
         normalisation = _normalisation(job, base, reward, samples)
     _save(job, base, reward, normalisation)
     return RewardResult(
