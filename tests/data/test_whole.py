@@ -62,7 +62,7 @@ def test_plain_text_is_learnt_as_it_stands(shape: str, prompt: str, completion: 
     form = tiny.text_format(words)
     ours = encode_prompt(form, prompt) + encode_completion(form, prompt, completion)
     assert list(ours) == [*words.encode(prompt + completion, add_special_tokens=False), words.eos_token_id]
-    assert is_joined(form, prompt, completion)
+    assert is_joined(form, prompt, encode_prompt(form, prompt), prompt + completion)
     tokens = encode_prompt(form, prompt), encode_completion(form, prompt, completion)
     assert decode_response(form, *tokens, in_messages=False) == completion
 
@@ -71,7 +71,7 @@ def test_plain_text_is_learnt_as_it_stands(shape: str, prompt: str, completion: 
 def test_text_goes_on_without_a_space_of_its_own_where_a_token_stands_across_the_seam(shape: str) -> None:
     words = MADE[shape, None]
     form = tiny.text_format(words)
-    assert not is_joined(form, "count the she", "ep")
+    assert not is_joined(form, "count the she", encode_prompt(form, "count the she"), "count the sheep")
     behind = encode_completion(form, "count the she", "ep")
     assert words.decode(list(behind[:-1])) == "ep"
     assert all(not token.startswith(("▁", "Ġ")) for token in words.convert_ids_to_tokens(list(behind[:-1])))

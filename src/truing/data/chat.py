@@ -102,14 +102,14 @@ def prompt_text(form: TextFormat, prompt: Text) -> str:
     return prompt if isinstance(prompt, str) else _render(form, prompt, add_generation_prompt=True)
 
 
-def answered_text(form: TextFormat, prompt: Text, completion: Text) -> str:
-    """The same with its completion. ModelError where the text does not begin with that of the prompt alone."""
+def answered_text(form: TextFormat, prompt: Text, completion: Text, beginning: str) -> str:
+    """The same with its completion. ModelError where the text has another `beginning`, which is the prompt's alone."""
     if isinstance(prompt, str):
         assert isinstance(completion, str), "a row is text throughout, or messages throughout"
         return prompt + completion
     answer = (Message("assistant", completion),) if isinstance(completion, str) else completion
     whole = _render(form, prompt + answer, add_generation_prompt=False)
-    if not whole.startswith(prompt_text(form, prompt)):
+    if not whole.startswith(beginning):
         raise ModelError(
             "the chat template renders a prompt in one way alone and in another with its answer, so a model could not "
             "be trained on what it is later asked.",
@@ -122,25 +122,26 @@ def answered_text(form: TextFormat, prompt: Text, completion: Text) -> str:
 
 def as_spelt(form: TextFormat, text: str) -> str:
     """A text whose stand-ins are the special tokens again that messages spell out."""
+    if _STAND_IN[0] not in text:
+        return text
     for index, literal in enumerate(special_literals(form.tokenizer, len(form.tokenizer))):
         text = text.replace(_STAND_IN.format(index), literal)
     return text
 
 
-def is_joined(form: TextFormat, prompt: Text, completion: Text) -> bool:
-    """Whether the tokens of the prompt are the first of those of the whole, so that no token stands across the seam."""
-    before = encode_prompt(form, prompt)
-    return _tokens(form.tokenizer, answered_text(form, prompt, completion), prompt)[: len(before)] == before
+def is_joined(form: TextFormat, prompt: Text, before: Tokens, whole: str) -> bool:
+    """Whether the prompt's tokens are the first of those of the whole text, so that no token stands across the seam."""
+    return _tokens(form.tokenizer, whole, prompt)[: len(before)] == before
 
 
 def _behind(form: TextFormat, prompt: Text, completion: Text) -> Tokens:
     """The tokens that follow those of the prompt in the whole text, or else in a text of their own that goes on."""
-    text = answered_text(form, prompt, completion)
-    before, whole = encode_prompt(form, prompt), _tokens(form.tokenizer, text, prompt)
+    beginning = prompt_text(form, prompt)
+    text = answered_text(form, prompt, completion, beginning)
+    before, whole = (_tokens(form.tokenizer, part, prompt) for part in (beginning, text))
     if whole[: len(before)] == before:
         return whole[len(before) :]
-    rest = text.removeprefix(prompt_text(form, prompt))
-    return _going_on(form.tokenizer, rest, special=not isinstance(prompt, str))
+    return _going_on(form.tokenizer, text.removeprefix(beginning), special=not isinstance(prompt, str))
 
 
 def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str, prompt: Text) -> Tokens:

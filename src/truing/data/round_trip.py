@@ -13,7 +13,7 @@ from truing.core.records import Message, Text
 from truing.data.chat import TextFormat, answered_text, as_spelt, is_joined, prompt_text, special_literals
 from truing.data.encode import EncodedRow, Record, Tokens
 from truing.data.remarks import Tally
-from truing.data.templates import default_prefix
+from truing.data.templates import asks_for_the_date, default_prefix
 from truing.data.turns import is_transcript
 
 NO_TEMPLATE = (
@@ -49,13 +49,14 @@ def _of_the_template(form: TextFormat, rows: Sequence[EncodedRow], records: Sequ
     if rows and not isinstance(records[0].prompt, str):
         if not form.tokenizer.chat_template:
             yield NO_TEMPLATE
-        elif "strftime_now" in str(form.tokenizer.chat_template):
+        elif asks_for_the_date(form.tokenizer):
             yield DATED
 
 
 def _oddities(form: TextFormat, prompt: Text, answers: Sequence[Text], row: EncodedRow) -> Iterator[tuple[str, str]]:
     """Kind and description of what is odd about one row."""
-    texts = [answered_text(form, prompt, answer) for answer in answers] or [prompt_text(form, prompt)]
+    beginning = prompt_text(form, prompt)
+    texts = [answered_text(form, prompt, answer, beginning) for answer in answers] or [beginning]
     for text, completion in zip(texts, row.completions.values() or [()], strict=True):
         content = form.endings.content(completion)
         yield from _unread(form, as_spelt(form, text), row.prompt + content)
@@ -63,7 +64,7 @@ def _oddities(form: TextFormat, prompt: Text, answers: Sequence[Text], row: Enco
         if inner:
             name = form.tokenizer.convert_ids_to_tokens(inner[0])
             yield "ended", f"{name} stands within a completion, and ends a response that is sampled: it would end there"
-    if not all(is_joined(form, prompt, answer) for answer in answers):
+    if not all(is_joined(form, prompt, row.prompt, text) for text in texts):
         what = "a token of the whole text stands across the seam of prompt and completion, so they are tokenised apart"
         ends = isinstance(prompt, str) and prompt[-1:].isspace()
         yield "seam", what + ("; let the completion begin with the white space that ends the prompt" if ends else "")
@@ -127,6 +128,12 @@ def _of_messages(
             others = {name: value for name, value in keys.items() if name != key}
             without = replace(message, more=json.dumps(others) if others else "")
             changed = (*messages[:index], without, *messages[index + 1 :])
-            text = answered_text(form, changed[:-1], changed[-1:]) if answered else prompt_text(form, changed)
-            if text == rendered:
+            if _rendered(form, changed, answered) == rendered:
                 yield f"key {key}", f"`{key}` of a message is not read: the chat template does not write it"
+
+
+def _rendered(form: TextFormat, messages: tuple[Message, ...], answered: bool) -> str:
+    if not answered:
+        return prompt_text(form, messages)
+    prompt = messages[:-1]
+    return answered_text(form, prompt, messages[-1:], prompt_text(form, prompt))

@@ -8,7 +8,7 @@ single step that nothing can end.
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import date, datetime, time
 from functools import lru_cache
 from types import FrameType, SimpleNamespace
@@ -54,7 +54,7 @@ def render(
         for template in templates.values() if isinstance(templates, dict) else [templates]:
             _refuse_powers(template)
         options |= {} if tokenizer.chat_template else {"chat_template": templates}
-        with _time_limit(), _told(today):
+        with _time_limit(), _told(today) if asks_for_the_date(tokenizer) else nullcontext():
             return str(tokenizer.apply_chat_template([dict(turn) for turn in turns], tokenize=False, **options))
     except OWN_FAULTS as error:
         raise TemplateError(first_line(error)) from error
@@ -62,10 +62,17 @@ def render(
 
 def chat_template(tokenizer: "PreTrainedTokenizerBase") -> Any:
     """The tokenizer's own chat template, or the plain one; several by name where it has several."""
-    prefix = "".join(tokenizer.convert_ids_to_tokens(list(default_prefix(tokenizer))))
-    return tokenizer.chat_template or prefix + PLAIN
+    return tokenizer.chat_template or (
+        "".join(tokenizer.convert_ids_to_tokens(list(default_prefix(tokenizer)))) + PLAIN
+    )
 
 
+def asks_for_the_date(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether its chat template does."""
+    return "strftime_now" in str(tokenizer.chat_template)
+
+
+@lru_cache(maxsize=8)
 def default_prefix(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
     """The tokens that the tokenizer puts in front of a text by default: bos with most, none or several with others."""
     whole, bare = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=False)
