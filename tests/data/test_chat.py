@@ -11,9 +11,8 @@ from tiny import EOS, tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from truing.core.errors import ModelError
-from truing.core.records import Message, Text
+from truing.core.records import Message, Text, Tokens
 from truing.data import chat
-from truing.data.chat import Tokens
 
 PAD = "<|pad|>"
 CHATML = (

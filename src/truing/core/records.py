@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Speaker = Literal["system", "user", "assistant"]
+Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Self
 import torch
 
 from truing.core.batches import PairBatch, Sequences
-
-Tokens = tuple[int, ...]
+from truing.core.records import Tokens
 
 
 @dataclass(frozen=True)

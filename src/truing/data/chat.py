@@ -17,8 +17,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from truing.core.errors import ModelError, first_line
-from truing.core.records import Message, Text
-from truing.data.endings import Endings, Tokens
+from truing.core.records import Message, Text, Tokens
+from truing.data.endings import Endings
 from truing.data.templates import TemplateError, default_prefix, render
 
 if TYPE_CHECKING:

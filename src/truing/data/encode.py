@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line
-from truing.core.records import Demonstration, Preference, Prompt, Text
+from truing.core.records import Demonstration, Preference, Prompt, Text, Tokens
 from truing.data.chat import TextFormat, encode_completion
 from truing.data.length_report import ALIKE_HINT, TOKENIZER_HINT, LengthReport, Limit, too_long
 
 Record = Demonstration | Preference | Prompt
-Tokens = tuple[int, ...]
 TRIED = 20
 """Rows that cannot be encoded, after which no more are tried"""
 _IDS: dict[int, int] = {}

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from truing.core.records import Tokens
 from truing.data.templates import ANY_DATE, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Tokens = tuple[int, ...]
 _ANSWER = "\ufdd2"
 """Stands for an answer in a conversation that is rendered to see what comes around it; no text may use it"""
 _QUESTION = {"role": "user", "content": "a"}

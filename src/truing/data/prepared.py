@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, check
-from truing.core.records import Message, Text
+from truing.core.records import Message, Text, Tokens
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import TextFormat, encode_prompt
 from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
-from truing.data.encode import EncodedPrompt, EncodedRow, Tokens, encode_records, fit, interned
+from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, interned
 from truing.data.endings import Endings
 from truing.data.length_report import NAMED, LengthReport, Limit
 from truing.data.prompts import PromptSet, prompt_set

@@ -9,9 +9,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from truing.core.records import Message, Text
+from truing.core.records import Message, Text, Tokens
 from truing.data.chat import TextFormat, answered_text, as_spelt, is_joined, prompt_text, special_literals
-from truing.data.encode import EncodedRow, Record, Tokens
+from truing.data.encode import EncodedRow, Record
 from truing.data.remarks import Tally
 from truing.data.templates import asks_for_the_date, default_prefix
 from truing.data.turns import is_transcript

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from truing.config.recipe import Recipe
-from truing.core.records import Sample
+from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat, decode_response
-from truing.data.encode import EncodedRow, Tokens
+from truing.data.encode import EncodedRow
 from truing.preflight.findings import Findings
 from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.python_function import FunctionReward

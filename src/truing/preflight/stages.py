@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterator, Mapping
 
-from truing.config.defaults import few_steps
+from truing.config.defaults import few_steps, trains_all_weights
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
+from truing.config.stages import STAGES
 from truing.core.errors import ModelError, Problem
 from truing.data.datasets import HELDOUT, Dataset
 from truing.data.length_report import NAMED
@@ -67,8 +68,7 @@ def unlearnt_tokens(recipe: Recipe, base: LoadedBase, prepared: Prepared) -> Ite
     """
     assert recipe.base is not None
     first = recipe.stages[0]
-    method = getattr(getattr(recipe, first), "method", None)
-    if method == "full" or (method is None and recipe.roles == "separate"):
+    if not base.new_tokens or trains_all_weights(recipe, STAGES[first]):
         return
     rows = [row for rows in prepared.rows.values() for row in rows]
     said = {token for row in rows for part in (row.prompt, *row.completions.values()) for token in part}

@@ -17,11 +17,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.core.errors import ModelError, RewardError, first_line
 from truing.core.normalisation import Normalisation
-from truing.core.records import Sample
+from truing.core.records import Sample, Tokens
 from truing.core.rows import TokenRows
 from truing.data.batching import plan_by_tokens
 from truing.data.chat import TextFormat, encode_answered, prompt_text
-from truing.data.endings import Endings, Tokens, endings_of
+from truing.data.endings import Endings, endings_of
 from truing.models.context import context_length
 from truing.models.load import declared_ends
 from truing.models.roles import Role
