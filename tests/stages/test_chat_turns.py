@@ -9,7 +9,7 @@ import pytest
 import tiny
 import tokenizer_shapes as shapes
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.chat import open_models
 from truing.config.recipe import Recipe
@@ -30,21 +30,8 @@ EOS, TURN = WORDS.eos_token_id, WORDS.convert_tokens_to_ids("<end_of_turn>")
 def base(place: Path, template: str | None = "gemma") -> None:
     """A chat model whose generation config names two ends."""
     words = shapes.byte_bpe(template)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = LlamaConfig(
-            vocab_size=len(words),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=128,
-            initializer_range=0.3,
-            eos_token_id=words.eos_token_id,
-            pad_token_id=words.pad_token_id,
-        )
-        model = LlamaForCausalLM(config)
+    model = tiny.model(vocabulary=len(words))
+    model.config.eos_token_id = words.eos_token_id
     model.generation_config.eos_token_id = [EOS, TURN]
     model.save_pretrained(place)
     words.save_pretrained(place)

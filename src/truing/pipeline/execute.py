@@ -60,9 +60,7 @@ def run_pipeline(
     with open_run(root, recipe) as run:
         stages = open_stages(run, recipe, functions, stop, progress.note)
         if older is not None:
-            taken = ", ".join(take_over(older, run)) or "no stage, none matches"
-            progress.note(f"taken over from {older.root}: {taken}")
-            run.lineage.record_fork(older.root, changes(older, run))
+            _fork(older, run, progress)
         waiting = waiting_stages(run, stages)
         if waiting:
             rows = rows_of_run(run, stages[0].recipe, checked, stop)
@@ -74,6 +72,12 @@ def run_pipeline(
                     refuse_changed(run, functions)
                     run_stage(stage, run, rows, progress, tracker, stop)
         return run
+
+
+def _fork(older: RunDirectory, run: RunDirectory, progress: Progress) -> None:
+    taken = ", ".join(take_over(older, run)) or "no stage, none matches"
+    progress.note(f"taken over from {older.root}: {taken}")
+    run.lineage.record_fork(older.root, changes(older, run))
 
 
 def _as_begun(recipe: Recipe, run: RunDirectory) -> Recipe:
