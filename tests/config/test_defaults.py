@@ -1,7 +1,9 @@
 """What is chosen for what a recipe leaves out, against the table of docs/defaults.md."""
 
 import math
-from itertools import pairwise
+import re
+from itertools import pairwise, takewhile
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
 from truing.config.variants import with_changes
 
+PAGE = Path(__file__).parents[2] / "docs" / "defaults.md"
 SMALL = Circumstances(260_000, 450)
 
 
@@ -45,6 +48,38 @@ def test_rates_are_those_of_the_table_and_straight_on_a_log_scale_between(
         assert rate(math.sqrt(below * above)) == pytest.approx(math.sqrt(high * low), rel=1e-4)
     assert rate(1) == table[0][1]
     assert rate(1e15) == table[-1][1]
+
+
+def _page(first: str) -> list[list[str]]:
+    """The cells of the tables of docs/defaults.md whose first column is headed so."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else [] for line in lines]
+    heads = [place for place, row in enumerate(cells) if row[:1] == [first]]
+    return [row for head in heads for row in takewhile(bool, cells[head + 2 :])]
+
+
+def _sizes(words: str) -> list[float]:
+    units = {"M": 1e6, "B": 1e9}
+    return [float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)([MB])", words)]
+
+
+def test_the_rates_of_the_page_are_those_that_are_chosen() -> None:
+    rows = _page("base")
+    assert len(rows) == 10
+    for place, (base, *rates, _) in enumerate(rows):
+        learnt_from = 450 if place < 6 else None  # the second table is of a policy's own responses
+        for size in _sizes(base):
+            for all_weights, rate in enumerate(rates):
+                if rate:
+                    found = learning_rate(Circumstances(int(size), learnt_from), bool(all_weights))
+                    assert found == pytest.approx(float(rate), rel=1e-3), (base, rate)
+
+
+def test_the_passes_and_batches_of_the_page_are_those_that_are_chosen() -> None:
+    limits = {"fewer than 1,000": 999, "fewer than 2,000": 1999, "fewer than 4,000": 3999, "fewer than 10,000": 9999}
+    for words, epochs, batch in _page("rows to learn from"):
+        chosen = choices(Recipe(), STAGES["reward"], Circumstances(260_000, limits.get(words, 10_000)))
+        assert (chosen["reward.epochs"], chosen["reward.batch_size"]) == (int(epochs), int(batch)), words
 
 
 def test_small_bases_and_few_rows_learn_fast_and_often() -> None:
