@@ -1,7 +1,7 @@
 """Which file a recipe argument means, and what stands beside it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from truing.core.errors import RecipeError
 from truing.runs.received import lies_in_a_run, refuse_consents_of_a_run
 
 
-def named_recipe(path: Path, overrides: list[str]) -> Recipe:
+def named_recipe(path: Path, overrides: list[str], say: Callable[[str], None] = tell) -> Recipe:
     """The recipe in a file that a person named. RecipeError if it is not sound, or is a run's and asks for consent."""
-    recipe = load_recipe(path, overrides, tell)
+    recipe = load_recipe(path, overrides, say)
     refuse_consents_of_a_run(path, recipe, overrides)
     return recipe
 

@@ -34,6 +34,7 @@ from truing.models.padding import ensure_pad, tokens_without_rows
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.weights import load_weights, reraise_as
+from truing.processes import world
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def device_of(compute: Compute) -> torch.device:
         RecipeError: torch knows no such device, or this machine has none.
     """
     if compute.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", world.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
     try:
         return torch.empty(0, device=compute.device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA

@@ -21,6 +21,7 @@ from truing.kernels.text_config import logit_transform
 from truing.kernels.vocabulary import LogitTransform
 from truing.models.adapters import Adapters
 from truing.models.prefix import FrozenPrefix
+from truing.processes import world
 
 
 @dataclass
@@ -64,8 +65,13 @@ class Role:
         return self.prefix.skip(states) if self.prefix and states is not None else nullcontext()
 
     def micro_batches(self, token_counts: Sequence[int], budget: int) -> list[list[int]]:
-        """The rows that go through this role together, of at most `budget` tokens; each row is in exactly one part."""
-        return self.backend.micro_batches(token_counts, budget)
+        """The rows that go through this role together, of at most `budget` tokens.
+
+        Each row is in exactly one part, of exactly one process.
+        """
+        own = world.share_by_cost(token_counts)
+        parts = self.backend.micro_batches([token_counts[row] for row in own], budget)
+        return [[own[place] for place in part] for part in parts]
 
     @contextmanager
     def decoding(self) -> Iterator[DecodeStep | None]:

@@ -1,13 +1,16 @@
 """The rows of a run: checked before it is begun, then kept in its directory as token ids."""
 
+from pathlib import Path
+
 from truing.config.recipe import Recipe
-from truing.core.errors import check
+from truing.core.errors import RunError, check
 from truing.data.datasets import read_data
 from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
 from truing.models.load import outline_base
 from truing.preflight.files import check_files
 from truing.preflight.functions import check_functions
 from truing.preflight.stages import check_stages, unlearnt_tokens
+from truing.processes import world
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove
 from truing.runs.interruption import Interruption
@@ -35,7 +38,15 @@ def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: 
         InputError: rows cannot be used.
         RunError: the disk refuses.
     """
-    place, key = run.prepared, prepared_key(recipe, run.lineage.facts["inputs"])
+    key = prepared_key(recipe, run.lineage.facts["inputs"])
+    found = world.by_owner(lambda: _kept(run.prepared, key, recipe, rows, stop)) or load_prepared(run.prepared, key)
+    if found is None:
+        what, hint = "has not the rows of this run.", "Give an --out on a disk that all processes see."
+        raise RunError(what, code="run/no-rows", where=str(run.prepared), hint=hint)
+    return found
+
+
+def _kept(place: Path, key: str, recipe: Recipe, rows: Prepared | None, stop: Interruption) -> Prepared:
     kept = load_prepared(place, key)
     if kept is not None:
         return kept

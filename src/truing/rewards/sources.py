@@ -27,6 +27,7 @@ from truing.models.load import declared_ends
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.models.weights import load_weights, reraise_as
+from truing.processes import world
 
 
 class RewardFn(Protocol):
@@ -97,16 +98,17 @@ class ClassifierReward:
         with reraise_as(partial(_unread, self.where)):
             tokens = [torch.tensor(self._encode(sample)) for sample in samples]
         self._refuse_longer(max(map(len, tokens)))
-        scores = [0.0] * len(samples)
+        scores: dict[int, float] = {}
         pad = self.model.config.pad_token_id  # where the model knows none, it reads one text at a time
-        for index in plan_by_tokens([len(row) for row in tokens], 1 if pad is None else self.token_budget):
+        plan = plan_by_tokens([len(row) for row in tokens], 1 if pad is None else self.token_budget)
+        for index in world.share(plan):
             rows = [tokens[row] for row in index]
             ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0).to(self.model.device)
             mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(self.model.device)
             logits = self.model(input_ids=ids, attention_mask=mask).logits
-            for row, value in zip(index, logits.squeeze(-1).tolist(), strict=True):
-                scores[row] = value
-        return scores
+            scores |= dict(zip(index, logits.squeeze(-1).tolist(), strict=True))
+        scores = world.gather(scores)
+        return [scores[row] for row in range(len(samples))]
 
     def _refuse_longer(self, longest: int) -> None:
         """Said before the model runs: it would fail on a position it lacks, or judge what it never learnt to read."""

@@ -24,6 +24,7 @@ from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
 from truing.models.save import merge, outline_classifier, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, forward_in_micro_batches
+from truing.processes import world
 from truing.rewards.sources import RoleReward, refuse_bad
 from truing.rollout.episodes import reference_samples
 from truing.stages.offline import learn_rows
@@ -75,7 +76,7 @@ def train_reward(job: Job) -> RewardResult:
         )
         card = _report_card(reward, heldout, recipe.compute.score_tokens)
         normalisation = _normalisation(job, base, reward, samples)
-    _save(job, base, reward, normalisation)
+    world.by_owner(lambda: _save(job, base, reward, normalisation))
     return RewardResult(
         card=card,
         steps=len(plan),

@@ -17,6 +17,7 @@ from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
 from truing.models.save import merge, save_adapter, save_policy
+from truing.processes import world
 from truing.runs.directory import StageDirectory
 from truing.runs.files import complete_directory
 from truing.runs.interruption import Interruption
@@ -69,6 +70,9 @@ class Job:
 
     def save_policy(self, policy: Role, base: LoadedBase) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
+        world.by_owner(lambda: self._write_policy(policy, base))
+
+    def _write_policy(self, policy: Role, base: LoadedBase) -> None:
         self.save_role_adapter(policy)
         with self.saved(self.directory.model) as place:
             self.rows.keep_template(base.tokenizer)
