@@ -67,8 +67,10 @@ class Peers:
         """
         try:
             yield
-        except (PeerFailed, InterruptedRunError):
+        except InterruptedRunError as error:
             self._failed = True
+            if self.rank != OWNER:
+                raise PeerFailed(error.exit_code) from error
             raise
         except Exception as error:
             failing = self._tell(error.exit_code if isinstance(error, TruingError) else FAILED)
