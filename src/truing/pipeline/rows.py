@@ -42,7 +42,7 @@ def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: 
     found = world.by_owner(lambda: _kept(run.prepared, key, recipe, rows, stop)) or load_prepared(run.prepared, key)
     if found is None:
         what, hint = "has not the rows of this run.", "Give an --out on a disk that all processes see."
-        raise RunError(what, code="run/no-rows", where=str(run.prepared), hint=hint)
+        raise RunError(what, code="run/unshared-rows", where=str(run.prepared), hint=hint)
     return found
 
 

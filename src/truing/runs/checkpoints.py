@@ -94,7 +94,7 @@ def read_checkpoint(place: Path, step: int) -> Checkpoint:
     found = _read(_directory(place, step))
     if not isinstance(found, Checkpoint):
         hint = "All processes have to see the same files: give an --out on a disk that they share."
-        raise RunError(f"{found}.", code="run/no-checkpoint", where=str(_directory(place, step)), hint=hint)
+        raise RunError(f"{found}.", code="run/unshared-disk", where=str(_directory(place, step)), hint=hint)
     return found
 
 
