@@ -18,7 +18,8 @@ HOUSE = """
 1 | worlds     | core config                                            | tokenizers torch transformers
 2 | processes  |                                                        |
 2 | kernels    | core data                                              | peft torch transformers
-2 | models     | core functional config data processes kernels          | peft safetensors torch transformers
+2 | models     | core functional config data processes kernels          | huggingface_hub peft safetensors torch
+  |            |                                                        | transformers
 2 | runs       | core config processes                                  | filelock pydantic rich safetensors torch
 3 | rollout    | core config data processes kernels models              | numpy torch
 3 | rewards    | core config data processes models rollout              | torch transformers

@@ -11,6 +11,7 @@ from truing.data.datasets import read_data
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
+from truing.preflight.stages import check_stages
 from truing.runs.received import refuse_consents_of_a_run
 from truing.runs.trackers import missing_trackers
 
@@ -40,11 +41,9 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     with python_beside(path):
         check_functions(recipe, found)
     if not problems.count and recipe.base is not None:
-        from truing.preflight.stages import check_stages  # imports torch
-
         rows = check_stages(recipe, datasets, found, named=None)
         if rows is not None and not found.problems:
-            from truing.estimate.rehearsal import rehearse
+            from truing.estimate.rehearsal import rehearse  # imports torch
 
             with found.noting(), python_beside(path):
                 found.sound.append(rehearse(recipe, rows))

@@ -20,7 +20,8 @@ from truing.estimate.copies import bytes_of_copy, write_copy
 from truing.estimate.rows import shortest_rows
 from truing.estimate.shortened import one_step
 from truing.kernels.backbone import decoder_layers
-from truing.models.load import LoadedBase, device_of, directory_of, outline_base
+from truing.models.fetched import directory_of
+from truing.models.load import LoadedBase, device_of, outline_base
 from truing.models.saved import check_saved
 from truing.pipeline.execute import run_stage, start_of
 from truing.preflight.functions import call_functions

@@ -1,18 +1,14 @@
 """A recipe's rewards and judges in Python, begun and asked as a run will begin and ask them."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
 from truing.config.recipe import Recipe
 from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat, decode_response
 from truing.data.encode import EncodedRow
+from truing.data.prepared import Prepared
 from truing.preflight.findings import Findings
 from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.python_function import FunctionReward
-
-if TYPE_CHECKING:
-    from truing.data.prepared import Prepared  # imports torch
 
 CALLED_WITH = 2
 """Responses that each function is asked to score: with one, a deviation of all has no value"""
@@ -27,7 +23,7 @@ def check_functions(recipe: Recipe, found: Findings) -> None:
                 FunctionReward.load(path, recipe).end()
 
 
-def call_functions(recipe: Recipe, rows: "Prepared", form: TextFormat) -> None:
+def call_functions(recipe: Recipe, rows: Prepared, form: TextFormat) -> None:
     """Has every reward and judge in Python score completions of the recipe's own rows, which `form` makes text of.
 
     Raises:
@@ -45,7 +41,7 @@ def call_functions(recipe: Recipe, rows: "Prepared", form: TextFormat) -> None:
             function.end()
 
 
-def _completions(rows: "Prepared", asked: Sequence[EncodedRow]) -> Iterator[Tokens]:
+def _completions(rows: Prepared, asked: Sequence[EncodedRow]) -> Iterator[Tokens]:
     """What the recipe's rows say to each of these prompts, or else to others; a prompt where they say nothing."""
     said = [(row.prompt, one) for some in rows.rows.values() for row in some for one in row.completions.values()]
     for place, row in enumerate(asked):
