@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from truing.cli.output import say, tell
-from truing.cli.shelf import python_beside, recipe_path
+from truing.cli.recipe_file import python_beside
+from truing.cli.shelf import recipe_path
 from truing.config import read_recipe
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError

@@ -1,6 +1,7 @@
 """A recipe's rewards and judges in Python, begun and asked as a run will begin and ask them."""
 
 from collections.abc import Iterator, Sequence
+
 from truing.config.recipe import Recipe
 from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat, decode_response
