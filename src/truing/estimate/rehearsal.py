@@ -4,8 +4,10 @@ What cannot work is told in seconds, before anything is paid for: on the base it
 of its architecture that has random weights, and as many layers as it takes to have one of each kind.
 """
 
+import gc
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,11 +78,21 @@ def layers_of_every_kind(base: LoadedBase) -> int:
 
 
 def _perform(recipe: Recipe, rows: Prepared, root: Path) -> None:
-    with open_run(root, recipe) as run, closing(open_tracker([], recipe.name, root)) as tracker:
+    with _libraries_kept(), open_run(root, recipe) as run, closing(open_tracker([], recipe.name, root)) as tracker:
         for stage in plan(recipe):
             run_stage(stage, run, rows, SilentProgress(), tracker, Interruption())
             _check_ratio(stage, run)
             _check_saved(stage, run, next(iter(rows.rows.values()))[0])
+
+
+@contextmanager
+def _libraries_kept() -> Iterator[None]:
+    """Inside, garbage is looked for among what is made there, not in the million objects of the libraries each time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _check_saved(stage: Planned, run: RunDirectory, row: EncodedRow) -> None:
