@@ -31,8 +31,8 @@ HOUSE = """
 5 | preflight  | core config data models rewards                        |
 5 | pipeline   | core config data worlds models runs rewards training   | torch
   |            | preflight                                              |
-5 | estimate   | core config data worlds kernels models runs preflight  | torch transformers
-  |            | pipeline                                               |
+5 | estimate   | core config data worlds kernels models rewards runs     | torch transformers
+  |            | preflight pipeline                                               |
 6 | report     | core config runs                                       | jinja2 markupsafe matplotlib
 6 | score      | core config data models rewards runs                   | torch
 6 | chat       | core config data models runs rollout pipeline          |

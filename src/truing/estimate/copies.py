@@ -13,7 +13,7 @@ from shutil import copy
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from truing.config.sections import Base
 from truing.kernels.backbone import decoder_layers
@@ -85,18 +85,24 @@ def bytes_of_copy(model: PreTrainedModel, layers: int) -> int:
     return sum(weight.nbytes for weight in weights)
 
 
+def keep_layers(config: PretrainedConfig, layers: int) -> None:
+    """Leaves a model's config so many of its layers, the lowest."""
+    own = config.get_text_config(decoder=True)
+    if layers < getattr(own, "num_hidden_layers", 0):
+        for name, value in own.to_dict().items():
+            if isinstance(value, list) and len(value) == own.num_hidden_layers:  # such as the kind of each layer
+                setattr(own, name, value[:layers])
+        own.num_hidden_layers = layers
+
+
 def write_copy(base: LoadedBase, source: Base, layers: int, place: Path) -> None:
     """Writes a base with the config and the tokenizer of this one, of so many layers, to a directory.
 
     base: without its weights. source: what the recipe says of it.
     """
     config = deepcopy(base.model.config)
-    own = config.get_text_config(decoder=True)
-    if decoder_layers(base.model) is not None and layers < own.num_hidden_layers:
-        for name, value in own.to_dict().items():
-            if isinstance(value, list) and len(value) == own.num_hidden_layers:  # such as the kind of each layer
-                setattr(own, name, value[:layers])
-        own.num_hidden_layers = layers
+    if decoder_layers(base.model) is not None:
+        keep_layers(config, layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]

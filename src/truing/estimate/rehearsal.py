@@ -18,6 +18,7 @@ from truing.config.recipe import Recipe
 from truing.core.errors import ModelError
 from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
+from truing.estimate.classifiers import ask_classifiers
 from truing.estimate.copies import bytes_of_copy, write_copy
 from truing.estimate.rows import shortest_rows
 from truing.estimate.shortened import one_step
@@ -26,7 +27,7 @@ from truing.models.fetched import directory_of
 from truing.models.load import LoadedBase, device_of, outline_base
 from truing.models.saved import check_saved
 from truing.pipeline.execute import run_stage, start_of
-from truing.preflight.functions import call_functions
+from truing.preflight.functions import call_functions, samples_of
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import read_json
 from truing.runs.interruption import Interruption
@@ -52,7 +53,9 @@ def rehearse(recipe: Recipe, rows: Prepared) -> str:
     if recipe.compute.threads is not None:
         torch.set_num_threads(recipe.compute.threads)
     outline = outline_base(recipe.base, recipe.compute, fetch=False)
-    call_functions(recipe, rows, outline.text_format(recipe.data))
+    samples = samples_of(rows, outline.text_format(recipe.data))
+    call_functions(recipe, samples)
+    asked = [*ask_classifiers(recipe, samples)]
     layers = max(layers_of_every_kind(outline), 1 if recipe.lora.layers == 1 else 2)
     with TemporaryDirectory() as place:
         weights = sum(weight.nbytes for weight in outline.model.parameters())
@@ -63,9 +66,10 @@ def rehearse(recipe: Recipe, rows: Prepared) -> str:
             base = recipe.base.model_copy(update={"path": str(Path(place) / "base"), "gguf_file": None})
             on = f"a copy with random weights, {layers} of its layers"
         else:
-            return "Not rehearsed: even a copy of few layers is too large for that."
+            return " ".join(["Not rehearsed: even a copy of few layers is too large for that.", *asked])
         _perform(one_step(recipe, base), shortest_rows(recipe, rows), Path(place) / "run")
-    return f"Rehearsed in {time.perf_counter() - begun:.1f} s: one step of each stage on {on}, saved and loaded again."
+    took = f"Rehearsed in {time.perf_counter() - begun:.1f} s"
+    return " ".join([f"{took}: one step of each stage on {on}, saved and loaded again.", *asked])
 
 
 def layers_of_every_kind(base: LoadedBase) -> int:

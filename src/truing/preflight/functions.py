@@ -12,7 +12,7 @@ from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.python_function import FunctionReward
 
 CALLED_WITH = 2
-"""Responses that each function is asked to score: with one, a deviation of all has no value"""
+"""Responses that each reward and judge is asked to score: with one, a deviation of all has no value"""
 
 
 def check_functions(recipe: Recipe, found: Findings) -> None:
@@ -24,17 +24,21 @@ def check_functions(recipe: Recipe, found: Findings) -> None:
                 FunctionReward.load(path, recipe).end()
 
 
-def call_functions(recipe: Recipe, rows: Prepared, form: TextFormat) -> None:
-    """Has every reward and judge in Python score completions of the recipe's own rows, which `form` makes text of.
+def samples_of(rows: Prepared, form: TextFormat) -> list[Sample]:
+    """The recipe's own completions, which `form` makes text of, for its rewards and judges to be asked about."""
+    asked, texts, in_messages = rows.rows.get("prompts", [])[:CALLED_WITH], rows.texts, "prompts" in rows.chats
+    return [
+        Sample(texts[row.prompt_index], decode_response(form, row.prompt, said, in_messages), row.prompt, said, True)
+        for row, said in zip(asked, _completions(rows, asked), strict=False)
+    ]
+
+
+def call_functions(recipe: Recipe, samples: Sequence[Sample]) -> None:
+    """Has every reward and judge in Python score some samples.
 
     Raises:
         RewardError: one does not, named with its file and line.
     """
-    asked, texts, in_messages = rows.rows.get("prompts", [])[:CALLED_WITH], rows.texts, "prompts" in rows.chats
-    samples = [
-        Sample(texts[row.prompt_index], decode_response(form, row.prompt, said, in_messages), row.prompt, said, True)
-        for row, said in zip(asked, _completions(rows, asked), strict=False)
-    ]
     for kind, path in rewards_and_judges(recipe) if samples else ():
         if kind == "function":
             function = FunctionReward.load(path, recipe)
