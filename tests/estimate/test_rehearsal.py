@@ -24,7 +24,8 @@ _SCORED = {"rewards.sources": [{"kind": "function", "path": "tiny:letter_a", "we
 
 
 def _rehearsed(recipe: Recipe) -> str:
-    return rehearse(recipe, tiny.prepared(recipe))
+    assert recipe.base is not None
+    return rehearse(recipe, tiny.prepared(recipe), outline_base(recipe.base, recipe.compute))
 
 
 @pytest.mark.parametrize("roles", ["shared", "separate"])

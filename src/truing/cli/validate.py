@@ -42,10 +42,10 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     with python_beside(path):
         check_functions(recipe, found)
     if not problems.count and recipe.base is not None:
-        rows = check_stages(recipe, datasets, found, named=None)
-        if rows is not None and not found.problems:
+        checked = check_stages(recipe, datasets, found, named=None)
+        if checked is not None and not found.problems:
             from truing.estimate.rehearsal import rehearse  # imports torch
 
             with found.noting(), python_beside(path):
-                found.sound.append(rehearse(recipe, rows))
+                found.sound.append(rehearse(recipe, *checked))
     return recipe, found

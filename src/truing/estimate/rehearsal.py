@@ -24,7 +24,7 @@ from truing.estimate.rows import shortest_rows
 from truing.estimate.shortened import one_step
 from truing.kernels.backbone import decoder_layers
 from truing.models.fetched import directory_of
-from truing.models.load import LoadedBase, device_of, outline_base
+from truing.models.load import LoadedBase, device_of
 from truing.models.saved import check_saved
 from truing.pipeline.execute import run_stage, start_of
 from truing.preflight.functions import call_functions, samples_of
@@ -42,8 +42,10 @@ MOST_RATIO = 1e-3
 """How far the first ratio of probabilities may be from 1: as what was sampled is scored again"""
 
 
-def rehearse(recipe: Recipe, rows: Prepared) -> str:
+def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     """Takes one step of each stage, and says in a sentence what was done and how long it took.
+
+    outline: the base without its weights.
 
     Raises:
         TruingError: what a stage refuses, or cannot save so that it is loaded as it was trained.
@@ -52,7 +54,6 @@ def rehearse(recipe: Recipe, rows: Prepared) -> str:
     begun = time.perf_counter()
     if recipe.compute.threads is not None:
         torch.set_num_threads(recipe.compute.threads)
-    outline = outline_base(recipe.base, recipe.compute, fetch=False)
     samples = samples_of(rows, outline.text_format(recipe.data))
     call_functions(recipe, samples)
     asked = [*ask_classifiers(recipe, samples)]

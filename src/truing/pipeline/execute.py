@@ -12,7 +12,7 @@ from truing.config.sections import Base
 from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
-from truing.models.load import run_model
+from truing.models.load import LoadedBase, run_model
 from truing.pipeline.choices import chosen_for
 from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
@@ -34,7 +34,7 @@ def run_pipeline(
     progress: Progress,
     stop: Interruption | None = None,
     fork_of: Path | None = None,
-    rehearse: Callable[[Recipe, Prepared], str] | None = None,
+    rehearse: Callable[[Recipe, Prepared, LoadedBase], str] | None = None,
 ) -> RunDirectory:
     """Runs what is left of a recipe's stages in `root`.
 
@@ -56,14 +56,16 @@ def run_pipeline(
     checked = None if RunDirectory(root).record.exists() else check_inputs(recipe)
     functions = set_up(recipe)
     if checked is not None and rehearse is not None:
-        progress.note(rehearse(recipe, checked))
+        progress.note(rehearse(recipe, *checked))
+    read = None if checked is None else checked[0]
+    del checked  # the outline of the base has done its part
     with open_run(root, recipe) as run:
         stages = open_stages(run, recipe, functions, stop, progress.note)
         if older is not None:
             _fork(older, run, progress)
         waiting = waiting_stages(run, stages)
         if waiting:
-            rows = rows_of_run(run, stages[0].recipe, checked, stop)
+            rows = rows_of_run(run, stages[0].recipe, read, stop)
             for remark in rows.remarks:
                 progress.note(remark)
             with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:

@@ -26,13 +26,13 @@ UNLIMITED = 2**62
 
 def check_stages(
     recipe: Recipe, datasets: Mapping[str, Dataset], found: Findings, named: int | None = NAMED
-) -> Prepared | None:
+) -> "tuple[Prepared, LoadedBase] | None":
     """Adds what stages would refuse, cut or leave out to what was `found` of the files; faulty rows are left aside.
 
     Of rows that share a reason, the first `named` are named, or all for None.
 
     Returns:
-        The rows for the stages; None where the base cannot be had.
+        The rows for the stages, and the base without its weights; None where that cannot be had.
     """
     base = _outlined(recipe, found)
     form, context = (base.text_format(recipe.data), base.context) if base else (None, UNLIMITED)
@@ -56,7 +56,7 @@ def check_stages(
                 if "prompts" in datasets:
                     datasets["prompts"].check()
                 _check_prompts(stage, prepared, base is not None, found)
-    return prepared if base else None
+    return (prepared, base) if base else None
 
 
 def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> Iterator[Problem]:
