@@ -6,6 +6,7 @@ third copy tells the two apart.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from shutil import copy
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from truing.config.sections import Base
-from truing.kernels.backbone import decoder_layers
+from truing.kernels.backbone import decoder_layers, is_known
 from truing.models.load import LoadedBase
 from truing.models.prefix import prefix_depth
 
@@ -105,9 +107,14 @@ def write_copy(base: LoadedBase, source: Base, layers: int, place: Path) -> None
         keep_layers(config, layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=base.model.dtype, trust_remote_code=source.trust_remote_code
-        )
+        # Of such a model the library draws all weights, so torch need not draw those of a whole vocabulary before.
+        draws_all = is_known(base.model) and not source.trust_remote_code
+        with no_init_weights() if draws_all else nullcontext():
+            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=base.model.dtype, trust_remote_code=source.trust_remote_code
+            )
+        if draws_all:
+            model.init_weights()
     model.save_pretrained(place)
     base.tokenizer.save_pretrained(place)
     for code in Path(source.path).glob("*.py"):
