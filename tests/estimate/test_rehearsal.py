@@ -138,6 +138,20 @@ def test_a_variant_that_changes_more_than_a_number_is_rehearsed(
     assert begun == ["sft", "sft-apart", "ppo", "ppo-apart"]
 
 
+def test_it_computes_on_one_thread_and_leaves_the_others_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside: list[int] = []
+    run, before = rehearsal.run_stage, torch.get_num_threads()
+    monkeypatch.setattr(rehearsal, "run_stage", lambda *given: inside.append(torch.get_num_threads()) or run(*given))
+    torch.set_num_threads(3)
+    try:
+        _rehearsed(tiny.recipe(tmp_path, **{"stages": ["sft"], "compute.threads": 2}))
+        assert (inside, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_copy_has_a_layer_of_each_kind(tmp_path: Path) -> None:
     sizes = HYBRID["qwen3_5_text"] | {

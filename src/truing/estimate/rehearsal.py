@@ -42,6 +42,18 @@ MOST_RATIO = 1e-3
 """How far the first ratio of probabilities may be from 1: as what was sampled is scored again"""
 
 
+@contextmanager
+def _on_one_thread() -> Iterator[None]:
+    """Inside, torch has one thread: over single rows several wait for each other longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_on_one_thread()
 def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     """Takes one step of each stage, and says in a sentence what was done and how long it took.
 
@@ -52,8 +64,6 @@ def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     """
     assert recipe.base is not None
     begun = time.perf_counter()
-    if recipe.compute.threads is not None:
-        torch.set_num_threads(recipe.compute.threads)
     samples = samples_of(rows, outline.text_format(recipe.data))
     call_functions(recipe, samples)
     asked = [*ask_classifiers(recipe, samples)]
