@@ -18,7 +18,8 @@ HOUSE = """
 1 | worlds     | core config                                            | tokenizers torch transformers
 2 | processes  | core                                                   | torch
 2 | kernels    | core data                                              | peft torch transformers
-2 | models     | core functional config data processes kernels          | peft safetensors torch transformers
+2 | models     | core functional config data processes kernels          | huggingface_hub peft safetensors torch
+  |            |                                                        | transformers
 2 | runs       | core config processes                                  | filelock pydantic rich safetensors torch
 3 | rollout    | core config data processes kernels models              | numpy torch
 3 | rewards    | core config data processes models rollout              | torch transformers
@@ -30,8 +31,8 @@ HOUSE = """
 5 | preflight  | core config data models rewards                        |
 5 | pipeline   | core config data worlds processes models runs rewards  | torch
   |            | training preflight                                     |
-5 | estimate   | core config data worlds kernels models runs preflight  | torch transformers
-  |            | pipeline                                               |
+5 | estimate   | core config data worlds kernels models rewards runs    | torch transformers
+  |            | preflight pipeline                                     |
 6 | report     | core config runs                                       | jinja2 markupsafe matplotlib
 6 | score      | core config data models rewards runs                   | torch
 6 | chat       | core config data models runs rollout pipeline          |

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from truing.cli.closing import closing_table
 from truing.cli.output import patient_console, tell
-from truing.cli.shelf import named_recipe, python_beside, recipe_path
+from truing.cli.recipe_file import named_recipe, python_beside
+from truing.cli.shelf import recipe_path
 from truing.core.errors import RewardError
 from truing.processes import world
 from truing.processes.launch import launch

@@ -17,7 +17,6 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
-from transformers.utils.hub import cached_file
 
 from truing.config.sections import Base, Compute, Data
 from truing.core.errors import ModelError, RecipeError, first_line
@@ -28,6 +27,7 @@ from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.context import context_length
 from truing.models.exactness import exact_backend
+from truing.models.fetched import directory_of
 from truing.models.gguf import gguf_options
 from truing.models.own_code import code_of, foreign_code
 from truing.models.padding import ensure_pad, tokens_without_rows
@@ -113,20 +113,6 @@ def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = 
         checkpoint_layers(model)
     model.requires_grad_(False).train(False)
     return backend
-
-
-def is_fetched(base: Base) -> bool:
-    """Whether the base's config is on this machine: in a directory, or fetched from the Hub before."""
-    return directory_of(base) is not None
-
-
-def directory_of(base: Base) -> Path | None:
-    """Where the base's files are on this machine; None where its config is not."""
-    try:
-        found = cached_file(base.path, base.gguf_file or "config.json", local_files_only=True)
-    except OSError:
-        return None
-    return None if found is None else Path(found).parent
 
 
 def run_model(directory: Path, base: Base) -> Base:

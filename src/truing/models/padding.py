@@ -25,13 +25,14 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, endin
         ModelError: nothing ends a response, a token has no embedding, or pad cannot be added.
     """
     rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
-    _check_vocabulary(tokenizer, rows, endings)
+    largest = max(tokenizer.get_vocab().values())  # numbers may have gaps, and go further than a count of tokens
+    _check_vocabulary(tokenizer, largest, rows, endings)
     notes = []
     if tokenizer.pad_token_id in (None, *endings.text, *endings.turn, *endings.written):
         was = "no pad token" if tokenizer.pad_token_id is None else f"pad = eos ({tokenizer.pad_token!r})"
         _add_pad(tokenizer, was)
         notes.append(f"The tokenizer had {was}; added {PAD!r} as its pad token.")
-    wanted = max(tokenizer.get_vocab().values()) + 1
+    wanted = max(largest, tokenizer.pad_token_id) + 1
     if wanted > rows:
         _grow(model, rows, wanted, tokenizer.pad_token_id)
         notes.append(f"The embeddings grew from {rows} to {wanted} rows, one for each token.")
@@ -57,16 +58,15 @@ def tokens_without_rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedMod
     return frozenset(token for token in tokenizer.get_vocab().values() if token >= rows)
 
 
-def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, endings: Endings) -> None:
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, largest: int, rows: int, endings: Endings) -> None:
     """ModelError where nothing ends a response, or there is a token for which a model of so many rows has no embedding.
 
-    Tokens that were added to the vocabulary may be beyond: rows are found for them.
+    largest: the greatest number of a token. Tokens that were added may be beyond the rows: some are found for them.
     """
     if not endings.tokens:
         what = "the tokenizer has no eos token, so a response could never end."
         hint = "Set eos_token in its tokenizer_config.json."
         raise ModelError(what, code="model/no-eos", where=tokenizer.name_or_path, hint=hint)
-    largest = max(tokenizer.get_vocab().values())  # numbers may have gaps, and go further than a count of tokens
     if tokenizer.vocab_size > rows:
         told = f"has {tokenizer.vocab_size} tokens and the model only {rows}"
     elif largest >= max(rows, len(tokenizer)):

@@ -12,7 +12,7 @@ from truing.config.sections import Base
 from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
-from truing.models.load import run_model
+from truing.models.load import LoadedBase, run_model
 from truing.pipeline.choices import chosen_for
 from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
@@ -36,7 +36,7 @@ def run_pipeline(
     progress: Progress,
     stop: Interruption | None = None,
     fork_of: Path | None = None,
-    rehearse: Callable[[Recipe, Prepared], str] | None = None,
+    rehearse: Callable[[Recipe, Prepared, LoadedBase], str] | None = None,
 ) -> RunDirectory:
     """Runs what is left of a recipe's stages in `root`.
 
@@ -55,14 +55,14 @@ def run_pipeline(
     stop = stop or Interruption()
     older = None if fork_of is None else older_run(fork_of, root)
     recipe = world.from_owner(lambda: _as_begun(recipe, RunDirectory(root)))
-    checked, functions = _checked(recipe, root, progress, rehearse)
+    read, functions = _checked(recipe, root, progress, rehearse)
     with open_run(root, recipe) as run:
         stages = open_stages(run, recipe, functions, stop, progress.note)
         if older is not None:
             world.by_owner(lambda: _fork(older, run, progress))
         waiting = waiting_stages(run, stages)
         if waiting:
-            rows = rows_of_run(run, stages[0].recipe, checked, stop)
+            rows = rows_of_run(run, stages[0].recipe, read, stop)
             for remark in rows.remarks:
                 progress.note(remark)
             with closing(open_tracker(recipe.track if world.is_owner() else [], recipe.name, root)) as tracker:
@@ -74,18 +74,18 @@ def run_pipeline(
 
 
 def _checked(
-    recipe: Recipe, root: Path, progress: Progress, rehearse: Callable[[Recipe, Prepared], str] | None
+    recipe: Recipe, root: Path, progress: Progress, rehearse: Callable[[Recipe, Prepared, LoadedBase], str] | None
 ) -> tuple[Prepared | None, dict[str, Fingerprint]]:
-    """Before a run is opened: the rows of a new one, looked at and rehearsed with, and the recipe's functions."""
+    """Before a run is opened: the rows of a new one, read and rehearsed with, and the recipe's functions."""
     checked = world.by_owner(lambda: None if RunDirectory(root).record.exists() else check_inputs(recipe))
     functions = set_up(recipe)
 
     def rehearsed() -> None:
         if checked is not None and rehearse is not None:
-            progress.note(rehearse(recipe, checked))
+            progress.note(rehearse(recipe, *checked))
 
     world.by_owner(rehearsed)
-    return checked, functions
+    return None if checked is None else checked[0], functions
 
 
 def _fork(older: RunDirectory, run: RunDirectory, progress: Progress) -> None:

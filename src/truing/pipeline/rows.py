@@ -6,7 +6,7 @@ from truing.config.recipe import Recipe
 from truing.core.errors import RunError, check
 from truing.data.datasets import read_data
 from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
-from truing.models.load import outline_base
+from truing.models.load import LoadedBase, outline_base
 from truing.preflight.files import check_files
 from truing.preflight.functions import check_functions
 from truing.preflight.stages import check_stages, unlearnt_tokens
@@ -16,19 +16,21 @@ from truing.runs.files import complete_directory, remove
 from truing.runs.interruption import Interruption
 
 
-def check_inputs(recipe: Recipe) -> Prepared | None:
-    """The rows of a run that has not begun; None on the embedded world, and where the base has yet to be fetched.
+def check_inputs(recipe: Recipe) -> tuple[Prepared, LoadedBase] | None:
+    """The rows of a run that has not begun, and its base without weights.
+
+    None on the embedded world, and where the base has yet to be fetched.
 
     Raises:
         InputError: all that is wrong with the recipe's models and rows, or that a stage would refuse.
     """
     datasets = read_data(recipe)
     found = check_files(recipe, datasets)
-    rows = None if recipe.base is None else check_stages(recipe, datasets, found)
+    checked = None if recipe.base is None else check_stages(recipe, datasets, found)
     if found.problems:
         check_functions(recipe, found)  # a sound recipe begins them once it is opened
     found.check()
-    return rows
+    return checked
 
 
 def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: Interruption) -> Prepared:

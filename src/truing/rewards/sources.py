@@ -5,7 +5,7 @@ them. A source scores samples; it knows nothing of PPO.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from truing.core.errors import ModelError, RewardError, first_line
 from truing.core.normalisation import Normalisation
@@ -64,6 +64,12 @@ class RoleReward:
         return self.endings.closed(sample.response_tokens, chat) if sample.finished else sample.response_tokens
 
 
+def load_classifier(path: str, device: torch.device) -> PreTrainedModel:
+    """All of a sequence classifier, in single precision whatever its files are in."""
+    options = {"use_safetensors": True, "dtype": torch.float32}
+    return load_weights(AutoModelForSequenceClassification, path, device, **options)
+
+
 @dataclass(frozen=True)
 class ClassifierReward:
     """A sequence-classification model with a tokenizer of its own: it reads the text, not our tokens."""
@@ -75,16 +81,29 @@ class ClassifierReward:
     where: str = "the reward classifier"
 
     @classmethod
-    def load(cls, path: str, device: torch.device, token_budget: int, today: date) -> "ClassifierReward":
-        """Loads a directory or Hub id; `today` is what its chat template is told that asks for the date.
+    def load(
+        cls,
+        path: str,
+        device: torch.device,
+        token_budget: int,
+        today: date,
+        model_of: Callable[[str, torch.device], PreTrainedModel] = load_classifier,
+    ) -> "ClassifierReward":
+        """Loads a directory or Hub id.
+
+        Args:
+            path: of both tokenizer and model.
+            device: of the model.
+            token_budget: tokens read at once, at most.
+            today: what its chat template is told that asks for the date.
+            model_of: makes the model; any but the default gives less than that.
 
         Raises:
             ModelError: nothing can be loaded from there, or it has more than one label.
         """
         with reraise_as(partial(_refusal, path)):
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            options = {"use_safetensors": True, "dtype": torch.float32}  # whatever its files are in
-            model = load_weights(AutoModelForSequenceClassification, path, device, **options)
+            model = model_of(path, device)
         if model.config.num_labels != 1:
             what = f"the model has {model.config.num_labels} labels; a reward model has one."
             hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
