@@ -97,6 +97,9 @@ def write_copy(base: LoadedBase, source: Base, layers: int, place: Path) -> None
             if isinstance(value, list) and len(value) == own.num_hidden_layers:  # such as the kind of each layer
                 setattr(own, name, value[:layers])
         own.num_hidden_layers = layers
+    if base.new_rows:  # the copy lacks them as its base does; loading adds them, and a pad among them, once more
+        own.vocab_size -= len(base.new_rows)
+        config.pad_token_id = own.pad_token_id = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]

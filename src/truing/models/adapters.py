@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
+from peft.utils import TrainableTokensWrapper
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -20,6 +21,8 @@ from truing.kernels.backbone import LANGUAGE_MODEL, decoder_layers
 from truing.kernels.backend import Backend
 from truing.models.weight_files import refuse_unsafe_weights
 
+ROWS = ".token_adapter.base_layer"
+"""Behind the path of a layer some of whose rows learn, PEFT's path to the layer itself"""
 _UNKNOWN = ""
 """What is in force after PEFT has changed the adapters: nothing that was selected here"""
 
@@ -31,16 +34,25 @@ class Adapters:
     backward runs; forward and backward of one role always stand together.
     """
 
-    def __init__(self, base: PreTrainedModel, lora: Lora, seed: int, backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        lora: Lora,
+        seed: int,
+        backend: Backend | None = None,
+        new_rows: Sequence[int] = (),
+    ) -> None:
         """Args:
         base: to carry the adapters; its own weights are frozen.
         lora: their size and place.
         seed: of their first weights.
         backend: that the base was loaded with; the plain one if None.
+        new_rows: the last rows of embeddings and projection, of which each fresh adapter learns its own.
         """
         self._base = base
         self._lora = lora
         self._seed = seed
+        self._new_rows = new_rows
         self._layers = (backend or Backend()).adapter_layers
         self._peft: PeftModel | None = None
         self._selected: str | None = _UNKNOWN
@@ -59,7 +71,10 @@ class Adapters:
             RecipeError: `lora.targets` names no layer that can be adapted, or one that cannot.
         """
         try:
-            self._build(name, lora_config(self._base, self._lora, above))
+            config = lora_config(self._base, self._lora, above)
+            if self._new_rows:
+                config.trainable_token_indices = {path: [*self._new_rows] for path in self._vocabulary_layers()}
+            self._build(name, config)
         except (ValueError, re.error) as error:  # PEFT may read the targets as a regular expression
             what = f"no adapter could be put on the model ({first_line(error)})."
             hint = "Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj]."
@@ -108,12 +123,25 @@ class Adapters:
 
     def named_parameters(self, name: str) -> dict[str, nn.Parameter]:
         """The weights of one adapter, by the paths that they have in its file."""
-        own = f".{name}."
-        return {path.replace(own, "."): weight for path, weight in self.peft.named_parameters() if own in path}
+        own = re.compile(rf"\.{re.escape(name)}(?=\.|$)")  # of rows, it is the end of the path
+        return {own.sub("", path): weight for path, weight in self.peft.named_parameters() if own.search(path)}
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """The weights of one adapter."""
         return list(self.named_parameters(name).values())
+
+    def projection_rows(self, name: str | None) -> nn.Parameter | None:
+        """(n, D) one adapter's own rows of the vocabulary projection, for its last n tokens; None where it has none."""
+        projection: Any = self._base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        if name is None or not isinstance(projection, TrainableTokensWrapper):
+            return None
+        rows: nn.Parameter | None = projection.token_adapter.trainable_tokens_delta.get(name)
+        return rows
+
+    def _vocabulary_layers(self) -> list[str]:
+        """The paths of the embeddings and of the projection to the vocabulary, also where they carry rows already."""
+        layers = self._base.get_input_embeddings(), self._base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        return [path for path, module in self._base.named_modules() if any(module is layer for layer in layers)]
 
 
 def _saved_config(directory: str) -> LoraConfig:
@@ -175,6 +203,8 @@ def refuse_embeddings(peft: PeftModel) -> None:
         if isinstance(layer, LoraLayer):
             if isinstance(layer.get_base_layer(), nn.Embedding):
                 why = "is no linear layer"
+            elif path.endswith(ROWS):
+                path, why = path.removesuffix(ROWS), "learns the rows of new tokens"
             elif getattr(layer.get_base_layer(), "weight", None) is embeddings.weight:  # experts have no one weight
                 why = "shares its weights with the embeddings"
             else:

@@ -20,6 +20,7 @@ from truing.models.save import load_normalisation
 from truing.models.weights import load_weights
 
 NO_PREFIX = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
+ROWS_BELOW = "Embeddings of new tokens are learnt, so all layers run in every pass; lora.layers saves less time."
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head
     linear = scalar_head(base.model, seed, bias=False) if head else None
     if lora is None:
         return _role_of_all_weights(base, linear)
-    adapters = Adapters(base.model, lora, seed, base.backend)
+    adapters = Adapters(base.model, lora, seed, base.backend, base.new_rows)
     adapters.add(name)
     return base.role(adapters=adapters, adapter=name, head=linear)
 
@@ -90,10 +91,11 @@ def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -
     base = load_base(start, recipe.compute, trains=recipe.roles == "separate")
     if recipe.roles == "shared":
         depth = prefix_depth(base.model, recipe.lora.layers)
-        prefix = frozen_prefix_of(base.model, depth)
+        prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)
         if depth and prefix is None:
-            base = replace(base, notes=(*base.notes, f"{type(base.model).__name__} {NO_PREFIX}"))
-        adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend)
+            note = ROWS_BELOW if base.new_rows else f"{type(base.model).__name__} {NO_PREFIX}"
+            base = replace(base, notes=(*base.notes, note))
+        adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend, base.new_rows)
         adapters.add("policy", above=depth)
         policy = base.role(adapters=adapters, adapter="policy", prefix=prefix)
         reference = base.role(adapters=adapters, prefix=prefix)

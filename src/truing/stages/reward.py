@@ -113,10 +113,9 @@ def _normalisation(job: Job, base: LoadedBase, reward: Role, samples: Sequence[S
 
 
 def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation) -> None:
-    job.save_role_adapter(reward)
+    job.save_role_adapter(reward, base)
     assert reward.head is not None
     with job.saved(job.directory.model) as place:
-        job.rows.keep_template(base.tokenizer)
         model = merge(job.whole(reward))
         save_reward_model(model, reward.head, base.tokenizer, place)
         keep_metadata(job.start, model, base.tokenizer, place)
