@@ -35,8 +35,7 @@ def test_a_projection_of_its_own_is_adapted() -> None:
     assert len(adapters.parameters("policy")) == 2
 
 
-@pytest.mark.parametrize("shape", ["llama", "qwen"])
-def test_no_adapter_is_put_on_a_projection_whose_new_rows_learn(shape: str) -> None:
-    adapters = Adapters(tiny.model(shape), Lora(rank=2, targets=["lm_head"]), seed=0, new_rows=range(32, 34))
-    with pytest.raises(RecipeError, match=r"put on lm_head, which learns the rows of new tokens"):
+def test_no_adapter_is_put_on_a_projection_whose_new_rows_learn() -> None:
+    adapters = Adapters(tiny.model(), Lora(rank=2, targets=["lm_head"]), seed=0, new_rows=range(32, 34))
+    with pytest.raises(RecipeError, match=r"lora\.targets: no adapter could be put on the model"):
         adapters.add("policy")

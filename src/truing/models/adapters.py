@@ -3,14 +3,17 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
+from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.utils import TrainableTokensWrapper
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -21,8 +24,6 @@ from truing.kernels.backbone import LANGUAGE_MODEL, decoder_layers
 from truing.kernels.backend import Backend
 from truing.models.weight_files import refuse_unsafe_weights
 
-ROWS = ".token_adapter.base_layer"
-"""Behind the path of a layer some of whose rows learn, PEFT's path to the layer itself"""
 _UNKNOWN = ""
 """What is in force after PEFT has changed the adapters: nothing that was selected here"""
 
@@ -75,7 +76,7 @@ class Adapters:
             if self._new_rows:
                 config.trainable_token_indices = {path: [*self._new_rows] for path in self._vocabulary_layers()}
             self._build(name, config)
-        except (ValueError, re.error) as error:  # PEFT may read the targets as a regular expression
+        except (ValueError, TypeError, re.error) as error:  # PEFT may read the targets as a regular expression
             what = f"no adapter could be put on the model ({first_line(error)})."
             hint = "Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj]."
             raise RecipeError(what, code="recipe/lora-targets", where="lora.targets", hint=hint) from error
@@ -97,6 +98,10 @@ class Adapters:
                 self._peft = PeftModel(self._base, config, adapter_name=name)
             else:
                 self._peft.add_adapter(name, config)
+        embeddings: Any = self._base.get_input_embeddings()
+        if isinstance(embeddings, TrainableTokensWrapper):
+            layer: Any = embeddings.token_adapter
+            layer.forward_adapters = partial(_embed, layer)
         for weight in self.parameters(name):
             weight.requires_grad_(True)
         self._selected = _UNKNOWN
@@ -142,6 +147,21 @@ class Adapters:
         """The paths of the embeddings and of the projection to the vocabulary, also where they carry rows already."""
         layers = self._base.get_input_embeddings(), self._base.get_output_embeddings()  # type: ignore[no-untyped-call]
         return [path for path, module in self._base.named_modules() if any(module is layer for layer in layers)]
+
+
+def _embed(layer: TrainableTokensLayer, tokens: Tensor, active: Sequence[str]) -> Tensor:
+    """Embeddings (..., D) of tokens (...), those of the last n by the rows (n, D) of the adapter in force.
+
+    It stands in the place of PEFT's own, which copies the whole weight for each forward, and so for each token sampled.
+    """
+    base: Any = layer.base_layer
+    embedded: Tensor = base(tokens)
+    if layer.disable_adapters or not active:
+        return embedded
+    rows: Tensor = layer.trainable_tokens_delta[active[0]]
+    first = len(base.weight) - len(rows)
+    own = F.embedding((tokens - first).clamp(min=0), rows.to(embedded.dtype)) * getattr(base, "embed_scale", 1)
+    return torch.where((tokens < first)[..., None], embedded, own.to(embedded.dtype))
 
 
 def _saved_config(directory: str) -> LoraConfig:
@@ -203,8 +223,6 @@ def refuse_embeddings(peft: PeftModel) -> None:
         if isinstance(layer, LoraLayer):
             if isinstance(layer.get_base_layer(), nn.Embedding):
                 why = "is no linear layer"
-            elif path.endswith(ROWS):
-                path, why = path.removesuffix(ROWS), "learns the rows of new tokens"
             elif getattr(layer.get_base_layer(), "weight", None) is embeddings.weight:  # experts have no one weight
                 why = "shares its weights with the embeddings"
             else:
