@@ -15,7 +15,7 @@ from truing.config.sections import Base, Compute, Lora, Optimiser
 from truing.core.batches import Sequences
 from truing.core.rows import TokenRows
 from truing.models.adapters import Adapters
-from truing.models.layout import trained_role
+from truing.models.layout import policy_roles, trained_role
 from truing.models.load import LoadedBase, load_base
 from truing.models.padding import rows_to_learn
 from truing.models.roles import Role
@@ -208,3 +208,14 @@ def test_no_row_learns_where_pad_alone_is_new_or_the_projection_has_a_bias() -> 
         PhiConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
     )
     assert not rows_to_learn(biased, 6, {6, 7}, 0)
+
+
+def test_a_policy_of_its_own_responses_keeps_its_frozen_prefix_and_learns_no_rows(tmp_path: Path) -> None:
+    recipe = tiny.chat_recipe(tmp_path, **{"lora.layers": 0.5})
+    assert recipe.base is not None
+    online, offline = (policy_roles(recipe, recipe.base, None, from_rows=learns) for learns in (False, True))
+    assert online.policy.prefix is not None
+    assert not _rows(online.policy)
+    assert offline.policy.prefix is None
+    assert len(_rows(offline.policy)) == 2
+    assert any("all layers run in every pass" in note for note in offline.base.notes)

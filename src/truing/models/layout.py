@@ -86,9 +86,15 @@ def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) ->
     return base.role(adapters=adapters, adapter=role.adapter, head=role.head)
 
 
-def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> Roles:
-    """A policy to train, the model it begins as to hold it against, and the reward model where there is one."""
+def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None, from_rows: bool = False) -> Roles:
+    """A policy to train, the model it begins as to hold it against, and the reward model where there is one.
+
+    Beside an adapter, rows of new tokens learn where the policy learns `from_rows` of data: its own responses would not
+    have such tokens.
+    """
     base = load_base(start, recipe.compute, trains=recipe.roles == "separate")
+    if not from_rows:
+        base = replace(base, new_rows=range(0))
     if recipe.roles == "shared":
         depth = prefix_depth(base.model, recipe.lora.layers)
         prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)
