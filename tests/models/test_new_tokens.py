@@ -1,6 +1,7 @@
 """The rows of new tokens learn beside an adapter as a plain model's rows would, and no other row of them does."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -210,12 +211,15 @@ def test_no_row_learns_where_pad_alone_is_new_or_the_projection_has_a_bias() -> 
     assert not rows_to_learn(biased, 6, {6, 7}, 0)
 
 
-def test_a_policy_of_its_own_responses_keeps_its_frozen_prefix_and_learns_no_rows(tmp_path: Path) -> None:
+def test_rows_learn_where_rows_of_data_have_new_tokens_and_cost_a_frozen_prefix_nowhere_else(tmp_path: Path) -> None:
     recipe = tiny.chat_recipe(tmp_path, **{"lora.layers": 0.5})
     assert recipe.base is not None
-    online, offline = (policy_roles(recipe, recipe.base, None, from_rows=learns) for learns in (False, True))
-    assert online.policy.prefix is not None
-    assert not _rows(online.policy)
-    assert offline.policy.prefix is None
-    assert len(_rows(offline.policy)) == 2
-    assert any("all layers run in every pass" in note for note in offline.base.notes)
+    said = tiny.prepared(recipe)
+    learns = policy_roles(recipe, recipe.base, None, said)
+    assert learns.policy.prefix is None
+    assert len(_rows(learns.policy)) == 2
+    assert any("all layers run in every pass" in note for note in learns.base.notes)
+    for rows in (None, replace(said, rows={})):  # of its own responses, and of plain text
+        roles = policy_roles(recipe, recipe.base, None, rows)
+        assert roles.policy.prefix is not None
+        assert not _rows(roles.policy)

@@ -1,7 +1,7 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from truing.config.sections import Base, Compute, Data
 from truing.core.errors import ModelError, RecipeError, first_line
 from truing.data.chat import TextFormat
 from truing.data.endings import Endings, endings_of
+from truing.data.prepared import Prepared
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
@@ -54,6 +55,11 @@ class LoadedBase:
     """What was changed on loading, and what the model cannot do, in words"""
     backend: Backend = field(default_factory=Backend)
     """How the model is computed"""
+
+    def for_rows(self, rows: Prepared | None) -> "LoadedBase":
+        """The same, without rows of the embeddings that learn where no new token is in the `rows` to learn from."""
+        said = self.new_rows and rows and rows.tokens() & self.new_tokens
+        return self if said else replace(self, new_rows=range(0))
 
     def text_format(self, data: Data) -> TextFormat:
         """How text becomes tokens in a recipe with this `data`."""

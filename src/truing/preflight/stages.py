@@ -72,9 +72,7 @@ def unlearnt_tokens(recipe: Recipe, base: LoadedBase, prepared: Prepared) -> Ite
     unable = [s.name for s in specs if not trains_all_weights(recipe, s) and not (base.new_rows and s.datasets)]
     if not base.new_tokens or not unable:
         return
-    rows = [row for rows in prepared.rows.values() for row in rows]
-    said = {token for row in rows for part in (row.prompt, *row.completions.values()) for token in part}
-    names = base.tokenizer.convert_ids_to_tokens(sorted(base.new_tokens & said))
+    names = base.tokenizer.convert_ids_to_tokens(sorted(base.new_tokens & prepared.tokens()))
     if names:
         what = f"the model has no embedding for {', '.join(names[:SHOWN])}, and the adapter of {unable[0]} learns none."
         begin = "Begin with sft" if base.new_rows else "Begin with sft and set sft.method: full"

@@ -46,7 +46,7 @@ def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor,
 def train_reward(job: Job) -> RewardResult:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.reward
-    base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate")
+    base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate").for_rows(job.rows)
     outline_classifier(base.model)  # what could not be saved is refused before it is trained
     pairs = job.preferences()
     closing, ends = job.rows.closing("preferences"), base.endings.tokens
