@@ -33,6 +33,17 @@ def test_a_copy_has_fewer_layers_of_the_same_size_and_the_same_tokenizer(shape: 
     assert copy.tokenizer.get_vocab() == whole.tokenizer.get_vocab()
 
 
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_a_copy_lacks_the_embeddings_that_its_base_lacks(shape: str, tmp_path: Path) -> None:
+    source = tiny.chat_recipe(tmp_path, shape).base
+    assert source is not None
+    write_copy(outline_base(source, Compute()), source, 1, tmp_path / "copy")
+    whole, copy = load_base(source, Compute()), load_base(Base(path=str(tmp_path / "copy")), Compute())
+    assert copy.new_rows == whole.new_rows
+    assert len(copy.new_rows) >= 2
+    assert copy.tokenizer.pad_token_id == copy.model.config.pad_token_id == whole.tokenizer.pad_token_id
+
+
 def test_the_kinds_of_the_layers_are_cut_with_them(tmp_path: Path) -> None:
     source = Base(path=str(tiny.directory(tmp_path / "whole", "gemma")))
     outline = outline_base(source, Compute())

@@ -18,6 +18,7 @@ from truing.estimate import classifiers, rehearsal
 from truing.estimate.rehearsal import layers_of_every_kind, rehearse
 from truing.models import layout
 from truing.models.load import outline_base
+from truing.models.save import save_adapter
 
 STAGES = ["sft", "reward", "ppo", "dpo"]
 _SCORED = {"rewards.sources": [{"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": False}]}
@@ -41,6 +42,33 @@ def test_a_large_base_is_stood_in_for_by_a_copy(tmp_path: Path, monkeypatch: pyt
     assert "a copy with random weights, 1 of its layers" in _rehearsed(recipe)
     monkeypatch.setattr(rehearsal, "TOO_LARGE", 0)
     assert "Not rehearsed" in _rehearsed(recipe)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_rows_of_new_tokens_are_learnt_and_saved_by_the_first_stage(
+    shape: str, copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    monkeypatch.setattr(
+        "truing.training.job.save_adapter", lambda *given: made.append(given[2] is not None) or save_adapter(*given)
+    )
+    if copied:
+        monkeypatch.setattr(rehearsal, "SMALL", 0)
+    _rehearsed(tiny.chat_recipe(tmp_path, shape, stages=["sft", "reward", "ppo"]))
+    assert made == [True, False, False]
+
+
+@pytest.mark.parametrize("stages", [["reward"], ["dpo"], ["reward", "dpo"]])
+@pytest.mark.parametrize("layers", [1.0, 0.5])
+def test_a_stage_of_pairs_learns_them_where_it_begins_with_the_base(
+    stages: list[str], layers: float, tmp_path: Path
+) -> None:
+    _rehearsed(tiny.chat_recipe(tmp_path, stages=stages, **{"lora.layers": layers}))
+
+
+def test_a_base_that_grows_for_its_pad_alone_is_rehearsed(tmp_path: Path) -> None:
+    assert _rehearsed(tiny.recipe(tmp_path, pad=None, stages=["sft"]))
 
 
 def test_what_a_stage_does_not_survive_is_raised_before_anything_is_written(

@@ -105,6 +105,10 @@ def write_copy(base: LoadedBase, source: Base, layers: int, place: Path) -> None
     config = deepcopy(base.model.config)
     if decoder_layers(base.model) is not None:
         keep_layers(config, layers)
+    if base.new_rows:  # the copy lacks them as its base does; loading adds them, and a pad among them, once more
+        own = config.get_text_config(decoder=True)
+        own.vocab_size -= len(base.new_rows)
+        config.pad_token_id = own.pad_token_id = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         # Of such a model the library draws all weights, so torch need not draw those of a whole vocabulary before.

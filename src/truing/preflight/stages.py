@@ -60,20 +60,21 @@ def check_stages(
 
 
 def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> Iterator[Problem]:
-    """Tokens of the rows that the model has no embedding for, where the first stage learns with an adapter.
+    """Tokens of the rows that the model has no embedding for, where a stage that begins with it cannot learn them.
 
-    An adapter leaves the embeddings as they are, so such a token could never be said, nor be told from another.
+    One that learns from its own responses cannot, and an adapter only where new rows of embeddings learn beside it. To
+    others, such a token could never be said, nor be told from another.
     """
     assert recipe.base is not None
-    first = recipe.stages[0]
-    if not base.new_tokens or trains_all_weights(recipe, STAGES[first]):
+    specs = [STAGES[name] for name in recipe.stages if STAGES[name].starts_from not in recipe.stages]
+    unable = [s.name for s in specs if not trains_all_weights(recipe, s) and not (base.new_rows and s.datasets)]
+    if not base.new_tokens or not unable:
         return
-    rows = [row for rows in prepared.rows.values() for row in rows]
-    said = {token for row in rows for part in (row.prompt, *row.completions.values()) for token in part}
-    names = base.tokenizer.convert_ids_to_tokens(sorted(base.new_tokens & said))
+    names = base.tokenizer.convert_ids_to_tokens(sorted(base.new_tokens & prepared.tokens()))
     if names:
-        what = f"the model has no embedding for {', '.join(names[:SHOWN])}, and the adapter of {first} learns none."
-        mend = "Begin with sft and set sft.method: full, or give the model embeddings for them and train these first."
+        what = f"the model has no embedding for {', '.join(names[:SHOWN])}, and the adapter of {unable[0]} learns none."
+        begin = "Begin with sft" if base.new_rows else "Begin with sft and set sft.method: full"
+        mend = f"{begin}, or give the model embeddings for them and train these first."
         yield Problem("model/unlearnt-tokens", "base.path", what, mend, recipe.base.path)
 
 

@@ -73,9 +73,8 @@ class Job:
         world.by_owner(lambda: self._write_policy(policy, base))
 
     def _write_policy(self, policy: Role, base: LoadedBase) -> None:
-        self.save_role_adapter(policy)
+        self.save_role_adapter(policy, base)
         with self.saved(self.directory.model) as place:
-            self.rows.keep_template(base.tokenizer)
             model = merge(self.whole(policy))
             save_policy(model, base.tokenizer, place)
             keep_metadata(self.start, model, base.tokenizer, place)
@@ -84,12 +83,14 @@ class Job:
         """The role whose adapter was saved, in full precision: what is merged into a model of its own."""
         return in_full_precision(role, self.directory.adapter, self.recipe, self.start)
 
-    def save_role_adapter(self, role: Role) -> None:
+    def save_role_adapter(self, role: Role, base: LoadedBase) -> None:
         """`adapter/`, where the role has one."""
+        self.rows.keep_template(base.tokenizer)
         if role.adapters is not None:
+            rows = base.new_rows
             with self.saved(self.directory.adapter) as place:
-                save_adapter(role, place)
-                write_card(place, self.name, self.start, self._name_of_start(), self.start_files)
+                save_adapter(role, place, base.tokenizer if rows else None)
+                write_card(place, self.name, self.start, self._name_of_start(), self.start_files, rows.stop)
 
     def _name_of_start(self) -> str:
         """`sft/model` of the same run for what a stage of it made; else the Hub id or the name of the directory."""
