@@ -14,7 +14,7 @@ from torch import distributed, nn
 
 from truing.core.errors import InterruptedRunError, TruingError
 from truing.processes.guard import Guard
-from truing.processes.world import OWNER, PeerFailed
+from truing.processes.world import OWNER, PeerFailed, local_rank
 
 T = TypeVar("T")
 
@@ -45,7 +45,10 @@ class Peers:
     @classmethod
     def met(cls, rank: int, size: int) -> Self:
         """Once all processes are there."""
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        backend = "gloo"
+        if torch.cuda.is_available():
+            torch.cuda.set_device(local_rank())
+            backend = "cpu:gloo,cuda:nccl"
         distributed.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE)
         return cls(rank, size)
 

@@ -92,7 +92,7 @@ def is_owner() -> bool:
 
 def local_rank() -> int:
     """The number of this process among those on its machine, as that of the GPU it takes."""
-    return 0 if _peers is None else int(os.environ.get(LOCAL_RANK, "0"))
+    return int(os.environ.get(LOCAL_RANK, "0")) if is_expected() else 0
 
 
 def share(work: Sequence[T]) -> Sequence[T]:
