@@ -52,7 +52,7 @@ def prepare(cache: Path) -> None:
 
 
 def measured(cache: Path, processes: int) -> dict[str, float]:
-    """Seconds of one run's steps, the first of each kind left out."""
+    """Seconds of one run: of SFT whole by its steps, of updates of PPO without the first."""
     out = cache / f"run-{processes}"
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "truing", "run", str(cache / "recipe.yaml"), "--out", str(out)]

@@ -1,7 +1,6 @@
 """The rows of new tokens learn beside an adapter as a plain model's rows would, and no other row of them does."""
 
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -215,11 +214,11 @@ def test_rows_learn_where_rows_of_data_have_new_tokens_and_cost_a_frozen_prefix_
     recipe = tiny.chat_recipe(tmp_path, **{"lora.layers": 0.5})
     assert recipe.base is not None
     said = tiny.prepared(recipe)
-    learns = policy_roles(recipe, recipe.base, None, said)
+    learns = policy_roles(recipe, recipe.base, None, said.tokens(["preferences"]))
     assert learns.policy.prefix is None
     assert len(_rows(learns.policy)) == 2
     assert any("all layers run in every pass" in note for note in learns.base.notes)
-    for rows in (None, replace(said, rows={})):  # of its own responses, and of plain text
-        roles = policy_roles(recipe, recipe.base, None, rows)
+    for names in ([], ["rows that the recipe has not"]):
+        roles = policy_roles(recipe, recipe.base, None, said.tokens(names))
         assert roles.policy.prefix is not None
         assert not _rows(roles.policy)

@@ -28,7 +28,7 @@ def _refusal(made: Any) -> str:
 
 def test_an_adapter_is_not_trained_on_them_where_their_rows_cannot_learn(tmp_path: Path) -> None:
     said = _refusal(_without_rows(tmp_path, stages=["sft"]))
-    assert "no embedding for <|stop|>, <|start|>, and the adapter of sft learns none" in said
+    assert "no embedding for <|stop|>, <|start|>, and sft reads what no stage has learnt" in said
     assert "sft.method: full" in said
 
 
@@ -38,13 +38,29 @@ def test_a_policy_that_learns_from_its_own_responses_does_not_begin_without_them
 ) -> None:
     rewards = {} if "reward" in stages else {"rewards.sources": [{"kind": "function", "path": "letters:letter_a"}]}
     said = _refusal(tiny.chat_recipe(tmp_path, stages=stages, **rewards))
-    assert "the adapter of ppo learns none" in said
+    assert "ppo reads what no stage has learnt" in said
     assert "sft.method" not in said
 
 
 @pytest.mark.parametrize("stages", [["sft"], ["sft", "reward", "ppo"], ["reward"], ["dpo"]])
 def test_rows_that_learn_beside_the_adapter_are_sound(stages: list[str], tmp_path: Path) -> None:
     assert check_inputs(tiny.chat_recipe(tmp_path, stages=stages)) is not None
+
+
+@pytest.mark.parametrize("stages", [["sft", "dpo"], ["sft", "reward"], ["sft", "ppo"]])
+def test_a_stage_does_not_read_what_the_rows_of_the_one_before_have_not_taught(
+    stages: list[str], tmp_path: Path
+) -> None:
+    """SFT learns from plain text, and pairs or prompts are conversations."""
+    rewards = {} if "reward" in stages else {"rewards.sources": [{"kind": "function", "path": "letters:letter_a"}]}
+    prompts = {"data.prompts": {"path": str(tmp_path / "preferences.jsonl")}} if "ppo" in stages else {}
+    made = tiny.chat_recipe(tmp_path, stages=stages, **rewards, **prompts)
+    words = tiny.tokenizer()
+    words.add_special_tokens({"additional_special_tokens": ["<|start|>", "<|stop|>"]})
+    words.chat_template = tiny.CHAT
+    words.save_pretrained(tmp_path / "base")
+    tiny.write_rows(tmp_path / "demonstrations.jsonl", tiny.demonstrations())
+    assert f"{stages[-1]} reads what no stage has learnt" in _refusal(made)
 
 
 def test_all_weights_may_learn_them_and_rows_without_them_are_sound(tmp_path: Path) -> None:

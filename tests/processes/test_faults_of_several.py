@@ -9,9 +9,13 @@ import tiny
 from faults.killed import SHORT, left_behind
 from processes.several import is_gone, kill, ranks, said, start, wait_for_lines
 
+from truing.processes.guard import GRACE_SECONDS
+from truing.processes.launch import LAST_SECONDS
+from truing.runs.metrics import read_jsonl
+
 LONG = SHORT | {"checkpoints.every_steps": 1, "ppo.updates": 6}
-SOON = 20.0
-"""Seconds in which everything has ended: more than a step, a save and the guard's patience together"""
+SOON = GRACE_SECONDS + 2 * LAST_SECONDS
+"""In which everything has ended, on a machine that is busy too"""
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,44 @@ def test_asked_to_end_all_save_the_same_step_and_go_on_to_the_same_bytes(
     assert left_behind(out) == undisturbed
 
 
+def test_one_of_them_is_asked_to_end_and_all_do(recipe: Path) -> None:
+    out = recipe.parent / "one-asked"
+    going = start(recipe, out, 2)
+    wait_for_lines(out / "ppo" / "metrics.jsonl", 3, going)
+    kill(ranks(going)[1], signal.SIGTERM)
+    assert going.wait(SOON) == 128 + signal.SIGTERM
+    assert said(out).count("The same command goes on from there.") == 1, said(out)
+
+
+def test_what_nohup_has_them_ignore_stays_ignored(recipe: Path) -> None:
+    out = recipe.parent / "nohup"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        going = start(recipe, out, 2)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for_lines(out / "sft" / "metrics.jsonl", 2, going)
+    going.send_signal(signal.SIGHUP)
+    wait_for_lines(out / "reward" / "metrics.jsonl", 2, going)
+    going.send_signal(signal.SIGUSR1)
+    assert going.wait(SOON) == 128 + signal.SIGUSR1
+    assert all(map(is_gone, ranks(going)))
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_another_number_of_processes_goes_on(recipe: Path, undisturbed: dict[str, str], processes: int) -> None:
+    out = recipe.parent / f"on-{processes}"
+    going = start(recipe, out, 2)
+    wait_for_lines(out / "ppo" / "metrics.jsonl", 3, going)
+    kill(ranks(going)[0])
+    assert going.wait(SOON) == 1
+    assert start(recipe, out, processes).wait(300) == 0, said(out)
+    whole = recipe.parent / "undisturbed"
+    for stage in ("ppo", "dpo"):
+        ours, theirs = (read_jsonl(root / stage / "samples.jsonl") for root in (out, whole))
+        assert [row["response"] for row in ours] == [row["response"] for row in theirs]
+
+
 def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> None:
     """While it waits for the one that hangs, deaf as Python is inside a library."""
     out = recipe.parent / "hangs"
@@ -62,7 +104,6 @@ def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> 
     wait_for_lines(out / "sft" / "metrics.jsonl", 2, going)
     owner, hanging = ranks(going)
     kill(hanging, signal.SIGSTOP)
-    time.sleep(1)
     going.send_signal(signal.SIGTERM)
     began = time.monotonic()
     while not is_gone(owner):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -104,9 +104,9 @@ class Prepared:
         """What a reward model reads in place of the token that ends a response of this dataset."""
         return self.endings.closed((), name in self.chats)
 
-    def tokens(self) -> set[int]:
-        """All that are in its rows."""
-        rows = [row for rows in self.rows.values() for row in rows]
+    def tokens(self, names: Iterable[str]) -> set[int]:
+        """All that are in the rows of these datasets."""
+        rows = [row for name in names for row in self.rows.get(name, [])]
         return {token for row in rows for part in (row.prompt, *row.completions.values()) for token in part}
 
     def keep_template(self, tokenizer: "PreTrainedTokenizerBase") -> None:

@@ -1,5 +1,6 @@
 """Which weights play which role: adapters on one frozen base, or a full model for each."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from transformers import AutoModelForSequenceClassification
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.normalisation import Normalisation
-from truing.data.prepared import Prepared
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.heads import load_head, scalar_head
@@ -87,12 +87,12 @@ def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) ->
     return base.role(adapters=adapters, adapter=role.adapter, head=role.head)
 
 
-def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None, rows: Prepared | None = None) -> Roles:
+def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None, tokens: Collection[int] = ()) -> Roles:
     """A policy to train, the model it begins as to hold it against, and the reward model where there is one.
 
-    `rows` are those that it learns from; its own responses, if None, would not have the new tokens of a base.
+    `tokens` are those of the rows that it learns from; its own responses would not have the new ones of a base.
     """
-    base = load_base(start, recipe.compute, trains=recipe.roles == "separate").for_rows(rows)
+    base = load_base(start, recipe.compute, trains=recipe.roles == "separate").to_learn(tokens)
     if recipe.roles == "shared":
         depth = prefix_depth(base.model, recipe.lora.layers)
         prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)

@@ -1,5 +1,6 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -22,7 +23,6 @@ from truing.config.sections import Base, Compute, Data
 from truing.core.errors import ModelError, RecipeError, first_line
 from truing.data.chat import TextFormat
 from truing.data.endings import Endings, endings_of
-from truing.data.prepared import Prepared
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
@@ -35,7 +35,7 @@ from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tok
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.weights import load_weights, reraise_as
-from truing.processes import world
+from truing.processes import group
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,9 @@ class LoadedBase:
     backend: Backend = field(default_factory=Backend)
     """How the model is computed"""
 
-    def for_rows(self, rows: Prepared | None) -> "LoadedBase":
-        """The same, without rows of the embeddings that learn where no new token is in the `rows` to learn from."""
-        said = self.new_rows and rows and rows.tokens() & self.new_tokens
-        return self if said else replace(self, new_rows=range(0))
+    def to_learn(self, tokens: Collection[int]) -> "LoadedBase":
+        """The same for a stage that learns these: no rows of the embeddings learn where none of them is new."""
+        return self if self.new_tokens.intersection(tokens) else replace(self, new_rows=range(0))
 
     def text_format(self, data: Data) -> TextFormat:
         """How text becomes tokens in a recipe with this `data`."""
@@ -77,12 +76,14 @@ def device_of(compute: Compute) -> torch.device:
     Raises:
         RecipeError: torch knows no such device, or this machine has none.
     """
-    if compute.device == "auto":
-        return torch.device("cuda", world.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+    kind = compute.device
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    name = f"cuda:{group.local_rank()}" if kind == "cuda" and group.size() > 1 else kind
     try:
-        return torch.empty(0, device=compute.device).device
+        return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
-        what = f"{compute.device} cannot be used here ({first_line(error)})."
+        what = f"{name} cannot be used here ({first_line(error)})."
         hint = "Set it to auto or cpu."
         raise RecipeError(what, code="recipe/no-such-device", where="compute.device", hint=hint) from error
 
@@ -103,14 +104,22 @@ def load_base(base: Base, compute: Compute, trains: bool = False, fetch: bool = 
     tokenizer = load_tokenizer(base, fetch)
     precision = Precision.of(compute.dtype, trains)
     model = _load_model(base, compute, precision, {} if fetch else {"local_files_only": True})
-    endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
-    known, notes = embedding_rows(model), ensure_pad(tokenizer, model, endings)
-    new_rows = rows_to_learn(model, known, new_tokens, tokenizer.pad_token_id)
+    endings, new_tokens, new_rows, notes = _fit_vocabulary(tokenizer, model)
     backend = prepare(model, precision, compute.gradient_checkpointing)
     with reraise_as_model_error(base, "causal language model"):  # its own code runs for the first time
         backend, slower = exact_backend(model, backend, tokenizer.pad_token_id)
     notes += slower
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, new_rows, tuple(notes), backend)
+
+
+def _fit_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
+) -> tuple[Endings, frozenset[int], range, list[str]]:
+    """Makes the two fit each other: what ends a response, the new tokens, the rows that learn, and what was changed."""
+    endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
+    known = embedding_rows(model)  # before a pad may add one
+    notes = ensure_pad(tokenizer, model, endings)
+    return endings, new_tokens, rows_to_learn(model, known, new_tokens, tokenizer.pad_token_id), notes
 
 
 def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = False) -> Backend:
@@ -164,9 +173,7 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
             )
         with suppress(OSError):  # most models without one are older than it
             model.generation_config = GenerationConfig.from_pretrained(base.path, local_files_only=not fetch)
-    endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
-    known, notes = embedding_rows(model), ensure_pad(tokenizer, model, endings)
-    new_rows = rows_to_learn(model, known, new_tokens, tokenizer.pad_token_id)
+    endings, new_tokens, new_rows, notes = _fit_vocabulary(tokenizer, model)
     model.requires_grad_(False).train(False)
     backend = choose_backend(model, device_of(compute), Precision.of(compute.dtype, trains=False))
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, new_rows, tuple(notes), backend)

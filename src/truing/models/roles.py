@@ -22,7 +22,7 @@ from truing.kernels.text_config import logit_transform
 from truing.kernels.vocabulary import LogitTransform, put_logits_of_rows
 from truing.models.adapters import Adapters
 from truing.models.prefix import FrozenPrefix
-from truing.processes import world
+from truing.processes import group
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Role:
 
         Each row is in exactly one part, of exactly one process.
         """
-        own = world.share_by_cost(token_counts)
+        own = group.share_by_cost(token_counts)
         parts = self.backend.micro_batches([token_counts[row] for row in own], budget)
         return [[own[place] for place in part] for part in parts]
 

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from truing.core.batches import Batch, Rollout, Sequences
 from truing.models.logprobs import distribution_of, logprobs_of
 from truing.models.roles import Role
-from truing.processes import world
+from truing.processes import group
 
 
 def response_hidden(role: Role, sequences: Sequences) -> Tensor:
@@ -68,7 +68,7 @@ def forward_in_micro_batches(
     for index in role.micro_batches(batch.token_counts, token_budget):
         scored = score(batch.rows(index).to(role.model.device), index)
         parts |= {row: tuple(part[place].clone() for part in scored) for place, row in enumerate(index)}
-    parts = world.gather(parts)
+    parts = group.gather(parts)
     columns = zip(*(parts[row] for row in range(len(batch))), strict=True)
     return tuple(
         torch.stack(column) if column[0].dim() == 0 else pad_sequence(list(column), True) for column in columns

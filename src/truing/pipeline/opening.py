@@ -13,7 +13,7 @@ from truing.core.errors import RunError, check
 from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
 from truing.pipeline.world import with_world
-from truing.processes import world
+from truing.processes import group
 from truing.rewards.python_function import FunctionReward
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory
@@ -30,7 +30,7 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     if recipe.base is not None and recipe.base.quantize == "nf4":
         check_quantisation(device_of(recipe.compute))
     check(missing_trackers(recipe.track))
-    return world.from_owner(lambda: _functions(recipe))
+    return group.broadcast(lambda: _functions(recipe))
 
 
 def open_stages(
@@ -41,7 +41,7 @@ def open_stages(
     Raises:
         RunError: the run was begun with other content.
     """
-    world.by_owner(lambda: _record(run, recipe, functions, stop, say))
+    group.on_owner(lambda: _record(run, recipe, functions, stop, say))
     return list(plan(with_world(recipe, run)))
 
 
@@ -76,9 +76,9 @@ def waiting_stages(run: RunDirectory, stages: list[Planned]) -> list[Planned]:
                 )
                 hint = "What it made stays. Begin a new run with --fork-to NEW: it takes over the stages that match."
                 raise RunError(what, code="run/older-plan", where=str(run.root), hint=hint)
-            world.by_owner(run.stage(stage.name).remove_checkpoints)  # a kill may have come just before
+            group.on_owner(run.stage(stage.name).remove_checkpoints)  # a kill may have come just before
             if stage.name in built_on:
-                world.by_owner(partial(_refuse_damaged, stage.name, run))
+                group.on_owner(partial(_refuse_damaged, stage.name, run))
     return waiting
 
 

@@ -10,7 +10,7 @@ from truing.models.load import LoadedBase, outline_base
 from truing.preflight.files import check_files
 from truing.preflight.functions import check_functions
 from truing.preflight.stages import check_stages, unlearnt_tokens
-from truing.processes import world
+from truing.processes import group
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove
 from truing.runs.interruption import Interruption
@@ -41,7 +41,7 @@ def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: 
         RunError: the disk refuses.
     """
     key = prepared_key(recipe, run.lineage.facts["inputs"])
-    found = world.by_owner(lambda: _kept(run.prepared, key, recipe, rows, stop)) or load_prepared(run.prepared, key)
+    found = group.on_owner(lambda: _kept(run.prepared, key, recipe, rows, stop)) or load_prepared(run.prepared, key)
     if found is None:
         what, hint = "has not the rows of this run.", "Give an --out on a disk that all processes see."
         raise RunError(what, code="run/unshared-rows", where=str(run.prepared), hint=hint)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from truing.config.defaults import few_steps, trains_all_weights
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
-from truing.config.stages import STAGES
+from truing.config.stages import STAGES, StageSpec
 from truing.core.errors import Problem
 from truing.data.datasets import HELDOUT, Dataset
 from truing.data.length_report import NAMED
@@ -60,22 +60,29 @@ def check_stages(
 
 
 def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> Iterator[Problem]:
-    """Tokens of the rows that the model has no embedding for, where a stage that begins with it cannot learn them.
+    """New tokens that a stage reads, and that neither it nor those it goes on from can learn.
 
-    One that learns from its own responses cannot, and an adapter only where new rows of embeddings learn beside it. To
-    others, such a token could never be said, nor be told from another.
+    All weights learn whatever is read, and a first stage's adapter the tokens of its rows, where rows of the embeddings
+    learn beside it. To another, such a token could never be said, nor be told from another.
     """
     assert recipe.base is not None
-    specs = [STAGES[name] for name in recipe.stages if STAGES[name].starts_from not in recipe.stages]
-    unable = [s.name for s in specs if not trains_all_weights(recipe, s) and not (base.new_rows and s.datasets)]
-    if not base.new_tokens or not unable:
-        return
-    names = base.tokenizer.convert_ids_to_tokens(sorted(base.new_tokens & prepared.tokens()))
-    if names:
-        what = f"the model has no embedding for {', '.join(names[:SHOWN])}, and the adapter of {unable[0]} learns none."
-        begin = "Begin with sft" if base.new_rows else "Begin with sft and set sft.method: full"
-        mend = f"{begin}, or give the model embeddings for them and train these first."
-        yield Problem("model/unlearnt-tokens", "base.path", what, mend, recipe.base.path)
+    learnt: dict[str | None, frozenset[int]] = {}
+    for spec in (STAGES[name] for name in recipe.stages):
+        own = base.new_tokens & prepared.tokens(spec.datasets)
+        read = own | base.new_tokens & prepared.tokens(["prompts"] if spec.samples else [])
+        known = learnt.get(spec.starts_from, own if base.new_rows else frozenset())
+        learnt[spec.name] = known | (read if trains_all_weights(recipe, spec) else frozenset())
+        if read - learnt[spec.name]:
+            yield _unlearnt(recipe.base.path, sorted(read - learnt[spec.name]), spec, base)
+            return
+
+
+def _unlearnt(path: str, tokens: list[int], spec: StageSpec, base: "LoadedBase") -> Problem:
+    names = ", ".join(base.tokenizer.convert_ids_to_tokens(tokens)[:SHOWN])
+    what = f"the model has no embedding for {names}, and {spec.name} reads what no stage has learnt."
+    method = "" if base.new_rows else " and sft.method: full"
+    mend = f"Begin with sft on rows that have it{method}, or give the model embeddings and train these first."
+    return Problem("model/unlearnt-tokens", "base.path", what, mend, path)
 
 
 def _outlined(recipe: Recipe, found: Findings) -> "LoadedBase | None":

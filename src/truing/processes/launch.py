@@ -1,7 +1,7 @@
 """Several processes on this machine, started together and ended together.
 
 `torchrun` does this for many machines; on one, this keeps what a person sees of a run in one process: signals go to
-each, the first fault's exit code is the run's, and nothing else is printed.
+each, a fault's exit code is the run's, and nothing else is printed.
 """
 
 import os
@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-from truing.processes.world import LOCAL_RANK, RANK, SIZE
+from truing.processes.group import ADDRESS, LOCAL_RANK, RANK, SIZE
+from truing.processes.guard import ENDING
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 """So that no other machine can speak to them"""
@@ -26,24 +27,28 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
     """Runs `truing` with these arguments in so many processes.
 
     Returns:
-        The exit code, and what there is to say of a process that was ended from outside.
+        The exit code, and what there is to say of processes that were ended from outside.
     """
     shared = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
-    shared |= {SIZE: str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), **LOOPBACK}
+    shared |= {SIZE: str(processes), ADDRESS: "127.0.0.1", "MASTER_PORT": str(_free_port()), **LOOPBACK}
     command = [sys.executable, "-m", "truing", *arguments]
     started: list[subprocess.Popen[bytes]] = []
+    passed_on: list[int] = []
 
     def pass_on(number: int, _: FrameType | None) -> None:
+        passed_on.append(number)
         for process in started:
             if process.poll() is None:
                 process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup has it
+    before = {number: signal.signal(number, pass_on) for number in heard}
     try:
         for rank in range(processes):
             place = {RANK: str(rank), LOCAL_RANK: str(rank)}
             started.append(subprocess.Popen(command, env=shared | place, start_new_session=True))
-        return _first_fault(started)
+        _wait_for_all(started)
+        return _verdict([process.wait() for process in started], passed_on)
     finally:
         for process in started:
             process.kill()
@@ -51,8 +56,8 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
             signal.signal(number, handler)
 
 
-def _first_fault(started: Sequence["subprocess.Popen[bytes]"]) -> tuple[int, str | None]:
-    """Waits until all have ended; once one has ended badly, the others have some seconds to follow it."""
+def _wait_for_all(started: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Until all have ended; once one has ended badly, the others have some seconds to follow it."""
     deadline = None
     while any(process.poll() is None for process in started):
         time.sleep(LOOK_SECONDS)
@@ -61,9 +66,14 @@ def _first_fault(started: Sequence["subprocess.Popen[bytes]"]) -> tuple[int, str
         if deadline is not None and time.monotonic() > deadline:
             for process in started:
                 process.kill()
-    codes = [process.wait() for process in started]
-    killed = {rank: signal.Signals(-code).name for rank, code in enumerate(codes) if code < 0}
-    said = "; ".join(f"process {rank} was ended by {name}" for rank, name in killed.items())
+
+
+def _verdict(codes: Sequence[int], passed_on: Sequence[int]) -> tuple[int, str | None]:
+    """The exit code of the run, from those of its processes and the signals that they were sent through this one."""
+    killed = {rank: -code for rank, code in enumerate(codes) if code < 0 and -code not in passed_on}
+    said = "; ".join(f"process {rank} was ended by {signal.Signals(number).name}" for rank, number in killed.items())
+    if passed_on and any(codes):
+        return 128 + passed_on[0], said or None
     return 1 if killed else max(codes), said or None
 
 

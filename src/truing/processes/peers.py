@@ -13,8 +13,8 @@ import torch
 from torch import distributed, nn
 
 from truing.core.errors import InterruptedRunError, TruingError
+from truing.processes.group import OWNER, PeerFailed, local_rank
 from truing.processes.guard import Guard
-from truing.processes.world import OWNER, PeerFailed, local_rank
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class Peers:
         self._failed = True
         return min(rank for rank, one in enumerate(said) if isinstance(one, Failure))
 
-    def each(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """What each process hands in, by its rank. PeerFailed where one hands in an error."""
         said = self._exchange(value)
         failures = [one for one in said if isinstance(one, Failure)]
@@ -110,7 +110,7 @@ class Peers:
     @torch.no_grad()
     def add_up_gradients(self, weights: Sequence[nn.Parameter]) -> None:
         """Sums in place, in one message. A weight that no process's loss has reached keeps no gradient at all."""
-        self.each(None)  # nobody is left waiting for one who has met an error on the way here
+        self.all_gather(None)  # nobody is left waiting for one who has met an error on the way here
         reached = torch.tensor([weight.grad is not None for weight in weights], dtype=torch.int32)
         with self._waiting():
             distributed.all_reduce(reached, op=distributed.ReduceOp.MAX)

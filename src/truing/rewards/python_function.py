@@ -9,7 +9,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Functions
 from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
-from truing.processes import world
+from truing.processes import group
 from truing.rewards.process import FunctionError, FunctionProcess
 from truing.rewards.worker import NO_FIT, NO_FUNCTION
 
@@ -50,7 +50,7 @@ class FunctionReward:
         """
         reward = cls(path, recipe.functions, drops=recipe.rewards.on_bad_score == "drop")
         try:
-            reward.file = world.from_owner(reward._process.start)
+            reward.file = group.broadcast(reward._process.start)
         except FunctionError as fault:
             if fault.reason.startswith(NO_FIT):
                 hint = f"{SIGNATURE} It is written in {fault.place}."
@@ -74,7 +74,7 @@ class FunctionReward:
         """
         size = self.settings.batch_size
         parts = [samples[start : start + size] for start in range(0, len(samples), size)]
-        return world.from_owner(lambda: [score for part in parts for score in self._batch(part)])
+        return group.broadcast(lambda: [score for part in parts for score in self._batch(part)])
 
     def end(self) -> None:
         """Ends the process; a later score starts another."""

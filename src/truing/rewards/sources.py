@@ -27,7 +27,7 @@ from truing.models.load import declared_ends
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.models.weights import load_weights, reraise_as
-from truing.processes import world
+from truing.processes import group
 
 
 class RewardFn(Protocol):
@@ -120,13 +120,13 @@ class ClassifierReward:
         scores: dict[int, float] = {}
         pad = self.model.config.pad_token_id  # where the model knows none, it reads one text at a time
         plan = plan_by_tokens([len(row) for row in tokens], 1 if pad is None else self.token_budget)
-        for index in world.share(plan):
+        for index in group.share(plan):
             rows = [tokens[row] for row in index]
             ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0).to(self.model.device)
             mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(self.model.device)
             logits = self.model(input_ids=ids, attention_mask=mask).logits
             scores |= dict(zip(index, logits.squeeze(-1).tolist(), strict=True))
-        scores = world.gather(scores)
+        scores = group.gather(scores)
         return [scores[row] for row in range(len(samples))]
 
     def _refuse_longer(self, longest: int) -> None:

@@ -19,7 +19,7 @@ from truing.core.errors import TrainingError
 from truing.kernels.backend import DecodeStep
 from truing.models.decoding import Decoder
 from truing.models.roles import Role
-from truing.processes import world
+from truing.processes import group
 from truing.rollout.engine import Completion, Sampling
 
 BLOCK_TOKENS = 128
@@ -42,14 +42,18 @@ class LocalEngine:
         completions: dict[int, Completion] = {}
         with self.role.decoding() if sampling.pack else nullcontext() as decode_step:
             lengths = [len(prompt) for prompt in prompts]
-            for group in _side_by_side(world.share(order), lengths, sampling.rows, self.role.backend.pads):
-                uniforms = [rng.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in group]
-                texts = [prompts[row] for row in group]
+            for together in _side_by_side(group.share(order), lengths, sampling.rows, self.role.backend.pads):
+                uniforms = [rng.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in together]
+                texts = [prompts[row] for row in together]
                 completions |= dict(
-                    zip(group, _sample_group(self.role, texts, np.stack(uniforms), sampling, decode_step), strict=True)
+                    zip(
+                        together,
+                        _sample_group(self.role, texts, np.stack(uniforms), sampling, decode_step),
+                        strict=True,
+                    )
                 )
-        if world.size() > 1:
-            completions = world.gather({row: one.without_states() for row, one in completions.items()})
+        if group.size() > 1:
+            completions = group.gather({row: one.without_states() for row, one in completions.items()})
         return [completions[row] for row in range(len(prompts))]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from truing.config import recorded_recipe, resolved_yaml
 from truing.config.recipe import Recipe
 from truing.core.errors import InputError, RecipeError, RunError
-from truing.processes import world
+from truing.processes import group
 from truing.runs.differences import OTHERWISE, comparable, differences, in_short
 from truing.runs.files import PARTIAL, disk_faults, refuse_links, remove, sha256_file, sweep, write_text
 from truing.runs.lineage import Lineage
@@ -139,7 +139,7 @@ def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
             cannot be written. Every byte in it is as before.
     """
     run = RunDirectory(root)
-    if not world.is_owner():
+    if not group.is_owner():
         yield run
         return
     with disk_faults(root, "cannot be used"):

@@ -34,7 +34,7 @@ from truing import __version__
 from truing.config.moved import current_input
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError
-from truing.processes import world
+from truing.processes import group
 from truing.runs.differences import GENERATION, OTHERWISE, Fingerprint, in_short, input_differences, mended
 from truing.runs.files import read_json, sha256_file, write_json
 
@@ -193,7 +193,7 @@ class Lineage:
         return beside
 
     def _write(self) -> None:
-        if world.is_owner():
+        if group.is_owner():
             write_json(self._path, {**self._facts, "stages": [asdict(stage) for stage in self._stages.values()]})
 
 
@@ -232,7 +232,7 @@ def versions() -> dict[str, str]:
 def _environment(recipe: Recipe) -> dict[str, Any]:
     import torch
 
-    several = {PROCESSES: world.size()} if world.size() > 1 else {}
+    several = {PROCESSES: group.size()} if group.size() > 1 else {}
     return {"versions": versions(), "threads": recipe.compute.threads or torch.get_num_threads(), **several}
 
 

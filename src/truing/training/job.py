@@ -17,7 +17,7 @@ from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
 from truing.models.save import merge, save_adapter, save_policy
-from truing.processes import world
+from truing.processes import group
 from truing.runs.directory import StageDirectory
 from truing.runs.files import complete_directory
 from truing.runs.interruption import Interruption
@@ -50,6 +50,10 @@ class Job:
     saving: Stopwatch = field(default_factory=Stopwatch)
     """Of checkpoints and of the stage's models"""
 
+    def tokens(self) -> set[int]:
+        """All that are in the rows that the stage learns from."""
+        return self.rows.tokens(self.spec.datasets)
+
     def demonstrations(self) -> Split[TokenRows]:
         """The recipe's, what became of rows that are too long noted."""
         found = self.rows.demonstrations(self.recipe)
@@ -70,9 +74,10 @@ class Job:
 
     def save_policy(self, policy: Role, base: LoadedBase) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
-        world.by_owner(lambda: self._write_policy(policy, base))
+        group.on_owner(lambda: self._write_policy(policy, base))
 
     def _write_policy(self, policy: Role, base: LoadedBase) -> None:
+        self.rows.keep_template(base.tokenizer)
         self.save_role_adapter(policy, base)
         with self.saved(self.directory.model) as place:
             model = merge(self.whole(policy))
@@ -85,7 +90,6 @@ class Job:
 
     def save_role_adapter(self, role: Role, base: LoadedBase) -> None:
         """`adapter/`, where the role has one."""
-        self.rows.keep_template(base.tokenizer)
         if role.adapters is not None:
             rows = base.new_rows
             with self.saved(self.directory.adapter) as place:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.core.errors import InterruptedRunError, RewardError, RunError, TrainingError
-from truing.processes import world
+from truing.processes import group
 from truing.runs.checkpoints import (
     Checkpoint,
     newest_checkpoint,
@@ -94,12 +94,13 @@ class Journal:
 
         Raises:
             InterruptedRunError: somebody asked the run to end; this step is saved.
+            TrainingError: the processes no longer have the same weights; it is not saved.
         """
         with self.job.stop.defer():
             self.step, self.memory = step, memory
             self._mark()
-            asked = self.job.stop.agree(world.each(self.job.stop.signal_number))
-            if asked or world.from_owner(self._due):
+            asked = self.job.stop.agree(group.all_gather(self.job.stop.signal_number))
+            if asked or group.broadcast(self._due):
                 self._refuse_drift()
                 self._save()
         if asked:
@@ -109,13 +110,14 @@ class Journal:
         """Saves the step that is done, where it is not saved yet: for a stage that ends before its last step."""
         with self.job.stop.defer():
             if self._saved_step != self.step:
+                self._refuse_drift()
                 self._save()
 
     def pin(self) -> None:
         """Keeps the step that is done as a checkpoint to go back to, instead of the one pinned before."""
         with self.job.stop.defer():
             self.keep()
-            world.by_owner(lambda: pin_checkpoint(self.job.directory.checkpoints, self.step))
+            group.on_owner(lambda: pin_checkpoint(self.job.directory.checkpoints, self.step))
 
     def roll_back(self, reason: str) -> None:
         """Weights, optimiser and logs as they were at the pinned step, which is the last that is done again.
@@ -125,7 +127,7 @@ class Journal:
         """
         with self.job.stop.defer():
             place = self.job.directory.checkpoints
-            found = _found_by_owner(place, lambda: pinned_checkpoint(place))
+            found = _found_on_owner(place, lambda: pinned_checkpoint(place))
             assert found is not None
             self.learner.restore(found.tensors)
             for log in (self.metrics, self.samples):
@@ -133,17 +135,20 @@ class Journal:
             self.job.tracker.go_back(self.job.name, found.step)
             self.job.progress.note(f"{self.job.name}: back from step {self.step} to step {found.step}, since {reason}")
             self.step, self.memory = found.step, found.state["memory"]
-            self.rows = world.from_owner(lambda: read_jsonl(self.metrics.path))
+            self.rows = group.broadcast(lambda: read_jsonl(self.metrics.path))
             self._saved_step = found.step
             self._mark()
 
     def abandon(self) -> InterruptedRunError:
-        """The step under way is left, since somebody asked the run to end."""
-        self.leave()
+        """The step under way is left, since somebody asked the run to end: the error that says so."""
+        self.save_last_step()
         return self._interrupted()
 
-    def leave(self) -> None:
-        """The step under way is left. The one before is saved, unless learning has gone on since."""
+    def save_last_step(self) -> None:
+        """The step under way is left. The one before is saved, unless learning has gone on since.
+
+        Processes that are about to end compare nothing any more.
+        """
         with self.job.stop.defer():
             if self.step > self._saved_step and self.learner.steps_begun == self._steps_begun:
                 self._save()
@@ -164,14 +169,14 @@ class Journal:
 
     def _refuse_drift(self) -> None:
         """TrainingError where the processes, each of which steps its own copy, no longer have the same weights."""
-        if len(set(world.each(self.learner.checksum()))) > 1:
+        if len(set(group.all_gather(self.learner.checksum()))) > 1:
             what = "the processes no longer have the same weights."
             hint = "Run all of them on processors of one kind, or in one process; what was saved before is sound."
             raise TrainingError(what, code="training/drifted-apart", hint=hint)
 
     def _save(self) -> None:
         """All processes save the step; the owner alone writes it."""
-        if world.is_owner():
+        if group.is_owner():
             with self.job.saving:
                 self.metrics.sync()
                 self.samples.sync()
@@ -190,7 +195,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
     """
     with job.stop.defer():  # an alarm in a library that reads would look like a damaged file
         place = job.directory.checkpoints
-        found = _found_by_owner(place, lambda: newest_checkpoint(place, job.progress.note))
+        found = _found_on_owner(place, lambda: newest_checkpoint(place, job.progress.note))
     if found is not None:
         learner.restore(found.tensors)
         job.progress.note(f"{job.name}: going on after step {found.step}")
@@ -201,7 +206,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
         )
         step, memory = (found.step, found.state["memory"]) if found else (0, {})
         bar = open_files.enter_context(job.progress.stage(job.name, steps, step))
-        logged, said = world.from_owner(lambda: (read_jsonl(metrics.path), read_jsonl(samples.path)))
+        logged, said = group.broadcast(lambda: (read_jsonl(metrics.path), read_jsonl(samples.path)))
         journal = Journal(job, learner, metrics, samples, bar, steps, step, memory, logged, said)
         with _step_in_errors(journal):
             try:
@@ -209,8 +214,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
                     yield journal
             except StepAborted:
                 raise journal.abandon() from None
-            except world.PeerFailed:
-                journal.leave()
+            except group.PeerFailed:
+                journal.save_last_step()
                 raise
 
 
@@ -227,10 +232,10 @@ def _step_in_errors(journal: Journal) -> Iterator[None]:
         raise type(error)(**vars(error.problem) | {"where": where}) from error
 
 
-def _found_by_owner(place: Path, look: Callable[[], Checkpoint | None]) -> Checkpoint | None:
+def _found_on_owner(place: Path, look: Callable[[], Checkpoint | None]) -> Checkpoint | None:
     """A checkpoint: the owner looks for it, and takes away what stands in its way; the others read what it found."""
-    found = world.by_owner(look)
-    step = world.from_owner(lambda: None if found is None else found.step)
+    found = group.on_owner(look)
+    step = group.broadcast(lambda: None if found is None else found.step)
     return found if found or step is None else read_checkpoint(place, step)
 
 

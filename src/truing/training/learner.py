@@ -16,7 +16,7 @@ from truing.core.batches import Batch
 from truing.core.errors import RunError, TrainingError
 from truing.core.metrics import reduction
 from truing.models.roles import Role
-from truing.processes import world
+from truing.processes import group
 
 Micro = TypeVar("Micro")
 Stats = dict[str, Tensor]
@@ -92,7 +92,7 @@ class Learner:
             (loss * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
                 metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
-        return _of_all(world.each(metrics))
+        return _of_all(group.all_gather(metrics))
 
     def step(self) -> float:
         """Clips the joint gradient, steps the optimiser and the schedule; returns the gradient's norm before clipping.
@@ -100,13 +100,13 @@ class Learner:
         Raises:
             TrainingError: the gradient is not finite, or the weights no longer are.
         """
-        world.add_up_gradients(self._parameters)
+        group.add_up_gradients(self._parameters)
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm))
         if not math.isfinite(norm):
             self._refuse(f"the gradient's norm became {norm}")
         factor = learning_rate_factor(self._done, self._steps, self._settings)
-        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * factor
+        for settings, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            settings["lr"] = rate * factor
         self.steps_begun += 1
         self._optimiser.step()
         if not bool(nn.utils.get_total_norm(self._parameters).isfinite()):

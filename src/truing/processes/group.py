@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 OWNER = 0
 """The rank of the process that writes and speaks"""
-RANK, SIZE, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"
+RANK, SIZE, LOCAL_RANK, ADDRESS = "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"
 """In the environment of every process that `torchrun`, or `truing run --processes`, has started"""
 
 _peers: "Peers | None" = None
@@ -43,8 +43,9 @@ class PeerFailed(BaseException):
 
 
 def is_expected() -> bool:
-    """Whether this process was started as one of several."""
-    return int(os.environ.get(SIZE, "1")) > 1
+    """Whether this process was started as one of several: a scheduler alone may set the one or other variable."""
+    numbers = [os.environ.get(name, "") for name in (RANK, SIZE)]
+    return ADDRESS in os.environ and all(map(str.isdigit, numbers)) and int(numbers[0]) < int(numbers[1]) > 1
 
 
 @contextmanager
@@ -114,12 +115,12 @@ def share_by_cost(costs: Sequence[int]) -> list[int]:
 
 def gather(results: Mapping[int, T]) -> dict[int, T]:
     """The results of every process, by the place in the whole work."""
-    return {place: result for part in each(dict(results)) for place, result in part.items()}
+    return {place: result for part in all_gather(dict(results)) for place, result in part.items()}
 
 
-def each(value: T) -> list[T]:
+def all_gather(value: T) -> list[T]:
     """What each process says, by its rank."""
-    return [value] if _peers is None else _peers.each(value)
+    return [value] if _peers is None else _peers.all_gather(value)
 
 
 def add_up_gradients(weights: Iterable["nn.Parameter"]) -> None:
@@ -128,19 +129,19 @@ def add_up_gradients(weights: Iterable["nn.Parameter"]) -> None:
         _peers.add_up_gradients(list(weights))
 
 
-def from_owner(answer: Callable[[], T]) -> T:
+def broadcast(answer: Callable[[], T]) -> T:
     """What the owner answers, alone, or the error it meets: asked once, known to all."""
     if _peers is None:
         return answer()
-    return _peers.each(_alone(answer) if is_owner() else None)[OWNER]  # type: ignore[return-value]
+    return _peers.all_gather(_alone(answer) if is_owner() else None)[OWNER]  # type: ignore[return-value]
 
 
-def by_owner(work: Callable[[], T]) -> T | None:
+def on_owner(work: Callable[[], T]) -> T | None:
     """Has the owner do something, alone, while the others wait; what came of it, or None in another process."""
     if _peers is None:
         return work()
     done = _alone(work) if is_owner() else None
-    _peers.each(None)
+    _peers.all_gather(None)
     return done
 
 

@@ -1,0 +1,118 @@
+"""A world of one process: the verbs return what they are given, and nothing of several processes is loaded."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+
+import truing
+from truing.config.sections import Optimiser
+from truing.core.errors import RewardError, TrainingError
+from truing.processes import group
+from truing.training.journal import open_journal
+from truing.training.learner import Learner, _of_all
+
+SOURCES = Path(truing.__file__).parent
+
+
+def test_one_process_owns_the_run_and_has_all_of_the_work() -> None:
+    work = [[3, 1], [2]]
+    results = {2: "b", 0: "a"}
+    assert group.is_owner() is True
+    assert group.size() == 1
+    assert group.share(work) == work
+    assert group.share_by_cost([5, 1, 3]) == [0, 1, 2]
+    assert group.gather(results) == results
+    assert group.all_gather(2.5) == [2.5]
+    assert group.on_owner(lambda: "done") == "done"
+
+
+def test_the_owner_is_asked_once_and_its_error_is_everybodys() -> None:
+    asked: list[int] = []
+
+    def answer() -> str:
+        asked.append(1)
+        if len(asked) == 2:
+            raise RewardError("gave nan.", where="own.py:score", hint="Look.")
+        return "seven"
+
+    assert group.broadcast(answer) == "seven"
+    assert len(asked) == 1
+    with pytest.raises(RewardError) as refused:
+        group.broadcast(answer)
+    assert refused.value.where == "own.py:score"
+
+
+def test_an_error_of_a_process_that_is_alone_leaves_it_as_it_is() -> None:
+    error = RewardError("gave nan.", where="own.py:score")
+    with pytest.raises(RewardError) as refused, group.joined():
+        raise error
+    assert refused.value is error
+    with group.joined():
+        pass
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_rows_are_shared_by_what_they_cost(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest first, to whoever has least: 9 | 5 + 3 | 4 + 4, by hand."""
+    monkeypatch.setattr(group, "_peers", SimpleNamespace(rank=rank, size=3))
+    assert group.share_by_cost([4, 9, 4, 3, 5]) == [[1], [3, 4], [0, 2]][rank]
+    assert group.share("abcde") == ["ad", "be", "c"][rank]
+    with group.alone():
+        assert group.share("abcde") == "abcde"
+
+
+def test_what_processes_found_is_put_together_as_each_metric_is_reduced() -> None:
+    parts = [{"loss": 0.25, "ratio_max_deviation": 0.1}, {"loss": 0.5, "ratio_max_deviation": 0.3, "kl": 1.0}]
+    assert _of_all(parts) == {"loss": 0.75, "ratio_max_deviation": 0.3, "kl": 1.0}
+
+
+def test_weights_that_have_parted_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["sft"])
+    job, weight = tiny.job(recipe, tmp_path / "run", "sft"), torch.nn.Parameter(torch.ones(3))
+    learner = Learner([tiny.trained("policy", 0.1, weight)], recipe.sft.optimiser, steps=2, token_budget=8)
+    with open_journal(job, learner, 2) as journal:
+        monkeypatch.setattr(group, "all_gather", lambda value: [value, value + 1 if type(value) is int else value])
+        with pytest.raises(TrainingError) as parted:
+            journal.done(2)
+    assert parted.value.code == "training/drifted-apart"
+    assert not list(job.directory.checkpoints.glob("step-*"))
+
+
+def test_a_checksum_sees_one_bit() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    learner = Learner([tiny.trained("policy", 0.1, weight)], Optimiser(learning_rate=0.1), steps=1, token_budget=8)
+    before = learner.checksum()
+    with torch.no_grad():
+        weight[1] = torch.nextafter(weight[1], torch.tensor(2.0))
+    assert learner.checksum() == before + 1
+
+
+def test_a_scheduler_that_sets_some_variables_starts_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+        assert not group.is_expected()
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert group.is_expected()
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert not group.is_expected()
+
+
+def test_no_other_room_knows_of_several_processes() -> None:
+    mentions = [
+        file.relative_to(SOURCES)
+        for file in SOURCES.rglob("*.py")
+        if re.search(r"torch\.distributed|from torch import [^\n]*\bdistributed\b", file.read_text(encoding="utf-8"))
+    ]
+    assert [file for file in mentions if file.parts[0] != "processes"] == []
+
+
+def test_the_pipeline_begins_no_group_of_processes() -> None:
+    program = "import sys, truing.pipeline.execute; print('truing.processes.peers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
