@@ -177,7 +177,7 @@ def classifier(place: Path, labels: int = 1, pad: str | None = "<|pad|>") -> Pat
     return place
 
 
-def write_rows(place: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+def write_rows(place: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """JSON lines."""
     place.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return place
@@ -278,3 +278,27 @@ def sample(
     """Responses of a role of this process, each its own group."""
     completions = LocalEngine(role).generate(prompts, ids, sampling, seed, purpose)
     return as_rollout(prompts, completions, list(ids), sampling.pad)
+
+
+CHAT = (
+    "{% for message in messages %}<|start|>{{ message.content }}<|stop|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>{% endif %}"
+)
+CHAT_TOKENS = (VOCABULARY, VOCABULARY + 1)
+"""<|stop|>, which is eos, and <|start|>: what a chat recipe's tokenizer has and its model lacks"""
+
+
+def chat_recipe(place: Path, shape: str = "llama", count: int = 24, **changes: Any) -> Recipe:
+    """A recipe of conversations, on a base for plain text whose tokenizer was given the tokens of a chat template."""
+    made = recipe(place, shape, **changes)
+    words = tokenizer()
+    words.add_special_tokens({"eos_token": "<|stop|>", "additional_special_tokens": ["<|start|>"]})
+    words.chat_template = CHAT
+    words.save_pretrained(place / "base")
+    asked = [[{"role": "user", "content": prompt}] for prompt in _prompts(count)]
+    said = [[{"role": "assistant", "content": text}] for text in ("aha.", "oho.")]
+    rows = [{"messages": [*question, *said[i % 2]]} for i, question in enumerate(asked)]
+    pairs = [{"prompt": question, "chosen": said[0], "rejected": said[1]} for question in asked]
+    write_rows(place / "demonstrations.jsonl", rows)
+    write_rows(place / "preferences.jsonl", pairs)
+    return made

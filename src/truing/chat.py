@@ -9,7 +9,8 @@ from truing.core.errors import ModelError, RunError
 from truing.core.records import Message
 from truing.data.chat import TextFormat, decode_response, encode_prompt
 from truing.data.prepared import chats_of
-from truing.models.load import LoadedBase, directory_of, load_base
+from truing.models.fetched import directory_of
+from truing.models.load import LoadedBase, load_base
 from truing.models.own_code import code_elsewhere, foreign_code
 from truing.pipeline.execute import start_of
 from truing.pipeline.world import on_files_of, world_of

@@ -16,9 +16,10 @@ HOUSE = """
 1 | config     | core                                                   | pydantic pydantic_core yaml
 1 | data       | core config                                            | datasets jinja2 pyarrow transformers
 1 | worlds     | core config                                            | tokenizers torch transformers
-2 | processes  |                                                        |
+2 | processes  | core                                                   | torch
 2 | kernels    | core data                                              | peft torch transformers
-2 | models     | core functional config data processes kernels          | peft safetensors torch transformers
+2 | models     | core functional config data processes kernels          | huggingface_hub peft safetensors torch
+  |            |                                                        | transformers
 2 | runs       | core config processes                                  | filelock pydantic rich safetensors torch
 3 | rollout    | core config data processes kernels models              | numpy torch
 3 | rewards    | core config data processes models rollout              | torch transformers
@@ -28,15 +29,15 @@ HOUSE = """
 4 | stages     | core functional config data processes models           | torch
   |            | rollout rewards evaluation training                    |
 5 | preflight  | core config data models rewards                        |
-5 | pipeline   | core config data worlds models runs rewards training   | torch
-  |            | preflight                                              |
-5 | estimate   | core config data worlds kernels models runs preflight  | torch transformers
-  |            | pipeline                                               |
+5 | pipeline   | core config data worlds processes models runs rewards  | torch
+  |            | training preflight                                     |
+5 | estimate   | core config data worlds kernels models rewards runs    | torch transformers
+  |            | preflight pipeline                                     |
 6 | report     | core config runs                                       | jinja2 markupsafe matplotlib
 6 | score      | core config data models rewards runs                   | torch
 6 | chat       | core config data models runs rollout pipeline          |
-7 | cli        | core config data runs preflight pipeline estimate      | rich typer
-  |            | report chat score                                      |
+7 | cli        | core config data processes runs preflight pipeline     | rich typer
+  |            | estimate report chat score                             |
 """
 """Floor, room, and what it imports of the house and of the libraries"""
 ANYONE = "__version__"

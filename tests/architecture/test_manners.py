@@ -87,7 +87,9 @@ def test_no_machine_is_named(path: Path) -> None:
     assert [f"{named(path)}:{number}" for number, line in enumerate(lines, 1) if MACHINE_PATH.search(line)] == []
 
 
-@pytest.mark.parametrize("name", ["cli.main", "data.rows", "config", "config.plan", "preflight.files"])
+@pytest.mark.parametrize(
+    "name", ["cli.main", "data.rows", "config", "config.plan", "preflight.files", "preflight.stages"]
+)
 def test_what_must_start_fast_imports_no_model_library(name: str) -> None:
     code = f"import sys, truing.{name}; print(*{{'torch', 'transformers', 'datasets', 'peft'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)

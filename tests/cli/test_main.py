@@ -47,6 +47,14 @@ def test_what_needs_no_model_imports_no_library_for_models(arguments: list[str])
     assert done.stdout.splitlines()[-1] == "imported: []"
 
 
+def test_rows_are_checked_without_a_library_for_models_where_the_base_is_not_fetched(place: Path) -> None:
+    arguments = ["validate", str(place / "recipe.yaml"), "--set", "base.path=someone/model"]
+    done = subprocess.run([sys.executable, "-c", IMPORTED, *arguments], capture_output=True, text=True, check=True)
+    *said, imported = done.stdout.splitlines()
+    assert "data.demonstrations: 24 rows are sound" in said
+    assert imported == "imported: []"
+
+
 def test_a_run_is_told_in_lines_and_a_table_and_libraries_are_silent(
     run: subprocess.CompletedProcess[str], place: Path
 ) -> None:

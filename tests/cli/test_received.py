@@ -16,7 +16,7 @@ from cli.conftest import Command
 from faults.test_canary import Canary
 from transformers.utils import logging as transformers_logging
 
-from truing.cli.shelf import python_beside
+from truing.cli.recipe_file import python_beside
 from truing.config import resolved_yaml
 from truing.pipeline.execute import run_pipeline
 from truing.runs.files import sha256_file

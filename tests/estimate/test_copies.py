@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from transformers import Gemma2Config, PreTrainedModel
+from architectures import figures
+from architectures.families import DENSE, HYBRID
+from transformers import AutoModelForCausalLM, Gemma2Config, PreTrainedModel
 
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError
@@ -13,6 +15,8 @@ from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try
 from truing.kernels.backbone import decoder_layers
 from truing.models.load import load_base, outline_base
 from truing.models.prefix import prefix_depth
+
+KINDS = {name: (DENSE | HYBRID)[name] for name in ("llama", "qwen2", "qwen3", "mistral", "gpt2", "mamba2")}
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)
@@ -29,6 +33,17 @@ def test_a_copy_has_fewer_layers_of_the_same_size_and_the_same_tokenizer(shape: 
     assert copy.tokenizer.get_vocab() == whole.tokenizer.get_vocab()
 
 
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_a_copy_lacks_the_embeddings_that_its_base_lacks(shape: str, tmp_path: Path) -> None:
+    source = tiny.chat_recipe(tmp_path, shape).base
+    assert source is not None
+    write_copy(outline_base(source, Compute()), source, 1, tmp_path / "copy")
+    whole, copy = load_base(source, Compute()), load_base(Base(path=str(tmp_path / "copy")), Compute())
+    assert copy.new_rows == whole.new_rows
+    assert len(copy.new_rows) >= 2
+    assert copy.tokenizer.pad_token_id == copy.model.config.pad_token_id == whole.tokenizer.pad_token_id
+
+
 def test_the_kinds_of_the_layers_are_cut_with_them(tmp_path: Path) -> None:
     source = Base(path=str(tiny.directory(tmp_path / "whole", "gemma")))
     outline = outline_base(source, Compute())
@@ -37,6 +52,22 @@ def test_the_kinds_of_the_layers_are_cut_with_them(tmp_path: Path) -> None:
     write_copy(outline, source, 1, tmp_path / "copy")
     copy = load_base(Base(path=str(tmp_path / "copy")), Compute())
     assert copy.model.config.layer_types == outline.model.config.layer_types[:1]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_are_drawn_as_the_library_draws_them(kind: str, tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        figures.write_model(kind, KINDS[kind], tmp_path / "whole")
+    source = Base(path=str(tmp_path / "whole"))
+    write_copy(outline_base(source, Compute()), source, 1, tmp_path / "copy")
+    copy = AutoModelForCausalLM.from_pretrained(tmp_path / "copy", trust_remote_code=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        other = AutoModelForCausalLM.from_config(copy.config, trust_remote_code=False)
+    for (name, ours), (_, theirs) in zip(copy.named_parameters(), other.named_parameters(), strict=True):
+        size, drawn = float(ours.abs().mean()), float(theirs.abs().mean())
+        assert drawn / 3 <= size <= 3 * drawn, name  # some have eight numbers
 
 
 def test_writing_a_copy_draws_no_random_number_of_ours(tmp_path: Path) -> None:

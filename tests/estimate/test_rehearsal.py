@@ -1,5 +1,6 @@
 """What a run would fail on late is found by a step of each stage on one row."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +9,24 @@ import tiny
 import torch
 from architectures import figures
 from architectures.families import HYBRID
+from safetensors.torch import load_file, save_file
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError, RewardError
-from truing.estimate import rehearsal
+from truing.estimate import classifiers, rehearsal
 from truing.estimate.rehearsal import layers_of_every_kind, rehearse
 from truing.models import layout
 from truing.models.load import outline_base
+from truing.models.save import save_adapter
 
 STAGES = ["sft", "reward", "ppo", "dpo"]
+_SCORED = {"rewards.sources": [{"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": False}]}
 
 
 def _rehearsed(recipe: Recipe) -> str:
-    return rehearse(recipe, tiny.prepared(recipe))
+    assert recipe.base is not None
+    return rehearse(recipe, tiny.prepared(recipe), outline_base(recipe.base, recipe.compute))
 
 
 @pytest.mark.parametrize("roles", ["shared", "separate"])
@@ -37,6 +42,33 @@ def test_a_large_base_is_stood_in_for_by_a_copy(tmp_path: Path, monkeypatch: pyt
     assert "a copy with random weights, 1 of its layers" in _rehearsed(recipe)
     monkeypatch.setattr(rehearsal, "TOO_LARGE", 0)
     assert "Not rehearsed" in _rehearsed(recipe)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_rows_of_new_tokens_are_learnt_and_saved_by_the_first_stage(
+    shape: str, copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    monkeypatch.setattr(
+        "truing.training.job.save_adapter", lambda *given: made.append(given[2] is not None) or save_adapter(*given)
+    )
+    if copied:
+        monkeypatch.setattr(rehearsal, "SMALL", 0)
+    _rehearsed(tiny.chat_recipe(tmp_path, shape, stages=["sft", "reward", "ppo"]))
+    assert made == [True, False, False]
+
+
+@pytest.mark.parametrize("stages", [["reward"], ["dpo"], ["reward", "dpo"]])
+@pytest.mark.parametrize("layers", [1.0, 0.5])
+def test_a_stage_of_pairs_learns_them_where_it_begins_with_the_base(
+    stages: list[str], layers: float, tmp_path: Path
+) -> None:
+    _rehearsed(tiny.chat_recipe(tmp_path, stages=stages, **{"lora.layers": layers}))
+
+
+def test_a_base_that_grows_for_its_pad_alone_is_rehearsed(tmp_path: Path) -> None:
+    assert _rehearsed(tiny.recipe(tmp_path, pad=None, stages=["sft"]))
 
 
 def test_what_a_stage_does_not_survive_is_raised_before_anything_is_written(
@@ -77,6 +109,75 @@ def test_a_function_of_another_form_is_named_with_its_line(written: str, code: s
         _rehearsed(recipe)
     assert raised.value.problem.code == code
     assert f"{file}, line 2" in str(raised.value)
+
+
+def _judged_by(classifier: Path | str, place: Path, **changes: Any) -> Recipe:
+    source = {"kind": "model", "path": str(classifier), "weight": 1.0, "normalise": False}
+    return tiny.recipe(place, **{"stages": ["sft", "ppo"], "rewards.sources": [source], **changes})
+
+
+def test_a_classifier_scores_rows_before_anything_is_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tiny.classifier(tmp_path / "judge")
+    recipe = _judged_by(place, tmp_path)
+    assert f"{place} scored 2 rows." in _rehearsed(recipe)
+    monkeypatch.setattr(classifiers, "WHOLE", 0)
+    assert f"Of {place}, one layer with random weights scored 2 rows." in _rehearsed(recipe)
+    monkeypatch.setattr(classifiers, "TOO_LARGE", 0)
+    assert f"{place} was not asked" in _rehearsed(recipe)
+    assert "someone/judge is not on this machine yet" in _rehearsed(_judged_by("someone/judge", tmp_path))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_classifier_that_reads_less_than_a_row_is_told(
+    whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tiny.classifier(tmp_path / "judge")
+    config = place / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 3}))
+    if not whole:
+        monkeypatch.setattr(classifiers, "WHOLE", 0)
+    with pytest.raises(RewardError, match="it reads 3") as raised:
+        _rehearsed(_judged_by(place, tmp_path))
+    assert (raised.value.problem.code, raised.value.problem.where) == ("rewards/too-long", str(place))
+
+
+def test_a_classifier_whose_scores_are_no_numbers_is_told_unless_such_are_dropped(tmp_path: Path) -> None:
+    place = tiny.classifier(tmp_path / "judge")
+    weights = load_file(place / "model.safetensors")
+    save_file(
+        weights | {"score.weight": weights["score.weight"] * float("nan")},
+        place / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(RewardError) as raised:
+        _rehearsed(_judged_by(place, tmp_path))
+    assert raised.value.problem.code == "rewards/not-finite"
+    assert "scored 2 rows" in _rehearsed(_judged_by(place, tmp_path, **{"rewards.on_bad_score": "drop"}))
+
+
+def test_a_variant_that_changes_more_than_a_number_is_rehearsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    run = rehearsal.run_stage
+    monkeypatch.setattr(rehearsal, "run_stage", lambda stage, *rest: begun.append(stage.name) or run(stage, *rest))
+    variants = {"far": {"ppo.kl.beta": 0.0, "ppo.updates": 900}, "apart": {"roles": "separate", "ppo.updates": 900}}
+    _rehearsed(tiny.recipe(tmp_path, stages=["sft", "ppo"], variants=variants, **_SCORED))
+    assert begun == ["sft", "sft-apart", "ppo", "ppo-apart"]
+
+
+def test_it_computes_on_one_thread_and_leaves_the_others_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside: list[int] = []
+    run, before = rehearsal.run_stage, torch.get_num_threads()
+    monkeypatch.setattr(rehearsal, "run_stage", lambda *given: inside.append(torch.get_num_threads()) or run(*given))
+    torch.set_num_threads(3)
+    try:
+        _rehearsed(tiny.recipe(tmp_path, **{"stages": ["sft"], "compute.threads": 2}))
+        assert (inside, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.filterwarnings("ignore")

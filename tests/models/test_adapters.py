@@ -33,3 +33,9 @@ def test_a_projection_of_its_own_is_adapted() -> None:
     adapters = Adapters(tiny.model(), Lora(rank=2, targets=["lm_head"]), seed=0)
     adapters.add("policy")
     assert len(adapters.parameters("policy")) == 2
+
+
+def test_no_adapter_is_put_on_a_projection_whose_new_rows_learn() -> None:
+    adapters = Adapters(tiny.model(), Lora(rank=2, targets=["lm_head"]), seed=0, new_rows=range(32, 34))
+    with pytest.raises(RecipeError, match=r"lora\.targets: no adapter could be put on the model"):
+        adapters.add("policy")

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedConfig
 from truing.core.batches import Sequences
 from truing.functional import token_logprobs
 from truing.kernels import vocabulary
-from truing.kernels.vocabulary import LOGIT_POSITIONS
+from truing.kernels.vocabulary import LOGIT_POSITIONS, LogitTransform
 from truing.models.logprobs import logprobs_of
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs
@@ -53,6 +53,25 @@ def test_value_and_gradients_are_the_formulas(
     expected = token_logprobs(cap * torch.tanh(logits / cap) if cap else logits, tokens, temperature)
     torch.testing.assert_close(found(hidden), expected)
     assert torch.autograd.gradcheck(found, (hidden, *projection.parameters()))
+
+
+@pytest.mark.parametrize("cap", [None, 1.5])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_rows_in_the_place_of_the_last_have_the_values_and_gradients_of_a_weight_that_has_them(
+    cap: float | None, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "LOGIT_POSITIONS", 2)
+    random = torch.Generator().manual_seed(0)
+    hidden, weight, rows = (torch.randn(n, 3, dtype=torch.float64, generator=random) for n in (5, 7, 2))
+    tokens = torch.tensor([0, 3, 6, 5, 2])
+
+    def found(states: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        return vocabulary.token_logprobs(states, weight, None, tokens, temperature, LogitTransform(cap=cap), own)
+
+    logits = hidden @ torch.cat([weight[:5], rows]).t()
+    expected = token_logprobs(cap * torch.tanh(logits / cap) if cap else logits, tokens, temperature)
+    torch.testing.assert_close(found(hidden, rows), expected)
+    assert torch.autograd.gradcheck(found, (hidden.requires_grad_(), rows.requires_grad_()))
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)

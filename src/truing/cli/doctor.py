@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from truing.cli.output import PlainConsole
-from truing.cli.shelf import named_recipe, recipe_path
+from truing.cli.recipe_file import named_recipe
+from truing.cli.shelf import recipe_path
 from truing.core.errors import check
 from truing.preflight.model_directories import model_problems
 

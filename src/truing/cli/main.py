@@ -41,11 +41,14 @@ def run(
         Path | None,
         typer.Option(help="New run directory: takes over the stages of --out that the recipe leaves alike."),
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine that share the work; torchrun starts them on several.")
+    ] = 1,
 ) -> None:
     """Run a recipe, or go on with a run that was interrupted; a finished run is left as it is."""
     from truing.cli.run import run_command
 
-    run_command(recipe, out, set_ or [], fork_to)
+    run_command(recipe, out, set_ or [], fork_to, processes)
 
 
 @app.command()

@@ -1,33 +1,66 @@
 """truing run."""
 
+import sys
 from pathlib import Path
 
 from truing.cli.closing import closing_table
 from truing.cli.output import patient_console, tell
-from truing.cli.shelf import named_recipe, python_beside, recipe_path
+from truing.cli.recipe_file import named_recipe, python_beside
+from truing.cli.shelf import recipe_path
 from truing.core.errors import RewardError
+from truing.processes import world
+from truing.processes.launch import launch
 from truing.report import write_report
 from truing.runs.interruption import stop_on_signals
-from truing.runs.progress import open_progress
+from truing.runs.progress import SilentProgress, open_progress
+
+GOES_ON = "The same command goes on from what is saved."
 
 
-def run_command(recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Path | None) -> None:
-    """Runs what is left of the recipe, in `fork_to` from what `out` has of it, and closes with a table."""
+def run_command(
+    recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Path | None, processes: int = 1
+) -> None:
+    """Runs what is left of the recipe, in `fork_to` from what `out` has of it, and closes with a table.
+
+    Of several processes that are to be started, each runs this command line.
+    """
+    if processes > 1 and not world.is_expected():
+        named_recipe(recipe_path(recipe_file), overrides, say=_nobody)
+        code, ended = launch(processes, sys.argv[1:])
+        if ended is not None:
+            tell(f"{ended}. {GOES_ON}")
+        sys.exit(code)
+    try:
+        with world.joined():
+            _run(recipe_file, out, overrides, fork_to)
+    except world.PeerFailed as failure:
+        if failure.untold:
+            tell(f"another process of this run is gone. {GOES_ON}")
+        sys.exit(failure.exit_code)
+
+
+def _run(recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Path | None) -> None:
     path = recipe_path(recipe_file)
-    recipe = named_recipe(path, overrides)
+    recipe = named_recipe(path, overrides, say=tell if world.is_owner() else _nobody)
     console = patient_console()
     from truing.estimate.rehearsal import rehearse  # imports torch, so only once the recipe is sound
     from truing.pipeline.execute import run_pipeline
 
-    progress = open_progress(console)
+    progress = open_progress(console) if world.is_owner() else SilentProgress()
     with python_beside(path), stop_on_signals(progress.note) as stop:
         root = out or Path("runs") / recipe.name
         fork_of = root if fork_to else None
         try:
             done = run_pipeline(recipe, fork_to or root, progress, stop, fork_of, rehearse)
         except RewardError as error:
-            if error.code == "rewards/unsound":  # what was measured before is there to be read
+            if error.code == "rewards/unsound" and world.is_owner():  # what was measured before is there to be read
                 tell(f"report so far: {write_report(fork_to or root)}")
             raise
-        write_report(done.root)
-    closing_table(done, console)
+        if world.is_owner():
+            write_report(done.root)
+    if world.is_owner():
+        closing_table(done, console)
+
+
+def _nobody(text: str) -> None:
+    """Another process says it."""

@@ -1,22 +1,9 @@
-"""Which file a recipe argument means, and what stands beside it."""
+"""Which file a recipe argument means."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from truing.cli.output import tell
-from truing.config import load_recipe, recipe_shelf
-from truing.config.recipe import Recipe
+from truing.config import recipe_shelf
 from truing.core.errors import RecipeError
-from truing.runs.received import lies_in_a_run, refuse_consents_of_a_run
-
-
-def named_recipe(path: Path, overrides: list[str]) -> Recipe:
-    """The recipe in a file that a person named. RecipeError if it is not sound, or is a run's and asks for consent."""
-    recipe = load_recipe(path, overrides, tell)
-    refuse_consents_of_a_run(path, recipe, overrides)
-    return recipe
 
 
 def recipe_path(argument: Path) -> Path:
@@ -32,20 +19,3 @@ def recipe_path(argument: Path) -> Path:
         where=str(argument),
         hint=f"Shipped recipes, which can be given by name: {', '.join(shelf)}.",
     )
-
-
-@contextmanager
-def python_beside(recipe_file: Path) -> Iterator[None]:
-    """Inside, a recipe's own Python, such as its judges, is found where it stands: beside it, unless that is a run.
-
-    What lies in a run may be somebody else's, and would be found in the place of libraries too.
-    """
-    if lies_in_a_run(recipe_file):
-        yield
-        return
-    folder = str(recipe_file.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)

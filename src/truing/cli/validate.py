@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from truing.cli.output import say, tell
-from truing.cli.shelf import python_beside, recipe_path
+from truing.cli.recipe_file import python_beside
+from truing.cli.shelf import recipe_path
 from truing.config import read_recipe
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError
@@ -11,6 +12,7 @@ from truing.data.datasets import read_data
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
+from truing.preflight.stages import check_stages
 from truing.runs.received import refuse_consents_of_a_run
 from truing.runs.trackers import missing_trackers
 
@@ -40,12 +42,10 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     with python_beside(path):
         check_functions(recipe, found)
     if not problems.count and recipe.base is not None:
-        from truing.preflight.stages import check_stages  # imports torch
-
-        rows = check_stages(recipe, datasets, found, named=None)
-        if rows is not None and not found.problems:
-            from truing.estimate.rehearsal import rehearse
+        checked = check_stages(recipe, datasets, found, named=None)
+        if checked is not None and not found.problems:
+            from truing.estimate.rehearsal import rehearse  # imports torch
 
             with found.noting(), python_beside(path):
-                found.sound.append(rehearse(recipe, rows))
+                found.sound.append(rehearse(recipe, *checked))
     return recipe, found

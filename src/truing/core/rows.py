@@ -1,16 +1,19 @@
 """Token ids of rows as they wait to be learnt from: plain lists, padded a micro-batch at a time on the way to a device.
 
 Both kinds are batches (`truing.core.batches.Batch`): any part of them can be taken, planned by its tokens and collated.
+They can be made and counted without torch, which is imported only where they go to a device.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import torch
-
-from truing.core.batches import PairBatch, Sequences
 from truing.core.records import Tokens
+
+if TYPE_CHECKING:
+    import torch
+
+    from truing.core.batches import PairBatch, Sequences
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,10 @@ class TokenRows:
         closed = [(*row[:-1], *closing) if row and row[-1] in ends else row for row in self.responses]
         return replace(self, responses=closed)
 
-    def to(self, device: torch.device) -> Sequences:
+    def to(self, device: "torch.device") -> "Sequences":
         """Padded on the right to the longest."""
+        from truing.core.batches import Sequences  # imports torch
+
         return Sequences.collate(self.prompts, self.responses, self.pad, self.names).to(device)
 
 
@@ -91,5 +96,9 @@ class PairRows:
         chosen, rejected = self.chosen.closed_by(closing, ends), self.rejected.closed_by(closing, ends)
         return replace(self, chosen=chosen, rejected=rejected)
 
-    def to(self, device: torch.device) -> PairBatch:
+    def to(self, device: "torch.device") -> "PairBatch":
+        import torch
+
+        from truing.core.batches import PairBatch
+
         return PairBatch(self.chosen.to(device), self.rejected.to(device), torch.tensor(self.margins, device=device))

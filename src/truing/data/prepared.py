@@ -104,6 +104,11 @@ class Prepared:
         """What a reward model reads in place of the token that ends a response of this dataset."""
         return self.endings.closed((), name in self.chats)
 
+    def tokens(self) -> set[int]:
+        """All that are in its rows."""
+        rows = [row for rows in self.rows.values() for row in rows]
+        return {token for row in rows for part in (row.prompt, *row.completions.values()) for token in part}
+
     def keep_template(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         """Gives a tokenizer without a chat template the plain one, where it was used: others render by it as rows were.
 

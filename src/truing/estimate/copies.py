@@ -6,6 +6,7 @@ third copy tells the two apart.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from shutil import copy
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from truing.config.sections import Base
-from truing.kernels.backbone import decoder_layers
+from truing.kernels.backbone import decoder_layers, is_known
 from truing.models.load import LoadedBase
 from truing.models.prefix import prefix_depth
 
@@ -85,23 +87,38 @@ def bytes_of_copy(model: PreTrainedModel, layers: int) -> int:
     return sum(weight.nbytes for weight in weights)
 
 
+def keep_layers(config: PretrainedConfig, layers: int) -> None:
+    """Leaves a model's config so many of its layers, the lowest."""
+    own = config.get_text_config(decoder=True)
+    if layers < getattr(own, "num_hidden_layers", 0):
+        for name, value in own.to_dict().items():
+            if isinstance(value, list) and len(value) == own.num_hidden_layers:  # such as the kind of each layer
+                setattr(own, name, value[:layers])
+        own.num_hidden_layers = layers
+
+
 def write_copy(base: LoadedBase, source: Base, layers: int, place: Path) -> None:
     """Writes a base with the config and the tokenizer of this one, of so many layers, to a directory.
 
     base: without its weights. source: what the recipe says of it.
     """
     config = deepcopy(base.model.config)
-    own = config.get_text_config(decoder=True)
-    if decoder_layers(base.model) is not None and layers < own.num_hidden_layers:
-        for name, value in own.to_dict().items():
-            if isinstance(value, list) and len(value) == own.num_hidden_layers:  # such as the kind of each layer
-                setattr(own, name, value[:layers])
-        own.num_hidden_layers = layers
+    if decoder_layers(base.model) is not None:
+        keep_layers(config, layers)
+    if base.new_rows:  # the copy lacks them as its base does; loading adds them, and a pad among them, once more
+        own = config.get_text_config(decoder=True)
+        own.vocab_size -= len(base.new_rows)
+        config.pad_token_id = own.pad_token_id = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=base.model.dtype, trust_remote_code=source.trust_remote_code
-        )
+        # Of such a model the library draws all weights, so torch need not draw those of a whole vocabulary before.
+        draws_all = is_known(base.model) and not source.trust_remote_code
+        with no_init_weights() if draws_all else nullcontext():
+            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=base.model.dtype, trust_remote_code=source.trust_remote_code
+            )
+        if draws_all:
+            model.init_weights()
     model.save_pretrained(place)
     base.tokenizer.save_pretrained(place)
     for code in Path(source.path).glob("*.py"):

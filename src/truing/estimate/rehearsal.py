@@ -4,8 +4,10 @@ What cannot work is told in seconds, before anything is paid for: on the base it
 of its architecture that has random weights, and as many layers as it takes to have one of each kind.
 """
 
+import gc
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,14 +18,16 @@ from truing.config.recipe import Recipe
 from truing.core.errors import ModelError
 from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
+from truing.estimate.classifiers import ask_classifiers
 from truing.estimate.copies import bytes_of_copy, write_copy
 from truing.estimate.rows import shortest_rows
 from truing.estimate.shortened import one_step
 from truing.kernels.backbone import decoder_layers
-from truing.models.load import LoadedBase, device_of, directory_of, outline_base
+from truing.models.fetched import directory_of
+from truing.models.load import LoadedBase, device_of
 from truing.models.saved import check_saved
 from truing.pipeline.execute import run_stage, start_of
-from truing.preflight.functions import call_functions
+from truing.preflight.functions import call_functions, samples_of
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import read_json
 from truing.runs.interruption import Interruption
@@ -38,18 +42,31 @@ MOST_RATIO = 1e-3
 """How far the first ratio of probabilities may be from 1: as what was sampled is scored again"""
 
 
-def rehearse(recipe: Recipe, rows: Prepared) -> str:
+@contextmanager
+def _on_one_thread() -> Iterator[None]:
+    """Inside, torch has one thread: over single rows several wait for each other longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_on_one_thread()
+def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     """Takes one step of each stage, and says in a sentence what was done and how long it took.
+
+    outline: the base without its weights.
 
     Raises:
         TruingError: what a stage refuses, or cannot save so that it is loaded as it was trained.
     """
     assert recipe.base is not None
     begun = time.perf_counter()
-    if recipe.compute.threads is not None:
-        torch.set_num_threads(recipe.compute.threads)
-    outline = outline_base(recipe.base, recipe.compute, fetch=False)
-    call_functions(recipe, rows, outline.text_format(recipe.data))
+    samples = samples_of(rows, outline.text_format(recipe.data))
+    call_functions(recipe, samples)
+    asked = [*ask_classifiers(recipe, samples)]
     layers = max(layers_of_every_kind(outline), 1 if recipe.lora.layers == 1 else 2)
     with TemporaryDirectory() as place:
         weights = sum(weight.nbytes for weight in outline.model.parameters())
@@ -60,9 +77,10 @@ def rehearse(recipe: Recipe, rows: Prepared) -> str:
             base = recipe.base.model_copy(update={"path": str(Path(place) / "base"), "gguf_file": None})
             on = f"a copy with random weights, {layers} of its layers"
         else:
-            return "Not rehearsed: even a copy of few layers is too large for that."
+            return " ".join(["Not rehearsed: even a copy of few layers is too large for that.", *asked])
         _perform(one_step(recipe, base), shortest_rows(recipe, rows), Path(place) / "run")
-    return f"Rehearsed in {time.perf_counter() - begun:.1f} s: one step of each stage on {on}, saved and loaded again."
+    took = f"Rehearsed in {time.perf_counter() - begun:.1f} s"
+    return " ".join([f"{took}: one step of each stage on {on}, saved and loaded again.", *asked])
 
 
 def layers_of_every_kind(base: LoadedBase) -> int:
@@ -75,11 +93,21 @@ def layers_of_every_kind(base: LoadedBase) -> int:
 
 
 def _perform(recipe: Recipe, rows: Prepared, root: Path) -> None:
-    with open_run(root, recipe) as run, closing(open_tracker([], recipe.name, root)) as tracker:
+    with _libraries_kept(), open_run(root, recipe) as run, closing(open_tracker([], recipe.name, root)) as tracker:
         for stage in plan(recipe):
             run_stage(stage, run, rows, SilentProgress(), tracker, Interruption())
             _check_ratio(stage, run)
             _check_saved(stage, run, next(iter(rows.rows.values()))[0])
+
+
+@contextmanager
+def _libraries_kept() -> Iterator[None]:
+    """Inside, garbage is looked for among what is made there, not in the million objects of the libraries each time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _check_saved(stage: Planned, run: RunDirectory, row: EncodedRow) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from math import ceil
+from operator import attrgetter
 from typing import Any
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
+from truing.config.stages import within
 from truing.config.variants import with_changes
 
 STEPS = 3
@@ -14,6 +16,8 @@ STAND_IN = "truing.estimate.no_reward:zeros"
 """For the recipe's own functions"""
 PROMPTS, NEW_TOKENS, RATE = 3, 4, 1e-2
 """Of a rehearsal: prompts, one of them held out, tokens of a response, and learning rate"""
+_STOOD_IN_FOR = ("rewards", "evaluation", "functions")
+"""Sections of a recipe that a rehearsal replaces"""
 _NEVER = 10**9
 """Steps between evaluations, for none but the last"""
 
@@ -73,6 +77,7 @@ def one_step(recipe: Recipe, base: Base) -> Recipe:
     """The recipe on another base, for one step of each stage on one row.
 
     Its rate is high, so that what was learnt is told from rounding. No other model is loaded and no function called.
+    Variants stay that change more than numbers, such as the roles: those do something else, not more of the same.
     """
     short = shortened(recipe, base, recipe.lora.layers, timed=False)
     sources = [source.model_dump() for source in short.rewards.sources]
@@ -92,7 +97,22 @@ def one_step(recipe: Recipe, base: Base) -> Recipe:
     for stage in recipe.stages:
         settings = getattr(recipe, stage)
         changes |= {f"{stage}.{key}": value for key, value in once.items() if hasattr(settings, key.partition(".")[0])}
-    return with_changes(short, changes)
+    once_through = with_changes(short, changes)
+    return with_changes(once_through, {"variants": _variants_of_other_kind(recipe, once_through)})
+
+
+def _variants_of_other_kind(recipe: Recipe, short: Recipe) -> dict[str, dict[str, Any]]:
+    """The recipe's variants that change more than numbers, with all that they change and the short recipe does not."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, changes in recipe.variants.items():
+        own = {
+            key: value
+            for key, value in changes.items()
+            if not within(key, _STOOD_IN_FOR) and attrgetter(key)(short) == attrgetter(key)(recipe)
+        }
+        if any(isinstance(value, str | bool | list) for value in own.values()):
+            found[name] = own
+    return found
 
 
 def _without_function(reward: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,9 @@ class Backend:
     decoding: Decoding = lambda *_: nullcontext()
     transform: LogitTransform | None = None
     """What the model was found to do to its logits; what its config names where None"""
-    token_logprobs: Callable[[Tensor, Tensor, Tensor | None, Tensor, float, LogitTransform], Tensor] = token_logprobs
+    token_logprobs: Callable[[Tensor, Tensor, Tensor | None, Tensor, float, LogitTransform, Tensor | None], Tensor] = (
+        token_logprobs
+    )
 
 
 def choose_backend(model: PreTrainedModel, device: torch.device, precision: Precision) -> Backend:

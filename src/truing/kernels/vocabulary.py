@@ -49,14 +49,22 @@ def token_logprobs(
     tokens: Tensor,
     temperature: float,
     transform: LogitTransform,
+    rows: Tensor | None = None,
     linear: Linear = F.linear,
 ) -> Tensor:
     """(N,) log softmax(transform(logits) / temperature)[token], nats, with logits = hidden · weightᵀ + bias.
 
     hidden (N, D), weight (V, D), bias (V,), tokens (N,). Products are computed in the precision of `hidden`.
+    `rows` (n, D) stand in the place of the last n of a weight that has no bias and does not learn.
     """
-    found: Tensor = _Logprobs.apply(hidden, weight, bias, tokens, temperature, transform, linear)  # type: ignore[no-untyped-call]
+    found: Tensor = _Logprobs.apply(hidden, weight, bias, rows, tokens, temperature, transform, linear)  # type: ignore[no-untyped-call]
     return found
+
+
+def put_logits_of_rows(logits: Tensor, hidden: Tensor, rows: Tensor | None) -> None:
+    """In place of the last n of `logits` (..., V) stand those that `rows` (n, D) give for `hidden` (..., D)."""
+    if rows is not None:
+        logits[..., -len(rows) :] = F.linear(hidden, rows.to(hidden.dtype))
 
 
 class _Logprobs(torch.autograd.Function):
@@ -64,26 +72,39 @@ class _Logprobs(torch.autograd.Function):
 
     The slope of each log-probability by its hidden state does not depend on the loss, so it is found in the forward,
     while the logits exist: (N, D) numbers are kept instead of (N, V). Where the projection learns too, its gradient
-    has the logits computed once more.
+    has the logits computed once more; where a few rows do, the slopes by their logits are kept.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, *settings: Any
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rows: Tensor | None,
+        tokens: Tensor,
+        *settings: Any,
     ) -> Tensor:
         temperature, transform, linear = ctx.settings = settings
         logprobs, slope = hidden.new_empty(len(tokens), dtype=_wide(hidden)), torch.empty_like(hidden)
         projection = _as(weight, hidden), _as(bias, hidden)
+        row_slopes = hidden.new_empty(len(tokens), 0 if rows is None else len(rows))
         for part in slices(len(tokens), LOGIT_POSITIONS):
             logits = linear(hidden[part], *projection).to(_wide(hidden))
+            put_logits_of_rows(logits, hidden[part], rows)
             logprobs[part] = _become_residuals(logits, tokens[part], temperature, transform)
+            if rows is not None:
+                row_slopes[part] = logits[:, -len(rows) :]
+                logits[:, -len(rows) :] = 0  # what stands there in the weight says nothing
             slope[part] = linear(logits.to(hidden.dtype), projection[0].t(), None)
-        ctx.save_for_backward(slope, hidden, weight, bias, tokens)
+        if rows is not None:
+            slope.addmm_(row_slopes, _as(rows, hidden))
+        ctx.save_for_backward(slope, hidden, weight, bias, tokens, row_slopes)
         return logprobs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        slope, hidden, weight, bias, tokens = ctx.saved_tensors
+        slope, hidden, weight, bias, tokens, row_slopes = ctx.saved_tensors
         temperature, transform, linear = ctx.settings
         gradient = gradients[0][:, None].to(hidden.dtype)
         of_hidden = gradient * slope
@@ -102,7 +123,8 @@ class _Logprobs(torch.autograd.Function):
                     of_weight += residual.t() @ hidden[part]
                 if of_bias is not None:
                     of_bias += residual.sum(0, dtype=wide)
-        return of_hidden, _as(of_weight, weight), _as(of_bias, bias), None, None, None, None
+        of_rows = (gradient * row_slopes).t() @ hidden if ctx.needs_input_grad[3] else None
+        return of_hidden, _as(of_weight, weight), _as(of_bias, bias), of_rows, None, None, None, None
 
 
 def _become_residuals(logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform) -> Tensor:

@@ -24,9 +24,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 base = AutoModelForCausalLM.from_pretrained("path/to/the/base"{options})
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
+{grown}model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 """
+GROWN = "base.resize_token_embeddings({tokens})  # the adapter brings the rows of the tokens that the base lacks\n"
 IN_4_BIT = "\nWhile it was trained, the linear layers of its base were held in 4 bit (NF4).\n"
 ONLY_A_BACKBONE = f"""
 It is the backbone of a model with a scalar head, which is in `{HEAD}`. For scores, load `model/` beside this folder
@@ -34,7 +35,7 @@ with `AutoModelForSequenceClassification`: it has both.
 """
 
 
-def write_card(directory: Path, stage: str, base: Base, name: str, files: Mapping[str, str]) -> None:
+def write_card(directory: Path, stage: str, base: Base, name: str, files: Mapping[str, str], tokens: int = 0) -> None:
     """Writes it over the library's empty template. No path is in it: the same adapter has the same card anywhere.
 
     Args:
@@ -43,6 +44,7 @@ def write_card(directory: Path, stage: str, base: Base, name: str, files: Mappin
         base: what the stage began with.
         name: what that is called, in Markdown: a Hub id, or what a stage of the same run made.
         files: SHA-256 of each of its files, where they are known.
+        tokens: for which the base has to have embeddings, where the adapter has rows of new tokens; else 0.
     """
     weights = {file: digest for file, digest in sorted(files.items()) if file.endswith(WEIGHTS)}
     table = "".join(f"| `{file}` | `{digest}` |\n" for file, digest in weights.items())
@@ -57,6 +59,6 @@ def write_card(directory: Path, stage: str, base: Base, name: str, files: Mappin
         ONLY_A_BACKBONE if (directory / HEAD).exists() else "",
         "\n",
         "" if base.gguf_file else ONE_LINE.format(options=told),
-        TWO_LINES.format(options=told),
+        TWO_LINES.format(options=told, grown=GROWN.format(tokens=tokens) if tokens else ""),
     )
     (directory / "README.md").write_text("".join(parts), encoding="utf-8")

@@ -2,14 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
-from torch import nn
+from peft.tuners.trainable_tokens import TrainableTokensLayer
+from peft.utils import TrainableTokensWrapper
+from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -31,16 +35,25 @@ class Adapters:
     backward runs; forward and backward of one role always stand together.
     """
 
-    def __init__(self, base: PreTrainedModel, lora: Lora, seed: int, backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        lora: Lora,
+        seed: int,
+        backend: Backend | None = None,
+        new_rows: Sequence[int] = (),
+    ) -> None:
         """Args:
         base: to carry the adapters; its own weights are frozen.
         lora: their size and place.
         seed: of their first weights.
         backend: that the base was loaded with; the plain one if None.
+        new_rows: the last rows of embeddings and projection, of which each fresh adapter learns its own.
         """
         self._base = base
         self._lora = lora
         self._seed = seed
+        self._new_rows = new_rows
         self._layers = (backend or Backend()).adapter_layers
         self._peft: PeftModel | None = None
         self._selected: str | None = _UNKNOWN
@@ -59,8 +72,11 @@ class Adapters:
             RecipeError: `lora.targets` names no layer that can be adapted, or one that cannot.
         """
         try:
-            self._build(name, lora_config(self._base, self._lora, above))
-        except (ValueError, re.error) as error:  # PEFT may read the targets as a regular expression
+            config = lora_config(self._base, self._lora, above)
+            if self._new_rows:
+                config.trainable_token_indices = {path: [*self._new_rows] for path in self._vocabulary_layers()}
+            self._build(name, config)
+        except (ValueError, TypeError, re.error) as error:  # PEFT may read the targets as a regular expression
             what = f"no adapter could be put on the model ({first_line(error)})."
             hint = "Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj]."
             raise RecipeError(what, code="recipe/lora-targets", where="lora.targets", hint=hint) from error
@@ -82,6 +98,10 @@ class Adapters:
                 self._peft = PeftModel(self._base, config, adapter_name=name)
             else:
                 self._peft.add_adapter(name, config)
+        embeddings: Any = self._base.get_input_embeddings()
+        if isinstance(embeddings, TrainableTokensWrapper):
+            layer: Any = embeddings.token_adapter
+            layer.forward_adapters = partial(_embed, layer)
         for weight in self.parameters(name):
             weight.requires_grad_(True)
         self._selected = _UNKNOWN
@@ -108,12 +128,40 @@ class Adapters:
 
     def named_parameters(self, name: str) -> dict[str, nn.Parameter]:
         """The weights of one adapter, by the paths that they have in its file."""
-        own = f".{name}."
-        return {path.replace(own, "."): weight for path, weight in self.peft.named_parameters() if own in path}
+        own = re.compile(rf"\.{re.escape(name)}(?=\.|$)")  # of rows, it is the end of the path
+        return {own.sub("", path): weight for path, weight in self.peft.named_parameters() if own.search(path)}
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """The weights of one adapter."""
         return list(self.named_parameters(name).values())
+
+    def projection_rows(self, name: str | None) -> nn.Parameter | None:
+        """(n, D) one adapter's own rows of the vocabulary projection, for its last n tokens; None where it has none."""
+        projection: Any = self._base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        if name is None or not isinstance(projection, TrainableTokensWrapper):
+            return None
+        rows: nn.Parameter | None = projection.token_adapter.trainable_tokens_delta.get(name)
+        return rows
+
+    def _vocabulary_layers(self) -> list[str]:
+        """The paths of the embeddings and of the projection to the vocabulary, also where they carry rows already."""
+        layers = self._base.get_input_embeddings(), self._base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        return [path for path, module in self._base.named_modules() if any(module is layer for layer in layers)]
+
+
+def _embed(layer: TrainableTokensLayer, tokens: Tensor, active: Sequence[str]) -> Tensor:
+    """Embeddings (..., D) of tokens (...), those of the last n by the rows (n, D) of the adapter in force.
+
+    It stands in the place of PEFT's own, which copies the whole weight for each forward, and so for each token sampled.
+    """
+    base: Any = layer.base_layer
+    embedded: Tensor = base(tokens)
+    if layer.disable_adapters or not active:
+        return embedded
+    rows: Tensor = layer.trainable_tokens_delta[active[0]]
+    first = len(base.weight) - len(rows)
+    own = F.embedding((tokens - first).clamp(min=0), rows.to(embedded.dtype)) * getattr(base, "embed_scale", 1)
+    return torch.where((tokens < first)[..., None], embedded, own.to(embedded.dtype))
 
 
 def _saved_config(directory: str) -> LoraConfig:

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.normalisation import Normalisation
+from truing.data.prepared import Prepared
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.heads import load_head, scalar_head
@@ -20,6 +21,7 @@ from truing.models.save import load_normalisation
 from truing.models.weights import load_weights
 
 NO_PREFIX = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
+ROWS_BELOW = "Embeddings of new tokens are learnt, so all layers run in every pass; lora.layers saves less time."
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head
     linear = scalar_head(base.model, seed, bias=False) if head else None
     if lora is None:
         return _role_of_all_weights(base, linear)
-    adapters = Adapters(base.model, lora, seed, base.backend)
+    adapters = Adapters(base.model, lora, seed, base.backend, base.new_rows)
     adapters.add(name)
     return base.role(adapters=adapters, adapter=name, head=linear)
 
@@ -85,15 +87,19 @@ def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) ->
     return base.role(adapters=adapters, adapter=role.adapter, head=role.head)
 
 
-def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> Roles:
-    """A policy to train, the model it begins as to hold it against, and the reward model where there is one."""
-    base = load_base(start, recipe.compute, trains=recipe.roles == "separate")
+def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None, rows: Prepared | None = None) -> Roles:
+    """A policy to train, the model it begins as to hold it against, and the reward model where there is one.
+
+    `rows` are those that it learns from; its own responses, if None, would not have the new tokens of a base.
+    """
+    base = load_base(start, recipe.compute, trains=recipe.roles == "separate").for_rows(rows)
     if recipe.roles == "shared":
         depth = prefix_depth(base.model, recipe.lora.layers)
-        prefix = frozen_prefix_of(base.model, depth)
+        prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)
         if depth and prefix is None:
-            base = replace(base, notes=(*base.notes, f"{type(base.model).__name__} {NO_PREFIX}"))
-        adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend)
+            note = ROWS_BELOW if base.new_rows else f"{type(base.model).__name__} {NO_PREFIX}"
+            base = replace(base, notes=(*base.notes, note))
+        adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend, base.new_rows)
         adapters.add("policy", above=depth)
         policy = base.role(adapters=adapters, adapter="policy", prefix=prefix)
         reference = base.role(adapters=adapters, prefix=prefix)

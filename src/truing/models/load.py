@@ -1,7 +1,7 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -17,23 +17,25 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
-from transformers.utils.hub import cached_file
 
 from truing.config.sections import Base, Compute, Data
 from truing.core.errors import ModelError, RecipeError, first_line
 from truing.data.chat import TextFormat
 from truing.data.endings import Endings, endings_of
+from truing.data.prepared import Prepared
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.context import context_length
 from truing.models.exactness import exact_backend
+from truing.models.fetched import directory_of
 from truing.models.gguf import gguf_options
 from truing.models.own_code import code_of, foreign_code
-from truing.models.padding import ensure_pad, tokens_without_rows
+from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tokens_without_rows
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.weights import load_weights, reraise_as
+from truing.processes import world
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,17 @@ class LoadedBase:
     """What ends a response"""
     new_tokens: frozenset[int]
     """Tokens that the model had no embedding for, and so has never learnt; the pad that truing adds is none"""
+    new_rows: range = range(0)
+    """Rows of the embeddings that adapters learn too: those of new tokens and of pad, where there are new tokens"""
     notes: tuple[str, ...] = ()
     """What was changed on loading, and what the model cannot do, in words"""
     backend: Backend = field(default_factory=Backend)
     """How the model is computed"""
+
+    def for_rows(self, rows: Prepared | None) -> "LoadedBase":
+        """The same, without rows of the embeddings that learn where no new token is in the `rows` to learn from."""
+        said = self.new_rows and rows and rows.tokens() & self.new_tokens
+        return self if said else replace(self, new_rows=range(0))
 
     def text_format(self, data: Data) -> TextFormat:
         """How text becomes tokens in a recipe with this `data`."""
@@ -69,7 +78,7 @@ def device_of(compute: Compute) -> torch.device:
         RecipeError: torch knows no such device, or this machine has none.
     """
     if compute.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", world.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
     try:
         return torch.empty(0, device=compute.device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
@@ -95,12 +104,13 @@ def load_base(base: Base, compute: Compute, trains: bool = False, fetch: bool = 
     precision = Precision.of(compute.dtype, trains)
     model = _load_model(base, compute, precision, {} if fetch else {"local_files_only": True})
     endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
-    notes = ensure_pad(tokenizer, model, endings)
+    known, notes = embedding_rows(model), ensure_pad(tokenizer, model, endings)
+    new_rows = rows_to_learn(model, known, new_tokens, tokenizer.pad_token_id)
     backend = prepare(model, precision, compute.gradient_checkpointing)
     with reraise_as_model_error(base, "causal language model"):  # its own code runs for the first time
         backend, slower = exact_backend(model, backend, tokenizer.pad_token_id)
     notes += slower
-    return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, tuple(notes), backend)
+    return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, new_rows, tuple(notes), backend)
 
 
 def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = False) -> Backend:
@@ -112,20 +122,6 @@ def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = 
         checkpoint_layers(model)
     model.requires_grad_(False).train(False)
     return backend
-
-
-def is_fetched(base: Base) -> bool:
-    """Whether the base's config is on this machine: in a directory, or fetched from the Hub before."""
-    return directory_of(base) is not None
-
-
-def directory_of(base: Base) -> Path | None:
-    """Where the base's files are on this machine; None where its config is not."""
-    try:
-        found = cached_file(base.path, base.gguf_file or "config.json", local_files_only=True)
-    except OSError:
-        return None
-    return None if found is None else Path(found).parent
 
 
 def run_model(directory: Path, base: Base) -> Base:
@@ -169,10 +165,11 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
         with suppress(OSError):  # most models without one are older than it
             model.generation_config = GenerationConfig.from_pretrained(base.path, local_files_only=not fetch)
     endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
-    notes = ensure_pad(tokenizer, model, endings)
+    known, notes = embedding_rows(model), ensure_pad(tokenizer, model, endings)
+    new_rows = rows_to_learn(model, known, new_tokens, tokenizer.pad_token_id)
     model.requires_grad_(False).train(False)
     backend = choose_backend(model, device_of(compute), Precision.of(compute.dtype, trains=False))
-    return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, tuple(notes), backend)
+    return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, new_rows, tuple(notes), backend)
 
 
 def declared_ends(model: PreTrainedModel) -> list[list[int]]:

@@ -15,7 +15,8 @@ def logprobs_of(role: Role, hidden: Tensor, tokens: Tensor, temperature: float =
     projection, backend = role.projection, role.backend
     if torch.is_grad_enabled() and isinstance(projection, nn.Linear):
         states = backend.precision.cast(hidden)
-        return backend.token_logprobs(states, projection.weight, projection.bias, tokens, temperature, role.transform)
+        weight, bias, rows = projection.weight, projection.bias, role.projection_rows
+        return backend.token_logprobs(states, weight, bias, tokens, temperature, role.transform, rows)
     parts = [token_logprobs(role.logits(h), t, temperature=temperature) for h, t in _parts(hidden, tokens)]
     return torch.cat(parts)
 

@@ -1,9 +1,10 @@
 """A tokenizer and a model that belong together: an embedding for every token, and a pad that is not eos."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.core.errors import ModelError
@@ -24,16 +25,17 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, endin
     Raises:
         ModelError: nothing ends a response, a token has no embedding, or pad cannot be added.
     """
-    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
-    _check_vocabulary(tokenizer, rows, endings)
+    rows = embedding_rows(model)
+    largest = max(tokenizer.get_vocab().values())  # numbers may have gaps, and go further than a count of tokens
+    _check_vocabulary(tokenizer, largest, rows, endings)
     notes = []
     if tokenizer.pad_token_id in (None, *endings.text, *endings.turn, *endings.written):
         was = "no pad token" if tokenizer.pad_token_id is None else f"pad = eos ({tokenizer.pad_token!r})"
         _add_pad(tokenizer, was)
         notes.append(f"The tokenizer had {was}; added {PAD!r} as its pad token.")
-    wanted = max(tokenizer.get_vocab().values()) + 1
+    wanted = max(largest, tokenizer.pad_token_id) + 1
     if wanted > rows:
-        _grow(model, rows, wanted, tokenizer.pad_token_id)
+        grow(model, rows, wanted, tokenizer.pad_token_id)
         notes.append(f"The embeddings grew from {rows} to {wanted} rows, one for each token.")
     several: tuple[Any, ...] = (model.config, text_config(model), model.generation_config)
     for settings in filter(None, several):
@@ -53,20 +55,38 @@ def _merged(before: int | list[int] | None, ends: Sequence[int], own: set[int]) 
 
 def tokens_without_rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:
     """Those of the vocabulary for which the model has no embedding."""
-    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    rows = embedding_rows(model)
     return frozenset(token for token in tokenizer.get_vocab().values() if token >= rows)
 
 
-def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, endings: Endings) -> None:
+def rows_to_learn(model: PreTrainedModel, known: int, new_tokens: Collection[int], pad: int) -> range:
+    """The rows behind the first `known` of the embeddings, which learn together with an adapter.
+
+    None where there are no new tokens but `pad`, or where the library cannot train and save single rows: it puts them
+    over those of an embedding and of a projection without a bias, and goes by the config for whether both are one.
+    """
+    embeddings, projection = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    has_rows = isinstance(embeddings, nn.Embedding) and isinstance(projection, nn.Linear) and projection.bias is None
+    if not has_rows or all(token == pad for token in new_tokens):
+        return range(0)
+    tied = projection.weight is embeddings.weight
+    return range(known, embedding_rows(model)) if tied == bool(model.config.tie_word_embeddings) else range(0)
+
+
+def embedding_rows(model: PreTrainedModel) -> int:
+    """How many tokens a model has embeddings for."""
+    return len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, largest: int, rows: int, endings: Endings) -> None:
     """ModelError where nothing ends a response, or there is a token for which a model of so many rows has no embedding.
 
-    Tokens that were added to the vocabulary may be beyond: rows are found for them.
+    largest: the greatest number of a token. Tokens that were added may be beyond the rows: some are found for them.
     """
     if not endings.tokens:
         what = "the tokenizer has no eos token, so a response could never end."
         hint = "Set eos_token in its tokenizer_config.json."
         raise ModelError(what, code="model/no-eos", where=tokenizer.name_or_path, hint=hint)
-    largest = max(tokenizer.get_vocab().values())  # numbers may have gaps, and go further than a count of tokens
     if tokenizer.vocab_size > rows:
         told = f"has {tokenizer.vocab_size} tokens and the model only {rows}"
     elif largest >= max(rows, len(tokenizer)):
@@ -88,7 +108,7 @@ def _add_pad(tokenizer: PreTrainedTokenizerBase, was: str) -> None:
         raise ModelError(what, code="model/no-pad", where=tokenizer.name_or_path, hint=hint)
 
 
-def _grow(model: PreTrainedModel, old: int, new: int, pad: int) -> None:
+def grow(model: PreTrainedModel, old: int, new: int, pad: int) -> None:
     """New tokens get the mean of the old ones' rows, and all but `pad` a little noise of their own.
 
     So a logit is about the mean logit, and by Jensen's inequality the probability at most about that of an even choice.

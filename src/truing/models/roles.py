@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from peft.utils import TrainableTokensWrapper
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -18,9 +19,10 @@ from truing.kernels.backbone import forward
 from truing.kernels.backend import Backend, DecodeStep
 from truing.kernels.precision import Precision
 from truing.kernels.text_config import logit_transform
-from truing.kernels.vocabulary import LogitTransform
+from truing.kernels.vocabulary import LogitTransform, put_logits_of_rows
 from truing.models.adapters import Adapters
 from truing.models.prefix import FrozenPrefix
+from truing.processes import world
 
 
 @dataclass
@@ -64,8 +66,13 @@ class Role:
         return self.prefix.skip(states) if self.prefix and states is not None else nullcontext()
 
     def micro_batches(self, token_counts: Sequence[int], budget: int) -> list[list[int]]:
-        """The rows that go through this role together, of at most `budget` tokens; each row is in exactly one part."""
-        return self.backend.micro_batches(token_counts, budget)
+        """The rows that go through this role together, of at most `budget` tokens.
+
+        Each row is in exactly one part, of exactly one process.
+        """
+        own = world.share_by_cost(token_counts)
+        parts = self.backend.micro_batches([token_counts[row] for row in own], budget)
+        return [[own[place] for place in part] for part in parts]
 
     @contextmanager
     def decoding(self) -> Iterator[DecodeStep | None]:
@@ -76,9 +83,17 @@ class Role:
 
     @property
     def projection(self) -> nn.Module:
-        """From last hidden states to logits, as they are before the model scales or caps them."""
+        """From last hidden states to logits, as they are before the model scales or caps them.
+
+        In the place of its last rows stand `projection_rows`, where this role has some.
+        """
         projection: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        return projection
+        return projection.original_module if isinstance(projection, TrainableTokensWrapper) else projection
+
+    @property
+    def projection_rows(self) -> nn.Parameter | None:
+        """(n, D) the projection's rows for the last n tokens, where this role learns these; else None."""
+        return None if self.adapters is None else self.adapters.projection_rows(self.adapter)
 
     @property
     def transform(self) -> LogitTransform:
@@ -88,8 +103,9 @@ class Role:
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., V) float32 logits of the next token, from (..., D) last hidden states."""
         with self._computing(hidden.device):
-            logits: Tensor = self.projection(hidden).to(Precision.reductions)
-        return self.transform(logits)
+            logits: Tensor = self.projection(hidden)
+            put_logits_of_rows(logits, hidden, self.projection_rows)
+        return self.transform(logits.to(Precision.reductions))
 
     def scalar(self, hidden: Tensor) -> Tensor:
         """(...) float32 output of the scalar head, from (..., D) last hidden states."""

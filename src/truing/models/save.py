@@ -30,19 +30,24 @@ OTHER_REWARD = (
 )
 
 
-def save_adapter(role: Role, directory: Path) -> None:
-    """The role's PEFT adapter, and its scalar head beside it where it has one."""
+def save_adapter(role: Role, directory: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+    """The role's PEFT adapter, and beside it its scalar head where it has one.
+
+    With rows of new tokens goes their `tokenizer`: by it, PEFT makes room for them on a base that lacks these.
+    """
     assert role.adapters is not None
     assert role.adapter is not None
     directory.mkdir(parents=True, exist_ok=True)
     peft = role.adapters.peft
-    # Embeddings are not trained; PEFT would save them all the same where a pad token made them grow.
+    # Of embeddings, new tokens' rows are trained at most; PEFT would save all where a token made them grow.
     peft.save_pretrained(str(directory), selected_adapters=[role.adapter], save_embedding_layers=False)
     nested = directory / role.adapter  # PEFT puts every adapter but "default" into a folder of its name
     for file in nested.iterdir():
         file.rename(directory / file.name)
     nested.rmdir()
     _tidy(directory / "adapter_config.json")
+    if tokenizer is not None:
+        tokenizer.save_pretrained(str(directory))
     if role.head is not None:
         save_file(role.head.state_dict(), directory / HEAD)
 

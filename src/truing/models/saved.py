@@ -13,6 +13,7 @@ from truing.config.sections import Base
 from truing.core.errors import ModelError
 from truing.models.gguf import gguf_options
 from truing.models.heads import HEAD
+from truing.models.padding import embedding_rows, grow
 from truing.models.weights import load_weights
 
 EXACT = 1e-3
@@ -35,11 +36,15 @@ def check_saved(start: Base, model: Path, adapter: Path | None, is_reward: bool,
     """
     own: dict[str, Any] = {"trust_remote_code": start.trust_remote_code}
     auto = AutoModelForSequenceClassification if is_reward else AutoModelForCausalLM
-    saved: Tensor = load_weights(auto, str(model), row.device, **own)(input_ids=row).logits
+    merged = load_weights(auto, str(model), row.device, **own)
+    saved: Tensor = merged(input_ids=row).logits
     if adapter is None:
         return
     own |= gguf_options(start.gguf_file) if start.gguf_file else {}
     base = load_weights(AutoModelForCausalLM, start.path, row.device, **own)
+    known, rows = embedding_rows(base), embedding_rows(merged)
+    if rows > known:
+        grow(base, known, rows, merged.config.pad_token_id)
     adapted: Any = PeftModel.from_pretrained(base, adapter).get_base_model()
     if is_reward:
         head = load_file(adapter / HEAD)["weight"].to(row.device)

@@ -65,10 +65,11 @@ def forward_in_micro_batches(
     (rows, R of these rows); the tensors returned are (B,) or (B, R), zero where a row is shorter.
     """
     parts: dict[int, tuple[Tensor, ...]] = {}
-    for index in world.share(role.micro_batches(batch.token_counts, token_budget)):
+    for index in role.micro_batches(batch.token_counts, token_budget):
         scored = score(batch.rows(index).to(role.model.device), index)
-        parts |= {row: tuple(part[place] for part in scored) for place, row in enumerate(index)}
-    columns = zip(*(world.gather(parts)[row] for row in range(len(batch))), strict=True)
+        parts |= {row: tuple(part[place].clone() for part in scored) for place, row in enumerate(index)}
+    parts = world.gather(parts)
+    columns = zip(*(parts[row] for row in range(len(batch))), strict=True)
     return tuple(
         torch.stack(column) if column[0].dim() == 0 else pad_sequence(list(column), True) for column in columns
     )

@@ -12,12 +12,14 @@ from truing.config.sections import Base
 from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
-from truing.models.load import run_model
+from truing.models.load import LoadedBase, run_model
 from truing.pipeline.choices import chosen_for
 from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
 from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
 from truing.pipeline.rows import check_inputs, rows_of_run
+from truing.processes import world
+from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import write_json
 from truing.runs.interruption import Interruption
@@ -34,7 +36,7 @@ def run_pipeline(
     progress: Progress,
     stop: Interruption | None = None,
     fork_of: Path | None = None,
-    rehearse: Callable[[Recipe, Prepared], str] | None = None,
+    rehearse: Callable[[Recipe, Prepared, LoadedBase], str] | None = None,
 ) -> RunDirectory:
     """Runs what is left of a recipe's stages in `root`.
 
@@ -52,26 +54,38 @@ def run_pipeline(
     """
     stop = stop or Interruption()
     older = None if fork_of is None else older_run(fork_of, root)
-    recipe = _as_begun(recipe, RunDirectory(root))
-    checked = None if RunDirectory(root).record.exists() else check_inputs(recipe)
-    functions = set_up(recipe)
-    if checked is not None and rehearse is not None:
-        progress.note(rehearse(recipe, checked))
+    recipe = world.from_owner(lambda: _as_begun(recipe, RunDirectory(root)))
+    read, functions = _checked(recipe, root, progress, rehearse)
     with open_run(root, recipe) as run:
         stages = open_stages(run, recipe, functions, stop, progress.note)
         if older is not None:
-            _fork(older, run, progress)
+            world.by_owner(lambda: _fork(older, run, progress))
         waiting = waiting_stages(run, stages)
         if waiting:
-            rows = rows_of_run(run, stages[0].recipe, checked, stop)
+            rows = rows_of_run(run, stages[0].recipe, read, stop)
             for remark in rows.remarks:
                 progress.note(remark)
-            with closing(open_tracker(recipe.track, recipe.name, root)) as tracker:
+            with closing(open_tracker(recipe.track if world.is_owner() else [], recipe.name, root)) as tracker:
                 for stage in waiting:
                     refuse_unsound(stage, run, progress)
                     refuse_changed(run, functions)
                     run_stage(stage, run, rows, progress, tracker, stop)
         return run
+
+
+def _checked(
+    recipe: Recipe, root: Path, progress: Progress, rehearse: Callable[[Recipe, Prepared, LoadedBase], str] | None
+) -> tuple[Prepared | None, dict[str, Fingerprint]]:
+    """Before a run is opened: the rows of a new one, read and rehearsed with, and the recipe's functions."""
+    checked = world.by_owner(lambda: None if RunDirectory(root).record.exists() else check_inputs(recipe))
+    functions = set_up(recipe)
+
+    def rehearsed() -> None:
+        if checked is not None and rehearse is not None:
+            progress.note(rehearse(recipe, *checked))
+
+    world.by_owner(rehearsed)
+    return None if checked is None else checked[0], functions
 
 
 def _fork(older: RunDirectory, run: RunDirectory, progress: Progress) -> None:
@@ -122,7 +136,7 @@ def run_stage(
     for remark in remarks:
         progress.note(f"{stage.name}: {remark}")
     run.lineage.begin(stage.name, stage.kind, chosen, remarks)
-    directory.reset()
+    world.by_owner(directory.reset)
     scorer = stage.builds_on.get(stage.spec.scored_by or "")
     job = Job(
         name=stage.name,
@@ -140,9 +154,10 @@ def run_stage(
     with memory_faults(stage.name):
         result = stage.spec.load(stage.spec.train)(job)
     with stop.defer():
-        write_json(directory.result, to_json(result) | {"saving_s": round(job.saving.seconds, 3)})
-        run.lineage.finish(stage.name, directory.contents())
-        directory.remove_checkpoints()
+        finished = to_json(result) | {"saving_s": round(job.saving.seconds, 3)}
+        world.by_owner(lambda: write_json(directory.result, finished))
+        run.lineage.finish(stage.name, world.from_owner(directory.contents))
+        world.by_owner(directory.remove_checkpoints)
     release_memory()
     if stop.requested:
         raise stop.interrupted(f"{stage.name} is done")

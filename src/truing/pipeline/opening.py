@@ -1,6 +1,7 @@
 """What a run is opened with: its recipe on files, its stages in order, and what both are made of, on record."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import torch
 
@@ -12,6 +13,7 @@ from truing.core.errors import RunError, check
 from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
 from truing.pipeline.world import with_world
+from truing.processes import world
 from truing.rewards.python_function import FunctionReward
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory
@@ -28,7 +30,7 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     if recipe.base is not None and recipe.base.quantize == "nf4":
         check_quantisation(device_of(recipe.compute))
     check(missing_trackers(recipe.track))
-    return _functions(recipe)
+    return world.from_owner(lambda: _functions(recipe))
 
 
 def open_stages(
@@ -39,17 +41,22 @@ def open_stages(
     Raises:
         RunError: the run was begun with other content.
     """
+    world.by_owner(lambda: _record(run, recipe, functions, stop, say))
+    return list(plan(with_world(recipe, run)))
+
+
+def _record(
+    run: RunDirectory, recipe: Recipe, functions: dict[str, Fingerprint], stop: Interruption, say: Callable[[str], None]
+) -> None:
     with stop.defer():
         grounded = with_world(recipe, run)
-    stages = list(plan(grounded))
-    run.lineage.plan([(stage.name, stage.kind) for stage in stages])
+    run.lineage.plan([(stage.name, stage.kind) for stage in plan(grounded)])
     inputs = {name: fingerprint(path) for name, path in _inputs(grounded)}
     with stop.defer():
         beside = run.lineage.record_inputs(inputs | functions)
         run.record_places(recipe)
     if beside:
         say(f"changed since the run began, and no stage learns from it: {', '.join(beside)}")
-    return stages
 
 
 def waiting_stages(run: RunDirectory, stages: list[Planned]) -> list[Planned]:
@@ -69,9 +76,9 @@ def waiting_stages(run: RunDirectory, stages: list[Planned]) -> list[Planned]:
                 )
                 hint = "What it made stays. Begin a new run with --fork-to NEW: it takes over the stages that match."
                 raise RunError(what, code="run/older-plan", where=str(run.root), hint=hint)
-            run.stage(stage.name).remove_checkpoints()  # a kill may have come just before
+            world.by_owner(run.stage(stage.name).remove_checkpoints)  # a kill may have come just before
             if stage.name in built_on:
-                _refuse_damaged(stage.name, run)
+                world.by_owner(partial(_refuse_damaged, stage.name, run))
     return waiting
 
 

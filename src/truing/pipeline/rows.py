@@ -1,31 +1,36 @@
 """The rows of a run: checked before it is begun, then kept in its directory as token ids."""
 
+from pathlib import Path
+
 from truing.config.recipe import Recipe
-from truing.core.errors import check
+from truing.core.errors import RunError, check
 from truing.data.datasets import read_data
 from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
-from truing.models.load import outline_base
+from truing.models.load import LoadedBase, outline_base
 from truing.preflight.files import check_files
 from truing.preflight.functions import check_functions
 from truing.preflight.stages import check_stages, unlearnt_tokens
+from truing.processes import world
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove
 from truing.runs.interruption import Interruption
 
 
-def check_inputs(recipe: Recipe) -> Prepared | None:
-    """The rows of a run that has not begun; None on the embedded world, and where the base has yet to be fetched.
+def check_inputs(recipe: Recipe) -> tuple[Prepared, LoadedBase] | None:
+    """The rows of a run that has not begun, and its base without weights.
+
+    None on the embedded world, and where the base has yet to be fetched.
 
     Raises:
         InputError: all that is wrong with the recipe's models and rows, or that a stage would refuse.
     """
     datasets = read_data(recipe)
     found = check_files(recipe, datasets)
-    rows = None if recipe.base is None else check_stages(recipe, datasets, found)
+    checked = None if recipe.base is None else check_stages(recipe, datasets, found)
     if found.problems:
         check_functions(recipe, found)  # a sound recipe begins them once it is opened
     found.check()
-    return rows
+    return checked
 
 
 def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: Interruption) -> Prepared:
@@ -35,7 +40,15 @@ def rows_of_run(run: RunDirectory, recipe: Recipe, rows: Prepared | None, stop: 
         InputError: rows cannot be used.
         RunError: the disk refuses.
     """
-    place, key = run.prepared, prepared_key(recipe, run.lineage.facts["inputs"])
+    key = prepared_key(recipe, run.lineage.facts["inputs"])
+    found = world.by_owner(lambda: _kept(run.prepared, key, recipe, rows, stop)) or load_prepared(run.prepared, key)
+    if found is None:
+        what, hint = "has not the rows of this run.", "Give an --out on a disk that all processes see."
+        raise RunError(what, code="run/unshared-rows", where=str(run.prepared), hint=hint)
+    return found
+
+
+def _kept(place: Path, key: str, recipe: Recipe, rows: Prepared | None, stop: Interruption) -> Prepared:
     kept = load_prepared(place, key)
     if kept is not None:
         return kept

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from truing.core.errors import InputError, Problem, check
 
+NOT_MEASURED = "Row lengths were not checked"
+"""How a sentence begins where the base is not there to read rows with"""
+
 
 @dataclass
 class Findings:

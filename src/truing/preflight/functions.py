@@ -1,21 +1,18 @@
 """A recipe's rewards and judges in Python, begun and asked as a run will begin and ask them."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from truing.config.recipe import Recipe
 from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat, decode_response
 from truing.data.encode import EncodedRow
+from truing.data.prepared import Prepared
 from truing.preflight.findings import Findings
 from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.python_function import FunctionReward
 
-if TYPE_CHECKING:
-    from truing.data.prepared import Prepared  # imports torch
-
 CALLED_WITH = 2
-"""Responses that each function is asked to score: with one, a deviation of all has no value"""
+"""Responses that each reward and judge is asked to score: with one, a deviation of all has no value"""
 
 
 def check_functions(recipe: Recipe, found: Findings) -> None:
@@ -27,17 +24,21 @@ def check_functions(recipe: Recipe, found: Findings) -> None:
                 FunctionReward.load(path, recipe).end()
 
 
-def call_functions(recipe: Recipe, rows: "Prepared", form: TextFormat) -> None:
-    """Has every reward and judge in Python score completions of the recipe's own rows, which `form` makes text of.
+def samples_of(rows: Prepared, form: TextFormat) -> list[Sample]:
+    """The recipe's own completions, which `form` makes text of, for its rewards and judges to be asked about."""
+    asked, texts, in_messages = rows.rows.get("prompts", [])[:CALLED_WITH], rows.texts, "prompts" in rows.chats
+    return [
+        Sample(texts[row.prompt_index], decode_response(form, row.prompt, said, in_messages), row.prompt, said, True)
+        for row, said in zip(asked, _completions(rows, asked), strict=False)
+    ]
+
+
+def call_functions(recipe: Recipe, samples: Sequence[Sample]) -> None:
+    """Has every reward and judge in Python score some samples.
 
     Raises:
         RewardError: one does not, named with its file and line.
     """
-    asked, texts, in_messages = rows.rows.get("prompts", [])[:CALLED_WITH], rows.texts, "prompts" in rows.chats
-    samples = [
-        Sample(texts[row.prompt_index], decode_response(form, row.prompt, said, in_messages), row.prompt, said, True)
-        for row, said in zip(asked, _completions(rows, asked), strict=False)
-    ]
     for kind, path in rewards_and_judges(recipe) if samples else ():
         if kind == "function":
             function = FunctionReward.load(path, recipe)
@@ -45,7 +46,7 @@ def call_functions(recipe: Recipe, rows: "Prepared", form: TextFormat) -> None:
             function.end()
 
 
-def _completions(rows: "Prepared", asked: Sequence[EncodedRow]) -> Iterator[Tokens]:
+def _completions(rows: Prepared, asked: Sequence[EncodedRow]) -> Iterator[Tokens]:
     """What the recipe's rows say to each of these prompts, or else to others; a prompt where they say nothing."""
     said = [(row.prompt, one) for some in rows.rows.values() for row in some for one in row.completions.values()]
     for place, row in enumerate(asked):

@@ -1,22 +1,23 @@
 """What the stages of a recipe would make of its rows: which they hold out, and whether rows fit into the base."""
 
-import os
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from truing.config.defaults import few_steps, trains_all_weights
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
-from truing.core.errors import ModelError, Problem
+from truing.core.errors import Problem
 from truing.data.datasets import HELDOUT, Dataset
 from truing.data.length_report import NAMED
 from truing.data.prepared import Prepared, encode_datasets
-from truing.models.load import LoadedBase, is_fetched, outline_base
-from truing.models.save import outline_classifier
+from truing.models.fetched import is_fetched
 from truing.preflight.circumstances import circumstances
-from truing.preflight.findings import Findings
+from truing.preflight.findings import NOT_MEASURED, Findings
 
-NOT_MEASURED = "Row lengths were not checked"
+if TYPE_CHECKING:
+    from truing.models.load import LoadedBase
+
 SHOWN = 5
 """Tokens that a problem names"""
 UNLIMITED = 2**62
@@ -25,13 +26,13 @@ UNLIMITED = 2**62
 
 def check_stages(
     recipe: Recipe, datasets: Mapping[str, Dataset], found: Findings, named: int | None = NAMED
-) -> Prepared | None:
+) -> "tuple[Prepared, LoadedBase] | None":
     """Adds what stages would refuse, cut or leave out to what was `found` of the files; faulty rows are left aside.
 
     Of rows that share a reason, the first `named` are named, or all for None.
 
     Returns:
-        The rows for the stages; None where the base cannot be had.
+        The rows for the stages, and the base without its weights; None where that cannot be had.
     """
     base = _outlined(recipe, found)
     form, context = (base.text_format(recipe.data), base.context) if base else (None, UNLIMITED)
@@ -50,48 +51,48 @@ def check_stages(
                 learns_with = circumstances(stage.recipe, stage.spec, prepared, base.model.num_parameters())
                 said = few_steps(stage.recipe, stage.spec, learns_with)
                 found.odd += [f"{stage.name}: {sentence}." for sentence in said]
-        if stage.spec.makes == "reward model" and base is not None:
-            with found.noting():
-                outline_classifier(base.model)
         if stage.spec.samples and sound:
             with found.noting():
                 if "prompts" in datasets:
                     datasets["prompts"].check()
                 _check_prompts(stage, prepared, base is not None, found)
-    return prepared if base else None
+    return (prepared, base) if base else None
 
 
-def unlearnt_tokens(recipe: Recipe, base: LoadedBase, prepared: Prepared) -> Iterator[Problem]:
-    """Tokens of the rows that the model has no embedding for, where the first stage learns with an adapter.
+def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> Iterator[Problem]:
+    """Tokens of the rows that the model has no embedding for, where a stage that begins with it cannot learn them.
 
-    An adapter leaves the embeddings as they are, so such a token could never be said, nor be told from another.
+    One that learns from its own responses cannot, and an adapter only where new rows of embeddings learn beside it. To
+    others, such a token could never be said, nor be told from another.
     """
     assert recipe.base is not None
-    first = recipe.stages[0]
-    if not base.new_tokens or trains_all_weights(recipe, STAGES[first]):
+    specs = [STAGES[name] for name in recipe.stages if STAGES[name].starts_from not in recipe.stages]
+    unable = [s.name for s in specs if not trains_all_weights(recipe, s) and not (base.new_rows and s.datasets)]
+    if not base.new_tokens or not unable:
         return
-    rows = [row for rows in prepared.rows.values() for row in rows]
-    said = {token for row in rows for part in (row.prompt, *row.completions.values()) for token in part}
-    names = base.tokenizer.convert_ids_to_tokens(sorted(base.new_tokens & said))
+    names = base.tokenizer.convert_ids_to_tokens(sorted(base.new_tokens & prepared.tokens()))
     if names:
-        what = f"the model has no embedding for {', '.join(names[:SHOWN])}, and the adapter of {first} learns none."
-        mend = "Begin with sft and set sft.method: full, or give the model embeddings for them and train these first."
+        what = f"the model has no embedding for {', '.join(names[:SHOWN])}, and the adapter of {unable[0]} learns none."
+        begin = "Begin with sft" if base.new_rows else "Begin with sft and set sft.method: full"
+        mend = f"{begin}, or give the model embeddings for them and train these first."
         yield Problem("model/unlearnt-tokens", "base.path", what, mend, recipe.base.path)
 
 
-def _outlined(recipe: Recipe, found: Findings) -> LoadedBase | None:
-    """The base without its weights; None where it cannot be had, with a finding that says so."""
+def _outlined(recipe: Recipe, found: Findings) -> "LoadedBase | None":
+    """The base without its weights; None where it cannot be had, with a finding that says so.
+
+    Only what is there to be read is worth the seconds that the libraries take to be imported.
+    """
     assert recipe.base is not None
     faulty = any((problem.field or "").startswith("base.") for problem in found.problems)
-    try:
-        if faulty or is_fetched(recipe.base):
-            return outline_base(recipe.base, recipe.compute, fetch=False)
+    if is_fetched(recipe.base):
+        from truing.preflight.outline import outlined
+
+        return outlined(recipe, found, faulty)
+    if faulty:
+        found.odd.append(f"{NOT_MEASURED}, for want of the base.")
+    else:
         found.odd.append(f"{NOT_MEASURED}: {recipe.base.path} is not on this machine yet; `truing run` fetches it.")
-    except ModelError as error:
-        if faulty or not os.path.isdir(recipe.base.path):  # what is missing of a Hub id, a run fetches
-            found.odd.append(f"{NOT_MEASURED}, for want of the base: {error}")
-        else:
-            found.problems.append(error.problem)
     return None
 
 

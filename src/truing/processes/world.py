@@ -1,43 +1,149 @@
-"""A world of one process. Its verbs stand where several processes will have to speak to each other.
+"""The processes of a run, and how they speak to each other: the verbs that the rest of the house knows.
 
-What needs them calls them as if there were several: work that can be split is shared out and gathered again, counts are
-added up, one process owns the run's directory, and an error that one has is everybody's. Here each does nothing, and
-`torch.distributed` is never imported.
+In a world of one, which is most of them, each verb gives back what it is given and `torch.distributed` is never
+imported. In a world of several, all processes go through the same code on the same weights. Work that can be split is
+shared out and gathered again, gradients are added up, one of them owns the run's directory, and an error that one of
+them meets ends all of them.
+
+So every process has to reach the same verbs in the same order: what decides whether a verb is reached must be known to
+all, such as a step's number, or be asked of the owner, such as the time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from truing.processes.peers import Peers
 
 T = TypeVar("T")
+
+OWNER = 0
+"""The rank of the process that writes and speaks"""
+RANK, SIZE, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"
+"""In the environment of every process that `torchrun`, or `truing run --processes`, has started"""
+
+_peers: "Peers | None" = None
+"""The other processes; None in a world of one"""
+
+
+class PeerFailed(BaseException):
+    """Another process met an error, which it tells itself, or is gone. No Exception, so that nobody takes it for one of
+    their own.
+    """
+
+    def __init__(self, exit_code: int, untold: bool = False) -> None:
+        super().__init__()
+        self.exit_code = exit_code
+        self.untold = untold
+        """Whether it falls to this process to say so, since the other is gone"""
+
+
+def is_expected() -> bool:
+    """Whether this process was started as one of several."""
+    return int(os.environ.get(SIZE, "1")) > 1
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Inside, this process is one of those that were started with it; an error that one meets ends all of them.
+
+    Raises:
+        PeerFailed: it was another's.
+    """
+    global _peers
+    if not is_expected():
+        yield
+        return
+    from truing.processes.peers import Peers
+
+    _peers = peers = Peers.met(int(os.environ[RANK]), int(os.environ[SIZE]))
+    try:
+        with peers.agreed():
+            yield
+    finally:
+        _peers = None
+        peers.leave()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process works as if there were no others: they wait, or do the same."""
+    global _peers
+    before, _peers = _peers, None
+    try:
+        yield
+    finally:
+        _peers = before
+
+
+def size() -> int:
+    """How many processes there are."""
+    return 1 if _peers is None else _peers.size
 
 
 def is_owner() -> bool:
     """Whether this process writes the run's directory, its logs and trackers, and speaks to the terminal."""
-    return True
+    return _peers is None or _peers.rank == OWNER
+
+
+def local_rank() -> int:
+    """The number of this process among those on its machine, as that of the GPU it takes."""
+    return 0 if _peers is None else int(os.environ.get(LOCAL_RANK, "0"))
 
 
 def share(work: Sequence[T]) -> Sequence[T]:
-    """This process's part of work that all of them know of."""
-    return work
+    """This process's part of work that all of them know of, each piece about as long as its neighbours."""
+    return work if _peers is None else work[_peers.rank :: _peers.size]
 
 
-def gather(results: dict[int, T]) -> dict[int, T]:
+def share_by_cost(costs: Sequence[int]) -> list[int]:
+    """The places of this process's part of work that costs so much a piece: the dearest first, to whoever has least."""
+    if _peers is None:
+        return list(range(len(costs)))
+    loads, parts = [0] * _peers.size, [[] for _ in range(_peers.size)]  # type: tuple[list[int], list[list[int]]]
+    for place in sorted(range(len(costs)), key=lambda place: -costs[place]):
+        least = loads.index(min(loads))
+        loads[least] += costs[place]
+        parts[least].append(place)
+    return sorted(parts[_peers.rank])
+
+
+def gather(results: Mapping[int, T]) -> dict[int, T]:
     """The results of every process, by the place in the whole work."""
-    return results
+    return {place: result for part in each(dict(results)) for place, result in part.items()}
 
 
-def add_up(number: float) -> float:
-    """The sum of this number over all processes."""
-    return number
+def each(value: T) -> list[T]:
+    """What each process says, by its rank."""
+    return [value] if _peers is None else _peers.each(value)
+
+
+def add_up_gradients(weights: Iterable["nn.Parameter"]) -> None:
+    """Each process has the gradients of its part of a batch; afterwards all have the sum."""
+    if _peers is not None:
+        _peers.add_up_gradients(list(weights))
 
 
 def from_owner(answer: Callable[[], T]) -> T:
-    """What the owner answers, or the error it meets: asked once, known to all."""
-    return answer()
+    """What the owner answers, alone, or the error it meets: asked once, known to all."""
+    if _peers is None:
+        return answer()
+    return _peers.each(_alone(answer) if is_owner() else None)[OWNER]  # type: ignore[return-value]
 
 
-@contextmanager
-def agreed() -> Iterator[None]:
-    """An error that one process raises in the block is raised by all of them at its end."""
-    yield
+def by_owner(work: Callable[[], T]) -> T | None:
+    """Has the owner do something, alone, while the others wait; what came of it, or None in another process."""
+    if _peers is None:
+        return work()
+    done = _alone(work) if is_owner() else None
+    _peers.each(None)
+    return done
+
+
+def _alone(work: Callable[[], T]) -> T:
+    with alone():
+        return work()

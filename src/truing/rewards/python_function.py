@@ -50,7 +50,7 @@ class FunctionReward:
         """
         reward = cls(path, recipe.functions, drops=recipe.rewards.on_bad_score == "drop")
         try:
-            reward.file = reward._process.start()
+            reward.file = world.from_owner(reward._process.start)
         except FunctionError as fault:
             if fault.reason.startswith(NO_FIT):
                 hint = f"{SIGNATURE} It is written in {fault.place}."

@@ -5,7 +5,7 @@ them. A source scores samples; it knows nothing of PPO.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from truing.core.errors import ModelError, RewardError, first_line
 from truing.core.normalisation import Normalisation
@@ -27,6 +27,7 @@ from truing.models.load import declared_ends
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.models.weights import load_weights, reraise_as
+from truing.processes import world
 
 
 class RewardFn(Protocol):
@@ -63,6 +64,12 @@ class RoleReward:
         return self.endings.closed(sample.response_tokens, chat) if sample.finished else sample.response_tokens
 
 
+def load_classifier(path: str, device: torch.device) -> PreTrainedModel:
+    """All of a sequence classifier, in single precision whatever its files are in."""
+    options = {"use_safetensors": True, "dtype": torch.float32}
+    return load_weights(AutoModelForSequenceClassification, path, device, **options)
+
+
 @dataclass(frozen=True)
 class ClassifierReward:
     """A sequence-classification model with a tokenizer of its own: it reads the text, not our tokens."""
@@ -74,16 +81,29 @@ class ClassifierReward:
     where: str = "the reward classifier"
 
     @classmethod
-    def load(cls, path: str, device: torch.device, token_budget: int, today: date) -> "ClassifierReward":
-        """Loads a directory or Hub id; `today` is what its chat template is told that asks for the date.
+    def load(
+        cls,
+        path: str,
+        device: torch.device,
+        token_budget: int,
+        today: date,
+        model_of: Callable[[str, torch.device], PreTrainedModel] = load_classifier,
+    ) -> "ClassifierReward":
+        """Loads a directory or Hub id.
+
+        Args:
+            path: of both tokenizer and model.
+            device: of the model.
+            token_budget: tokens read at once, at most.
+            today: what its chat template is told that asks for the date.
+            model_of: makes the model; any but the default gives less than that.
 
         Raises:
             ModelError: nothing can be loaded from there, or it has more than one label.
         """
         with reraise_as(partial(_refusal, path)):
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            options = {"use_safetensors": True, "dtype": torch.float32}  # whatever its files are in
-            model = load_weights(AutoModelForSequenceClassification, path, device, **options)
+            model = model_of(path, device)
         if model.config.num_labels != 1:
             what = f"the model has {model.config.num_labels} labels; a reward model has one."
             hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
@@ -97,16 +117,17 @@ class ClassifierReward:
         with reraise_as(partial(_unread, self.where)):
             tokens = [torch.tensor(self._encode(sample)) for sample in samples]
         self._refuse_longer(max(map(len, tokens)))
-        scores = [0.0] * len(samples)
+        scores: dict[int, float] = {}
         pad = self.model.config.pad_token_id  # where the model knows none, it reads one text at a time
-        for index in plan_by_tokens([len(row) for row in tokens], 1 if pad is None else self.token_budget):
+        plan = plan_by_tokens([len(row) for row in tokens], 1 if pad is None else self.token_budget)
+        for index in world.share(plan):
             rows = [tokens[row] for row in index]
             ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0).to(self.model.device)
             mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(self.model.device)
             logits = self.model(input_ids=ids, attention_mask=mask).logits
-            for row, value in zip(index, logits.squeeze(-1).tolist(), strict=True):
-                scores[row] = value
-        return scores
+            scores |= dict(zip(index, logits.squeeze(-1).tolist(), strict=True))
+        scores = world.gather(scores)
+        return [scores[row] for row in range(len(samples))]
 
     def _refuse_longer(self, longest: int) -> None:
         """Said before the model runs: it would fail on a position it lacks, or judge what it never learnt to read."""

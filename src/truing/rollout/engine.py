@@ -37,6 +37,10 @@ class Completion:
     prefix_states: Tensor | None = None
     """(T − 1, D) what left the frozen prefix for every token that was read"""
 
+    def without_states(self) -> "Completion":
+        """What another process needs to know of it."""
+        return Completion(self.tokens.clone(), self.logprobs.clone(), self.finished)
+
 
 class Engine(Protocol):
     """A policy that can be sampled, wherever it runs."""

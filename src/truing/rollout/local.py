@@ -48,7 +48,8 @@ class LocalEngine:
                 completions |= dict(
                     zip(group, _sample_group(self.role, texts, np.stack(uniforms), sampling, decode_step), strict=True)
                 )
-        completions = world.gather(completions)
+        if world.size() > 1:
+            completions = world.gather({row: one.without_states() for row, one in completions.items()})
         return [completions[row] for row in range(len(prompts))]
 
 

@@ -89,6 +89,15 @@ def pinned_checkpoint(place: Path) -> Checkpoint:
     return found
 
 
+def read_checkpoint(place: Path, step: int) -> Checkpoint:
+    """One that another process of this run has found whole. RunError where it no longer is."""
+    found = _read(_directory(place, step))
+    if not isinstance(found, Checkpoint):
+        hint = "All processes have to see the same files: give an --out on a disk that they share."
+        raise RunError(f"{found}.", code="run/unshared-disk", where=str(_directory(place, step)), hint=hint)
+    return found
+
+
 def newest_checkpoint(place: Path, say: Callable[[str], None]) -> Checkpoint | None:
     """The newest that is whole, or None. What is damaged is named through `say` and removed."""
     if place.is_dir():

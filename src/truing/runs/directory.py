@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -130,7 +130,7 @@ class RunDirectory:
 
 @contextmanager
 def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
-    """Create the run of `recipe` in `root`, or continue it, and hold its lock.
+    """Create the run of `recipe` in `root`, or continue it, and hold its lock: the owner does, the others are told.
 
     A new run that is refused in the block, before any stage of it begins, gives its directory back.
 
@@ -139,12 +139,15 @@ def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
             cannot be written. Every byte in it is as before.
     """
     run = RunDirectory(root)
+    if not world.is_owner():
+        yield run
+        return
     with disk_faults(root, "cannot be used"):
         _refuse_foreign(run, recipe)
         made = not root.exists()
         root.mkdir(parents=True, exist_ok=True)
-    with locked(root / _LOCK) if world.is_owner() else nullcontext():
-        _refuse_foreign(run, recipe)  # another process may have come first
+    with locked(root / _LOCK):
+        _refuse_foreign(run, recipe)  # a run that was begun elsewhere may have come first
         sweep(root)
         if run.record.exists():
             run.lineage.go_on(recipe)
@@ -155,7 +158,7 @@ def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
         try:
             yield run
         except InputError:
-            if world.is_owner() and all(stage.state == "pending" for stage in run.lineage.stages):
+            if all(stage.state == "pending" for stage in run.lineage.stages):
                 _give_back(root, made)
             raise
 

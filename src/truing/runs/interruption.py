@@ -10,7 +10,7 @@ begins any more.
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -47,6 +47,12 @@ class Interruption:
     @property
     def requested(self) -> bool:
         return self.signal_number is not None
+
+    def agree(self, numbers: Sequence[int | None]) -> bool:
+        """Whether any process of the run was asked to end, by these signals; then this one was too."""
+        asked = next((number for number in numbers if number is not None), None)
+        self.signal_number = asked if self.signal_number is None else self.signal_number
+        return asked is not None
 
     def interrupted(self, saved: str) -> InterruptedRunError:
         """The error that ends the run; `saved` says what it can go on from."""

@@ -14,9 +14,9 @@
      "continued": [{"at": ..., "versions": {...}, "threads": 4}],
      "mended": [{"at": ..., "files": ["base/README.md"]}]}
 
-`fork` is there only if the run was begun from another one, `continued` only if it went on with other versions or
-threads than it was begun with, `mended` if files beside a model were changed that no stage learns from. Every change is
-written at once and atomically.
+`processes` is there only if there were several, `fork` only if the run was begun from another one, `continued` only if
+it went on with other versions, threads or processes than it was begun with, `mended` if files beside a model were
+changed that no stage learns from. Every change is written at once and atomically.
 """
 
 import platform
@@ -34,10 +34,14 @@ from truing import __version__
 from truing.config.moved import current_input
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError
+from truing.processes import world
 from truing.runs.differences import GENERATION, OTHERWISE, Fingerprint, in_short, input_differences, mended
 from truing.runs.files import read_json, sha256_file, write_json
 
 State = Literal["pending", "running", "done"]
+
+PROCESSES = "processes"
+"""How many there were, where it was more than one"""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Lineage:
         """Another process takes the run up: say so where its versions or threads are not those of the last one."""
         past = [self._facts, *self._facts.get("continued", [])][-1]
         now = _environment(recipe)
-        if any(past[key] != value for key, value in now.items()):
+        if any(past.get(key, 1) != now.get(key, 1) for key in ("versions", "threads", PROCESSES)):
             self._facts.setdefault("continued", []).append({"at": _now(), **now})
             self._write()
 
@@ -189,7 +193,8 @@ class Lineage:
         return beside
 
     def _write(self) -> None:
-        write_json(self._path, {**self._facts, "stages": [asdict(stage) for stage in self._stages.values()]})
+        if world.is_owner():
+            write_json(self._path, {**self._facts, "stages": [asdict(stage) for stage in self._stages.values()]})
 
 
 def fingerprint(path: str, revision: str | None = None) -> Fingerprint:
@@ -227,7 +232,8 @@ def versions() -> dict[str, str]:
 def _environment(recipe: Recipe) -> dict[str, Any]:
     import torch
 
-    return {"versions": versions(), "threads": recipe.compute.threads or torch.get_num_threads()}
+    several = {PROCESSES: world.size()} if world.size() > 1 else {}
+    return {"versions": versions(), "threads": recipe.compute.threads or torch.get_num_threads(), **several}
 
 
 def _now() -> str:

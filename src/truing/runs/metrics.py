@@ -1,5 +1,6 @@
 """One JSON object a line: the metrics and samples of a stage, each line on disk's way as soon as it is known."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, FiniteFloat, TypeAdapter, ValidationError
 
 from truing.core.errors import RunError
+from truing.processes import world
 from truing.runs.files import check_plain, disk_faults
 
 
@@ -24,10 +26,12 @@ class JsonLines:
         keep: a `cursor` of an earlier moment.
         """
         self.path = path
+        self._handle: io.IOBase = io.BytesIO()  # where another process writes the file, this one only counts
         with disk_faults(path, "cannot be written"):
-            if keep:
+            if keep and world.is_owner():
                 _refuse_loss(path, keep)
-            self._handle = open(path, "r+b" if keep else "wb", buffering=0)  # noqa: SIM115
+            if world.is_owner():
+                self._handle = open(path, "r+b" if keep else "wb", buffering=0)  # noqa: SIM115
         if keep:
             self.cut(keep)
 
@@ -60,7 +64,8 @@ class JsonLines:
     def sync(self) -> None:
         """Force every line to disk: what a checkpoint may rely on. RunError if it refuses."""
         with disk_faults(self.path, "cannot be written"):
-            os.fsync(self._handle.fileno())
+            if world.is_owner():
+                os.fsync(self._handle.fileno())
 
     def close(self) -> None:
         """Close the file; more rows are an error."""

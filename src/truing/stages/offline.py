@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from truing.core.batches import Batch
-from truing.processes import world
 from truing.training.journal import Journal
 from truing.training.learner import Learner, LossFn
 
@@ -44,8 +43,7 @@ def learn_rows(
         journal.log(0, evaluate(0))
     for step in journal.remaining(steps):
         batch = rows.rows(plan[step - 1])
-        with world.agreed():
-            metrics: dict[str, Any] = learner.train_step(batch, loss)
+        metrics: dict[str, Any] = learner.train_step(batch, loss)
         if count_as is not None:
             metrics[count_as] = batch.count
         if evaluate is not None and (step % every == 0 or step == steps):

@@ -27,7 +27,6 @@ from truing.functional import distinct_n, explained_variance, masked_mean
 from truing.models.layout import Roles
 from truing.models.roles import Role
 from truing.models.scoring import distribution_metrics, forward_in_micro_batches, response_values
-from truing.processes import world
 from truing.rewards.build import build_reward
 from truing.rewards.sources import RewardFn
 from truing.rollout.engine import Engine
@@ -120,8 +119,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
         controller, stopped_by = _decided(decide, controller, journal, evaluator)
         while stopped_by is None and journal.step < settings.updates:
             number = journal.step + 1
-            with world.agreed():
-                metrics = update.run(number, controller.beta)
+            metrics = update.run(number, controller.beta)
             refuse_ratio(metrics.get("ratio_max_deviation", 0.0), recipe.compute.dtype)
             controller = controller.after(metrics["kl"], settings.episodes)
             evaluated = number % recipe.evaluation.every == 0 or number == settings.updates

@@ -24,6 +24,7 @@ from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
 from truing.models.save import merge, outline_classifier, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, forward_in_micro_batches
+from truing.processes import world
 from truing.rewards.sources import RoleReward, refuse_bad
 from truing.rollout.episodes import reference_samples
 from truing.stages.offline import learn_rows
@@ -46,7 +47,7 @@ def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor,
 def train_reward(job: Job) -> RewardResult:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.reward
-    base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate")
+    base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate").for_rows(job.rows)
     outline_classifier(base.model)  # what could not be saved is refused before it is trained
     pairs = job.preferences()
     closing, ends = job.rows.closing("preferences"), base.endings.tokens
@@ -75,7 +76,7 @@ def train_reward(job: Job) -> RewardResult:
         )
         card = _report_card(reward, heldout, recipe.compute.score_tokens)
         normalisation = _normalisation(job, base, reward, samples)
-    _save(job, base, reward, normalisation)
+    world.by_owner(lambda: _save(job, base, reward, normalisation))
     return RewardResult(
         card=card,
         steps=len(plan),
@@ -113,10 +114,9 @@ def _normalisation(job: Job, base: LoadedBase, reward: Role, samples: Sequence[S
 
 
 def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation) -> None:
-    job.save_role_adapter(reward)
+    job.save_role_adapter(reward, base)
     assert reward.head is not None
     with job.saved(job.directory.model) as place:
-        job.rows.keep_template(base.tokenizer)
         model = merge(job.whole(reward))
         save_reward_model(model, reward.head, base.tokenizer, place)
         keep_metadata(job.start, model, base.tokenizer, place)

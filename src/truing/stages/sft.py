@@ -29,7 +29,7 @@ def completion_loss(policy: Role, batch: Sequences) -> tuple[Tensor, dict[str, T
 def train_sft(job: Job) -> SftResult:
     """Trains on the demonstrations, saves `model/` and returns the result."""
     recipe, settings = job.recipe, job.recipe.sft
-    base = load_base(job.start, recipe.compute, trains=settings.method == "full")
+    base = load_base(job.start, recipe.compute, trains=settings.method == "full").for_rows(job.rows)
     rows = job.demonstrations()
     policy = trained_role(base, "policy", recipe.lora if settings.method == "lora" else None, recipe.seed)
     plan = optimiser_batches(

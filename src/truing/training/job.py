@@ -17,6 +17,7 @@ from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
 from truing.models.save import merge, save_adapter, save_policy
+from truing.processes import world
 from truing.runs.directory import StageDirectory
 from truing.runs.files import complete_directory
 from truing.runs.interruption import Interruption
@@ -69,9 +70,11 @@ class Job:
 
     def save_policy(self, policy: Role, base: LoadedBase) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
-        self.save_role_adapter(policy)
+        world.by_owner(lambda: self._write_policy(policy, base))
+
+    def _write_policy(self, policy: Role, base: LoadedBase) -> None:
+        self.save_role_adapter(policy, base)
         with self.saved(self.directory.model) as place:
-            self.rows.keep_template(base.tokenizer)
             model = merge(self.whole(policy))
             save_policy(model, base.tokenizer, place)
             keep_metadata(self.start, model, base.tokenizer, place)
@@ -80,12 +83,14 @@ class Job:
         """The role whose adapter was saved, in full precision: what is merged into a model of its own."""
         return in_full_precision(role, self.directory.adapter, self.recipe, self.start)
 
-    def save_role_adapter(self, role: Role) -> None:
+    def save_role_adapter(self, role: Role, base: LoadedBase) -> None:
         """`adapter/`, where the role has one."""
+        self.rows.keep_template(base.tokenizer)
         if role.adapters is not None:
+            rows = base.new_rows
             with self.saved(self.directory.adapter) as place:
-                save_adapter(role, place)
-                write_card(place, self.name, self.start, self._name_of_start(), self.start_files)
+                save_adapter(role, place, base.tokenizer if rows else None)
+                write_card(place, self.name, self.start, self._name_of_start(), self.start_files, rows.stop)
 
     def _name_of_start(self) -> str:
         """`sft/model` of the same run for what a stage of it made; else the Hub id or the name of the directory."""

@@ -6,9 +6,10 @@ followed. A stage may also pin a checkpoint while it runs, and go back to it.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from truing.core.errors import InterruptedRunError, RewardError, RunError, TrainingError
@@ -18,6 +19,7 @@ from truing.runs.checkpoints import (
     newest_checkpoint,
     pin_checkpoint,
     pinned_checkpoint,
+    read_checkpoint,
     save_checkpoint,
 )
 from truing.runs.interruption import StepAborted
@@ -65,9 +67,8 @@ class Journal:
     def log(self, step: int, metrics: dict[str, Any], shown: Sequence[str] = ()) -> None:
         """One line of metrics, to the file and to the trackers; the bar shows those named."""
         row = {"step": step, **metrics}
-        if world.is_owner():
-            self.metrics.append(row)
-            self.job.tracker.log(self.job.name, step, metrics)
+        self.metrics.append(row)
+        self.job.tracker.log(self.job.name, step, metrics)
         self.rows.append(row)
         self.bar.advance(step, {name: self.latest(name) for name in shown})
 
@@ -97,10 +98,11 @@ class Journal:
         with self.job.stop.defer():
             self.step, self.memory = step, memory
             self._mark()
-            stops = world.add_up(self.job.stop.requested) > 0
-            if stops or self._due():
+            asked = self.job.stop.agree(world.each(self.job.stop.signal_number))
+            if asked or world.from_owner(self._due):
+                self._refuse_drift()
                 self._save()
-        if stops:
+        if asked:
             raise self._interrupted()
 
     def keep(self) -> None:
@@ -113,7 +115,7 @@ class Journal:
         """Keeps the step that is done as a checkpoint to go back to, instead of the one pinned before."""
         with self.job.stop.defer():
             self.keep()
-            pin_checkpoint(self.job.directory.checkpoints, self.step)
+            world.by_owner(lambda: pin_checkpoint(self.job.directory.checkpoints, self.step))
 
     def roll_back(self, reason: str) -> None:
         """Weights, optimiser and logs as they were at the pinned step, which is the last that is done again.
@@ -122,24 +124,29 @@ class Journal:
             RunError: no step is pinned, or its checkpoint is damaged.
         """
         with self.job.stop.defer():
-            found = pinned_checkpoint(self.job.directory.checkpoints)
+            place = self.job.directory.checkpoints
+            found = _found_by_owner(place, lambda: pinned_checkpoint(place))
+            assert found is not None
             self.learner.restore(found.tensors)
             for log in (self.metrics, self.samples):
                 log.cut(_cursor(found, log.path.stem))
-            if world.is_owner():
-                self.job.tracker.go_back(self.job.name, found.step)
+            self.job.tracker.go_back(self.job.name, found.step)
             self.job.progress.note(f"{self.job.name}: back from step {self.step} to step {found.step}, since {reason}")
             self.step, self.memory = found.step, found.state["memory"]
-            self.rows = read_jsonl(self.metrics.path)
+            self.rows = world.from_owner(lambda: read_jsonl(self.metrics.path))
             self._saved_step = found.step
             self._mark()
 
     def abandon(self) -> InterruptedRunError:
+        """The step under way is left, since somebody asked the run to end."""
+        self.leave()
+        return self._interrupted()
+
+    def leave(self) -> None:
         """The step under way is left. The one before is saved, unless learning has gone on since."""
         with self.job.stop.defer():
             if self.step > self._saved_step and self.learner.steps_begun == self._steps_begun:
                 self._save()
-        return self._interrupted()
 
     def _interrupted(self) -> InterruptedRunError:
         lost = self.step - self._saved_step
@@ -155,15 +162,22 @@ class Journal:
             return self.step % settings.every_steps == 0
         return time.monotonic() - self._saved_at >= 60 * settings.every_minutes
 
+    def _refuse_drift(self) -> None:
+        """TrainingError where the processes, each of which steps its own copy, no longer have the same weights."""
+        if len(set(world.each(self.learner.checksum()))) > 1:
+            what = "the processes no longer have the same weights."
+            hint = "Run all of them on processors of one kind, or in one process; what was saved before is sound."
+            raise TrainingError(what, code="training/drifted-apart", hint=hint)
+
     def _save(self) -> None:
-        with self.job.saving:
-            self.metrics.sync()
-            self.samples.sync()
-            tensors = self.learner.tensors()
-            state = {"cursors": self._cursors, "memory": self.memory}
-            if world.is_owner():
-                settings = self.job.recipe.checkpoints
-                save_checkpoint(self.job.directory.checkpoints, self.step, tensors, state, settings.keep_last)
+        """All processes save the step; the owner alone writes it."""
+        if world.is_owner():
+            with self.job.saving:
+                self.metrics.sync()
+                self.samples.sync()
+                state = {"cursors": self._cursors, "memory": self.memory}
+                keep, place = self.job.recipe.checkpoints.keep_last, self.job.directory.checkpoints
+                save_checkpoint(place, self.step, self.learner.tensors(), state, keep)
         self._saved_at, self._saved_step = time.monotonic(), self.step
 
 
@@ -175,7 +189,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
         InterruptedRunError: somebody asked the run to end, in the block.
     """
     with job.stop.defer():  # an alarm in a library that reads would look like a damaged file
-        found = newest_checkpoint(job.directory.checkpoints, job.progress.note)
+        place = job.directory.checkpoints
+        found = _found_by_owner(place, lambda: newest_checkpoint(place, job.progress.note))
     if found is not None:
         learner.restore(found.tensors)
         job.progress.note(f"{job.name}: going on after step {found.step}")
@@ -186,15 +201,17 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
         )
         step, memory = (found.step, found.state["memory"]) if found else (0, {})
         bar = open_files.enter_context(job.progress.stage(job.name, steps, step))
-        journal = Journal(
-            job, learner, metrics, samples, bar, steps, step, memory, read_jsonl(metrics.path), read_jsonl(samples.path)
-        )
+        logged, said = world.from_owner(lambda: (read_jsonl(metrics.path), read_jsonl(samples.path)))
+        journal = Journal(job, learner, metrics, samples, bar, steps, step, memory, logged, said)
         with _step_in_errors(journal):
             try:
                 with job.stop.convert():
                     yield journal
             except StepAborted:
                 raise journal.abandon() from None
+            except world.PeerFailed:
+                journal.leave()
+                raise
 
 
 @contextmanager
@@ -208,6 +225,13 @@ def _step_in_errors(journal: Journal) -> Iterator[None]:
         if error.where is not None and not error.where.startswith(where):
             where = f"{where}, {error.where}"
         raise type(error)(**vars(error.problem) | {"where": where}) from error
+
+
+def _found_by_owner(place: Path, look: Callable[[], Checkpoint | None]) -> Checkpoint | None:
+    """A checkpoint: the owner looks for it, and takes away what stands in its way; the others read what it found."""
+    found = world.by_owner(look)
+    step = world.from_owner(lambda: None if found is None else found.step)
+    return found if found or step is None else read_checkpoint(place, step)
 
 
 def _cursor(found: Checkpoint | None, name: str) -> int:

@@ -83,7 +83,7 @@ class Learner:
             TrainingError: the loss is not finite; names the rows that make it so.
         """
         metrics: dict[str, float] = {}
-        for index in world.share(self._plan(batch.token_counts, self._token_budget)):
+        for index in self._plan(batch.token_counts, self._token_budget):
             part = batch.rows(index)
             loss, stats = loss_fn(part.to(self._device))
             if not bool(loss.isfinite()):
@@ -92,7 +92,7 @@ class Learner:
             (loss * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
                 metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
-        return metrics
+        return _of_all(world.each(metrics))
 
     def step(self) -> float:
         """Clips the joint gradient, steps the optimiser and the schedule; returns the gradient's norm before clipping.
@@ -100,6 +100,7 @@ class Learner:
         Raises:
             TrainingError: the gradient is not finite, or the weights no longer are.
         """
+        world.add_up_gradients(self._parameters)
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm))
         if not math.isfinite(norm):
             self._refuse(f"the gradient's norm became {norm}")
@@ -119,6 +120,10 @@ class Learner:
         rate = self.learning_rate
         metrics = self.forward_backward(batch, loss_fn)
         return metrics | {"grad_norm": self.step(), "learning_rate": rate}
+
+    def checksum(self) -> int:
+        """Of the bits of all weights: the same in every process, or they no longer learn the same model."""
+        return sum(int(weight.detach().view(torch.int32).sum(dtype=torch.int64)) for weight in self._parameters)
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all that learning has changed, by parameter path: weights, AdamW's moments, the count of steps."""
@@ -178,3 +183,12 @@ def _reduced(name: str, so_far: float | None, value: float, weight: float) -> fl
     if reduction(name) == "max":
         return value if so_far is None else max(so_far, value)
     return (so_far or 0.0) + weight * value
+
+
+def _of_all(metrics: Sequence[dict[str, float]]) -> dict[str, float]:
+    """What the processes found, each on its part of the batch, as that of the whole; one may have had no part."""
+    whole, *others = metrics
+    for part in others:
+        for name, value in part.items():
+            whole[name] = _reduced(name, whole.get(name), value, 1.0)
+    return whole

@@ -1,0 +1,137 @@
+"""The other processes of a run, by way of `torch.distributed`.
+
+All but gradients goes through one exchange, in which every process hands in a value or an error. So an error reaches
+the others at whichever verb they are, and nobody waits for a process that has given up.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Self, TypeVar
+
+import torch
+from torch import distributed, nn
+
+from truing.core.errors import InterruptedRunError, TruingError
+from truing.processes.guard import Guard
+from truing.processes.world import OWNER, PeerFailed
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=1)
+"""For a process that is alive: the owner may read rows or save while the others wait. One that is gone is noticed at
+once."""
+FAILED = 1
+"""The exit code of an error that is no TruingError, and of a process that is gone"""
+
+
+class Failure:
+    """That a process has met an error, in place of what it should have handed in."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+class Peers:
+    """This process's place among several, and what they exchange."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank = rank
+        self.size = size
+        self._failed = False
+        """Whether an error was exchanged, or somebody is gone: nothing more can be"""
+        self._guard = Guard()
+
+    @classmethod
+    def met(cls, rank: int, size: int) -> Self:
+        """Once all processes are there."""
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE)
+        return cls(rank, size)
+
+    def leave(self) -> None:
+        """No more exchanges."""
+        self._guard.close()
+        if not self._failed:
+            distributed.destroy_process_group()
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """An error in the block ends all processes; of several at once, the process of the lowest rank tells its own.
+
+        One that was asked to end leaves at once: it may do so in the midst of what the others are about to exchange,
+        and they notice that it is gone.
+
+        Raises:
+            PeerFailed: it is told elsewhere.
+        """
+        try:
+            yield
+        except InterruptedRunError as error:
+            self._failed = True
+            if self.rank != OWNER:
+                raise PeerFailed(error.exit_code) from error
+            raise
+        except Exception as error:
+            failing = self._tell(error.exit_code if isinstance(error, TruingError) else FAILED)
+            if failing < self.rank:
+                raise PeerFailed(FAILED) from error
+            raise
+
+    def _tell(self, exit_code: int) -> int:
+        """Hands in an error; the lowest rank of those that do."""
+        if self._failed:
+            return self.rank
+        try:
+            said = self._exchange(Failure(exit_code))
+        except PeerFailed:
+            return self.rank
+        self._failed = True
+        return min(rank for rank, one in enumerate(said) if isinstance(one, Failure))
+
+    def each(self, value: T) -> list[T]:
+        """What each process hands in, by its rank. PeerFailed where one hands in an error."""
+        said = self._exchange(value)
+        failures = [one for one in said if isinstance(one, Failure)]
+        if failures:
+            self._failed = True
+            raise PeerFailed(failures[0].exit_code)
+        return said
+
+    def _exchange(self, value: Any) -> list[Any]:
+        said: list[Any] = [None] * self.size
+        with self._waiting():
+            distributed.all_gather_object(said, value)
+        return said
+
+    @torch.no_grad()
+    def add_up_gradients(self, weights: Sequence[nn.Parameter]) -> None:
+        """Sums in place, in one message. A weight that no process's loss has reached keeps no gradient at all."""
+        self.each(None)  # nobody is left waiting for one who has met an error on the way here
+        reached = torch.tensor([weight.grad is not None for weight in weights], dtype=torch.int32)
+        with self._waiting():
+            distributed.all_reduce(reached, op=distributed.ReduceOp.MAX)
+        summed = [weight for weight, known in zip(weights, reached.tolist(), strict=True) if known]
+        if not summed:
+            return
+        for weight in summed:
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        gradients = [weight.grad for weight in summed if weight.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        with self._waiting():
+            distributed.all_reduce(flat)
+        parts = torch.split(flat, [one.numel() for one in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """In the block, this process waits for the others, deaf to signals. PeerFailed where one of them is gone."""
+        if self._failed:
+            raise PeerFailed(FAILED, untold=self.rank == OWNER)
+        try:
+            with self._guard.waiting():
+                yield
+        except RuntimeError as error:
+            self._failed = True
+            raise PeerFailed(FAILED, untold=self.rank == OWNER) from error

@@ -1,0 +1,47 @@
+"""Runs in several processes, each with a log of what was said beside its directory."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def start(recipe: Path, out: Path, processes: int, *options: str) -> "subprocess.Popen[bytes]":
+    """`truing run`, what it says in a file beside `out`."""
+    command = [sys.executable, "-m", "truing", "run", str(recipe), "--out", str(out), "--processes", str(processes)]
+    with out.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen([*command, *options], stdout=log, stderr=subprocess.STDOUT)
+
+
+def said(out: Path) -> str:
+    """All that was said so far."""
+    return out.with_suffix(".log").read_text()
+
+
+def ranks(launcher: "subprocess.Popen[bytes]") -> list[int]:
+    """The processes that it has started, by their rank."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+def wait_for_lines(metrics: Path, lines: int, launcher: "subprocess.Popen[bytes]", seconds: float = 240) -> None:
+    """Until a stage has logged so many steps."""
+    end = time.monotonic() + seconds
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < lines:
+        assert launcher.poll() is None, "it has ended before"
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def is_gone(process: int) -> bool:
+    """Whether nothing of it is left, or only its exit code."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def kill(process: int, number: int = signal.SIGKILL) -> None:
+    os.kill(process, number)
