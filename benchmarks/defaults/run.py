@@ -59,7 +59,7 @@ METHODS = {"shared": "adapters", "separate": "all weights"}
 JUDGE = f"{Path(__file__).parent / 'stories.py'}:mentions_animal"
 README = {
     "stages": ["sft", "reward", "ppo"],
-    "ppo.kl.beta": 0.05,
+    "ppo.kl.beta": 0.15,
     "rollout.max_new_tokens": 64,
     "evaluation.prompts": 64,
     "evaluation.judges": {"animals": JUDGE},
