@@ -53,13 +53,14 @@ ENDINGS = (
 )
 FOODS = ("bread", "soup", "apples", "cookies")
 VOCABULARY, CONTEXT = 512, 256
-SHAPES = {  # hidden size, layers, heads
-    "0.1M": (40, 4, 4),
-    "0.3M": (64, 5, 8),
-    "1M": (128, 5, 8),
-    "3M": (224, 6, 8),
+SHAPES = {  # hidden size, layers, heads, stories to learn from
+    "0.1M": (40, 4, 4, 16_000),
+    "0.3M": (64, 5, 8, 16_000),
+    "1M": (128, 5, 8, 16_000),
+    "3M": (224, 6, 8, 16_000),
+    "15M": (384, 9, 8, 4_000),
 }
-"""Of Llamas, by their parameters"""
+"""Of Llamas, by their parameters; the largest reads less, to save time"""
 
 
 def mentions_animal(prompts: list[str], responses: list[str]) -> list[float]:
@@ -135,12 +136,12 @@ def write_rows(rows: list[dict[str, str]], path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def write_base(shape: str, place: Path, stories: int = 16_000, seed: int = 0) -> int:
+def write_base(shape: str, place: Path, seed: int = 0) -> int:
     """Trains a Llama of this shape on stories until it tells them, and saves it; returns its parameters."""
+    width, layers, heads, stories = SHAPES[shape]
     texts = [row["prompt"] + row["completion"] for row in demonstrations(stories, seed=1000 + seed)]
     words = _tokenizer(texts)
     torch.manual_seed(seed)
-    width, layers, heads = SHAPES[shape]
     config = LlamaConfig(
         vocab_size=len(words),
         hidden_size=width,
