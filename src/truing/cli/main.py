@@ -12,6 +12,7 @@ import typer
 from truing import __version__
 from truing.cli.output import say, show_traceback, tell
 from truing.core.errors import TruingError
+from truing.processes import group
 
 app = typer.Typer(
     help="Align a language model with human preferences, and see whether it can be trusted.",
@@ -143,7 +144,7 @@ def main() -> None:
     try:
         app(arguments, prog_name="truing")
     except SystemExit as leaving:  # which is how typer ends, and what it makes of Ctrl-C
-        if leaving.code == INTERRUPTED:
+        if leaving.code == INTERRUPTED and not group.is_expected():  # whoever started several says it
             tell("interrupted. The same command goes on from what is saved, or begins again.")
         raise
     except TruingError as error:

@@ -25,6 +25,10 @@ OWNER = 0
 """The rank of the process that writes and speaks"""
 RANK, SIZE, LOCAL_RANK, ADDRESS = "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"
 """In the environment of every process that `torchrun`, or `truing run --processes`, has started"""
+LAUNCHER = "TRUING_LAUNCHER"
+"""The number of the process that started them, where it was truing"""
+PLACE = (RANK, SIZE, LOCAL_RANK, ADDRESS, "MASTER_PORT", "LOCAL_WORLD_SIZE", "GROUP_RANK", LAUNCHER)
+"""All that says which process of which group one is: nothing for the processes of somebody's functions"""
 
 _peers: "Peers | None" = None
 """The other processes; None in a world of one"""

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from truing.processes.group import LAUNCHER
+
 GRACE_SECONDS = 8.0
 """More than a step is given after a signal, so that the step's own way out comes first"""
 LOOK_SECONDS = 0.5
@@ -22,7 +24,7 @@ class Guard:
     """Watches over the main thread of this process."""
 
     def __init__(self) -> None:
-        self._parent = os.getppid()
+        self._parent = int(os.environ.get(LAUNCHER, os.getppid()))  # which may be gone already
         self._since: float | None = None
         """When the main thread began to wait, while it does"""
         self._asked: tuple[int, float] | None = None

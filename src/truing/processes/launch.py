@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-from truing.processes.group import ADDRESS, LOCAL_RANK, RANK, SIZE
+from truing.processes.group import ADDRESS, LAUNCHER, LOCAL_RANK, RANK, SIZE
 from truing.processes.guard import ENDING
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
@@ -30,7 +30,13 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
         The exit code, and what there is to say of processes that were ended from outside.
     """
     shared = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
-    shared |= {SIZE: str(processes), ADDRESS: "127.0.0.1", "MASTER_PORT": str(_free_port()), **LOOPBACK}
+    shared |= {
+        LAUNCHER: str(os.getpid()),
+        SIZE: str(processes),
+        ADDRESS: "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        **LOOPBACK,
+    }
     command = [sys.executable, "-m", "truing", *arguments]
     started: list[subprocess.Popen[bytes]] = []
     passed_on: list[int] = []

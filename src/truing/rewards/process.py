@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.config.sections import Functions
+from truing.processes import group
 
 WORKER = Path(__file__).with_name("worker.py")
 MOST_BYTES = 1 << 26
@@ -85,6 +86,12 @@ class FunctionProcess:
         return answer
 
 
+def _environment() -> dict[str, str]:
+    """This process's, but that a function is none of several that share a run, and sees sets in one order."""
+    own = {name: value for name, value in os.environ.items() if name not in group.PLACE}
+    return own | {"PYTHONHASHSEED": "0"}
+
+
 class _Running:
     """One process and the line to it."""
 
@@ -98,7 +105,7 @@ class _Running:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env=os.environ | {"PYTHONHASHSEED": "0"},  # a score that hangs on the order of a set stays the same
+                env=_environment(),
             )
 
     def ask(self, question: dict[str, Any], seconds: float, limit: str) -> dict[str, Any]:
