@@ -99,7 +99,8 @@ def _outlined(recipe: Recipe, found: Findings) -> "LoadedBase | None":
     if faulty:
         found.odd.append(f"{NOT_MEASURED}, for want of the base.")
     else:
-        found.odd.append(f"{NOT_MEASURED}: {recipe.base.path} is not on this machine yet; `truing run` fetches it.")
+        told = f"{recipe.base.path} is no directory, nor fetched yet; `truing run` looks for it on the Hub."
+        found.odd.append(f"{NOT_MEASURED}: {told}")
     return None
 
 
