@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PhiConfig, PhiForCausalLM, PreTra
 
 from truing.config.sections import Base, Compute, Lora, Optimiser
 from truing.core.batches import Sequences
+from truing.core.errors import ModelError
 from truing.core.rows import TokenRows
 from truing.models.adapters import Adapters
 from truing.models.layout import policy_roles, trained_role
@@ -208,6 +209,23 @@ def test_no_row_learns_where_pad_alone_is_new_or_the_projection_has_a_bias() -> 
         PhiConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
     )
     assert not rows_to_learn(biased, 6, {6, 7}, 0)
+
+
+def test_a_token_on_a_spare_row_that_others_share_is_refused_to_an_adapter(tmp_path: Path) -> None:
+    """A vocabulary that was padded has room for new tokens, and no adapter can part what is alike."""
+    recipe = tiny.chat_recipe(tmp_path, stages=["sft"])
+    model = tiny.model(vocabulary=48)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tiny.tokenizer().vocab_size :] = 0.5
+    model.save_pretrained(tmp_path / "base")
+    base, said = tiny.load(recipe), tiny.prepared(recipe).tokens(["demonstrations"])
+    assert not base.new_tokens
+    with pytest.raises(ModelError) as refused:
+        base.refuse_alike(said)
+    assert refused.value.code == "model/alike-tokens"
+    with torch.no_grad():
+        base.model.get_input_embeddings().weight.normal_()
+    base.refuse_alike(said)
 
 
 def test_rows_learn_where_rows_of_data_have_new_tokens_and_cost_a_frozen_prefix_nowhere_else(tmp_path: Path) -> None:

@@ -61,6 +61,22 @@ class LoadedBase:
         """The same for a stage that learns these: no rows of the embeddings learn where none of them is new."""
         return self if self.new_tokens.intersection(tokens) else replace(self, new_rows=range(0))
 
+    def refuse_alike(self, tokens: Collection[int]) -> None:
+        """ModelError where one of these was added to the vocabulary and has the embedding of another, or none.
+
+        So it is where a token took a spare row of a padded vocabulary. An adapter below the projection can never say
+        it rather than those alike.
+        """
+        first = self.tokenizer.vocab_size
+        rows = self.model.get_input_embeddings().weight[first:]  # type: ignore[index]
+        added = sorted(token for token in tokens if token >= first and token not in self.new_tokens)
+        for token in added:
+            row = rows[token - first]
+            if not bool(row.any()) or int((rows == row).all(1).sum()) > 1:
+                what = f"the embedding of {self.tokenizer.convert_ids_to_tokens(token)} is zero, or another's too."
+                hint = "Set sft.method: full, or take the spare rows from the model, so that new ones learn."
+                raise ModelError(what, code="model/alike-tokens", where=self.tokenizer.name_or_path, hint=hint)
+
     def text_format(self, data: Data) -> TextFormat:
         """How text becomes tokens in a recipe with this `data`."""
         return TextFormat(self.tokenizer, self.endings, date.fromisoformat(data.date))

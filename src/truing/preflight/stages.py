@@ -70,6 +70,9 @@ def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> I
     for spec in (STAGES[name] for name in recipe.stages):
         own = base.new_tokens & prepared.tokens(spec.datasets)
         read = own | base.new_tokens & prepared.tokens(["prompts"] if spec.samples else [])
+        ends = frozenset(base.endings.turn if "prompts" in prepared.chats else base.endings.text)
+        if spec.makes_policy and ends <= base.new_tokens:  # all that it could say to end
+            read |= ends
         known = learnt.get(spec.starts_from, own if base.new_rows else frozenset())
         learnt[spec.name] = known | (read if trains_all_weights(recipe, spec) else frozenset())
         if read - learnt[spec.name]:

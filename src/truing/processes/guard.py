@@ -16,6 +16,8 @@ from truing.processes.group import LAUNCHER
 
 GRACE_SECONDS = 8.0
 """More than a step is given after a signal, so that the step's own way out comes first"""
+PATIENT_SECONDS = 60.0
+"""Of the others, since the owner may be saving while they wait for it"""
 LOOK_SECONDS = 0.5
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -23,7 +25,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 class Guard:
     """Watches over the main thread of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        """Ends a process that has waited so long after it was asked to end."""
+        self._seconds = seconds
         self._parent = int(os.environ.get(LAUNCHER, os.getppid()))  # which may be gone already
         self._since: float | None = None
         """When the main thread began to wait, while it does"""
@@ -66,5 +70,5 @@ class Guard:
         if self._asked is None or since is None:
             return
         number, asked = self._asked
-        if time.monotonic() - max(since, asked) > GRACE_SECONDS:
+        if time.monotonic() - max(since, asked) > self._seconds:
             os._exit(128 + number)

@@ -19,8 +19,8 @@ from truing.processes.guard import ENDING
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 """So that no other machine can speak to them"""
 LOOK_SECONDS = 0.1
-LAST_SECONDS = 20.0
-"""For the others to end by themselves once one has failed: the owner may have a step to save"""
+ALONE_SECONDS, LAST_SECONDS = 3.0, 600.0
+"""For the others to end by themselves once one has failed, and once they are asked to: the owner may be saving"""
 
 
 def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
@@ -53,8 +53,8 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
         for rank in range(processes):
             place = {RANK: str(rank), LOCAL_RANK: str(rank)}
             started.append(subprocess.Popen(command, env=shared | place, start_new_session=True))
-        _wait_for_all(started)
-        return _verdict([process.wait() for process in started], passed_on)
+        first = _wait_for_all(started, passed_on)
+        return _verdict([process.wait() for process in started], first, passed_on)
     finally:
         for process in started:
             process.kill()
@@ -62,25 +62,39 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
             signal.signal(number, handler)
 
 
-def _wait_for_all(started: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """Until all have ended; once one has ended badly, the others have some seconds to follow it."""
-    deadline = None
+def _wait_for_all(started: Sequence["subprocess.Popen[bytes]"], passed_on: Sequence[int]) -> int | None:
+    """Until all have ended; the rank that first ended badly, if one did.
+
+    The others are then asked to end, where nobody has asked them yet: the owner, busy with what takes long, hears of it
+    so, and saves its last step.
+    """
+    first: tuple[int, float] | None = None
     while any(process.poll() is None for process in started):
         time.sleep(LOOK_SECONDS)
-        if deadline is None and any(process.poll() for process in started):
-            deadline = time.monotonic() + LAST_SECONDS
-        if deadline is not None and time.monotonic() > deadline:
-            for process in started:
+        failed = [rank for rank, process in enumerate(started) if process.poll()]
+        if first is None and failed:
+            first = failed[0], time.monotonic()
+        waited = 0.0 if first is None else time.monotonic() - first[1]
+        left = [process for process in started if process.poll() is None]
+        if waited > ALONE_SECONDS and not passed_on:
+            passed_on = [signal.SIGTERM]
+            for process in left:
+                process.terminate()
+        if waited > LAST_SECONDS:
+            for process in left:
                 process.kill()
+    return next((rank for rank, process in enumerate(started) if process.poll()), None) if first is None else first[0]
 
 
-def _verdict(codes: Sequence[int], passed_on: Sequence[int]) -> tuple[int, str | None]:
-    """The exit code of the run, from those of its processes and the signals that they were sent through this one."""
-    killed = {rank: -code for rank, code in enumerate(codes) if code < 0 and -code not in passed_on}
-    said = "; ".join(f"process {rank} was ended by {signal.Signals(number).name}" for rank, number in killed.items())
-    if passed_on and any(codes):
-        return 128 + passed_on[0], said or None
-    return 1 if killed else max(codes), said or None
+def _verdict(codes: Sequence[int], first: int | None, passed_on: Sequence[int]) -> tuple[int, str | None]:
+    """The exit code of the run, from that of the process which first ended badly, and the signals passed on to all."""
+    if first is None:
+        return 0, None
+    if passed_on:
+        return 128 + passed_on[0], None
+    if codes[first] < 0:
+        return 1, f"process {first} was ended by {signal.Signals(-codes[first]).name}"
+    return codes[first], None
 
 
 def _free_port() -> int:

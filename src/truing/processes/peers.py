@@ -14,7 +14,7 @@ from torch import distributed, nn
 
 from truing.core.errors import InterruptedRunError, TruingError
 from truing.processes.group import OWNER, PeerFailed, local_rank
-from truing.processes.guard import Guard
+from truing.processes.guard import GRACE_SECONDS, PATIENT_SECONDS, Guard
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Peers:
         self.size = size
         self._failed = False
         """Whether an error was exchanged, or somebody is gone: nothing more can be"""
-        self._guard = Guard()
+        self._guard = Guard(GRACE_SECONDS if rank == OWNER else PATIENT_SECONDS)
 
     @classmethod
     def met(cls, rank: int, size: int) -> Self:
@@ -110,17 +110,15 @@ class Peers:
     @torch.no_grad()
     def add_up_gradients(self, weights: Sequence[nn.Parameter]) -> None:
         """Sums in place, in one message. A weight that no process's loss has reached keeps no gradient at all."""
-        self.all_gather(None)  # nobody is left waiting for one who has met an error on the way here
-        reached = torch.tensor([weight.grad is not None for weight in weights], dtype=torch.int32)
-        with self._waiting():
-            distributed.all_reduce(reached, op=distributed.ReduceOp.MAX)
-        summed = [weight for weight, known in zip(weights, reached.tolist(), strict=True) if known]
+        reached = zip(*self.all_gather([weight.grad is not None for weight in weights]), strict=True)
+        summed = [weight for weight, known in zip(weights, reached, strict=True) if any(known)]
         if not summed:
             return
         for weight in summed:
             weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
         gradients = [weight.grad for weight in summed if weight.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
+        self.all_gather(None)  # nothing can fail from here to the sum, in which nobody can be told of it
         with self._waiting():
             distributed.all_reduce(flat)
         parts = torch.split(flat, [one.numel() for one in gradients])

@@ -30,6 +30,8 @@ def train_sft(job: Job) -> SftResult:
     """Trains on the demonstrations, saves `model/` and returns the result."""
     recipe, settings = job.recipe, job.recipe.sft
     base = load_base(job.start, recipe.compute, trains=settings.method == "full").to_learn(job.tokens())
+    if settings.method == "lora":
+        base.refuse_alike(job.tokens())
     rows = job.demonstrations()
     policy = trained_role(base, "policy", recipe.lora if settings.method == "lora" else None, recipe.seed)
     plan = optimiser_batches(
