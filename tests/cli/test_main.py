@@ -132,7 +132,7 @@ def test_a_recipe_is_not_copied_into_a_folder_that_is_not_there(truing: Any, tmp
 @pytest.mark.parametrize(
     ("raised", "code", "told"),
     [
-        (KeyboardInterrupt, 130, "truing: interrupted. The same command goes on from what is saved, or begins again."),
+        (KeyboardInterrupt, 130, "truing: interrupted.\n"),
         (
             ZeroDivisionError("x"),
             1,
@@ -151,6 +151,18 @@ def test_what_ends_a_command_early_has_its_exit_code(
     assert said.code == code
     assert told in said.err
     assert "Traceback" not in said.err
+
+
+def test_a_run_that_is_ended_early_says_that_it_goes_on(
+    truing: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("truing.cli.run.named_recipe", interrupted)
+    said = truing("run", place / "recipe.yaml")
+    assert said.code == 130
+    assert "interrupted. The same command goes on from what is saved, or begins again." in said.err
 
 
 def test_debug_shows_the_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

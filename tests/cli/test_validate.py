@@ -97,7 +97,7 @@ def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model")
     assert said.code == 0
     told = "someone/model is no directory, nor fetched yet; `truing run` looks for it on the Hub."
-    assert f"Row lengths were not checked: {told}" in said.out.splitlines()
+    assert f"Row lengths were not checked, and nothing was rehearsed: {told}" in said.out.splitlines()
 
 
 def test_a_base_whose_tokenizer_cannot_be_read_is_told(truing: Any, tmp_path: Path) -> None:

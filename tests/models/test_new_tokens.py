@@ -1,6 +1,7 @@
 """The rows of new tokens learn beside an adapter as a plain model's rows would, and no other row of them does."""
 
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -221,22 +222,37 @@ def test_a_token_on_a_spare_row_that_others_share_is_refused_to_an_adapter(tmp_p
     base, said = tiny.load(recipe), tiny.prepared(recipe).tokens(["demonstrations"])
     assert not base.new_tokens
     with pytest.raises(ModelError) as refused:
-        base.refuse_alike(said)
+        base.to_learn(lambda: said, by_adapter=True)
     assert refused.value.code == "model/alike-tokens"
+    assert base.to_learn(lambda: said, by_adapter=False) is base
+    assert base.to_learn(frozenset, by_adapter=True).new_rows == range(0)
     with torch.no_grad():
         base.model.get_input_embeddings().weight.normal_()
-    base.refuse_alike(said)
+    assert base.to_learn(lambda: pytest.fail("rows are not gone through for nothing"), by_adapter=True) is base
+
+
+@pytest.mark.parametrize("stage", ["reward", "dpo"])
+def test_so_is_one_that_a_stage_of_pairs_reads_first(tmp_path: Path, stage: str) -> None:
+    recipe = tiny.chat_recipe(tmp_path, stages=[stage])
+    model = tiny.model(vocabulary=48)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tiny.tokenizer().vocab_size :] = 0.5
+    model.save_pretrained(tmp_path / "base")
+    job = tiny.job(recipe, tmp_path / "run", stage)
+    with pytest.raises(ModelError) as refused:
+        job.spec.load(job.spec.train)(job)
+    assert refused.value.code == "model/alike-tokens"
 
 
 def test_rows_learn_where_rows_of_data_have_new_tokens_and_cost_a_frozen_prefix_nowhere_else(tmp_path: Path) -> None:
     recipe = tiny.chat_recipe(tmp_path, **{"lora.layers": 0.5})
     assert recipe.base is not None
     said = tiny.prepared(recipe)
-    learns = policy_roles(recipe, recipe.base, None, said.tokens(["preferences"]))
+    learns = policy_roles(recipe, recipe.base, None, lambda: said.tokens(["preferences"]))
     assert learns.policy.prefix is None
     assert len(_rows(learns.policy)) == 2
     assert any("all layers run in every pass" in note for note in learns.base.notes)
     for names in ([], ["rows that the recipe has not"]):
-        roles = policy_roles(recipe, recipe.base, None, said.tokens(names))
+        roles = policy_roles(recipe, recipe.base, None, partial(said.tokens, names))
         assert roles.policy.prefix is not None
         assert not _rows(roles.policy)

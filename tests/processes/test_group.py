@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import tiny
@@ -14,6 +15,7 @@ import truing
 from truing.config.sections import Optimiser
 from truing.core.errors import RewardError, TrainingError
 from truing.processes import group
+from truing.processes.peers import Failure, Peers
 from truing.training.journal import open_journal
 from truing.training.learner import Learner, _of_all
 
@@ -77,11 +79,23 @@ def test_weights_that_have_parted_are_not_saved(tmp_path: Path, monkeypatch: pyt
     job, weight = tiny.job(recipe, tmp_path / "run", "sft"), torch.nn.Parameter(torch.ones(3))
     learner = Learner([tiny.trained("policy", 0.1, weight)], recipe.sft.optimiser, steps=2, token_budget=8)
     with open_journal(job, learner, 2) as journal:
+        monkeypatch.setattr(group, "size", lambda: 2)
         monkeypatch.setattr(group, "all_gather", lambda value: [value, value + 1 if type(value) is int else value])
         with pytest.raises(TrainingError) as parted:
             journal.done(2)
     assert parted.value.code == "training/drifted-apart"
     assert not list(job.directory.checkpoints.glob("step-*"))
+
+
+def test_of_an_error_that_all_meet_one_tells_and_all_end_with_its_code() -> None:
+    """Ranks 0 and 2 fail, 1 hands in what it has; so rank 2 leaves it to rank 0."""
+    said = [Failure(0, 2), "a metric", Failure(2, 1)]
+    for rank, ends_with in ((0, RewardError), (2, group.PeerFailed)):
+        peers: Any = Peers.__new__(Peers)
+        peers.rank, peers._failed, peers._exchange = rank, False, lambda _: said
+        with pytest.raises(ends_with) as ended, peers.agreed():
+            raise RewardError("gave nan.")
+        assert ended.value.exit_code == 2
 
 
 def test_a_checksum_sees_one_bit() -> None:

@@ -145,7 +145,8 @@ def main() -> None:
         app(arguments, prog_name="truing")
     except SystemExit as leaving:  # which is how typer ends, and what it makes of Ctrl-C
         if leaving.code == INTERRUPTED and not group.is_expected():  # whoever started several says it
-            tell("interrupted. The same command goes on from what is saved, or begins again.")
+            goes_on = " The same command goes on from what is saved, or begins again." if "run" in arguments[:1] else ""
+            tell(f"interrupted.{goes_on}")
         raise
     except TruingError as error:
         _complain(str(error), debug)

@@ -1,6 +1,6 @@
 """Which weights play which role: adapters on one frozen base, or a full model for each."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,13 +87,20 @@ def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) ->
     return base.role(adapters=adapters, adapter=role.adapter, head=role.head)
 
 
-def policy_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None, tokens: Collection[int] = ()) -> Roles:
+def policy_roles(
+    recipe: Recipe,
+    start: Base,
+    reward: RewardModelFiles | None,
+    tokens: Callable[[], Collection[int]] = frozenset,
+) -> Roles:
     """A policy to train, the model it begins as to hold it against, and the reward model where there is one.
 
-    `tokens` are those of the rows that it learns from; its own responses would not have the new ones of a base.
+    `tokens` are those of the rows that it learns from: none by default, as for one that learns from its own responses,
+    which would not have the new ones of a base.
     """
-    base = load_base(start, recipe.compute, trains=recipe.roles == "separate").to_learn(tokens)
-    if recipe.roles == "shared":
+    by_adapter = recipe.roles == "shared"
+    base = load_base(start, recipe.compute, trains=not by_adapter).to_learn(tokens, by_adapter)
+    if by_adapter:
         depth = prefix_depth(base.model, recipe.lora.layers)
         prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)
         if depth and prefix is None:

@@ -1,6 +1,6 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -31,7 +31,7 @@ from truing.models.exactness import exact_backend
 from truing.models.fetched import directory_of
 from truing.models.gguf import gguf_options
 from truing.models.own_code import code_of, foreign_code
-from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tokens_without_rows
+from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tokens_alike, tokens_without_rows
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.weights import load_weights, reraise_as
@@ -57,25 +57,26 @@ class LoadedBase:
     backend: Backend = field(default_factory=Backend)
     """How the model is computed"""
 
-    def to_learn(self, tokens: Collection[int]) -> "LoadedBase":
-        """The same for a stage that learns these: no rows of the embeddings learn where none of them is new."""
-        return self if self.new_tokens.intersection(tokens) else replace(self, new_rows=range(0))
+    def to_learn(self, tokens: Callable[[], Collection[int]], by_adapter: bool) -> "LoadedBase":
+        """The same for a stage that learns from rows: no rows of the embeddings learn where no new token is in them.
 
-    def refuse_alike(self, tokens: Collection[int]) -> None:
-        """ModelError where one of these was added to the vocabulary and has the embedding of another, or none.
+        Args:
+            tokens: of those rows, which are gone through only where it matters.
+            by_adapter: whether embeddings stay as they are, but for those rows.
 
-        So it is where a token took a spare row of a padded vocabulary. An adapter below the projection can never say
-        it rather than those alike.
+        Raises:
+            ModelError: one of the tokens has the embedding of another, or none, and the adapter could not part them.
         """
-        first = self.tokenizer.vocab_size
-        rows = self.model.get_input_embeddings().weight[first:]  # type: ignore[index]
-        added = sorted(token for token in tokens if token >= first and token not in self.new_tokens)
-        for token in added:
-            row = rows[token - first]
-            if not bool(row.any()) or int((rows == row).all(1).sum()) > 1:
-                what = f"the embedding of {self.tokenizer.convert_ids_to_tokens(token)} is zero, or another's too."
-                hint = "Set sft.method: full, or take the spare rows from the model, so that new ones learn."
-                raise ModelError(what, code="model/alike-tokens", where=self.tokenizer.name_or_path, hint=hint)
+        alike = tokens_alike(self.tokenizer, self.model) if by_adapter else frozenset()
+        if not (self.new_rows or alike):
+            return self
+        read = frozenset(tokens())
+        if alike & read:
+            names = ", ".join(self.tokenizer.convert_ids_to_tokens(sorted(alike & read)))
+            what = f"has no embedding of its own for {names}: it is zero, or that of other tokens too."
+            hint = "Begin with sft and set sft.method: full, or take the spare rows out of the model."
+            raise ModelError(what, code="model/alike-tokens", where=self.tokenizer.name_or_path, hint=hint)
+        return self if self.new_tokens & read else replace(self, new_rows=range(0))
 
     def text_format(self, data: Data) -> TextFormat:
         """How text becomes tokens in a recipe with this `data`."""

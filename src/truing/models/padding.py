@@ -59,6 +59,20 @@ def tokens_without_rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedMod
     return frozenset(token for token in tokenizer.get_vocab().values() if token >= rows)
 
 
+def tokens_alike(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:
+    """Those behind the vocabulary that it was trained on whose embedding is zero, or that of another of them too.
+
+    So it is where a token took a spare row of an embedding that was padded: only its own rows could tell it apart.
+    """
+    first = tokenizer.vocab_size
+    rows = model.get_input_embeddings().weight[first:]  # type: ignore[index]
+    if not len(rows):
+        return frozenset()
+    _, kind, count = rows.unique(dim=0, return_inverse=True, return_counts=True)
+    alike = (count[kind] > 1) | ~rows.any(1)
+    return frozenset(first + row for row in alike.nonzero().flatten().tolist())
+
+
 def rows_to_learn(model: PreTrainedModel, known: int, new_tokens: Collection[int], pad: int) -> range:
     """The rows behind the first `known` of the embeddings, which learn together with an adapter.
 

@@ -67,6 +67,7 @@ def forward_in_micro_batches(
     parts: dict[int, tuple[Tensor, ...]] = {}
     for index in role.micro_batches(batch.token_counts, token_budget):
         scored = score(batch.rows(index).to(role.model.device), index)
+        # Copies: a view that goes to another process takes all that it is a view of along.
         parts |= {row: tuple(part[place].clone() for part in scored) for place, row in enumerate(index)}
     parts = group.gather(parts)
     columns = zip(*(parts[row] for row in range(len(batch))), strict=True)

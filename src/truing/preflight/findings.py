@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from truing.core.errors import InputError, Problem, check
 
-NOT_MEASURED = "Row lengths were not checked"
+NOT_MEASURED = "Row lengths were not checked, and nothing was rehearsed"
 """How a sentence begins where the base is not there to read rows with"""
 
 

@@ -66,6 +66,8 @@ def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> I
     learn beside it. To another, such a token could never be said, nor be told from another.
     """
     assert recipe.base is not None
+    if not base.new_tokens:
+        return
     learnt: dict[str | None, frozenset[int]] = {}
     for spec in (STAGES[name] for name in recipe.stages):
         own = base.new_tokens & prepared.tokens(spec.datasets)

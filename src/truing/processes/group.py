@@ -35,8 +35,9 @@ _peers: "Peers | None" = None
 
 
 class PeerFailed(BaseException):
-    """Another process met an error, which it tells itself, or is gone. No Exception, so that nobody takes it for one of
-    their own.
+    """Another process met an error, which it tells itself, or is gone.
+
+    No Exception, so that nobody takes it for one of their own.
     """
 
     def __init__(self, exit_code: int, untold: bool = False) -> None:
@@ -109,7 +110,8 @@ def share_by_cost(costs: Sequence[int]) -> list[int]:
     """The places of this process's part of work that costs so much a piece: the dearest first, to whoever has least."""
     if _peers is None:
         return list(range(len(costs)))
-    loads, parts = [0] * _peers.size, [[] for _ in range(_peers.size)]  # type: tuple[list[int], list[list[int]]]
+    loads = [0] * _peers.size
+    parts: list[list[int]] = [[] for _ in loads]
     for place in sorted(range(len(costs)), key=lambda place: -costs[place]):
         least = loads.index(min(loads))
         loads[least] += costs[place]

@@ -68,22 +68,26 @@ def _wait_for_all(started: Sequence["subprocess.Popen[bytes]"], passed_on: Seque
     The others are then asked to end, where nobody has asked them yet: the owner, busy with what takes long, hears of it
     so, and saves its last step.
     """
-    first: tuple[int, float] | None = None
+    first, since, asked = None, 0.0, False
     while any(process.poll() is None for process in started):
         time.sleep(LOOK_SECONDS)
-        failed = [rank for rank, process in enumerate(started) if process.poll()]
-        if first is None and failed:
-            first = failed[0], time.monotonic()
-        waited = 0.0 if first is None else time.monotonic() - first[1]
-        left = [process for process in started if process.poll() is None]
-        if waited > ALONE_SECONDS and not passed_on:
-            passed_on = [signal.SIGTERM]
-            for process in left:
+        if first is None:
+            first, since = _failed(started), time.monotonic()
+            continue
+        waited = time.monotonic() - since
+        if waited > ALONE_SECONDS and not (asked or passed_on):
+            asked = True
+            for process in started:
                 process.terminate()
         if waited > LAST_SECONDS:
-            for process in left:
+            for process in started:
                 process.kill()
-    return next((rank for rank, process in enumerate(started) if process.poll()), None) if first is None else first[0]
+    return _failed(started) if first is None else first
+
+
+def _failed(started: Sequence["subprocess.Popen[bytes]"]) -> int | None:
+    """The lowest rank that has ended badly."""
+    return next((rank for rank, process in enumerate(started) if process.poll()), None)
 
 
 def _verdict(codes: Sequence[int], first: int | None, passed_on: Sequence[int]) -> tuple[int, str | None]:

@@ -6,6 +6,7 @@ the others at whichever verb they are, and nobody waits for a process that has g
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
@@ -25,11 +26,12 @@ FAILED = 1
 """The exit code of an error that is no TruingError, and of a process that is gone"""
 
 
+@dataclass(frozen=True)
 class Failure:
     """That a process has met an error, in place of what it should have handed in."""
 
-    def __init__(self, exit_code: int) -> None:
-        self.exit_code = exit_code
+    rank: int
+    exit_code: int
 
 
 class Peers:
@@ -76,21 +78,21 @@ class Peers:
                 raise PeerFailed(error.exit_code) from error
             raise
         except Exception as error:
-            failing = self._tell(error.exit_code if isinstance(error, TruingError) else FAILED)
-            if failing < self.rank:
-                raise PeerFailed(FAILED) from error
+            told = self._tell(Failure(self.rank, error.exit_code if isinstance(error, TruingError) else FAILED))
+            if told.rank != self.rank:
+                raise PeerFailed(told.exit_code) from error
             raise
 
-    def _tell(self, exit_code: int) -> int:
-        """Hands in an error; the lowest rank of those that do."""
+    def _tell(self, own: Failure) -> Failure:
+        """Hands in an error; that of the lowest rank, of those that do."""
         if self._failed:
-            return self.rank
+            return own
         try:
-            said = self._exchange(Failure(exit_code))
+            said = self._exchange(own)
         except PeerFailed:
-            return self.rank
+            return own
         self._failed = True
-        return min(rank for rank, one in enumerate(said) if isinstance(one, Failure))
+        return next(one for one in said if isinstance(one, Failure))
 
     def all_gather(self, value: T) -> list[T]:
         """What each process hands in, by its rank. PeerFailed where one hands in an error."""

@@ -45,13 +45,8 @@ class LocalEngine:
             for together in _side_by_side(group.share(order), lengths, sampling.rows, self.role.backend.pads):
                 uniforms = [rng.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in together]
                 texts = [prompts[row] for row in together]
-                completions |= dict(
-                    zip(
-                        together,
-                        _sample_group(self.role, texts, np.stack(uniforms), sampling, decode_step),
-                        strict=True,
-                    )
-                )
+                sampled = _sample_group(self.role, texts, np.stack(uniforms), sampling, decode_step)
+                completions |= dict(zip(together, sampled, strict=True))
         if group.size() > 1:
             completions = group.gather({row: one.without_states() for row, one in completions.items()})
         return [completions[row] for row in range(len(prompts))]

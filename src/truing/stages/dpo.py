@@ -107,7 +107,7 @@ def averages_over_tokens(settings: Dpo) -> bool:
 def train_dpo(job: Job) -> DpoResult:
     """Trains on the preferences, evaluates on held-out pairs and prompts as it goes, saves `model/`."""
     recipe, settings = job.recipe, job.recipe.dpo
-    roles = policy_roles(recipe, job.start, job.reward, job.tokens())
+    roles = policy_roles(recipe, job.start, job.reward, job.tokens)
     pairs = job.preferences()
     train = with_reference(roles.reference, pairs.train, recipe)
     heldout = with_reference(roles.reference, pairs.heldout, recipe)

@@ -47,13 +47,14 @@ def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor,
 def train_reward(job: Job) -> RewardResult:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.reward
-    base = load_base(job.start, recipe.compute, trains=recipe.roles == "separate").to_learn(job.tokens())
+    by_adapter = recipe.roles == "shared"
+    base = load_base(job.start, recipe.compute, trains=not by_adapter).to_learn(job.tokens, by_adapter)
     outline_classifier(base.model)  # what could not be saved is refused before it is trained
     pairs = job.preferences()
     closing, ends = job.rows.closing("preferences"), base.endings.tokens
     train, heldout = pairs.train.closed_by(closing, ends), pairs.heldout.closed_by(closing, ends)
     samples = reference_samples(base.role(), job.prompts(), recipe, base)
-    reward = trained_role(base, "reward", recipe.lora if recipe.roles == "shared" else None, recipe.seed, head=True)
+    reward = trained_role(base, "reward", recipe.lora if by_adapter else None, recipe.seed, head=True)
     plan = optimiser_batches(len(train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name)
     trained = Trained("reward", reward, given(settings.optimiser.learning_rate))
     learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)

@@ -29,11 +29,10 @@ def completion_loss(policy: Role, batch: Sequences) -> tuple[Tensor, dict[str, T
 def train_sft(job: Job) -> SftResult:
     """Trains on the demonstrations, saves `model/` and returns the result."""
     recipe, settings = job.recipe, job.recipe.sft
-    base = load_base(job.start, recipe.compute, trains=settings.method == "full").to_learn(job.tokens())
-    if settings.method == "lora":
-        base.refuse_alike(job.tokens())
+    by_adapter = settings.method == "lora"
+    base = load_base(job.start, recipe.compute, trains=not by_adapter).to_learn(job.tokens, by_adapter)
     rows = job.demonstrations()
-    policy = trained_role(base, "policy", recipe.lora if settings.method == "lora" else None, recipe.seed)
+    policy = trained_role(base, "policy", recipe.lora if by_adapter else None, recipe.seed)
     plan = optimiser_batches(
         len(rows.train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name
     )

@@ -169,7 +169,7 @@ class Journal:
 
     def _refuse_drift(self) -> None:
         """TrainingError where the processes, each of which steps its own copy, no longer have the same weights."""
-        if len(set(group.all_gather(self.learner.checksum()))) > 1:
+        if group.size() > 1 and len(set(group.all_gather(self.learner.checksum()))) > 1:
             what = "the processes no longer have the same weights."
             hint = "Run all of them on processors of one kind, or in one process; what was saved before is sound."
             raise TrainingError(what, code="training/drifted-apart", hint=hint)
@@ -192,6 +192,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
 
     Raises:
         InterruptedRunError: somebody asked the run to end, in the block.
+        RunError: what another process of the run has written is not to be seen here.
+        PeerFailed: another process has failed in the block; the last finished step is saved.
     """
     with job.stop.defer():  # an alarm in a library that reads would look like a damaged file
         place = job.directory.checkpoints
