@@ -30,10 +30,11 @@ def _started(program: str) -> "subprocess.Popen[bytes]":
 
 def test_an_owner_that_is_busy_is_asked_to_end_and_has_the_time_to_save(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "ALONE_SECONDS", 0.2)
-    owner, other = _started(BUSY), _started(f"{READY}; raise SystemExit(3)")
-    assert launch._wait_for_all([owner, other], []) == 1
-    assert owner.communicate()[0] == b"saved\n"
-    assert launch._verdict([owner.wait(), other.wait()], 1, []) == (3, None)
+    with _started(BUSY) as owner, _started(f"{READY}; raise SystemExit(3)") as other:
+        assert launch._wait_for_all([owner, other], []) == 1
+        assert owner.stdout is not None
+        assert owner.stdout.read() == b"saved\n"
+        assert launch._verdict([owner.wait(), other.wait()], 1, []) == (3, None)
 
 
 @pytest.mark.parametrize(
