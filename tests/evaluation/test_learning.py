@@ -79,7 +79,7 @@ def test_responses_that_never_end_name_what_would_end_them() -> None:
 def test_answers_that_grew_alike_are_told_with_what_to_do() -> None:
     assert alike_finding([], "ppo.kl.beta") == []
     (finding,) = alike_finding(["'bird' stands in 61 of 64"], "ppo.kl.beta")
-    assert "'bird' stands in 61 of 64. Read them; then try ppo.kl.beta three times as high" in finding
+    assert "'bird' stands in 61 of 64. Read them; then try a higher ppo.kl.beta, or end" in finding
 
 
 def _card(accuracy: float, loss: float) -> PairCard:

@@ -83,7 +83,7 @@ def alike_finding(signs: Sequence[str], beta: str) -> list[str]:
     if not signs:
         return []
     return [
-        f"The held-out answers grew alike: {'; '.join(signs)}. Read them; then try {beta} three times as high, or end "
+        f"The held-out answers grew alike: {'; '.join(signs)}. Read them; then try a higher {beta}, or end "
         "the stage earlier."
     ]
 
