@@ -76,6 +76,7 @@ SMALL: dict[str, Any] = {
     "rollout.max_new_tokens": 6,
     "evaluation.prompts": 4,
     "on_unsound_reward": "go_on",
+    "compute.threads": 1,
     "ppo.optimiser.learning_rate": 1e-3,
 }
 """What makes a recipe tiny"""

@@ -96,7 +96,7 @@ def test_a_missing_gguf_file_is_named(truing: Any, tmp_path: Path) -> None:
 def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model")
     assert said.code == 0
-    told = "someone/model is no directory, nor fetched yet; `truing run` looks for it on the Hub."
+    told = "the weights of someone/model are not on this machine; `truing run` looks for them on the Hub."
     assert f"Row lengths were not checked, and nothing was rehearsed: {told}" in said.out.splitlines()
 
 

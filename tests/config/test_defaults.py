@@ -87,6 +87,7 @@ def test_small_bases_and_few_rows_learn_fast_and_often() -> None:
         "reward.optimiser.learning_rate": 3e-3,
         "reward.epochs": 3,
         "reward.batch_size": 8,
+        "compute.threads": 1,
     }
 
 
@@ -111,20 +112,29 @@ def test_what_a_recipe_names_is_obeyed() -> None:
 
 
 def test_beside_a_rate_that_is_named_batches_and_passes_are_what_they_always_were() -> None:
-    recipe = with_changes(Recipe(), {"sft.optimiser.learning_rate": 1e-3})
+    recipe = with_changes(Recipe(), {"sft.optimiser.learning_rate": 1e-3, "compute.threads": 2})
     assert choices(recipe, STAGES["sft"], SMALL) == {"sft.epochs": 1, "sft.batch_size": 32}
 
 
 def test_a_stage_that_samples_has_only_its_rate_chosen() -> None:
-    found = Circumstances(260_000, None)
+    found = Circumstances(2_000_000, None)
     assert list(choices(Recipe(), STAGES["ppo"], found)) == ["ppo.optimiser.learning_rate"]
     assert with_choices(Recipe(), STAGES["ppo"], found).ppo.epochs == 4
+
+
+def test_threads_share_the_products_of_larger_bases_alone() -> None:
+    recipe = Recipe()
+    assert choices(recipe, STAGES["ppo"], Circumstances(999_999, None))["compute.threads"] == 1
+    assert "compute.threads" not in choices(recipe, STAGES["ppo"], Circumstances(1_000_000, None))
+    named = with_changes(recipe, {"compute.threads": 2})
+    assert with_choices(named, STAGES["ppo"], Circumstances(1, None)).compute.threads == 2
 
 
 def test_choices_are_told_in_words() -> None:
     chosen = choices(Recipe(), STAGES["reward"], SMALL)
     assert in_words(chosen, Recipe(), STAGES["reward"], SMALL) == (
-        "learning rate 0.003, 3 epochs, batches of 8, by default for adapters on a base of 260K parameters and 450 rows"
+        "learning rate 0.003, 3 epochs, batches of 8, 1 thread, by default for adapters on a base of 260K parameters "
+        "and 450 rows"
     )
 
 

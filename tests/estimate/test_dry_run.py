@@ -1,7 +1,10 @@
 """What a dry run measures is what is held: by formulas, and by a run of all layers."""
 
 import os
+import signal
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from truing.config.recipe import Recipe
 from truing.core.errors import TrainingError
+from truing.data.prepared import Prepared
 from truing.estimate import dry_run as module
 from truing.estimate import estimator
 from truing.estimate.dry_run import Meter, Usage, dry_run
@@ -118,6 +122,27 @@ def _end(*_: object) -> None:
 def test_a_process_that_the_system_ends_has_no_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "_run", _end)
     assert _dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run") is None
+
+
+def _stay(recipe: Recipe, rows: Prepared, root: Path, libraries: int) -> None:
+    root.write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def test_who_is_interrupted_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "_run", _stay)
+    there = tmp_path / "process"
+
+    def interrupt() -> None:
+        while not (there.exists() and there.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        _dry_run(tiny.recipe(tmp_path / "recipe"), there)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(there.read_text()), 0)
 
 
 def test_rewards_from_elsewhere_are_part_of_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a recipe leaves out is chosen once, recorded, kept by a stage that goes on, and told."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from truing.config.plan import plan
 from truing.core.errors import RunError
 from truing.pipeline.choices import chosen_for
 from truing.pipeline.execute import run_pipeline
+from truing.report.page import write_report
 from truing.runs.lineage import StageRecord
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
@@ -46,6 +48,33 @@ def test_what_is_named_is_obeyed_and_nothing_is_said(tmp_path: Path) -> None:
     recipe = with_changes(tiny.recipe(tmp_path), {"stages": ["sft"]})
     (stage,) = plan(recipe)
     assert chosen_for(stage, tiny.prepared(recipe), None) == ({}, [])
+
+
+def test_a_small_base_has_one_thread_unless_the_recipe_names_another_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", used.append)
+    recipe = tiny.recipe(tmp_path, **{"stages": ["sft"], "compute.threads": None})
+    run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    record = run.lineage.record("sft")
+    assert record is not None
+    assert record.chosen == {"compute.threads": 1}
+    (remark,) = record.remarks or []
+    assert remark.startswith("1 thread, by default for adapters on a base of ")
+    assert used == [1]
+    (shown,) = re.findall(r"threads</t[dh]>\s*<td>(.*?)</td>", write_report(run.root).read_text(encoding="utf-8"))
+    assert shown == "1"
+
+
+def test_threads_may_be_named_for_a_run_that_was_begun(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **{"stages": ["sft"], "compute.threads": None})
+    (stage,) = plan(with_changes(recipe, {"compute.threads": 3}))
+    begun = StageRecord("sft", "sft", "running", chosen={"compute.threads": 1, "sft.epochs": 2})
+    assert chosen_for(stage, tiny.prepared(recipe), begun) == ({"sft.epochs": 2}, [])
+    run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    run = run_pipeline(with_changes(recipe, {"compute.threads": 1}), tmp_path / "run", SilentProgress())
+    assert run.lineage.stage_state("sft") == "done"
 
 
 def test_a_run_that_was_begun_before_they_were_chosen_goes_on_with_what_it_had(tmp_path: Path) -> None:

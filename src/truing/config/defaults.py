@@ -1,7 +1,7 @@
 """What a recipe leaves out of how a stage learns is chosen by what it learns with.
 
 The learning rate goes by the size of the base and by whether adapters or all weights are trained, batches and passes by
-how many rows there are. docs/defaults.md has the measurements and the sources.
+how many rows there are, threads by the size of the base. docs/defaults.md has the measurements and the sources.
 """
 
 import math
@@ -17,6 +17,8 @@ from truing.config.variants import with_changes
 
 T = TypeVar("T")
 
+THREADS = "compute.threads"
+
 ADAPTERS = ((0.3e6, 3e-3), (15e6, 1e-3), (135e6, 5e-4), (1e9, 2e-4), (13e9, 2e-4), (65e9, 1e-4))
 ALL_WEIGHTS = ((0.3e6, 1e-3), (15e6, 5e-4), (135e6, 1e-4), (1e9, 2e-5), (7e9, 1e-5))
 """Parameters of the base and the learning rate on rows; in between, straight on a log scale"""
@@ -27,6 +29,8 @@ BATCHES = ((1_000, 8), (4_000, 16))
 PASSES = ((2_000, 3), (10_000, 2))
 """Fewer rows than these are learnt in batches of, or in passes of"""
 LARGEST_BATCH, FEWEST_PASSES = 32, 1
+SMALLEST_SHARED = 1_000_000
+"""Parameters of a base from which on threads share a product; of smaller ones, they wait for each other longer"""
 FEW_STEPS, A_TRIAL = 20, 100
 """Optimiser steps in which little is learnt, and rows so few that nobody expects it"""
 
@@ -74,7 +78,8 @@ def choices(recipe: Recipe, spec: StageSpec, found: Circumstances) -> dict[str, 
         "epochs": _by_rows(by_rows if spec.repeats else math.inf, PASSES, FEWEST_PASSES),
         "batch_size": _by_rows(by_rows, BATCHES, LARGEST_BATCH),
     }
-    return {f"{spec.name}.{key}": chosen[key] for key in fields}
+    alone = recipe.compute.threads is None and found.parameters < SMALLEST_SHARED
+    return {f"{spec.name}.{key}": chosen[key] for key in fields} | ({THREADS: 1} if alone else {})
 
 
 def left_out(recipe: Recipe, spec: StageSpec) -> list[str]:
@@ -117,7 +122,12 @@ def learning_rate(found: Circumstances, all_weights: bool) -> float:
 
 def in_words(chosen: dict[str, Any], recipe: Recipe, spec: StageSpec, found: Circumstances) -> str:
     """'learning rate 0.003, 3 epochs and batches of 8, by default for adapters on a base of 0.26M parameters'."""
-    said = {"learning_rate": "learning rate {:g}", "epochs": "{} epochs", "batch_size": "batches of {}"}
+    said = {
+        "learning_rate": "learning rate {:g}",
+        "epochs": "{} epochs",
+        "batch_size": "batches of {}",
+        "threads": "{} thread",
+    }
     parts = [said[key.rpartition(".")[2]].format(value).replace("1 epochs", "1 epoch") for key, value in chosen.items()]
     method = "all weights of" if trains_all_weights(recipe, spec) else "adapters on"
     rows = f" and {found.rows:,} rows" if found.rows is not None else ""

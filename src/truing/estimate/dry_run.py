@@ -7,13 +7,15 @@ alone.
 
 import os
 import resource
+import signal
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -32,6 +34,8 @@ from truing.runs.trackers import open_tracker
 
 MAXRSS = 1 if sys.platform == "darwin" else 1024
 """Bytes of the unit in which the system tells a process' peak"""
+GRACE_SECONDS = 5.0
+"""For the other process to end by itself"""
 PRODUCTS_KEPT = 64
 """Products that oneDNN keeps compiled in a dry run: as many in every one, or what it learnt of chance lengths would be
 taken for what layers cost"""
@@ -64,18 +68,39 @@ def dry_run(recipe: Recipe, rows: Prepared, root: Path) -> dict[str, Usage] | No
     """
     context = get_context("forkserver")  # whose processes are born with the libraries imported
     context.set_forkserver_preload([__name__])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, partial(_run, recipe, rows, root, resident_files())))
+    process.start()
+    sender.close()
     try:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return pool.submit(_run, recipe, rows, root, resident_files()).result()
-    except BrokenProcessPool:  # the system ended it
+        found: dict[str, Usage] | Exception | None = receiver.recv()
+    except EOFError:  # the system ended it
         return None
+    except BaseException:  # nobody waits any more
+        process.terminate()
+        process.join(GRACE_SECONDS)
+        process.kill()
+        raise
+    finally:
+        process.join()
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _answer(sender: Connection, work: Callable[[], dict[str, Usage] | None]) -> None:
+    """In the other process: sends what the work finds, or the error it meets."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to both, and the first process ends this one
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        sender.send(work())
+    except Exception as error:  # of whatever kind, it is raised where it was asked for
+        sender.send(error)
 
 
 def _run(recipe: Recipe, rows: Prepared, root: Path, libraries: int) -> dict[str, Usage] | None:
-    """In the other process; `libraries` are the bytes of files that a process holds once it has imported all."""
+    """`libraries` are the bytes of files that a process holds once it has imported all."""
     os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(PRODUCTS_KEPT)  # read at the first product
-    if recipe.compute.threads is not None:
-        torch.set_num_threads(recipe.compute.threads)
     usages: dict[str, Usage] = {}
     with open_run(root, recipe) as run, closing(open_tracker([], recipe.name, root)) as tracker:
         for stage in plan(recipe):

@@ -10,8 +10,9 @@ from truing.config.sections import Base
 
 
 def is_fetched(base: Base) -> bool:
-    """Whether the base's config is on this machine: in a directory, or fetched from the Hub before."""
-    return directory_of(base) is not None
+    """Whether the base's config and weights are on this machine: in a directory, or fetched from the Hub before."""
+    directory = directory_of(base)
+    return directory is not None and (base.gguf_file is not None or any(directory.glob("*.safetensors")))
 
 
 def directory_of(base: Base) -> Path | None:

@@ -7,6 +7,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
+from warnings import filterwarnings
 
 import torch
 from transformers import (
@@ -207,6 +208,7 @@ def quiet_transformers() -> None:
     """Keeps the library's progress bars and advice out of our user's terminal; errors still arrive."""
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    filterwarnings("ignore", category=FutureWarning, message="`is_gradient_checkpointing`")  # which peft asks for
 
 
 def load_tokenizer(base: Base, fetch: bool = True) -> PreTrainedTokenizerBase:

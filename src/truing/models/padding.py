@@ -66,11 +66,20 @@ def tokens_alike(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> 
     """
     first = tokenizer.vocab_size
     rows = model.get_input_embeddings().weight[first:]  # type: ignore[index]
+    places = _repeated(rows.double().sum(1)).nonzero().flatten()  # few, and whole rows are slow to sort
+    repeated = places[_repeated(rows[places])]
+    zero = (~rows.any(1)).nonzero().flatten()
+    return frozenset(first + row for row in [*repeated.tolist(), *zero.tolist()])
+
+
+def _repeated(rows: torch.Tensor) -> torch.Tensor:
+    """Which of the numbers (n,) or rows (n, width) are there more than once: (n,)."""
     if not len(rows):
-        return frozenset()
-    _, kind, count = rows.unique(dim=0, return_inverse=True, return_counts=True)
-    alike = (count[kind] > 1) | ~rows.any(1)
-    return frozenset(first + row for row in alike.nonzero().flatten().tolist())
+        return torch.zeros(0, dtype=torch.bool)
+    dim = 0 if rows.dim() > 1 else None  # numbers are sorted faster as such
+    _, kind, count = torch.unique(rows, dim=dim, return_inverse=True, return_counts=True)
+    repeated: torch.Tensor = count[kind] > 1
+    return repeated
 
 
 def rows_to_learn(model: PreTrainedModel, known: int, new_tokens: Collection[int], pad: int) -> range:

@@ -1,6 +1,6 @@
 """What a recipe leaves out is chosen once, before a stage begins, and told."""
 
-from truing.config.defaults import choices, few_steps, in_words, left_out, with_choices
+from truing.config.defaults import THREADS, choices, few_steps, in_words, left_out, with_choices
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
@@ -11,17 +11,21 @@ from truing.runs.lineage import StageRecord
 
 
 def chosen_for(stage: Planned, rows: Prepared, record: StageRecord | None) -> tuple[dict[str, float], list[str]]:
-    """What is chosen for a stage, by dotted keys, and sentences about it; a stage that was begun keeps its choices."""
-    base = stage.recipe.base
+    """What is chosen for a stage, by dotted keys, and sentences about it.
+
+    A stage that was begun keeps its choices, but for threads, which a recipe may name at any time.
+    """
+    recipe, base = stage.recipe, stage.recipe.base
     assert base is not None
-    chooses = left_out(stage.recipe, stage.spec)
-    parameters = outline_base(base, stage.recipe.compute).model.num_parameters() if chooses else 0
-    found = circumstances(stage.recipe, stage.spec, rows, parameters)
-    chosen = choices(stage.recipe, stage.spec, found)
+    fields, named = left_out(recipe, stage.spec), recipe.compute.threads is not None
+    parameters = outline_base(base, recipe.compute).model.num_parameters() if fields or not named else 0
+    found = circumstances(recipe, stage.spec, rows, parameters)
+    chosen = choices(recipe, stage.spec, found)
     if record is not None and record.state == "running" and record.chosen is not None:
-        chosen = record.chosen
-    said = [in_words(chosen, stage.recipe, stage.spec, found)] if "optimiser.learning_rate" in chooses else []
-    return chosen, said + few_steps(stage.recipe, stage.spec, found)
+        chosen = {key: value for key, value in record.chosen.items() if not (named and key == THREADS)}
+    told = "optimiser.learning_rate" in fields or THREADS in chosen
+    said = [in_words(chosen, recipe, stage.spec, found)] if told else []
+    return chosen, said + few_steps(recipe, stage.spec, found)
 
 
 def with_all_choices(recipe: Recipe, rows: Prepared, parameters: int) -> Recipe:

@@ -16,7 +16,7 @@ from truing.models.load import LoadedBase, run_model
 from truing.pipeline.choices import chosen_for
 from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
-from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
+from truing.pipeline.opening import open_stages, refuse_changed, set_up, use_threads, waiting_stages
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.processes import group
 from truing.runs.differences import Fingerprint
@@ -133,6 +133,8 @@ def run_stage(
     """
     directory = run.stage(stage.name)
     chosen, remarks = chosen_for(stage, rows, run.lineage.record(stage.name))
+    recipe = with_changes(stage.recipe, chosen) if chosen else stage.recipe
+    use_threads(recipe.compute)
     for remark in remarks:
         progress.note(f"{stage.name}: {remark}")
     run.lineage.begin(stage.name, stage.kind, chosen, remarks)
@@ -141,7 +143,7 @@ def run_stage(
     job = Job(
         name=stage.name,
         spec=stage.spec,
-        recipe=with_changes(stage.recipe, chosen) if chosen else stage.recipe,
+        recipe=recipe,
         directory=directory,
         start=start_of(stage, run),
         start_files=files_of_start(stage, run),

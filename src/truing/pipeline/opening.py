@@ -8,7 +8,7 @@ import torch
 from truing.config import reward_sources, variant
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
-from truing.config.sections import Source
+from truing.config.sections import Compute, Source
 from truing.core.errors import RunError, check
 from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
@@ -24,13 +24,18 @@ from truing.runs.trackers import missing_trackers
 
 def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     """Readies this process and refuses what cannot work here; the fingerprints of the recipe's functions."""
-    if recipe.compute.threads is not None:
-        torch.set_num_threads(recipe.compute.threads)
+    use_threads(recipe.compute)
     quiet_transformers()
     if recipe.base is not None and recipe.base.quantize == "nf4":
         check_quantisation(device_of(recipe.compute))
     check(missing_trackers(recipe.track))
     return group.broadcast(lambda: _functions(recipe))
+
+
+def use_threads(compute: Compute) -> None:
+    """Has this process compute with as many threads as are named."""
+    if compute.threads is not None:
+        torch.set_num_threads(compute.threads)
 
 
 def open_stages(

@@ -104,7 +104,7 @@ def _outlined(recipe: Recipe, found: Findings) -> "LoadedBase | None":
     if faulty:
         found.odd.append(f"{NOT_MEASURED}, for want of the base.")
     else:
-        told = f"{recipe.base.path} is no directory, nor fetched yet; `truing run` looks for it on the Hub."
+        told = f"the weights of {recipe.base.path} are not on this machine; `truing run` looks for them on the Hub."
         found.odd.append(f"{NOT_MEASURED}: {told}")
     return None
 

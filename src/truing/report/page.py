@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from truing.config.defaults import THREADS
 from truing.config.stages import STAGES
 from truing.config.yaml_text import write_yaml
 from truing.core.metrics import GLOSSARY
@@ -47,6 +48,12 @@ def render(run: RunFiles) -> str:
     return environment.get_template("template.html").render(_content(run))
 
 
+def _threads(run: RunFiles) -> Any:
+    """With how many its stages were computed: as was chosen for them, else what the process had."""
+    chosen = (stage.record.chosen or {} for stage in run.stages)
+    return next((fields[THREADS] for fields in chosen if THREADS in fields), run.lineage.facts.get("threads", ""))
+
+
 def _shown(value: Any) -> Any:
     """Every piece of text that reaches the page passes here, before it is escaped."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else visible(value)
@@ -73,7 +80,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "comparison": comparison(trained),
         "behaviour": behaviour_charts(trained),
         "exchanges": exchanges(trained, labels),
-        "facts": {name: facts.get(name, "") for name in ("seed", "threads")} | facts["versions"],
+        "facts": {"seed": facts.get("seed", ""), "threads": _threads(run)} | facts["versions"],
         "inputs": write_yaml(portable(facts["inputs"], run.root)),
         "recipe": write_yaml(portable(run.recipe, run.root)),
         "glossary": GLOSSARY,
