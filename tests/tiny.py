@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +39,7 @@ from truing.data.prepared import Prepared, prepare
 from truing.data.prompts import PromptSet
 from truing.models.layout import PpoRoles, RewardModelFiles
 from truing.models.load import LoadedBase, load_base, outline_base
-from truing.models.roles import Role
+from truing.models.roles import MicroBatch, Role
 from truing.rewards.build import build_reward
 from truing.rollout.engine import Sampling
 from truing.rollout.episodes import as_rollout
@@ -267,7 +268,8 @@ def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
     """Weights that learn without a model around them."""
     role: Any = SimpleNamespace(
         model=SimpleNamespace(device=torch.device("cpu")),
-        micro_batches=plan_by_tokens,
+        together=nullcontext,
+        micro_batches=lambda counts, budget: [MicroBatch(rows) for rows in plan_by_tokens(counts, budget)],
         named_parameters=lambda: {f"weight.{place}": weight for place, weight in enumerate(weights)},
     )
     return Trained(name, role, rate)

@@ -177,6 +177,9 @@ class Compute(Section):
     gradient_checkpointing: bool = Field(
         False, description="Compute each layer's activations again in the backward: less memory, for one more forward."
     )
+    shard: bool = Field(
+        False, description="Of several processes, each keeps a part of every weight: less memory, more to exchange."
+    )
     rollout_rows: Count = Field(64, description="Responses sampled side by side.")
     pack_weights: bool = Field(
         True,

@@ -18,7 +18,9 @@ from truing.models.load import LoadedBase, load_base, prepare
 from truing.models.prefix import frozen_prefix_of, prefix_depth
 from truing.models.roles import Role
 from truing.models.save import load_normalisation
+from truing.models.sharding import sharded
 from truing.models.weights import load_weights
+from truing.processes import group
 
 NO_PREFIX = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
 ROWS_BELOW = "Embeddings of new tokens are learnt, so all layers run in every pass; lora.layers saves less time."
@@ -52,6 +54,13 @@ class PpoRoles(Roles):
     critic: Role
 
 
+def base_to_train(
+    start: Base, compute: Compute, by_adapter: bool, tokens: Callable[[], Collection[int]] = frozenset
+) -> LoadedBase:
+    """The model that a stage learns on, by an adapter or in all weights, from rows with these `tokens`."""
+    return sharded(load_base(start, compute, trains=not by_adapter).to_learn(tokens, by_adapter), compute)
+
+
 def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head: bool = False) -> Role:
     """A role that learns: through an adapter called `name`, or in all its weights where `lora` is None.
 
@@ -71,20 +80,37 @@ def _role_of_all_weights(base: LoadedBase, head: nn.Linear | None = None) -> Rol
     return base.role(head=head)
 
 
-def in_full_precision(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role:
-    """The role on its base as that was before it was quantised: weights into which its saved adapter can be merged.
+def whole(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role:
+    """The role on a base that is neither quantised nor sharded: weights into which its saved adapter can be merged.
 
-    It is the role itself where nothing is quantised. A GPU that holds a model in 4 bit may not hold it whole, so the
-    CPU does.
+    It is the role itself where neither is so. A GPU that holds a model in 4 bit, or a part of one, may not hold it
+    whole, so the CPU does: of all processes, that of the owner.
     """
-    if start.quantize == "none":
+    if start.quantize == "none" and role.shards is None:
         return role
     plain = start.model_copy(update={"quantize": "none"})
-    base = load_base(plain, recipe.compute.model_copy(update={"device": "cpu"}))
+    on_cpu = recipe.compute.model_copy(update={"device": "cpu"})
+    base = group.on_owner(lambda: load_base(plain, on_cpu, trains=role.adapter is None))
+    if role.adapter is None:
+        _fill(base, role)
+    if base is None:
+        return role
+    if role.adapter is None:
+        return base.role(head=role.head)
     adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend)
-    assert role.adapter is not None
     adapters.load(role.adapter, str(adapter))
     return base.role(adapters=adapters, adapter=role.adapter, head=role.head)
+
+
+@torch.no_grad()
+def _fill(base: LoadedBase | None, role: Role) -> None:
+    """Gives a base the weights of a sharded role, one after the other; in processes without a base, hands them in."""
+    own = dict(base.model.named_parameters()) if base else {}
+    for path, weight in role.model.named_parameters():
+        with role.together():
+            gathered = group.with_all_rows(weight)
+        if own:
+            own[path].copy_(gathered)
 
 
 def policy_roles(
@@ -99,7 +125,7 @@ def policy_roles(
     which would not have the new ones of a base.
     """
     by_adapter = recipe.roles == "shared"
-    base = load_base(start, recipe.compute, trains=not by_adapter).to_learn(tokens, by_adapter)
+    base = base_to_train(start, recipe.compute, by_adapter, tokens)
     if by_adapter:
         depth = prefix_depth(base.model, recipe.lora.layers)
         prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)
@@ -112,7 +138,7 @@ def policy_roles(
         reference = base.role(adapters=adapters, prefix=prefix)
     else:
         policy = _role_of_all_weights(base)
-        reference = load_base(start, recipe.compute).role()
+        reference = sharded(load_base(start, recipe.compute), recipe.compute).role()
     normalisation = load_normalisation(reward.model) if reward else None
     return Roles(
         base, policy, reference, _reward_role(policy, base, reward, recipe.compute), normalisation or Normalisation()
@@ -143,7 +169,7 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
     head = scalar_head(base.model, recipe.seed, bias=True)
     if adapters is None:
         compute = recipe.compute
-        own = _load_backbone(reward.model, base, compute, True) if reward else load_base(start, compute, trains=True)
+        own = _load_backbone(reward.model, base, compute, True) if reward else base_to_train(start, compute, False)
         return _role_of_all_weights(own, head)
     depth = prefix_depth(base.model, recipe.lora.layers)
     if reward is not None and depth == 0:
@@ -160,7 +186,8 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: 
     precision = Precision.of(compute.dtype, trains)
     options = {"dtype": precision.parameters, "use_safetensors": True}
     model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
-    return replace(base, model=model, backend=prepare(model, precision, compute.gradient_checkpointing))
+    backend = prepare(model, precision, compute.gradient_checkpointing)
+    return sharded(replace(base, model=model, backend=backend, shards=None), compute)
 
 
 def _frozen_head(base: LoadedBase, directory: Path) -> nn.Linear:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from warnings import filterwarnings
 
 import torch
@@ -38,6 +38,9 @@ from truing.models.roles import Role
 from truing.models.weights import load_weights, reraise_as
 from truing.processes import group
 
+if TYPE_CHECKING:
+    from truing.processes.sharding import Shards
+
 
 @dataclass(frozen=True)
 class LoadedBase:
@@ -57,6 +60,8 @@ class LoadedBase:
     """What was changed on loading, and what the model cannot do, in words"""
     backend: Backend = field(default_factory=Backend)
     """How the model is computed"""
+    shards: "Shards | None" = None
+    """Its parts, where this process does not keep all of every weight"""
 
     def to_learn(self, tokens: Callable[[], Collection[int]], by_adapter: bool) -> "LoadedBase":
         """The same for a stage that learns from rows: no rows of the embeddings learn where no new token is in them.
@@ -85,7 +90,7 @@ class LoadedBase:
 
     def role(self, **parts: Any) -> Role:
         """A role that this model plays, as it is or with more `parts` of one."""
-        return Role(self.model, backend=self.backend, **parts)
+        return Role(self.model, backend=self.backend, shards=self.shards, **parts)
 
 
 def device_of(compute: Compute) -> torch.device:

@@ -7,7 +7,7 @@ selects its adapter before every forward, so a role is used as if it were a mode
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft.utils import TrainableTokensWrapper
@@ -24,6 +24,18 @@ from truing.models.adapters import Adapters
 from truing.models.prefix import FrozenPrefix
 from truing.processes import group
 
+if TYPE_CHECKING:
+    from truing.processes.sharding import Shards
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows that go through a model together."""
+
+    rows: list[int]
+    counts: bool = True
+    """Whether their loss does"""
+
 
 @dataclass
 class Role:
@@ -37,16 +49,37 @@ class Role:
     """Layers that this role shares with others, and whose output a batch may bring along"""
     backend: Backend = field(default_factory=Backend)
     """That the model was loaded with"""
+    shards: "Shards | None" = None
+    """The parts that are gathered as they are computed; None where this process keeps all of every weight"""
 
     def select(self) -> None:
         """Puts this role's adapter in force."""
         if self.adapters is not None:
             self.adapters.select(self.adapter)
 
-    def _computing(self, device: torch.device) -> AbstractContextManager[object]:
+    @contextmanager
+    def _computing(self, device: torch.device) -> Iterator[None]:
         """Inside, the model computes as this role."""
         self.select()
-        return self.backend.precision.autocast(device)
+        with self.together(), self.backend.precision.autocast(device):
+            yield
+
+    def together(self) -> AbstractContextManager[None]:
+        """Inside, all processes go through the model where each keeps a part of it."""
+        return group.together() if self.shards else nullcontext()
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Inside, this process has the whole model, and goes through it by itself."""
+        if self.shards is None:
+            yield
+            return
+        with self.together():
+            self.shards.gather()
+        try:
+            yield
+        finally:
+            self.shards.release()
 
     def forward(self, tokens: Tensor, attention_mask: Tensor, cache: Any = None, use_cache: bool = False) -> Any:
         """The backbone's output for (B, S) new tokens; `attention_mask` (B, cached + S) also counts the cached ones."""
@@ -65,14 +98,18 @@ class Role:
         """Inside, a forward goes on from what left the frozen prefix, where that is known."""
         return self.prefix.skip(states) if self.prefix and states is not None else nullcontext()
 
-    def micro_batches(self, token_counts: Sequence[int], budget: int) -> list[list[int]]:
+    def micro_batches(self, token_counts: Sequence[int], budget: int) -> list[MicroBatch]:
         """The rows that go through this role together, of at most `budget` tokens.
 
-        Each row is in exactly one part, of exactly one process.
+        Each row counts in exactly one part, of exactly one process. Where processes go through a model together, those
+        that have fewer parts read the shortest row once more.
         """
         own = group.share_by_cost(token_counts)
         parts = self.backend.micro_batches([token_counts[row] for row in own], budget)
-        return [[own[place] for place in part] for part in parts]
+        found = [MicroBatch([own[place] for place in part]) for part in parts]
+        lacking = max(group.all_gather(len(found))) - len(found) if self.shards else 0
+        shortest = min(range(len(token_counts)), key=token_counts.__getitem__) if lacking else 0
+        return found + [MicroBatch([shortest], counts=False)] * lacking
 
     @contextmanager
     def decoding(self) -> Iterator[DecodeStep | None]:

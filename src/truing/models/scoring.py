@@ -65,7 +65,8 @@ def forward_in_micro_batches(
     (rows, R of these rows); the tensors returned are (B,) or (B, R), zero where a row is shorter.
     """
     parts: dict[int, tuple[Tensor, ...]] = {}
-    for index in role.micro_batches(batch.token_counts, token_budget):
+    for micro in role.micro_batches(batch.token_counts, token_budget):
+        index = micro.rows
         scored = score(batch.rows(index).to(role.model.device), index)
         # Copies: a view that goes to another process takes all that it is a view of along.
         parts |= {row: tuple(part[place].clone() for part in scored) for place, row in enumerate(index)}

@@ -11,13 +11,14 @@ all, such as a step's number, or be asked of the owner, such as the time.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from truing.processes.peers import Peers
+    from truing.processes.sharding import Shards
 
 T = TypeVar("T")
 
@@ -91,6 +92,11 @@ def size() -> int:
     return 1 if _peers is None else _peers.size
 
 
+def rank() -> int:
+    """The number of this process among all."""
+    return OWNER if _peers is None else _peers.rank
+
+
 def is_owner() -> bool:
     """Whether this process writes the run's directory, its logs and trackers, and speaks to the terminal."""
     return _peers is None or _peers.rank == OWNER
@@ -149,6 +155,34 @@ def on_owner(work: Callable[[], T]) -> T | None:
     done = _alone(work) if is_owner() else None
     _peers.all_gather(None)
     return done
+
+
+def shard(backbone: "nn.Module", layers: Sequence["nn.Module"], vocabulary: Sequence["nn.Module"]) -> "Shards | None":
+    """Has each process keep a part of every weight of a model; None in a world of one, which keeps all.
+
+    See `sharding.Shards`. From here on all processes go through the model together, but for while it is gathered.
+    """
+    return None if _peers is None else _peers.shard(backbone, layers, vocabulary)
+
+
+def together() -> AbstractContextManager[None]:
+    """Inside, this process goes through a sharded model with the others: who is gone in the midst of it is noticed."""
+    return nullcontext() if _peers is None else _peers.together()
+
+
+def own_part(tensor: "Tensor") -> "Tensor":
+    """The rows of a weight or gradient that this process keeps, in the same memory; itself where it keeps all."""
+    return tensor if _peers is None else _peers.own_part(tensor)
+
+
+def own_rows(weight: "nn.Parameter", whole: "Tensor") -> "Tensor":
+    """Of a tensor like the whole weight, the rows that this process keeps of the weight."""
+    return whole if _peers is None else _peers.own_rows(weight, whole)
+
+
+def with_all_rows(weight: "nn.Parameter") -> "Tensor":
+    """The weight with the rows of all processes, none of which may miss here."""
+    return weight.detach() if _peers is None else _peers.with_all_rows(weight)
 
 
 def _alone(work: Callable[[], T]) -> T:

@@ -4,24 +4,27 @@ All but gradients goes through one exchange, in which every process hands in a v
 the others at whichever verb they are, and nobody waits for a process that has given up.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from truing.core.errors import InterruptedRunError, TruingError
 from truing.processes.group import OWNER, PeerFailed, local_rank
 from truing.processes.guard import GRACE_SECONDS, PATIENT_SECONDS, Guard
+from truing.processes.sharding import Shards, own_part, own_rows, with_all_rows
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
 """For a process that is alive: the owner may read rows or save while the others wait. One that is gone is noticed at
 once."""
+TELLING = timedelta(seconds=15)
+"""For the other processes to meet an error too, where one has met it: then it is told once"""
 FAILED = 1
 """The exit code of an error that is no TruingError, and of a process that is gone"""
 
@@ -42,6 +45,8 @@ class Peers:
         self.size = size
         self._failed = False
         """Whether an error was exchanged, or somebody is gone: nothing more can be"""
+        self._telling: distributed.ProcessGroup | None = None
+        """Where errors are told once a model is sharded: whoever goes through it hears of nothing else"""
         self._guard = Guard(GRACE_SECONDS if rank == OWNER else PATIENT_SECONDS)
 
     @classmethod
@@ -88,7 +93,7 @@ class Peers:
         if self._failed:
             return own
         try:
-            said = self._exchange(own)
+            said = self._exchange(own, self._telling)
         except PeerFailed:
             return own
         self._failed = True
@@ -103,11 +108,33 @@ class Peers:
             raise PeerFailed(failures[0].exit_code)
         return said
 
-    def _exchange(self, value: Any) -> list[Any]:
+    def _exchange(self, value: Any, where: "distributed.ProcessGroup | None" = None) -> list[Any]:
         said: list[Any] = [None] * self.size
         with self._waiting():
-            distributed.all_gather_object(said, value)
+            distributed.all_gather_object(said, value, where)
         return said
+
+    def shard(self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module]) -> Shards:
+        """See `Shards`."""
+        self._telling = self._telling or distributed.new_group(backend="gloo", timeout=TELLING)
+        return Shards(backbone, layers, vocabulary, self.size)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """In the block, this process goes through a sharded model with the others, deaf to signals meanwhile.
+
+        Raises:
+            PeerFailed: one of them is gone.
+        """
+        with self._waiting(_is_of_transport):
+            yield
+
+    own_part = staticmethod(own_part)
+    with_all_rows = staticmethod(with_all_rows)
+
+    def own_rows(self, weight: nn.Parameter, whole: Tensor) -> Tensor:
+        """See `own_rows`."""
+        return own_rows(weight, whole, self.rank)
 
     @torch.no_grad()
     def add_up_gradients(self, weights: Sequence[nn.Parameter]) -> None:
@@ -128,7 +155,7 @@ class Peers:
             gradient.copy_(part.view_as(gradient))
 
     @contextmanager
-    def _waiting(self) -> Iterator[None]:
+    def _waiting(self, tells_of_a_peer: Callable[[RuntimeError], bool] = lambda _: True) -> Iterator[None]:
         """In the block, this process waits for the others, deaf to signals. PeerFailed where one of them is gone."""
         if self._failed:
             raise PeerFailed(FAILED, untold=self.rank == OWNER)
@@ -136,5 +163,12 @@ class Peers:
             with self._guard.waiting():
                 yield
         except RuntimeError as error:
+            if not tells_of_a_peer(error):
+                raise
             self._failed = True
             raise PeerFailed(FAILED, untold=self.rank == OWNER) from error
+
+
+def _is_of_transport(error: RuntimeError) -> bool:
+    """Whether it comes from between the processes, not from what one of them computes."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)

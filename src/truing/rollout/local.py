@@ -40,7 +40,7 @@ class LocalEngine:
         """See `Engine`."""
         order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
         completions: dict[int, Completion] = {}
-        with self.role.decoding() if sampling.pack else nullcontext() as decode_step:
+        with self.role.gathered(), self.role.decoding() if sampling.pack else nullcontext() as decode_step:
             lengths = [len(prompt) for prompt in prompts]
             for together in _side_by_side(group.share(order), lengths, sampling.rows, self.role.backend.pads):
                 uniforms = [rng.uniform(seed, purpose, ids[row], count=sampling.max_new_tokens) for row in together]

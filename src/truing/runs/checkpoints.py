@@ -2,8 +2,10 @@
 
     checkpoints/step-00000100/
         tensors.safetensors   weights that train, moments of the optimiser
+        shard-00000.safetensors, shard-00001.safetensors, ...
+                              of weights that several processes have a part of, and of their moments, the rows of each
         state.json            plain values: counts, cursors, the controller
-        manifest.json         SHA-256 of the two, written last
+        manifest.json         SHA-256 of all these, written last
 
     checkpoints/pinned.json   {"step": 100}: the one that is kept to go back to, where there is one
 
@@ -11,19 +13,32 @@ A directory takes its place by one rename, so a kill leaves either the whole che
 numbers and text alone: reading them runs no code.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from truing.core.errors import RunError, TrainingError
-from truing.runs.files import complete_directory, json_bytes, read_json, remove, sha256_file, sweep, write_json
+from truing.processes import group
+from truing.runs.files import (
+    complete_directory,
+    disk_faults,
+    json_bytes,
+    read_json,
+    remove,
+    sha256_file,
+    sweep,
+    sync_file,
+    write_json,
+)
 
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+TENSORS, SHARD, STATE = "tensors.safetensors", "shard-{:05d}.safetensors", "state.json"
+MANIFEST = "manifest.json"
 PIN = "pinned.json"
 FORMAT = 2
 """Of what is written; 1 named weights by their number, which says nothing of which model they are"""
@@ -34,29 +49,33 @@ class Checkpoint:
     """One that was found whole."""
 
     step: int
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     state: dict[str, Any]
 
 
 def save_checkpoint(
-    place: Path, step: int, tensors: Mapping[str, Tensor], state: dict[str, Any], keep_last: int
+    place: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    state: dict[str, Any],
+    keep_last: int,
+    own_rows: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Writes `place`/step-…, reads it back, and only then removes all but the newest `keep_last`.
+
+    Where there are `own_rows` of sharded tensors, all other processes are in `write_shard` with theirs.
 
     Raises:
         TrainingError: a tensor holds a number that is not finite; nothing is written.
         RunError: the disk refuses, or what was written reads back otherwise; older checkpoints are untouched.
     """
     final = _directory(place, step)
-    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
-    if broken:
-        hint = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
-        what = f"{', '.join(broken[:5])} is not finite and is not saved."
-        raise TrainingError(what, code="training/not-finite", where=str(final), hint=hint)
+    _refuse_broken(tensors, final)
     with complete_directory(final, hint="Older checkpoints are untouched.") as partial:
+        shards = write_shard(own_rows, partial) if own_rows else {}
         save_file(dict(tensors), partial / TENSORS)
         (partial / STATE).write_bytes(json_bytes({"format": FORMAT, "step": step, **state}, where=str(final / STATE)))
-        digests = {name: sha256_file(partial / name) for name in (TENSORS, STATE)}
+        digests = {name: sha256_file(partial / name) for name in (TENSORS, STATE)} | shards
         (partial / MANIFEST).write_bytes(json_bytes(digests, where=str(final / MANIFEST)))
     fault = _fault(final)
     if fault:
@@ -64,6 +83,32 @@ def save_checkpoint(
     for old in _saved(place)[:-keep_last]:
         if old != _pinned(place):
             remove(old)
+
+
+def write_shard(own_rows: Mapping[str, Tensor], partial: Path | None = None) -> dict[str, str]:
+    """Each process writes its rows into the directory that the owner fills, which alone names it: `partial`.
+
+    Returns:
+        The files of all processes, and SHA-256 of each.
+
+    Raises:
+        TrainingError: a row holds a number that is not finite.
+        RunError: the disk refuses.
+    """
+    file = Path(group.all_gather(str(partial))[group.OWNER], SHARD.format(group.rank()))
+    _refuse_broken(own_rows, file)
+    with disk_faults(file, "cannot be written", hint="Give an --out on a disk that all processes see."):
+        save_file(dict(own_rows), file)
+        sync_file(file)
+    return dict(group.all_gather((file.name, sha256_file(file))))
+
+
+def _refuse_broken(tensors: Mapping[str, Tensor], where: Path) -> None:
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        hint = "The newest checkpoint before it is sound: lower the learning rate and start a fork of the run."
+        what = f"{', '.join(broken[:5])} is not finite and is not saved."
+        raise TrainingError(what, code="training/not-finite", where=str(where), hint=hint)
 
 
 def pin_checkpoint(place: Path, step: int) -> None:
@@ -123,9 +168,34 @@ def _read(path: Path) -> Checkpoint | str:
         state = read_json(path / STATE)
         if state.get("format") != FORMAT:
             return "is of another version of truing"
-        return Checkpoint(state["step"], load_file(path / TENSORS), state)
+        whole, shards = load_file(path / TENSORS), _shards(path)
+        return Checkpoint(state["step"], _Joined(whole, shards) if shards else whole, state)
     except (SafetensorError, RunError, KeyError, TypeError, AttributeError) as error:
         return f"its hashes match but the content is not a checkpoint ({error})"
+
+
+class _Joined(Mapping[str, Tensor]):
+    """Tensors of a file, and others whose rows lie in several files and are put together as they are asked for."""
+
+    def __init__(self, whole: Mapping[str, Tensor], shards: Sequence[Path]) -> None:
+        self._whole = whole
+        self._shards: list[Any] = [safe_open(file, framework="pt") for file in shards]
+        self._in_rows = set(self._shards[0].keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._in_rows:
+            return torch.cat([file.get_tensor(name) for file in self._shards])
+        return self._whole[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._whole, *self._in_rows])
+
+    def __len__(self) -> int:
+        return len(self._whole) + len(self._in_rows)
+
+
+def _shards(path: Path) -> list[Path]:
+    return sorted(path.glob("shard-*.safetensors"))
 
 
 def _pinned(place: Path) -> Path | None:
@@ -145,8 +215,9 @@ def _fault(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
         manifest = read_json(path / MANIFEST)
-        if not isinstance(manifest, dict) or set(manifest) != {TENSORS, STATE}:
-            return "has a manifest that is not one"
+        shards = {SHARD.format(place) for place in range(len(_shards(path)))}
+        if not isinstance(manifest, dict) or set(manifest) != {TENSORS, STATE} | shards:
+            return "has a manifest that is not one, or other files than that names"
         changed = [name for name, digest in manifest.items() if sha256_file(path / name) != digest]
     except RunError as error:
         return f"is not whole ({error})"

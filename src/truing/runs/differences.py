@@ -38,10 +38,10 @@ def differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
 def comparable(recipe: Recipe) -> dict[str, str]:
     """A recipe's options as JSON, by their dotted keys, but for what changes no result beyond rounding.
 
-    These are the places of files, whose content is compared, whether to go on with an unsound reward model, and the
-    threads, which each process that takes a run up records.
+    These are the places of files, whose content is compared, whether to go on with an unsound reward model, and
+    what belongs to a process that takes the run up: how many threads, and whether it keeps all of every weight.
     """
-    values = flat(recipe.model_dump(exclude={"on_unsound_reward": True, "compute": {"threads"}}))
+    values = flat(recipe.model_dump(exclude={"on_unsound_reward": True, "compute": {"threads", "shard"}}))
     return {key: json.dumps(without_place(json.loads(value), key), ensure_ascii=False) for key, value in values.items()}
 
 

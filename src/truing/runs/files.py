@@ -173,7 +173,7 @@ def _write(path: Path, content: bytes) -> None:
     with disk_faults(path, "cannot be written", hint="What was there before is untouched."):
         try:
             partial.write_bytes(content)
-            _sync_file(partial)
+            sync_file(partial)
             os.replace(partial, path)
             _sync_directory(path.parent)
         finally:
@@ -187,11 +187,12 @@ def _partial(path: Path) -> Path:
 def _sync_tree(directory: Path) -> None:
     for folder, _, names in os.walk(directory, topdown=False):
         for name in names:
-            _sync_file(Path(folder, name))
+            sync_file(Path(folder, name))
         _sync_directory(Path(folder))
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Force a file to disk."""
     mode = "rb+" if os.name == "nt" else "rb"  # Windows forces only what is open for writing
     with open(path, mode) as handle:
         os.fsync(handle.fileno())

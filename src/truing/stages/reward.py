@@ -18,8 +18,8 @@ from truing.data.batching import optimiser_batches
 from truing.evaluation.learning import pair_findings
 from truing.evaluation.report_card import reward_report_card
 from truing.functional import bradley_terry_loss
-from truing.models.layout import trained_role
-from truing.models.load import LoadedBase, load_base
+from truing.models.layout import base_to_train, trained_role
+from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
 from truing.models.save import merge, outline_classifier, save_normalisation, save_reward_model
@@ -48,7 +48,7 @@ def train_reward(job: Job) -> RewardResult:
     """Trains on the preferences, measures the held-out ones, saves `model/` and returns the final metrics."""
     recipe, settings = job.recipe, job.recipe.reward
     by_adapter = recipe.roles == "shared"
-    base = load_base(job.start, recipe.compute, trains=not by_adapter).to_learn(job.tokens, by_adapter)
+    base = base_to_train(job.start, recipe.compute, by_adapter, job.tokens)
     outline_classifier(base.model)  # what could not be saved is refused before it is trained
     pairs = job.preferences()
     closing, ends = job.rows.closing("preferences"), base.endings.tokens
@@ -77,7 +77,7 @@ def train_reward(job: Job) -> RewardResult:
         )
         card = _report_card(reward, heldout, recipe.compute.score_tokens)
         normalisation = _normalisation(job, base, reward, samples)
-    group.on_owner(lambda: _save(job, base, reward, normalisation))
+    _save(job, base, reward, normalisation)
     return RewardResult(
         card=card,
         steps=len(plan),
@@ -115,11 +115,14 @@ def _normalisation(job: Job, base: LoadedBase, reward: Role, samples: Sequence[S
 
 
 def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation) -> None:
-    job.rows.keep_template(base.tokenizer)
-    job.save_role_adapter(reward, base)
-    assert reward.head is not None
+    whole = job.whole(reward, base)
+    group.on_owner(lambda: _write(job, base, whole, normalisation))
+
+
+def _write(job: Job, base: LoadedBase, whole: Role, normalisation: Normalisation) -> None:
+    assert whole.head is not None
     with job.saved(job.directory.model) as place:
-        model = merge(job.whole(reward))
-        save_reward_model(model, reward.head, base.tokenizer, place)
+        model = merge(whole)
+        save_reward_model(model, whole.head, base.tokenizer, place)
         keep_metadata(job.start, model, base.tokenizer, place)
         save_normalisation(normalisation, place)

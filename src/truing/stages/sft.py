@@ -11,8 +11,7 @@ from truing.core.results import SftResult
 from truing.core.rows import TokenRows
 from truing.data.batching import optimiser_batches
 from truing.functional import masked_mean
-from truing.models.layout import trained_role
-from truing.models.load import load_base
+from truing.models.layout import base_to_train, trained_role
 from truing.models.roles import Role
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
 from truing.stages.offline import learn_rows
@@ -30,7 +29,7 @@ def train_sft(job: Job) -> SftResult:
     """Trains on the demonstrations, saves `model/` and returns the result."""
     recipe, settings = job.recipe, job.recipe.sft
     by_adapter = settings.method == "lora"
-    base = load_base(job.start, recipe.compute, trains=not by_adapter).to_learn(job.tokens, by_adapter)
+    base = base_to_train(job.start, recipe.compute, by_adapter, job.tokens)
     rows = job.demonstrations()
     policy = trained_role(base, "policy", recipe.lora if by_adapter else None, recipe.seed)
     plan = optimiser_batches(

@@ -12,7 +12,7 @@ from truing.core.rows import PairRows, TokenRows
 from truing.data.prepared import Prepared, Split
 from truing.data.prompts import PromptSet
 from truing.models.adapter_card import write_card
-from truing.models.layout import RewardModelFiles, in_full_precision
+from truing.models.layout import RewardModelFiles, whole
 from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
@@ -74,22 +74,25 @@ class Job:
 
     def save_policy(self, policy: Role, base: LoadedBase) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
-        group.on_owner(lambda: self._write_policy(policy, base))
+        whole = self.whole(policy, base)
+        group.on_owner(lambda: self._write_policy(whole, base))
 
     def _write_policy(self, policy: Role, base: LoadedBase) -> None:
-        self.rows.keep_template(base.tokenizer)
-        self.save_role_adapter(policy, base)
         with self.saved(self.directory.model) as place:
-            model = merge(self.whole(policy))
+            model = merge(policy)
             save_policy(model, base.tokenizer, place)
             keep_metadata(self.start, model, base.tokenizer, place)
 
-    def whole(self, role: Role) -> Role:
-        """The role whose adapter was saved, in full precision: what is merged into a model of its own."""
-        return in_full_precision(role, self.directory.adapter, self.recipe, self.start)
+    def whole(self, role: Role, base: LoadedBase) -> Role:
+        """The role in full precision and in one piece: what is merged into a model of its own.
 
-    def save_role_adapter(self, role: Role, base: LoadedBase) -> None:
-        """`adapter/`, where the role has one."""
+        Its adapter is saved first, where it has one.
+        """
+        group.on_owner(lambda: self._save_role_adapter(role, base))
+        return whole(role, self.directory.adapter, self.recipe, self.start)
+
+    def _save_role_adapter(self, role: Role, base: LoadedBase) -> None:
+        self.rows.keep_template(base.tokenizer)
         if role.adapters is not None:
             rows = base.new_rows
             with self.saved(self.directory.adapter) as place:

@@ -21,6 +21,7 @@ from truing.runs.checkpoints import (
     pinned_checkpoint,
     read_checkpoint,
     save_checkpoint,
+    write_shard,
 )
 from truing.runs.interruption import StepAborted
 from truing.runs.metrics import JsonLines, read_jsonl
@@ -147,10 +148,11 @@ class Journal:
     def save_last_step(self) -> None:
         """The step under way is left. The one before is saved, unless learning has gone on since.
 
-        Processes that are about to end compare nothing any more.
+        Processes that are about to end compare nothing any more, nor can any save what others have parts of.
         """
         with self.job.stop.defer():
-            if self.step > self._saved_step and self.learner.steps_begun == self._steps_begun:
+            can = not self.learner.is_sharded and self.learner.steps_begun == self._steps_begun
+            if self.step > self._saved_step and can:
                 self._save()
 
     def _interrupted(self) -> InterruptedRunError:
@@ -175,14 +177,16 @@ class Journal:
             raise TrainingError(what, code="training/drifted-apart", hint=hint)
 
     def _save(self) -> None:
-        """All processes save the step; the owner alone writes it."""
-        if group.is_owner():
-            with self.job.saving:
+        """All processes save the step; the owner writes it, and what is sharded each its part of."""
+        keep, place = self.job.recipe.checkpoints.keep_last, self.job.directory.checkpoints
+        with self.job.saving:
+            if group.is_owner():
                 self.metrics.sync()
                 self.samples.sync()
                 state = {"cursors": self._cursors, "memory": self.memory}
-                keep, place = self.job.recipe.checkpoints.keep_last, self.job.directory.checkpoints
-                save_checkpoint(place, self.step, self.learner.tensors(), state, keep)
+                save_checkpoint(place, self.step, self.learner.tensors(), state, keep, self.learner.own_rows())
+            elif self.learner.is_sharded:
+                write_shard(self.learner.own_rows())
         self._saved_at, self._saved_step = time.monotonic(), self.step
 
 

@@ -49,17 +49,19 @@ class Learner:
         token_budget: tokens in one forward and backward.
         """
         self._rates = [one.learning_rate for one in trained]
-        groups = [one.role.named_parameters() for one in trained]
-        self._named = {
-            f"{one.name}/{path}": weight
-            for one, group in zip(trained, groups, strict=True)
-            for path, weight in group.items()
-        }
-        self._parameters = list(self._named.values())
+        named = [_named(one) for one in trained]
+        self._weights = {path: weight for own in named for path, weight in own.items()}
+        self._parts = {path: _own_part(weight) for path, weight in self._weights.items()}
+        """Of each weight what this process steps: the weight itself, or its rows of one that is sharded"""
+        self._sharded = [path for path, weight in self._weights.items() if self._parts[path] is not weight]
+        self._whole = [weight for path, weight in self._weights.items() if self._parts[path] is weight]
         self._device = trained[0].role.model.device
-        self._plan = trained[0].role.micro_batches
+        self._role = trained[0].role
         self._optimiser = torch.optim.AdamW(
-            [{"params": list(group.values()), "lr": rate} for group, rate in zip(groups, self._rates, strict=True)],
+            [
+                {"params": [self._parts[path] for path in own], "lr": rate}
+                for own, rate in zip(named, self._rates, strict=True)
+            ],
             eps=optimiser.adam_eps,
             weight_decay=optimiser.weight_decay,
             fused=self._device.type in FUSED,
@@ -83,16 +85,20 @@ class Learner:
             TrainingError: the loss is not finite; names the rows that make it so.
         """
         metrics: dict[str, float] = {}
-        for index in self._plan(batch.token_counts, self._token_budget):
-            part = batch.rows(index)
+        for micro in self._role.micro_batches(batch.token_counts, self._token_budget):
+            part = batch.rows(micro.rows)
             loss, stats = loss_fn(part.to(self._device))
-            if not bool(loss.isfinite()):
+            if not bool(loss.isfinite()) and not self._sharded:
                 self._refuse_loss(float(loss.detach()), part, loss_fn)
-            weight = part.count / batch.count
-            (loss * weight).backward()  # type: ignore[no-untyped-call]
+            weight = part.count / batch.count if micro.counts else 0.0
+            with self._role.together():
+                (loss * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
                 metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
-        return _of_all(group.all_gather(metrics))
+        found = _of_all(group.all_gather(metrics))
+        if self._sharded and not math.isfinite(found["loss"]):  # which rows it is, no process could try by itself
+            self._refuse(f"the loss became {found['loss']}")
+        return found
 
     def step(self) -> float:
         """Clips the joint gradient, steps the optimiser and the schedule; returns the gradient's norm before clipping.
@@ -100,20 +106,35 @@ class Learner:
         Raises:
             TrainingError: the gradient is not finite, or the weights no longer are.
         """
-        group.add_up_gradients(self._parameters)
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm))
-        if not math.isfinite(norm):
-            self._refuse(f"the gradient's norm became {norm}")
+        group.add_up_gradients(self._whole)
+        for path in self._sharded:
+            gradient = self._weights[path].grad
+            self._parts[path].grad = None if gradient is None else group.own_part(gradient)
+        gradients = {path: part.grad for path, part in self._parts.items() if part.grad is not None}
+        norm = self._norm(gradients)
+        nn.utils.clip_grads_with_norm_(self._parts.values(), self._settings.max_grad_norm, norm)
+        if not bool(norm.isfinite()):
+            self._refuse(f"the gradient's norm became {float(norm)}")
         factor = learning_rate_factor(self._done, self._steps, self._settings)
         for settings, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
             settings["lr"] = rate * factor
         self.steps_begun += 1
         self._optimiser.step()
-        if not bool(nn.utils.get_total_norm(self._parameters).isfinite()):
+        if not bool(self._norm(self._parts).isfinite()):
             self._refuse("the step left weights that are not finite")
         self._optimiser.zero_grad(set_to_none=True)
+        for path in self._sharded:
+            self._weights[path].grad = None
         self._done += 1
-        return norm
+        return float(norm)
+
+    def _norm(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """That of all of them as one, of those that are sharded with the rows of all processes."""
+        norm = nn.utils.get_total_norm([tensor for path, tensor in tensors.items() if path not in self._sharded])
+        if not self._sharded:
+            return norm
+        own = nn.utils.get_total_norm([tensors[path] for path in self._sharded if path in tensors])
+        return (norm**2 + sum(group.all_gather(float(own) ** 2))).sqrt()
 
     def train_step(self, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> dict[str, float]:
         """One optimiser step on one batch: its metrics, `grad_norm`, and the `learning_rate`."""
@@ -122,16 +143,34 @@ class Learner:
         return metrics | {"grad_norm": self.step(), "learning_rate": rate}
 
     def checksum(self) -> int:
-        """Of the bits of all weights: the same in every process, or they no longer learn the same model."""
-        return sum(int(weight.detach().view(torch.int32).sum(dtype=torch.int64)) for weight in self._parameters)
+        """Of the bits of whole weights: the same in every process, or they no longer learn the same model."""
+        return sum(int(weight.detach().view(torch.int32).sum(dtype=torch.int64)) for weight in self._whole)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether this process steps a part of some weights, and others the rest."""
+        return bool(self._sharded)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies of all that learning has changed, by parameter path: weights, AdamW's moments, the count of steps."""
-        changed = {"steps": torch.tensor(self._done)}
-        for path, weight in self._named.items():
-            changed[f"weights/{path}"] = weight.detach()
-            changed |= {f"{name}/{path}": value for name, value in self._optimiser.state[weight].items()}
-        return {name: value.cpu().clone().contiguous() for name, value in changed.items()}
+        """Copies of all that learning has changed, by parameter path: weights, AdamW's moments, the count of steps.
+
+        It is the same in every process, but for what `own_rows` gives.
+        """
+        return {"steps": torch.tensor(self._done)} | self._copies(lambda path, value: not self._in_rows(path, value))
+
+    def own_rows(self) -> dict[str, Tensor]:
+        """The same of weights that are sharded, and of their moments: the rows of this process."""
+        return self._copies(self._in_rows)
+
+    def _in_rows(self, path: str, value: Tensor) -> bool:
+        return path in self._sharded and value.dim() > 0
+
+    def _copies(self, wanted: Callable[[str, Tensor], bool]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for path, part in self._parts.items():
+            tensors = {"weights": part.detach(), **self._optimiser.state[part]}
+            found |= {f"{name}/{path}": value for name, value in tensors.items() if wanted(path, value)}
+        return {name: value.cpu().clone().contiguous() for name, value in found.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Puts back what `tensors` gave.
@@ -139,20 +178,24 @@ class Learner:
         Raises:
             RunError: they are those of other weights.
         """
-        for path, weight in self._named.items():
+        for path, weight in self._weights.items():
             saved = tensors.get(f"weights/{path}")
             if saved is None or saved.shape != weight.shape:
                 what = f"the checkpoint lacks {path}: it is another model's."
                 raise RunError(what, code="run/checkpoint-lacks", hint="Give another --out.")
-        for path, weight in self._named.items():
+        for path, weight in self._weights.items():
+            part = self._parts[path]
             with torch.no_grad():
-                weight.copy_(tensors[f"weights/{path}"])
+                part.copy_(group.own_rows(weight, tensors[f"weights/{path}"]))
             names = ("step", "exp_avg", "exp_avg_sq")
             found = {name: tensors[f"{name}/{path}"] for name in names if f"{name}/{path}" in tensors}
             if 0 < len(found) < len(names):  # a weight that no loss has reached has none at all
                 hint = "Give another --out."
                 raise RunError(f"the checkpoint lacks moments of {path}.", code="run/checkpoint-lacks", hint=hint)
-            self._optimiser.state[weight] = {name: value.to(weight.device).clone() for name, value in found.items()}
+            self._optimiser.state[part] = {
+                name: (group.own_rows(weight, value) if value.dim() else value).to(part.device).clone()
+                for name, value in found.items()
+            }
         self._done = int(tensors["steps"])
 
     @torch.no_grad()
@@ -166,6 +209,15 @@ class Learner:
     def _refuse(self, what: str) -> NoReturn:
         hint = "Lower the learning rate; look at the rows and the last metrics. Nothing of this step was saved."
         raise TrainingError(f"{what}.", code="training/not-finite", where=f"optimiser step {self._done + 1}", hint=hint)
+
+
+def _named(one: Trained) -> dict[str, nn.Parameter]:
+    return {f"{one.name}/{path}": weight for path, weight in one.role.named_parameters().items()}
+
+
+def _own_part(weight: nn.Parameter) -> nn.Parameter:
+    part = group.own_part(weight)
+    return weight if part is weight else nn.Parameter(part)
 
 
 def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:

@@ -1,0 +1,134 @@
+"""Processes that each keep a part of every weight: the same run, and what becomes of it when one of them ends."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+from faults.killed import SHORT, left_behind
+from processes.several import is_gone, kill, ranks, said, start, wait_for_lines
+from safetensors import safe_open
+
+from truing.runs.metrics import read_jsonl
+
+SHARDED = {"roles": "separate", "sft.method": "full", "compute.shard": True}
+LONG = SHORT | SHARDED | {"checkpoints.every_steps": 1, "ppo.updates": 14}
+SOON = 120.0
+"""Seconds in which everything has ended, on a machine that is busy too"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.recipe_file(tmp_path_factory.mktemp("sharded"), **LONG)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe: Path) -> Path:
+    out = recipe.parent / "undisturbed"
+    assert start(recipe, out, 2).wait(300) == 0, said(out)
+    return out
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_is_killed_the_other_ends_and_the_run_goes_on_to_the_same_bytes(
+    recipe: Path, undisturbed: Path, rank: int
+) -> None:
+    out = recipe.parent / f"killed-{rank}"
+    going = start(recipe, out, 2)
+    wait_for_lines(out / "ppo" / "metrics.jsonl", 3, going)
+    processes = ranks(going)
+    kill(processes[rank])
+    assert going.wait(SOON) == 1
+    assert all(map(is_gone, processes))
+    assert f"process {rank} was ended by SIGKILL" in said(out)
+    assert start(recipe, out, 2).wait(300) == 0, said(out)
+    assert left_behind(out) == left_behind(undisturbed)
+
+
+def test_asked_to_end_all_save_the_same_step_and_other_numbers_of_processes_go_on(
+    recipe: Path, undisturbed: Path
+) -> None:
+    out = recipe.parent / "asked"
+    lines = 2
+    for place, processes in enumerate((2, 1, 3)):
+        going = start(recipe, out, processes)
+        wait_for_lines(out / "ppo" / "metrics.jsonl", lines + 1, going)
+        going.send_signal(signal.SIGTERM)
+        assert going.wait(SOON) == 128 + signal.SIGTERM
+        assert said(out).count("The same command goes on from there.") == place + 1, said(out)
+        lines = len(read_jsonl(out / "ppo" / "metrics.jsonl"))
+        (*_, last) = sorted((out / "ppo" / "checkpoints").glob("step-*"))
+        assert len(list(last.glob("shard-*.safetensors"))) == (0 if processes == 1 else processes)
+    assert start(recipe, out, 2).wait(300) == 0, said(out)
+    for stage in ("ppo", "dpo"):
+        ours, theirs = (read_jsonl(root / stage / "samples.jsonl") for root in (out, undisturbed))
+        assert [row["response"] for row in ours] == [row["response"] for row in theirs]
+
+
+def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> None:
+    """While it waits for the rows of the one that hangs, deaf as Python is inside a library."""
+    out = recipe.parent / "hangs"
+    going = start(recipe, out, 2)
+    wait_for_lines(out / "sft" / "metrics.jsonl", 2, going)
+    owner, hanging = ranks(going)
+    kill(hanging, signal.SIGSTOP)
+    going.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    while not is_gone(owner):
+        assert time.monotonic() < began + SOON
+        time.sleep(0.1)
+    kill(hanging)
+    assert going.wait(SOON) != 0
+
+
+def test_numbers_that_are_not_finite_are_told_once(recipe: Path) -> None:
+    out = recipe.parent / "broken"
+    going = start(recipe, out, 2, "--set", "sft.optimiser.learning_rate=1e9")
+    assert going.wait(SOON) == 1, said(out)
+    assert said(out).count("sft step ") == 1, said(out)
+
+
+PARTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tiny
+from truing.config.sections import Base, Compute
+from truing.models.layout import base_to_train
+from truing.processes import group
+
+with group.joined():
+    whole = sum(weight.numel() for weight in tiny.model().parameters())
+    base = base_to_train(Base(path=sys.argv[2]), Compute(shard=True), by_adapter=False)
+    own = sum(group.own_part(weight).numel() for weight in base.model.parameters())
+    parts = group.all_gather(own)
+    if group.is_owner():
+        print(whole, *parts)
+"""
+
+
+def test_each_keeps_its_part_of_the_weights_and_no_more(tmp_path: Path) -> None:
+    base = tiny.directory(tmp_path / "base")
+    (tmp_path / "parts.py").write_text(PARTS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(tmp_path / "parts.py"), str(Path(__file__).parents[1]), str(base)]
+    whole, *own = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert sum(own) == whole
+    assert max(own) <= 0.51 * whole
+
+
+def test_what_a_checkpoint_holds_of_a_sharded_weight_is_the_rows_of_each(recipe: Path) -> None:
+    out = recipe.parent / "rows"
+    going = start(recipe, out, 2)
+    wait_for_lines(out / "sft" / "metrics.jsonl", 3, going)
+    going.send_signal(signal.SIGTERM)
+    going.wait(SOON)
+    (*_, last) = sorted((out / "sft" / "checkpoints").glob("step-*"))
+    name = "weights/policy/model.layers.0.mlp.up_proj.weight"
+    rows = []
+    for file in sorted(last.glob("shard-*.safetensors")):
+        with safe_open(file, framework="pt") as shard:
+            rows.append(shard.get_slice(name).get_shape()[0])
+    assert rows == [16, 16]
