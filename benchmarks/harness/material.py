@@ -31,7 +31,7 @@ def write_llama(place: Path, hidden: int = 128, layers: int = 4, vocabulary: int
         intermediate_size=3 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=heads // 2,
+        num_key_value_heads=heads // (3 if heads % 2 else 2),
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         pad_token_id=0,

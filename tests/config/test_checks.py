@@ -90,6 +90,7 @@ def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
             "base.quantize",
             1,
         ),
+        (NF4 + data(DEMONSTRATIONS) + "stages: [sft]\ncompute: {shard: true}", "quantised-shard", "compute.shard", 4),
         (WORLD + "roles: separate\nlora: {layers: 0.5}\nstages: [reward, dpo]", "all-layers", "lora.layers", 3),
     ],
 )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,11 +43,19 @@ class Runs:
         """Ends it."""
         self._zygote.communicate()
 
-    def start(self, recipe: Path, out: Path, die: Death | None = None, number: int = signal.SIGKILL) -> int:
+    def start(
+        self,
+        recipe: Path,
+        out: Path,
+        die: Death | None = None,
+        number: int = signal.SIGKILL,
+        environment: Mapping[str, str] | None = None,
+    ) -> int:
         """The number of the process that runs; it may send itself a signal."""
         assert self._zygote.stdin is not None
         arguments = ["run", str(recipe), "--out", str(out)]
         order = {"arguments": arguments, "die": die, "signal": number, "log": str(out.with_suffix(".log"))}
+        order["environment"] = dict(environment or {})
         print(json.dumps(order), file=self._zygote.stdin, flush=True)
         return self._line()
 
@@ -72,9 +81,9 @@ class Runs:
         self, recipe: Path, out: Path, lines: int, seconds: float, number: int = signal.SIGKILL
     ) -> bool:
         """A run that gets a signal so long after its logs have so many lines more than before; whether it still ran."""
-        goal = _logged(out) + lines
+        goal = logged(out) + lines
         process = self.start(recipe, out)
-        while _logged(out) < goal and not has_ended(process):
+        while logged(out) < goal and not has_ended(process):
             time.sleep(0.001)
         time.sleep(seconds)
         os.kill(process, number)
@@ -99,7 +108,7 @@ def has_ended(process: int) -> bool:
         return True
 
 
-def _logged(out: Path) -> int:
+def logged(out: Path) -> int:
     """Lines of metrics in all stages so far; the run may begin one anew while they are counted."""
     lines = 0
     for file in out.glob("*/metrics.jsonl"):

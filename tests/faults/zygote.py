@@ -38,6 +38,7 @@ def _run(order: dict[str, Any]) -> None:
     os.dup2(said, 1)
     os.dup2(said, 2)
     code: Any = 1
+    os.environ.update(order["environment"])
     try:
         interruption.GRACE_SECONDS = 1e-4
         rehearsal.rehearse = _unrehearsed  # its saves are none of the run's

@@ -18,6 +18,8 @@ LAYOUTS = {
     "llama-shared": ("llama", {"roles": "shared"}),
     "qwen-separate": ("qwen", {"roles": "separate", "sft.method": "full", "rewards.sources": [STAGE, CLASSIFIER]}),
     "gpt2-shared": ("gpt2", {"roles": "shared"}),
+    "llama-sharded": ("llama", {"roles": "shared", "compute.shard": True}),
+    "qwen-sharded": ("qwen", {"roles": "separate", "sft.method": "full", "compute.shard": True}),
 }
 
 

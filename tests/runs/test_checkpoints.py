@@ -1,17 +1,20 @@
 """A checkpoint is whole or absent, is never used when damaged, and the older ones go only once it is proved."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from truing.core.errors import RunError
 from truing.runs import checkpoints, files
 from truing.runs.checkpoints import (
     MANIFEST,
+    SHARD,
     STATE,
     TENSORS,
     newest_checkpoint,
@@ -34,6 +37,49 @@ def test_what_was_saved_comes_back_to_the_bit(tmp_path: Path) -> None:
     assert found is not None
     assert (found.step, found.state["beta"]) == (7, 0.1 * 7)
     assert all(torch.equal(found.tensors[name], value) for name, value in WEIGHTS.items())
+
+
+def test_rows_in_several_files_are_one_tensor_again(tmp_path: Path) -> None:
+    rows = torch.arange(10.0).reshape(5, 2)
+    _save_with_rows(tmp_path, rows[:3], rows[3:])
+    found = newest_checkpoint(tmp_path, print)
+    assert found is not None
+    assert torch.equal(found.tensors["rows"], rows)
+    assert sorted(found.tensors) == ["count", "rows", "weight"]
+    with pytest.raises(KeyError):
+        found.tensors["other"]
+
+
+@pytest.mark.parametrize("fault", ["missing", "more", "changed"])
+def test_a_checkpoint_whose_rows_are_not_all_there_is_not_used(tmp_path: Path, fault: str) -> None:
+    _save_with_rows(tmp_path, torch.ones(2), torch.ones(1))
+    last = tmp_path / "step-00000007" / SHARD.format(1)
+    if fault == "missing":
+        last.unlink()
+    elif fault == "more":
+        shutil.copy(last, last.with_name(SHARD.format(2)))
+    else:
+        last.write_bytes(last.read_bytes()[:-1] + b"\1")
+    said: list[str] = []
+    assert newest_checkpoint(tmp_path, said.append) is None
+    assert "step-00000007" in said[0]
+
+
+def _save_with_rows(place: Path, *parts: torch.Tensor) -> None:
+    """As several processes do, each its own rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        there: list[Path] = []
+
+        def all_gather(value: Any) -> list[Any]:
+            if isinstance(value, str):  # the owner's directory
+                there.extend(Path(value, SHARD.format(rank)) for rank in range(len(parts)))
+                for file, rows in list(zip(there, parts, strict=True))[1:]:
+                    save_file({"rows": rows.clone()}, file)
+                return [value]
+            return [(file.name, files.sha256_file(file)) for file in there]
+
+        patch.setattr(checkpoints.group, "all_gather", all_gather)
+        save_checkpoint(place, 7, WEIGHTS, {}, 5, {"rows": parts[0].clone()})
 
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ def _quantised(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
             yield Problem(CANNOT_TRAIN, f"{stage}.method", f"full trains {frozen}", f"Set it to lora, {unfreeze}")
     if recipe.roles == "separate" and None in methods.values():  # a stage with a method of its own goes by that
         yield Problem(CANNOT_TRAIN, "roles", f"separate roles train {frozen}", f"Set roles: shared, {unfreeze}")
+    if recipe.compute.shard:
+        what, hint = "cannot spread weights in 4 bit over processes.", "Set it to false, or base.quantize: none."
+        yield Problem("recipe/quantised-shard", "compute.shard", what, hint)
     if recipe.base.gguf_file is not None:
         hint = "Save the model as safetensors first, or set it to none."
         yield Problem("recipe/quantised-gguf", "base.quantize", "nf4 cannot be made of a GGUF file.", hint)
@@ -140,7 +143,7 @@ def _any_of(names: Sequence[str]) -> str:
 CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...]], ...] = (
     (_start, ("base", "world")),
     (_order, ("stages",)),
-    (_quantised, ("stages", "base", "roles", *(f"{stage}.method" for stage in STAGES))),
+    (_quantised, ("stages", "base", "roles", "compute", *(f"{stage}.method" for stage in STAGES))),
     (_upper_layers, ("stages", "roles", "lora.layers")),
     (_rows, ("stages", "base", "world", "data")),
     (_heldout, ("world", "data")),

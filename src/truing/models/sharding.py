@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from truing.config.sections import Compute
-from truing.core.errors import ModelError
+from truing.core.errors import ModelError, first_line
 from truing.kernels.backbone import known_layers
 from truing.models.load import LoadedBase
 from truing.processes import group
@@ -30,8 +30,8 @@ def sharded(base: LoadedBase, compute: Compute) -> LoadedBase:
     vocabulary = [model.get_input_embeddings(), model.get_output_embeddings()]  # type: ignore[no-untyped-call]
     try:
         shards = group.shard(model.base_model, layers, [part for part in vocabulary if part is not None])
-    except ValueError as error:  # of a weight that is a single number
-        raise _refused(base, f"has weights that cannot be spread ({error}).") from error
+    except ValueError as error:
+        raise _refused(base, f"has weights that cannot be spread ({first_line(error)}).") from error
     return replace(base, shards=shards)
 
 

@@ -6,6 +6,7 @@ gradients and of what the optimiser remembers. So all processes have to go throu
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -26,7 +27,12 @@ class Shards:
             vocabulary: embeddings and projection. They are gathered as one, since they may be one weight, and stay
                 until a backward is done, since the projection is read outside of the backbone.
             size: how many processes there are.
+
+        Raises:
+            ValueError: torch is too old for it, or a weight is a single number.
         """
+        if not hasattr(FSDPModule, "reset_iter_state"):
+            raise ValueError(f"torch {torch.__version__} cannot let go of layers that were called one by one")
         mesh = init_device_mesh(next(backbone.parameters()).device.type, (size,))
         for layer in layers:
             fully_shard(layer, mesh=mesh)

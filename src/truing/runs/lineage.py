@@ -14,9 +14,10 @@
      "continued": [{"at": ..., "versions": {...}, "threads": 4}],
      "mended": [{"at": ..., "files": ["base/README.md"]}]}
 
-`processes` is there only if there were several, `fork` only if the run was begun from another one, `continued` only if
-it went on with other versions, threads or processes than it was begun with, `mended` if files beside a model were
-changed that no stage learns from. Every change is written at once and atomically.
+`processes` is there only if there were several, `shard` if each of them kept a part of every weight, `fork` only if the
+run was begun from another one, `continued` only if it went on with other versions, threads or processes than it was
+begun with, `mended` if files beside a model were changed that no stage learns from. Every change is written at once and
+atomically.
 """
 
 import platform
@@ -40,7 +41,7 @@ from truing.runs.files import read_json, sha256_file, write_json
 
 State = Literal["pending", "running", "done"]
 
-PROCESSES = "processes"
+PROCESSES, SHARD = "processes", "shard"
 """How many there were, where it was more than one"""
 
 
@@ -98,7 +99,7 @@ class Lineage:
         """Another process takes the run up: say so where its versions or threads are not those of the last one."""
         past = [self._facts, *self._facts.get("continued", [])][-1]
         now = _environment(recipe)
-        if any(past.get(key, 1) != now.get(key, 1) for key in ("versions", "threads", PROCESSES)):
+        if any(past.get(key, 1) != now.get(key, 1) for key in ("versions", "threads", PROCESSES, SHARD)):
             self._facts.setdefault("continued", []).append({"at": _now(), **now})
             self._write()
 
@@ -232,7 +233,7 @@ def versions() -> dict[str, str]:
 def _environment(recipe: Recipe) -> dict[str, Any]:
     import torch
 
-    several = {PROCESSES: group.size()} if group.size() > 1 else {}
+    several = {PROCESSES: group.size()} | ({SHARD: True} if recipe.compute.shard else {}) if group.size() > 1 else {}
     return {"versions": versions(), "threads": recipe.compute.threads or torch.get_num_threads(), **several}
 
 

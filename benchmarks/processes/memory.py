@@ -1,0 +1,109 @@
+"""The peak of each of two processes that share every weight, beside that of one process which holds all.
+
+    python benchmarks/processes/memory.py [--cache DIR] [--processes 2] [--hidden 576 --layers 30 --words 49152]
+
+On random weights in the shape of SmolLM2-135M: SFT of all weights, and PPO on four models of their own. Prints a table
+for docs/processes.md. Nothing is timed.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness.material import write_llama
+
+REWARD = "def score(prompts, responses):\n    return [float(len(response)) for response in responses]\n"
+RECIPE = """
+name: memory
+base: {path: base}
+data: {demonstrations: {path: rows.jsonl}}
+stages: [sft]
+roles: separate
+sft: {method: full, epochs: 1, batch_size: 16, log_every: 1000, optimiser: {learning_rate: 1.0e-5}}
+ppo: {updates: 1, episodes: 16, minibatches: 1, epochs: 2, optimiser: {learning_rate: 1.0e-6}}
+rollout: {max_new_tokens: 24}
+rewards: {sources: [{kind: function, path: "reward.py:score"}]}
+evaluation: {prompts: 2, every: 1000}
+checkpoints: {every_steps: 2}
+compute: {threads: 1, pack_weights: false}
+"""
+ROWS = 64
+SETTINGS = {
+    "as chosen": [],
+    "small batches": ["compute.learn_tokens=256", "compute.score_tokens=256", "compute.gradient_checkpointing=true"],
+}
+LOOK_SECONDS = 0.1
+
+
+def prepare(cache: Path, hidden: int, layers: int, words: int) -> None:
+    """Base, rows, reward and recipe."""
+    write_llama(cache / "base", hidden=hidden, layers=layers, vocabulary=words)
+    chance = random.Random(0)
+    with (cache / "rows.jsonl").open("w", encoding="utf-8") as rows:
+        for _ in range(ROWS + 8):
+            text = [f"w{chance.randint(2, words - 1)}" for _ in range(64)]
+            print(json.dumps({"prompt": " ".join(text[:24]), "completion": " " + " ".join(text[24:])}), file=rows)
+    (cache / "reward.py").write_text(REWARD, encoding="utf-8")
+    (cache / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+
+
+def peaks(cache: Path, stage: str, processes: int, changes: list[str]) -> list[float]:
+    """Gigabytes that each process had resident at its worst moment."""
+    out = cache / "run"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "truing", "run", str(cache / "recipe.yaml"), "--out", str(out)]
+    for change in [f"stages=[{stage}]", "compute.shard=true", *changes]:
+        command += ["--set", change]
+    running = subprocess.Popen(
+        [*command, "--processes", str(processes)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    found: dict[int, float] = {}
+    while running.poll() is None:
+        for process in [running.pid] if processes == 1 else _children(running.pid):
+            found[process] = max(found.get(process, 0.0), _peak(process))
+        time.sleep(LOOK_SECONDS)
+    assert running.returncode == 0, running.stdout and running.stdout.read().decode()
+    return sorted(found.values())
+
+
+def _children(process: int) -> Iterator[int]:
+    yield from map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
+
+
+def _peak(process: int) -> float:
+    """VmHWM, in GB; 0 once it is gone."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "truing" / "memory")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--hidden", type=int, default=576)
+    parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--words", type=int, default=49_152)
+    given = parser.parse_args()
+    given.cache.mkdir(parents=True, exist_ok=True)
+    prepare(given.cache, given.hidden, given.layers, given.words)
+    print(f"| stage | batches | one process, GB | each of {given.processes}, GB | share |\n|---|---|---|---|---|")
+    for stage in ("sft", "ppo"):
+        for name, changes in SETTINGS.items():
+            (one,), several = peaks(given.cache, stage, 1, changes), peaks(given.cache, stage, given.processes, changes)
+            each = ", ".join(f"{peak:.2f}" for peak in several)
+            print(f"| {stage} | {name} | {one:.2f} | {each} | {max(several) / one:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Two processes of which one is killed, as often as one likes, end as those that never were: the same bytes."""
+
+import os
+import random
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny
+from faults.killed import SHORT, STAGES, Runs, has_ended, left_behind, logged, running_stage
+
+CHANGES = SHORT | {"checkpoints.every_steps": 1}
+LAYOUTS = {
+    "whole": {"roles": "shared"},
+    "sharded": {"roles": "separate", "sft.method": "full", "compute.shard": True},
+}
+ALONE_SECONDS, PATIENT_SECONDS = 3.0, 60.0
+"""For the other to end by itself, as the launcher has it, and once it was asked to"""
+
+
+class Pair:
+    """Two processes that share a run, and what a launcher does for them."""
+
+    def __init__(self, first: Runs, second: Runs) -> None:
+        self._both = (first, second)
+
+    def start(self, recipe: Path, out: Path) -> list[int]:
+        """The numbers of the two, by rank."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+        return [
+            runs.start(recipe, out, environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank, runs in enumerate(self._both)
+        ]
+
+    def end(self) -> bool:
+        """Waits for both; whether one of them was ended early."""
+        early = [runs.end(1, -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM) for runs in self._both]
+        return any(early)
+
+    def is_killed(self, recipe: Path, out: Path, rank: int, lines: int, seconds: float) -> bool:
+        """One dies so long after the logs have so many lines more than before; whether the run was ended by that."""
+        goal, processes = logged(out) + lines, self.start(recipe, out)
+        while logged(out) < goal and not has_ended(processes[rank]):
+            time.sleep(0.001)
+        time.sleep(seconds)
+        os.kill(processes[rank], signal.SIGKILL)
+        other = processes[1 - rank]
+        if not _ends_within(ALONE_SECONDS, other):
+            os.kill(other, signal.SIGTERM)
+            assert _ends_within(PATIENT_SECONDS, other)
+        return self.end()
+
+
+def _ends_within(seconds: float, process: int) -> bool:
+    end = time.monotonic() + seconds
+    while not has_ended(process) and time.monotonic() < end:
+        time.sleep(0.01)
+    return has_ended(process)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with Runs() as first, Runs() as second:
+        yield Pair(first, second)
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.recipe_file(tmp_path_factory.mktemp(request.param), **CHANGES, **LAYOUTS[request.param])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pair: Pair, recipe: Path) -> dict[str, str]:
+    out = recipe.parent / "undisturbed"
+    pair.start(recipe, out)
+    assert not pair.end()
+    return left_behind(out)
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_they_end_as_if_they_had_not_been(
+    pair: Pair, recipe: Path, undisturbed: dict[str, str], times: int
+) -> None:
+    """One run after another, until one of the two was killed often enough in each stage, whatever it was doing then."""
+    kills, moments, equal = Counter[str](), random.Random(17), 0
+    while min(kills[stage] for stage in STAGES) < times:
+        out = recipe.parent / f"random-{times}-{equal}"
+        while pair.is_killed(recipe, out, moments.randint(0, 1), moments.randint(0, 2), moments.uniform(0, 0.3)):
+            kills[running_stage(out)] += 1
+        assert left_behind(out) == undisturbed
+        equal += 1
+    print(f"\n{recipe.parent.name}: {dict(kills)} kills, {equal} runs, all equal")
