@@ -268,6 +268,7 @@ def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
     """Weights that learn without a model around them."""
     role: Any = SimpleNamespace(
         model=SimpleNamespace(device=torch.device("cpu")),
+        shards=None,
         together=nullcontext,
         micro_batches=lambda counts, budget: [MicroBatch(rows) for rows in plan_by_tokens(counts, budget)],
         named_parameters=lambda: {f"weight.{place}": weight for place, weight in enumerate(weights)},

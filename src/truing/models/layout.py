@@ -128,7 +128,8 @@ def policy_roles(
     base = base_to_train(start, recipe.compute, by_adapter, tokens)
     if by_adapter:
         depth = prefix_depth(base.model, recipe.lora.layers)
-        prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)
+        with base.role().together():
+            prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)
         if depth and prefix is None:
             note = ROWS_BELOW if base.new_rows else f"{type(base.model).__name__} {NO_PREFIX}"
             base = replace(base, notes=(*base.notes, note))

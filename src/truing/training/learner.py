@@ -88,7 +88,7 @@ class Learner:
         for micro in self._role.micro_batches(batch.token_counts, self._token_budget):
             part = batch.rows(micro.rows)
             loss, stats = loss_fn(part.to(self._device))
-            if not bool(loss.isfinite()) and not self._sharded:
+            if self._role.shards is None and not bool(loss.isfinite()):
                 self._refuse_loss(float(loss.detach()), part, loss_fn)
             weight = part.count / batch.count if micro.counts else 0.0
             with self._role.together():
@@ -96,7 +96,7 @@ class Learner:
             for name, value in {"loss": loss, **stats}.items():
                 metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
         found = _of_all(group.all_gather(metrics))
-        if self._sharded and not math.isfinite(found["loss"]):  # which rows it is, no process could try by itself
+        if not math.isfinite(found["loss"]):  # of a sharded model, of which no process can try rows by itself
             self._refuse(f"the loss became {found['loss']}")
         return found
 
