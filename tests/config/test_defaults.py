@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from truing.config.defaults import (
-    ADAPTERS,
-    ALL_WEIGHTS,
-    OWN_BY_ADAPTERS,
-    OWN_BY_ALL_WEIGHTS,
+    RATES,
     Circumstances,
+    Rates,
     choices,
     few_steps,
     in_words,
@@ -27,20 +25,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "defaults.md"
 SMALL = Circumstances(260_000, 450)
 
 
-TABLES = [
-    (ADAPTERS, False, 9),
-    (ALL_WEIGHTS, True, 9),
-    (OWN_BY_ADAPTERS, False, None),
-    (OWN_BY_ALL_WEIGHTS, True, None),
-]
+PAGES = {"rows": 0, "own responses": 1, "preferences": 2}
+"""Which of the tables of the page that are by size"""
 
 
-@pytest.mark.parametrize(("table", "all_weights", "rows"), TABLES)
-def test_rates_are_those_of_the_table_and_straight_on_a_log_scale_between(
-    table: tuple[tuple[float, float], ...], all_weights: bool, rows: int | None
-) -> None:
+@pytest.mark.parametrize("table", [table for tables in RATES.values() for table in tables])
+def test_rates_are_those_of_the_table_and_straight_on_a_log_scale_between(table: Rates) -> None:
     def rate(size: float) -> float:
-        return learning_rate(Circumstances(int(size), rows), all_weights)
+        return learning_rate(table, int(size))
 
     for size, known in table:
         assert rate(size) == pytest.approx(known)
@@ -50,12 +42,12 @@ def test_rates_are_those_of_the_table_and_straight_on_a_log_scale_between(
     assert rate(1e15) == table[-1][1]
 
 
-def _page(first: str) -> list[list[str]]:
-    """The cells of the tables of docs/defaults.md whose first column is headed so."""
+def _tables(first: str) -> list[list[list[str]]]:
+    """The cells of each table of docs/defaults.md whose first column is headed so."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else [] for line in lines]
     heads = [place for place, row in enumerate(cells) if row[:1] == [first]]
-    return [row for head in heads for row in takewhile(bool, cells[head + 2 :])]
+    return [list(takewhile(bool, cells[head + 2 :])) for head in heads]
 
 
 def _sizes(words: str) -> list[float]:
@@ -63,21 +55,21 @@ def _sizes(words: str) -> list[float]:
     return [float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)([MB])", words)]
 
 
-def test_the_rates_of_the_page_are_those_that_are_chosen() -> None:
-    rows = _page("base")
-    assert len(rows) == 10
-    for place, (base, *rates, _) in enumerate(rows):
-        learnt_from = 450 if place < 6 else None  # the second table is of a policy's own responses
+@pytest.mark.parametrize("kind", RATES)
+def test_the_rates_of_the_page_are_those_that_are_chosen(kind: str) -> None:
+    tables = _tables("base")
+    assert len(tables) == len(RATES)
+    for base, *rates, _ in tables[PAGES[kind]]:
         for size in _sizes(base):
-            for all_weights, rate in enumerate(rates):
+            for table, rate in zip(RATES[kind], rates, strict=True):
                 if rate:
-                    found = learning_rate(Circumstances(int(size), learnt_from), bool(all_weights))
-                    assert found == pytest.approx(float(rate), rel=1e-3), (base, rate)
+                    assert learning_rate(table, int(size)) == pytest.approx(float(rate), rel=1e-3), (base, rate)
 
 
 def test_the_passes_and_batches_of_the_page_are_those_that_are_chosen() -> None:
     limits = {"fewer than 1,000": 999, "fewer than 2,000": 1999, "fewer than 4,000": 3999, "fewer than 10,000": 9999}
-    for words, epochs, batch in _page("rows to learn from"):
+    (table,) = _tables("rows to learn from")
+    for words, epochs, batch in table:
         chosen = choices(Recipe(), STAGES["reward"], Circumstances(260_000, limits.get(words, 10_000)))
         assert (chosen["reward.epochs"], chosen["reward.batch_size"]) == (int(epochs), int(batch)), words
 

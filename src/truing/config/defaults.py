@@ -19,12 +19,24 @@ T = TypeVar("T")
 
 THREADS = "compute.threads"
 
-ADAPTERS = ((0.3e6, 3e-3), (15e6, 1e-3), (135e6, 5e-4), (1e9, 2e-4), (13e9, 2e-4), (65e9, 1e-4))
-ALL_WEIGHTS = ((0.3e6, 1e-3), (15e6, 5e-4), (135e6, 1e-4), (1e9, 2e-5), (7e9, 1e-5))
-"""Parameters of the base and the learning rate on rows; in between, straight on a log scale"""
-OWN_BY_ADAPTERS = ((0.3e6, 2e-4), (135e6, 1e-4), (1e9, 5e-5), (7e9, 2e-5))
-OWN_BY_ALL_WEIGHTS = ((0.3e6, 2e-4), (135e6, 2e-5), (7e9, 1e-6))
-"""The same on a policy's own responses"""
+Rates = tuple[tuple[float, float], ...]
+"""Parameters of the base and the learning rate; in between, straight on a log scale"""
+
+RATES: dict[str, tuple[Rates, Rates]] = {
+    "rows": (
+        ((0.3e6, 3e-3), (15e6, 1e-3), (135e6, 5e-4), (1e9, 2e-4), (13e9, 2e-4), (65e9, 1e-4)),
+        ((0.3e6, 1e-3), (15e6, 5e-4), (135e6, 1e-4), (1e9, 2e-5), (7e9, 1e-5)),
+    ),
+    "preferences": (
+        ((0.3e6, 3e-4), (15e6, 3e-4), (135e6, 1e-4), (1e9, 2e-5), (13e9, 2e-5), (65e9, 1e-5)),
+        ((0.3e6, 1e-4), (15e6, 5e-5), (135e6, 1e-5), (1e9, 2e-6), (7e9, 1e-6)),
+    ),
+    "own responses": (
+        ((0.3e6, 2e-4), (135e6, 1e-4), (1e9, 5e-5), (7e9, 2e-5)),
+        ((0.3e6, 2e-4), (135e6, 2e-5), (7e9, 1e-6)),
+    ),
+}
+"""By what is learnt from: those of adapters, and those of all weights"""
 BATCHES = ((1_000, 8), (4_000, 16))
 PASSES = ((2_000, 3), (10_000, 2))
 """Fewer rows than these are learnt in batches of, or in passes of"""
@@ -71,7 +83,7 @@ def choices(recipe: Recipe, spec: StageSpec, found: Circumstances) -> dict[str, 
     A rate goes with the batches and passes it was tried with: beside one that is named, they are what they always were.
     """
     fields = left_out(recipe, spec)
-    rate = learning_rate(found, trains_all_weights(recipe, spec)) * spec.rate
+    rate = learning_rate(RATES[spec.rates][trains_all_weights(recipe, spec)], found.parameters)
     by_rows = found.rows if found.rows is not None and "optimiser.learning_rate" in fields else math.inf
     chosen = {
         "optimiser.learning_rate": float(f"{rate:.1g}"),
@@ -108,11 +120,9 @@ def trains_all_weights(recipe: Recipe, spec: StageSpec) -> bool:
     return recipe.roles == "separate" if method is None else bool(method == "full")
 
 
-def learning_rate(found: Circumstances, all_weights: bool) -> float:
-    """That of a stage with the losses of supervised fine-tuning or of PPO."""
-    by_method = (ADAPTERS, ALL_WEIGHTS) if found.rows is not None else (OWN_BY_ADAPTERS, OWN_BY_ALL_WEIGHTS)
-    table = by_method[all_weights]
-    size = min(max(found.parameters, table[0][0]), table[-1][0])
+def learning_rate(table: Rates, parameters: int) -> float:
+    """That of a table for a base of so many parameters."""
+    size = min(max(parameters, table[0][0]), table[-1][0])
     for (below, high), (above, low) in pairwise(table):
         if size <= above:
             share = math.log(size / below) / math.log(above / below)

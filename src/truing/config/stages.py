@@ -53,8 +53,8 @@ class StageSpec:
     """The sections and fields of the recipe that its result depends on"""
     makes: Literal["language model", "reward model", "policy"]
     """A policy is scored by `rewards` and evaluated on held-out prompts"""
-    rate: float = 1.0
-    """Its learning rate by default, as a share of what suits the size of the base"""
+    rates: Literal["rows", "own responses", "preferences"] = "rows"
+    """The table that its learning rate by default is from, by the size of the base: `defaults.RATES`"""
     repeats: bool = True
     """Whether few rows are learnt in several passes where the recipe leaves that to be chosen"""
     starts_from: str | None = None
@@ -127,6 +127,7 @@ _SPECS = (
         makes="policy",
         starts_from="sft",
         scored_by="reward",
+        rates="own responses",
         must_be_scored=True,
     ),
     StageSpec(
@@ -139,7 +140,7 @@ _SPECS = (
         datasets=("preferences",),
         depends_on=(*EVERY_STAGE, *EVERY_POLICY, "dpo"),
         makes="policy",
-        rate=0.1,
+        rates="preferences",
         repeats=False,
         starts_from="sft",
         scored_by="reward",
