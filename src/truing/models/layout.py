@@ -80,7 +80,7 @@ def _role_of_all_weights(base: LoadedBase, head: nn.Linear | None = None) -> Rol
     return base.role(head=head)
 
 
-def whole(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role:
+def whole_role(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role:
     """The role on a base that is neither quantised nor sharded: weights into which its saved adapter can be merged.
 
     It is the role itself where neither is so. A GPU that holds a model in 4 bit, or a part of one, may not hold it

@@ -12,7 +12,7 @@ from truing.core.rows import PairRows, TokenRows
 from truing.data.prepared import Prepared, Split
 from truing.data.prompts import PromptSet
 from truing.models.adapter_card import write_card
-from truing.models.layout import RewardModelFiles, whole
+from truing.models.layout import RewardModelFiles, whole_role
 from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
@@ -89,7 +89,7 @@ class Job:
         Its adapter is saved first, where it has one.
         """
         group.on_owner(lambda: self._save_role_adapter(role, base))
-        return whole(role, self.directory.adapter, self.recipe, self.start)
+        return whole_role(role, self.directory.adapter, self.recipe, self.start)
 
     def _save_role_adapter(self, role: Role, base: LoadedBase) -> None:
         self.rows.keep_template(base.tokenizer)
