@@ -269,7 +269,7 @@ def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
     role: Any = SimpleNamespace(
         model=SimpleNamespace(device=torch.device("cpu")),
         shards=None,
-        together=nullcontext,
+        in_step=nullcontext,
         micro_batches=lambda counts, budget: [MicroBatch(rows) for rows in plan_by_tokens(counts, budget)],
         named_parameters=lambda: {f"weight.{place}": weight for place, weight in enumerate(weights)},
     )

@@ -19,10 +19,10 @@ from truing.models.save import merge, save_adapter, save_normalisation, save_rew
 PAD, EOS = "<|pad|>", "<|end|>"
 
 
-def write_llama(place: Path, hidden: int = 128, layers: int = 4, vocabulary: int = 2048) -> None:
+def write_llama(place: Path, hidden: int = 128, layers: int = 4, vocabulary: int = 2048, groups: int = 2) -> None:
     """A Llama with random weights and tied embeddings, and a tokenizer of so many made-up words.
 
-    The defaults have 1.05M parameters.
+    The defaults have 1.05M parameters. `groups` heads share their keys and values.
     """
     heads = max(2, hidden // 64)
     config = LlamaConfig(
@@ -31,7 +31,7 @@ def write_llama(place: Path, hidden: int = 128, layers: int = 4, vocabulary: int
         intermediate_size=3 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=heads // (3 if heads % 2 else 2),
+        num_key_value_heads=heads // groups,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         pad_token_id=0,

@@ -1,9 +1,8 @@
-"""The peak of each of two processes that share every weight, beside that of one process which holds all.
+"""The peak of memory of a process, by layout: one process or several with a part of every weight, four models or one.
 
-    python benchmarks/processes/memory.py [--cache DIR] [--processes 2] [--hidden 576 --layers 30 --words 49152]
+    python benchmarks/processes/memory.py [--cache DIR] [--cases NAME ...] [--hidden 576 --layers 30 --words 49152]
 
-On random weights in the shape of SmolLM2-135M: SFT of all weights, and PPO on four models of their own. Prints a table
-for docs/processes.md. Nothing is timed.
+On random weights in the shape of SmolLM2-135M. Prints a table for docs/memory.md. Nothing is timed.
 """
 
 import argparse
@@ -36,16 +35,26 @@ checkpoints: {every_steps: 2}
 compute: {threads: 1, pack_weights: false}
 """
 ROWS = 64
-SETTINGS = {
-    "as chosen": [],
-    "small batches": ["compute.learn_tokens=256", "compute.score_tokens=256", "compute.gradient_checkpointing=true"],
+SHARDED = "compute.shard=true"
+SHARED = ["stages=[ppo]", "roles=shared"]
+CASES: dict[str, tuple[int, list[str]]] = {
+    "SFT of all weights": (1, []),
+    "SFT of all weights, sharded over two": (2, [SHARDED]),
+    "PPO, four models": (1, ["stages=[ppo]"]),
+    "PPO, four models, bfloat16": (1, ["stages=[ppo]", "compute.dtype=bfloat16"]),
+    "PPO, four models, sharded over two": (2, ["stages=[ppo]", SHARDED]),
+    "PPO, adapters on one base": (1, SHARED),
+    "PPO, adapters on one base, checkpointing": (1, [*SHARED, "compute.gradient_checkpointing=true"]),
+    "PPO, adapters on one base, bfloat16": (1, [*SHARED, "compute.dtype=bfloat16"]),
+    "PPO, adapters on one base, sharded over two": (2, [*SHARED, SHARDED]),
 }
+"""How many processes, and what is changed of the recipe"""
 LOOK_SECONDS = 0.1
 
 
 def prepare(cache: Path, hidden: int, layers: int, words: int) -> None:
     """Base, rows, reward and recipe."""
-    write_llama(cache / "base", hidden=hidden, layers=layers, vocabulary=words)
+    write_llama(cache / "base", hidden=hidden, layers=layers, vocabulary=words, groups=3)
     chance = random.Random(0)
     with (cache / "rows.jsonl").open("w", encoding="utf-8") as rows:
         for _ in range(ROWS + 8):
@@ -55,22 +64,22 @@ def prepare(cache: Path, hidden: int, layers: int, words: int) -> None:
     (cache / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
 
 
-def peaks(cache: Path, stage: str, processes: int, changes: list[str]) -> list[float]:
+def peaks(cache: Path, processes: int, changes: list[str]) -> list[float]:
     """Gigabytes that each process had resident at its worst moment."""
     out = cache / "run"
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "truing", "run", str(cache / "recipe.yaml"), "--out", str(out)]
-    for change in [f"stages=[{stage}]", "compute.shard=true", *changes]:
+    for change in changes:
         command += ["--set", change]
-    running = subprocess.Popen(
-        [*command, "--processes", str(processes)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    command += ["--processes", str(processes)]
+    with (cache / "log").open("wb") as log:
+        running = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     found: dict[int, float] = {}
     while running.poll() is None:
         for process in [running.pid] if processes == 1 else _children(running.pid):
             found[process] = max(found.get(process, 0.0), _peak(process))
         time.sleep(LOOK_SECONDS)
-    assert running.returncode == 0, running.stdout and running.stdout.read().decode()
+    assert running.returncode == 0, (cache / "log").read_text(encoding="utf-8")
     return sorted(found.values())
 
 
@@ -90,19 +99,17 @@ def _peak(process: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "truing" / "memory")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES), metavar="NAME")
     parser.add_argument("--hidden", type=int, default=576)
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--words", type=int, default=49_152)
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
     prepare(given.cache, given.hidden, given.layers, given.words)
-    print(f"| stage | batches | one process, GB | each of {given.processes}, GB | share |\n|---|---|---|---|---|")
-    for stage in ("sft", "ppo"):
-        for name, changes in SETTINGS.items():
-            (one,), several = peaks(given.cache, stage, 1, changes), peaks(given.cache, stage, given.processes, changes)
-            each = ", ".join(f"{peak:.2f}" for peak in several)
-            print(f"| {stage} | {name} | {one:.2f} | {each} | {max(several) / one:.2f} |", flush=True)
+    print("| what | peak of each process, GB |\n|---|---|")
+    for name in given.cases:
+        each = ", ".join(f"{peak:.2f}" for peak in peaks(given.cache, *CASES[name]))
+        print(f"| {name} | {each} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ tokenizer. Written by `python benchmarks/startup/run.py`.
 WITH_WEIGHTS = """
 Only where there are weights, `validate` holds rows, tokenizer and a reward stage's classifier against the model's
 architecture, and rehearses every stage, for which torch and transformers' modelling are imported. The rehearsal itself,
-as it prints: {seconds}; wanted: at most {limit:g} s.
+as it prints: {seconds}; wanted: at most {limit:g} s, {reached}.
 """
 
 
@@ -127,7 +127,10 @@ def main() -> None:
     head = ["command", "processor, s", "whole, s", "wanted", "reached"]
     rehearsals = sorted(lap.rehearsal for turn in laps for lap in turn.values() if lap.rehearsal is not None)
     seconds = f"{median(rehearsals):.1f} s, from {rehearsals[0]:.1f} to {rehearsals[-1]:.1f}"
-    tables.write(told.page, INTRODUCTION, table(head, rows), WITH_WEIGHTS.format(seconds=seconds, limit=LIMIT_S))
+    reached = "reached" if median(rehearsals) <= LIMIT_S else "**missed**"
+    tables.write(
+        told.page, INTRODUCTION, table(head, rows), WITH_WEIGHTS.format(seconds=seconds, limit=LIMIT_S, reached=reached)
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ HOUSE = """
 3 | evaluation | core functional config data models runs rollout        | torch
   |            | rewards                                                |
 3 | training   | core config data processes models runs                 | torch
-4 | stages     | core functional config data processes models           | torch
+4 | stages     | core functional config data models                     | torch
   |            | rollout rewards evaluation training                    |
 5 | preflight  | core config data models rewards                        |
 5 | pipeline   | core config data worlds processes models runs rewards  | torch

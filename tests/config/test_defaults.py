@@ -25,7 +25,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "defaults.md"
 SMALL = Circumstances(260_000, 450)
 
 
-PAGES = {"rows": 0, "own responses": 1, "preferences": 2}
+PAGES = {"supervised": 0, "online": 1, "preferences": 2}
 """Which of the tables of the page that are by size"""
 
 

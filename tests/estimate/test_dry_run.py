@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from truing.config.recipe import Recipe
-from truing.core.errors import TrainingError
+from truing.core.errors import ModelError, TrainingError
 from truing.data.prepared import Prepared
 from truing.estimate import dry_run as module
 from truing.estimate import estimator
@@ -122,6 +122,30 @@ def _end(*_: object) -> None:
 def test_a_process_that_the_system_ends_has_no_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "_run", _end)
     assert _dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run") is None
+
+
+class _UnsendableError(Exception):
+    def __init__(self, *, what: str) -> None:
+        super().__init__(what, lambda: None)
+
+
+def _fault(*_: object) -> None:
+    raise _UnsendableError(what="an odd fault")
+
+
+def _refusal(*_: object) -> None:
+    raise ModelError("cannot be read.", where="a base")
+
+
+@pytest.mark.parametrize(
+    ("work", "kind", "told"), [(_fault, RuntimeError, "an odd fault"), (_refusal, ModelError, "a base: cannot be read")]
+)
+def test_errors_of_any_kind_come_back(
+    work: Any, kind: type[Exception], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "_run", work)
+    with pytest.raises(kind, match=told):
+        _dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run")
 
 
 def _stay(recipe: Recipe, rows: Prepared, root: Path, libraries: int) -> None:

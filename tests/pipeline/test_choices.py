@@ -61,7 +61,7 @@ def test_a_small_base_has_one_thread_unless_the_recipe_names_another_number(
     assert record is not None
     assert record.chosen == {"compute.threads": 1}
     (remark,) = record.remarks or []
-    assert remark.startswith("1 thread, by default for adapters on a base of ")
+    assert re.fullmatch(r"1 thread, by default for a base of [\d.]+K parameters", remark)
     assert used == [1]
     (shown,) = re.findall(r"threads</t[dh]>\s*<td>(.*?)</td>", write_report(run.root).read_text(encoding="utf-8"))
     assert shown == "1"

@@ -92,7 +92,7 @@ def test_of_an_error_that_all_meet_one_tells_and_all_end_with_its_code() -> None
     said = [Failure(0, 2), "a metric", Failure(2, 1)]
     for rank, ends_with in ((0, RewardError), (2, group.PeerFailed)):
         peers: Any = Peers.__new__(Peers)
-        peers.rank, peers._failed, peers._exchange = rank, False, lambda _: said
+        peers.rank, peers._failed, peers._sharded, peers._exchange = rank, False, False, lambda *_: said
         with pytest.raises(ends_with) as ended, peers.agreed():
             raise RewardError("gave nan.")
         assert ended.value.exit_code == 2

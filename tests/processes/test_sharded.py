@@ -1,5 +1,6 @@
 """Processes that each keep a part of every weight: the same run, and what becomes of it when one of them ends."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from faults.killed import SHORT, left_behind
 from processes.several import is_gone, kill, ranks, said, start, wait_for_lines
 from safetensors import safe_open
 
+from truing.config import resolved_yaml
 from truing.runs.metrics import read_jsonl
 
 SHARDED = {"roles": "separate", "sft.method": "full", "compute.shard": True}
@@ -84,6 +86,46 @@ def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> 
     assert going.wait(SOON) != 0
 
 
+BROKEN = """
+def score(prompts, responses):
+    raise ValueError("no score")
+"""
+
+
+def test_an_error_of_one_is_told_once_and_at_once(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(BROKEN)
+    judge = {"taste": f"{tmp_path / 'own.py'}:score"}
+    recipe = tiny.recipe_file(tmp_path / "recipe", **SHORT, **SHARDED, **{"evaluation.judges": judge})
+    out = tmp_path / "run"
+    assert start(recipe, out, 2).wait(SOON) == 2, said(out)
+    assert said(out).count("no score") == 1, said(out)
+    assert "is gone" not in said(out)
+
+
+def test_what_cannot_be_spread_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    made = tiny.chat_recipe(tmp_path, **{"stages": ["sft"], "roles": "shared", "compute.shard": True})
+    recipe.write_text(resolved_yaml(made), encoding="utf-8")
+    out = tmp_path / "run"
+    assert start(recipe, out, 2).wait(SOON) == 2, said(out)
+    assert said(out).count("learns rows of new tokens beside an adapter") == 1, said(out)
+
+
+def test_a_run_goes_on_where_each_keeps_all_and_where_each_keeps_a_part(recipe: Path, undisturbed: Path) -> None:
+    out, lines = recipe.parent / "either", 2
+    for place, shard in enumerate(("false", "true")):
+        going = start(recipe, out, 2, "--set", f"compute.shard={shard}")
+        wait_for_lines(out / "ppo" / "metrics.jsonl", lines + 1, going)
+        going.send_signal(signal.SIGTERM)
+        assert going.wait(SOON) == 128 + signal.SIGTERM, said(out)
+        lines = len(read_jsonl(out / "ppo" / "metrics.jsonl"))
+        record = json.loads((out / "run.json").read_text())
+        assert [row.get("shard", False) for row in record.get("continued", [])] == [True] * place
+    assert start(recipe, out, 2, "--set", "compute.shard=false").wait(300) == 0, said(out)
+    ours, theirs = (read_jsonl(root / "dpo" / "samples.jsonl") for root in (out, undisturbed))
+    assert [row["response"] for row in ours] == [row["response"] for row in theirs]
+
+
 def test_numbers_that_are_not_finite_are_told_once(recipe: Path) -> None:
     out = recipe.parent / "broken"
     going = start(recipe, out, 2, "--set", "sft.optimiser.learning_rate=1e9")
@@ -95,27 +137,40 @@ PARTS = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import tiny
+import torch
 from truing.config.sections import Base, Compute
 from truing.models.layout import base_to_train
 from truing.processes import group
 
-with group.joined():
+def kept():
+    return group.all_gather(sum(base.shards.own_part(weight).numel() for weight in base.model.parameters()))
+
+with group.joined(), torch.no_grad():
     whole = sum(weight.numel() for weight in tiny.model().parameters())
     base = base_to_train(Base(path=sys.argv[2]), Compute(shard=True), by_adapter=False)
-    own = sum(group.own_part(weight).numel() for weight in base.model.parameters())
-    parts = group.all_gather(own)
+    role, tokens = base.role(), torch.tensor([[3, 1, 4]])
+    parts = [kept()]
+    with role.gathered():  # one process may have no part of the work
+        alone = role.hidden(tokens, torch.ones_like(tokens)) if group.is_owner() else None
+    parts.append(kept())
+    together = role.hidden(tokens, torch.ones_like(tokens))
+    role.release()
+    parts.append(kept())
     if group.is_owner():
-        print(whole, *parts)
+        assert torch.equal(alone, together)
+        print(whole, *(part for both in parts for part in both))
 """
 
 
-def test_each_keeps_its_part_of_the_weights_and_no_more(tmp_path: Path) -> None:
+def test_each_keeps_its_part_of_the_weights_and_no_more_once_it_has_computed(tmp_path: Path) -> None:
     base = tiny.directory(tmp_path / "base")
     (tmp_path / "parts.py").write_text(PARTS)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += [str(tmp_path / "parts.py"), str(Path(__file__).parents[1]), str(base)]
-    whole, *own = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    assert sum(own) == whole
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    whole, *own = map(int, ran.stdout.split())
+    assert [sum(own[:2]), sum(own[2:4]), sum(own[4:])] == [whole] * 3
     assert max(own) <= 0.51 * whole
 
 

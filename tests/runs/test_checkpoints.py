@@ -1,6 +1,7 @@
 """A checkpoint is whole or absent, is never used when damaged, and the older ones go only once it is proved."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -50,8 +51,15 @@ def test_rows_in_several_files_are_one_tensor_again(tmp_path: Path) -> None:
         found.tensors["other"]
 
 
-@pytest.mark.parametrize("fault", ["missing", "more", "changed"])
-def test_a_checkpoint_whose_rows_are_not_all_there_is_not_used(tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("missing", r"is not whole \(.*shard-00001.safetensors.*\)"),
+        ("more", "is damaged: its manifest does not name shard-00002.safetensors"),
+        ("changed", "is damaged: shard-00001.safetensors is not what its manifest says"),
+    ],
+)
+def test_a_checkpoint_whose_rows_are_not_all_there_is_not_used(tmp_path: Path, fault: str, told: str) -> None:
     _save_with_rows(tmp_path, torch.ones(2), torch.ones(1))
     last = tmp_path / "step-00000007" / SHARD.format(1)
     if fault == "missing":
@@ -62,7 +70,7 @@ def test_a_checkpoint_whose_rows_are_not_all_there_is_not_used(tmp_path: Path, f
         last.write_bytes(last.read_bytes()[:-1] + b"\1")
     said: list[str] = []
     assert newest_checkpoint(tmp_path, said.append) is None
-    assert "step-00000007" in said[0]
+    assert re.search(rf"step-00000007 {told}; none is before it", said[0]), said
 
 
 def _save_with_rows(place: Path, *parts: torch.Tensor) -> None:
@@ -78,6 +86,7 @@ def _save_with_rows(place: Path, *parts: torch.Tensor) -> None:
                 return [value]
             return [(file.name, files.sha256_file(file)) for file in there]
 
+        patch.setattr(checkpoints.group, "broadcast", lambda asked: all_gather(asked())[0])
         patch.setattr(checkpoints.group, "all_gather", all_gather)
         save_checkpoint(place, 7, WEIGHTS, {}, 5, {"rows": parts[0].clone()})
 

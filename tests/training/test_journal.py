@@ -35,7 +35,7 @@ def _learner(width: int = 3) -> Learner:
 
 def _step(learner: Learner, step: int) -> None:
     """A gradient that differs from step to step, so that moments matter."""
-    (weight,) = [*learner._parts.values()]
+    (weight,) = learner._parts
     weight.grad = torch.sin(weight.detach() + step)
     learner.step()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from truing.cli.output import PlainConsole
+from truing.cli.output import PlainConsole, tell
 from truing.cli.recipe_file import named_recipe
 from truing.cli.shelf import recipe_path
 from truing.core.errors import check
@@ -36,7 +36,10 @@ def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
     check(model_problems(recipe))
     from truing.estimate.estimator import estimate  # imports torch, so only once the recipe is sound
 
-    with console.status("running a few steps of each stage on copies of the base that have few layers"):
+    doing = "running a few steps of each stage on copies of the base that have few layers"
+    if not console.is_terminal:  # where no spinner shows that it is at work
+        tell(f"{doing}, which takes up to some minutes")
+    with console.status(doing):
         found = estimate(recipe)
     _print(found, console)
 

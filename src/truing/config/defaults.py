@@ -23,26 +23,27 @@ Rates = tuple[tuple[float, float], ...]
 """Parameters of the base and the learning rate; in between, straight on a log scale"""
 
 RATES: dict[str, tuple[Rates, Rates]] = {
-    "rows": (
+    "supervised": (
         ((0.3e6, 3e-3), (15e6, 1e-3), (135e6, 5e-4), (1e9, 2e-4), (13e9, 2e-4), (65e9, 1e-4)),
         ((0.3e6, 1e-3), (15e6, 5e-4), (135e6, 1e-4), (1e9, 2e-5), (7e9, 1e-5)),
     ),
     "preferences": (
-        ((0.3e6, 3e-4), (15e6, 3e-4), (135e6, 1e-4), (1e9, 2e-5), (13e9, 2e-5), (65e9, 1e-5)),
+        ((0.3e6, 3e-4), (15e6, 3e-4), (135e6, 2e-4), (1e9, 2e-5), (13e9, 2e-5), (65e9, 1e-5)),
         ((0.3e6, 1e-4), (15e6, 5e-5), (135e6, 1e-5), (1e9, 2e-6), (7e9, 1e-6)),
     ),
-    "own responses": (
+    "online": (
         ((0.3e6, 2e-4), (135e6, 1e-4), (1e9, 5e-5), (7e9, 2e-5)),
         ((0.3e6, 2e-4), (135e6, 2e-5), (7e9, 1e-6)),
     ),
 }
-"""By what is learnt from: those of adapters, and those of all weights"""
+"""By the kind of learning: those of adapters, and those of all weights. Online is from a policy's own responses,
+and preferences are learnt from without a reward model"""
 BATCHES = ((1_000, 8), (4_000, 16))
 PASSES = ((2_000, 3), (10_000, 2))
 """Fewer rows than these are learnt in batches of, or in passes of"""
 LARGEST_BATCH, FEWEST_PASSES = 32, 1
-SMALLEST_SHARED = 1_000_000
-"""Parameters of a base from which on threads share a product; of smaller ones, they wait for each other longer"""
+THREADS_PAY_FROM = 1_000_000
+"""Parameters of a base; in the products of smaller ones, threads wait for each other longer than they compute"""
 FEW_STEPS, A_TRIAL = 20, 100
 """Optimiser steps in which little is learnt, and rows so few that nobody expects it"""
 
@@ -78,7 +79,7 @@ def given(value: T | None) -> T:
 
 
 def choices(recipe: Recipe, spec: StageSpec, found: Circumstances) -> dict[str, Any]:
-    """What is chosen for the fields of a stage's section that the recipe leaves out, by their dotted keys.
+    """What is chosen for the fields of a stage's section that the recipe leaves out, and for threads, by dotted keys.
 
     A rate goes with the batches and passes it was tried with: beside one that is named, they are what they always were.
     """
@@ -90,7 +91,7 @@ def choices(recipe: Recipe, spec: StageSpec, found: Circumstances) -> dict[str, 
         "epochs": _by_rows(by_rows if spec.repeats else math.inf, PASSES, FEWEST_PASSES),
         "batch_size": _by_rows(by_rows, BATCHES, LARGEST_BATCH),
     }
-    alone = recipe.compute.threads is None and found.parameters < SMALLEST_SHARED
+    alone = recipe.compute.threads is None and found.parameters < THREADS_PAY_FROM
     return {f"{spec.name}.{key}": chosen[key] for key in fields} | ({THREADS: 1} if alone else {})
 
 
@@ -131,7 +132,10 @@ def learning_rate(table: Rates, parameters: int) -> float:
 
 
 def in_words(chosen: dict[str, Any], recipe: Recipe, spec: StageSpec, found: Circumstances) -> str:
-    """'learning rate 0.003, 3 epochs and batches of 8, by default for adapters on a base of 0.26M parameters'."""
+    """'learning rate 0.003, 3 epochs, batches of 8, by default for adapters on a base of 260K parameters and 450 rows'.
+
+    Threads alone go by the size of the base and nothing else.
+    """
     said = {
         "learning_rate": "learning rate {:g}",
         "epochs": "{} epochs",
@@ -139,9 +143,12 @@ def in_words(chosen: dict[str, Any], recipe: Recipe, spec: StageSpec, found: Cir
         "threads": "{} thread",
     }
     parts = [said[key.rpartition(".")[2]].format(value).replace("1 epochs", "1 epoch") for key, value in chosen.items()]
+    base = f"a base of {size_in_words(found.parameters)} parameters"
+    if list(chosen) == [THREADS]:
+        return f"{parts[0]}, by default for {base}"
     method = "all weights of" if trains_all_weights(recipe, spec) else "adapters on"
     rows = f" and {found.rows:,} rows" if found.rows is not None else ""
-    return f"{', '.join(parts)}, by default for {method} a base of {size_in_words(found.parameters)} parameters{rows}"
+    return f"{', '.join(parts)}, by default for {method} {base}{rows}"
 
 
 def few_steps(recipe: Recipe, spec: StageSpec, found: Circumstances) -> list[str]:

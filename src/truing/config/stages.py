@@ -53,7 +53,7 @@ class StageSpec:
     """The sections and fields of the recipe that its result depends on"""
     makes: Literal["language model", "reward model", "policy"]
     """A policy is scored by `rewards` and evaluated on held-out prompts"""
-    rates: Literal["rows", "own responses", "preferences"] = "rows"
+    rates: Literal["supervised", "online", "preferences"] = "supervised"
     """The table that its learning rate by default is from, by the size of the base: `defaults.RATES`"""
     repeats: bool = True
     """Whether few rows are learnt in several passes where the recipe leaves that to be chosen"""
@@ -127,7 +127,7 @@ _SPECS = (
         makes="policy",
         starts_from="sft",
         scored_by="reward",
-        rates="own responses",
+        rates="online",
         must_be_scored=True,
     ),
     StageSpec(

@@ -9,20 +9,23 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from truing.config.plan import plan
 from truing.config.recipe import Recipe
-from truing.core.errors import TrainingError
+from truing.core.errors import TrainingError, TruingError
 from truing.data.prepared import Prepared
 from truing.models.load import device_of
 from truing.pipeline.execute import run_stage
@@ -68,11 +71,17 @@ def dry_run(recipe: Recipe, rows: Prepared, root: Path) -> dict[str, Usage] | No
     """
     context = get_context("forkserver")  # whose processes are born with the libraries imported
     context.set_forkserver_preload([__name__])
+    with _on_interrupt(signal.SIG_IGN):  # a terminal's Ctrl-C is for this process, which ends the other one
+        forkserver.ensure_running()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, partial(_run, recipe, rows, root, resident_files())))
-    process.start()
-    sender.close()
+    interrupts: list[int] = []
     try:
+        with _on_interrupt(lambda number, _: interrupts.append(number)):  # half a process could not be ended
+            process.start()
+        if interrupts:
+            raise KeyboardInterrupt
+        sender.close()
         found: dict[str, Usage] | Exception | None = receiver.recv()
     except EOFError:  # the system ended it
         return None
@@ -88,14 +97,31 @@ def dry_run(recipe: Recipe, rows: Prepared, root: Path) -> dict[str, Usage] | No
     return found
 
 
+@contextmanager
+def _on_interrupt(handler: Any) -> Iterator[None]:
+    """Inside, a Ctrl-C is this handler's, where this is the thread that hears of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _answer(sender: Connection, work: Callable[[], dict[str, Usage] | None]) -> None:
     """In the other process: sends what the work finds, or the error it meets."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to both, and the first process ends this one
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    found: dict[str, Usage] | Exception | None
     try:
-        sender.send(work())
-    except Exception as error:  # of whatever kind, it is raised where it was asked for
-        sender.send(error)
+        found = work()
+    except TruingError as error:
+        found = error
+    except Exception as error:  # of any kind, which may not come through a pipe
+        found = RuntimeError("".join(traceback.format_exception(error)))
+    with suppress(BrokenPipeError):  # nobody waits any more
+        sender.send(found)
 
 
 def _run(recipe: Recipe, rows: Prepared, root: Path, libraries: int) -> dict[str, Usage] | None:

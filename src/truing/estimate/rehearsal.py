@@ -21,12 +21,12 @@ from truing.data.prepared import Prepared
 from truing.estimate.classifiers import ask_classifiers
 from truing.estimate.copies import bytes_of_copy, write_copy
 from truing.estimate.rows import shortest_rows
-from truing.estimate.shortened import one_step
+from truing.estimate.shortened import ONE_THREAD, one_step
 from truing.kernels.backbone import decoder_layers
 from truing.models.fetched import directory_of
 from truing.models.load import LoadedBase, device_of
 from truing.models.saved import check_saved
-from truing.pipeline.execute import run_stage, start_of
+from truing.pipeline.execute import on_threads, run_stage, start_of
 from truing.preflight.functions import call_functions, samples_of
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import read_json
@@ -42,18 +42,7 @@ MOST_RATIO = 1e-3
 """How far the first ratio of probabilities may be from 1: as what was sampled is scored again"""
 
 
-@contextmanager
-def _on_one_thread() -> Iterator[None]:
-    """Inside, torch has one thread: over single rows several wait for each other longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_on_one_thread()
+@on_threads(ONE_THREAD)
 def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     """Takes one step of each stage, and says in a sentence what was done and how long it took.
 

@@ -16,6 +16,8 @@ STAND_IN = "truing.estimate.no_reward:zeros"
 """For the recipe's own functions"""
 PROMPTS, NEW_TOKENS, RATE = 3, 4, 1e-2
 """Of a rehearsal: prompts, one of them held out, tokens of a response, and learning rate"""
+ONE_THREAD = 1
+"""Of a rehearsal: over single rows several wait for each other longer than they compute"""
 _STOOD_IN_FOR = ("rewards", "evaluation", "functions")
 """Sections of a recipe that a rehearsal replaces"""
 _NEVER = 10**9
@@ -91,6 +93,7 @@ def one_step(recipe: Recipe, base: Base) -> Recipe:
         "evaluation.prompts": 1,
         "evaluation.every": 1,
         "checkpoints.every_steps": 1,
+        "compute.threads": ONE_THREAD,
     }
     once = {"epochs": 1, "updates": 1, "batch_size": 1, "minibatches": 1, "optimiser.learning_rate": RATE}
     once["episodes"] = PROMPTS * recipe.rollout.responses_per_prompt

@@ -18,7 +18,7 @@ from truing.models.load import LoadedBase, load_base, prepare
 from truing.models.prefix import frozen_prefix_of, prefix_depth
 from truing.models.roles import Role
 from truing.models.save import load_normalisation
-from truing.models.sharding import sharded
+from truing.models.sharded import refuse_new_rows, sharded
 from truing.models.weights import load_weights
 from truing.processes import group
 
@@ -58,7 +58,10 @@ def base_to_train(
     start: Base, compute: Compute, by_adapter: bool, tokens: Callable[[], Collection[int]] = frozenset
 ) -> LoadedBase:
     """The model that a stage learns on, by an adapter or in all weights, from rows with these `tokens`."""
-    return sharded(load_base(start, compute, trains=not by_adapter).to_learn(tokens, by_adapter), compute)
+    base = load_base(start, compute, trains=not by_adapter).to_learn(tokens, by_adapter)
+    if by_adapter and base.new_rows:
+        refuse_new_rows(base, compute)
+    return sharded(base, compute)
 
 
 def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head: bool = False) -> Role:
@@ -80,11 +83,11 @@ def _role_of_all_weights(base: LoadedBase, head: nn.Linear | None = None) -> Rol
     return base.role(head=head)
 
 
-def whole_role(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role:
+def role_to_merge(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role | None:
     """The role on a base that is neither quantised nor sharded: weights into which its saved adapter can be merged.
 
     It is the role itself where neither is so. A GPU that holds a model in 4 bit, or a part of one, may not hold it
-    whole, so the CPU does: of all processes, that of the owner.
+    whole, so the CPU of the owner does; None in another process.
     """
     if start.quantize == "none" and role.shards is None:
         return role
@@ -92,25 +95,29 @@ def whole_role(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role:
     on_cpu = recipe.compute.model_copy(update={"device": "cpu"})
     base = group.on_owner(lambda: load_base(plain, on_cpu, trains=role.adapter is None))
     if role.adapter is None:
-        _fill(base, role)
-    if base is None:
-        return role
-    if role.adapter is None:
-        return base.role(head=role.head)
+        _take_weights(base, role)
+        return None if base is None else base.role(head=role.head)
+    return None if base is None else _with_adapter(base, role, adapter, recipe)
+
+
+def _with_adapter(base: LoadedBase, role: Role, directory: Path, recipe: Recipe) -> Role:
+    """Another role's adapter, as it was saved, on this base."""
+    assert role.adapter is not None
     adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend)
-    adapters.load(role.adapter, str(adapter))
+    adapters.load(role.adapter, str(directory))
     return base.role(adapters=adapters, adapter=role.adapter, head=role.head)
 
 
 @torch.no_grad()
-def _fill(base: LoadedBase | None, role: Role) -> None:
-    """Gives a base the weights of a sharded role, one after the other; in processes without a base, hands them in."""
+def _take_weights(base: LoadedBase | None, role: Role) -> None:
+    """Gives a base the weights of a sharded role, one after the other; a process without a base hands its rows in."""
+    assert role.shards is not None
     own = dict(base.model.named_parameters()) if base else {}
     for path, weight in role.model.named_parameters():
-        with role.together():
-            gathered = group.with_all_rows(weight)
+        with role.in_step():
+            whole = role.shards.with_all_rows(weight)
         if own:
-            own[path].copy_(gathered)
+            own[path].copy_(whole)
 
 
 def policy_roles(
@@ -128,7 +135,7 @@ def policy_roles(
     base = base_to_train(start, recipe.compute, by_adapter, tokens)
     if by_adapter:
         depth = prefix_depth(base.model, recipe.lora.layers)
-        with base.role().together():
+        with base.role().in_step():
             prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)
         if depth and prefix is None:
             note = ROWS_BELOW if base.new_rows else f"{type(base.model).__name__} {NO_PREFIX}"
@@ -188,7 +195,7 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: 
     options = {"dtype": precision.parameters, "use_safetensors": True}
     model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
     backend = prepare(model, precision, compute.gradient_checkpointing)
-    return sharded(replace(base, model=model, backend=backend, shards=None), compute)
+    return sharded(replace(base, model=model, backend=backend), compute)
 
 
 def _frozen_head(base: LoadedBase, directory: Path) -> nn.Linear:

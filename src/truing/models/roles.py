@@ -33,8 +33,8 @@ class MicroBatch:
     """Rows that go through a model together."""
 
     rows: list[int]
-    counts: bool = True
-    """Whether their loss does"""
+    repeated: bool = False
+    """Whether they are read only to keep in step with other processes, and weigh nothing"""
 
 
 @dataclass
@@ -61,12 +61,12 @@ class Role:
     def _computing(self, device: torch.device) -> Iterator[None]:
         """Inside, the model computes as this role."""
         self.select()
-        with self.together(), self.backend.precision.autocast(device):
+        with self.in_step(), self.backend.precision.autocast(device):
             yield
 
-    def together(self) -> AbstractContextManager[None]:
-        """Inside, all processes go through the model where each keeps a part of it."""
-        return group.together() if self.shards else nullcontext()
+    def in_step(self) -> AbstractContextManager[None]:
+        """Inside, all processes go through the model, where each keeps a part of it."""
+        return group.in_step() if self.shards else nullcontext()
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -74,11 +74,16 @@ class Role:
         if self.shards is None:
             yield
             return
-        with self.together():
+        with self.in_step():
             self.shards.gather()
         try:
             yield
         finally:
+            self.release()
+
+    def release(self) -> None:
+        """Lets go of what this process need not keep of the model, once nothing follows on what it has computed."""
+        if self.shards is not None:
             self.shards.release()
 
     def forward(self, tokens: Tensor, attention_mask: Tensor, cache: Any = None, use_cache: bool = False) -> Any:
@@ -101,15 +106,12 @@ class Role:
     def micro_batches(self, token_counts: Sequence[int], budget: int) -> list[MicroBatch]:
         """The rows that go through this role together, of at most `budget` tokens.
 
-        Each row counts in exactly one part, of exactly one process. Where processes go through a model together, those
-        that have fewer parts read the shortest row once more.
+        Each row is in exactly one part that is not repeated, of exactly one process.
         """
         own = group.share_by_cost(token_counts)
         parts = self.backend.micro_batches([token_counts[row] for row in own], budget)
         found = [MicroBatch([own[place] for place in part]) for part in parts]
-        lacking = max(group.all_gather(len(found))) - len(found) if self.shards else 0
-        shortest = min(range(len(token_counts)), key=token_counts.__getitem__) if lacking else 0
-        return found + [MicroBatch([shortest], counts=False)] * lacking
+        return found if self.shards is None else found + _to_keep_in_step(len(found), token_counts)
 
     @contextmanager
     def decoding(self) -> Iterator[DecodeStep | None]:
@@ -163,3 +165,10 @@ class Role:
     def parameters(self) -> list[nn.Parameter]:
         """What learning this role changes."""
         return list(self.named_parameters().values())
+
+
+def _to_keep_in_step(parts: int, token_counts: Sequence[int]) -> list[MicroBatch]:
+    """What a process that has so many parts reads beyond them, to go through the model as often as any other."""
+    lacking = max(group.all_gather(parts)) - parts
+    shortest = min(range(len(token_counts)), key=token_counts.__getitem__)
+    return [MicroBatch([shortest], repeated=True)] * lacking

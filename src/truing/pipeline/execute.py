@@ -1,8 +1,10 @@
 """From a recipe to a run: check, open, execute what is left."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+import torch
 
 from truing.config import with_changes
 from truing.config.defaults import as_begun
@@ -16,7 +18,7 @@ from truing.models.load import LoadedBase, run_model
 from truing.pipeline.choices import chosen_for
 from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
-from truing.pipeline.opening import open_stages, refuse_changed, set_up, use_threads, waiting_stages
+from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.processes import group
 from truing.runs.differences import Fingerprint
@@ -123,6 +125,17 @@ def files_of_start(stage: Planned, run: RunDirectory) -> dict[str, str]:
     return {name.removeprefix(folder): digest for name, digest in made.items() if name.startswith(folder)}
 
 
+@contextmanager
+def on_threads(number: int | None) -> Iterator[None]:
+    """Inside, torch has so many threads, or as many as it had."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def run_stage(
     stage: Planned, run: RunDirectory, rows: Prepared, progress: Progress, tracker: Tracker, stop: Interruption
 ) -> None:
@@ -134,7 +147,6 @@ def run_stage(
     directory = run.stage(stage.name)
     chosen, remarks = chosen_for(stage, rows, run.lineage.record(stage.name))
     recipe = with_changes(stage.recipe, chosen) if chosen else stage.recipe
-    use_threads(recipe.compute)
     for remark in remarks:
         progress.note(f"{stage.name}: {remark}")
     run.lineage.begin(stage.name, stage.kind, chosen, remarks)
@@ -153,7 +165,7 @@ def run_stage(
         tracker=tracker,
         stop=stop,
     )
-    with memory_faults(stage.name):
+    with memory_faults(stage.name), on_threads(recipe.compute.threads):
         result = stage.spec.load(stage.spec.train)(job)
     with stop.defer():
         finished = to_json(result) | {"saving_s": round(job.saving.seconds, 3)}

@@ -8,10 +8,11 @@ import torch
 from truing.config import reward_sources, variant
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
-from truing.config.sections import Compute, Source
+from truing.config.sections import Source
 from truing.core.errors import RunError, check
 from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
+from truing.models.sharded import check_sharding
 from truing.pipeline.world import with_world
 from truing.processes import group
 from truing.rewards.python_function import FunctionReward
@@ -24,18 +25,14 @@ from truing.runs.trackers import missing_trackers
 
 def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     """Readies this process and refuses what cannot work here; the fingerprints of the recipe's functions."""
-    use_threads(recipe.compute)
+    if recipe.compute.threads is not None:
+        torch.set_num_threads(recipe.compute.threads)
     quiet_transformers()
     if recipe.base is not None and recipe.base.quantize == "nf4":
         check_quantisation(device_of(recipe.compute))
+    check_sharding(recipe.compute)
     check(missing_trackers(recipe.track))
     return group.broadcast(lambda: _functions(recipe))
-
-
-def use_threads(compute: Compute) -> None:
-    """Has this process compute with as many threads as are named."""
-    if compute.threads is not None:
-        torch.set_num_threads(compute.threads)
 
 
 def open_stages(

@@ -1,9 +1,9 @@
 """The processes of a run, and how they speak to each other: the verbs that the rest of the house knows.
 
 In a world of one, which is most of them, each verb gives back what it is given and `torch.distributed` is never
-imported. In a world of several, all processes go through the same code on the same weights. Work that can be split is
-shared out and gathered again, gradients are added up, one of them owns the run's directory, and an error that one of
-them meets ends all of them.
+imported. In a world of several, all processes go through the same code, on the same weights or each on its part of
+them. Work that can be split is shared out and gathered again, gradients are added up, one of them owns the run's
+directory, and an error that one of them meets ends all of them.
 
 So every process has to reach the same verbs in the same order: what decides whether a verb is reached must be known to
 all, such as a step's number, or be asked of the owner, such as the time.
@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from truing.processes.peers import Peers
     from truing.processes.sharding import Shards
@@ -160,31 +160,23 @@ def on_owner(work: Callable[[], T]) -> T | None:
 def shard(backbone: "nn.Module", layers: Sequence["nn.Module"], vocabulary: Sequence["nn.Module"]) -> "Shards | None":
     """Has each process keep a part of every weight of a model; None in a world of one, which keeps all.
 
-    See `sharding.Shards`. From here on all processes go through the model together, but for while it is gathered.
+    See `sharding.Shards`. From here on all processes go through the model in step, but for while it is gathered.
     """
     return None if _peers is None else _peers.shard(backbone, layers, vocabulary)
 
 
-def together() -> AbstractContextManager[None]:
-    """Inside, this process goes through a sharded model with the others: who is gone in the midst of it is noticed."""
-    return nullcontext() if _peers is None else _peers.together()
-
-
-def own_part(tensor: "Tensor") -> "Tensor":
-    """The rows of a weight or gradient that this process keeps, in the same memory; itself where it keeps all."""
-    return tensor if _peers is None else _peers.own_part(tensor)
-
-
-def own_rows(weight: "nn.Parameter", whole: "Tensor") -> "Tensor":
-    """Of a tensor like the whole weight, the rows that this process keeps of the weight."""
-    return whole if _peers is None else _peers.own_rows(weight, whole)
-
-
-def with_all_rows(weight: "nn.Parameter") -> "Tensor":
-    """The weight with the rows of all processes, none of which may miss here."""
-    return weight.detach() if _peers is None else _peers.with_all_rows(weight)
+def in_step() -> AbstractContextManager[None]:
+    """Inside, this process goes through a sharded model in step with the others, and notices who is gone."""
+    return nullcontext() if _peers is None else _peers.in_step()
 
 
 def _alone(work: Callable[[], T]) -> T:
-    with alone():
-        return work()
+    """What the owner does while the others wait, who hear at once of an error."""
+    peers = _peers
+    try:
+        with alone():
+            return work()
+    except Exception as error:
+        if peers is not None:
+            peers.tell_waiting(error)
+        raise

@@ -30,7 +30,7 @@ class Guard:
         self._seconds = seconds
         self._parent = int(os.environ.get(LAUNCHER, os.getppid()))  # which may be gone already
         self._since: float | None = None
-        """When the main thread began to wait, while it does"""
+        """When the main thread began to wait, while it does; later, where it may wait for longer"""
         self._asked: tuple[int, float] | None = None
         """The signal that asked this process to end, and when"""
         self._ears, self._mouth = os.pipe()
@@ -44,13 +44,13 @@ class Guard:
         os.close(self._mouth)
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """The main thread waits for another process."""
-        self._since = time.monotonic()
+    def waiting(self, at_least: float = 0.0) -> Iterator[None]:
+        """The main thread waits for another process, or is busy beside it for at least so many seconds."""
+        before, self._since = self._since, time.monotonic() + max(0.0, at_least - self._seconds)
         try:
             yield
         finally:
-            self._since = None
+            self._since = before
 
     def _watch(self) -> None:
         while True:

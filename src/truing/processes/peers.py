@@ -1,30 +1,35 @@
 """The other processes of a run, by way of `torch.distributed`.
 
-All but gradients goes through one exchange, in which every process hands in a value or an error. So an error reaches
-the others at whichever verb they are, and nobody waits for a process that has given up.
+All but gradients and sharded weights goes through one exchange, in which every process hands in a value or an error. So
+an error reaches the others at whichever verb they are, and nobody waits for a process that has given up.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
 from truing.core.errors import InterruptedRunError, TruingError
 from truing.processes.group import OWNER, PeerFailed, local_rank
 from truing.processes.guard import GRACE_SECONDS, PATIENT_SECONDS, Guard
-from truing.processes.sharding import Shards, own_part, own_rows, with_all_rows
+from truing.processes.sharding import Shards
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
 """For a process that is alive: the owner may read rows or save while the others wait. One that is gone is noticed at
 once."""
-TELLING = timedelta(seconds=15)
-"""For the other processes to meet an error too, where one has met it: then it is told once"""
+FIRST = "truing/first to fail"
+"""What is in the store of who met an error first, and so tells it"""
+LEAVING_SECONDS = 5.0
+"""For the library to end its threads where something may be pending for ever"""
 FAILED = 1
 """The exit code of an error that is no TruingError, and of a process that is gone"""
 
@@ -40,13 +45,14 @@ class Failure:
 class Peers:
     """This process's place among several, and what they exchange."""
 
-    def __init__(self, rank: int, size: int) -> None:
+    def __init__(self, rank: int, size: int, store: Store) -> None:
         self.rank = rank
         self.size = size
+        self._store = store
         self._failed = False
         """Whether an error was exchanged, or somebody is gone: nothing more can be"""
-        self._telling: distributed.ProcessGroup | None = None
-        """Where errors are told once a model is sharded: whoever goes through it hears of nothing else"""
+        self._sharded = False
+        """Whether a model is: whoever goes through it hears of nothing else, so errors are left in the store"""
         self._guard = Guard(GRACE_SECONDS if rank == OWNER else PATIENT_SECONDS)
 
     @classmethod
@@ -56,14 +62,16 @@ class Peers:
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank())
             backend = "cpu:gloo,cuda:nccl"
-        distributed.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE)
-        return cls(rank, size)
+        store, _, _ = next(rendezvous("env://", rank, size, timeout=PATIENCE))
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+        return cls(rank, size, store)
 
     def leave(self) -> None:
         """No more exchanges."""
         self._guard.close()
-        if not self._failed:
-            distributed.destroy_process_group()
+        leaving = threading.Thread(target=distributed.destroy_process_group, daemon=True)
+        leaving.start()
+        leaving.join(LEAVING_SECONDS if self._failed else None)
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
@@ -83,17 +91,31 @@ class Peers:
                 raise PeerFailed(error.exit_code) from error
             raise
         except Exception as error:
-            told = self._tell(Failure(self.rank, error.exit_code if isinstance(error, TruingError) else FAILED))
+            told = self._tell(self._failure(error))
             if told.rank != self.rank:
                 raise PeerFailed(told.exit_code) from error
             raise
+
+    def tell_waiting(self, error: Exception) -> None:
+        """Tells the others, who wait for this process at an exchange, of an error that it is about to raise."""
+        if isinstance(error, InterruptedRunError) or self._failed:
+            return
+        with suppress(PeerFailed):
+            self._exchange(self._failure(error))
+        self._failed = True
+
+    def _failure(self, error: Exception) -> Failure:
+        return Failure(self.rank, error.exit_code if isinstance(error, TruingError) else FAILED)
 
     def _tell(self, own: Failure) -> Failure:
         """Hands in an error; that of the lowest rank, of those that do."""
         if self._failed:
             return own
+        if self._sharded:
+            self._failed = True
+            return self._first_to_fail(own) or own
         try:
-            said = self._exchange(own, self._telling)
+            said = self._exchange(own)
         except PeerFailed:
             return own
         self._failed = True
@@ -108,33 +130,35 @@ class Peers:
             raise PeerFailed(failures[0].exit_code)
         return said
 
-    def _exchange(self, value: Any, where: "distributed.ProcessGroup | None" = None) -> list[Any]:
+    def _first_to_fail(self, own: Failure | None = None) -> Failure | None:
+        """Of what was left in the store, or is by this process, where nobody was before it; None where nothing is."""
+        said = f"{own.rank} {own.exit_code}" if own else ""
+        try:
+            found = self._store.compare_set(FIRST, "", said).decode()
+        except RuntimeError:  # whoever held the store is gone
+            return None
+        return Failure(*map(int, found.split())) if found else None
+
+    def _exchange(self, value: Any) -> list[Any]:
         said: list[Any] = [None] * self.size
         with self._waiting():
-            distributed.all_gather_object(said, value, where)
+            distributed.all_gather_object(said, value)
         return said
 
     def shard(self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module]) -> Shards:
         """See `Shards`."""
-        self._telling = self._telling or distributed.new_group(backend="gloo", timeout=TELLING)
-        return Shards(backbone, layers, vocabulary, self.size)
+        self._sharded = True
+        return Shards(backbone, layers, vocabulary, self.rank, self.size)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """In the block, this process goes through a sharded model with the others, deaf to signals meanwhile.
+    def in_step(self) -> Iterator[None]:
+        """In the block, this process goes through a sharded model in step with the others, deaf to signals meanwhile.
 
         Raises:
             PeerFailed: one of them is gone.
         """
-        with self._waiting(_is_of_transport):
+        with self._waiting(_is_of_transport, PATIENT_SECONDS):  # it may be computing for as long
             yield
-
-    own_part = staticmethod(own_part)
-    with_all_rows = staticmethod(with_all_rows)
-
-    def own_rows(self, weight: nn.Parameter, whole: Tensor) -> Tensor:
-        """See `own_rows`."""
-        return own_rows(weight, whole, self.rank)
 
     @torch.no_grad()
     def add_up_gradients(self, weights: Sequence[nn.Parameter]) -> None:
@@ -155,20 +179,28 @@ class Peers:
             gradient.copy_(part.view_as(gradient))
 
     @contextmanager
-    def _waiting(self, tells_of_a_peer: Callable[[RuntimeError], bool] = lambda _: True) -> Iterator[None]:
+    def _waiting(
+        self, tells_of_a_peer: Callable[[RuntimeError], bool] = lambda _: True, at_least: float = 0.0
+    ) -> Iterator[None]:
         """In the block, this process waits for the others, deaf to signals. PeerFailed where one of them is gone."""
         if self._failed:
             raise PeerFailed(FAILED, untold=self.rank == OWNER)
         try:
-            with self._guard.waiting():
+            with self._guard.waiting(at_least):
                 yield
         except RuntimeError as error:
             if not tells_of_a_peer(error):
                 raise
             self._failed = True
+            told = self._first_to_fail() if self._sharded else None
+            if told is not None:
+                raise PeerFailed(told.exit_code) from error
             raise PeerFailed(FAILED, untold=self.rank == OWNER) from error
 
 
 def _is_of_transport(error: RuntimeError) -> bool:
-    """Whether it comes from between the processes, not from what one of them computes."""
-    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+    """Whether it comes from between the processes, not from what one of them computes.
+
+    NCCL has errors of its own kind; gloo's are any RuntimeError, which begins with the file that it comes from.
+    """
+    return isinstance(error, distributed.DistError) or "gloo/transport" in str(error)

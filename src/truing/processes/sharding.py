@@ -8,7 +8,6 @@ import ctypes
 import sys
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -18,13 +17,20 @@ M_MMAP_THRESHOLD = -3
 """What glibc calls the size from which on a block is the system's, not the heap's"""
 LARGE = 1 << 20
 """Bytes"""
+NEEDS = "reset_iter_state"
+"""What a torch has that is new enough: 2.13"""
+
+
+def can_shard() -> bool:
+    """Whether this torch has all that sharding needs."""
+    return hasattr(FSDPModule, NEEDS)
 
 
 class Shards:
     """The parts of a model whose weights are gathered together."""
 
     def __init__(
-        self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module], size: int
+        self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module], rank: int, size: int
     ) -> None:
         """Keeps of all weights this process's rows alone.
 
@@ -33,13 +39,13 @@ class Shards:
             layers: of it, each to be gathered on its own.
             vocabulary: embeddings and projection. They are gathered as one, since they may be one weight, and stay
                 until a backward is done, since the projection is read outside of the backbone.
-            size: how many processes there are.
+            rank: of this process.
+            size: how many there are.
 
         Raises:
-            ValueError: torch is too old for it, or a weight is a single number.
+            ValueError: a weight is a single number.
         """
-        if not hasattr(FSDPModule, "reset_iter_state"):
-            raise ValueError(f"torch {torch.__version__} cannot let go of layers that were called one by one")
+        self._rank, self._size = rank, size
         _give_back_large_blocks()
         mesh = init_device_mesh(next(backbone.parameters()).device.type, (size,))
         for layer in layers:
@@ -49,6 +55,9 @@ class Shards:
         self._layers = [layer for layer in layers if isinstance(layer, FSDPModule)]
         assert isinstance(backbone, FSDPModule)
         self._root = backbone
+        self._gone_through = False
+        """Whether this process has been through it: one that had no part of the work has not"""
+        backbone.register_forward_pre_hook(self._note)
         self._parts = [part for part in (backbone, *vocabulary, *layers) if isinstance(part, FSDPModule)]
         for part in self._parts:
             part.set_gradient_divide_factor(1.0)  # a loss is a sum over all rows, divided by the count of all
@@ -65,7 +74,26 @@ class Shards:
         """Keeps this process's rows alone again, also of what a forward has left whole."""
         for layer in self._layers:
             layer.set_reshard_after_forward(True, recurse=False)
-        self._root.reset_iter_state()  # a layer that was called by itself still waits for the rest of a forward
+        for part in self._parts:
+            part.reshard()
+        if self._gone_through:  # resharding spares what is in a forward, as a layer called by itself is taken to be
+            self._root.reset_iter_state()
+
+    def _note(self, *_: object) -> None:
+        self._gone_through = True
+
+    def own_part(self, tensor: Tensor) -> Tensor:
+        """The rows of a weight or gradient that this process keeps, in the same memory; itself where it is whole."""
+        return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor
+
+    def own_rows(self, whole: Tensor) -> Tensor:
+        """Of a tensor like a whole weight, the rows that this process keeps of the weight."""
+        parts = whole.chunk(self._size, dim=0)
+        return parts[self._rank] if self._rank < len(parts) else whole[:0]
+
+    def with_all_rows(self, weight: nn.Parameter) -> Tensor:
+        """A weight with the rows of all processes, none of which may miss here."""
+        return weight.full_tensor() if isinstance(weight, DTensor) else weight.detach()
 
 
 def _give_back_large_blocks() -> None:
@@ -76,21 +104,3 @@ def _give_back_large_blocks() -> None:
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
         libc.mallopt(M_MMAP_THRESHOLD, LARGE)
-
-
-def own_part(tensor: Tensor) -> Tensor:
-    """The rows that this process holds of a weight or its gradient, in the same memory; itself where it is whole."""
-    return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor
-
-
-def own_rows(weight: nn.Parameter, whole: Tensor, rank: int) -> Tensor:
-    """Of a tensor like the whole weight, the rows that the process of this rank holds."""
-    if not isinstance(weight, DTensor):
-        return whole
-    parts = whole.chunk(weight.device_mesh.size(), dim=0)
-    return parts[rank] if rank < len(parts) else whole[:0]
-
-
-def with_all_rows(weight: nn.Parameter) -> Tensor:
-    """The weight whole, from all processes."""
-    return weight.full_tensor() if isinstance(weight, DTensor) else weight.detach()

@@ -86,7 +86,7 @@ def save_checkpoint(
 
 
 def write_shard(own_rows: Mapping[str, Tensor], partial: Path | None = None) -> dict[str, str]:
-    """Each process writes its rows into the directory that the owner fills, which alone names it: `partial`.
+    """Writes this process's rows into the checkpoint under way, whose directory the owner alone knows and passes.
 
     Returns:
         The files of all processes, and SHA-256 of each.
@@ -95,9 +95,10 @@ def write_shard(own_rows: Mapping[str, Tensor], partial: Path | None = None) -> 
         TrainingError: a row holds a number that is not finite.
         RunError: the disk refuses.
     """
-    file = Path(group.all_gather(str(partial))[group.OWNER], SHARD.format(group.rank()))
+    file = Path(group.broadcast(lambda: str(partial)), SHARD.format(group.rank()))
     _refuse_broken(own_rows, file)
-    with disk_faults(file, "cannot be written", hint="Give an --out on a disk that all processes see."):
+    hint = "Make room there. All processes have to see that directory."
+    with disk_faults(file, "cannot be written", hint):
         save_file(dict(own_rows), file)
         sync_file(file)
     return dict(group.all_gather((file.name, sha256_file(file))))
@@ -215,9 +216,11 @@ def _fault(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
         manifest = read_json(path / MANIFEST)
-        shards = {SHARD.format(place) for place in range(len(_shards(path)))}
-        if not isinstance(manifest, dict) or set(manifest) != {TENSORS, STATE} | shards:
-            return "has a manifest that is not one, or other files than that names"
+        if not isinstance(manifest, dict) or not {TENSORS, STATE} <= manifest.keys():
+            return "has a manifest that is not one"
+        unnamed = sorted({file.name for file in _shards(path)} - manifest.keys())
+        if unnamed:
+            return f"is damaged: its manifest does not name {', '.join(unnamed)}"
         changed = [name for name, digest in manifest.items() if sha256_file(path / name) != digest]
     except RunError as error:
         return f"is not whole ({error})"

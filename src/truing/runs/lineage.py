@@ -15,8 +15,8 @@
      "mended": [{"at": ..., "files": ["base/README.md"]}]}
 
 `processes` is there only if there were several, `shard` if each of them kept a part of every weight, `fork` only if the
-run was begun from another one, `continued` only if it went on with other versions, threads or processes than it was
-begun with, `mended` if files beside a model were changed that no stage learns from. Every change is written at once and
+run was begun from another one, `continued` only if it went on with any of these or with versions or threads other than
+it had, `mended` if files beside a model were changed that no stage learns from. Every change is written at once and
 atomically.
 """
 
@@ -42,7 +42,7 @@ from truing.runs.files import read_json, sha256_file, write_json
 State = Literal["pending", "running", "done"]
 
 PROCESSES, SHARD = "processes", "shard"
-"""How many there were, where it was more than one"""
+"""How many there were, where it was more than one, and whether each of them kept a part of every weight"""
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ class Lineage:
         return cls(path, facts, stages)
 
     def go_on(self, recipe: Recipe) -> None:
-        """Another process takes the run up: say so where its versions or threads are not those of the last one."""
+        """Another process takes the run up: say so where versions, threads or layout are not those of the last one."""
         past = [self._facts, *self._facts.get("continued", [])][-1]
         now = _environment(recipe)
-        if any(past.get(key, 1) != now.get(key, 1) for key in ("versions", "threads", PROCESSES, SHARD)):
+        if any(past.get(key) != now.get(key) for key in ("versions", "threads", PROCESSES, SHARD)):
             self._facts.setdefault("continued", []).append({"at": _now(), **now})
             self._write()
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +25,6 @@ from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
 from truing.models.save import merge, outline_classifier, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, forward_in_micro_batches
-from truing.processes import group
 from truing.rewards.sources import RoleReward, refuse_bad
 from truing.rollout.episodes import reference_samples
 from truing.stages.offline import learn_rows
@@ -115,14 +115,11 @@ def _normalisation(job: Job, base: LoadedBase, reward: Role, samples: Sequence[S
 
 
 def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation) -> None:
-    whole = job.whole(reward, base)
-    group.on_owner(lambda: _write(job, base, whole, normalisation))
-
-
-def _write(job: Job, base: LoadedBase, whole: Role, normalisation: Normalisation) -> None:
-    assert whole.head is not None
-    with job.saved(job.directory.model) as place:
+    def write(whole: Role, place: Path) -> None:
+        assert whole.head is not None
         model = merge(whole)
         save_reward_model(model, whole.head, base.tokenizer, place)
         keep_metadata(job.start, model, base.tokenizer, place)
         save_normalisation(normalisation, place)
+
+    job.save_model(reward, base, write)

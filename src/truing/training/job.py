@@ -1,6 +1,6 @@
 """What every stage is handed, and the few things that all of them do with it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from truing.core.rows import PairRows, TokenRows
 from truing.data.prepared import Prepared, Split
 from truing.data.prompts import PromptSet
 from truing.models.adapter_card import write_card
-from truing.models.layout import RewardModelFiles, whole_role
+from truing.models.layout import RewardModelFiles, role_to_merge
 from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
 from truing.models.roles import Role
@@ -74,22 +74,25 @@ class Job:
 
     def save_policy(self, policy: Role, base: LoadedBase) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
-        whole = self.whole(policy, base)
-        group.on_owner(lambda: self._write_policy(whole, base))
 
-    def _write_policy(self, policy: Role, base: LoadedBase) -> None:
-        with self.saved(self.directory.model) as place:
-            model = merge(policy)
+        def write(whole: Role, place: Path) -> None:
+            model = merge(whole)
             save_policy(model, base.tokenizer, place)
             keep_metadata(self.start, model, base.tokenizer, place)
 
-    def whole(self, role: Role, base: LoadedBase) -> Role:
-        """The role in full precision and in one piece: what is merged into a model of its own.
+        self.save_model(policy, base, write)
 
-        Its adapter is saved first, where it has one.
-        """
+    def save_model(self, role: Role, base: LoadedBase, write: Callable[[Role, Path], None]) -> None:
+        """The same, where `write` puts a role that can be merged into a directory; all processes come here."""
         group.on_owner(lambda: self._save_role_adapter(role, base))
-        return whole_role(role, self.directory.adapter, self.recipe, self.start)
+        whole = role_to_merge(role, self.directory.adapter, self.recipe, self.start)
+
+        def save() -> None:
+            assert whole is not None
+            with self.saved(self.directory.model) as place:
+                write(whole, place)
+
+        group.on_owner(save)
 
     def _save_role_adapter(self, role: Role, base: LoadedBase) -> None:
         self.rows.keep_template(base.tokenizer)

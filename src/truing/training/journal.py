@@ -180,13 +180,14 @@ class Journal:
         """All processes save the step; the owner writes it, and what is sharded each its part of."""
         keep, place = self.job.recipe.checkpoints.keep_last, self.job.directory.checkpoints
         with self.job.saving:
+            own_rows = self.learner.own_rows()
             if group.is_owner():
                 self.metrics.sync()
                 self.samples.sync()
                 state = {"cursors": self._cursors, "memory": self.memory}
-                save_checkpoint(place, self.step, self.learner.tensors(), state, keep, self.learner.own_rows())
-            elif self.learner.is_sharded:
-                write_shard(self.learner.own_rows())
+                save_checkpoint(place, self.step, self.learner.tensors(), state, keep, own_rows)
+            elif own_rows:
+                write_shard(own_rows)
         self._saved_at, self._saved_step = time.monotonic(), self.step
 
 

@@ -17,6 +17,7 @@ from truing.core.errors import RunError, TrainingError
 from truing.core.metrics import reduction
 from truing.models.roles import Role
 from truing.processes import group
+from truing.training.stepped import Stepped, stepped_weights
 
 Micro = TypeVar("Micro")
 Stats = dict[str, Tensor]
@@ -49,18 +50,16 @@ class Learner:
         token_budget: tokens in one forward and backward.
         """
         self._rates = [one.learning_rate for one in trained]
-        named = [_named(one) for one in trained]
-        self._weights = {path: weight for own in named for path, weight in own.items()}
-        self._parts = {path: _own_part(weight) for path, weight in self._weights.items()}
-        """Of each weight what this process steps: the weight itself, or its rows of one that is sharded"""
-        self._sharded = [path for path, weight in self._weights.items() if self._parts[path] is not weight]
-        self._whole = [weight for path, weight in self._weights.items() if self._parts[path] is weight]
-        self._device = trained[0].role.model.device
+        groups = [stepped_weights(one.name, one.role) for one in trained]
+        self._stepped = {path: weight for own in groups for path, weight in own.items()}
+        self._parts = [weight.part for weight in self._stepped.values()]
+        self._sharded = [weight for weight in self._stepped.values() if weight.is_sharded]
         self._role = trained[0].role
+        self._device = self._role.model.device
         self._optimiser = torch.optim.AdamW(
             [
-                {"params": [self._parts[path] for path in own], "lr": rate}
-                for own, rate in zip(named, self._rates, strict=True)
+                {"params": [weight.part for weight in own.values()], "lr": rate}
+                for own, rate in zip(groups, self._rates, strict=True)
             ],
             eps=optimiser.adam_eps,
             weight_decay=optimiser.weight_decay,
@@ -90,13 +89,13 @@ class Learner:
             loss, stats = loss_fn(part.to(self._device))
             if self._role.shards is None and not bool(loss.isfinite()):
                 self._refuse_loss(float(loss.detach()), part, loss_fn)
-            weight = part.count / batch.count if micro.counts else 0.0
-            with self._role.together():
+            weight = 0.0 if micro.repeated else part.count / batch.count
+            with self._role.in_step():
                 (loss * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
                 metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
         found = _of_all(group.all_gather(metrics))
-        if not math.isfinite(found["loss"]):  # of a sharded model, of which no process can try rows by itself
+        if not math.isfinite(found["loss"]):  # so far in a sharded model alone: no process can try its rows by itself
             self._refuse(f"the loss became {found['loss']}")
         return found
 
@@ -107,12 +106,10 @@ class Learner:
             TrainingError: the gradient is not finite, or the weights no longer are.
         """
         group.add_up_gradients(self._whole)
-        for path in self._sharded:
-            gradient = self._weights[path].grad
-            self._parts[path].grad = None if gradient is None else group.own_part(gradient)
-        gradients = {path: part.grad for path, part in self._parts.items() if part.grad is not None}
-        norm = self._norm(gradients)
-        nn.utils.clip_grads_with_norm_(self._parts.values(), self._settings.max_grad_norm, norm)
+        for weight in self._sharded:
+            weight.take_gradient()
+        norm = self._norm(lambda part: part.grad)
+        nn.utils.clip_grads_with_norm_(self._parts, self._settings.max_grad_norm, norm)
         if not bool(norm.isfinite()):
             self._refuse(f"the gradient's norm became {float(norm)}")
         factor = learning_rate_factor(self._done, self._steps, self._settings)
@@ -120,21 +117,23 @@ class Learner:
             settings["lr"] = rate * factor
         self.steps_begun += 1
         self._optimiser.step()
-        if not bool(self._norm(self._parts).isfinite()):
+        if not bool(self._norm(lambda part: part.detach()).isfinite()):
             self._refuse("the step left weights that are not finite")
         self._optimiser.zero_grad(set_to_none=True)
-        for path in self._sharded:
-            self._weights[path].grad = None
         self._done += 1
         return float(norm)
 
-    def _norm(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """That of all of them as one, of those that are sharded with the rows of all processes."""
-        norm = nn.utils.get_total_norm([tensor for path, tensor in tensors.items() if path not in self._sharded])
+    def _norm(self, of: Callable[[nn.Parameter], Tensor | None]) -> Tensor:
+        """As of one: all that is there `of` each weight's part, with the rows of all processes where it is sharded."""
+        whole = nn.utils.get_total_norm([found for part in self._whole if (found := of(part)) is not None])
         if not self._sharded:
-            return norm
-        own = nn.utils.get_total_norm([tensors[path] for path in self._sharded if path in tensors])
-        return (norm**2 + sum(group.all_gather(float(own) ** 2))).sqrt()
+            return whole
+        own = nn.utils.get_total_norm([found for one in self._sharded if (found := of(one.part)) is not None])
+        return torch.tensor(math.hypot(float(whole), *group.all_gather(float(own))))
+
+    @property
+    def _whole(self) -> list[nn.Parameter]:
+        return [weight.part for weight in self._stepped.values() if not weight.is_sharded]
 
     def train_step(self, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> dict[str, float]:
         """One optimiser step on one batch: its metrics, `grad_norm`, and the `learning_rate`."""
@@ -154,48 +153,44 @@ class Learner:
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all that learning has changed, by parameter path: weights, AdamW's moments, the count of steps.
 
-        It is the same in every process, but for what `own_rows` gives.
+        Of those that are sharded, `own_rows` has them.
         """
-        return {"steps": torch.tensor(self._done)} | self._copies(lambda path, value: not self._in_rows(path, value))
+        done = {"steps": torch.tensor(self._done)}
+        return done | self._copies(lambda weight, value: not weight.in_rows(value))
 
     def own_rows(self) -> dict[str, Tensor]:
         """The same of weights that are sharded, and of their moments: the rows of this process."""
-        return self._copies(self._in_rows)
+        return self._copies(Stepped.in_rows)
 
-    def _in_rows(self, path: str, value: Tensor) -> bool:
-        return path in self._sharded and value.dim() > 0
-
-    def _copies(self, wanted: Callable[[str, Tensor], bool]) -> dict[str, Tensor]:
+    def _copies(self, wanted: Callable[[Stepped, Tensor], bool]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
-        for path, part in self._parts.items():
-            tensors = {"weights": part.detach(), **self._optimiser.state[part]}
-            found |= {f"{name}/{path}": value for name, value in tensors.items() if wanted(path, value)}
+        for path, weight in self._stepped.items():
+            tensors = {"weights": weight.part.detach(), **self._optimiser.state[weight.part]}
+            found |= {f"{name}/{path}": value for name, value in tensors.items() if wanted(weight, value)}
         return {name: value.cpu().clone().contiguous() for name, value in found.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts back what `tensors` gave.
+        """Puts back what `tensors` gave, and `own_rows` in all processes, put together.
 
         Raises:
             RunError: they are those of other weights.
         """
-        for path, weight in self._weights.items():
+        for path, stepped in self._stepped.items():
             saved = tensors.get(f"weights/{path}")
-            if saved is None or saved.shape != weight.shape:
+            if saved is None or saved.shape != stepped.weight.shape:
                 what = f"the checkpoint lacks {path}: it is another model's."
                 raise RunError(what, code="run/checkpoint-lacks", hint="Give another --out.")
-        for path, weight in self._weights.items():
-            part = self._parts[path]
+        for path, stepped in self._stepped.items():
+            part = stepped.part
             with torch.no_grad():
-                part.copy_(group.own_rows(weight, tensors[f"weights/{path}"]))
+                part.copy_(stepped.own_rows(tensors[f"weights/{path}"]))
             names = ("step", "exp_avg", "exp_avg_sq")
             found = {name: tensors[f"{name}/{path}"] for name in names if f"{name}/{path}" in tensors}
             if 0 < len(found) < len(names):  # a weight that no loss has reached has none at all
                 hint = "Give another --out."
                 raise RunError(f"the checkpoint lacks moments of {path}.", code="run/checkpoint-lacks", hint=hint)
-            self._optimiser.state[part] = {
-                name: (group.own_rows(weight, value) if value.dim() else value).to(part.device).clone()
-                for name, value in found.items()
-            }
+            moments = {name: stepped.own_rows(value).to(part.device).clone() for name, value in found.items()}
+            self._optimiser.state[part] = moments
         self._done = int(tensors["steps"])
 
     @torch.no_grad()
@@ -209,15 +204,6 @@ class Learner:
     def _refuse(self, what: str) -> NoReturn:
         hint = "Lower the learning rate; look at the rows and the last metrics. Nothing of this step was saved."
         raise TrainingError(f"{what}.", code="training/not-finite", where=f"optimiser step {self._done + 1}", hint=hint)
-
-
-def _named(one: Trained) -> dict[str, nn.Parameter]:
-    return {f"{one.name}/{path}": weight for path, weight in one.role.named_parameters().items()}
-
-
-def _own_part(weight: nn.Parameter) -> nn.Parameter:
-    part = group.own_part(weight)
-    return weight if part is weight else nn.Parameter(part)
 
 
 def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:
