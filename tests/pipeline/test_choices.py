@@ -54,6 +54,7 @@ def test_a_small_base_has_one_thread_unless_the_recipe_names_another_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[int] = []
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
     monkeypatch.setattr("torch.set_num_threads", used.append)
     recipe = tiny.recipe(tmp_path, **{"stages": ["sft"], "compute.threads": None})
     run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
@@ -62,7 +63,7 @@ def test_a_small_base_has_one_thread_unless_the_recipe_names_another_number(
     assert record.chosen == {"compute.threads": 1}
     (remark,) = record.remarks or []
     assert re.fullmatch(r"1 thread, by default for a base of [\d.]+K parameters", remark)
-    assert used == [1]
+    assert used == [1, 3]
     (shown,) = re.findall(r"threads</t[dh]>\s*<td>(.*?)</td>", write_report(run.root).read_text(encoding="utf-8"))
     assert shown == "1"
 

@@ -23,7 +23,13 @@ LAYOUTS = {
 }
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+SLOW = "llama-sharded"
+"""Its parts are those of two others"""
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] if name == SLOW else []) for name in LAYOUTS]
+)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The directories of the same run in one process and in two."""
     place = tmp_path_factory.mktemp(request.param)

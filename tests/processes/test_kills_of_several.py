@@ -71,7 +71,7 @@ def pair() -> Iterator[Pair]:
         yield Pair(first, second)
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+@pytest.fixture(scope="module", params=[pytest.param("whole", marks=pytest.mark.slow), "sharded"])
 def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.recipe_file(tmp_path_factory.mktemp(request.param), **CHANGES, **LAYOUTS[request.param])
 

@@ -34,7 +34,7 @@ def undisturbed(recipe: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_one_is_killed_the_other_ends_and_the_run_goes_on_to_the_same_bytes(
     recipe: Path, undisturbed: Path, rank: int
 ) -> None:
