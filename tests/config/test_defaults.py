@@ -116,8 +116,8 @@ def test_a_stage_that_samples_has_only_its_rate_chosen() -> None:
 
 def test_threads_share_the_products_of_larger_bases_alone() -> None:
     recipe = Recipe()
-    assert choices(recipe, STAGES["ppo"], Circumstances(999_999, None))["compute.threads"] == 1
-    assert "compute.threads" not in choices(recipe, STAGES["ppo"], Circumstances(1_000_000, None))
+    assert choices(recipe, STAGES["ppo"], Circumstances(499_999, None))["compute.threads"] == 1
+    assert "compute.threads" not in choices(recipe, STAGES["ppo"], Circumstances(500_000, None))
     named = with_changes(recipe, {"compute.threads": 2})
     assert with_choices(named, STAGES["ppo"], Circumstances(1, None)).compute.threads == 2
 

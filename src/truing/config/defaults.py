@@ -42,8 +42,8 @@ BATCHES = ((1_000, 8), (4_000, 16))
 PASSES = ((2_000, 3), (10_000, 2))
 """Fewer rows than these are learnt in batches of, or in passes of"""
 LARGEST_BATCH, FEWEST_PASSES = 32, 1
-THREADS_PAY_FROM = 1_000_000
-"""Parameters of a base; in the products of smaller ones, threads wait for each other longer than they compute"""
+THREADS_PAY_FROM = 500_000
+"""Parameters of a base; for smaller ones, threads gain little on a machine that is idle and lose much on a busy one"""
 FEW_STEPS, A_TRIAL = 20, 100
 """Optimiser steps in which little is learnt, and rows so few that nobody expects it"""
 

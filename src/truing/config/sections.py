@@ -170,7 +170,7 @@ class Compute(Section):
     device: str = Field("auto", description="auto, cpu, cuda or mps.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the frozen weights and activations.")
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="CPU threads; without it, one a core, and one for a base of under a million parameters."
+        None, description="CPU threads; without it, one a core, and one for a base of under half a million parameters."
     )
     learn_tokens: Count = Field(2048, description="Tokens in one forward and backward.")
     score_tokens: Count = Field(2048, description="Tokens in one forward without gradients.")
