@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+SOON = 120.0
+"""Seconds in which everything has ended, on a machine that is busy too"""
+
 
 def start(recipe: Path, out: Path, processes: int, *options: str) -> "subprocess.Popen[bytes]":
     """`truing run`, what it says in a file beside `out`."""
@@ -45,3 +48,18 @@ def is_gone(process: int) -> bool:
 
 def kill(process: int, number: int = signal.SIGKILL) -> None:
     os.kill(process, number)
+
+
+def assert_that_one_hears_while_the_other_hangs(recipe: Path, out: Path) -> None:
+    """That the owner of a run, waiting for a process that hangs, ends as it is asked to."""
+    going = start(recipe, out, 2)
+    wait_for_lines(out / "sft" / "metrics.jsonl", 2, going)
+    owner, hanging = ranks(going)
+    kill(hanging, signal.SIGSTOP)
+    going.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    while not is_gone(owner):
+        assert time.monotonic() < began + SOON
+        time.sleep(0.1)
+    kill(hanging)
+    assert going.wait(SOON) != 0

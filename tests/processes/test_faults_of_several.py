@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 import tiny
 from faults.killed import SHORT, left_behind
-from processes.several import is_gone, kill, ranks, said, start, wait_for_lines
+from processes.several import (
+    SOON,
+    assert_that_one_hears_while_the_other_hangs,
+    is_gone,
+    kill,
+    ranks,
+    said,
+    start,
+    wait_for_lines,
+)
 
 from truing.runs.metrics import read_jsonl
 
 LONG = SHORT | {"checkpoints.every_steps": 1, "ppo.updates": 6}
-SOON = 120.0
-"""Seconds in which everything has ended, on a machine that is busy too"""
 
 
 @pytest.fixture(scope="module")
@@ -98,18 +105,7 @@ def test_another_number_of_processes_goes_on(recipe: Path, undisturbed: dict[str
 
 def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> None:
     """While it waits for the one that hangs, deaf as Python is inside a library."""
-    out = recipe.parent / "hangs"
-    going = start(recipe, out, 2)
-    wait_for_lines(out / "sft" / "metrics.jsonl", 2, going)
-    owner, hanging = ranks(going)
-    kill(hanging, signal.SIGSTOP)
-    going.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    while not is_gone(owner):
-        assert time.monotonic() < began + SOON
-        time.sleep(0.1)
-    kill(hanging)
-    assert going.wait(SOON) != 0
+    assert_that_one_hears_while_the_other_hangs(recipe, recipe.parent / "hangs")
 
 
 @pytest.mark.parametrize("soon", [True, False])

@@ -4,13 +4,21 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import tiny
 from faults.killed import SHORT, left_behind
-from processes.several import is_gone, kill, ranks, said, start, wait_for_lines
+from processes.several import (
+    SOON,
+    assert_that_one_hears_while_the_other_hangs,
+    is_gone,
+    kill,
+    ranks,
+    said,
+    start,
+    wait_for_lines,
+)
 from safetensors import safe_open
 
 from truing.config import resolved_yaml
@@ -18,8 +26,6 @@ from truing.runs.metrics import read_jsonl
 
 SHARDED = {"roles": "separate", "sft.method": "full", "compute.shard": True}
 LONG = SHORT | SHARDED | {"checkpoints.every_steps": 1, "ppo.updates": 14}
-SOON = 120.0
-"""Seconds in which everything has ended, on a machine that is busy too"""
 
 
 @pytest.fixture(scope="module")
@@ -72,18 +78,7 @@ def test_asked_to_end_all_save_the_same_step_and_other_numbers_of_processes_go_o
 
 def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> None:
     """While it waits for the rows of the one that hangs, deaf as Python is inside a library."""
-    out = recipe.parent / "hangs"
-    going = start(recipe, out, 2)
-    wait_for_lines(out / "sft" / "metrics.jsonl", 2, going)
-    owner, hanging = ranks(going)
-    kill(hanging, signal.SIGSTOP)
-    going.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    while not is_gone(owner):
-        assert time.monotonic() < began + SOON
-        time.sleep(0.1)
-    kill(hanging)
-    assert going.wait(SOON) != 0
+    assert_that_one_hears_while_the_other_hangs(recipe, recipe.parent / "hangs")
 
 
 BROKEN = """

@@ -54,6 +54,7 @@ class Learner:
         self._stepped = {path: weight for own in groups for path, weight in own.items()}
         self._parts = [weight.part for weight in self._stepped.values()]
         self._sharded = [weight for weight in self._stepped.values() if weight.is_sharded]
+        self._whole = [weight.part for weight in self._stepped.values() if not weight.is_sharded]
         self._role = trained[0].role
         self._device = self._role.model.device
         self._optimiser = torch.optim.AdamW(
@@ -130,10 +131,6 @@ class Learner:
             return whole
         own = nn.utils.get_total_norm([found for one in self._sharded if (found := of(one.part)) is not None])
         return torch.tensor(math.hypot(float(whole), *group.all_gather(float(own))))
-
-    @property
-    def _whole(self) -> list[nn.Parameter]:
-        return [weight.part for weight in self._stepped.values() if not weight.is_sharded]
 
     def train_step(self, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> dict[str, float]:
         """One optimiser step on one batch: its metrics, `grad_norm`, and the `learning_rate`."""
