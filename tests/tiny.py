@@ -24,6 +24,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from truing.config import resolved_yaml
@@ -58,6 +60,8 @@ EOS = "<|end|>"
 TODAY = date(2026, 1, 1)
 VOCABULARY = len(LETTERS) + 2
 SHAPES = ("llama", "gpt2", "qwen", "gemma")
+IN_GROUPS = "-in-groups"
+"""Of a shape with several heads of keys and values, which two processes can share out"""
 SMALL: dict[str, Any] = {
     "lora.rank": 2,
     "sft.batch_size": 8,
@@ -120,6 +124,10 @@ def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY, wid
             return Gemma2ForCausalLM(Gemma2Config(**narrow, head_dim=width // 2)).eval()
         if shape == "qwen":
             return Qwen2ForCausalLM(Qwen2Config(**narrow, tie_word_embeddings=True)).eval()
+        if shape.endswith(IN_GROUPS):
+            narrow |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+        if shape.startswith("qwen3"):
+            return Qwen3ForCausalLM(Qwen3Config(**narrow, head_dim=width // 4, tie_word_embeddings=True)).eval()
         return LlamaForCausalLM(LlamaConfig(**narrow)).eval()
 
 
@@ -268,7 +276,7 @@ def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
     """Weights that learn without a model around them."""
     role: Any = SimpleNamespace(
         model=SimpleNamespace(device=torch.device("cpu")),
-        shards=None,
+        parts=None,
         in_step=nullcontext,
         micro_batches=lambda counts, budget: [MicroBatch(rows) for rows in plan_by_tokens(counts, budget)],
         named_parameters=lambda: {f"weight.{place}": weight for place, weight in enumerate(weights)},

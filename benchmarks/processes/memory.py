@@ -1,4 +1,4 @@
-"""The peak of memory of a process, by layout: one process or several with a part of every weight, four models or one.
+"""The peak of memory of a process, by layout: one process or several with parts of weights, four models or one.
 
     python benchmarks/processes/memory.py [--cache DIR] [--cases NAME ...] [--hidden 576 --layers 30 --words 49152]
 
@@ -37,18 +37,22 @@ compute: {threads: 1, pack_weights: false}
 ROWS = 64
 SHARDED = "compute.shard=true"
 SHARED = ["stages=[ppo]", "roles=shared"]
-CASES: dict[str, tuple[int, list[str]]] = {
-    "SFT of all weights": (1, []),
-    "SFT of all weights, sharded over two": (2, [SHARDED]),
-    "PPO, four models": (1, ["stages=[ppo]"]),
-    "PPO, four models, bfloat16": (1, ["stages=[ppo]", "compute.dtype=bfloat16"]),
-    "PPO, four models, sharded over two": (2, ["stages=[ppo]", SHARDED]),
-    "PPO, adapters on one base": (1, SHARED),
-    "PPO, adapters on one base, checkpointing": (1, [*SHARED, "compute.gradient_checkpointing=true"]),
-    "PPO, adapters on one base, bfloat16": (1, [*SHARED, "compute.dtype=bfloat16"]),
-    "PPO, adapters on one base, sharded over two": (2, [*SHARED, SHARDED]),
+CUT = 3
+"""Into as many the three heads of keys and values can be shared out"""
+CASES: dict[str, tuple[int, int, list[str]]] = {
+    "SFT of all weights": (1, 1, []),
+    "SFT of all weights, sharded over two": (2, 1, [SHARDED]),
+    "SFT of all weights, layers cut into three": (CUT, CUT, []),
+    "PPO, four models": (1, 1, ["stages=[ppo]"]),
+    "PPO, four models, bfloat16": (1, 1, ["stages=[ppo]", "compute.dtype=bfloat16"]),
+    "PPO, four models, sharded over two": (2, 1, ["stages=[ppo]", SHARDED]),
+    "PPO, four models, layers cut into three": (CUT, CUT, ["stages=[ppo]"]),
+    "PPO, adapters on one base": (1, 1, SHARED),
+    "PPO, adapters on one base, checkpointing": (1, 1, [*SHARED, "compute.gradient_checkpointing=true"]),
+    "PPO, adapters on one base, bfloat16": (1, 1, [*SHARED, "compute.dtype=bfloat16"]),
+    "PPO, adapters on one base, sharded over two": (2, 1, [*SHARED, SHARDED]),
 }
-"""How many processes, and what is changed of the recipe"""
+"""How many processes, how many of them share each layer, and what is changed of the recipe"""
 LOOK_SECONDS = 0.1
 
 
@@ -64,14 +68,14 @@ def prepare(cache: Path, hidden: int, layers: int, words: int) -> None:
     (cache / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
 
 
-def peaks(cache: Path, processes: int, changes: list[str]) -> list[float]:
+def peaks(cache: Path, processes: int, tensor: int, changes: list[str]) -> list[float]:
     """Gigabytes that each process had resident at its worst moment."""
     out = cache / "run"
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "truing", "run", str(cache / "recipe.yaml"), "--out", str(out)]
     for change in changes:
         command += ["--set", change]
-    command += ["--processes", str(processes)]
+    command += ["--processes", str(processes), "--tp", str(tensor)]
     with (cache / "log").open("wb") as log:
         running = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     found: dict[int, float] = {}

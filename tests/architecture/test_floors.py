@@ -16,9 +16,9 @@ HOUSE = """
 1 | config     | core                                                   | pydantic pydantic_core yaml
 1 | data       | core config                                            | datasets jinja2 pyarrow transformers
 1 | worlds     | core config                                            | tokenizers torch transformers
-2 | processes  | core                                                   | torch
-2 | kernels    | core data                                              | peft torch transformers
-2 | models     | core functional config data processes kernels          | huggingface_hub peft safetensors torch
+2 | kernels    | core functional data                                   | peft torch transformers
+2 | processes  | core kernels                                           | peft torch transformers
+2 | models     | core config data kernels processes                     | huggingface_hub peft safetensors torch
   |            |                                                        | transformers
 2 | runs       | core config processes                                  | filelock pydantic rich safetensors torch
 3 | rollout    | core config data processes kernels models              | numpy torch

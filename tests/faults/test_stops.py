@@ -39,7 +39,7 @@ PLACES: list[tuple[str, Death, str]] = [
         ("before", "truing.evaluation.heldout", "response_logprobs", 1),
         "ppo is at its beginning",
     ),
-    ("a rollout", ("before", "truing.rollout.local", "draw_tokens", 15), "ppo is saved after step 1"),
+    ("a rollout", ("before", "truing.kernels.next_token", "draw_tokens", 15), "ppo is saved after step 1"),
     ("scoring", ("before", "truing.models.scoring", "distribution_of", 1), "ppo is saved after step 1"),
     ("a backward", ("before", "truing.stages.ppo", "ppo_value_loss", 1), "ppo is saved after step 1"),
     (

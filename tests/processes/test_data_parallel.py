@@ -1,12 +1,13 @@
-"""Two processes that share the work of a run make the run that one process makes, to rounding."""
+"""Processes that share the rows of a run, its weights or its layers make the run that one makes, to rounding."""
 
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import tiny
 from faults.killed import SHORT, STAGES
-from processes.several import start
+from processes.several import said, start
 from safetensors.torch import load_file
 
 from truing.runs.metrics import read_jsonl
@@ -14,33 +15,54 @@ from truing.runs.metrics import read_jsonl
 ROUNDING = 1e-5
 CHANGES = SHORT | {"checkpoints.every_steps": 1}
 STAGE, CLASSIFIER = {"kind": "stage"}, {"kind": "model", "path": "PLACE/classifier"}
+ADAPTERS: dict[str, Any] = {"roles": "shared"}
+FULL: dict[str, Any] = {"roles": "separate", "sft.method": "full"}
+SHARDED = {"compute.shard": True}
+IN_GROUPS = tiny.IN_GROUPS
+
+
+class Layout(NamedTuple):
+    """A model and a recipe, and how the run is spread."""
+
+    shape: str
+    changes: dict[str, Any]
+    tensor: int = 1
+    processes: int = 2
+
+
 LAYOUTS = {
-    "llama-shared": ("llama", {"roles": "shared"}),
-    "qwen-separate": ("qwen", {"roles": "separate", "sft.method": "full", "rewards.sources": [STAGE, CLASSIFIER]}),
-    "gpt2-shared": ("gpt2", {"roles": "shared"}),
-    "llama-sharded": ("llama", {"roles": "shared", "compute.shard": True}),
-    "qwen-sharded": ("qwen", {"roles": "separate", "sft.method": "full", "compute.shard": True}),
+    "llama-shared": Layout("llama", ADAPTERS),
+    "qwen-separate": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}),
+    "gpt2-shared": Layout("gpt2", ADAPTERS),
+    "qwen-sharded": Layout("qwen", FULL | SHARDED),
+    "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS, tensor=2),
+    "qwen3-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2),
 }
+SLOW = {
+    "llama-sharded": Layout("llama", ADAPTERS | SHARDED),
+    "llama-data-and-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS, tensor=2, processes=4),
+    "qwen3-data-and-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2, processes=4),
+}
+"""Their parts are those of others"""
+PARAMETERS = [*map(pytest.param, LAYOUTS), *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
-SLOW = "llama-sharded"
-"""Its parts are those of two others"""
+@pytest.fixture(scope="module", params=PARAMETERS)
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return (LAYOUTS | SLOW)[request.param]
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] if name == SLOW else []) for name in LAYOUTS]
-)
-def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The directories of the same run in one process and in two."""
-    place = tmp_path_factory.mktemp(request.param)
-    shape, layout = LAYOUTS[request.param]
+@pytest.fixture(scope="module")
+def both(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The directories of the same run in one process and in several."""
+    place = tmp_path_factory.mktemp("both")
     tiny.classifier(place / "classifier")
-    changes = json.loads(json.dumps(layout).replace("PLACE", str(place)))
-    recipe = tiny.recipe_file(place, shape=shape, **CHANGES, **changes)
-    for processes in (1, 2):
-        ended = start(recipe, place / str(processes), processes).wait(300)
-        assert ended == 0, (place / f"{processes}.log").read_text()
-    return place / "1", place / "2"
+    changes = json.loads(json.dumps(layout.changes).replace("PLACE", str(place)))
+    recipe = tiny.recipe_file(place, shape=layout.shape, **CHANGES, **changes)
+    one, several = place / "one", place / "several"
+    assert start(recipe, one, 1).wait(300) == 0, said(one)
+    assert start(recipe, several, layout.processes, "--tp", str(layout.tensor)).wait(300) == 0, said(several)
+    return one, several
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -69,7 +91,7 @@ def test_it_saves_the_same_weights(both: tuple[Path, Path], stage: str) -> None:
         assert float((weight - two[name]).abs().max()) <= 1e-4, name
 
 
-def test_the_record_says_how_many_there_were(both: tuple[Path, Path]) -> None:
-    one, two = (json.loads((root / "run.json").read_text()) for root in both)
-    assert "processes" not in one
-    assert two["processes"] == 2
+def test_the_record_says_how_many_there_were(both: tuple[Path, Path], layout: Layout) -> None:
+    one, several = (json.loads((root / "run.json").read_text()) for root in both)
+    assert not {"processes", "tensor"} & one.keys()
+    assert (several["processes"], several.get("tensor", 1)) == (layout.processes, layout.tensor)

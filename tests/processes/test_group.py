@@ -62,7 +62,7 @@ def test_an_error_of_a_process_that_is_alone_leaves_it_as_it_is() -> None:
 @pytest.mark.parametrize("rank", [0, 1, 2])
 def test_rows_are_shared_by_what_they_cost(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The longest first, to whoever has least: 9 | 5 + 3 | 4 + 4, by hand."""
-    monkeypatch.setattr(group, "_peers", SimpleNamespace(rank=rank, size=3))
+    monkeypatch.setattr(group, "_peers", SimpleNamespace(data_rank=rank, data_size=3))
     assert group.share_by_cost([4, 9, 4, 3, 5]) == [[1], [3, 4], [0, 2]][rank]
     assert group.share("abcde") == ["ad", "be", "c"][rank]
     with group.alone():
@@ -92,7 +92,7 @@ def test_of_an_error_that_all_meet_one_tells_and_all_end_with_its_code() -> None
     said = [Failure(0, 2), "a metric", Failure(2, 1)]
     for rank, ends_with in ((0, RewardError), (2, group.PeerFailed)):
         peers: Any = Peers.__new__(Peers)
-        peers.rank, peers._failed, peers._sharded, peers._exchange = rank, False, False, lambda *_: said
+        peers.rank, peers._failed, peers._in_parts, peers._exchange = rank, False, False, lambda *_: said
         with pytest.raises(ends_with) as ended, peers.agreed():
             raise RewardError("gave nan.")
         assert ended.value.exit_code == 2

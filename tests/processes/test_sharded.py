@@ -138,7 +138,7 @@ from truing.models.layout import base_to_train
 from truing.processes import group
 
 def kept():
-    return group.all_gather(sum(base.shards.own_part(weight).numel() for weight in base.model.parameters()))
+    return group.all_gather(sum(base.parts.own_part(weight).numel() for weight in base.model.parameters()))
 
 with group.joined(), torch.no_grad():
     whole = sum(weight.numel() for weight in tiny.model().parameters())

@@ -13,8 +13,8 @@ from truing.config.algorithms import Ppo
 from truing.core.batches import Experience, Sequences
 from truing.functional import kl_estimate, masked_mean, masked_whiten, token_logprobs
 from truing.functional import rewards as reward_shaping
+from truing.kernels import next_token
 from truing.models.roles import Role
-from truing.rollout import local as sampler
 from truing.stages import ppo
 from truing.stages.online import Scored
 
@@ -93,13 +93,13 @@ def value_bootstrapped_past_the_end(patch: pytest.MonkeyPatch, world: World, bet
 
 
 def rollout_without_the_temperature(patch: pytest.MonkeyPatch, world: World, beta: float) -> None:
-    right = sampler.draw_tokens
+    right = next_token.draw_tokens
 
     def wrong(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         tokens, _ = right(logits, uniforms)
         return tokens, token_logprobs(logits * world.temperature, tokens)
 
-    patch.setattr(sampler, "draw_tokens", wrong)
+    patch.setattr(next_token, "draw_tokens", wrong)
 
 
 # whitening_that_keeps_the_mean is not among them: it is a baseline, which moves no optimum, and is caught otherwise.

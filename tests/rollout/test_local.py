@@ -11,12 +11,12 @@ import torch
 from truing.core.errors import TrainingError
 from truing.kernels.cpu import linear
 from truing.kernels.cpu.linear import OneDnnLinear
+from truing.kernels.next_token import draw_tokens
 from truing.kernels.precision import Precision
 from truing.models.load import prepare
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs
 from truing.rollout.engine import Sampling
-from truing.rollout.local import draw_tokens
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11]]
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1

@@ -18,6 +18,7 @@ from truing.runs.checkpoints import (
     SHARD,
     STATE,
     TENSORS,
+    Part,
     newest_checkpoint,
     pin_checkpoint,
     pinned_checkpoint,
@@ -40,13 +41,14 @@ def test_what_was_saved_comes_back_to_the_bit(tmp_path: Path) -> None:
     assert all(torch.equal(found.tensors[name], value) for name, value in WEIGHTS.items())
 
 
-def test_rows_in_several_files_are_one_tensor_again(tmp_path: Path) -> None:
-    rows = torch.arange(10.0).reshape(5, 2)
-    _save_with_rows(tmp_path, rows[:3], rows[3:])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_parts_in_several_files_are_one_tensor_again(tmp_path: Path, axis: int) -> None:
+    whole = torch.arange(15.0).reshape(5, 3)
+    _save_in_parts(tmp_path, *whole.tensor_split([2], dim=axis), axis=axis)
     found = newest_checkpoint(tmp_path, print)
     assert found is not None
-    assert torch.equal(found.tensors["rows"], rows)
-    assert sorted(found.tensors) == ["count", "rows", "weight"]
+    assert torch.equal(found.tensors["parts"], whole)
+    assert sorted(found.tensors) == ["count", "parts", "weight"]
     with pytest.raises(KeyError):
         found.tensors["other"]
 
@@ -59,8 +61,8 @@ def test_rows_in_several_files_are_one_tensor_again(tmp_path: Path) -> None:
         ("changed", "is damaged: shard-00001.safetensors is not what its manifest says"),
     ],
 )
-def test_a_checkpoint_whose_rows_are_not_all_there_is_not_used(tmp_path: Path, fault: str, told: str) -> None:
-    _save_with_rows(tmp_path, torch.ones(2), torch.ones(1))
+def test_a_checkpoint_whose_parts_are_not_all_there_is_not_used(tmp_path: Path, fault: str, told: str) -> None:
+    _save_in_parts(tmp_path, torch.ones(2), torch.ones(1))
     last = tmp_path / "step-00000007" / SHARD.format(1)
     if fault == "missing":
         last.unlink()
@@ -73,22 +75,22 @@ def test_a_checkpoint_whose_rows_are_not_all_there_is_not_used(tmp_path: Path, f
     assert re.search(rf"step-00000007 {told}; none is before it", said[0]), said
 
 
-def _save_with_rows(place: Path, *parts: torch.Tensor) -> None:
-    """As several processes do, each its own rows."""
+def _save_in_parts(place: Path, *parts: torch.Tensor, axis: int = 0) -> None:
+    """As several processes do, each its own part."""
     with pytest.MonkeyPatch.context() as patch:
         there: list[Path] = []
 
         def all_gather(value: Any) -> list[Any]:
             if isinstance(value, str):  # the owner's directory
                 there.extend(Path(value, SHARD.format(rank)) for rank in range(len(parts)))
-                for file, rows in list(zip(there, parts, strict=True))[1:]:
-                    save_file({"rows": rows.clone()}, file)
+                for file, part in list(zip(there, parts, strict=True))[1:]:
+                    save_file({"parts": part.contiguous()}, file)
                 return [value]
             return [(file.name, files.sha256_file(file)) for file in there]
 
         patch.setattr(checkpoints.group, "broadcast", lambda asked: all_gather(asked())[0])
         patch.setattr(checkpoints.group, "all_gather", all_gather)
-        save_checkpoint(place, 7, WEIGHTS, {}, 5, {"rows": parts[0].clone()})
+        save_checkpoint(place, 7, WEIGHTS, {}, 5, {"parts": Part(parts[0].contiguous(), axis)})
 
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:

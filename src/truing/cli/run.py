@@ -7,7 +7,7 @@ from truing.cli.closing import closing_table
 from truing.cli.output import patient_console, tell
 from truing.cli.recipe_file import named_recipe, python_beside
 from truing.cli.shelf import recipe_path
-from truing.core.errors import RewardError
+from truing.core.errors import RecipeError, RewardError
 from truing.processes import group
 from truing.processes.launch import launch
 from truing.report import write_report
@@ -18,12 +18,13 @@ GOES_ON = "The same command goes on from what is saved."
 
 
 def run_command(
-    recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Path | None, processes: int = 1
+    recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Path | None, processes: int = 1, tensor: int = 1
 ) -> None:
     """Runs what is left of the recipe, in `fork_to` from what `out` has of it, and closes with a table.
 
     Of several processes that are to be started, each runs this command line.
     """
+    refuse_odd_layout(max(processes, group.expected_size()), tensor)
     if processes > 1 and not group.is_expected():
         named_recipe(recipe_path(recipe_file), overrides, say=silent)
         code, ended = launch(processes, sys.argv[1:])
@@ -31,7 +32,7 @@ def run_command(
             tell(f"{ended}. {GOES_ON}")
         sys.exit(code)
     try:
-        with group.joined():
+        with group.joined(tensor):
             _run(recipe_file, out, overrides, fork_to)
     except group.PeerFailed as failure:
         if failure.untold:
@@ -60,6 +61,14 @@ def _run(recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Pat
             write_report(done.root)
     if group.is_owner():
         closing_table(done, console)
+
+
+def refuse_odd_layout(processes: int, tensor: int) -> None:
+    """RecipeError where so many processes are no groups of so many that share layers."""
+    if processes % tensor:
+        what = f"{processes} processes are no groups of {tensor} that share each layer."
+        hint = f"Give --processes {tensor}, or a multiple of it."
+        raise RecipeError(what, code="recipe/odd-layout", where="--tp", hint=hint)
 
 
 def silent(text: str) -> None:

@@ -19,6 +19,7 @@ from truing.kernels.backbone import SkipPrefix, hidden_padded
 from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.cpu.fused_decoding import fused_step, fuses
 from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onednn_linears
+from truing.kernels.next_token import Vocabulary
 from truing.kernels.packed_rows import hidden_packed, packs_rows
 from truing.kernels.precision import Precision
 from truing.kernels.vocabulary import LogitTransform, token_logprobs
@@ -32,6 +33,11 @@ stay as they are: by the step that it yields, or by its own layers"""
 Hidden = Callable[[PreTrainedModel, Tensor, Tensor, SkipPrefix, Tensor | None], Tensor]
 """A model, tokens (B, T) and mask (B, T) of right-padded rows, what skips a frozen prefix, and the states that left it
 where they are known, to last hidden states (B, T, D), arbitrary on padding"""
+
+TokenLogprobs = Callable[
+    [Tensor, Tensor, Tensor | None, Tensor, float, LogitTransform, Tensor | None, Vocabulary], Tensor
+]
+"""See `vocabulary.token_logprobs`"""
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,7 @@ class Backend:
     decoding: Decoding = lambda *_: nullcontext()
     transform: LogitTransform | None = None
     """What the model was found to do to its logits; what its config names where None"""
-    token_logprobs: Callable[[Tensor, Tensor, Tensor | None, Tensor, float, LogitTransform, Tensor | None], Tensor] = (
-        token_logprobs
-    )
+    token_logprobs: TokenLogprobs = token_logprobs
 
 
 def choose_backend(model: PreTrainedModel, device: torch.device, precision: Precision) -> Backend:

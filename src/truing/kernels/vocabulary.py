@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from truing.kernels.next_token import WHOLE, Vocabulary
 from truing.kernels.precision import Precision
 
 LOGIT_POSITIONS = 64
@@ -50,14 +51,17 @@ def token_logprobs(
     temperature: float,
     transform: LogitTransform,
     rows: Tensor | None = None,
+    vocabulary: Vocabulary = WHOLE,
     linear: Linear = F.linear,
 ) -> Tensor:
     """(N,) log softmax(transform(logits) / temperature)[token], nats, with logits = hidden · weightᵀ + bias.
 
     hidden (N, D), weight (V, D), bias (V,), tokens (N,). Products are computed in the precision of `hidden`.
-    `rows` (n, D) stand in the place of the last n of a weight that has no bias and does not learn.
+    `rows` (n, D) stand in the place of the last n of a weight that has no bias and does not learn. Of a slice of the
+    `vocabulary`, weight and bias are this process's; the result and the gradient by `hidden` are those of the whole.
     """
-    found: Tensor = _Logprobs.apply(hidden, weight, bias, rows, tokens, temperature, transform, linear)  # type: ignore[no-untyped-call]
+    settings = temperature, transform, vocabulary, linear
+    found: Tensor = _Logprobs.apply(hidden, weight, bias, rows, tokens, *settings)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -85,27 +89,28 @@ class _Logprobs(torch.autograd.Function):
         tokens: Tensor,
         *settings: Any,
     ) -> Tensor:
-        temperature, transform, linear = ctx.settings = settings
+        temperature, transform, vocabulary, linear = ctx.settings = settings
         logprobs, slope = hidden.new_empty(len(tokens), dtype=_wide(hidden)), torch.empty_like(hidden)
         projection = _as(weight, hidden), _as(bias, hidden)
         row_slopes = hidden.new_empty(len(tokens), 0 if rows is None else len(rows))
         for part in slices(len(tokens), LOGIT_POSITIONS):
             logits = linear(hidden[part], *projection).to(_wide(hidden))
             put_logits_of_rows(logits, hidden[part], rows)
-            logprobs[part] = _become_residuals(logits, tokens[part], temperature, transform)
+            logprobs[part] = _become_residuals(logits, tokens[part], temperature, transform, vocabulary)
             if rows is not None:
                 row_slopes[part] = logits[:, -len(rows) :]
                 logits[:, -len(rows) :] = 0  # what stands there in the weight says nothing
             slope[part] = linear(logits.to(hidden.dtype), projection[0].t(), None)
         if rows is not None:
             slope.addmm_(row_slopes, _as(rows, hidden))
+        slope = vocabulary.total(slope)
         ctx.save_for_backward(slope, hidden, weight, bias, tokens, row_slopes)
         return logprobs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         slope, hidden, weight, bias, tokens, row_slopes = ctx.saved_tensors
-        temperature, transform, linear = ctx.settings
+        temperature, transform, vocabulary, linear = ctx.settings
         gradient = gradients[0][:, None].to(hidden.dtype)
         of_hidden = gradient * slope
         wide = _wide(weight)  # a sum of many parts, which a narrower one would stop taking in
@@ -115,7 +120,7 @@ class _Logprobs(torch.autograd.Function):
             projection = _as(weight, hidden), _as(bias, hidden)
             for part in slices(len(tokens), LOGIT_POSITIONS):
                 logits = linear(hidden[part], *projection).to(_wide(hidden))
-                _become_residuals(logits, tokens[part], temperature, transform)
+                _become_residuals(logits, tokens[part], temperature, transform, vocabulary)
                 residual = logits.to(hidden.dtype).mul_(gradient[part])
                 if residual.dtype == wide:
                     of_weight.addmm_(residual.t(), hidden[part])
@@ -124,29 +129,31 @@ class _Logprobs(torch.autograd.Function):
                 if of_bias is not None:
                     of_bias += residual.sum(0, dtype=wide)
         of_rows = (gradient * row_slopes).t() @ hidden if ctx.needs_input_grad[3] else None
-        return of_hidden, _as(of_weight, weight), _as(of_bias, bias), of_rows, None, None, None, None
+        return of_hidden, _as(of_weight, weight), _as(of_bias, bias), of_rows, *[None] * (1 + len(ctx.settings))
 
 
-def _become_residuals(logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform) -> Tensor:
+def _become_residuals(
+    logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform, vocabulary: Vocabulary
+) -> Tensor:
     """(n,) log π(token); in place of the (n, V) logits stand their slopes afterwards."""
     found = []
     for part in slices(len(tokens), CACHED_POSITIONS):
-        logprobs, logits[part] = _logprobs_and_residual(logits[part], tokens[part], temperature, transform)
+        logprobs, logits[part] = _logprobs_and_residual(logits[part], tokens[part], temperature, transform, vocabulary)
         found.append(logprobs)
     return torch.cat(found)
 
 
 def _logprobs_and_residual(
-    logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform
+    logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform, vocabulary: Vocabulary
 ) -> tuple[Tensor, Tensor]:
     """(n,) log π(token), and (n, V) its slope by the logits as they left the projection."""
     own = transform(logits)
-    logprobs = torch.log_softmax(own if temperature == 1 else own / temperature, dim=-1)
-    found = logprobs.gather(1, tokens[:, None])
+    logprobs = vocabulary.log_softmax(own if temperature == 1 else own / temperature)
+    found = vocabulary.of_tokens(logprobs, tokens)
     residual = logprobs.exp_().neg_()
-    residual.scatter_add_(1, tokens[:, None], torch.ones_like(found))
+    vocabulary.add_one_(residual, tokens)
     transform.times_slope_(residual, own)
-    return found.squeeze(1), residual if temperature == 1 else residual.div_(temperature)
+    return found, residual if temperature == 1 else residual.div_(temperature)
 
 
 def slices(total: int, count: int) -> Iterator[slice]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -22,7 +22,11 @@ from truing.core import rng
 from truing.core.errors import ModelError, RecipeError, first_line
 from truing.kernels.backbone import LANGUAGE_MODEL, decoder_layers
 from truing.kernels.backend import Backend
+from truing.kernels.next_token import WHOLE
 from truing.models.weight_files import refuse_unsafe_weights
+
+if TYPE_CHECKING:
+    from truing.processes.parts import Parts
 
 _UNKNOWN = ""
 """What is in force after PEFT has changed the adapters: nothing that was selected here"""
@@ -42,6 +46,7 @@ class Adapters:
         seed: int,
         backend: Backend | None = None,
         new_rows: Sequence[int] = (),
+        parts: "Parts | None" = None,
     ) -> None:
         """Args:
         base: to carry the adapters; its own weights are frozen.
@@ -49,12 +54,14 @@ class Adapters:
         seed: of their first weights.
         backend: that the base was loaded with; the plain one if None.
         new_rows: the last rows of embeddings and projection, of which each fresh adapter learns its own.
+        parts: what this process keeps of the base, and so of an adapter on it; all where None.
         """
         self._base = base
         self._lora = lora
         self._seed = seed
         self._new_rows = new_rows
-        self._layers = (backend or Backend()).adapter_layers
+        self._parts = parts
+        self._layers = {**(backend or Backend()).adapter_layers, **(parts.adapter_layers if parts else {})}
         self._peft: PeftModel | None = None
         self._selected: str | None = _UNKNOWN
 
@@ -81,6 +88,7 @@ class Adapters:
             hint = "Write all-linear, or a list of the model's linear layers such as [q_proj, v_proj]."
             raise RecipeError(what, code="recipe/lora-targets", where="lora.targets", hint=hint) from error
         refuse_embeddings(self.peft)
+        self._cut(name)
 
     def load(self, name: str, directory: str) -> None:
         """An adapter saved by PEFT: low-rank and in safetensors, ModelError for any other."""
@@ -89,6 +97,7 @@ class Adapters:
         config.inference_mode = False
         self._build(name, config)
         self.peft.load_adapter(directory, adapter_name=name, is_trainable=True)  # into the layers that were built
+        self._cut(name)
 
     def _build(self, name: str, config: LoraConfig) -> None:
         config._register_custom_module(dict(self._layers))
@@ -106,6 +115,28 @@ class Adapters:
             weight.requires_grad_(True)
         self._selected = _UNKNOWN
         self._peft.train(False)
+
+    def _cut(self, name: str) -> None:
+        """Whole until here: so an adapter is drawn alike in however many processes.
+
+        Raises:
+            RecipeError: it is on a projection to the vocabulary, of which this process has a slice.
+        """
+        if self._parts is None:
+            return
+        projection: Any = self._base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        if isinstance(projection, LoraLayer) and self._parts.vocabulary is not WHOLE:
+            what, hint = "no adapter can be put on a projection that --tp cuts by tokens.", "Take it out of the list."
+            raise RecipeError(what, code="recipe/lora-projection", where="lora.targets", hint=hint)
+        self._parts.cut_adapter(self._base, name)
+
+    @torch.no_grad()
+    def whole(self, name: str) -> dict[str, Tensor] | None:
+        """The weights of one adapter by PEFT's paths, with the parts of all processes; None where they are at hand."""
+        if self._parts is None:
+            return None
+        own = f".{name}."
+        return {path: self._parts.whole(one) for path, one in self.peft.named_parameters() if own in path}
 
     @torch.no_grad()
     def copy(self, name: str, source: str) -> None:

@@ -12,13 +12,12 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.normalisation import Normalisation
 from truing.kernels.precision import Precision
-from truing.models.adapters import Adapters
 from truing.models.heads import load_head, scalar_head
 from truing.models.load import LoadedBase, load_base, prepare
 from truing.models.prefix import frozen_prefix_of, prefix_depth
 from truing.models.roles import Role
 from truing.models.save import load_normalisation
-from truing.models.sharded import refuse_new_rows, sharded
+from truing.models.spread import refuse_new_rows, spread
 from truing.models.weights import load_weights
 from truing.processes import group
 
@@ -61,7 +60,7 @@ def base_to_train(
     base = load_base(start, compute, trains=not by_adapter).to_learn(tokens, by_adapter)
     if by_adapter and base.new_rows:
         refuse_new_rows(base, compute)
-    return sharded(base, compute)
+    return spread(base, compute)
 
 
 def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head: bool = False) -> Role:
@@ -72,7 +71,7 @@ def trained_role(base: LoadedBase, name: str, lora: Lora | None, seed: int, head
     linear = scalar_head(base.model, seed, bias=False) if head else None
     if lora is None:
         return _role_of_all_weights(base, linear)
-    adapters = Adapters(base.model, lora, seed, base.backend, base.new_rows)
+    adapters = base.adapters(lora, seed)
     adapters.add(name)
     return base.role(adapters=adapters, adapter=name, head=linear)
 
@@ -84,12 +83,12 @@ def _role_of_all_weights(base: LoadedBase, head: nn.Linear | None = None) -> Rol
 
 
 def role_to_merge(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role | None:
-    """The role on a base that is neither quantised nor sharded: weights into which its saved adapter can be merged.
+    """The role on a base that is neither quantised nor cut: weights into which its saved adapter can be merged.
 
     It is the role itself where neither is so. A GPU that holds a model in 4 bit, or a part of one, may not hold it
     whole, so the CPU of the owner does; None in another process.
     """
-    if start.quantize == "none" and role.shards is None:
+    if start.quantize == "none" and role.parts is None:
         return role
     plain = start.model_copy(update={"quantize": "none"})
     on_cpu = recipe.compute.model_copy(update={"device": "cpu"})
@@ -103,19 +102,19 @@ def role_to_merge(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Rol
 def _with_adapter(base: LoadedBase, role: Role, directory: Path, recipe: Recipe) -> Role:
     """Another role's adapter, as it was saved, on this base."""
     assert role.adapter is not None
-    adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend)
+    adapters = base.adapters(recipe.lora, recipe.seed)
     adapters.load(role.adapter, str(directory))
     return base.role(adapters=adapters, adapter=role.adapter, head=role.head)
 
 
 @torch.no_grad()
 def _take_weights(base: LoadedBase | None, role: Role) -> None:
-    """Gives a base the weights of a sharded role, one after the other; a process without a base hands its rows in."""
-    assert role.shards is not None
+    """Gives a base the weights of a role in parts, one after the other; a process without a base hands its parts in."""
+    assert role.parts is not None
     own = dict(base.model.named_parameters()) if base else {}
     for path, weight in role.model.named_parameters():
         with role.in_step():
-            whole = role.shards.with_all_rows(weight)
+            whole = role.parts.whole(weight)
         if own:
             own[path].copy_(whole)
 
@@ -140,13 +139,13 @@ def policy_roles(
         if depth and prefix is None:
             note = ROWS_BELOW if base.new_rows else f"{type(base.model).__name__} {NO_PREFIX}"
             base = replace(base, notes=(*base.notes, note))
-        adapters = Adapters(base.model, recipe.lora, recipe.seed, base.backend, base.new_rows)
+        adapters = base.adapters(recipe.lora, recipe.seed)
         adapters.add("policy", above=depth)
         policy = base.role(adapters=adapters, adapter="policy", prefix=prefix)
         reference = base.role(adapters=adapters, prefix=prefix)
     else:
         policy = _role_of_all_weights(base)
-        reference = sharded(load_base(start, recipe.compute), recipe.compute).role()
+        reference = spread(load_base(start, recipe.compute), recipe.compute).role()
     normalisation = load_normalisation(reward.model) if reward else None
     return Roles(
         base, policy, reference, _reward_role(policy, base, reward, recipe.compute), normalisation or Normalisation()
@@ -195,7 +194,7 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: 
     options = {"dtype": precision.parameters, "use_safetensors": True}
     model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
     backend = prepare(model, precision, compute.gradient_checkpointing)
-    return sharded(replace(base, model=model, backend=backend), compute)
+    return spread(replace(base, model=model, backend=backend), compute)
 
 
 def _frozen_head(base: LoadedBase, directory: Path) -> nn.Linear:

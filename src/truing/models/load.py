@@ -20,13 +20,14 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from truing.config.sections import Base, Compute, Data
+from truing.config.sections import Base, Compute, Data, Lora
 from truing.core.errors import ModelError, RecipeError, first_line
 from truing.data.chat import TextFormat
 from truing.data.endings import Endings, endings_of
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
 from truing.models.context import context_length
 from truing.models.exactness import exact_backend
 from truing.models.fetched import directory_of
@@ -39,7 +40,7 @@ from truing.models.weights import load_weights, reraise_as
 from truing.processes import group
 
 if TYPE_CHECKING:
-    from truing.processes.sharding import Shards
+    from truing.processes.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class LoadedBase:
     """What was changed on loading, and what the model cannot do, in words"""
     backend: Backend = field(default_factory=Backend)
     """How the model is computed"""
-    shards: "Shards | None" = None
-    """Its parts, where this process does not keep all of every weight"""
+    parts: "Parts | None" = None
+    """What this process keeps of each weight; None where that is all of it"""
 
     def to_learn(self, tokens: Callable[[], Collection[int]], by_adapter: bool) -> "LoadedBase":
         """The same for a stage that learns from rows: no rows of the embeddings learn where no new token is in them.
@@ -88,9 +89,13 @@ class LoadedBase:
         """How text becomes tokens in a recipe with this `data`."""
         return TextFormat(self.tokenizer, self.endings, date.fromisoformat(data.date))
 
-    def role(self, **parts: Any) -> Role:
-        """A role that this model plays, as it is or with more `parts` of one."""
-        return Role(self.model, backend=self.backend, shards=self.shards, **parts)
+    def adapters(self, lora: Lora, seed: int) -> Adapters:
+        """What holds adapters of this size on the model; `seed` is of their first weights."""
+        return Adapters(self.model, lora, seed, self.backend, self.new_rows, self.parts)
+
+    def role(self, **others: Any) -> Role:
+        """A role that this model plays, as it is or with `others` of what makes one."""
+        return Role(self.model, backend=self.backend, parts=self.parts, **others)
 
 
 def device_of(compute: Compute) -> torch.device:
@@ -148,7 +153,8 @@ def _fit_vocabulary(
 def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = False) -> Backend:
     """Chooses the backend of a model that was just loaded, freezes it and takes its dropout away."""
     model.config.use_cache = False
-    backend = choose_backend(model, model.device, precision)
+    is_cut = group.tensor_size() > 1  # into layers that know of no other way to be computed
+    backend = Backend(precision) if is_cut else choose_backend(model, model.device, precision)
     backend.prepare(model)
     if checkpointing:
         checkpoint_layers(model)

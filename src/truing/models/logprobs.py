@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from truing.functional import kl_exact, token_entropy, token_logprobs
 from truing.kernels.vocabulary import CACHED_POSITIONS, LOGIT_POSITIONS, slices
 from truing.models.roles import Role
 
@@ -15,9 +14,10 @@ def logprobs_of(role: Role, hidden: Tensor, tokens: Tensor, temperature: float =
     projection, backend = role.projection, role.backend
     if torch.is_grad_enabled() and isinstance(projection, nn.Linear):
         states = backend.precision.cast(hidden)
-        weight, bias, rows = projection.weight, projection.bias, role.projection_rows
-        return backend.token_logprobs(states, weight, bias, tokens, temperature, role.transform, rows)
-    parts = [token_logprobs(role.logits(h), t, temperature=temperature) for h, t in _parts(hidden, tokens)]
+        weight, bias = role.vocabulary.projection(projection)
+        settings = temperature, role.transform, role.projection_rows, role.vocabulary
+        return backend.token_logprobs(states, weight, bias, tokens, *settings)
+    parts = [role.vocabulary.token_logprobs(role.logits(h), t, temperature) for h, t in _parts(hidden, tokens)]
     return torch.cat(parts)
 
 
@@ -30,14 +30,15 @@ def distribution_of(
     """
     found = []
     for own, other, token in _parts(hidden, ref_hidden, tokens):
-        both = (_tempered(role.logits(h), temperature) for role, h in ((policy, own), (reference, other)))
+        both = (tempered(role.logits(h), temperature) for role, h in ((policy, own), (reference, other)))
         for logits, ref_logits, drawn in _parts(*both, token, count=CACHED_POSITIONS):
-            found.append((token_logprobs(ref_logits, drawn), kl_exact(logits, ref_logits), token_entropy(logits)))
+            found.append(policy.vocabulary.distribution(logits, ref_logits, drawn))
     ref_logprobs, kl, entropy = (torch.cat(column) for column in zip(*found, strict=True))
     return ref_logprobs, kl, entropy
 
 
-def _tempered(logits: Tensor, temperature: float) -> Tensor:
+def tempered(logits: Tensor, temperature: float) -> Tensor:
+    """The logits at a temperature, which is the sampler's everywhere."""
     return logits if temperature == 1 else logits / temperature
 
 

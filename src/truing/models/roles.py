@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from truing.core.errors import ModelError
 from truing.kernels.backbone import forward
 from truing.kernels.backend import Backend, DecodeStep
+from truing.kernels.next_token import WHOLE, Vocabulary
 from truing.kernels.precision import Precision
 from truing.kernels.text_config import logit_transform
 from truing.kernels.vocabulary import LogitTransform, put_logits_of_rows
@@ -25,7 +26,7 @@ from truing.models.prefix import FrozenPrefix
 from truing.processes import group
 
 if TYPE_CHECKING:
-    from truing.processes.sharding import Shards
+    from truing.processes.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Role:
     """Layers that this role shares with others, and whose output a batch may bring along"""
     backend: Backend = field(default_factory=Backend)
     """That the model was loaded with"""
-    shards: "Shards | None" = None
-    """The parts that are gathered as they are computed; None where this process keeps all of every weight"""
+    parts: "Parts | None" = None
+    """What this process keeps of each weight; None where that is all of it"""
 
     def select(self) -> None:
         """Puts this role's adapter in force."""
@@ -66,16 +67,16 @@ class Role:
 
     def in_step(self) -> AbstractContextManager[None]:
         """Inside, all processes go through the model, where each keeps a part of it."""
-        return group.in_step() if self.shards else nullcontext()
+        return group.in_step() if self.parts else nullcontext()
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """Inside, this process has the whole model, and goes through it by itself."""
-        if self.shards is None:
+        """Inside, this process goes through the model without those that read other rows."""
+        if self.parts is None:
             yield
             return
         with self.in_step():
-            self.shards.gather()
+            self.parts.gather()
         try:
             yield
         finally:
@@ -83,8 +84,8 @@ class Role:
 
     def release(self) -> None:
         """Lets go of what this process need not keep of the model, once nothing follows on what it has computed."""
-        if self.shards is not None:
-            self.shards.release()
+        if self.parts is not None:
+            self.parts.release()
 
     def forward(self, tokens: Tensor, attention_mask: Tensor, cache: Any = None, use_cache: bool = False) -> Any:
         """The backbone's output for (B, S) new tokens; `attention_mask` (B, cached + S) also counts the cached ones."""
@@ -111,7 +112,8 @@ class Role:
         own = group.share_by_cost(token_counts)
         parts = self.backend.micro_batches([token_counts[row] for row in own], budget)
         found = [MicroBatch([own[place] for place in part]) for part in parts]
-        return found if self.shards is None else found + _to_keep_in_step(len(found), token_counts)
+        keeps_in_step = self.parts is not None and self.parts.in_step_over_data
+        return found + _to_keep_in_step(len(found), token_counts) if keeps_in_step else found
 
     @contextmanager
     def decoding(self) -> Iterator[DecodeStep | None]:
@@ -135,14 +137,22 @@ class Role:
         return None if self.adapters is None else self.adapters.projection_rows(self.adapter)
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """What logits are asked by: they may be those of a slice of the vocabulary."""
+        return self.parts.vocabulary if self.parts else WHOLE
+
+    @property
     def transform(self) -> LogitTransform:
         """What the model does to its logits behind the projection."""
         return self.backend.transform or logit_transform(self.model)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., V) float32 logits of the next token, from (..., D) last hidden states."""
+        """(..., V) float32 logits of the next token, from (..., D) last hidden states.
+
+        Where this process has a slice of the `vocabulary`, they are those of the slice.
+        """
         with self._computing(hidden.device):
-            logits: Tensor = self.projection(hidden)
+            logits = self.vocabulary.logits(self.projection, hidden)
             put_logits_of_rows(logits, hidden, self.projection_rows)
         return self.transform(logits.to(Precision.reductions))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
     GenerationConfig,
@@ -30,8 +30,15 @@ OTHER_REWARD = (
 )
 
 
-def save_adapter(role: Role, directory: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+def save_adapter(
+    role: Role,
+    directory: Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    whole: dict[str, Tensor] | None = None,
+) -> None:
     """The role's PEFT adapter, and beside it its scalar head where it has one.
+
+    The adapter's weights are `whole`, where this process keeps but a part of them.
 
     With rows of new tokens goes their `tokenizer`: by it, PEFT makes room for them on a base that lacks these.
     """
@@ -40,7 +47,9 @@ def save_adapter(role: Role, directory: Path, tokenizer: PreTrainedTokenizerBase
     directory.mkdir(parents=True, exist_ok=True)
     peft = role.adapters.peft
     # Of embeddings, new tokens' rows are trained at most; PEFT would save all where a token made them grow.
-    peft.save_pretrained(str(directory), selected_adapters=[role.adapter], save_embedding_layers=False)
+    peft.save_pretrained(
+        str(directory), selected_adapters=[role.adapter], save_embedding_layers=False, state_dict=whole
+    )
     nested = directory / role.adapter  # PEFT puts every adapter but "default" into a folder of its name
     for file in nested.iterdir():
         file.rename(directory / file.name)

@@ -12,7 +12,7 @@ from truing.config.sections import Source
 from truing.core.errors import RunError, check
 from truing.models.load import device_of, quiet_transformers
 from truing.models.quantised import check_quantisation
-from truing.models.sharded import check_sharding
+from truing.models.spread import check_sharding
 from truing.pipeline.world import with_world
 from truing.processes import group
 from truing.rewards.python_function import FunctionReward

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PreTrainedModel
 
+    from truing.processes.parts import Parts
     from truing.processes.peers import Peers
-    from truing.processes.sharding import Shards
 
 T = TypeVar("T")
 
@@ -54,9 +55,17 @@ def is_expected() -> bool:
     return ADDRESS in os.environ and all(map(str.isdigit, numbers)) and int(numbers[0]) < int(numbers[1]) > 1
 
 
+def expected_size() -> int:
+    """How many processes were started with this one."""
+    return int(os.environ[SIZE]) if is_expected() else 1
+
+
 @contextmanager
-def joined() -> Iterator[None]:
+def joined(tensor: int = 1) -> Iterator[None]:
     """Inside, this process is one of those that were started with it; an error that one meets ends all of them.
+
+    Args:
+        tensor: how many neighbours share each layer of a model, and so read the same rows.
 
     Raises:
         PeerFailed: it was another's.
@@ -67,7 +76,7 @@ def joined() -> Iterator[None]:
         return
     from truing.processes.peers import Peers
 
-    _peers = peers = Peers.met(int(os.environ[RANK]), int(os.environ[SIZE]))
+    _peers = peers = Peers.met(int(os.environ[RANK]), int(os.environ[SIZE]), tensor)
     try:
         with peers.agreed():
             yield
@@ -92,6 +101,11 @@ def size() -> int:
     return 1 if _peers is None else _peers.size
 
 
+def tensor_size() -> int:
+    """How many of them share each layer of a model."""
+    return 1 if _peers is None else _peers.tensor
+
+
 def rank() -> int:
     """The number of this process among all."""
     return OWNER if _peers is None else _peers.rank
@@ -109,25 +123,35 @@ def local_rank() -> int:
 
 def share(work: Sequence[T]) -> Sequence[T]:
     """This process's part of work that all of them know of, each piece about as long as its neighbours."""
-    return work if _peers is None else work[_peers.rank :: _peers.size]
+    return work if _peers is None else work[_peers.data_rank :: _peers.data_size]
 
 
 def share_by_cost(costs: Sequence[int]) -> list[int]:
     """The places of this process's part of work that costs so much a piece: the dearest first, to whoever has least."""
     if _peers is None:
         return list(range(len(costs)))
-    loads = [0] * _peers.size
+    loads = [0] * _peers.data_size
     parts: list[list[int]] = [[] for _ in loads]
     for place in sorted(range(len(costs)), key=lambda place: -costs[place]):
         least = loads.index(min(loads))
         loads[least] += costs[place]
         parts[least].append(place)
-    return sorted(parts[_peers.rank])
+    return sorted(parts[_peers.data_rank])
 
 
 def gather(results: Mapping[int, T]) -> dict[int, T]:
     """The results of every process, by the place in the whole work."""
-    return {place: result for part in all_gather(dict(results)) for place, result in part.items()}
+    return {place: result for part in gather_shares(dict(results)) for place, result in part.items()}
+
+
+def gather_shares(value: T) -> list[T]:
+    """What is said of each share of work, in their order: by one of the processes that have the same share."""
+    return [value] if _peers is None else _peers.all_gather(value)[_peers.tensor_rank :: _peers.tensor]
+
+
+def gather_parts(value: T) -> list[T]:
+    """What is said of each part of a model that is kept in parts, in their order."""
+    return [value] if _peers is None else _peers.gather_parts(value)
 
 
 def all_gather(value: T) -> list[T]:
@@ -136,7 +160,7 @@ def all_gather(value: T) -> list[T]:
 
 
 def add_up_gradients(weights: Iterable["nn.Parameter"]) -> None:
-    """Each process has the gradients of its part of a batch; afterwards all have the sum."""
+    """Each process has the gradients of its share of a batch; afterwards all have the sum."""
     if _peers is not None:
         _peers.add_up_gradients(list(weights))
 
@@ -157,16 +181,24 @@ def on_owner(work: Callable[[], T]) -> T | None:
     return done
 
 
-def shard(backbone: "nn.Module", layers: Sequence["nn.Module"], vocabulary: Sequence["nn.Module"]) -> "Shards | None":
-    """Has each process keep a part of every weight of a model; None in a world of one, which keeps all.
+def shard(backbone: "nn.Module", layers: Sequence["nn.Module"], vocabulary: Sequence["nn.Module"]) -> "Parts | None":
+    """Has each process keep its rows of every weight of a model; None in a world of one, which keeps all.
 
     See `sharding.Shards`. From here on all processes go through the model in step, but for while it is gathered.
     """
     return None if _peers is None else _peers.shard(backbone, layers, vocabulary)
 
 
+def cut(model: "PreTrainedModel", plan: Mapping[str, str]) -> "Parts | None":
+    """Has each process keep its slices of a model's layers, and compute these; None in a world of one.
+
+    See `tensor_parallel.Slices`. From here on those that share the layers go through the model in step.
+    """
+    return None if _peers is None else _peers.cut(model, plan)
+
+
 def in_step() -> AbstractContextManager[None]:
-    """Inside, this process goes through a sharded model in step with the others, and notices who is gone."""
+    """Inside, this process goes through a model in parts in step with the others, and notices who is gone."""
     return nullcontext() if _peers is None else _peers.in_step()
 
 

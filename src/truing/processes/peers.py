@@ -5,7 +5,7 @@ an error reaches the others at whichever verb they are, and nobody waits for a p
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,13 +13,17 @@ from typing import Any, Self, TypeVar
 
 import torch
 from torch import distributed, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
+from transformers import PreTrainedModel
 
 from truing.core.errors import InterruptedRunError, TruingError
 from truing.processes.group import OWNER, PeerFailed, local_rank
 from truing.processes.guard import GRACE_SECONDS, PATIENT_SECONDS, Guard
+from truing.processes.parts import Parts
 from truing.processes.sharding import Shards
+from truing.processes.tensor_parallel import Slices
 
 T = TypeVar("T")
 
@@ -45,18 +49,21 @@ class Failure:
 class Peers:
     """This process's place among several, and what they exchange."""
 
-    def __init__(self, rank: int, size: int, store: Store) -> None:
+    def __init__(self, rank: int, size: int, tensor: int, store: Store) -> None:
         self.rank = rank
         self.size = size
+        self.tensor = tensor
+        """How many neighbours share each layer of a model, and so read the same rows"""
         self._store = store
         self._failed = False
         """Whether an error was exchanged, or somebody is gone: nothing more can be"""
-        self._sharded = False
+        self._meshes: dict[str, DeviceMesh] = {}
+        self._in_parts = False
         """Whether a model is: whoever goes through it hears of nothing else, so errors are left in the store"""
         self._guard = Guard(GRACE_SECONDS if rank == OWNER else PATIENT_SECONDS)
 
     @classmethod
-    def met(cls, rank: int, size: int) -> Self:
+    def met(cls, rank: int, size: int, tensor: int = 1) -> Self:
         """Once all processes are there."""
         backend = "gloo"
         if torch.cuda.is_available():
@@ -64,7 +71,29 @@ class Peers:
             backend = "cpu:gloo,cuda:nccl"
         store, _, _ = next(rendezvous("env://", rank, size, timeout=PATIENCE))
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-        return cls(rank, size, store)
+        return cls(rank, size, tensor, store)
+
+    @property
+    def tensor_rank(self) -> int:
+        """This process's place among those that share each layer with it."""
+        return self.rank % self.tensor
+
+    @property
+    def data_rank(self) -> int:
+        """The place of the rows that it reads."""
+        return self.rank // self.tensor
+
+    @property
+    def data_size(self) -> int:
+        """In how many shares rows are read."""
+        return self.size // self.tensor
+
+    def _mesh(self, device: str) -> DeviceMesh:
+        """All processes by rows and by slices of layers."""
+        if device not in self._meshes:
+            names = ("data", "tensor")
+            self._meshes[device] = init_device_mesh(device, (self.data_size, self.tensor), mesh_dim_names=names)
+        return self._meshes[device]
 
     def leave(self) -> None:
         """No more exchanges."""
@@ -111,7 +140,7 @@ class Peers:
         """Hands in an error; that of the lowest rank, of those that do."""
         if self._failed:
             return own
-        if self._sharded:
+        if self._in_parts:
             self._failed = True
             return self._first_to_fail(own) or own
         try:
@@ -147,12 +176,23 @@ class Peers:
 
     def shard(self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module]) -> Shards:
         """See `Shards`."""
-        self._sharded = True
-        return Shards(backbone, layers, vocabulary, self.rank, self.size)
+        self._in_parts = True
+        return Shards(backbone, layers, vocabulary, self.size)
+
+    def cut(self, model: PreTrainedModel, plan: Mapping[str, str]) -> Parts:
+        """See `Slices`."""
+        self._in_parts = True
+        return Slices(model, plan, self._mesh(model.device.type)["tensor"], writes=self.data_rank == 0)
+
+    def gather_parts(self, value: T) -> list[T]:
+        """What each process says that keeps another part of a model."""
+        said = self.all_gather(value)
+        first = self.data_rank * self.tensor
+        return said if self.tensor == 1 else said[first : first + self.tensor]
 
     @contextmanager
     def in_step(self) -> Iterator[None]:
-        """In the block, this process goes through a sharded model in step with the others, deaf to signals meanwhile.
+        """In the block, this process goes through a model in parts in step with others, deaf to signals meanwhile.
 
         Raises:
             PeerFailed: one of them is gone.
@@ -165,7 +205,7 @@ class Peers:
         """Sums in place, in one message. A weight that no process's loss has reached keeps no gradient at all."""
         reached = zip(*self.all_gather([weight.grad is not None for weight in weights]), strict=True)
         summed = [weight for weight, known in zip(weights, reached, strict=True) if any(known)]
-        if not summed:
+        if self.data_size == 1 or not summed:
             return
         for weight in summed:
             weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
@@ -173,7 +213,7 @@ class Peers:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         self.all_gather(None)  # nothing can fail from here to the sum, in which nobody can be told of it
         with self._waiting():
-            distributed.all_reduce(flat)
+            distributed.all_reduce(flat, group=self._mesh(flat.device.type)["data"].get_group())
         parts = torch.split(flat, [one.numel() for one in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
@@ -192,7 +232,7 @@ class Peers:
             if not tells_of_a_peer(error):
                 raise
             self._failed = True
-            told = self._first_to_fail() if self._sharded else None
+            told = self._first_to_fail() if self._in_parts else None
             if told is not None:
                 raise PeerFailed(told.exit_code) from error
             raise PeerFailed(FAILED, untold=self.rank == OWNER) from error

@@ -8,10 +8,11 @@ import ctypes
 import sys
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+
+from truing.processes.parts import Parts
 
 M_MMAP_THRESHOLD = -3
 """What glibc calls the size from which on a block is the system's, not the heap's"""
@@ -26,11 +27,14 @@ def can_shard() -> bool:
     return hasattr(FSDPModule, NEEDS)
 
 
-class Shards:
-    """The parts of a model whose weights are gathered together."""
+class Shards(Parts):
+    """The parts of a model whose weights are gathered together, by rows."""
+
+    in_step_over_data = True
+    adds_up_gradients = True
 
     def __init__(
-        self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module], rank: int, size: int
+        self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module], size: int
     ) -> None:
         """Keeps of all weights this process's rows alone.
 
@@ -39,13 +43,11 @@ class Shards:
             layers: of it, each to be gathered on its own.
             vocabulary: embeddings and projection. They are gathered as one, since they may be one weight, and stay
                 until a backward is done, since the projection is read outside of the backbone.
-            rank: of this process.
-            size: how many there are.
+            size: how many processes there are.
 
         Raises:
             ValueError: a weight is a single number.
         """
-        self._rank, self._size = rank, size
         _give_back_large_blocks()
         mesh = init_device_mesh(next(backbone.parameters()).device.type, (size,))
         for layer in layers:
@@ -81,19 +83,6 @@ class Shards:
 
     def _note(self, *_: object) -> None:
         self._gone_through = True
-
-    def own_part(self, tensor: Tensor) -> Tensor:
-        """The rows of a weight or gradient that this process keeps, in the same memory; itself where it is whole."""
-        return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor
-
-    def own_rows(self, whole: Tensor) -> Tensor:
-        """Of a tensor like a whole weight, the rows that this process keeps of the weight."""
-        parts = whole.chunk(self._size, dim=0)
-        return parts[self._rank] if self._rank < len(parts) else whole[:0]
-
-    def with_all_rows(self, weight: nn.Parameter) -> Tensor:
-        """A weight with the rows of all processes, none of which may miss here."""
-        return weight.full_tensor() if isinstance(weight, DTensor) else weight.detach()
 
 
 def _give_back_large_blocks() -> None:

@@ -12,18 +12,15 @@ from itertools import groupby
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from truing.core import rng
 from truing.core.errors import TrainingError
 from truing.kernels.backend import DecodeStep
 from truing.models.decoding import Decoder
+from truing.models.logprobs import tempered
 from truing.models.roles import Role
 from truing.processes import group
 from truing.rollout.engine import Completion, Sampling
-
-BLOCK_TOKENS = 128
-"""Tokens of the vocabulary whose probabilities are summed before they are looked into"""
 
 
 @dataclass(frozen=True)
@@ -76,9 +73,7 @@ def _sample_group(
     active = torch.arange(rows, device=uniforms_of.device)
     ends = torch.tensor(sampling.ends, device=uniforms_of.device)
     for step in range(steps):
-        drawn, logprobs[active, step] = _drawn(
-            role.logits(decoder.state), uniforms_of[active, step], sampling.temperature
-        )
+        drawn, logprobs[active, step] = _drawn(role, decoder.state, uniforms_of[active, step], sampling.temperature)
         tokens[active, step] = drawn
         hidden[active, step] = decoder.state
         unfinished = ~torch.isin(drawn, ends)
@@ -105,32 +100,10 @@ def _with_room(asked: Tensor | None, steps: int) -> Tensor | None:
     return torch.cat([asked, asked.new_empty(len(asked), steps, asked.shape[-1])], dim=1)
 
 
-def _drawn(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    tokens, logprobs = draw_tokens(logits if temperature == 1 else logits / temperature, uniforms)
+def _drawn(role: Role, hidden: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    tokens, logprobs = role.vocabulary.draw(tempered(role.logits(hidden), temperature), uniforms)
     if not bool(logprobs.isfinite().all()):
         what = "the logits of the model that samples are not finite."
         hint = "Lower the learning rate if the model was training; otherwise its weights cannot be used."
         raise TrainingError(what, code="training/logits-not-finite", hint=hint)
     return tokens, logprobs
-
-
-def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) tokens with probability softmax(logits) (B, V), by inversion of one uniform (B,) each, and their log.
-
-    The cumulative sum is taken over blocks of the vocabulary, and then inside the block that holds the draw.
-    Logits that are no distribution, one of them NaN or infinite or all of them -inf, have a log that is not finite.
-    """
-    rows = torch.arange(len(logits), device=logits.device)
-    weights = F.pad((logits - logits.amax(-1, keepdim=True)).exp_(), (0, -logits.shape[-1] % BLOCK_TOKENS))
-    blocks = weights.view(len(logits), -1, BLOCK_TOKENS)
-    upto = blocks.sum(-1).double().cumsum(-1)
-    wanted = uniforms.double()[:, None] * upto[:, -1:]  # sums fall short of 1 by rounding; so no draw lands past them
-    block = torch.searchsorted(upto, wanted, right=True).clamp(max=upto.shape[-1] - 1)
-    before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0.0)
-    inside = blocks[rows, block[:, 0]].double().cumsum(-1)
-    # A block's sum in single precision may be more than its tokens' in double, and none of them lies behind the last.
-    within = torch.minimum(wanted - before, inside[:, -1:].nextafter(torch.zeros_like(before)))
-    tokens = (block * BLOCK_TOKENS + torch.searchsorted(inside, within, right=True))[:, 0].clamp(
-        max=logits.shape[-1] - 1
-    )
-    return tokens, (weights[rows, tokens].double() / upto[:, -1]).log().to(logits.dtype)

@@ -3,7 +3,7 @@
     checkpoints/step-00000100/
         tensors.safetensors   weights that train, moments of the optimiser
         shard-00000.safetensors, shard-00001.safetensors, ...
-                              of weights that several processes have a part of, and of their moments, the rows of each
+                              of weights that several processes have a part of, and of their moments, that of each
         state.json            plain values: counts, cursors, the controller
         manifest.json         SHA-256 of all these, written last
 
@@ -53,17 +53,25 @@ class Checkpoint:
     state: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one process has of a tensor; those of all are put together along one axis."""
+
+    tensor: Tensor
+    axis: int
+
+
 def save_checkpoint(
     place: Path,
     step: int,
     tensors: Mapping[str, Tensor],
     state: dict[str, Any],
     keep_last: int,
-    own_rows: Mapping[str, Tensor] | None = None,
+    own_parts: Mapping[str, Part] | None = None,
 ) -> None:
     """Writes `place`/step-…, reads it back, and only then removes all but the newest `keep_last`.
 
-    Where there are `own_rows` of sharded tensors, all other processes are in `write_shard` with theirs.
+    Where there are `own_parts` of tensors, all other processes are in `write_shard` with theirs.
 
     Raises:
         TrainingError: a tensor holds a number that is not finite; nothing is written.
@@ -72,7 +80,7 @@ def save_checkpoint(
     final = _directory(place, step)
     _refuse_broken(tensors, final)
     with complete_directory(final, hint="Older checkpoints are untouched.") as partial:
-        shards = write_shard(own_rows, partial) if own_rows else {}
+        shards = write_shard(own_parts, partial) if own_parts else {}
         save_file(dict(tensors), partial / TENSORS)
         (partial / STATE).write_bytes(json_bytes({"format": FORMAT, "step": step, **state}, where=str(final / STATE)))
         digests = {name: sha256_file(partial / name) for name in (TENSORS, STATE)} | shards
@@ -85,23 +93,28 @@ def save_checkpoint(
             remove(old)
 
 
-def write_shard(own_rows: Mapping[str, Tensor], partial: Path | None = None) -> dict[str, str]:
-    """Writes this process's rows into the checkpoint under way, whose directory the owner alone knows and passes.
+def write_shard(own_parts: Mapping[str, Part], partial: Path | None = None) -> dict[str, str]:
+    """Writes this process's parts into the checkpoint under way, whose directory the owner alone knows and passes.
+
+    One whose parts are those of another writes none.
 
     Returns:
         The files of all processes, and SHA-256 of each.
 
     Raises:
-        TrainingError: a row holds a number that is not finite.
+        TrainingError: a part holds a number that is not finite.
         RunError: the disk refuses.
     """
     file = Path(group.broadcast(lambda: str(partial)), SHARD.format(group.rank()))
-    _refuse_broken(own_rows, file)
-    hint = "Make room there. All processes have to see that directory."
-    with disk_faults(file, "cannot be written", hint):
-        save_file(dict(own_rows), file)
-        sync_file(file)
-    return dict(group.all_gather((file.name, sha256_file(file))))
+    tensors = {name: part.tensor for name, part in own_parts.items()}
+    axes = {name: str(part.axis) for name, part in own_parts.items() if part.axis}
+    _refuse_broken(tensors, file)
+    if tensors:
+        with disk_faults(file, "cannot be written", hint="Make room there. All processes have to see that directory."):
+            save_file(tensors, file, metadata=axes)
+            sync_file(file)
+    written = group.all_gather((file.name, sha256_file(file)) if tensors else None)
+    return dict(one for one in written if one is not None)
 
 
 def _refuse_broken(tensors: Mapping[str, Tensor], where: Path) -> None:
@@ -176,23 +189,23 @@ def _read(path: Path) -> Checkpoint | str:
 
 
 class _Joined(Mapping[str, Tensor]):
-    """Tensors of a file, and others whose rows lie in several files and are put together as they are asked for."""
+    """Tensors of a file, and others whose parts lie in several files and are put together as they are asked for."""
 
     def __init__(self, whole: Mapping[str, Tensor], shards: Sequence[Path]) -> None:
         self._whole = whole
         self._shards: list[Any] = [safe_open(file, framework="pt") for file in shards]
-        self._in_rows = set(self._shards[0].keys())
+        self._axes = dict.fromkeys(self._shards[0].keys(), "0") | (self._shards[0].metadata() or {})
 
     def __getitem__(self, name: str) -> Tensor:
-        if name in self._in_rows:
-            return torch.cat([file.get_tensor(name) for file in self._shards])
+        if name in self._axes:
+            return torch.cat([file.get_tensor(name) for file in self._shards], dim=int(self._axes[name]))
         return self._whole[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self._whole, *self._in_rows])
+        return iter([*self._whole, *self._axes])
 
     def __len__(self) -> int:
-        return len(self._whole) + len(self._in_rows)
+        return len(self._whole) + len(self._axes)
 
 
 def _shards(path: Path) -> list[Path]:

@@ -41,8 +41,9 @@ from truing.runs.files import read_json, sha256_file, write_json
 
 State = Literal["pending", "running", "done"]
 
-PROCESSES, SHARD = "processes", "shard"
-"""How many there were, where it was more than one, and whether each of them kept a part of every weight"""
+PROCESSES, SHARD, TENSOR = "processes", "shard", "tensor"
+"""How many there were, where it was more than one, whether each kept rows of every weight, and how many of them shared
+each layer"""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Lineage:
         """Another process takes the run up: say so where versions, threads or layout are not those of the last one."""
         past = [self._facts, *self._facts.get("continued", [])][-1]
         now = _environment(recipe)
-        if any(past.get(key) != now.get(key) for key in ("versions", "threads", PROCESSES, SHARD)):
+        if any(past.get(key) != now.get(key) for key in ("versions", "threads", PROCESSES, SHARD, TENSOR)):
             self._facts.setdefault("continued", []).append({"at": _now(), **now})
             self._write()
 
@@ -233,7 +234,9 @@ def versions() -> dict[str, str]:
 def _environment(recipe: Recipe) -> dict[str, Any]:
     import torch
 
-    several = {PROCESSES: group.size()} | ({SHARD: True} if recipe.compute.shard else {}) if group.size() > 1 else {}
+    several: dict[str, Any] = {PROCESSES: group.size()} if group.size() > 1 else {}
+    several |= {SHARD: True} if several and recipe.compute.shard else {}
+    several |= {TENSOR: group.tensor_size()} if group.tensor_size() > 1 else {}
     return {"versions": versions(), "threads": recipe.compute.threads or torch.get_num_threads(), **several}
 
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.config.stages import StageSpec
@@ -84,7 +86,9 @@ class Job:
 
     def save_model(self, role: Role, base: LoadedBase, write: Callable[[Role, Path], None]) -> None:
         """The same, where `write` puts a role that can be merged into a directory; all processes come here."""
-        group.on_owner(lambda: self._save_role_adapter(role, base))
+        with role.in_step():
+            weights = role.adapters.whole(role.adapter) if role.adapters and role.adapter else None
+        group.on_owner(lambda: self._save_role_adapter(role, base, weights))
         whole = role_to_merge(role, self.directory.adapter, self.recipe, self.start)
 
         def save() -> None:
@@ -94,12 +98,12 @@ class Job:
 
         group.on_owner(save)
 
-    def _save_role_adapter(self, role: Role, base: LoadedBase) -> None:
+    def _save_role_adapter(self, role: Role, base: LoadedBase, weights: dict[str, Tensor] | None) -> None:
         self.rows.keep_template(base.tokenizer)
         if role.adapters is not None:
             rows = base.new_rows
             with self.saved(self.directory.adapter) as place:
-                save_adapter(role, place, base.tokenizer if rows else None)
+                save_adapter(role, place, base.tokenizer if rows else None, weights)
                 write_card(place, self.name, self.start, self._name_of_start(), self.start_files, rows.stop)
 
     def _name_of_start(self) -> str:

@@ -151,7 +151,7 @@ class Journal:
         Processes that are about to end compare nothing any more, nor can any save what others have parts of.
         """
         with self.job.stop.defer():
-            can = not self.learner.is_sharded and self.learner.steps_begun == self._steps_begun
+            can = not self.learner.is_in_parts and self.learner.steps_begun == self._steps_begun
             if self.step > self._saved_step and can:
                 self._save()
 
@@ -177,17 +177,17 @@ class Journal:
             raise TrainingError(what, code="training/drifted-apart", hint=hint)
 
     def _save(self) -> None:
-        """All processes save the step; the owner writes it, and what is sharded each its part of."""
+        """All processes save the step; the owner writes it, and of weights that are cut each writes its part."""
         keep, place = self.job.recipe.checkpoints.keep_last, self.job.directory.checkpoints
         with self.job.saving:
-            own_rows = self.learner.own_rows()
+            own = self.learner.own_parts()
             if group.is_owner():
                 self.metrics.sync()
                 self.samples.sync()
                 state = {"cursors": self._cursors, "memory": self.memory}
-                save_checkpoint(place, self.step, self.learner.tensors(), state, keep, own_rows)
-            elif own_rows:
-                write_shard(own_rows)
+                save_checkpoint(place, self.step, self.learner.tensors(), state, keep, own)
+            elif self.learner.is_in_parts:
+                write_shard(own)
         self._saved_at, self._saved_step = time.monotonic(), self.step
 
 

@@ -4,7 +4,7 @@ their size never changes the result.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
@@ -17,6 +17,7 @@ from truing.core.errors import RunError, TrainingError
 from truing.core.metrics import reduction
 from truing.models.roles import Role
 from truing.processes import group
+from truing.runs.checkpoints import Part
 from truing.training.stepped import Stepped, stepped_weights
 
 Micro = TypeVar("Micro")
@@ -53,8 +54,9 @@ class Learner:
         groups = [stepped_weights(one.name, one.role) for one in trained]
         self._stepped = {path: weight for own in groups for path, weight in own.items()}
         self._parts = [weight.part for weight in self._stepped.values()]
-        self._sharded = [weight for weight in self._stepped.values() if weight.is_sharded]
-        self._whole = [weight.part for weight in self._stepped.values() if not weight.is_sharded]
+        self._cut = [weight for weight in self._stepped.values() if weight.is_cut]
+        self._whole = [weight.part for weight in self._stepped.values() if not weight.is_cut]
+        self._to_add_up = [weight.part for weight in self._stepped.values() if not weight.is_added_up]
         self._role = trained[0].role
         self._device = self._role.model.device
         self._optimiser = torch.optim.AdamW(
@@ -88,15 +90,15 @@ class Learner:
         for micro in self._role.micro_batches(batch.token_counts, self._token_budget):
             part = batch.rows(micro.rows)
             loss, stats = loss_fn(part.to(self._device))
-            if self._role.shards is None and not bool(loss.isfinite()):
+            if self._role.parts is None and not bool(loss.isfinite()):
                 self._refuse_loss(float(loss.detach()), part, loss_fn)
             weight = 0.0 if micro.repeated else part.count / batch.count
             with self._role.in_step():
                 (loss * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **stats}.items():
                 metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
-        found = _of_all(group.all_gather(metrics))
-        if not math.isfinite(found["loss"]):  # so far in a sharded model alone: no process can try its rows by itself
+        found = _of_all(group.gather_shares(metrics))
+        if not math.isfinite(found["loss"]):  # so far in a model in parts alone: no process can try its rows by itself
             self._refuse(f"the loss became {found['loss']}")
         return found
 
@@ -106,9 +108,9 @@ class Learner:
         Raises:
             TrainingError: the gradient is not finite, or the weights no longer are.
         """
-        group.add_up_gradients(self._whole)
-        for weight in self._sharded:
+        for weight in self._cut:
             weight.take_gradient()
+        group.add_up_gradients(self._to_add_up)
         norm = self._norm(lambda part: part.grad)
         nn.utils.clip_grads_with_norm_(self._parts, self._settings.max_grad_norm, norm)
         if not bool(norm.isfinite()):
@@ -125,12 +127,12 @@ class Learner:
         return float(norm)
 
     def _norm(self, of: Callable[[nn.Parameter], Tensor | None]) -> Tensor:
-        """As of one: all that is there `of` each weight's part, with the rows of all processes where it is sharded."""
+        """As of one: all that is there `of` each weight's part, with the parts of other processes where it is cut."""
         whole = nn.utils.get_total_norm([found for part in self._whole if (found := of(part)) is not None])
-        if not self._sharded:
+        if not self._cut:
             return whole
-        own = nn.utils.get_total_norm([found for one in self._sharded if (found := of(one.part)) is not None])
-        return torch.tensor(math.hypot(float(whole), *group.all_gather(float(own))))
+        own = nn.utils.get_total_norm([found for one in self._cut if (found := of(one.part)) is not None])
+        return torch.tensor(math.hypot(float(whole), *group.gather_parts(float(own))))
 
     def train_step(self, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> dict[str, float]:
         """One optimiser step on one batch: its metrics, `grad_norm`, and the `learning_rate`."""
@@ -143,31 +145,31 @@ class Learner:
         return sum(int(weight.detach().view(torch.int32).sum(dtype=torch.int64)) for weight in self._whole)
 
     @property
-    def is_sharded(self) -> bool:
+    def is_in_parts(self) -> bool:
         """Whether this process steps a part of some weights, and others the rest."""
-        return bool(self._sharded)
+        return bool(self._cut)
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all that learning has changed, by parameter path: weights, AdamW's moments, the count of steps.
 
-        Of those that are sharded, `own_rows` has them.
+        Of those that are cut, `own_parts` has them.
         """
         done = {"steps": torch.tensor(self._done)}
-        return done | self._copies(lambda weight, value: not weight.in_rows(value))
+        return done | {name: _copy(value) for name, weight, value in self._learnt() if not weight.in_parts(value)}
 
-    def own_rows(self) -> dict[str, Tensor]:
-        """The same of weights that are sharded, and of their moments: the rows of this process."""
-        return self._copies(Stepped.in_rows)
+    def own_parts(self) -> dict[str, Part]:
+        """The same of weights that are cut, and of their moments: the parts that this process is to save."""
+        wanted = self._role.parts is not None and self._role.parts.writes
+        found = ((name, weight, value) for name, weight, value in self._learnt() if wanted and weight.in_parts(value))
+        return {name: Part(_copy(value), weight.axis) for name, weight, value in found}
 
-    def _copies(self, wanted: Callable[[Stepped, Tensor], bool]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+    def _learnt(self) -> Iterator[tuple[str, Stepped, Tensor]]:
         for path, weight in self._stepped.items():
             tensors = {"weights": weight.part.detach(), **self._optimiser.state[weight.part]}
-            found |= {f"{name}/{path}": value for name, value in tensors.items() if wanted(weight, value)}
-        return {name: value.cpu().clone().contiguous() for name, value in found.items()}
+            yield from ((f"{name}/{path}", weight, value) for name, value in tensors.items())
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts back what `tensors` gave, and `own_rows` in all processes, put together.
+        """Puts back what `tensors` gave, and `own_parts` in all processes, put together.
 
         Raises:
             RunError: they are those of other weights.
@@ -180,13 +182,13 @@ class Learner:
         for path, stepped in self._stepped.items():
             part = stepped.part
             with torch.no_grad():
-                part.copy_(stepped.own_rows(tensors[f"weights/{path}"]))
+                part.copy_(stepped.own_slice(tensors[f"weights/{path}"]))
             names = ("step", "exp_avg", "exp_avg_sq")
             found = {name: tensors[f"{name}/{path}"] for name in names if f"{name}/{path}" in tensors}
             if 0 < len(found) < len(names):  # a weight that no loss has reached has none at all
                 hint = "Give another --out."
                 raise RunError(f"the checkpoint lacks moments of {path}.", code="run/checkpoint-lacks", hint=hint)
-            moments = {name: stepped.own_rows(value).to(part.device).clone() for name, value in found.items()}
+            moments = {name: stepped.own_slice(value).to(part.device).clone() for name, value in found.items()}
             self._optimiser.state[part] = moments
         self._done = int(tensors["steps"])
 
@@ -212,6 +214,10 @@ def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:
     if optimiser.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     return 1 - progress if optimiser.schedule == "linear" else 1.0
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.cpu().clone().contiguous()
 
 
 def _reduced(name: str, so_far: float | None, value: float, weight: float) -> float:

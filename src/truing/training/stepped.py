@@ -1,4 +1,4 @@
-"""What an optimiser steps of a weight: all of it, or the rows that this process keeps."""
+"""What an optimiser steps of a weight: all of it, or the part that this process keeps."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from truing.models.roles import Role
 
 if TYPE_CHECKING:
-    from truing.processes.sharding import Shards
+    from truing.processes.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -18,33 +18,44 @@ class Stepped:
     weight: nn.Parameter
     """As the model has it"""
     part: nn.Parameter
-    """What this process steps of it: all, or its rows where each process keeps a part, in the same memory"""
-    shards: "Shards | None"
+    """What this process steps of it: all, or its part where it keeps but one, in the same memory"""
+    parts: "Parts | None"
 
     @property
-    def is_sharded(self) -> bool:
+    def is_cut(self) -> bool:
+        """Whether this process keeps and steps a part."""
         return self.part is not self.weight
 
-    def in_rows(self, value: Tensor) -> bool:
-        """Whether of such a tensor (the weight, or a moment, but not Adam's count of steps) this process has rows."""
-        return self.is_sharded and value.dim() > 0
+    @property
+    def is_added_up(self) -> bool:
+        """Whether a backward leaves the gradient of all rows, not of this process's."""
+        return self.is_cut and self.parts is not None and self.parts.adds_up_gradients
 
-    def own_rows(self, whole: Tensor) -> Tensor:
+    @property
+    def axis(self) -> int:
+        """Along which the weight is cut, where it is."""
+        return (self.parts.axis(self.weight) if self.parts else None) or 0
+
+    def in_parts(self, value: Tensor) -> bool:
+        """Whether of such a tensor (the weight, or a moment, but not Adam's count of steps) this process has a part."""
+        return self.is_cut and value.dim() > 0
+
+    def own_slice(self, whole: Tensor) -> Tensor:
         """What this process keeps of a tensor that belongs to the whole weight."""
-        return self.shards.own_rows(whole) if self.shards and self.in_rows(whole) else whole
+        return self.parts.own_slice(self.weight, whole) if self.parts and self.in_parts(whole) else whole
 
     def take_gradient(self) -> None:
-        """Hands the gradient of a sharded weight on to its part."""
-        if self.shards and self.is_sharded and self.weight.grad is not None:
-            self.part.grad = self.shards.own_part(self.weight.grad)
+        """Hands the gradient of a weight that is cut on to its part."""
+        if self.parts and self.is_cut:
+            self.part.grad = self.parts.own_gradient(self.weight)
             self.weight.grad = None
 
 
 def stepped_weights(name: str, role: Role) -> dict[str, Stepped]:
     """What a role learns, by its name and the paths of the weights."""
-    shards = role.shards
+    parts = role.parts
     found: dict[str, Stepped] = {}
     for path, weight in role.named_parameters().items():
-        part = shards.own_part(weight) if shards else weight
-        found[f"{name}/{path}"] = Stepped(weight, weight if part is weight else nn.Parameter(part), shards)
+        part = parts.own_part(weight) if parts else weight
+        found[f"{name}/{path}"] = Stepped(weight, weight if part is weight else nn.Parameter(part), parts)
     return found

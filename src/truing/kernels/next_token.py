@@ -1,0 +1,94 @@
+"""What is asked of logits: how likely a token is, how two distributions differ, and a draw.
+
+A process that holds a slice of the vocabulary gives these answers together with those that hold the others, so they
+are asked here, and nobody else sums over a vocabulary.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from truing.functional import kl_exact, token_entropy, token_logprobs
+
+BLOCK_TOKENS = 128
+"""Tokens of the vocabulary whose probabilities are summed before they are looked into"""
+
+
+class Vocabulary:
+    """All tokens of a vocabulary, whose logits this process has. See `processes.tensor_parallel` for a slice of it."""
+
+    def logits(self, layer: nn.Module, hidden: Tensor) -> Tensor:
+        """(..., V) what a projection makes of (..., D) hidden states."""
+        logits: Tensor = layer(hidden)
+        return logits
+
+    def projection(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
+        """(V, D) the weight, and (V,) the bias, that give the logits this process has."""
+        return layer.weight, layer.bias
+
+    def log_softmax(self, logits: Tensor) -> Tensor:
+        """(N, V) log-probabilities of the next token, nats, from (N, V) logits."""
+        return torch.log_softmax(logits, dim=-1)
+
+    def of_tokens(self, logprobs: Tensor, tokens: Tensor) -> Tensor:
+        """(N,) those of (N,) tokens, out of (N, V)."""
+        return logprobs.gather(1, tokens[:, None]).squeeze(1)
+
+    def add_one_(self, slopes: Tensor, tokens: Tensor) -> None:
+        """Adds 1 to (N, V) `slopes` at (N,) tokens."""
+        slopes.scatter_add_(1, tokens[:, None], slopes.new_ones(len(tokens), 1))
+
+    def total(self, part: Tensor) -> Tensor:
+        """The sum over the vocabulary, from that over the tokens whose logits this process has."""
+        return part
+
+    def token_logprobs(self, logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+        """(N,) log π(token), nats, of (N,) tokens."""
+        return token_logprobs(logits, tokens, temperature)
+
+    def distribution(self, logits: Tensor, ref_logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N,) log π_ref(token), KL(π‖π_ref) and entropy of π, nats, from (N, V) logits of both."""
+        return token_logprobs(ref_logits, tokens), kl_exact(logits, ref_logits), token_entropy(logits)
+
+    def draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,) tokens by inversion of one uniform (N,) each, and their log-probability. See `draw_tokens`."""
+        return draw_tokens(logits, uniforms)
+
+
+WHOLE = Vocabulary()
+
+
+def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) tokens with probability softmax(logits) (B, V), by inversion of one uniform (B,) each, and their log.
+
+    The cumulative sum is taken over blocks of the vocabulary, and then inside the block that holds the draw.
+    Logits that are no distribution, one of them NaN or infinite or all of them -inf, have a log that is not finite.
+    """
+    rows = torch.arange(len(logits), device=logits.device)
+    weights, blocks = weights_in_blocks(logits, logits.amax(-1, keepdim=True), -(-logits.shape[-1] // BLOCK_TOKENS))
+    upto = blocks.sum(-1).double().cumsum(-1)
+    block, within = block_of_draw(upto, uniforms)
+    tokens = (block * BLOCK_TOKENS + place_in_block(blocks[rows, block], within)).clamp(max=logits.shape[-1] - 1)
+    return tokens, (weights[rows, tokens].double() / upto[:, -1]).log().to(logits.dtype)
+
+
+def weights_in_blocks(logits: Tensor, largest: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(B, ≥ V) e^(logits − largest) with zeros behind the last token, and the same as (B, `count`, BLOCK_TOKENS)."""
+    weights = F.pad((logits - largest).exp_(), (0, count * BLOCK_TOKENS - logits.shape[-1]))
+    return weights, weights.view(len(logits), count, BLOCK_TOKENS)
+
+
+def block_of_draw(upto: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) the block in which (B,) uniforms land, of (B, N) cumulated sums of blocks, and (B, 1) how far inside it."""
+    wanted = uniforms.double()[:, None] * upto[:, -1:]  # sums fall short of 1 by rounding; so no draw lands past them
+    block = torch.searchsorted(upto, wanted, right=True).clamp(max=upto.shape[-1] - 1)
+    before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0.0)
+    return block[:, 0], wanted - before
+
+
+def place_in_block(weights: Tensor, within: Tensor) -> Tensor:
+    """(B,) the token of a block, of weights (B, BLOCK_TOKENS), in which a sum (B, 1) of the weights before it ends."""
+    inside = weights.double().cumsum(-1)
+    # A block's sum in single precision may be more than its tokens' in double, and none of them lies behind the last.
+    within = torch.minimum(within, inside[:, -1:].nextafter(torch.zeros_like(within)))
+    return torch.searchsorted(inside, within, right=True)[:, 0]

@@ -1,0 +1,97 @@
+"""A base whose weights are spread over the processes of a run."""
+
+from dataclasses import replace
+from importlib.metadata import version
+
+import torch
+from torch import Tensor
+
+from truing.config.sections import Compute
+from truing.core.errors import ModelError, RecipeError, first_line
+from truing.kernels.backbone import known_layers
+from truing.models.exactness import WRONG
+from truing.models.load import LoadedBase
+from truing.models.padding import embedding_rows
+from truing.models.tensor_plan import tensor_plan
+from truing.processes import group
+
+KEEP_ALL = "Set compute.shard: false."
+NO_TENSOR = "Leave --tp out."
+PROBE = 8
+"""Tokens by which a model that was cut is compared with what it was"""
+WRONG_IN_BFLOAT16 = 0.1
+"""An error of a hidden state, as a share of the largest, that is no rounding in narrower numbers"""
+
+
+def spread(base: LoadedBase, compute: Compute) -> LoadedBase:
+    """The base, of whose weights each process keeps a part, where that is asked for and there are several.
+
+    Heads that are added later stay whole in each, and so do adapters but for what lies behind a cut.
+
+    Raises:
+        ModelError: the model cannot be spread.
+    """
+    if group.tensor_size() > 1:
+        return _cut(base)
+    return _sharded(base) if _is_wanted(compute) else base
+
+
+def _sharded(base: LoadedBase) -> LoadedBase:
+    model = base.model
+    layers = [*known_layers(model, hint=KEEP_ALL)]
+    if not base.backend.pads:
+        raise _refused(base, "reads rows of one length at a time, so processes would go through it unequally often.")
+    vocabulary = [model.get_input_embeddings(), model.get_output_embeddings()]  # type: ignore[no-untyped-call]
+    try:
+        parts = group.shard(model.base_model, layers, [part for part in vocabulary if part is not None])
+    except ValueError as error:
+        raise _refused(base, f"has weights that cannot be spread ({first_line(error)}).") from error
+    return replace(base, parts=parts)
+
+
+def _cut(base: LoadedBase) -> LoadedBase:
+    """Each process computes a slice of every layer; that this is the same model is seen on a few tokens."""
+    before = _probe(base)
+    cut = replace(base, parts=group.cut(base.model, tensor_plan(base.model, group.tensor_size())))
+    with cut.role().in_step():
+        off = float((_probe(cut) - before).abs().max() / before.abs().max())
+    if not off <= (WRONG if base.backend.precision.compute == torch.float32 else WRONG_IN_BFLOAT16):
+        what = f"gives other numbers once its layers are cut (off by {off:.1g} of the largest)."
+        raise ModelError(what, code="model/cut-otherwise", where=base.model.name_or_path, hint=NO_TENSOR)
+    return cut
+
+
+@torch.no_grad()
+def _probe(base: LoadedBase) -> Tensor:
+    words = embedding_rows(base.model)
+    tokens = torch.arange(PROBE, device=base.model.device)[None] % words
+    return base.role().hidden(tokens, torch.ones_like(tokens)).float()
+
+
+def check_sharding(compute: Compute) -> None:
+    """RecipeError where weights are to be spread in two ways at once, or by rows and torch is too old for it."""
+    if not _is_wanted(compute):
+        return
+    if group.tensor_size() > 1:
+        what, hint = "true spreads weights that --tp has cut already.", "Set it to false, or leave --tp out."
+        raise RecipeError(what, code="recipe/spread-twice", where="compute.shard", hint=hint)
+    from truing.processes.sharding import can_shard  # which a run of one process need not import
+
+    if not can_shard():
+        what = f"true needs torch 2.13 or newer, and this is {version('torch')}."
+        raise RecipeError(what, code="recipe/old-torch", where="compute.shard", hint="Set it to false.")
+
+
+def refuse_new_rows(base: LoadedBase, compute: Compute) -> None:
+    """ModelError where weights are to be spread: not with rows of embeddings that an adapter learns."""
+    if _is_wanted(compute) or group.tensor_size() > 1:
+        raise _refused(base, "learns rows of new tokens beside an adapter, which are not spread.")
+
+
+def _is_wanted(compute: Compute) -> bool:
+    return compute.shard and group.size() > 1
+
+
+def _refused(base: LoadedBase, what: str) -> ModelError:
+    hint = NO_TENSOR if group.tensor_size() > 1 else KEEP_ALL
+    return ModelError(what, code="model/not-sharded", where=base.model.name_or_path, hint=hint)

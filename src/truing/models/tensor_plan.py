@@ -1,0 +1,72 @@
+"""Which layers of a model are cut in which way, so that several processes compute a slice of each."""
+
+import re
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from truing.core.errors import ModelError
+from truing.kernels.text_config import text_config
+from truing.processes.tensor_styles import BY_OUTPUTS, KNOWN, SUMMED
+
+HINT = "Leave --tp out; --processes shares rows, and compute.shard: true spreads the weights of any model."
+
+
+def tensor_plan(model: PreTrainedModel, processes: int) -> dict[str, str]:
+    """Paths of a model's modules to the way each is cut, from the plan that transformers has for its family.
+
+    Raises:
+        ModelError: there is none, or one that cannot be followed in so many processes.
+    """
+    ways: dict[str, str] = getattr(text_config(model), "base_model_tp_plan", None) or {}
+    if not ways:
+        raise _refused(model, "has no plan in transformers for cutting its layers.")
+    prefix = next(path for path, module in model.named_modules() if module is model.base_model)
+    found: dict[str, str] = {}
+    for path, _ in model.base_model.named_modules():
+        way = ways.get(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", path))
+        if way is not None:
+            found[f"{prefix}.{path}" if prefix else path] = way
+    other = sorted({*ways.values()} - KNOWN)
+    if other:
+        raise _refused(model, f"has layers that are cut in a way truing does not know ({', '.join(other)}).")
+    _refuse_what_is_left_out(model, found)
+    _refuse_what_does_not_divide(model, found, processes)
+    _refuse_vocabulary(model)
+    return found
+
+
+def _refuse_what_is_left_out(model: PreTrainedModel, plan: dict[str, str]) -> None:
+    """What stands beside layers that are cut by their outputs would see a slice of them, and its gradient be a part."""
+    beside = {path.rpartition(".")[0] for path, way in plan.items() if way == BY_OUTPUTS}
+    for path, _ in model.named_parameters():
+        module = path.rpartition(".")[0]
+        if module not in plan and any(module == own or module.startswith(f"{own}.") for own in beside):
+            raise _refused(model, f"has {path}, of which the plan in transformers for cutting its layers says nothing.")
+
+
+def _refuse_what_does_not_divide(model: PreTrainedModel, plan: dict[str, str], processes: int) -> None:
+    config: Any = text_config(model)
+    heads = {"heads": config.num_attention_heads}
+    heads["heads of keys and values"] = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    for name, count in heads.items():
+        if count % processes:
+            raise _refused(model, f"has {count} {name}, which {processes} processes cannot share out.")
+    for path in plan:
+        layer = model.get_submodule(path)
+        if isinstance(layer, nn.Linear) and (layer.in_features % processes or layer.out_features % processes):
+            size = f"{layer.in_features} by {layer.out_features}"
+            raise _refused(model, f"has {path} of {size}, which {processes} processes cannot share out.")
+        if type(layer) is not nn.Linear and plan[path] != SUMMED:  # of 4 bit, say
+            raise _refused(model, f"has {path}, a {type(layer).__name__}, which is no plain linear layer to be cut.")
+
+
+def _refuse_vocabulary(model: Any) -> None:
+    embeddings, projection = model.get_input_embeddings(), model.get_output_embeddings()
+    if type(embeddings) is not nn.Embedding or not (projection is None or isinstance(projection, nn.Linear)):
+        raise _refused(model, "has embeddings of its own kind, which cannot be cut by tokens.")
+
+
+def _refused(model: PreTrainedModel, what: str) -> ModelError:
+    return ModelError(what, code="model/not-cut", where=model.name_or_path, hint=HINT)
