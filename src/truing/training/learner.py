@@ -4,7 +4,7 @@ their size never changes the result.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
@@ -142,7 +142,11 @@ class Learner:
 
     def checksum(self) -> int:
         """Of the bits of whole weights: the same in every process, or they no longer learn the same model."""
-        return sum(int(weight.detach().view(torch.int32).sum(dtype=torch.int64)) for weight in self._whole)
+        return _checksum(self._whole)
+
+    def checksum_of_slices(self) -> int:
+        """The same of slices of layers: the same in all processes that have the same slices."""
+        return _checksum(one.part for one in self._cut if not one.is_added_up)
 
     @property
     def is_in_parts(self) -> bool:
@@ -214,6 +218,10 @@ def learning_rate_factor(step: int, steps: int, optimiser: Optimiser) -> float:
     if optimiser.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     return 1 - progress if optimiser.schedule == "linear" else 1.0
+
+
+def _checksum(weights: Iterable[nn.Parameter]) -> int:
+    return sum(int(weight.detach().view(torch.int32).sum(dtype=torch.int64)) for weight in weights)
 
 
 def _copy(tensor: Tensor) -> Tensor:
