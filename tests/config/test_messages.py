@@ -53,6 +53,11 @@ WORLD = "world: {}\n"
         ("ppo: {updates: 1000000000000}", "ppo.updates: expected at most 1e+09, got 1000000000000."),
         ("lora: {rank: 1000000000000}", "lora.rank: expected at most 4096, got 1000000000000."),
         ("ppo: {gamma: 1.5}", "ppo.gamma: expected at most 1, got 1.5."),
+        (
+            "data: {heldout: own.jsonl}",
+            "data.heldout: expected a number, got the text 'own.jsonl'. A file goes into data.heldout_demonstrations "
+            "or data.heldout_preferences, as {path: FILE}.",
+        ),
         ("data: {heldout: 1}", "data.heldout: expected less than 1, got 1."),
         ("ppo: {episodes: 10, minibatches: 3}", "ppo: episodes (10) must be a multiple of minibatches (3)."),
         (

@@ -1,7 +1,6 @@
 """What pydantic objects to in a recipe, in words for the person who wrote it."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -10,6 +9,7 @@ from pydantic_core import ErrorDetails
 from truing.config.recipe import Recipe
 from truing.config.sections import Section
 from truing.core.errors import Problem
+from truing.core.text import nearest
 
 _EXPECTED = {
     "string_type": "text",
@@ -90,7 +90,7 @@ def _hint(kind: str, key: str, details: ErrorDetails) -> str | None:
     """What to write instead, where that can be guessed."""
     value = details["input"]
     if kind == "literal_error":
-        close = _nearest(str(value), details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
+        close = nearest(str(value), details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
         return f"Did you mean {close}?" if close else None
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f'Put it in quotes: "{shown(value)}".'
@@ -98,7 +98,9 @@ def _hint(kind: str, key: str, details: ErrorDetails) -> str | None:
         return f"Write {_YES_NO[str(value).lower()]}."
     if kind in ("int_type", "float_type"):
         number = _number_meant(value)
-        return f"Write {number}." if number is not None and (kind == "float_type" or number.isdigit()) else None
+        if number is None:
+            return _file_hint(key)
+        return f"Write {number}." if kind == "float_type" or number.isdigit() else None
     if kind == "list_type" and isinstance(value, str):
         return f"Write [{value}]."
     if kind == "model_type":
@@ -108,6 +110,15 @@ def _hint(kind: str, key: str, details: ErrorDetails) -> str | None:
             return f"Write {name}: {{path: {value}}}."
         return f"Its keys are {', '.join(fields)}."
     return None
+
+
+def _file_hint(key: str) -> str | None:
+    """Where a file goes that was given for a number: keys that go on from this one's name and have a path."""
+    section, _, name = key.rpartition(".")
+    fields = _section_at(section).model_fields
+    longer = {other: section_in(fields[other].annotation) for other in fields if other.startswith(f"{name}_")}
+    takers = [f"{section}.{other}" for other, inner in longer.items() if inner and "path" in inner.model_fields]
+    return f"A file goes into {' or '.join(takers)}, as {{path: FILE}}." if takers else None
 
 
 def _number_meant(value: Any) -> str | None:
@@ -121,17 +132,12 @@ def _number_meant(value: Any) -> str | None:
     return f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else f"{number!r}"
 
 
-def _nearest(name: str, known: list[str]) -> str | None:
-    """The known name most like this one, if any is like it at all."""
-    return next(iter(get_close_matches(name, known, n=1)), None)
-
-
 def _unknown_key_hint(key: str, name: str) -> str:
     """The known key most likely meant: alike in the same section, or of the same name in another."""
     if "." in name:
         return "Keys with dots belong to --set; in a file, nest the sections."
     known = list(_section_at(key.removesuffix(name)).model_fields)
-    close = _nearest(name, known)
+    close = nearest(name, known)
     if close:
         return f"Did you mean {close}?"
     namesakes = [other for other in _all_keys(Recipe) if other.rpartition(".")[2] == name]

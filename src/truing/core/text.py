@@ -1,6 +1,8 @@
-"""Foreign text, such as names of files and what rows say, made fit to be shown: on a page, and on a terminal."""
+"""Foreign text, such as names of files and what rows say, made fit to be shown, and names that were mistyped."""
 
 import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 _JOINERS = "\u200c\u200d"
 
@@ -17,6 +19,11 @@ def visible(text: str) -> str:
 def in_one_line(text: str) -> str:
     """The text of what is one thing, such as a file's name, with its line breaks written out."""
     return text.replace("\n", "⟨U+000A⟩")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like this one, if any is like it at all."""
+    return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 def _hides(character: str) -> bool:

@@ -1,7 +1,8 @@
 """Names that other people's files have for the columns that are read here."""
 
-import difflib
 from collections.abc import Iterable
+
+from truing.core.text import nearest
 
 ALIASES = {
     "prompt": ("instruction", "question", "query", "input", "prompts"),
@@ -17,9 +18,8 @@ ALIASES = {
 def meant_by(name: str) -> str | None:
     """The column that is read and that a column of this name may have been meant as."""
     plain = name.strip().lower()
-    close = difflib.get_close_matches(name, ALIASES, n=1)
-    found = close or [column for column, others in ALIASES.items() if plain == column or plain in others]
-    return found[0] if found else None
+    called = (column for column, others in ALIASES.items() if plain == column or plain in others)
+    return nearest(name, ALIASES) or next(called, None)
 
 
 def meant_as(column: str, names: Iterable[str]) -> str | None:
