@@ -9,7 +9,7 @@ import tiny
 from truing.config import with_changes
 from truing.config.plan import plan
 from truing.core.errors import RunError
-from truing.pipeline.choices import chosen_for
+from truing.pipeline.choices import chosen_for, too_small_to_share
 from truing.pipeline.execute import run_pipeline
 from truing.report.page import write_report
 from truing.runs.lineage import StageRecord
@@ -60,12 +60,25 @@ def test_a_small_base_has_one_thread_unless_the_recipe_names_another_number(
     run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
     record = run.lineage.record("sft")
     assert record is not None
-    assert record.chosen == {"compute.threads": 1}
+    assert (record.chosen, record.threads) == ({"compute.threads": 1}, 1)
     (remark,) = record.remarks or []
     assert re.fullmatch(r"1 thread, by default for a base of [\d.]+K parameters", remark)
     assert used == [1, 3]
     (shown,) = re.findall(r"threads</t[dh]>\s*<td>(.*?)</td>", write_report(run.root).read_text(encoding="utf-8"))
     assert shown == "1"
+
+
+def test_several_processes_are_told_of_a_base_that_one_is_sooner_done_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe(tmp_path)
+    assert too_small_to_share(recipe) == []
+    monkeypatch.setattr("truing.processes.group.size", lambda: 2)
+    (told,) = too_small_to_share(recipe)
+    count = sum(weight.numel() for weight in tiny.model().parameters())
+    assert told.startswith(f"2 processes share the work of a base of {count / 1000:.3g}K parameters: below about 1M, ")
+    monkeypatch.setattr("truing.pipeline.choices.PROCESSES_PAY_FROM", count)
+    assert too_small_to_share(recipe) == []
 
 
 def test_threads_may_be_named_for_a_run_that_was_begun(tmp_path: Path) -> None:

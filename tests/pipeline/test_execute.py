@@ -1,6 +1,7 @@
 """A whole run, from a recipe to a report: what it leaves behind, that it goes on, and that it does the same again."""
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from importlib import import_module
@@ -12,6 +13,7 @@ import pytest
 import tiny
 import torch
 from peft import PeftModel
+from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.config.plan import plan
@@ -24,7 +26,7 @@ from truing.report import write_report
 from truing.runs.directory import RunDirectory, StageDirectory
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
-from truing.runs.progress import SilentProgress
+from truing.runs.progress import LineProgress, SilentProgress
 from truing.training.job import Job
 
 VARIANT = {"variants": {"no-kl": {"ppo.kl.beta": 0.0}}}
@@ -138,11 +140,16 @@ def test_a_variant_of_an_early_stage_repeats_those_that_build_on_it(
     )
 
 
-def test_a_finished_run_does_nothing(finished: tuple[Recipe, Path]) -> None:
+def test_a_finished_run_does_nothing_and_says_so(
+    finished: tuple[Recipe, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe, root = finished
+    monkeypatch.setattr("truing.runs.lineage.versions", lambda: {"truing": "later"})  # which a run that goes on records
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (root / "ppo").rglob("*")}
     contents = _contents(root)
-    _run(recipe, root)
+    console = Console(file=io.StringIO(), width=1000)
+    run_pipeline(recipe, root, LineProgress(console))
+    assert console.file.getvalue() == f"{root}: every stage is done, so there is nothing left to run\n"
     assert _contents(root) == contents
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (root / "ppo").rglob("*")} == before
 

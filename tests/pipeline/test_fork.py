@@ -154,7 +154,7 @@ def test_a_run_cannot_be_forked_into_itself_or_from_nothing(old: tuple[Recipe, P
     recipe, root = old
     with pytest.raises(RunError, check=lambda error: error.code == "run/fork-onto-itself"):
         run_pipeline(recipe, root, SilentProgress(), fork_of=root)
-    with pytest.raises(RunError, match=r"run\.json: cannot be read"):
+    with pytest.raises(RunError, match="there is no such directory"):
         run_pipeline(recipe, tmp_path / "new", SilentProgress(), fork_of=tmp_path / "none")
 
 
@@ -210,7 +210,6 @@ def test_a_fork_tells_other_content_and_no_folders(old: tuple[Recipe, Path], tmp
         )
         assert changes(RunDirectory(root), new) == [
             'data.demonstrations.path: "demonstrations.jsonl" → "rows.jsonl"',
-            "evaluation.judges: absent → {}",
             'evaluation.judges.length: "judge.py:score" → absent',
             "other data.demonstrations",
         ]

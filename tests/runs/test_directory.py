@@ -42,10 +42,10 @@ def test_a_run_is_created_with_its_recipe_and_record(tmp_path: Path) -> None:
 
 def test_the_same_recipe_continues_and_keeps_every_file(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE) as run:
-        run.lineage.begin("sft", "sft")
+        run.lineage.begin("sft", "sft", 1)
         run.stage("sft").reset()
         run.stage("sft").result.write_text("{}")
-        run.lineage.finish("sft", {})
+        run.lineage.finish("sft", {}, 1.5)
     before = contents(tmp_path)
     with open_run(tmp_path, RECIPE) as run:
         assert run.lineage.stage_state("sft") == "done"
@@ -109,6 +109,14 @@ def test_only_ten_differences_are_shown(tmp_path: Path) -> None:
     assert "and 3 more)" in message  # twelve new variants, one that went
 
 
+def test_a_section_that_was_empty_is_told_by_what_it_holds(tmp_path: Path) -> None:
+    plain, varied = RECIPE.model_copy(update={"variants": {}}), with_changes(RECIPE, {"track": ["mlflow"]})
+    with open_run(tmp_path, plain):
+        pass
+    told = 'holds the run of another recipe (variants.no-kl.ppo.kl.beta: absent → 0.0; track: [] → ["mlflow"]).'
+    assert told in refused(tmp_path, varied)
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     for name in ("recipe.yaml", "notes.txt", ".hidden", "film.partial", ".film.partial"):
         place = tmp_path / name.replace(".", "_")
@@ -161,7 +169,7 @@ def test_a_new_run_that_is_refused_before_a_stage_begins_gives_its_directory_bac
 
 @pytest.mark.parametrize("error", [ModelError("no such model."), InterruptedRunError("interrupted", 143)])
 def test_one_whose_stage_has_begun_or_that_was_interrupted_keeps_it(error: TruingError, tmp_path: Path) -> None:
-    failing(error, tmp_path, lambda run: isinstance(error, ModelError) and run.lineage.begin("sft", "sft"))
+    failing(error, tmp_path, lambda run: isinstance(error, ModelError) and run.lineage.begin("sft", "sft", 1))
     before = contents(tmp_path)
     failing(ModelError("no such model."), tmp_path, lambda _: None)  # it was there before
     assert contents(tmp_path) == before

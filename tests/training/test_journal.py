@@ -23,6 +23,7 @@ from truing.training import journal as journal_module
 from truing.training.job import Job
 from truing.training.journal import open_journal
 from truing.training.learner import Learner
+from truing.training.timing import Stopwatch
 
 STEPS = 6
 
@@ -91,6 +92,18 @@ def test_the_progress_of_a_stage_taken_up_begins_where_it_was_left(tmp_path: Pat
             for step in journal.remaining(STEPS):
                 journal.done(step)
     assert out.getvalue().splitlines()[-1] == "sft: all steps were done before"
+
+
+def test_a_stage_taken_up_took_the_time_of_the_processes_before_up_to_their_checkpoint(tmp_path: Path) -> None:
+    job = _job(tmp_path, every_steps=2)
+    with open_journal(job, _learner(), STEPS) as journal:
+        for step in journal.remaining(3):
+            job.whole.add(100.0)
+            journal.done(step)
+    again = replace(job, whole=Stopwatch(), saving=Stopwatch())
+    with open_journal(again, _learner(), STEPS):
+        assert again.whole.seconds == 200.0
+        assert 0.0 < again.saving.seconds <= job.saving.seconds
 
 
 def test_minutes_make_a_checkpoint_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

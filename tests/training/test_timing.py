@@ -6,11 +6,12 @@ from truing.training import timing
 
 
 def test_blocks_are_summed_also_where_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([10.0, 12.0, 100.0, 100.5])
+    now = iter([10.0, 11.0, 12.0, 100.0, 100.5])
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(now))
     watch = timing.Stopwatch()
+    watch.add(30.0)
     with watch:
-        pass
+        assert watch.seconds == 31.0
     with pytest.raises(KeyError), watch:
         raise KeyError
-    assert watch.seconds == 2.5
+    assert watch.seconds == 32.5

@@ -44,6 +44,8 @@ PASSES = ((2_000, 3), (10_000, 2))
 LARGEST_BATCH, FEWEST_PASSES = 32, 1
 THREADS_PAY_FROM = 500_000
 """Parameters of a base; for smaller ones, threads gain little on a machine that is idle and lose much on a busy one"""
+PROCESSES_PAY_FROM = 1_000_000
+"""Parameters of a base; for smaller ones, what processes tell each other takes longer than what they take over"""
 FEW_STEPS, A_TRIAL = 20, 100
 """Optimiser steps in which little is learnt, and rows so few that nobody expects it"""
 

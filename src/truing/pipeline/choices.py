@@ -1,12 +1,24 @@
 """What a recipe leaves out is chosen once, before a stage begins, and told."""
 
-from truing.config.defaults import THREADS, choices, few_steps, in_words, left_out, with_choices
+import math
+
+from truing.config.defaults import (
+    PROCESSES_PAY_FROM,
+    THREADS,
+    choices,
+    few_steps,
+    in_words,
+    left_out,
+    size_in_words,
+    with_choices,
+)
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
 from truing.data.prepared import Prepared
 from truing.models.load import outline_base
 from truing.preflight.circumstances import circumstances
+from truing.processes import group
 from truing.runs.lineage import StageRecord
 
 
@@ -26,6 +38,19 @@ def chosen_for(stage: Planned, rows: Prepared, record: StageRecord | None) -> tu
     told = "optimiser.learning_rate" in fields or THREADS in chosen
     said = [in_words(chosen, recipe, stage.spec, found)] if told else []
     return chosen, said + few_steps(recipe, stage.spec, found)
+
+
+def too_small_to_share(recipe: Recipe) -> list[str]:
+    """A sentence where several processes share the work of a base that one is done with sooner."""
+    assert recipe.base is not None
+    parameters = outline_base(recipe.base, recipe.compute).model.num_parameters() if group.size() > 1 else math.inf
+    if parameters >= PROCESSES_PAY_FROM:
+        return []
+    size, least = size_in_words(parameters), size_in_words(PROCESSES_PAY_FROM)
+    return [
+        f"{group.size()} processes share the work of a base of {size} parameters: below about {least}, one alone is "
+        "sooner done"
+    ]
 
 
 def with_all_choices(recipe: Recipe, rows: Prepared, parameters: int) -> Recipe:

@@ -15,7 +15,7 @@ from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.models.layout import RewardModelFiles
 from truing.models.load import LoadedBase, run_model
-from truing.pipeline.choices import chosen_for
+from truing.pipeline.choices import chosen_for, too_small_to_share
 from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
 from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
@@ -63,15 +63,18 @@ def run_pipeline(
         if older is not None:
             group.on_owner(lambda: _fork(older, run, progress))
         waiting = waiting_stages(run, stages)
-        if waiting:
-            rows = rows_of_run(run, stages[0].recipe, read, stop)
-            for remark in rows.remarks:
-                progress.note(remark)
-            with closing(open_tracker(recipe.track if group.is_owner() else [], recipe.name, root)) as tracker:
-                for stage in waiting:
-                    refuse_unsound(stage, run, progress)
-                    refuse_changed(run, functions)
-                    run_stage(stage, run, rows, progress, tracker, stop)
+        if not waiting:
+            progress.note(f"{root}: every stage is done, so there is nothing left to run")
+            return run
+        run.lineage.go_on(recipe)
+        rows = rows_of_run(run, stages[0].recipe, read, stop)
+        for remark in [*too_small_to_share(stages[0].recipe), *rows.remarks]:
+            progress.note(remark)
+        with closing(open_tracker(recipe.track if group.is_owner() else [], recipe.name, root)) as tracker:
+            for stage in waiting:
+                refuse_unsound(stage, run, progress)
+                refuse_changed(run, functions)
+                run_stage(stage, run, rows, progress, tracker, stop)
         return run
 
 
@@ -126,10 +129,10 @@ def files_of_start(stage: Planned, run: RunDirectory) -> dict[str, str]:
 
 
 @contextmanager
-def on_threads(number: int | None) -> Iterator[None]:
-    """Inside, torch has so many threads, or as many as it had."""
+def on_threads(number: int) -> Iterator[None]:
+    """Inside, torch has so many threads."""
     before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
+    torch.set_num_threads(number)
     try:
         yield
     finally:
@@ -149,7 +152,8 @@ def run_stage(
     recipe = with_changes(stage.recipe, chosen) if chosen else stage.recipe
     for remark in remarks:
         progress.note(f"{stage.name}: {remark}")
-    run.lineage.begin(stage.name, stage.kind, chosen, remarks)
+    threads = recipe.compute.threads or torch.get_num_threads()
+    run.lineage.begin(stage.name, stage.kind, threads, chosen, remarks)
     group.on_owner(directory.reset)
     scorer = stage.builds_on.get(stage.spec.scored_by or "")
     job = Job(
@@ -165,12 +169,12 @@ def run_stage(
         tracker=tracker,
         stop=stop,
     )
-    with memory_faults(stage.name), on_threads(recipe.compute.threads):
+    with memory_faults(stage.name), on_threads(threads), job.whole:
         result = stage.spec.load(stage.spec.train)(job)
     with stop.defer():
         finished = to_json(result) | {"saving_s": round(job.saving.seconds, 3)}
         group.on_owner(lambda: write_json(directory.result, finished))
-        run.lineage.finish(stage.name, group.broadcast(directory.contents))
+        run.lineage.finish(stage.name, group.broadcast(directory.contents), job.whole.seconds)
         group.on_owner(directory.remove_checkpoints)
     release_memory()
     if stop.requested:

@@ -6,7 +6,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from truing.config.defaults import THREADS
 from truing.config.stages import STAGES
 from truing.config.yaml_text import write_yaml
 from truing.core.metrics import GLOSSARY
@@ -49,9 +48,9 @@ def render(run: RunFiles) -> str:
 
 
 def _threads(run: RunFiles) -> Any:
-    """With how many its stages were computed: as was chosen for them, else what the process had."""
-    chosen = (stage.record.chosen or {} for stage in run.stages)
-    return next((fields[THREADS] for fields in chosen if THREADS in fields), run.lineage.facts.get("threads", ""))
+    """With how many its stages were computed; of an older run, what the process had."""
+    numbers = dict.fromkeys(stage.record.threads for stage in run.stages if stage.record.threads)
+    return ", ".join(map(str, numbers)) or run.lineage.facts.get("threads", "")
 
 
 def _shown(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """What differs between the recipe, data and models a run was begun with and those it is given now, in words."""
 
 import json
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Any
@@ -13,6 +14,7 @@ Fingerprint = dict[str, Any]
 
 OTHERWISE = "Give another --out, or add --fork-to NEW to begin a run from the stages that still match."
 SHOWN = 10
+ABSENT, EMPTY = "absent", ("null", "{}", "[]")
 GENERATION = "generation_config.json"
 BESIDE_THE_MODEL = (GENERATION, "*.md", "LICENSE*", "NOTICE*", "*.pdf", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg")
 """Files of a model's directory that no stage learns from. Of the first, its end tokens are compared on their own"""
@@ -29,10 +31,18 @@ def flat(value: Any, key: str = "") -> dict[str, str]:
 
 
 def differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
-    """'ppo.kl.beta: 0.05 → 0.1' for each key that differs, in the order of the new recipe."""
+    """'ppo.kl.beta: 0.05 → 0.1' for each key that differs, in the order of the new recipe.
+
+    A section that is empty on one side is told by what it holds on the other.
+    """
     keys = [*new, *(key for key in old if key not in new)]
-    pairs = [(key, old.get(key, "absent"), new.get(key, "absent")) for key in keys]
-    return [f"{key}: {before} → {after}" for key, before, after in pairs if before != after]
+    pairs = [(key, old.get(key, ABSENT), new.get(key, ABSENT)) for key in keys]
+    filled = {key[: dot.start()] for key in keys for dot in re.finditer(r"\.", key)}
+    return [
+        f"{key}: {before} → {after}"
+        for key, before, after in pairs
+        if before != after and not (key in filled and {before, after} <= {ABSENT, *EMPTY})
+    ]
 
 
 def comparable(recipe: Recipe) -> dict[str, str]:

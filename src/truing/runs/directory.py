@@ -10,8 +10,9 @@ from pathlib import Path
 from truing.config import recorded_recipe, resolved_yaml
 from truing.config.recipe import Recipe
 from truing.core.errors import InputError, RecipeError, RunError
+from truing.core.text import nearest
 from truing.processes import group
-from truing.runs.differences import OTHERWISE, comparable, differences, in_short
+from truing.runs.differences import OTHERWISE, SHOWN, comparable, differences, in_short
 from truing.runs.files import PARTIAL, disk_faults, refuse_links, remove, sha256_file, sweep, write_text
 from truing.runs.lineage import Lineage
 from truing.runs.lock import locked
@@ -107,6 +108,9 @@ class RunDirectory:
     @cached_property
     def lineage(self) -> Lineage:
         """run.json, read once. RunError if this is no run, or if a link in it leads elsewhere."""
+        with disk_faults(self.root, "cannot be read"):
+            if not self.record.exists():
+                raise _no_run(self.root)
         refuse_links(self.root)
         return Lineage.read(self.record)
 
@@ -150,7 +154,6 @@ def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
         _refuse_foreign(run, recipe)  # a run that was begun elsewhere may have come first
         sweep(root)
         if run.record.exists():
-            run.lineage.go_on(recipe)
             yield run
             return
         write_text(run.recipe, resolved_yaml(recipe))
@@ -191,6 +194,24 @@ def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
     if found:
         what = f"holds the run of another recipe ({in_short(found)})."
         raise RunError(what, code="run/other-recipe", where=str(run.root), hint=OTHERWISE)
+
+
+def _no_run(place: Path) -> RunError:
+    """The error of one who names a directory that is no run."""
+    what = f"is no run: it has no {RECORD}." if place.is_dir() else "there is no such directory."
+    meant = " or ".join(map(str, _runs_meant(place)))
+    hint = f"Did you mean {meant}?" if meant else "Name a directory that `truing run` made, such as runs/NAME."
+    return RunError(what, code="run/no-run", where=str(place), hint=hint)
+
+
+def _runs_meant(place: Path) -> list[Path]:
+    """The run that a directory is a part of, else those in it, else one of a like name beside it or in `runs`."""
+    if (place.parent / RECORD).exists():
+        return [place.parent]
+    inside, beside, usual = (sorted(folder.glob(f"*/{RECORD}")) for folder in (place, place.parent, Path("runs")))
+    named = {record.parent.name: record.parent for record in (*usual, *beside)}
+    close = nearest(place.name, named)
+    return [record.parent for record in inside[:SHOWN]] or ([named[close]] if close else [])
 
 
 def _recorded(path: Path) -> Recipe:

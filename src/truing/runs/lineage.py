@@ -8,12 +8,13 @@
                 "data.prompts": {"hub": "owner/name", "revision": ...},
                 "evaluation.judges.taste": {"path": ..., "sha256": ...}},
      "stages": [{"name": "sft", "kind": "sft", "state": "done", "started": "2026-01-31T12:00:00+00:00",
-                 "finished": ..., "seconds": 16.2,
+                 "finished": ..., "seconds": 16.2, "threads": 1,
                  "taken_from": null, "files": {"model/model.safetensors": sha256, ...}}, ...],
      "fork": {"of": ..., "changes": ["ppo.kl.beta: 0.05 → 0.1"]},
      "continued": [{"at": ..., "versions": {...}, "threads": 4}],
      "mended": [{"at": ..., "files": ["base/README.md"]}]}
 
+`threads` of the run and of `continued` are those of the process, of a stage those that it was computed with.
 `processes` is there only if there were several, `shard` if each of them kept a part of every weight, `fork` only if the
 run was begun from another one, `continued` only if it went on with any of these or with versions or threads other than
 it had, `mended` if files beside a model were changed that no stage learns from. Every change is written at once and
@@ -21,7 +22,6 @@ atomically.
 """
 
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -48,7 +48,7 @@ each layer"""
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage of a run. `started` and `finished` are ISO 8601 in UTC; `seconds` is wall time between them."""
+    """One stage of a run. `started`, the first time that it was, and `finished` are ISO 8601 in UTC."""
 
     name: str
     kind: str
@@ -56,6 +56,9 @@ class StageRecord:
     started: str | None = None
     finished: str | None = None
     seconds: float | None = None
+    """Spent on it by every process that got it further: what a kill undid is not in it, nor the time in between"""
+    threads: int | None = None
+    """With which it is computed, in the process that took it up last"""
     taken_from: str | None = None
     """The run whose stage this is, where it was taken over"""
     files: dict[str, str] | None = None
@@ -73,7 +76,7 @@ class Lineage:
         self._path = path
         self._facts = facts
         self._stages = {stage.name: stage for stage in stages}
-        self._began: dict[str, float] = {}
+        self._begun: set[str] = set()
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> Self:
@@ -97,7 +100,7 @@ class Lineage:
         return cls(path, facts, stages)
 
     def go_on(self, recipe: Recipe) -> None:
-        """Another process takes the run up: say so where versions, threads or layout are not those of the last one."""
+        """This process takes the run up: say so where versions, threads or layout are not those of the last one."""
         past = [self._facts, *self._facts.get("continued", [])][-1]
         now = _environment(recipe)
         if any(past.get(key) != now.get(key) for key in ("versions", "threads", PROCESSES, SHARD, TENSOR)):
@@ -133,20 +136,30 @@ class Lineage:
         return self._stages.get(name)
 
     def begin(
-        self, name: str, kind: str, chosen: dict[str, Any] | None = None, remarks: list[str] | None = None
+        self,
+        name: str,
+        kind: str,
+        threads: int,
+        chosen: dict[str, Any] | None = None,
+        remarks: list[str] | None = None,
     ) -> None:
-        """A stage starts, or starts over. RunError if it is done: its files are not written over."""
+        """A stage starts, goes on or starts over. RunError if it is done: its files are not written over."""
         if self.stage_state(name) == "done":
             what = f"the stage {name} is done and is not started over."
             raise RunError(what, code="run/stage-done", where=str(self._path.parent))
-        self._stages[name] = StageRecord(name, kind, "running", started=_now(), chosen=chosen, remarks=remarks)
-        self._began[name] = time.monotonic()
+        known = self._stages.get(name)
+        started = (known.started if known else None) or _now()
+        self._stages[name] = StageRecord(
+            name, kind, "running", started=started, threads=threads, chosen=chosen, remarks=remarks
+        )
+        self._begun.add(name)
         self._write()
 
-    def finish(self, name: str, files: dict[str, str]) -> None:
+    def finish(self, name: str, files: dict[str, str], seconds: float) -> None:
         """A stage that was begun by this process is complete on disk, with these files and their SHA-256."""
-        seconds = round(time.monotonic() - self._began.pop(name), 3)
-        self._stages[name] = replace(self._stages[name], state="done", finished=_now(), seconds=seconds, files=files)
+        self._begun.remove(name)
+        done = replace(self._stages[name], state="done", finished=_now(), seconds=round(seconds, 3), files=files)
+        self._stages[name] = done
         self._write()
 
     def damaged(self, name: str, files: Mapping[str, str]) -> str | None:

@@ -49,8 +49,15 @@ class Job:
     """Whether somebody has asked the run to end"""
     start_files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the files of `start`, by their names, where they are known"""
+    whole: Stopwatch = field(default_factory=Stopwatch)
+    """Of the stage, in every process that got it further"""
     saving: Stopwatch = field(default_factory=Stopwatch)
-    """Of checkpoints and of the stage's models"""
+    """Of checkpoints and of the stage's models, likewise"""
+
+    @property
+    def watches(self) -> dict[str, Stopwatch]:
+        """Those that go on where an earlier process left off, by their names in a checkpoint."""
+        return {"whole": self.whole, "saving": self.saving}
 
     def tokens(self) -> set[int]:
         """All that are in the rows that the stage learns from."""

@@ -187,7 +187,8 @@ class Journal:
             if group.is_owner():
                 self.metrics.sync()
                 self.samples.sync()
-                state = {"cursors": self._cursors, "memory": self.memory}
+                seconds = {name: watch.seconds for name, watch in self.job.watches.items()}
+                state = {"cursors": self._cursors, "memory": self.memory, "seconds": seconds}
                 save_checkpoint(place, self.step, self.learner.tensors(), state, keep, own)
             elif self.learner.is_in_parts:
                 write_shard(own)
@@ -208,6 +209,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
         found = _found_on_owner(place, lambda: newest_checkpoint(place, job.progress.note))
     if found is not None:
         learner.restore(found.tensors)
+        for name, seconds in found.state.get("seconds", {}).items():
+            job.watches[name].add(seconds)
         job.progress.note(f"{job.name}: going on after step {found.step}")
     with ExitStack() as open_files:
         metrics, samples = (
