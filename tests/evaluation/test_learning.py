@@ -8,6 +8,7 @@ from truing.core.errors import TrainingError
 from truing.core.results import PairCard, read
 from truing.evaluation.learning import (
     alike_finding,
+    demonstration_findings,
     endless_finding,
     online_findings,
     pair_findings,
@@ -20,6 +21,23 @@ WELL = {"clip_fraction": 0.05, "explained_variance": 0.4, "ratio_max_deviation":
 
 def _rows(heldout_kl: float = 3.0, **changes: float) -> list[dict[str, Any]]:
     return [{"step": 0}, *({"step": step, **WELL, **changes} for step in (1, 2, 3)), {"heldout_kl": heldout_kl}]
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (2.98, None),
+        (2.995, "hardly moved, from 3.00 to 3.00 nats a token"),
+        (3.005, "hardly moved"),
+        (3.4, "rose, from 3.00 to 3.40 nats a token"),
+    ],
+)
+def test_demonstrations_that_taught_nothing_are_told(after: float, told: str | None) -> None:
+    findings = demonstration_findings(3.0, after, "sft")
+    assert bool(findings) == (told is not None)
+    for finding in findings:
+        assert finding.startswith(f"The held-out loss {told}")
+        assert f"a {'lower' if after > 3.01 else 'higher'} sft.optimiser.learning_rate" in finding
 
 
 def test_nothing_is_found_of_a_stage_that_learnt() -> None:

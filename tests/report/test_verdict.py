@@ -1,14 +1,16 @@
 """Verdicts against the rules that truing.report.verdict tells."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from report.example_run import compared
+from report.example_run import compared, write_json, write_run
 
 from truing.core.results import StageResult, read
 from truing.evaluation.drift import drift_warnings
-from truing.report.run_files import StageFiles
-from truing.report.verdict import verdict
+from truing.report.run_files import StageFiles, read_run
+from truing.report.verdict import verdict, verdicts
 from truing.runs.lineage import StageRecord
 
 ROSE, FELL, LEVEL = compared(0.0, 1.0), compared(1.0, 0.0), compared(0.0, 0.1)
@@ -149,6 +151,15 @@ def test_a_reward_model_that_has_learnt_nothing_leads_the_verdict() -> None:
 def test_a_sound_one_leaves_the_verdict_as_it_is_but_for_what_was_found_of_it() -> None:
     given = verdict(policy(ROSE, {"gold": ROSE}), reward_model(0.8, (0.67, 0.89), findings=["Its loss is odd."]))
     assert (given.tone, given.sentences[0]) == ("good", "Its loss is odd.")
+
+
+@pytest.mark.parametrize("stages", [("sft", "reward", "ppo"), ("sft",)])
+def test_what_was_found_of_the_stage_that_a_policy_began_with_is_told(stages: tuple[str, ...], tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", stages)
+    result = json.loads((root / "sft" / "result.json").read_text())
+    write_json(root / "sft" / "result.json", result | {"findings": ["It taught nothing."]})
+    (given,) = verdicts(read_run(root))
+    assert given.sentences[0] == "It taught nothing."
 
 
 def test_answers_that_grew_alike_get_no_green_tick() -> None:

@@ -40,6 +40,7 @@ def test_a_run_lowers_the_loss_and_leaves_what_it_promises(method: str, tmp_path
     result = to_json(train_sft(job))
     metrics = read_jsonl(job.directory.metrics)
     assert result["heldout_loss"] < result["heldout_loss_before"] - 0.5
+    assert result["findings"] == []
     assert metrics[-1]["loss"] < metrics[1]["loss"]
     assert result["heldout_perplexity"] == pytest.approx(math.exp(result["heldout_loss"]))
     assert (result["steps"], result["train_rows"], result["heldout_rows"]) == (6, 22, 2)

@@ -98,6 +98,7 @@ class SftResult:
     heldout_perplexity: Number
     truncation: str | None
     notes: list[str] | None
+    findings: list[str] | None = None
 
 
 @dataclass(frozen=True)

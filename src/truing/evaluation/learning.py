@@ -12,6 +12,8 @@ from truing.evaluation.drift import NONE_ENDS
 Rows = Sequence[Mapping[str, Any]]
 """Lines of metrics.jsonl"""
 
+UNTAUGHT = 0.01
+"""Nats a token by which the held-out loss falls where demonstrations teach anything"""
 STILL = 0.01
 """Nats a sequence from the reference, below which a policy has not moved"""
 HARDLY_CLIPPED = 1e-3
@@ -30,6 +32,22 @@ RATIO_CAUSES = (
     "mixture-of-experts model), dropout that is still on, a custom layer that computes otherwise with a cache, or "
     "bfloat16 (compute.dtype: float32 rounds less)."
 )
+
+
+def demonstration_findings(before: float, after: float, stage: str) -> list[str]:
+    """Of a stage that learns to say demonstrations: its held-out loss before and after, in nats a token."""
+    if before - after >= UNTAUGHT:
+        return []
+    went = f"from {before:.2f} to {after:.2f} nats a token"
+    if after - before >= UNTAUGHT:
+        return [
+            f"The held-out loss rose, {went}: what was learnt holds for the rows that it was learnt from alone. Try a "
+            f"lower {stage}.optimiser.learning_rate, fewer {stage}.epochs, or more rows."
+        ]
+    return [
+        f"The held-out loss hardly moved, {went}: the demonstrations taught next to nothing, unless the base said such "
+        f"things before. Try a higher {stage}.optimiser.learning_rate (three to ten times) or more {stage}.epochs."
+    ]
 
 
 def still_finding(kl: float, stage: str, beta_key: str) -> list[str]:

@@ -24,12 +24,20 @@ def policies(run: RunFiles) -> list[StageFiles]:
 
 
 def scorer_of(stage: StageFiles, run: RunFiles) -> StageFiles | None:
-    """The stage whose reward model this one's score is made of, if any: that of its variant, else the run's own."""
-    if not _asks_for_the_stage(stage, run):
-        return None
+    """The stage whose reward model this one's score is made of, if any."""
+    return _stage_before(stage, stage.spec.scored_by, run) if _asks_for_the_stage(stage, run) else None
+
+
+def start_of(stage: StageFiles, run: RunFiles) -> StageFiles | None:
+    """The stage with whose model this one began, if any."""
+    return _stage_before(stage, stage.spec.starts_from, run)
+
+
+def _stage_before(stage: StageFiles, kind: str | None, run: RunFiles) -> StageFiles | None:
+    """The stage of a kind that another is built on: that of its variant, else the run's own."""
     variant = stage.name.removeprefix(stage.record.kind)
     by_name = {one.name: one for one in run.stages}
-    return by_name.get(f"{stage.spec.scored_by}{variant}") or by_name.get(stage.spec.scored_by or "")
+    return by_name.get(f"{kind}{variant}") or by_name.get(kind or "")
 
 
 def _asks_for_the_stage(stage: StageFiles, run: RunFiles) -> bool:

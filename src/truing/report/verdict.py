@@ -31,7 +31,7 @@ from truing.core.results import Change
 from truing.core.soundness import card_in_words, unsound
 from truing.report.change import change_in_words, heldout_score, judged
 from truing.report.run_files import RunFiles, StageFiles
-from truing.report.stages import learnt_from, policies, scorer_of
+from truing.report.stages import learnt_from, policies, scorer_of, start_of
 from truing.report.wording import capitalised, listed, nats, numbers, whole
 
 Tone = Literal["good", "bad", "open"]
@@ -50,11 +50,15 @@ class Verdict:
 
 def verdicts(run: RunFiles) -> list[Verdict]:
     """One for each policy, in the order of `policies`; without any, one that says so."""
-    return [verdict(stage, scorer_of(stage, run)) for stage in policies(run)] or [_no_policy(run)]
+    built_on = ((stage, scorer_of(stage, run), start_of(stage, run)) for stage in policies(run))
+    return [verdict(*stages) for stages in built_on] or [_no_policy(run)]
 
 
-def verdict(stage: StageFiles, scorer: StageFiles | None = None) -> Verdict:
-    """The verdict on one policy, finished or not; `scorer` made the reward model that its score rests on."""
+def verdict(stage: StageFiles, scorer: StageFiles | None = None, start: StageFiles | None = None) -> Verdict:
+    """The verdict on one policy, finished or not.
+
+    `scorer` made the reward model that its score rests on, and `start` the model that it began with.
+    """
     score = heldout_score(stage)
     judges = {name: change for name in stage.judges() if (change := judged(stage, name))}
     peaks = {name: peak for name, change in judges.items() if (peak := _peak(stage, name, change))}
@@ -66,7 +70,7 @@ def verdict(stage: StageFiles, scorer: StageFiles | None = None) -> Verdict:
     sentences += [] if kl is None else [f"It ends {nats(kl)} nats a sequence away from the reference (KL)."]
     if stage.result.heldout.alike:
         tone, headline = "open" if tone == "good" else tone, f"{headline} But the answers grew alike."
-    findings = stage.result.findings or []
+    findings = [finding for one in (start, stage) if one for finding in one.result.findings or []]
     found = Verdict(tone, headline, [*findings, *sentences], _effort(stage), stage.result.warnings or [])
     return found if scorer is None else _resting_on(found, scorer)
 
@@ -88,16 +92,16 @@ def _unsound_headline(scorer: StageFiles) -> str:
 def _no_policy(run: RunFiles) -> Verdict:
     waiting = [stage.name for stage in run.stages if stage.spec.makes_policy]
     outcomes = [outcome for stage in run.stages if (outcome := stage.outcome)]
+    findings = [finding for stage in run.stages for finding in stage.result.findings or []]
     bad = [stage for stage in run.stages if stage.spec.makes == "reward model" and unsound(stage.result.card)]
     if bad:
-        findings = [finding for stage in bad for finding in stage.result.findings or []]
         waits = [f"So {listed(waiting)} was not begun."] if waiting else []
         return Verdict("bad", _unsound_headline(bad[0]), [*waits, *findings, *outcomes], "", [])
     if waiting:
         headline = f"No verdict yet: {listed(waiting)} left no figures so far."
     else:
         headline = "No policy was optimised in this run, so there is none to judge."
-    return Verdict("open", headline, outcomes, "", [])
+    return Verdict("open", headline, [*findings, *outcomes], "", [])
 
 
 def _headline(

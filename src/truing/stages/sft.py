@@ -10,6 +10,7 @@ from truing.core.batches import Sequences
 from truing.core.results import SftResult
 from truing.core.rows import TokenRows
 from truing.data.batching import optimiser_batches
+from truing.evaluation.learning import demonstration_findings
 from truing.functional import masked_mean
 from truing.models.layout import base_to_train, trained_role
 from truing.models.roles import Role
@@ -50,16 +51,18 @@ def train_sft(job: Job) -> SftResult:
             count_as="tokens",
         )
     job.save_policy(policy, base)
+    before, after = journal.rows[0]["heldout_loss"], journal.latest("heldout_loss")
     return SftResult(
         steps=len(plan),
         train_rows=len(rows.train),
         heldout_rows=len(rows.heldout),
         heldout_tokens=rows.heldout.count,
-        heldout_loss_before=journal.rows[0]["heldout_loss"],
-        heldout_loss=journal.latest("heldout_loss"),
-        heldout_perplexity=math.exp(journal.latest("heldout_loss")),
+        heldout_loss_before=before,
+        heldout_loss=after,
+        heldout_perplexity=math.exp(after),
         truncation=rows.report,
         notes=list(base.notes),
+        findings=demonstration_findings(before, after, job.spec.name),
     )
 
 
