@@ -44,3 +44,6 @@ def test_a_stage_without_a_reward_model_and_rows_that_are_none_are_refused(run: 
         score_file(run, rows, "ppo")
     with pytest.raises(DataError, match="completion"):
         score_file(run, rows)
+    pairs = tiny.write_rows(tmp_path / "pairs.jsonl", tiny.preferences(2))
+    with pytest.raises(DataError, match="It is a pair: make a row of each side that you want"):
+        score_file(run, pairs)

@@ -25,6 +25,8 @@ class ChatModel:
     """One model in a conversation, asked as it was trained; where that was on messages, it remembers its own turns."""
 
     name: str
+    place: str
+    """Its directory or Hub id"""
     base: LoadedBase
     form: TextFormat
     in_messages: bool
@@ -75,7 +77,9 @@ def open_models(
             pack=recipe.compute.pack_weights,
         )
         in_messages = base.tokenizer.chat_template is not None if chats is None else learnt_from in chats
-        models.append(ChatModel(name, base, base.text_format(recipe.data), in_messages, sampling, recipe.seed))
+        models.append(
+            ChatModel(name, place.path, base, base.text_format(recipe.data), in_messages, sampling, recipe.seed)
+        )
     return models
 
 

@@ -190,6 +190,15 @@ def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(truing: Any)
     assert "quickstart" in said.err
 
 
+@pytest.mark.parametrize(("name", "meant"), [("quickstrat", "quickstart"), ("{place}/my.yml", "{place}/my.yaml")])
+def test_a_recipe_of_a_like_name_is_asked_for(name: str, meant: str, truing: Any, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("name: mine")
+    for command in ("run", "recipes"):
+        said = truing(command, name.format(place=tmp_path))
+        assert said.code == 2
+        assert f"Did you mean {meant.format(place=tmp_path)}? Shipped recipes" in said.err
+
+
 def test_a_base_that_cannot_be_quantised_here_is_told_before_anything_is_written(
     truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +228,15 @@ def test_a_directory_of_other_files_is_left_as_it_is(truing: Any, tmp_path: Path
 
 @pytest.mark.parametrize("command", ["report", "chat"])
 def test_what_is_no_run_is_refused(command: str, truing: Any, tmp_path: Path) -> None:
-    _complains(truing(command, tmp_path / "nothing"), ["run.json"])
+    (tmp_path / "runs" / "mine" / "ppo").mkdir(parents=True)
+    _complains(truing(command, tmp_path / "nothing"), ["nothing: there is no such directory. Name a directory that"])
+    _complains(truing(command, tmp_path / "runs"), ["runs: is no run: it has no run.json. Name a directory that"])
+    run = tmp_path / "runs" / "mine"
+    (run / "run.json").write_text("{}")
+    for near in (tmp_path / "runs", run / "ppo", tmp_path / "runs" / "mien"):
+        said = truing(command, near)
+        assert said.spots == [("run/no-run", None, str(near))]
+        _complains(said, [f"Did you mean {run}?"])
 
 
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["run"], ["run", "quickstart", "--no-such-option"]])

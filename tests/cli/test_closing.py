@@ -7,6 +7,7 @@ from report.example_run import write_run
 from rich.console import Console
 
 from truing.cli.closing import closing_table
+from truing.report import write_report
 from truing.runs.directory import RunDirectory
 
 
@@ -21,7 +22,10 @@ def test_the_table_says_what_the_report_says_and_warns(tmp_path: Path) -> None:
     ]
     assert lines[3][0] == "ppo-no-kl, β = 0"
     assert lines[3][2].startswith("Score 0.02 → ")
+    verdict = "The reward rose while gold fell: the policy found what the reward overrates."
+    assert verdict in write_report(root).read_text(encoding="utf-8")
     assert lines[4:] == [
         ["ppo-no-kl: Responses shrank from 16.0 to 7.9 tokens on average."],
+        [f"ppo-no-kl, β = 0: {verdict}"],
         [f"report: {root / 'report.html'}"],
     ]

@@ -29,6 +29,7 @@ def test_every_stage_is_told_with_peak_and_time(truing: Any, tmp_path: Path) -> 
     steps = {stage: int(cells[-2]) for stage, cells in rows.items() if stage in ("sft", "reward", "ppo")}
     assert steps == {"sft": 6, "reward": 6, "ppo": 2}
     assert "All steps of all stages: 0:00:" in said.out
+    assert "All figures are those of one process that does the work alone." in said.out
     assert "It fits." in said.out
 
 

@@ -70,6 +70,7 @@ def test_a_run_is_told_in_lines_and_a_table_and_libraries_are_silent(
 def test_a_finished_run_says_its_table_again(truing: Any, place: Path) -> None:
     said = truing("run", place / "recipe.yaml", "--out", place / "run")
     assert said.code == 0
+    assert f"{place / 'run'}: every stage is done, so there is nothing left to run" in said.out
     assert "Held-out loss" in said.out
     assert "steps" not in said.out
 
@@ -112,6 +113,8 @@ def test_chat_answers_until_an_empty_line(
     monkeypatch.setattr("builtins.input", typed)
     said = truing("chat", place / "run", "--stage", "ppo", "--tokens", "4")
     assert said.code == 0
+    assert f"start: the model that ppo began with, {place / 'run' / 'sft' / 'model'}\n" in said.out
+    assert f"ppo: what it made of that, {place / 'run' / 'ppo' / 'model'}\n" in said.out
     assert " start " in said.out
     assert " ppo " in said.out
 
@@ -163,6 +166,28 @@ def test_a_run_that_is_ended_early_says_that_it_goes_on(
     said = truing("run", place / "recipe.yaml")
     assert said.code == 130
     assert "interrupted. The same command goes on from what is saved, or begins again." in said.err
+
+
+def test_what_several_processes_ended_with_is_not_told_once_more(
+    truing: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("truing.cli.run.launch", lambda *_: (130, None))  # after Ctrl-C, of which the owner told
+    said = truing("run", place / "recipe.yaml", "--processes", 2)
+    assert (said.code, said.err) == (130, "")
+
+
+@pytest.mark.parametrize(("rank", "told"), [("0", "truing: interrupted.\n"), ("1", "")])
+def test_of_several_processes_the_first_tells_of_ctrl_c(
+    rank: str, told: str, truing: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name, value in {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("truing.cli.validate.read_recipe", interrupted)
+    said = truing("validate", place / "recipe.yaml")
+    assert (said.code, said.err) == (130, told)
 
 
 def test_debug_shows_the_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,8 +96,25 @@ def test_a_missing_gguf_file_is_named(truing: Any, tmp_path: Path) -> None:
 def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", "base.path=someone/model")
     assert said.code == 0
-    told = "the weights of someone/model are not on this machine; `truing run` looks for them on the Hub."
-    assert f"Row lengths were not checked, and nothing was rehearsed: {told}" in said.out.splitlines()
+    taken = "there is no directory someone/model, so base.path is taken for a Hub id"
+    told = "the weights of that id are not on this machine; `truing run` looks for them on the Hub."
+    *_, unchecked, sound = said.out.splitlines()
+    assert unchecked == f"Row lengths were not checked, and nothing was rehearsed: {taken}, and {told}"
+    assert sound.endswith(
+        "recipe.yaml: sound as far as it could be checked without its base. Stages: sft, reward, ppo."
+    )
+
+
+@pytest.mark.parametrize(("path", "meant"), [("bsae", "base"), ("models/tiny", "models/tiny-1"), ("quite-other", None)])
+def test_a_base_of_a_like_name_beside_the_recipe_is_asked_for(
+    path: str, meant: str | None, truing: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "models" / "tiny-1").mkdir(parents=True)
+    said = truing("validate", tiny.recipe_file(tmp_path), "--set", f"base.path={path}")
+    asked = [line for line in said.out.splitlines() if "Did you mean" in line]
+    assert asked == (
+        [f"base.path: there is no {path}. Did you mean the directory {tmp_path / meant}?"] if meant else []
+    )
 
 
 def test_a_base_whose_tokenizer_cannot_be_read_is_told(truing: Any, tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ def chat_command(root: Path, stage: str | None, tokens: int, temperature: float,
         )
     models = _open(run, stage, tokens, temperature, trust)
     console = PlainConsole()
+    start, result = models
+    console.print(f"{start.name}: the model that {result.name} began with, {start.place}", style="dim", soft_wrap=True)
+    console.print(f"{result.name}: what it made of that, {result.place}", style="dim", soft_wrap=True)
     console.print("A line is a prompt; an empty line ends.", style="dim")
     while prompt := _ask(console):
         panels = [Panel(Text(model.answer(prompt)), title=Text(model.name)) for model in models]

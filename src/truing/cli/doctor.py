@@ -60,7 +60,8 @@ def _print(found: "Estimate", console: Console) -> None:
         soft_wrap=True,
     )
     console.print(
-        f"All steps of all stages: {_clock(found.seconds)}; evaluations, checkpoints and loading come on top.",
+        f"All steps of all stages: {_clock(found.seconds)}; evaluations, checkpoints and loading come on top. "
+        "All figures are those of one process that does the work alone.",
         soft_wrap=True,
     )
     console.print(f"Peak {in_words(found.peak)}; there is {in_words(found.memory)}. {_verdict(found)}", soft_wrap=True)

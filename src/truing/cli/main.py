@@ -29,9 +29,6 @@ Overrides = Annotated[
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C: 128 and the number of the signal"""
-
 
 @app.command()
 def run(
@@ -146,8 +143,8 @@ def main() -> None:
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # likewise, wherever it is installed
     try:
         app(arguments, prog_name="truing")
-    except SystemExit as leaving:  # which is how typer ends, and what it makes of Ctrl-C
-        if leaving.code == INTERRUPTED and not group.is_expected():  # whoever started several says it
+    except SystemExit as leaving:  # which is how typer ends
+        if _is_ctrl_c(leaving) and group.is_first():
             goes_on = " The same command goes on from what is saved, or begins again." if "run" in arguments[:1] else ""
             tell(f"interrupted.{goes_on}")
         raise
@@ -157,6 +154,12 @@ def main() -> None:
     except Exception as error:
         _complain(f"unexpected {type(error).__name__}: {error}. This is a fault of truing; --debug shows where.", debug)
         sys.exit(1)
+
+
+def _is_ctrl_c(leaving: SystemExit) -> bool:
+    """Whether this is what typer makes of Ctrl-C. What commands themselves leave with has been told."""
+    reason = leaving.__context__
+    return reason is not None and isinstance(reason.__cause__, KeyboardInterrupt)
 
 
 def _complain(text: str, debug: bool) -> None:

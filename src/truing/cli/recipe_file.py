@@ -8,6 +8,7 @@ from pathlib import Path
 from truing.cli.output import tell
 from truing.config import load_recipe
 from truing.config.recipe import Recipe
+from truing.preflight.model_directories import base_meant
 from truing.runs.received import lies_in_a_run, refuse_consents_of_a_run
 
 
@@ -15,6 +16,8 @@ def named_recipe(path: Path, overrides: list[str], say: Callable[[str], None] = 
     """The recipe in a file that a person named. RecipeError if it is not sound, or is a run's and asks for consent."""
     recipe = load_recipe(path, overrides, say)
     refuse_consents_of_a_run(path, recipe, overrides)
+    for sentence in base_meant(recipe, path.parent):
+        say(sentence)
     return recipe
 
 

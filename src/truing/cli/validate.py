@@ -12,6 +12,7 @@ from truing.data.datasets import read_data
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
+from truing.preflight.model_directories import base_meant
 from truing.preflight.stages import check_stages
 from truing.runs.received import refuse_consents_of_a_run
 from truing.runs.trackers import missing_trackers
@@ -21,10 +22,11 @@ def validate_command(recipe_file: Path, overrides: list[str]) -> None:
     """Checks the recipe, its models, every row of every file, and what stages make of them; all problems together."""
     path = recipe_path(recipe_file)
     recipe, found = _checked(path, overrides)
-    for sentence in dict.fromkeys([*found.sound, *found.odd]):
+    for sentence in dict.fromkeys([*found.sound, *found.odd, *found.unchecked]):
         say(sentence)
     found.check()
-    say(f"{recipe_file}: sound. Stages: {', '.join(recipe.stages)}.")
+    sound = "sound as far as it could be checked without its base" if found.unchecked else "sound"
+    say(f"{recipe_file}: {sound}. Stages: {', '.join(recipe.stages)}.")
 
 
 def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
@@ -43,7 +45,9 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
         check_functions(recipe, found)
     if not problems.count and recipe.base is not None:
         checked = check_stages(recipe, datasets, found, named=None)
-        if checked is not None and not found.problems:
+        if checked is None:
+            found.unchecked += base_meant(recipe, path.parent)
+        elif not found.problems:
             from truing.estimate.rehearsal import rehearse  # imports torch
 
             with found.noting(), python_beside(path):

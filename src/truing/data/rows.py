@@ -39,14 +39,19 @@ class Row:
         try:
             if not self.has(name):
                 there = ", ".join(map(shown, list(self.raw.values)[:6])) or "nothing"
-                other = meant_as(name, self.raw.values)
-                rename = f" If {shown(other)} is what you mean, rename it to `{name}`." if other else ""
-                hint = f"Every row needs one; this one has {there}.{rename}"
+                hint = f"Every row needs one; this one has {there}.{self._mend(name)}"
                 raise FieldError(name, "is missing", hint, code="data/missing-field")
             return as_text(name, self.raw.values[name], part, self.transcripts)
         except FieldError as fault:
             self.note(fault)
             return None
+
+    def _mend(self, missing: str) -> str:
+        """What may be meant by a row that lacks a field."""
+        if missing == "completion" and self.has("chosen", "rejected"):
+            return " It is a pair: make a row of each side that you want, with `prompt` and `completion`."
+        other = meant_as(missing, self.raw.values)
+        return f" If {shown(other)} is what you mean, rename it to `{missing}`." if other else ""
 
     def margin(self) -> float | None:
         try:

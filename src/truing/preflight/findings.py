@@ -18,6 +18,8 @@ class Findings:
     """What can be used, in words"""
     odd: list[str] = field(default_factory=list)
     """What can be used, and is told all the same"""
+    unchecked: list[str] = field(default_factory=list)
+    """What could not be looked at, and why"""
     problems: list[Problem] = field(default_factory=list)
 
     @contextmanager

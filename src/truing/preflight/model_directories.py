@@ -9,6 +9,7 @@ from truing.config import reward_sources
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.core.errors import Problem
+from truing.core.text import nearest
 from truing.data.read import HUB_ID
 from truing.models.weight_files import read_settings, unreadable_weights, unsafe_weights
 
@@ -27,6 +28,16 @@ def model_problems(recipe: Recipe) -> Iterator[Problem]:
             yield from _label_faults(key, path)
         elif kind == "function":
             yield from _function_faults(key, path)
+
+
+def base_meant(recipe: Recipe, folder: Path) -> list[str]:
+    """A sentence where the base is no directory, and one of a like name stands where it would be, from `folder` on."""
+    path = recipe.base.path if recipe.base else folder
+    place = folder / path
+    if os.path.exists(path) or os.path.exists(place) or not os.path.isdir(place.parent):
+        return []
+    close = nearest(place.name, [entry.name for entry in place.parent.iterdir() if entry.is_dir()])
+    return [f"base.path: there is no {path}. Did you mean the directory {place.with_name(close)}?"] if close else []
 
 
 def rewards_and_judges(recipe: Recipe) -> dict[tuple[str, str], str]:

@@ -20,7 +20,7 @@ def outlined(recipe: Recipe, found: Findings, faulty: bool) -> LoadedBase | None
         base = outline_base(recipe.base, recipe.compute, fetch=False)
     except ModelError as error:
         if faulty or not os.path.isdir(recipe.base.path):  # what is missing of a Hub id, a run fetches
-            found.odd.append(f"{NOT_MEASURED}, for want of the base: {error}")
+            found.unchecked.append(f"{NOT_MEASURED}, for want of the base: {error}")
         else:
             found.problems.append(error.problem)
         return None

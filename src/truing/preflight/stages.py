@@ -102,10 +102,11 @@ def _outlined(recipe: Recipe, found: Findings) -> "LoadedBase | None":
 
         return outlined(recipe, found, faulty)
     if faulty:
-        found.odd.append(f"{NOT_MEASURED}, for want of the base.")
+        found.unchecked.append(f"{NOT_MEASURED}, for want of the base.")
     else:
-        told = f"the weights of {recipe.base.path} are not on this machine; `truing run` looks for them on the Hub."
-        found.odd.append(f"{NOT_MEASURED}: {told}")
+        taken = f"there is no directory {recipe.base.path}, so base.path is taken for a Hub id"
+        weights = "the weights of that id are not on this machine; `truing run` looks for them on the Hub."
+        found.unchecked.append(f"{NOT_MEASURED}: {taken}, and {weights}")
     return None
 
 

@@ -60,6 +60,11 @@ def expected_size() -> int:
     return int(os.environ[SIZE]) if is_expected() else 1
 
 
+def is_first() -> bool:
+    """Whether this process is the owner, or will be once it has met the others."""
+    return not is_expected() or int(os.environ[RANK]) == OWNER
+
+
 @contextmanager
 def joined(tensor: int = 1) -> Iterator[None]:
     """Inside, this process is one of those that were started with it; an error that one meets ends all of them.
