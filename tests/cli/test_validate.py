@@ -109,7 +109,7 @@ def test_a_hub_id_is_left_to_the_run(truing: Any, tmp_path: Path) -> None:
 def test_a_base_of_a_like_name_beside_the_recipe_is_asked_for(
     path: str, meant: str | None, truing: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "models" / "tiny-1").mkdir(parents=True)
+    tiny.directory(tmp_path / "models" / "tiny-1")
     said = truing("validate", tiny.recipe_file(tmp_path), "--set", f"base.path={path}")
     asked = [line for line in said.out.splitlines() if "Did you mean" in line]
     assert asked == (

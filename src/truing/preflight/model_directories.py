@@ -31,12 +31,14 @@ def model_problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def base_meant(recipe: Recipe, folder: Path) -> list[str]:
-    """A sentence where the base is no directory, and one of a like name stands where it would be, from `folder` on."""
-    path = recipe.base.path if recipe.base else folder
-    place = folder / path
-    if os.path.exists(path) or os.path.exists(place) or not os.path.isdir(place.parent):
+    """A sentence where the base is no directory, and a model of a like name stands where it would be, from `folder` on.
+
+    folder: where the recipe lies.
+    """
+    if recipe.base is None or os.path.exists(recipe.base.path):
         return []
-    close = nearest(place.name, [entry.name for entry in place.parent.iterdir() if entry.is_dir()])
+    path, place = recipe.base.path, folder / recipe.base.path
+    close = nearest(place.name, [config.parent.name for config in place.parent.glob("*/config.json")])
     return [f"base.path: there is no {path}. Did you mean the directory {place.with_name(close)}?"] if close else []
 
 
