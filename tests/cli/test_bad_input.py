@@ -231,6 +231,8 @@ def test_what_is_no_run_is_refused(command: str, truing: Any, tmp_path: Path) ->
     (tmp_path / "runs" / "mine" / "ppo").mkdir(parents=True)
     _complains(truing(command, tmp_path / "nothing"), ["nothing: there is no such directory. Name a directory that"])
     _complains(truing(command, tmp_path / "runs"), ["runs: is no run: it has no run.json. Name a directory that"])
+    (tmp_path / "recipe.yaml").write_text("name: mine")
+    _complains(truing(command, tmp_path / "recipe.yaml"), ["recipe.yaml: is no directory. Name a directory that"])
     run = tmp_path / "runs" / "mine"
     (run / "run.json").write_text("{}")
     for near in (tmp_path / "runs", run / "ppo", tmp_path / "runs" / "mien"):

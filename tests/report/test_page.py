@@ -152,7 +152,9 @@ def test_any_choice_of_stages_gives_a_whole_page(tmp_path: Path, stages: tuple[s
     )
     headline = re.findall(r"</span>([^<]*)</h2>", page.html)
     if not {"ppo", "dpo"} & set(stages):
-        assert headline == ["No policy was optimised in this run, so there is none to judge."]
+        assert headline == [
+            "Nothing was optimised for a reward or by preferences in this run, so there is no policy to judge."
+        ]
     assert html.unescape(page.html.split("</title>")[0]).endswith("example · truing report")
 
 

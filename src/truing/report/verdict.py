@@ -100,7 +100,7 @@ def _no_policy(run: RunFiles) -> Verdict:
     if waiting:
         headline = f"No verdict yet: {listed(waiting)} left no figures so far."
     else:
-        headline = "No policy was optimised in this run, so there is none to judge."
+        headline = "Nothing was optimised for a reward or by preferences in this run, so there is no policy to judge."
     return Verdict("open", headline, [*findings, *outcomes], "", [])
 
 

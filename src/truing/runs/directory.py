@@ -198,7 +198,8 @@ def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
 
 def _no_run(place: Path) -> RunError:
     """The error of one who names a directory that is no run."""
-    what = f"is no run: it has no {RECORD}." if place.is_dir() else "there is no such directory."
+    missing = "is no directory." if place.exists() else "there is no such directory."
+    what = f"is no run: it has no {RECORD}." if place.is_dir() else missing
     meant = " or ".join(map(str, _runs_meant(place)))
     hint = f"Did you mean {meant}?" if meant else "Name a directory that `truing run` made, such as runs/NAME."
     return RunError(what, code="run/no-run", where=str(place), hint=hint)
