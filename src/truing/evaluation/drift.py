@@ -67,8 +67,8 @@ def _eos_rate(first: Metrics, last: Metrics) -> list[str]:
     if after < EOS_RATE_LOW:
         return [
             f"Only {after:.0%} of the responses end by themselves{moved}; others are cut off at the longest length. "
-            "Raise rollout.max_new_tokens, learn longer from demonstrations that are shorter than that, or raise "
-            "rewards.missing_eos.value, the price of not ending."
+            "Raise rollout.max_new_tokens, learn longer from demonstrations that are shorter than that, or, where the "
+            "stage learns from rewards, raise rewards.missing_eos.value, the price of not ending."
         ]
     if "eos_rate" in last and abs(after - before) >= EOS_RATE_MOVE:
         return [

@@ -87,7 +87,10 @@ def endless_finding(first: float, last: float, longest: int, ends: Sequence[str]
         return []
     known = f"a response ends at {' or '.join(map(repr, ends))}" if ends else "the tokenizer names no end token"
     if first >= NONE_ENDS:
-        cause = f"At the start {first:.0%} did, so the reward taught it: see rewards.missing_eos."
+        cause = (
+            f"At the start {first:.0%} did, so this stage taught it: read its rows, or where it learns from rewards, "
+            "raise rewards.missing_eos.value, the price of not ending."
+        )
     else:
         cause = (
             f"Nor did they at the start: {known}, which the model does not say. Look whether that is how its texts "
