@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tiny
 import tokenizer_shapes as shapes
+from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -140,6 +141,19 @@ def test_a_key_without_which_the_template_refuses_a_message_is_read() -> None:
         "<|im_end|>{% endfor %}"
     )
     assert remarks(words, chat("How many oars?", "Four.", name="Ann")) == []
+
+
+def test_a_closing_that_is_a_token_and_is_read_in_pieces_is_told() -> None:
+    """As where the tokenizer of a base for plain text gets the template of its chat model."""
+    parts = json.loads(shapes.byte_bpe().backend_tokenizer.to_str())
+    parts["added_tokens"] = [token for token in parts["added_tokens"] if token["content"] != "<end_of_turn>"]
+    words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(parts)), eos_token="</s>")
+    words.chat_template = shapes.TEMPLATES["gemma"]
+    count = len(words.encode("<end_of_turn>", add_special_tokens=False))
+    (told,) = remarks(words, chat("How many oars?", "Four."))
+    assert told.startswith("the chat template closes a turn with <end_of_turn>, which the vocabulary has as one token")
+    assert f"reads as {count}" in told
+    assert count > 1
 
 
 def test_both_sides_of_a_pair_are_one_row() -> None:

@@ -24,7 +24,10 @@ from truing.data.templates import TemplateError, default_prefix, render
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ORDER_HINT = "Bring the rows into the order of turns that the model expects, or change its template."
+ORDER_HINT = (
+    "Bring the rows into the order of turns that the model expects, or change its template. "
+    "Where it takes no system turn, put that text in front of the user's."
+)
 TEMPLATE_HINT = (
     "The rows are not at fault: correct the template, which is in chat_template.jinja or tokenizer_config.json."
 )

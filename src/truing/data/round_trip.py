@@ -5,6 +5,7 @@ across the seam of prompt and completion. None of these stops a run; none passes
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +22,8 @@ NO_TEMPLATE = (
     "the base has no chat template, so messages are written as 'User: ...' and 'Assistant: ...'; "
     "the template that does so is saved with what is trained."
 )
+MARKER = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
+"""What a special token may look like"""
 DATED = "the chat template asks for the date, and is told data.date."
 
 
@@ -31,6 +34,14 @@ def of_the_template(form: TextFormat, records: Sequence[Record]) -> Iterator[str
             yield NO_TEMPLATE
         elif asks_for_the_date(form.tokenizer):
             yield DATED
+        for marker in MARKER.findall(form.endings.after):
+            pieces = form.tokenizer.encode(marker, add_special_tokens=False)
+            known = form.tokenizer.convert_tokens_to_ids(marker)
+            if len(pieces) > 1 and known not in (None, form.tokenizer.unk_token_id):
+                yield (
+                    f"the chat template closes a turn with {marker}, which the vocabulary has as one token, and the "
+                    f"tokenizer reads as {len(pieces)}: name it among its special tokens, as the template's model does."
+                )
 
 
 def note_oddities(
