@@ -177,6 +177,8 @@ ONE_ROW = b'{"prompt": "a"}\n'
         ),
         ("r.jsonl", ONE_ROW + b'{"prompt": "b"', "r.jsonl:2: no valid JSON: Expecting ',' delimiter at column 15."),
         ("r.jsonl", ONE_ROW + b'{"prompt": "b"\r\n', "r.jsonl:2: no valid JSON: Expecting ',' delimiter at column 15."),
+        ("r.jsonl", b'{"a": 1, "b": {"c": 2, "c": 2}}', "r.jsonl:1: no valid JSON: the key 'c' stands "),
+        ("r.json", b'[{"a": 1, "a": 2}]', "r.json: no valid JSON: the key 'a' stands in one object more than once."),
         ("r.json", b'[{"a": 1},\n {"a": }]', "r.json: no valid JSON: Expecting value at line 2, column 8."),
         ("r.jsonl", ONE_ROW + b"[1]\n", "r.jsonl:2: the row is not a JSON object."),
         ("r.jsonl", ONE_ROW + b"null\n", "r.jsonl:2: the row is not a JSON object."),

@@ -127,12 +127,22 @@ def _not_utf_8(error: UnicodeDecodeError, where: str) -> Problem:
 def _parse(text: str) -> object:
     """JSON to objects. ValueError says what is wrong with it, in words."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object_of)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise ValueError(f"{error.msg.removesuffix(' at')} at {line}column {error.colno}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """ValueError where a key stands twice: the library would take the last and say nothing."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {doubled!r} stands in one object more than once")
+    return made
 
 
 def _object(value: object, where: str) -> RawRow | Problem:

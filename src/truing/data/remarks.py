@@ -1,9 +1,10 @@
 """What is odd about rows that can be used all the same: columns that nothing reads, rows and ids that come twice."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from truing.data.columns import ALIASES, meant_by
+from truing.data.columns import meant_by
 from truing.data.formats import RawRow
 
 ID = "id"
@@ -48,15 +49,15 @@ class Remarks:
     _seen: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Where a row or id came first, and what else stood there"""
 
-    def add_row(self, row: RawRow) -> None:
-        """Notes what is odd about the next row."""
+    def add_row(self, row: RawRow, read: Collection[str]) -> None:
+        """Notes what is odd about the next row, of which these columns were `read`."""
         for name in row.values:
-            if name not in (*ALIASES, ID):
+            if name not in (*read, ID):
                 meant = meant_by(name)
                 hint = f"; did you mean `{meant}`?" if meant and meant not in row.values else ""
                 self._tally.add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
-        content = {name: value for name, value in row.values.items() if name in ALIASES}
-        others = {name: value for name, value in row.values.items() if name not in ALIASES}
+        content = {name: value for name, value in row.values.items() if name in read}
+        others = {name: value for name, value in row.values.items() if name not in read}
         self._repeated("row", _text(content), row, "says the same as", _text(others))
         if ID in row.values:
             self._repeated("id", _text(row.values[ID]), row, f"has the `{ID}` of")
