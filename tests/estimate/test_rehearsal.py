@@ -67,6 +67,13 @@ def test_a_stage_of_pairs_learns_them_where_it_begins_with_the_base(
     _rehearsed(tiny.chat_recipe(tmp_path, stages=stages, **{"lora.layers": layers}))
 
 
+@pytest.mark.parametrize("numbers", [torch.float16, torch.bfloat16])
+def test_a_base_in_half_precision_is_held_to_what_was_trained_in_single(numbers: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["sft", "reward"])
+    tiny.model().to(numbers).save_pretrained(tmp_path / "base")
+    assert _rehearsed(recipe)
+
+
 def test_a_base_that_grows_for_its_pad_alone_is_rehearsed(tmp_path: Path) -> None:
     assert _rehearsed(tiny.recipe(tmp_path, pad=None, stages=["sft"]))
 

@@ -9,7 +9,14 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM, PreTrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertForMaskedLM,
+    PreTrainedConfig,
+)
 
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError, RecipeError
@@ -86,6 +93,24 @@ def test_a_model_that_reads_ahead_is_refused(tmp_path: Path) -> None:
     BertForMaskedLM(config).save_pretrained(tmp_path)
     with pytest.raises(ModelError, check=lambda error: error.code == "model/not-causal"):
         load_base(Base(path=str(tmp_path)), Compute(device="cpu"))
+
+
+@pytest.mark.parametrize("read", [load_base, outline_base])
+def test_the_decoder_of_an_encoder_decoder_is_no_language_model(read: Any, tmp_path: Path) -> None:
+    tiny.directory(tmp_path)
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    config = BartConfig(vocab_size=tiny.VOCABULARY, d_model=16, encoder_layers=1, decoder_layers=1, **heads)
+    BartForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/encoder-decoder"):
+        read(Base(path=str(tmp_path)), Compute(device="cpu"))
+
+
+@pytest.mark.parametrize("ends", ["2", [2, "2"], [[2]], 2.5])
+def test_an_end_token_that_is_no_number_is_refused_with_the_file_to_correct(ends: object, tmp_path: Path) -> None:
+    directory = tiny.directory(tmp_path)
+    _edit_json(directory / "generation_config.json", eos_token_id=ends)
+    with pytest.raises(ModelError, match="Correct eos_token_id", check=lambda error: error.code == "model/odd-ends"):
+        _load(directory)
 
 
 @pytest.mark.parametrize(("name", "content"), [("config.json", b"[]"), ("model.gguf", b"GGUF")])
