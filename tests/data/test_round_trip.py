@@ -101,6 +101,15 @@ def test_reasoning_that_the_template_strips_is_told() -> None:
     ]
 
 
+def test_a_template_that_writes_nothing_of_an_answer_is_refused_once() -> None:
+    of_parts = "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}<|end|>{% endfor %}"
+    form = tiny.text_format(templated(of_parts))
+    records = [Demonstration(*chat("a", "b"), f"r:{number}") for number in (1, 2)]
+    rows, refused = encode_records(records, ("completion",), form, partial(encode_prompt, form))
+    assert rows == []
+    assert [problem.code for problem in refused] == ["model/template-drops-answers"]
+
+
 def test_rows_that_are_rendered_already_and_prompts_that_come_twice_are_told() -> None:
     told = remarks(PLAIN, ("<|im_start|>user\na<|im_end|>\n", "b<|im_end|>"), ("Ask of me: c", "Ask of me: c d"))
     assert told == [

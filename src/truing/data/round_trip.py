@@ -13,7 +13,7 @@ from truing.core.records import Message, Text, Tokens
 from truing.data.chat import TextFormat, answered_text, as_spelt, is_joined, prompt_text, special_literals
 from truing.data.encode import EncodedRow, Record
 from truing.data.remarks import Tally
-from truing.data.templates import asks_for_the_date, default_prefix
+from truing.data.templates import asks_for_the_date, decoded, default_prefix
 from truing.data.turns import is_transcript
 
 NO_TEMPLATE = (
@@ -85,8 +85,7 @@ def _unread(form: TextFormat, text: str, tokens: Tokens) -> Iterator[tuple[str, 
         return
     prefix = default_prefix(form.tokenizer)
     behind = tokens[len(prefix) :] if tokens[: len(prefix)] == prefix else tokens
-    said = str(form.tokenizer.decode(list(behind), skip_special_tokens=False))
-    front = str(form.tokenizer.decode(list(prefix), skip_special_tokens=False))
+    said, front = (decoded(form.tokenizer, part, special=True) for part in (behind, prefix))
     whole = _squashed(text).removeprefix(_squashed(front))
     if not whole.startswith(_squashed(said)) or not said.strip():
         yield "lost", "the text does not come back from its tokens: the tokenizer drops or changes characters"
