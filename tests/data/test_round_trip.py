@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tiny
 import tokenizer_shapes as shapes
+from tokenizers import Regex, normalizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -65,6 +66,15 @@ def test_characters_that_vanish_are_told() -> None:
     words = PreTrainedTokenizerFast(tokenizer_object=_without_unknown(), eos_token=tiny.EOS)
     assert remarks(words, ("abc", "x世y")) == [
         "r:1: the text does not come back from its tokens: the tokenizer drops or changes characters."
+    ]
+
+
+def test_white_space_that_vanishes_within_a_text_is_told() -> None:
+    words: Any = shapes.byte_bpe()
+    words._tokenizer.normalizer = normalizers.Replace(Regex(r"\s+"), " ")
+    assert remarks(words, ("a", " b c"), ("a", " b\n  c")) == [
+        "r:2: the tokenizer drops line breaks.",
+        "r:2: the tokenizer drops spaces that follow a space.",
     ]
 
 

@@ -57,9 +57,9 @@ def _oddities(form: TextFormat, prompt: Text, answers: Sequence[Text], row: Enco
     """Kind and description of what is odd about one row."""
     beginning = prompt_text(form, prompt)
     texts = [answered_text(form, prompt, answer, beginning) for answer in answers] or [beginning]
-    for text, completion in zip(texts, row.completions.values() or [()], strict=True):
+    for text, completion, answer in zip(texts, row.completions.values() or [()], answers or [()], strict=True):
         content = form.endings.content(completion)
-        yield from _unread(form, as_spelt(form, text), row.prompt + content)
+        yield from _unread(form, as_spelt(form, text), row.prompt + content, [*_turns(prompt), *_turns(answer)])
         inner = sorted(set(content).intersection(form.endings.tokens))
         if inner:
             name = form.tokenizer.convert_ids_to_tokens(inner[0])
@@ -75,8 +75,11 @@ def _oddities(form: TextFormat, prompt: Text, answers: Sequence[Text], row: Enco
         yield from _of_messages(form, (*prompt, *answer), text, answered=bool(answers))
 
 
-def _unread(form: TextFormat, text: str, tokens: Tokens) -> Iterator[tuple[str, str]]:
-    """Characters that the tokenizer does not know, drops or changes; white space and forms of a letter aside."""
+def _unread(form: TextFormat, text: str, tokens: Tokens, turns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Characters of a text that the tokenizer does not know, drops or changes, forms of a letter aside.
+
+    Of white space only what stands within one of its `turns` counts: around them it is the template's.
+    """
     unknown, bos = form.tokenizer.unk_token_id, form.tokenizer.bos_token_id
     known = (*form.endings.tokens, bos)  # where one token stands for everything, it says nothing
     if unknown not in known and unknown in tokens:
@@ -89,10 +92,14 @@ def _unread(form: TextFormat, text: str, tokens: Tokens) -> Iterator[tuple[str, 
     whole = _squashed(text).removeprefix(_squashed(front))
     if not whole.startswith(_squashed(said)) or not said.strip():
         yield "lost", "the text does not come back from its tokens: the tokenizer drops or changes characters"
+    for white, name in (("\n", "line breaks"), ("  ", "spaces that follow a space")):
+        if said.count(white) < sum(turn.strip().count(white) for turn in turns if turn.strip() in text):
+            yield name, f"the tokenizer drops {name}"
 
 
 def _squashed(text: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+    spaces = unicodedata.normalize("NFKC", text).replace("▁", " ")  # as SentencePiece writes one
+    return "".join(spaces.casefold().split())
 
 
 def _turns(text: Text) -> list[str]:
