@@ -15,6 +15,8 @@ from transformers import (
     BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedConfig,
 )
 
@@ -24,6 +26,17 @@ from truing.models.context import context_length
 from truing.models.load import LoadedBase, load_base, outline_base
 
 SHAPES = ["llama", "gpt2", "qwen"]
+WIDTHS: dict[str, Any] = {
+    "vocab_size": 32,
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "original_max_position_embeddings": 16,
+    "initializer_range": 0.5,
+}
 
 
 def _load(directory: Path, **options: object) -> LoadedBase:
@@ -59,6 +72,21 @@ def test_a_device_that_is_not_there_is_told_by_its_field(tmp_path: Path) -> None
 )
 def test_the_context_is_the_number_of_positions_of_the_model(config: dict[str, int], expected: int) -> None:
     assert context_length(SimpleNamespace(config=PreTrainedConfig(**config))) == expected
+
+
+@pytest.mark.parametrize("by_layer_type", [False, True])
+def test_a_text_goes_no_further_than_where_longrope_reads_it_otherwise(by_layer_type: bool) -> None:
+    factors = {"short_factor": [1.0, 1.0], "long_factor": [4.0, 8.0]}
+    rope = {"rope_type": "longrope", "original_max_position_embeddings": 16, "rope_theta": 10_000.0, **factors}
+    config = PreTrainedConfig()
+    config.max_position_embeddings = 64
+    config.rope_parameters = {"full_attention": rope} if by_layer_type else rope
+    assert context_length(SimpleNamespace(config=config)) == 16  # type: ignore[arg-type]
+    phi = Phi3ForCausalLM(Phi3Config(**WIDTHS, max_position_embeddings=64, rope_parameters=rope)).eval()
+    tokens = torch.arange(1, 18)[None]
+    alone, within = phi(tokens[:, :16]).logits, phi(tokens).logits[:, :16]
+    assert context_length(phi) == 16
+    assert not torch.allclose(alone, within, atol=1e-3)  # so it is, one token further
 
 
 def test_remote_code_is_refused_with_the_mend_and_never_run(tmp_path: Path) -> None:
