@@ -104,6 +104,8 @@ def test_an_adapter_that_is_lost_in_merging_is_refused(tmp_path: Path, monkeypat
         ("def score(*, prompts, responses): return [0.0]", "rewards/signature", "is called with two lists"),
         ("def score(responses): return [0.0]", "rewards/signature", "is called with two lists"),
         ("def score(completions, prompts): return [0.0]", "rewards/signature", "completions, is given the prompts"),
+        ("def score(texts, prompts): return [0.0] * 2", "rewards/signature", "prompts, is given the responses"),
+        ("def score(outputs, x): return [0.0] * 2", "rewards/signature", "outputs, is given the prompts"),
         ("def score(prompts, cs): return [c[0]['content'] for c in cs]", "rewards/function-fails", "TypeError"),
     ],
 )
