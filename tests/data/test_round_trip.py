@@ -128,6 +128,21 @@ def test_rows_that_are_rendered_already_and_prompts_that_come_twice_are_told() -
     ]
 
 
+def test_rows_that_were_rendered_for_another_model_are_told() -> None:
+    assert remarks(PLAIN, ("<s>ask", " b"), ("<|header|>a", " b"), ("a < b and x", " b|>")) == [
+        "r:1: spells out <s>, which is read as ordinary text: only a template writes special tokens.",
+        "r:2: has <|header|>, as other models' templates write, which is ordinary text to this tokenizer.",
+    ]
+
+
+def test_a_transcript_on_a_base_with_a_chat_template_is_told() -> None:
+    row = "\n\nHuman: a\n\nAssistant:", " b"
+    assert remarks(PLAIN, row) == []
+    assert remarks(CHATML, row) == [
+        "r:1: is a transcript, which is learnt as it stands; data.transcripts: true makes messages of it."
+    ]
+
+
 def test_what_a_tokenizer_puts_in_front_of_a_text_is_no_loss() -> None:
     words: Any = shapes.byte_bpe()
     front = [(token, words.convert_tokens_to_ids(token)) for token in ("<|user|>", "<s>")]

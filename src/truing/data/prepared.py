@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, check
-from truing.core.records import Message, Text, Tokens
+from truing.core.records import Message, Preference, Text, Tokens
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import TextFormat, encode_prompt
 from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
@@ -18,6 +18,7 @@ from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, i
 from truing.data.endings import Endings
 from truing.data.length_report import NAMED, LengthReport, Limit
 from truing.data.prompts import PromptSet, prompt_set
+from truing.data.remarks import opposites
 from truing.data.round_trip import round_trips
 from truing.data.split import overlap, split_by_prompt
 from truing.data.templates import chat_template
@@ -188,6 +189,8 @@ def encode_datasets(
             sentences = round_trips(form, records, rows[name], dataset.spec.completions)
             remarks += [f"data.{name}: {sentence}" for sentence in sentences]
         refused += wrong
+        pairs = opposites(record for record in records if isinstance(record, Preference))
+        remarks += [f"data.{name}: {sentence}" for sentence in pairs]
         own = used.get(HELDOUT + name)
         refused += overlap(own.records, records, name) if own else []
     chats = tuple(name for name, dataset in used.items() if dataset.is_chat)

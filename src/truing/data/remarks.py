@@ -1,9 +1,10 @@
 """What is odd about rows that can be used all the same: columns that nothing reads, rows and ids that come twice."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from truing.core.records import Preference, Text
 from truing.data.columns import meant_by
 from truing.data.formats import RawRow
 
@@ -39,6 +40,17 @@ class Tally:
     def sentences(self) -> list[str]:
         """One a kind of oddity, with the first row that has it."""
         return list(map(str, self._found.values()))
+
+
+def opposites(pairs: Iterable[Preference]) -> list[str]:
+    """A sentence where pairs prefer what others before them reject, and the other way round."""
+    tally, seen = Tally(), dict[tuple[Text, ...], str]()
+    for pair in pairs:
+        if (pair.prompt, pair.rejected, pair.chosen) in seen:
+            before = seen[pair.prompt, pair.rejected, pair.chosen]
+            tally.add("opposite", f"{pair.where}: says the opposite of {before}")
+        seen.setdefault((pair.prompt, pair.chosen, pair.rejected), pair.where)
+    return tally.sentences()
 
 
 @dataclass

@@ -5,6 +5,7 @@ across the seam of prompt and completion. None of these stops a run; none passes
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +21,8 @@ NO_TEMPLATE = (
     "the base has no chat template, so messages are written as 'User: ...' and 'Assistant: ...'; "
     "the template that does so is saved with what is trained."
 )
+MARKERS = re.compile(r"<\|\w+\|>|<(?:start|end)_of_turn>|\[/?INST\]")
+"""What the chat templates of the field write around turns"""
 DATED = "the chat template asks for the date, and is told data.date."
 
 
@@ -112,8 +115,17 @@ def _of_texts(form: TextFormat, prompt: Sequence[str], *answers: Sequence[str]) 
     by_chance, greeting = 3, 2  # characters of a token, since <s> may be anything; and words, as an answer may repeat
     said = [text for texts in (prompt, *answers) for text in texts]
     spelt = [one for one in literals if len(one) > by_chance and any(one in text for text in said)]
+    spelt += [one for one in literals if one.startswith("<") and said[0].startswith(one)]
+    foreign = [found[0] for found in map(MARKERS.search, said) if found]
     if spelt:
         yield "spelt", f"spells out {spelt[0]}, which is read as ordinary text: only a template writes special tokens"
+    elif foreign:
+        yield (
+            "foreign",
+            f"has {foreign[0]}, as other models' templates write, which is ordinary text to this tokenizer",
+        )
+    if form.tokenizer.chat_template and is_transcript(said[0]):
+        yield "transcript", "is a transcript, which is learnt as it stands; data.transcripts: true makes messages of it"
     again = [answer[-1].startswith(prompt[-1]) or is_transcript(answer[-1]) for answer in answers]
     if len(prompt[-1].split()) > greeting and any(again):
         yield "repeated", "a completion begins with the prompt again, or is a whole transcript; take that off"
