@@ -78,6 +78,12 @@ def test_white_space_that_vanishes_within_a_text_is_told() -> None:
     ]
 
 
+def test_capital_letters_that_become_small_are_told() -> None:
+    words: Any = shapes.byte_bpe()
+    words._tokenizer.normalizer = normalizers.Lowercase()
+    assert remarks(words, ("a", " b"), ("a", " B")) == ["r:2: the tokenizer makes capital letters small."]
+
+
 def _without_unknown() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 

@@ -95,9 +95,12 @@ def _unread(form: TextFormat, text: str, tokens: Tokens, turns: Sequence[str]) -
     whole = _squashed(text).removeprefix(_squashed(front))
     if not whole.startswith(_squashed(said)) or not said.strip():
         yield "lost", "the text does not come back from its tokens: the tokenizer drops or changes characters"
+    written = [turn.strip() for turn in turns if turn.strip() in text]
     for white, name in (("\n", "line breaks"), ("  ", "spaces that follow a space")):
-        if said.count(white) < sum(turn.strip().count(white) for turn in turns if turn.strip() in text):
+        if said.count(white) < sum(turn.count(white) for turn in written):
             yield name, f"the tokenizer drops {name}"
+    if said == said.lower() and any(turn != turn.lower() for turn in written):
+        yield "case", "the tokenizer makes capital letters small"
 
 
 def _squashed(text: str) -> str:
