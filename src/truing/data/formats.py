@@ -5,7 +5,7 @@ Every reader takes the file and the name it goes by in messages, and yields what
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -101,12 +101,26 @@ def read_parquet(path: Path, name: str) -> Iterator[RawRow | Problem]:
             for batch in file.iter_batches(batch_size=1024):
                 for values in batch.to_pylist():
                     number += 1
-                    yield RawRow(values, f"{name} row {number}")
+                    yield table_row(values, f"{name} row {number}")
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]
         what = f"cannot be read as Parquet: {reason}."
         hint = "Write the file again."
         raise DataError(what, code="data/not-parquet", where=f"{name} row {number + 1}", hint=hint) from error
+
+
+def table_row(values: Mapping[str, object], where: str) -> RawRow:
+    """A row of a format in which every record within a column has the keys of all of them.
+
+    Those that one was never given are null there, the arguments of other tool calls for example, and are left out.
+    """
+    return RawRow({name: _without_nulls(value) for name, value in values.items()}, where)
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _lines(file: BinaryIO, path: str) -> Iterator[tuple[int, str | Problem]]:
