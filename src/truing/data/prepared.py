@@ -189,8 +189,8 @@ def encode_datasets(
             sentences = round_trips(form, records, rows[name], dataset.spec.completions)
             remarks += [f"data.{name}: {sentence}" for sentence in sentences]
         refused += wrong
-        pairs = opposites(record for record in records if isinstance(record, Preference))
-        remarks += [f"data.{name}: {sentence}" for sentence in pairs]
+        pairs = [record for record in records if isinstance(record, Preference)]
+        remarks += [f"data.{name}: {sentence}" for sentence in [*opposites(pairs), *_margins(pairs, recipe)]]
         own = used.get(HELDOUT + name)
         refused += overlap(own.records, records, name) if own else []
     chats = tuple(name for name, dataset in used.items() if dataset.is_chat)
@@ -199,6 +199,14 @@ def encode_datasets(
         return Prepared(rows, texts, context, 0, None, Endings((), (), (), ()), chats, named=named), refused
     pad, bos = form.tokenizer.pad_token_id, form.tokenizer.bos_token_id
     return Prepared(rows, texts, context, pad, bos, form.endings, chats, tuple(remarks), named), refused
+
+
+def _margins(pairs: Sequence[Preference], recipe: Recipe) -> Iterator[str]:
+    """A sentence where no stage makes anything of margins that pairs have."""
+    given = [pair for pair in pairs if pair.margin]
+    if given and not any(getattr(getattr(recipe, stage), "use_margin", False) for stage in recipe.stages):
+        what = f"`margin` changes nothing; reward.use_margin asks for it; {len(given):,} rows have one"
+        yield f"{given[0].where}: {what}."
 
 
 def _mixture(names: Sequence[str], chats: Sequence[str]) -> Iterator[str]:
