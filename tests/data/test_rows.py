@@ -195,7 +195,7 @@ def test_a_column_of_another_name_is_told_once_with_its_new_name(
     ("kind", "row", "left"),
     [
         ("demonstration", {"prompt": "p", "messages": [USER, GOOD]}, "prompt"),
-        ("prompt", {"prompt": "p", "messages": [USER, GOOD]}, "prompt"),
+        ("prompt", {"prompt": "p", "messages": [USER, GOOD]}, "messages"),
         ("demonstration", {"prompt": "hi ", "messages": [USER, GOOD]}, ""),
         ("demonstration", {"prompt": "p", "completion": "c", "messages": [USER, GOOD]}, "messages"),
         ("demonstration", {"prompt": "p", "completion": "c", "margin": 1}, "margin"),

@@ -120,7 +120,7 @@ def parse_prompt(row: Row) -> Prompt | None:
     if row.has("chosen", "rejected") and row.is_implicit():
         preference = parse_preference(row)
         prompt = preference.prompt if preference else None
-    elif row.is_conversation():
+    elif row.is_conversation() and not row.has("prompt"):
         turns = row.raw.values.get("messages")
         is_answered = isinstance(turns, list) and turns and _role(turns[-1]) == "assistant"
         messages = _messages(row, "conversation" if is_answered else "prompt")
