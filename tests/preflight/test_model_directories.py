@@ -49,7 +49,7 @@ def test_an_adapter_is_told_as_that(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
     (tmp_path / "base" / "adapter_config.json").write_text("{}")
     (tmp_path / "base" / "config.json").unlink()
-    assert [fault.code for fault in model_problems(recipe)] == ["model/embedded-adapter"]
+    assert [fault.code for fault in model_problems(recipe)] == ["model/adapter-alone"]
 
 
 @pytest.mark.parametrize("settings", ["{", "[]"])

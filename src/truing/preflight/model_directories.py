@@ -63,7 +63,7 @@ def _directory_faults(key: str, model: Base) -> Iterator[Problem]:
     elif (place / ADAPTER).is_file():
         what = f"holds an adapter ({ADAPTER}), which is loaded beside a model and is none."
         hint = "Merge it into the model that it belongs to, and give the directory of the merged one."
-        yield Problem("model/embedded-adapter", key, what, hint, where)
+        yield Problem("model/adapter-alone", key, what, hint, where)
     elif _config(place) is None:
         what = "has no config.json that can be read, so it holds no model."
         yield Problem("model/no-config", key, what, HOLDS, where)
