@@ -11,7 +11,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Data, Optimiser
 from truing.core.records import Demonstration, Preference
 from truing.core.rows import PairRows, TokenRows
-from truing.data.chat import encode_prompt
+from truing.data.chat import write_prompt
 from truing.data.encode import EncodedRow, Record, encode_records
 from truing.models.layout import policy_roles, trained_role
 from truing.models.load import LoadedBase, load_base
@@ -94,7 +94,7 @@ def token_rows(base: LoadedBase, rows: Sequence[EncodedRow], completion: str) ->
 
 def encoded(base: LoadedBase, records: Sequence[Record], *completions: str) -> list[EncodedRow]:
     form = base.text_format(Data())
-    return encode_records(records, completions, form, partial(encode_prompt, form))[0]
+    return encode_records(records, completions, form, partial(write_prompt, form))[0]
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Data, Optimiser
 from truing.core.records import Demonstration, Preference
 from truing.core.rows import PairRows, TokenRows
-from truing.data.chat import encode_prompt
+from truing.data.chat import write_prompt
 from truing.data.encode import EncodedRow, Record, encode_records
 from truing.models.heads import scalar_head
 from truing.models.layout import trained_role
@@ -100,7 +100,7 @@ def rows_as_tokens(base: LoadedBase, rows: Sequence[EncodedRow], completion: str
 
 def encoded(base: LoadedBase, records: Sequence[Record], *completions: str) -> list[EncodedRow]:
     form = base.text_format(Data())
-    return encode_records(records, completions, form, partial(encode_prompt, form))[0]
+    return encode_records(records, completions, form, partial(write_prompt, form))[0]
 
 
 def rows_of(path: Path, count: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from truing.config.sections import Data
 from truing.core.errors import DataError
 from truing.core.records import Demonstration, Message, Preference, Prompt
-from truing.data.chat import encode_prompt
+from truing.data.chat import write_prompt
 from truing.data.encode import EncodedRow, Record, encode_records, fit
 from truing.data.length_report import ALIKE_HINT, NAMED, LengthReport, Limit
 
@@ -59,7 +59,7 @@ def fitted(
     """The records as rows of tokens, under a length policy."""
     completions = {Demonstration: ("completion",), Preference: ("chosen", "rejected"), Prompt: ()}[type(records[0])]
     form = tiny.text_format(words)
-    rows, refused = encode_records(records, completions, form, partial(encode_prompt, form))
+    rows, refused = encode_records(records, completions, form, partial(write_prompt, form))
     assert refused == []
     return fit(rows, Limit(given, context, new, named), words.bos_token_id)
 
@@ -67,7 +67,7 @@ def fitted(
 def refused(records: Sequence[Record], words: PreTrainedTokenizerFast) -> list[str]:
     """Why they cannot be encoded."""
     form = tiny.text_format(words)
-    return [str(error) for error in encode_records(records, (), form, partial(encode_prompt, form))[1]]
+    return [str(error) for error in encode_records(records, (), form, partial(write_prompt, form))[1]]
 
 
 SHORT, EXACT, LONG_PROMPT, LONG_ANSWER = (

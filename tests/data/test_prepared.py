@@ -14,8 +14,8 @@ from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.core.errors import DataError
 from truing.core.rows import TokenRows
-from truing.data import encode, prepared
-from truing.data.chat import TextFormat
+from truing.data import chat, encode, prepared
+from truing.data.chat import TextFormat, Written
 from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
 from truing.data.prompts import PromptSet
 
@@ -179,18 +179,18 @@ def test_faulty_rows_are_refused_with_all_that_is_wrong_with_their_file(tmp_path
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
     """How often each prompt and each completion is tokenised, from now on."""
     counts: Counter[Any] = Counter()
-    encode_prompt, encode_completion = prepared.encode_prompt, encode.encode_completion
+    write_prompt, write_answered = prepared.write_prompt, encode.write_answered
 
-    def prompt(form: TextFormat, text: str) -> tuple[int, ...]:
+    def prompt(form: TextFormat, text: str) -> Written:
         counts[text] += 1
-        return encode_prompt(form, text)
+        return write_prompt(form, text)
 
-    def completion(form: TextFormat, prompt: str, text: str) -> tuple[int, ...]:
+    def answered(form: TextFormat, prompt: str, text: str, beginning: str) -> Written:
         counts[prompt, text] += 1
-        return encode_completion(form, prompt, text)
+        return write_answered(form, prompt, text, beginning)
 
-    monkeypatch.setattr(prepared, "encode_prompt", prompt)
-    monkeypatch.setattr(encode, "encode_completion", completion)
+    monkeypatch.setattr(prepared, "write_prompt", prompt)
+    monkeypatch.setattr(encode, "write_answered", answered)
     return counts
 
 
@@ -207,6 +207,26 @@ def test_a_prompt_is_tokenised_once_and_a_completion_once_a_row(
     completions = [*shown_rows, *((row[0], side) for row in pairs for side in row[1:3])]
     prompts = {row[0] for row in [*shown_rows, *pairs]}
     assert counts == Counter(completions) + Counter(prompts)
+
+
+@pytest.mark.parametrize("chat_rows", [True, False])
+def test_a_text_is_rendered_once_and_tokenised_once_checks_included(
+    chat_rows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = (tiny.chat_recipe if chat_rows else tiny.recipe)(tmp_path, stages=["dpo"])
+    counts: Counter[str] = Counter()
+    for name in ("render", "_encode"):
+        function = getattr(chat, name)
+
+        def counted(tokenizer: Any, said: Any, *rest: Any, made: Any = function, **options: Any) -> Any:
+            counts[json.dumps(said)] += 1
+            return made(tokenizer, said, *rest, **options)
+
+        monkeypatch.setattr(chat, name, counted)
+    tiny.prepared(given)
+    texts = 3 * len(tiny.preferences())  # each prompt alone, and with either answer
+    assert len(counts) == (2 * texts if chat_rows else texts)
+    assert set(counts.values()) == {1}
 
 
 def saved(place: Path, given: Recipe) -> tuple[Prepared, Path]:

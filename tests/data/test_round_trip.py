@@ -1,6 +1,7 @@
 """What rows say and their tokens do not is told, once a kind, with the first row and the number of rows."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,10 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from truing.core.records import Demonstration, Message, Preference, Text
-from truing.data.chat import encode_prompt
-from truing.data.encode import encode_records
-from truing.data.round_trip import DATED, NO_TEMPLATE, round_trips
+from truing.data.chat import TextFormat, write_prompt
+from truing.data.encode import Record, encode_records
+from truing.data.remarks import Tally
+from truing.data.round_trip import DATED, NO_TEMPLATE, note_oddities, of_the_template
 
 CHATML = shapes.byte_bpe("chatml")
 PLAIN = shapes.byte_bpe()
@@ -26,9 +28,16 @@ def remarks(words: PreTrainedTokenizerFast, *pairs: tuple[Text, Text]) -> list[s
     """What is told of demonstrations of these prompts and completions, in rows r:1, r:2, ..."""
     form = tiny.text_format(words)
     records = [Demonstration(*pair, f"r:{number}") for number, pair in enumerate(pairs, 1)]
-    rows, refused = encode_records(records, ("completion",), form, partial(encode_prompt, form))
+    return told_of(form, records, ("completion",))
+
+
+def told_of(form: TextFormat, records: Sequence[Record], completions: Sequence[str]) -> list[str]:
+    """What is told of records, all of which can be encoded."""
+    tally = Tally()
+    note = partial(note_oddities, form, completions, tally)
+    _, refused = encode_records(records, completions, form, partial(write_prompt, form), note)
     assert not refused
-    return round_trips(form, records, rows, ("completion",))
+    return [*of_the_template(form, records), *tally.sentences()]
 
 
 def chat(*contents: str, system: str = "", **more: Any) -> tuple[Text, Text]:
@@ -121,7 +130,7 @@ def test_a_template_that_writes_nothing_of_an_answer_is_refused_once() -> None:
     of_parts = "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}<|end|>{% endfor %}"
     form = tiny.text_format(templated(of_parts))
     records = [Demonstration(*chat("a", "b"), f"r:{number}") for number in (1, 2)]
-    rows, refused = encode_records(records, ("completion",), form, partial(encode_prompt, form))
+    rows, refused = encode_records(records, ("completion",), form, partial(write_prompt, form))
     assert rows == []
     assert [problem.code for problem in refused] == ["model/template-drops-answers"]
 
@@ -164,19 +173,26 @@ def test_so_are_messages_that_are_and_do() -> None:
     ]
 
 
+def test_a_key_without_which_the_template_refuses_a_message_is_read() -> None:
+    words = shapes.byte_bpe()
+    words.chat_template = (
+        "{% for m in messages %}{{ raise_exception('who?') if m.role == 'assistant' and not m.name }}{{ m.content }}"
+        "<|im_end|>{% endfor %}"
+    )
+    assert remarks(words, chat("How many oars?", "Four.", name="Ann")) == []
+
+
 def test_both_sides_of_a_pair_are_one_row() -> None:
     form = tiny.text_format(PLAIN)
     record = Preference("count the she", "ep", "eps", "r:1")
-    rows, _ = encode_records([record], ("chosen", "rejected"), form, partial(encode_prompt, form))
-    (told,) = round_trips(form, [record], rows, ("chosen", "rejected"))
+    (told,) = told_of(form, [record], ("chosen", "rejected"))
     assert "rows are so" not in told
 
 
 def test_a_prompt_within_one_side_alone_is_told_too() -> None:
     form = tiny.text_format(PLAIN)
     record = Preference("Ask of me: c", "Ask of me: c d", "e", "r:1")
-    rows, _ = encode_records([record], ("chosen", "rejected"), form, partial(encode_prompt, form))
-    (told,) = round_trips(form, [record], rows, ("chosen", "rejected"))
+    (told,) = told_of(form, [record], ("chosen", "rejected"))
     assert "begins with the prompt again" in told
 
 

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from truing.core.records import Message
-from truing.data.chat import decode_response, encode_answered, encode_completion, encode_prompt, is_joined
+from truing.data.chat import (
+    decode_response,
+    encode_answered,
+    encode_completion,
+    encode_prompt,
+    write_answered,
+    write_prompt,
+)
 
 QUESTION, ANSWER = "How many oars has the boat?", "Four oars.\n\nAnd one spare."
 MADE = {(shape, name): make(name) for shape, make in shapes.SHAPES.items() for name in (None, *shapes.TEMPLATES)}
@@ -62,7 +69,7 @@ def test_plain_text_is_learnt_as_it_stands(shape: str, prompt: str, completion: 
     form = tiny.text_format(words)
     ours = encode_prompt(form, prompt) + encode_completion(form, prompt, completion)
     assert list(ours) == [*words.encode(prompt + completion, add_special_tokens=False), words.eos_token_id]
-    assert is_joined(form, prompt, encode_prompt(form, prompt), prompt + completion)
+    assert write_prompt(form, prompt).is_joined(write_answered(form, prompt, completion, prompt))
     tokens = encode_prompt(form, prompt), encode_completion(form, prompt, completion)
     assert decode_response(form, *tokens, in_messages=False) == completion
 
@@ -71,7 +78,9 @@ def test_plain_text_is_learnt_as_it_stands(shape: str, prompt: str, completion: 
 def test_text_goes_on_without_a_space_of_its_own_where_a_token_stands_across_the_seam(shape: str) -> None:
     words = MADE[shape, None]
     form = tiny.text_format(words)
-    assert not is_joined(form, "count the she", encode_prompt(form, "count the she"), "count the sheep")
+    assert not write_prompt(form, "count the she").is_joined(
+        write_answered(form, "count the she", "ep", "count the she")
+    )
     behind = encode_completion(form, "count the she", "ep")
     assert words.decode(list(behind[:-1])) == "ep"
     assert all(not token.startswith(("▁", "Ġ")) for token in words.convert_ids_to_tokens(list(behind[:-1])))

@@ -194,6 +194,23 @@ def test_a_classifier_whose_scores_are_no_numbers_is_told_unless_such_are_droppe
     assert "scored 3 rows" in _rehearsed(_judged_by(place, tmp_path, **{"rewards.on_bad_score": "drop"}))
 
 
+def test_large_files_that_lack_a_weight_are_told_without_reading_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A language model in the place of a classifier has no score, and a base may have lost a layer."""
+    monkeypatch.setattr(classifiers, "WHOLE", 0)
+    monkeypatch.setattr(rehearsal, "SMALL", 0)
+    judge, other = tiny.classifier(tmp_path / "judge"), tiny.recipe(tmp_path / "other", stages=["sft"])
+    for place, name in ((judge, "score.weight"), (tmp_path / "other/base", "model.norm.weight")):
+        weights = load_file(place / "model.safetensors")
+        del weights[name]
+        save_file(weights, place / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"its files lack score\.weight"):
+        _rehearsed(_judged_by(judge, tmp_path))
+    with pytest.raises(ModelError, match=r"its files lack model\.norm\.weight"):
+        _rehearsed(other)
+
+
 def test_a_variant_that_changes_more_than_a_number_is_rehearsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     BartConfig,
@@ -23,7 +23,7 @@ from transformers import (
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError, RecipeError
 from truing.models.context import context_length
-from truing.models.load import LoadedBase, load_base, outline_base
+from truing.models.load import LoadedBase, check_base, load_base, outline_base
 
 SHAPES = ["llama", "gpt2", "qwen"]
 WIDTHS: dict[str, Any] = {
@@ -241,3 +241,18 @@ def test_weights_that_are_missing_are_refused_and_not_made_up(tmp_path: Path) ->
     _edit_json(directory / "config.json", num_hidden_layers=3)
     with pytest.raises(ModelError, match=r"its files lack model.layers.2\S+ and 8 more, which LlamaForCausalLM needs"):
         _load(directory)
+
+
+@pytest.mark.parametrize("damage", ["lacking", "shape"])
+def test_files_of_a_base_are_held_against_what_it_needs_without_its_weights(damage: str, tmp_path: Path) -> None:
+    base, compute = Base(path=str(tiny.directory(tmp_path))), Compute()
+    check_base(base, outline_base(base, compute))
+    file, name = tmp_path / "model.safetensors", "model.layers.1.mlp.up_proj.weight"
+    weights = load_file(file)
+    damaged = {"lacking": {}, "shape": {name: torch.ones(7, 16)}}[damage]
+    save_file({key: weight for key, weight in weights.items() if key != name} | damaged, file, {"format": "pt"})
+    told = "its files (lack|have) model.layers.1.mlp.up_proj.weight(, | of shape .7, 16., )wh.* LlamaForCausalLM"
+    for look in (lambda: check_base(base, outline_base(base, compute)), lambda: load_base(base, compute)):
+        with pytest.raises(ModelError, match=told) as raised:
+            look()
+        assert raised.value.code == "model/not-loaded"

@@ -119,5 +119,8 @@ def test_at_another_path_only_the_place_of_a_base_within_the_run_differs(
         configs = [json.loads((adapter / "adapter_config.json").read_text()) for adapter in (one, other)]
         where = [config.pop("base_model_name_or_path") for config in configs]
         assert configs[0] == configs[1]
+        if stage == "reward":
+            cards = [(adapter.parent / "model" / "README.md").read_bytes() for adapter in (one, other)]
+            assert cards[0] == cards[1]
         roots = [place, place] if stage == "sft" else [place / "runs" / "a", tmp_path / "other"]
         assert where == [str(root / STARTS[stage]) for root in roots]

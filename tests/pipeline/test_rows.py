@@ -33,8 +33,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
 
         monkeypatch.setattr(module, name, counted)
 
-    counting(prepared, "encode_prompt", lambda _, prompt: prompt)
-    counting(encode, "encode_completion", lambda _, prompt, completion: (prompt, completion))
+    counting(prepared, "write_prompt", lambda _, prompt: prompt)
+    counting(encode, "write_answered", lambda _, prompt, completion, beginning: (prompt, completion))
     parse = read.READERS[".jsonl"]
 
     def parsed(path: Path, *given: Any) -> Iterator[Any]:

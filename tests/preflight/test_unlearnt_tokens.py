@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
+from safetensors.torch import save_file
 from transformers import PhiConfig, PhiForCausalLM
 
 from truing.core.errors import InputError
+from truing.models.weight_files import WEIGHTS
 from truing.pipeline.rows import check_inputs
 
 
@@ -72,3 +75,53 @@ def test_all_weights_may_learn_them_and_rows_without_them_are_sound(tmp_path: Pa
     words.save_pretrained(tmp_path / "text/base")
     tiny.write_rows(tmp_path / "text/demonstrations.jsonl", tiny.demonstrations())
     assert check_inputs(plain) is not None
+
+
+def _on_spare_rows(place: Path, shape: str = "llama", value: float = 0.5, **changes: Any) -> Any:
+    """A recipe of conversations, on a base whose vocabulary was padded: new tokens took rows that are all alike."""
+    made = tiny.chat_recipe(place, shape, **changes)
+    model = tiny.model(shape, vocabulary=48)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tiny.tokenizer().vocab_size :] = value
+    (place / "base" / WEIGHTS).unlink()
+    model.save_pretrained(place / "base", max_shard_size=2000)  # several files
+    return made
+
+
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_tokens_that_share_a_spare_row_are_seen_in_the_files_alone(shape: str, tmp_path: Path) -> None:
+    """The same as the stage itself would say, which loads the weights."""
+    made = _on_spare_rows(tmp_path, shape, stages=["sft"])
+    assert len([*(tmp_path / "base").glob("*.safetensors")]) > 1
+    said = tiny.prepared(made).tokens(["demonstrations"])
+    with pytest.raises(InputError) as by_the_stage:
+        tiny.load(made).to_learn(lambda: said, by_adapter=True)
+    with pytest.raises(InputError) as caught:
+        check_inputs(made)
+    assert caught.value.problems == (by_the_stage.value.problem,)
+    assert "no embedding of its own for <|stop|>, <|start|>: it is zero" in str(caught.value)
+
+
+def test_so_are_those_on_rows_of_zeros_in_files_that_hold_the_inner_model_alone(tmp_path: Path) -> None:
+    made = _on_spare_rows(tmp_path, "gpt2", value=0.0, stages=["dpo"])
+    for file in (tmp_path / "base").glob("model*"):
+        file.unlink()
+    model = tiny.model("gpt2", vocabulary=48)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tiny.CHAT_TOKENS[0]] = 0
+    inner = {name.removeprefix("transformer."): weight for name, weight in model.state_dict().items()}
+    save_file({name: weight for name, weight in inner.items() if name != "lm_head.weight"}, tmp_path / "base" / WEIGHTS)
+    with pytest.raises(InputError, match=r"no embedding of its own for <\|stop\|>: it is zero"):
+        check_inputs(made)
+
+
+def test_rows_that_differ_and_those_that_all_weights_have_learnt_are_sound(tmp_path: Path) -> None:
+    whole = {"sft.method": "full"}
+    assert check_inputs(_on_spare_rows(tmp_path / "learnt", stages=["sft", "dpo"], **whole)) is not None
+    scored = {"rewards.sources": [{"kind": "function", "path": "letters:letter_a"}]}
+    online = _on_spare_rows(tmp_path / "ppo", stages=["ppo"], **scored)
+    with pytest.raises(InputError, match="no embedding of its own"):  # for a policy that could never say that it ends
+        check_inputs(online)
+    apart = tiny.chat_recipe(tmp_path / "apart", stages=["sft"])
+    tiny.model(vocabulary=48).save_pretrained(tmp_path / "apart/base")
+    assert check_inputs(apart) is not None

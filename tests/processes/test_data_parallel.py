@@ -95,4 +95,4 @@ def test_the_record_says_how_many_there_were(both: tuple[Path, Path], layout: La
     one, several = (json.loads((root / "run.json").read_text()) for root in both)
     assert not {"processes", "tensor"} & one.keys()
     assert (several["processes"], several.get("tensor", 1)) == (layout.processes, layout.tensor)
-    assert [said(root).count("one alone is sooner done") for root in both] == [0, 1]
+    assert [said(root).count("as a rule sooner done") for root in both] == [0, 1]

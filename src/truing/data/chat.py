@@ -9,16 +9,16 @@ it there by default. Special tokens are only those that the template writes: whe
 as ordinary text.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from truing.core.errors import ModelError, first_line
 from truing.core.records import Message, Text, Tokens
 from truing.data.endings import Endings
+from truing.data.stand_ins import StandIns
 from truing.data.templates import TemplateError, decoded, default_prefix, render
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ ORDER_HINT = "Bring the rows into the order of turns that the model expects, or 
 TEMPLATE_HINT = (
     "The rows are not at fault: correct the template, which is in chat_template.jinja or tokenizer_config.json."
 )
-_STAND_IN = "\ufdd0{}\ufdd1"
-"""Stands for a spelt-out special token while a template renders; made of code points that no text may use."""
 _BEFORE = ("\n", "a", ".", " a")
 """Texts behind which another can be tokenised as one that goes on"""
 CONTEXT = 16
@@ -38,30 +36,68 @@ CONTEXT = 16
 
 @dataclass(frozen=True)
 class TextFormat:
-    """How text becomes tokens for one base."""
+    """How text becomes tokens for one base, to whose tokenizer nothing is added any more."""
 
     tokenizer: "PreTrainedTokenizerBase"
     endings: Endings
     today: date
     """What a chat template is told that asks for the date"""
 
+    @cached_property
+    def stand_ins(self) -> StandIns:
+        """Of its special tokens."""
+        return StandIns.of(self.tokenizer)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text as it is tokenised, and its tokens: made once for all that is asked of them."""
+
+    text: str
+    tokens: Tokens
+    chat: bool
+    """Whether a chat template wrote it"""
+
+    def is_joined(self, whole: "Written") -> bool:
+        """Whether its tokens are the first of those of the `whole` text, so that none stands across the seam."""
+        return whole.tokens[: len(self.tokens)] == self.tokens
+
 
 def encode_prompt(form: TextFormat, prompt: Text) -> Tokens:
     """The tokens from which a model answers. ModelError where the chat template fails."""
-    return _tokens(form.tokenizer, prompt_text(form, prompt), prompt)
+    return write_prompt(form, prompt).tokens
 
 
 def encode_completion(form: TextFormat, prompt: Text, completion: Text) -> Tokens:
     """The tokens that follow the prompt's, closing with a token that ends a response.
 
-    Of a rendered conversation what the template writes behind that token (often a line break) is left out; a template
-    that writes no such token gets one.
-
     Raises:
         ModelError: the chat template fails, or renders the prompt in another way once the answer is there.
     """
-    tokens, written = _behind(form, prompt, completion), form.endings.written
-    if isinstance(prompt, str) or not written:
+    beginning = write_prompt(form, prompt)
+    return completion_tokens(form, beginning, write_answered(form, prompt, completion, beginning.text))
+
+
+def write_prompt(form: TextFormat, prompt: Text) -> Written:
+    """A prompt. ModelError where the chat template fails."""
+    text, chat = prompt_text(form, prompt), not isinstance(prompt, str)
+    return Written(text, _tokens(form, text, chat), chat)
+
+
+def write_answered(form: TextFormat, prompt: Text, completion: Text, beginning: str) -> Written:
+    """A prompt, whose text alone is `beginning`, with its completion. ModelError as `answered_text`."""
+    text, chat = answered_text(form, prompt, completion, beginning), not isinstance(prompt, str)
+    return Written(text, _tokens(form, text, chat), chat)
+
+
+def completion_tokens(form: TextFormat, beginning: Written, whole: Written) -> Tokens:
+    """The tokens of a whole text behind those of its prompt, closing with a token that ends a response.
+
+    Of a rendered conversation what the template writes behind that token (often a line break) is left out; a template
+    that writes no such token gets one.
+    """
+    tokens, written = _behind(form, beginning, whole), form.endings.written
+    if not whole.chat or not written:
         return tokens + form.endings.text
     if tokens[-len(written) :] == written:
         return tokens[: len(tokens) - len(written) + 1]
@@ -117,39 +153,21 @@ def answered_text(form: TextFormat, prompt: Text, completion: Text, beginning: s
     return whole
 
 
-def as_spelt(form: TextFormat, text: str) -> str:
-    """A text whose stand-ins are the special tokens again that messages spell out."""
-    if _STAND_IN[0] not in text:
-        return text
-    for index, literal in enumerate(special_literals(form.tokenizer, len(form.tokenizer))):
-        text = text.replace(_STAND_IN.format(index), literal)
-    return text
-
-
-def is_joined(form: TextFormat, prompt: Text, before: Tokens, whole: str) -> bool:
-    """Whether the prompt's tokens are the first of those of the whole text, so that no token stands across the seam."""
-    return _tokens(form.tokenizer, whole, prompt)[: len(before)] == before
-
-
-def _behind(form: TextFormat, prompt: Text, completion: Text) -> Tokens:
+def _behind(form: TextFormat, beginning: Written, whole: Written) -> Tokens:
     """The tokens that follow those of the prompt in the whole text, or else in a text of their own that goes on."""
-    beginning = prompt_text(form, prompt)
-    text = answered_text(form, prompt, completion, beginning)
-    before, whole = (_tokens(form.tokenizer, part, prompt) for part in (beginning, text))
-    if whole[: len(before)] == before:
-        return whole[len(before) :]
-    return _going_on(form.tokenizer, text.removeprefix(beginning), special=not isinstance(prompt, str))
+    if beginning.is_joined(whole):
+        return whole.tokens[len(beginning.tokens) :]
+    return _going_on(form.tokenizer, whole.text.removeprefix(beginning.text), special=whole.chat)
 
 
-def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str, prompt: Text) -> Tokens:
+def _tokens(form: TextFormat, text: str, chat: bool) -> Tokens:
     """Of plain text, with bos where it belongs; of a rendered conversation, whose special tokens are special."""
-    if isinstance(prompt, str):
-        return default_prefix(tokenizer) + _encode(tokenizer, text, special=False)
-    literals = {_STAND_IN.format(i): literal for i, literal in enumerate(special_literals(tokenizer, len(tokenizer)))}
+    if not chat:
+        return default_prefix(form.tokenizer) + _encode(form.tokenizer, text, special=False)
     tokens: Tokens = ()
-    for piece in re.split(f"({_STAND_IN.format('[0-9]+')})", text):
+    for piece, spelt in form.stand_ins.pieces(text):
         encode = _going_on if tokens else _encode
-        tokens += encode(tokenizer, literals.get(piece, piece), special=piece not in literals) if piece else ()
+        tokens += encode(form.tokenizer, piece, special=not spelt)
     return tokens
 
 
@@ -169,30 +187,10 @@ def _going_on(tokenizer: "PreTrainedTokenizerBase", text: str, special: bool) ->
 
 def _render(form: TextFormat, messages: Sequence[Message], add_generation_prompt: bool) -> str:
     """The template's text, with a stand-in for every special token that a message spells out."""
-    literals = special_literals(form.tokenizer, len(form.tokenizer))
-    turns = [{key: _with_stand_ins(value, literals) for key, value in message.turn.items()} for message in messages]
+    turns = [form.stand_ins.put_into(message.turn) for message in messages]
     try:
         return render(form.tokenizer, turns, form.today, add_generation_prompt=add_generation_prompt)
     except Exception as error:  # a template is a program: it raises what it likes
         what = f"the chat template cannot render this conversation: {first_line(error)}."
         hint = TEMPLATE_HINT if isinstance(error, TemplateError) else ORDER_HINT
         raise ModelError(what, code="model/template-fails", where=form.tokenizer.name_or_path, hint=hint) from error
-
-
-def _with_stand_ins(value: Any, literals: tuple[str, ...]) -> Any:
-    """The same text, or the same value with all texts in it."""
-    if isinstance(value, dict):
-        return {key: _with_stand_ins(item, literals) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_stand_ins(item, literals) for item in value]
-    if isinstance(value, str):
-        for index, literal in enumerate(literals):
-            value = value.replace(literal, _STAND_IN.format(index))
-    return value
-
-
-@lru_cache(maxsize=8)
-def special_literals(tokenizer: "PreTrainedTokenizerBase", size: int) -> tuple[str, ...]:
-    """How the special tokens are spelt, the longest first; `size` is in the key because tokens may be added."""
-    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return tuple(sorted(added | set(tokenizer.all_special_tokens), key=lambda token: (-len(token), token)))

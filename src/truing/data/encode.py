@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line
 from truing.core.records import Demonstration, Preference, Prompt, Text, Tokens
-from truing.data.chat import TextFormat, encode_completion
+from truing.data.chat import TextFormat, Written, completion_tokens, write_answered
 from truing.data.endings import drops_answers
 from truing.data.length_report import ALIKE_HINT, TOKENIZER_HINT, LengthReport, Limit, too_long
 
@@ -56,11 +56,20 @@ def encode_records(
     records: Iterable[Record],
     completions: Sequence[str],
     form: TextFormat | None,
-    encode_prompt: Callable[[Text], Tokens],
+    write_prompt: Callable[[Text], Written],
+    note: Callable[[Record, EncodedRow, Sequence[Written]], None] | None = None,
 ) -> tuple[list[EncodedRow], list[Problem]]:
-    """The tokens of records, of whose fields these follow the prompt, and why others cannot be encoded.
+    """The tokens of records, and why others cannot be encoded.
 
     Each of the latter may take seconds, so only the first are tried. Without a format rows have no tokens.
+
+    Args:
+        records: of one dataset.
+        completions: the fields of a record that follow its prompt.
+        form: how text becomes tokens.
+        write_prompt: as that of `data.chat`; it may know prompts that it was asked for before.
+        note: is told of each row, and of the texts that its tokens are of: a whole one for each completion, or the
+            prompt.
     """
     rows: list[EncodedRow] = []
     refused: list[Problem] = []
@@ -77,26 +86,32 @@ def encode_records(
             rows.append(EncodedRow(record.where, (), {}, index))
             continue
         try:
-            prompt, answers = _tokens(record, completions, form, encode_prompt)
-            rows.append(EncodedRow(record.where, prompt, answers, index, getattr(record, "margin", None) or 0.0))
+            beginning, wholes, answers = _written(record, completions, form, write_prompt)
         except InputError as error:
             refused.append(error.problem)
             if len(refused) == TRIED:
                 refused.append(Problem("data/no-more-tried", None, "no more rows were tried.", where=record.where))
                 break
+            continue
+        margin = getattr(record, "margin", None) or 0.0
+        rows.append(EncodedRow(record.where, beginning.tokens, answers, index, margin))
+        if note is not None:
+            note(record, rows[-1], wholes or [beginning])
     return rows, refused
 
 
-def _tokens(
-    record: Record,
-    completions: Sequence[str],
-    form: TextFormat,
-    encode_prompt: Callable[[Text], Tokens],
-) -> tuple[Tokens, dict[str, Tokens]]:
-    """DataError if the prompt has no token, or where the tokenizer fails; ModelError names the record."""
+def _written(
+    record: Record, completions: Sequence[str], form: TextFormat, write_prompt: Callable[[Text], Written]
+) -> tuple[Written, list[Written], dict[str, Tokens]]:
+    """The prompt, the prompt with each completion, and the completions' tokens.
+
+    DataError if the prompt has no token, or where the tokenizer fails; ModelError names the record.
+    """
     try:
-        prompt = encode_prompt(record.prompt)
-        answers = {name: encode_completion(form, record.prompt, getattr(record, name)) for name in completions}
+        beginning = write_prompt(record.prompt)
+        answers = [getattr(record, name) for name in completions]
+        wholes = [write_answered(form, record.prompt, answer, beginning.text) for answer in answers]
+        tokens = [interned(completion_tokens(form, beginning, whole)) for whole in wholes]
     except ModelError as error:
         raise ModelError(**vars(error.problem) | {"where": record.where}) from error
     except (MemoryError, TruingError):
@@ -104,10 +119,10 @@ def _tokens(
     except Exception as error:  # tokenizers raises no class of its own
         what = f"the tokenizer cannot read it: {first_line(error)}."
         raise DataError(what, code="data/not-encodable", where=record.where, hint=TOKENIZER_HINT) from error
-    if not prompt:
+    if not beginning.tokens:
         what = "the tokenizer makes no token of the prompt."
         raise DataError(what, code="data/no-tokens", where=record.where, hint=TOKENIZER_HINT)
-    return prompt, {name: interned(answer) for name, answer in answers.items()}
+    return beginning, wholes, dict(zip(completions, tokens, strict=True))
 
 
 def fit(rows: Sequence[EncodedRow], limit: Limit, bos: int | None) -> tuple[list[EncodedRow], LengthReport]:

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -12,14 +12,14 @@ from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, check
 from truing.core.records import Message, Preference, Text, Tokens
 from truing.core.rows import PairRows, TokenRows
-from truing.data.chat import TextFormat, encode_prompt
+from truing.data.chat import TextFormat, Written, write_prompt
 from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
 from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, interned
 from truing.data.endings import Endings
 from truing.data.length_report import NAMED, LengthReport, Limit
 from truing.data.prompts import PromptSet, prompt_set
-from truing.data.remarks import opposites
-from truing.data.round_trip import round_trips
+from truing.data.remarks import Tally, opposites
+from truing.data.round_trip import note_oddities, of_the_template
 from truing.data.split import overlap, split_by_prompt
 from truing.data.templates import chat_template
 
@@ -173,7 +173,13 @@ def encode_datasets(
 
     Without a format rows have no tokens, and can be counted and split.
     """
-    encode = cache(lambda prompt: interned(encode_prompt(form, prompt)) if form else ())
+
+    @cache
+    def prompts(prompt: Text) -> Written:
+        assert form is not None
+        written = write_prompt(form, prompt)
+        return replace(written, tokens=interned(written.tokens))
+
     rows: dict[str, list[EncodedRow]] = {}
     texts: list[Text] = []
     refused: list[Problem] = []
@@ -184,10 +190,12 @@ def encode_datasets(
         if name == "prompts":
             records = list({record.prompt: record for record in records}.values())
             texts = [record.prompt for record in records]
-        rows[name], wrong = encode_records(records, dataset.spec.completions, form, encode)
+        note, tally = None, Tally()
         if form and (name != "prompts" or recipe.data.prompts):  # those of other rows are told with these
-            sentences = round_trips(form, records, rows[name], dataset.spec.completions)
-            remarks += [f"data.{name}: {sentence}" for sentence in sentences]
+            note = partial(note_oddities, form, dataset.spec.completions, tally)
+            remarks += [f"data.{name}: {sentence}" for sentence in of_the_template(form, records)]
+        rows[name], wrong = encode_records(records, dataset.spec.completions, form, prompts, note)
+        remarks += [f"data.{name}: {sentence}" for sentence in tally.sentences()]
         refused += wrong
         pairs = [record for record in records if isinstance(record, Preference)]
         remarks += [f"data.{name}: {sentence}" for sentence in [*opposites(pairs), *_margins(pairs, recipe)]]

@@ -10,11 +10,12 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from truing.core.errors import ModelError
 from truing.core.records import Message, Text, Tokens
-from truing.data.chat import TextFormat, answered_text, as_spelt, is_joined, prompt_text, special_literals
+from truing.data.chat import TextFormat, Written, answered_text, prompt_text
 from truing.data.encode import EncodedRow, Record
 from truing.data.remarks import Tally
-from truing.data.templates import asks_for_the_date, decoded, default_prefix
+from truing.data.templates import asks_for_the_date, decoded, decoded_prefix, default_prefix
 from truing.data.turns import is_transcript
 
 NO_TEMPLATE = (
@@ -26,56 +27,59 @@ MARKERS = re.compile(r"<\|\w+\|>|<(?:start|end)_of_turn>|\[/?INST\]")
 DATED = "the chat template asks for the date, and is told data.date."
 
 
-def round_trips(
-    form: TextFormat, records: Sequence[Record], rows: Sequence[EncodedRow], completions: Sequence[str]
-) -> list[str]:
-    """A sentence for each way in which tokens do not say what rows say, with the first row and their number.
-
-    Args:
-        form: by which they were encoded.
-        records: of one dataset.
-        rows: their tokens; records that could not be encoded have none.
-        completions: the fields of a record that follow its prompt.
-    """
-    tally = Tally()
-    of_place = {record.where: record for record in records}
-    for row in rows:
-        record = of_place[row.where]
-        answers = [getattr(record, name) for name in completions]
-        found = dict(_oddities(form, record.prompt, answers, row))  # both sides of a pair count once
-        for kind, what in found.items():
-            tally.add(kind, f"{row.where}: {what}")
-    return [*_of_the_template(form, rows, records), *tally.sentences()]
-
-
-def _of_the_template(form: TextFormat, rows: Sequence[EncodedRow], records: Sequence[Record]) -> Iterator[str]:
-    if rows and not isinstance(records[0].prompt, str):
+def of_the_template(form: TextFormat, records: Sequence[Record]) -> Iterator[str]:
+    """What is to be known of the chat template that writes these records, in sentences."""
+    if records and not isinstance(records[0].prompt, str):
         if not form.tokenizer.chat_template:
             yield NO_TEMPLATE
         elif asks_for_the_date(form.tokenizer):
             yield DATED
 
 
-def _oddities(form: TextFormat, prompt: Text, answers: Sequence[Text], row: EncodedRow) -> Iterator[tuple[str, str]]:
+def note_oddities(
+    form: TextFormat,
+    completions: Sequence[str],
+    tally: Tally,
+    record: Record,
+    row: EncodedRow,
+    wholes: Sequence[Written],
+) -> None:
+    """Adds to the `tally` each way in which the tokens of a row do not say what its record says.
+
+    Args:
+        form: by which it was encoded.
+        completions: the fields of a record that follow its prompt.
+        tally: of all rows of a dataset.
+        record: of it.
+        row: its tokens.
+        wholes: the texts that these are of, one for each completion, or the prompt alone.
+    """
+    answers = [getattr(record, name) for name in completions]
+    found = dict(_oddities(form, record.prompt, answers, row, wholes))  # both sides of a pair count once
+    for kind, what in found.items():
+        tally.add(kind, f"{row.where}: {what}")
+
+
+def _oddities(
+    form: TextFormat, prompt: Text, answers: Sequence[Text], row: EncodedRow, wholes: Sequence[Written]
+) -> Iterator[tuple[str, str]]:
     """Kind and description of what is odd about one row."""
-    beginning = prompt_text(form, prompt)
-    texts = [answered_text(form, prompt, answer, beginning) for answer in answers] or [beginning]
-    for text, completion, answer in zip(texts, row.completions.values() or [()], answers or [()], strict=True):
-        content = form.endings.content(completion)
-        yield from _unread(form, as_spelt(form, text), row.prompt + content, [*_turns(prompt), *_turns(answer)])
+    for whole, completion, answer in zip(wholes, row.completions.values() or [()], answers or [()], strict=True):
+        content, turns = form.endings.content(completion), [*_turns(prompt), *_turns(answer)]
+        yield from _unread(form, form.stand_ins.as_spelt(whole.text), row.prompt + content, turns)
         inner = sorted(set(content).intersection(form.endings.tokens))
         if inner:
             name = form.tokenizer.convert_ids_to_tokens(inner[0])
             yield "ended", f"{name} stands within a completion, and ends a response that is sampled: it would end there"
-    if not all(is_joined(form, prompt, row.prompt, text) for text in texts):
+    if not all(whole.tokens[: len(row.prompt)] == row.prompt for whole in wholes):
         what = "a token of the whole text stands across the seam of prompt and completion, so they are tokenised apart"
         ends = isinstance(prompt, str) and prompt[-1:].isspace()
         yield "seam", what + ("; let the completion begin with the white space that ends the prompt" if ends else "")
     yield from _of_texts(form, *map(_turns, (prompt, *answers)))
     if isinstance(prompt, str):
         return
-    for answer, text in zip(answers or [()], texts, strict=True):
-        yield from _of_messages(form, (*prompt, *answer), text, answered=bool(answers))
+    for answer, whole in zip(answers or [()], wholes, strict=True):
+        yield from _of_messages(form, (*prompt, *answer), whole.text, answered=bool(answers))
 
 
 def _unread(form: TextFormat, text: str, tokens: Tokens, turns: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -91,7 +95,9 @@ def _unread(form: TextFormat, text: str, tokens: Tokens, turns: Sequence[str]) -
         return
     prefix = default_prefix(form.tokenizer)
     behind = tokens[len(prefix) :] if tokens[: len(prefix)] == prefix else tokens
-    said, front = (decoded(form.tokenizer, part, special=True) for part in (behind, prefix))
+    said, front = decoded(form.tokenizer, behind, special=True), decoded_prefix(form.tokenizer)
+    if said.strip() and text.removeprefix(front).startswith(said):
+        return
     whole = _squashed(text).removeprefix(_squashed(front))
     if not whole.startswith(_squashed(said)) or not said.strip():
         yield "lost", "the text does not come back from its tokens: the tokenizer drops or changes characters"
@@ -114,19 +120,17 @@ def _turns(text: Text) -> list[str]:
 
 def _of_texts(form: TextFormat, prompt: Sequence[str], *answers: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What the texts of a prompt's turns and of its completions have that looks like a mistake."""
-    literals = special_literals(form.tokenizer, len(form.tokenizer))
     by_chance, greeting = 3, 2  # characters of a token, since <s> may be anything; and words, as an answer may repeat
     said = [text for texts in (prompt, *answers) for text in texts]
-    spelt = [one for one in literals if len(one) > by_chance and any(one in text for text in said)]
-    spelt += [one for one in literals if one.startswith("<") and said[0].startswith(one)]
-    foreign = [found[0] for found in map(MARKERS.search, said) if found]
+    spelt = next(filter(None, (form.stand_ins.first_in(text, by_chance) for text in said)), None)
+    opening = form.stand_ins.pattern.match(said[0])
+    spelt = spelt or (opening[0] if opening and opening[0].startswith("<") else None)
+    foreign = next(filter(None, map(MARKERS.search, said)), None)
     if spelt:
-        yield "spelt", f"spells out {spelt[0]}, which is read as ordinary text: only a template writes special tokens"
+        yield "spelt", f"spells out {spelt}, which is read as ordinary text: only a template writes special tokens"
     elif foreign:
-        yield (
-            "foreign",
-            f"has {foreign[0]}, as other models' templates write, which is ordinary text to this tokenizer",
-        )
+        what = "as other models' templates write, which is ordinary text to this tokenizer"
+        yield "foreign", f"has {foreign[0]}, {what}"
     if form.tokenizer.chat_template and is_transcript(said[0]):
         yield "transcript", "is a transcript, which is learnt as it stands; data.transcripts: true makes messages of it"
     again = [answer[-1].startswith(prompt[-1]) or is_transcript(answer[-1]) for answer in answers]
@@ -138,7 +142,7 @@ def _of_messages(
     form: TextFormat, messages: tuple[Message, ...], rendered: str, answered: bool
 ) -> Iterator[tuple[str, str]]:
     """What of messages the template does not write."""
-    spelt = as_spelt(form, rendered)
+    spelt = form.stand_ins.as_spelt(rendered)
     written = [message.content for message in messages if message.content.strip() in spelt]
     for index, message in enumerate(messages):
         said = message.content.strip()
@@ -153,7 +157,15 @@ def _of_messages(
                 yield f"key {key}", f"`{key}` of a message is not read: the chat template does not write it"
 
 
-def _rendered(form: TextFormat, messages: tuple[Message, ...], answered: bool) -> str:
+def _rendered(form: TextFormat, messages: tuple[Message, ...], answered: bool) -> str | None:
+    """None where the template refuses such messages."""
+    try:
+        return _text_of(form, messages, answered)
+    except ModelError:
+        return None
+
+
+def _text_of(form: TextFormat, messages: tuple[Message, ...], answered: bool) -> str:
     if not answered:
         return prompt_text(form, messages)
     prompt = messages[:-1]

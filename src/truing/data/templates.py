@@ -87,6 +87,12 @@ def default_prefix(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=8)
+def decoded_prefix(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The same as text."""
+    return decoded(tokenizer, default_prefix(tokenizer), special=True)
+
+
+@lru_cache(maxsize=8)
 def _refuse_powers(template: str) -> None:
     if any(kind == "operator" and text == "**" for _, kind, text in Environment().lex(template)):
         raise TemplateError("it raises to a power (**), which no sandbox can limit")

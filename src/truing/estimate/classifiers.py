@@ -13,6 +13,7 @@ from truing.core.records import Sample
 from truing.estimate.copies import keep_layers
 from truing.models.fetched import directory_of
 from truing.models.load import device_of
+from truing.models.weights import check_weights
 from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.sources import ClassifierReward, refuse_bad
 
@@ -46,11 +47,18 @@ def _ask(path: str, recipe: Recipe, samples: Sequence[Sample]) -> str:
         if recipe.rewards.on_bad_score != "drop":
             refuse_bad(scores, samples, path)
         return f"{path} scored {len(samples)} rows."
-    outline = ClassifierReward.load(path, torch.device("meta"), budget, today, _one_layer)
+    outline = ClassifierReward.load(path, torch.device("meta"), budget, today, _outline)
     if sum(weight.nbytes for weight in outline.model.parameters()) > TOO_LARGE:
         return f"{path} was not asked: even a copy of few layers is too large for that."
     replace(outline, model=_one_layer(path, device)).score(samples)
     return f"Of {path}, one layer with random weights scored {len(samples)} rows."
+
+
+def _outline(path: str, device: torch.device) -> PreTrainedModel:
+    """One layer of a classifier that has all of its weights in its files."""
+    model = _one_layer(path, device)
+    check_weights(AutoModelForSequenceClassification, path, model.config, use_safetensors=True)
+    return model
 
 
 def _one_layer(path: str, device: torch.device) -> PreTrainedModel:

@@ -24,7 +24,7 @@ from truing.estimate.rows import shortest_rows
 from truing.estimate.shortened import ONE_THREAD, one_step
 from truing.kernels.backbone import decoder_layers
 from truing.models.fetched import directory_of
-from truing.models.load import LoadedBase, device_of
+from truing.models.load import LoadedBase, check_base, device_of
 from truing.models.saved import check_saved
 from truing.pipeline.execute import on_threads, run_stage, start_of
 from truing.preflight.functions import call_functions, samples_of
@@ -59,7 +59,10 @@ def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     layers = max(layers_of_every_kind(outline), 1 if recipe.lora.layers == 1 else 2)
     with TemporaryDirectory() as place:
         weights = sum(weight.nbytes for weight in outline.model.parameters())
-        if directory_of(recipe.base) is not None and weights <= SMALL:
+        is_small = directory_of(recipe.base) is not None and weights <= SMALL
+        if not is_small:
+            check_base(recipe.base, outline)
+        if is_small:
             base, on = recipe.base, "the base itself"
         elif bytes_of_copy(outline.model, layers) <= TOO_LARGE:
             write_copy(outline, recipe.base, layers, Path(place) / "base")

@@ -33,10 +33,11 @@ from truing.models.exactness import exact_backend
 from truing.models.fetched import directory_of
 from truing.models.gguf import gguf_options
 from truing.models.own_code import code_of, foreign_code
-from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tokens_alike, tokens_without_rows
+from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tokens_without_rows
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
-from truing.models.weights import load_weights, reraise_as
+from truing.models.spare_rows import alike_tokens, tokens_alike
+from truing.models.weights import check_weights, load_weights, reraise_as
 from truing.processes import group
 
 if TYPE_CHECKING:
@@ -79,10 +80,7 @@ class LoadedBase:
             return self
         read = frozenset(tokens())
         if alike & read:
-            names = ", ".join(self.tokenizer.convert_ids_to_tokens(sorted(alike & read)))
-            what = f"has no embedding of its own for {names}: it is zero, or that of other tokens too."
-            hint = "Begin with sft and set sft.method: full, or take the spare rows out of the model."
-            raise ModelError(what, code="model/alike-tokens", where=self.tokenizer.name_or_path, hint=hint)
+            raise alike_tokens(self.tokenizer, alike & read)
         return self if self.new_tokens & read else replace(self, new_rows=range(0))
 
     def text_format(self, data: Data) -> TextFormat:
@@ -205,6 +203,17 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
     model.requires_grad_(False).train(False)
     backend = choose_backend(model, device_of(compute), Precision.of(compute.dtype, trains=False))
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, new_rows, tuple(notes), backend)
+
+
+def check_base(base: Base, outline: LoadedBase) -> None:
+    """ModelError where the files of a base, whose `outline` this is, lack a weight or have it in another shape.
+
+    No weight is read. Of a base that is not on this machine, and of one in GGUF, nothing is said.
+    """
+    if directory_of(base) is not None and base.gguf_file is None:
+        own = {"trust_remote_code": base.trust_remote_code, "use_safetensors": True, "local_files_only": True}
+        with reraise_as_model_error(base, "causal language model"):
+            check_weights(AutoModelForCausalLM, base.path, outline.model.config, **own)
 
 
 def declared_ends(model: PreTrainedModel) -> list[list[int]]:

@@ -59,29 +59,6 @@ def tokens_without_rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedMod
     return frozenset(token for token in tokenizer.get_vocab().values() if token >= rows)
 
 
-def tokens_alike(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:
-    """Those behind the vocabulary that it was trained on whose embedding is zero, or that of another of them too.
-
-    So it is where a token took a spare row of an embedding that was padded: only its own rows could tell it apart.
-    """
-    first = tokenizer.vocab_size
-    rows = model.get_input_embeddings().weight[first:]  # type: ignore[index]
-    places = _repeated(rows.double().sum(1)).nonzero().flatten()  # few, and whole rows are slow to sort
-    repeated = places[_repeated(rows[places])]
-    zero = (~rows.any(1)).nonzero().flatten()
-    return frozenset(first + row for row in [*repeated.tolist(), *zero.tolist()])
-
-
-def _repeated(rows: torch.Tensor) -> torch.Tensor:
-    """Which of the numbers (n,) or rows (n, width) are there more than once: (n,)."""
-    if not len(rows):
-        return torch.zeros(0, dtype=torch.bool)
-    dim = 0 if rows.dim() > 1 else None  # numbers are sorted faster as such
-    _, kind, count = torch.unique(rows, dim=dim, return_inverse=True, return_counts=True)
-    repeated: torch.Tensor = count[kind] > 1
-    return repeated
-
-
 def rows_to_learn(model: PreTrainedModel, known: int, new_tokens: Collection[int], pad: int) -> range:
     """The rows behind the first `known` of the embeddings, which learn together with an adapter.
 

@@ -1,13 +1,16 @@
 """Which files of a model's directory can be read, without running code. Imports nothing heavy."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
 from truing.core.errors import ModelError, first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNSAFE = {".bin", ".pt", ".pth"}
 """Formats that hold Python objects"""
@@ -15,6 +18,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 """Which of several files each weight is in; read where there is no file with all of them"""
 ADAPTER = "adapter_config.json"
+UNREADABLE = (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a file of weights, or of their names, may raise"""
 POINTER = b"version https://git-lfs"
 """How the note begins that Git LFS leaves in place of a file"""
 
@@ -49,15 +54,35 @@ def unreadable_weights(directory: Path) -> Iterator[tuple[str, str]]:
     """
     try:
         names = _names(directory)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         yield INDEX, first_line(error)
         return
     for name in names:
         try:
             with safe_open(directory / name, framework="numpy"):
                 pass
-        except (OSError, SafetensorError) as error:
+        except UNREADABLE as error:
             yield name, "it is a Git LFS pointer" if _is_pointer(directory / name) else first_line(error)
+
+
+def last_rows(directory: Path, paths: Sequence[str], first: int, width: int) -> "Tensor | None":
+    """The rows from `first` on of a matrix of this `width` that a model's files have: (n, width), as they are there.
+
+    It is the one whose name ends as the first of `paths` does for which there is one: files may hold the model inside
+    another, or the inner one alone, so the last two parts of a name decide. None where several end so, or none does, or
+    where a file cannot be read.
+    """
+    try:
+        files: list[Any] = [safe_open(directory / name, framework="pt") for name in _names(directory)]
+    except UNREADABLE:
+        return None
+    for ending in (path.split(".")[-2:] for path in paths):
+        slices = [file.get_slice(key) for file in files for key in [*file.keys()] if key.split(".")[-2:] == ending]
+        found = [one for one in slices if len(one.get_shape()) == 2 and one.get_shape()[1] == width]
+        if found:
+            rows: Tensor = found[0][first:]
+            return rows if len(found) == 1 else None
+    return None
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:

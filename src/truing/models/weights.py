@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from truing.core.errors import ModelError, TruingError
 from truing.models.weight_files import refuse_embedded_adapter, refuse_unsafe_weights
@@ -30,8 +30,8 @@ def reraise_as(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
 def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> PreTrainedModel:
     """What `auto.from_pretrained` loads from a directory or Hub id, on a device.
 
-    The library gives random values to weights that the files lack; here that is a ValueError. Where nothing is said of
-    code that a model brings along, it does not run, and nobody is asked.
+    The library gives random values to weights that the files lack; here that is a ValueError, and so are weights of
+    another shape. Where nothing is said of code that a model brings along, it does not run, and nobody is asked.
 
     Raises:
         ModelError: the directory has weights in a format whose reading can run code, and no safetensors, or has an
@@ -41,10 +41,23 @@ def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> 
         refuse_unsafe_weights(Path(path))
         refuse_embedded_adapter(Path(path))
     model: PreTrainedModel
-    model, info = auto.from_pretrained(path, output_loading_info=True, **{"trust_remote_code": False, **options})
+    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, info = auto.from_pretrained(path, **told, **{"trust_remote_code": False, **options})
+    for name, found, wanted in sorted(info["mismatched_keys"]):
+        shapes = f"of shape {tuple(found)}, where {type(model).__name__} has {tuple(wanted)}"
+        raise ValueError(f"its files have {name} {shapes}")
     missing = sorted(info["missing_keys"])
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
     torch.nn.Module.to(model, device)  # in place; the library's own signature hides its return type
     return model
+
+
+def check_weights(auto: Any, path: str, config: PretrainedConfig, **options: Any) -> None:
+    """Raises what `load_weights` would of files that lack a weight or have it in another shape; only headers are read.
+
+    Of files that are quantised nothing is said: what becomes of them hangs on the device.
+    """
+    if getattr(config, "quantization_config", None) is None:
+        load_weights(auto, path, torch.device("meta"), device_map="meta", **options)

@@ -49,7 +49,7 @@ def too_small_to_share(recipe: Recipe) -> list[str]:
     size, least = size_in_words(parameters), size_in_words(PROCESSES_PAY_FROM)
     return [
         f"{group.size()} processes share the work of a base of {size} parameters: below about {least}, one alone is "
-        "sooner done"
+        "as a rule sooner done"
     ]
 
 

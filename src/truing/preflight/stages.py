@@ -60,25 +60,34 @@ def check_stages(
 
 
 def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> Iterator[Problem]:
-    """New tokens that a stage reads, and that neither it nor those it goes on from can learn.
+    """Tokens without an embedding of their own that a stage reads, and that neither it nor those before it can learn.
 
-    All weights learn whatever is read, and a first stage's adapter the tokens of its rows, where rows of the embeddings
-    learn beside it. To another, such a token could never be said, nor be told from another.
+    All weights learn whatever is read, and a first stage's adapter the new tokens of its rows, where rows of the
+    embeddings learn beside it. To another, such a token could never be said, nor be told from another. Of the base's
+    weights only those rows are read that may be alike.
     """
+    from truing.models.spare_rows import alike_tokens, tokens_alike_in_files  # imports torch, as the base has by now
+
     assert recipe.base is not None
-    if not base.new_tokens:
+    alike = tokens_alike_in_files(base.tokenizer, base.model, recipe.base)
+    without = base.new_tokens | alike
+    if not without:
         return
     learnt: dict[str | None, frozenset[int]] = {}
     for spec in (STAGES[name] for name in recipe.stages):
-        own = base.new_tokens & prepared.tokens(spec.datasets)
-        read = own | base.new_tokens & prepared.tokens(["prompts"] if spec.samples else [])
+        own = without & prepared.tokens(spec.datasets)
+        read = own | without & prepared.tokens(["prompts"] if spec.samples else [])
         ends = frozenset(base.endings.turn if "prompts" in prepared.chats else base.endings.text)
-        if spec.makes_policy and ends <= base.new_tokens:  # all that it could say to end
+        if spec.makes_policy and ends <= without:  # all that it could say to end
             read |= ends
-        known = learnt.get(spec.starts_from, own if base.new_rows else frozenset())
+        known = learnt.get(spec.starts_from, own - alike if base.new_rows else frozenset())
         learnt[spec.name] = known | (read if trains_all_weights(recipe, spec) else frozenset())
-        if read - learnt[spec.name]:
-            yield _unlearnt(recipe.base.path, sorted(read - learnt[spec.name]), spec, base)
+        unlearnt = read - learnt[spec.name]
+        if unlearnt & alike:
+            yield alike_tokens(base.tokenizer, unlearnt & alike).problem
+            return
+        if unlearnt:
+            yield _unlearnt(recipe.base.path, sorted(unlearnt), spec, base)
             return
 
 

@@ -22,6 +22,7 @@ from truing.functional import bradley_terry_loss
 from truing.models.layout import base_to_train, trained_role
 from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
+from truing.models.reward_card import write_reward_card
 from truing.models.roles import Role
 from truing.models.save import merge, outline_classifier, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, forward_in_micro_batches
@@ -121,5 +122,7 @@ def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation
         save_reward_model(model, whole.head, base.tokenizer, place)
         keep_metadata(job.start, model, base.tokenizer, place)
         save_normalisation(normalisation, place)
+        form, chat = base.text_format(job.recipe.data), "preferences" in job.rows.chats
+        write_reward_card(place, job.name, job.name_of_start(), form, chat, normalisation)
 
     job.save_model(reward, base, write)

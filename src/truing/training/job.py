@@ -111,9 +111,9 @@ class Job:
             rows = base.new_rows
             with self.saved(self.directory.adapter) as place:
                 save_adapter(role, place, base.tokenizer if rows else None, weights)
-                write_card(place, self.name, self.start, self._name_of_start(), self.start_files, rows.stop)
+                write_card(place, self.name, self.start, self.name_of_start(), self.start_files, rows.stop)
 
-    def _name_of_start(self) -> str:
+    def name_of_start(self) -> str:
         """`sft/model` of the same run for what a stage of it made; else the Hub id or the name of the directory."""
         path, run = Path(self.start.path), self.directory.root.parent
         if not path.is_dir():
