@@ -37,6 +37,7 @@ from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tok
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.spare_rows import alike_tokens, tokens_alike
+from truing.models.weight_files import refuse_embedded_adapter
 from truing.models.weights import check_weights, load_weights, reraise_as
 from truing.processes import group
 
@@ -237,9 +238,10 @@ def load_config(base: Base, **options: Any) -> Any:
     """What the base's config says.
 
     Raises:
-        ModelError: it is an encoder-decoder. The library would load its decoder as a language model that it never was:
-            it was made to read what its encoder has read.
+        ModelError: an adapter stands beside it, or it is an encoder-decoder. The library would load its decoder as a
+            language model that it never was: it was made to read what its encoder has read.
     """
+    refuse_embedded_adapter(Path(base.path))  # the library would go to the model that it names
     config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
     if config.is_encoder_decoder:
         what = f"{config.model_type} is an encoder-decoder, and its decoder alone is no language model."
