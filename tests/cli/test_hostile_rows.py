@@ -89,6 +89,10 @@ REMARKS: dict[str, tuple[bytes, str]] = {
         "{file}:26: says the same as {file}:25, but in columns that are not read.",
     ),
     "duplicate rows": (line(ROW) + line(ROW) * 2, "{file}:26: says the same as {file}:25; 2 rows are so."),
+    "pairs that contradict each other": (
+        line(ROW) + line(ROW | {"chosen": ROW["rejected"], "rejected": ROW["chosen"]}),
+        "{file}:26: says the opposite of {file}:25.",
+    ),
     "duplicate ids": (
         line(ROW | {"id": 7}) + line(ROW | {"prompt": "q?", "id": 7}),
         "{file}:26: has the `id` of {file}:25.",

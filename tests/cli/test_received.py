@@ -138,6 +138,14 @@ def test_report(received: Path, canary: Path, truing: Command) -> None:
     assert not {"\x1b", "\u202e"} & set((received / "run" / "report.html").read_text())
 
 
+def test_score(received: Path, canary: Path, truing: Command) -> None:
+    plant(received / "run", canary)
+    word(received / "run", base={"trust_remote_code": True})
+    said = truing("score", received / "run", received / "demonstrations.jsonl")
+    assert said.code == 2
+    says_nothing_raw(said)
+
+
 @pytest.mark.parametrize("trusts", [False, True])
 @pytest.mark.parametrize("fork", [False, True])
 def test_run(trusts: bool, fork: bool, received: Path, canary: Path, truing: Command) -> None:
@@ -233,6 +241,7 @@ LINKS: dict[str, Callable[[Path, Path], None]] = {
     )[1],
     "a loop": lambda run, mine: (run / "loop").symlink_to(run.parent / "loop"),
     "pipe": lambda run, mine: ((run / "run.json").unlink(), os.mkfifo(run / "run.json"))[1],
+    "recipe": lambda run, mine: ((run / "recipe.yaml").unlink(), os.mkfifo(run / "recipe.yaml"))[1],
 }
 
 
@@ -247,6 +256,7 @@ def test_a_link_in_a_run_leads_to_nothing_of_mine(link: str, received: Path, tru
     for arguments in (
         ("report", run),
         ("chat", run),
+        ("score", run, received / "demonstrations.jsonl"),
         ("run", recipe, "--out", run),
         ("run", recipe, "--out", run, "--fork-to", received / "new"),
     ):

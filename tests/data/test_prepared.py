@@ -67,6 +67,17 @@ def asked(prompts: PromptSet) -> tuple[str, str]:
     return " ".join(train), " ".join(heldout)
 
 
+@pytest.mark.parametrize(
+    ("stages", "use", "told"), [(["reward"], False, 1), (["reward"], True, 0), (["dpo"], True, 1), (["sft"], False, 0)]
+)
+def test_margins_that_nothing_is_made_of_are_told(stages: list[str], use: bool, told: int, tmp_path: Path) -> None:
+    given = recipe(tmp_path, stages=stages, **{"reward.use_margin": use})
+    rows = prepare(given, tiny.text_format(TOKENIZER), 64)
+    about = [remark for remark in rows.remarks if "`margin`" in remark]
+    what = "`margin` changes nothing; reward.use_margin asks for it; 3 rows have one."
+    assert about == [f"data.preferences: {tmp_path}/preferences.jsonl:1: {what}"] * told
+
+
 SPLIT = {
     "drop": (
         ("4.xyz>uvw$ 5.q?>rst$ 7.k>l$", "1.ab>c$"),

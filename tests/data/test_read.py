@@ -140,6 +140,19 @@ def test_only_csv_has_no_types(tmp_path: Path, write: Callable[[Path], Path]) ->
     assert {row.typed for row in rows_of(write(tmp_path))} == {write is not write_csv}
 
 
+@pytest.mark.parametrize("form", ["parquet", "saved"])
+def test_keys_that_a_table_adds_to_the_records_in_it_are_left_out(form: str, tmp_path: Path) -> None:
+    calls: list[dict[str, Any]] = [{"name": "f", "arguments": {"city": "x"}}, {"name": "g", "arguments": {"zip": 7}}]
+    rows = [
+        {"messages": [{"role": "assistant", "content": "so", "tool_calls": [call]}], "margin": None} for call in calls
+    ]
+    table = datasets.Dataset.from_list(rows)
+    path = tmp_path / f"rows.{form}"
+    table.to_parquet(path) if form == "parquet" else table.save_to_disk(path)
+    assert table[0]["messages"][0]["tool_calls"][0]["arguments"] == {"city": "x", "zip": None}  # so the library has it
+    assert [row.values for row in rows_of(path)] == rows
+
+
 @pytest.mark.parametrize("name", ["r.jsonl", "r.json"])
 def test_blank_lines_byte_order_marks_and_line_ends_of_windows_are_no_fault(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": 2}')
@@ -177,6 +190,8 @@ ONE_ROW = b'{"prompt": "a"}\n'
         ),
         ("r.jsonl", ONE_ROW + b'{"prompt": "b"', "r.jsonl:2: no valid JSON: Expecting ',' delimiter at column 15."),
         ("r.jsonl", ONE_ROW + b'{"prompt": "b"\r\n', "r.jsonl:2: no valid JSON: Expecting ',' delimiter at column 15."),
+        ("r.jsonl", b'{"a": 1, "b": {"c": 2, "c": 2}}', "r.jsonl:1: no valid JSON: the key 'c' stands "),
+        ("r.json", b'[{"a": 1, "a": 2}]', "r.json: no valid JSON: the key 'a' stands in one object more than once."),
         ("r.json", b'[{"a": 1},\n {"a": }]', "r.json: no valid JSON: Expecting value at line 2, column 8."),
         ("r.jsonl", ONE_ROW + b"[1]\n", "r.jsonl:2: the row is not a JSON object."),
         ("r.jsonl", ONE_ROW + b"null\n", "r.jsonl:2: the row is not a JSON object."),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tiny
 import tokenizer_shapes as shapes
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, normalizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -78,6 +78,21 @@ def test_characters_that_vanish_are_told() -> None:
     ]
 
 
+def test_white_space_that_vanishes_within_a_text_is_told() -> None:
+    words: Any = shapes.byte_bpe()
+    words._tokenizer.normalizer = normalizers.Replace(Regex(r"\s+"), " ")
+    assert remarks(words, ("a", " b c"), ("a", " b\n  c")) == [
+        "r:2: the tokenizer drops line breaks.",
+        "r:2: the tokenizer drops spaces that follow a space.",
+    ]
+
+
+def test_capital_letters_that_become_small_are_told() -> None:
+    words: Any = shapes.byte_bpe()
+    words._tokenizer.normalizer = normalizers.Lowercase()
+    assert remarks(words, ("a", " b"), ("a", " B")) == ["r:2: the tokenizer makes capital letters small."]
+
+
 def _without_unknown() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -111,11 +126,35 @@ def test_reasoning_that_the_template_strips_is_told() -> None:
     ]
 
 
+def test_a_template_that_writes_nothing_of_an_answer_is_refused_once() -> None:
+    of_parts = "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}<|end|>{% endfor %}"
+    form = tiny.text_format(templated(of_parts))
+    records = [Demonstration(*chat("a", "b"), f"r:{number}") for number in (1, 2)]
+    rows, refused = encode_records(records, ("completion",), form, partial(write_prompt, form))
+    assert rows == []
+    assert [problem.code for problem in refused] == ["model/template-drops-answers"]
+
+
 def test_rows_that_are_rendered_already_and_prompts_that_come_twice_are_told() -> None:
     told = remarks(PLAIN, ("<|im_start|>user\na<|im_end|>\n", "b<|im_end|>"), ("Ask of me: c", "Ask of me: c d"))
     assert told == [
         "r:1: spells out <|im_start|>, which is read as ordinary text: only a template writes special tokens.",
         "r:2: a completion begins with the prompt again, or is a whole transcript; take that off.",
+    ]
+
+
+def test_rows_that_were_rendered_for_another_model_are_told() -> None:
+    assert remarks(PLAIN, ("<s>ask", " b"), ("<|header|>a", " b"), ("a < b and x", " b|>")) == [
+        "r:1: spells out <s>, which is read as ordinary text: only a template writes special tokens.",
+        "r:2: has <|header|>, as other models' templates write, which is ordinary text to this tokenizer.",
+    ]
+
+
+def test_a_transcript_on_a_base_with_a_chat_template_is_told() -> None:
+    row = "\n\nHuman: a\n\nAssistant:", " b"
+    assert remarks(PLAIN, row) == []
+    assert remarks(CHATML, row) == [
+        "r:1: is a transcript, which is learnt as it stands; data.transcripts: true makes messages of it."
     ]
 
 

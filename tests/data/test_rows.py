@@ -178,6 +178,8 @@ def test_a_missing_field_is_named_with_those_there_are(
         ("demonstration", {"prompt": "p", "response": "r"}, "completion", "response"),
         ("demonstration", {"Prompt": "p", "completion": "c"}, "prompt", "Prompt"),
         ("demonstration", {"instruction": "p", "completion": "c"}, "prompt", "instruction"),
+        ("demonstration", {"conversations": [USER, GOOD]}, "messages", "conversations"),
+        ("prompt", {"conversations": [USER]}, "messages", "conversations"),
         ("preference", {"prompt": "p", "choosen": "c", "rejected": "r"}, "chosen", "choosen"),
     ],
 )
@@ -189,12 +191,36 @@ def test_a_column_of_another_name_is_told_once_with_its_new_name(
     assert told.endswith(f" If '{other}' is what you mean, rename it to `{column}`.")
 
 
+@pytest.mark.parametrize(
+    ("kind", "row", "left"),
+    [
+        ("demonstration", {"prompt": "p", "messages": [USER, GOOD]}, "prompt"),
+        ("prompt", {"prompt": "p", "messages": [USER, GOOD]}, "messages"),
+        ("demonstration", {"prompt": "hi ", "messages": [USER, GOOD]}, ""),
+        ("demonstration", {"prompt": "p", "completion": "c", "messages": [USER, GOOD]}, "messages"),
+        ("demonstration", {"prompt": "p", "completion": "c", "margin": 1}, "margin"),
+        ("preference", TEXT_PAIR | {"completion": "c"}, "completion"),
+        ("preference", {"prompt": "another", "chosen": [USER, GOOD], "rejected": [USER, BAD]}, "prompt"),
+        ("preference", {"prompt": "hi", "chosen": [USER, GOOD], "rejected": [USER, BAD]}, ""),
+    ],
+)
+def test_a_column_that_is_known_and_not_read_of_this_row_is_told(
+    kind: str, row: dict[str, Any], left: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    dataset = Dataset(DATASETS[f"{kind}s"], Problems(str(path)))
+    read_file(Source(path=str(path)), [dataset], thorough=True)
+    assert dataset.oddities == ([f"{path}:1: `{left}` is not read."] if left else [])
+
+
 USER_FIRST = "Turns alternate: user, assistant, user, ..., after one system turn at most."
 MESSAGE_FAULTS: list[tuple[Any, str]] = [
     (["hi"], "[0]` is text. A message is"),
     ([None], "[0]` is null. A message is"),
     ([{"content": "hi"}], "[0]` has no role. Its role is system, user or assistant."),
     ([{"role": None, "content": "hi"}], "[0]` has no role."),
+    ([{"from": "human", "value": "hi"}], "[0]` has no role. Call `from` role and `value` content;"),
     ([{"role": "human", "content": "hi"}], "[0].role` is 'human'. A role is system, user or assistant."),
     ([{"role": 3, "content": "hi"}], "[0].role` is 3."),
     ([{"role": ["user"], "content": "hi"}], "[0].role` is a list."),

@@ -122,6 +122,27 @@ def test_what_a_template_writes_around_an_answer_is_learnt_and_no_part_of_its_te
         assert decode_response(form, *tokens, in_messages=True) == ANSWER
 
 
+@SHAPE
+def test_an_answer_right_behind_a_special_token_comes_back_without_a_space_of_the_tokenizers(shape: str) -> None:
+    words: Any = shapes.SHAPES[shape]()
+    words.chat_template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
+    form = tiny.text_format(words)
+    for answer in (ANSWER, " " + ANSWER):
+        prompt, completion = turns(QUESTION), (Message("assistant", answer),)
+        tokens = encode_prompt(form, prompt), encode_completion(form, prompt, completion)
+        assert decode_response(form, *tokens, in_messages=True) == answer
+
+
+def test_a_response_is_decoded_as_it_stands_whatever_the_tokenizer_calls_tidy() -> None:
+    words: Any = shapes.byte_bpe()
+    words.clean_up_tokenization_spaces = True
+    words.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = True
+    assert words.decode(words.encode("four , oars")) == "four, oars"
+    form = tiny.text_format(words)
+    tokens = encode_prompt(form, "Count :"), encode_completion(form, "Count :", " four , oars do n't .")
+    assert decode_response(form, *tokens, in_messages=False) == " four , oars do n't ."
+
+
 def test_plain_text_begins_with_all_that_the_tokenizer_puts_in_front() -> None:
     words: Any = shapes.byte_bpe()
     front = [(token, words.convert_tokens_to_ids(token)) for token in ("<|user|>", "<s>")]

@@ -10,9 +10,10 @@ import torch
 from architectures import figures
 from architectures.families import HYBRID
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Base, Compute
+from truing.config.sections import Base, Compute, Source
 from truing.core.errors import ModelError, RewardError
 from truing.estimate import classifiers, rehearsal
 from truing.estimate.rehearsal import layers_of_every_kind, rehearse
@@ -67,6 +68,13 @@ def test_a_stage_of_pairs_learns_them_where_it_begins_with_the_base(
     _rehearsed(tiny.chat_recipe(tmp_path, stages=stages, **{"lora.layers": layers}))
 
 
+@pytest.mark.parametrize("numbers", [torch.float16, torch.bfloat16])
+def test_a_base_in_half_precision_is_held_to_what_was_trained_in_single(numbers: Any, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["sft", "reward"])
+    tiny.model().to(numbers).save_pretrained(tmp_path / "base")
+    assert _rehearsed(recipe)
+
+
 def test_a_base_that_grows_for_its_pad_alone_is_rehearsed(tmp_path: Path) -> None:
     assert _rehearsed(tiny.recipe(tmp_path, pad=None, stages=["sft"]))
 
@@ -97,6 +105,8 @@ def test_an_adapter_that_is_lost_in_merging_is_refused(tmp_path: Path, monkeypat
         ("def score(*, prompts, responses): return [0.0]", "rewards/signature", "is called with two lists"),
         ("def score(responses): return [0.0]", "rewards/signature", "is called with two lists"),
         ("def score(completions, prompts): return [0.0]", "rewards/signature", "completions, is given the prompts"),
+        ("def score(texts, prompts): return [0.0] * 2", "rewards/signature", "prompts, is given the responses"),
+        ("def score(outputs, x): return [0.0] * 2", "rewards/signature", "outputs, is given the prompts"),
         ("def score(prompts, cs): return [c[0]['content'] for c in cs]", "rewards/function-fails", "TypeError"),
     ],
 )
@@ -119,12 +129,41 @@ def _judged_by(classifier: Path | str, place: Path, **changes: Any) -> Recipe:
 def test_a_classifier_scores_rows_before_anything_is_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tiny.classifier(tmp_path / "judge")
     recipe = _judged_by(place, tmp_path)
-    assert f"{place} scored 2 rows." in _rehearsed(recipe)
+    assert f"{place} scored 3 rows." in _rehearsed(recipe)
     monkeypatch.setattr(classifiers, "WHOLE", 0)
-    assert f"Of {place}, one layer with random weights scored 2 rows." in _rehearsed(recipe)
+    assert f"Of {place}, one layer with random weights scored 3 rows." in _rehearsed(recipe)
     monkeypatch.setattr(classifiers, "TOO_LARGE", 0)
     assert f"{place} was not asked" in _rehearsed(recipe)
     assert "someone/judge is not on this machine yet" in _rehearsed(_judged_by("someone/judge", tmp_path))
+
+
+ASKED = [{"role": "user", "content": "a?"}]
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ([{"role": "system", "content": "be brief"}, *ASKED], "not so"),
+        ([*ASKED, {"role": "assistant", "content": "b."}, *ASKED], "not so"),
+        ([{"role": "user", "content": "a" * 40}], "it reads 32"),
+    ],
+    ids=["of another kind", "of several turns", "the longest"],
+)
+def test_a_classifier_is_asked_about_the_longest_prompt_and_each_kind(
+    last: list[dict[str, str]], told: str, tmp_path: Path
+) -> None:
+    place = tiny.classifier(tmp_path / "judge")
+    words = AutoTokenizer.from_pretrained(place)
+    words.chat_template = "{{ raise_exception('not so') if messages | length > 2 }}" + tiny.CHAT
+    words.save_pretrained(place)
+    config = place / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 32}))
+    prompts = [[{"role": "user", "content": f"{letter}?"}] for letter in "bcdefghij"]
+    rows = [{"prompt": prompt} for prompt in [*prompts, last]]
+    path = tiny.write_rows(tmp_path / "prompts.jsonl", rows)
+    recipe = _judged_by(place, tmp_path, **{"stages": ["ppo"], "data.prompts": Source(path=str(path)).model_dump()})
+    with pytest.raises((ModelError, RewardError), match=told):
+        _rehearsed(recipe)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -152,7 +191,7 @@ def test_a_classifier_whose_scores_are_no_numbers_is_told_unless_such_are_droppe
     with pytest.raises(RewardError) as raised:
         _rehearsed(_judged_by(place, tmp_path))
     assert raised.value.problem.code == "rewards/not-finite"
-    assert "scored 2 rows" in _rehearsed(_judged_by(place, tmp_path, **{"rewards.on_bad_score": "drop"}))
+    assert "scored 3 rows" in _rehearsed(_judged_by(place, tmp_path, **{"rewards.on_bad_score": "drop"}))
 
 
 def test_large_files_that_lack_a_weight_are_told_without_reading_them(

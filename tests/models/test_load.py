@@ -9,7 +9,16 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM, PreTrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertForMaskedLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PreTrainedConfig,
+)
 
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError, RecipeError
@@ -17,6 +26,17 @@ from truing.models.context import context_length
 from truing.models.load import LoadedBase, check_base, load_base, outline_base
 
 SHAPES = ["llama", "gpt2", "qwen"]
+WIDTHS: dict[str, Any] = {
+    "vocab_size": 32,
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "original_max_position_embeddings": 16,
+    "initializer_range": 0.5,
+}
 
 
 def _load(directory: Path, **options: object) -> LoadedBase:
@@ -54,6 +74,21 @@ def test_the_context_is_the_number_of_positions_of_the_model(config: dict[str, i
     assert context_length(SimpleNamespace(config=PreTrainedConfig(**config))) == expected
 
 
+@pytest.mark.parametrize("by_layer_type", [False, True])
+def test_a_text_goes_no_further_than_where_longrope_reads_it_otherwise(by_layer_type: bool) -> None:
+    factors = {"short_factor": [1.0, 1.0], "long_factor": [4.0, 8.0]}
+    rope = {"rope_type": "longrope", "original_max_position_embeddings": 16, "rope_theta": 10_000.0, **factors}
+    config = PreTrainedConfig()
+    config.max_position_embeddings = 64
+    config.rope_parameters = {"full_attention": rope} if by_layer_type else rope
+    assert context_length(SimpleNamespace(config=config)) == 16  # type: ignore[arg-type]
+    phi = Phi3ForCausalLM(Phi3Config(**WIDTHS, max_position_embeddings=64, rope_parameters=rope)).eval()
+    tokens = torch.arange(1, 18)[None]
+    alone, within = phi(tokens[:, :16]).logits, phi(tokens).logits[:, :16]
+    assert context_length(phi) == 16
+    assert not torch.allclose(alone, within, atol=1e-3)  # so it is, one token further
+
+
 def test_remote_code_is_refused_with_the_mend_and_never_run(tmp_path: Path) -> None:
     directory = tiny.directory(tmp_path / "model")
     (directory / "configuration_own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
@@ -86,6 +121,24 @@ def test_a_model_that_reads_ahead_is_refused(tmp_path: Path) -> None:
     BertForMaskedLM(config).save_pretrained(tmp_path)
     with pytest.raises(ModelError, check=lambda error: error.code == "model/not-causal"):
         load_base(Base(path=str(tmp_path)), Compute(device="cpu"))
+
+
+@pytest.mark.parametrize("read", [load_base, outline_base])
+def test_the_decoder_of_an_encoder_decoder_is_no_language_model(read: Any, tmp_path: Path) -> None:
+    tiny.directory(tmp_path)
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    config = BartConfig(vocab_size=tiny.VOCABULARY, d_model=16, encoder_layers=1, decoder_layers=1, **heads)
+    BartForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, check=lambda error: error.code == "model/encoder-decoder"):
+        read(Base(path=str(tmp_path)), Compute(device="cpu"))
+
+
+@pytest.mark.parametrize("ends", ["2", [2, "2"], [[2]], 2.5])
+def test_an_end_token_that_is_no_number_is_refused_with_the_file_to_correct(ends: object, tmp_path: Path) -> None:
+    directory = tiny.directory(tmp_path)
+    _edit_json(directory / "generation_config.json", eos_token_id=ends)
+    with pytest.raises(ModelError, match="Correct eos_token_id", check=lambda error: error.code == "model/odd-ends"):
+        _load(directory)
 
 
 @pytest.mark.parametrize(("name", "content"), [("config.json", b"[]"), ("model.gguf", b"GGUF")])

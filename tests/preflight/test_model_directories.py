@@ -45,6 +45,13 @@ def test_a_config_that_is_none_is_told(config: str, tmp_path: Path) -> None:
     assert fault.what == "has no config.json that can be read, so it holds no model."
 
 
+def test_an_adapter_is_told_as_that(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    (tmp_path / "base" / "adapter_config.json").write_text("{}")
+    (tmp_path / "base" / "config.json").unlink()
+    assert [fault.code for fault in model_problems(recipe)] == ["model/adapter-alone"]
+
+
 @pytest.mark.parametrize("settings", ["{", "[]"])
 def test_settings_of_generation_that_are_none_are_told(settings: str, tmp_path: Path) -> None:
     (fault,) = _damaged(tmp_path, "generation_config.json", settings)

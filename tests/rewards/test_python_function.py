@@ -42,9 +42,14 @@ def test_a_function_gets_prompts_and_responses_and_gives_the_scores(tmp_path: Pa
 
 
 def test_a_function_sees_a_conversation_as_role_and_content(tmp_path: Path) -> None:
-    sample = Sample((Message("user", "hello"),), "so", (1,), (2,), True)
-    function = _function(tmp_path, "return [float(p == [{'role': 'user', 'content': 'hello'}]) for p in prompts]")
-    assert function.score([sample]) == [1.0]
+    sample = Sample((Message("user", "hello", '{"name": "Ann"}'),), "so", (1,), (2,), True)
+    seen = {"role": "user", "content": "hello", "name": "Ann"}
+    assert _function(tmp_path, f"return [float(p == [{seen}]) for p in prompts]").score([sample]) == [1.0]
+
+
+def test_a_function_may_empty_the_lists_that_it_is_given(tmp_path: Path) -> None:
+    function = _function(tmp_path, "return [float(len(responses.pop(0))) for _ in prompts]")
+    assert function.score(SAMPLES) == [float(len(sample.response)) for sample in SAMPLES]
 
 
 def test_a_function_is_imported_from_the_python_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from truing.core.errors import ModelError, first_line
 from truing.core.records import Message, Text, Tokens
 from truing.data.endings import Endings
 from truing.data.stand_ins import StandIns
-from truing.data.templates import TemplateError, default_prefix, render
+from truing.data.templates import TemplateError, decoded, default_prefix, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -122,16 +122,15 @@ def decode_response(form: TextFormat, prompt: Tokens, response: Tokens, in_messa
     makes the same of the text again.
     """
     content, before = form.endings.content(response), prompt[-CONTEXT:]
-    start, whole = (
-        str(form.tokenizer.decode(list(tokens), skip_special_tokens=True)) for tokens in (before, before + content)
-    )
-    is_behind = whole.startswith(start)
-    text = whole[len(start) :] if is_behind else str(form.tokenizer.decode(list(content), skip_special_tokens=True))
+    start, whole = (decoded(form.tokenizer, tokens) for tokens in (before, before + content))
+    text = whole[len(start) :] if whole.startswith(start) else decoded(form.tokenizer, content)
     if not in_messages:
         return text
-    opening = form.stand_ins.pattern.sub("", form.endings.before)  # the decoding leaves special tokens out
+    opening = form.endings.before.rstrip(" ")
     text = text.removeprefix(opening).removesuffix(form.endings.after)
-    return text.removeprefix(" ") if opening.endswith(" ") else text  # SentencePiece writes one of its own there
+    for _ in form.endings.before.removeprefix(opening):  # a model may leave one out that a tokenizer writes
+        text = text.removeprefix(" ")
+    return text
 
 
 def prompt_text(form: TextFormat, prompt: Text) -> str:

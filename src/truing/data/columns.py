@@ -19,7 +19,7 @@ def meant_by(name: str) -> str | None:
     """The column that is read and that a column of this name may have been meant as."""
     plain = name.strip().lower()
     called = (column for column, others in ALIASES.items() if plain == column or plain in others)
-    return nearest(name, ALIASES) or next(called, None)
+    return next(called, None) or nearest(name, ALIASES)
 
 
 def meant_as(column: str, names: Iterable[str]) -> str | None:

@@ -1,6 +1,6 @@
 """The datasets of a recipe, by their names in its `data`. A file is parsed once, whatever is made of its rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from truing.config.sections import Source
 from truing.config.stages import STAGES
 from truing.core.errors import DataError, Problem, Problems
 from truing.core.records import Demonstration, Preference, Prompt
+from truing.data.columns import ALIASES
 from truing.data.fields import FieldError
 from truing.data.prompts import prompt_source
 from truing.data.read import RawRow, read_rows
@@ -65,19 +66,21 @@ class Dataset:
         """Raises DataError with all that is wrong, if anything is."""
         self.problems.check(DataError, more="`truing validate` tells all.")
 
-    def add(self, raw: RawRow | Problem) -> None:
-        """The next row of the file, or why it is none."""
+    def add(self, raw: RawRow | Problem) -> Collection[str]:
+        """The next row of the file, or why it is none; returns the columns that are read of it, or would be."""
         if isinstance(raw, Problem):
             self.problems.add(raw)
-            return
+            return ()
         row = Row(raw, self.problems, self.transcripts)
         try:
             record = self.spec.parse(row)
             if record is not None:
                 self._refuse_mixture(record)
                 self.records.append(record)
+                return row.read
         except FieldError as fault:
             row.note(fault)
+        return ALIASES
 
     def _refuse_mixture(self, record: Demonstration | Preference | Prompt) -> None:
         """FieldError where the file mixes plain text with conversations."""
@@ -119,10 +122,9 @@ def read_file(source: Source, datasets: Sequence[Dataset], thorough: bool = Fals
     remarks = Remarks()
     try:
         for row in read_rows(source):
-            for dataset in datasets:
-                dataset.add(row)
+            read = {name for dataset in datasets for name in dataset.add(row)}
             if thorough and isinstance(row, RawRow):
-                remarks.add_row(row)
+                remarks.add_row(row, read)
     except DataError as error:
         for dataset in datasets:
             dataset.problems.add(error.problem)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line
 from truing.core.records import Demonstration, Preference, Prompt, Text, Tokens
 from truing.data.chat import TextFormat, Written, completion_tokens, write_answered
+from truing.data.endings import drops_answers
 from truing.data.length_report import ALIKE_HINT, TOKENIZER_HINT, LengthReport, Limit, too_long
 
 Record = Demonstration | Preference | Prompt
@@ -72,6 +73,12 @@ def encode_records(
     """
     rows: list[EncodedRow] = []
     refused: list[Problem] = []
+    records = list(records)
+    answered_chats = bool(completions) and any(not isinstance(record.prompt, str) for record in records)
+    if form and answered_chats and drops_answers(form.tokenizer):
+        what = "the chat template writes nothing of an answer that is text, so there would be nothing to learn."
+        hint = "Use a template that writes `content`; one for lists of parts, pictures among them, may not."
+        return [], [Problem("model/template-drops-answers", None, what, hint, form.tokenizer.name_or_path)]
     prompts: dict[Text, int] = {}
     for record in records:
         index = prompts.setdefault(record.prompt, len(prompts))

@@ -4,12 +4,13 @@ A model may close its turn with another token than the tokenizer's eos: Gemma wi
 `<|eot_id|>`. It says so in its generation config, and its chat template writes the token behind the assistant's turn.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from truing.core.records import Tokens
-from truing.data.templates import ANY_DATE, render
+from truing.data.templates import ANY_DATE, decoded, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,9 +35,9 @@ class Endings:
     written: Tokens
     """All that the template writes from there on, often a line break too; none where it writes ordinary text alone"""
     before: str = ""
-    """What the template writes between its generation prompt and an answer, such as a space"""
+    """What decoding shows between the template's generation prompt and an answer, such as a space"""
     after: str = ""
-    """Ordinary text that it writes between an answer and `turn`"""
+    """What it shows between an answer and `turn`"""
 
     def closed(self, response: Tokens, chat: bool) -> Tokens:
         """A response that has ended, as a reward model reads it: a chat to the end of what its template writes."""
@@ -59,8 +60,9 @@ def endings_of(tokenizer: "PreTrainedTokenizerBase", declared: Sequence[Iterable
         It, without a token where nothing ends a response: such a tokenizer is a classifier's, or refused.
     """
     eos = tokenizer.eos_token_id
-    before, behind = _around_an_answer(tokenizer) or ("", None)
-    tokens = tuple(tokenizer.encode(behind or "", add_special_tokens=False, verbose=False))
+    probe = next((probe for probe in _probes(tokenizer) if _ANSWER in probe.whole), None)
+    behind = probe.whole.rpartition(_ANSWER)[2] if probe else ""
+    tokens = tuple(tokenizer.encode(behind, add_special_tokens=False, verbose=False))
     known = [eos] if isinstance(eos, int) else []
     own = tokenizer.added_tokens_decoder
     for ids in map(set, declared):
@@ -69,25 +71,67 @@ def endings_of(tokenizer: "PreTrainedTokenizerBase", declared: Sequence[Iterable
     place = _closing(tokens, tokenizer, known)
     written = tokens[place:] if place is not None else ()
     text = tuple(known[:1]) or written[:1]
-    if behind is None:  # a template that fails on plain questions: rows fail on it too, and are told
+    if probe is None:  # a template that fails on plain questions: rows fail on it too, and are told
         return Endings(tuple(sorted(known)), text, text, text)
-    after = behind.partition(own[written[0]].content)[0] if written else behind
-    return Endings(tuple(sorted({*known, *written[:1]})), text, written[:1] or text, written, before, after)
+    around = ("", "")
+    with suppress(Exception):  # a tokenizer that does not know the template's characters fails on every row too
+        around = _as_decoded(tokenizer, probe, written[:1])
+    return Endings(tuple(sorted({*known, *written[:1]})), text, written[:1] or text, written, *around)
 
 
-def _around_an_answer(tokenizer: "PreTrainedTokenizerBase") -> tuple[str, str] | None:
-    """What the chat template writes before an answer, where a generation prompt has ended, and behind it."""
+@dataclass(frozen=True)
+class _Probe:
+    """A conversation as the chat template renders it."""
+
+    asked: list[dict[str, str]]
+    beginning: str
+    """From which it is answered"""
+    whole: str
+    """With its answer"""
+
+
+def drops_answers(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether the chat template renders conversations and nothing of their answers.
+
+    So do those that expect a list of parts, pictures among them, where there is text.
+    """
+    probes = list(_probes(tokenizer))
+    return bool(probes) and not any(_ANSWER in probe.whole for probe in probes)
+
+
+def _probes(tokenizer: "PreTrainedTokenizerBase") -> Iterator[_Probe]:
+    """Those that the chat template does not fail on."""
     for asked in _PROBES:
-        try:
+        with suppress(Exception):  # a template is a program: it raises what it likes
             beginning = render(tokenizer, asked, ANY_DATE, add_generation_prompt=True)
-            answered = [*asked, {"role": "assistant", "content": _ANSWER}]
-            whole = render(tokenizer, answered, ANY_DATE, add_generation_prompt=False)
-        except Exception:  # a template is a program: it raises what it likes
-            continue
-        if _ANSWER in whole:
-            start, _, behind = whole.rpartition(_ANSWER)
-            return (start.removeprefix(beginning) if start.startswith(beginning) else ""), behind
-    return None
+            yield _Probe(asked, beginning, _answered(tokenizer, asked, _ANSWER))
+
+
+def _answered(tokenizer: "PreTrainedTokenizerBase", asked: list[dict[str, str]], answer: str) -> str:
+    turns = [*asked, {"role": "assistant", "content": answer}]
+    return render(tokenizer, turns, ANY_DATE, add_generation_prompt=False)
+
+
+def _as_decoded(tokenizer: "PreTrainedTokenizerBase", probe: _Probe, closing: Tokens) -> tuple[str, str]:
+    """What decoding shows before an answer and behind it, up to the token that closes the turn.
+
+    It is what two answers have around them. Special tokens are left out of it, and SentencePiece puts a space behind
+    them that no template writes.
+    """
+    shown = []
+    for answer in ("a", "b"):
+        texts = probe.beginning, _answered(tokenizer, probe.asked, answer)
+        asked, whole = (tokenizer.encode(text, add_special_tokens=False, verbose=False) for text in texts)
+        ends = [place for place, token in enumerate(whole) if token in closing]
+        start, said = (decoded(tokenizer, tokens) for tokens in (asked, whole[: ends[-1]] if ends else whole))
+        shown.append(said.removeprefix(start) if said.startswith(start) else answer)
+    return _shared(*shown), _shared(*(said[::-1] for said in shown))[::-1]
+
+
+def _shared(one: str, other: str) -> str:
+    """The beginning that both have."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((place for place, (ours, theirs) in pairs if ours != theirs), len(other))]
 
 
 def _closing(tokens: Tokens, tokenizer: "PreTrainedTokenizerBase", known: Sequence[int]) -> int | None:

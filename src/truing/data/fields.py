@@ -91,7 +91,10 @@ def _message(field: str, item: object) -> Message:
         raise FieldError(field, f"is {kind(item)}", hint, code="data/bad-message")
     role, content = item.get("role"), item.get("content")
     if role is None:
-        raise FieldError(field, "has no role", "Its role is system, user or assistant.", code="data/no-role")
+        hint = "Its role is system, user or assistant."
+        if "from" in item:
+            hint = "Call `from` role and `value` content; `human` is user there, and `gpt` assistant."
+        raise FieldError(field, "has no role", hint, code="data/no-role")
     if not isinstance(role, str) or role not in ROLES:
         hint = "A role is system, user or assistant."
         raise FieldError(f"{field}.role", f"is {shown(role)}", hint, code="data/unknown-role")

@@ -5,7 +5,7 @@ Every reader takes the file and the name it goes by in messages, and yields what
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -101,12 +101,26 @@ def read_parquet(path: Path, name: str) -> Iterator[RawRow | Problem]:
             for batch in file.iter_batches(batch_size=1024):
                 for values in batch.to_pylist():
                     number += 1
-                    yield RawRow(values, f"{name} row {number}")
+                    yield table_row(values, f"{name} row {number}")
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]
         what = f"cannot be read as Parquet: {reason}."
         hint = "Write the file again."
         raise DataError(what, code="data/not-parquet", where=f"{name} row {number + 1}", hint=hint) from error
+
+
+def table_row(values: Mapping[str, object], where: str) -> RawRow:
+    """A row of a format in which every record within a column has the keys of all of them.
+
+    Those that one was never given are null there, the arguments of other tool calls for example, and are left out.
+    """
+    return RawRow({name: _without_nulls(value) for name, value in values.items()}, where)
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _lines(file: BinaryIO, path: str) -> Iterator[tuple[int, str | Problem]]:
@@ -127,12 +141,22 @@ def _not_utf_8(error: UnicodeDecodeError, where: str) -> Problem:
 def _parse(text: str) -> object:
     """JSON to objects. ValueError says what is wrong with it, in words."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object_of)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise ValueError(f"{error.msg.removesuffix(' at')} at {line}column {error.colno}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """ValueError where a key stands twice: the library would take the last and say nothing."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {doubled!r} stands in one object more than once")
+    return made
 
 
 def _object(value: object, where: str) -> RawRow | Problem:

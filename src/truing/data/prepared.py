@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, check
-from truing.core.records import Message, Text, Tokens
+from truing.core.records import Message, Preference, Text, Tokens
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import TextFormat, Written, write_prompt
 from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
@@ -18,7 +18,7 @@ from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, i
 from truing.data.endings import Endings
 from truing.data.length_report import NAMED, LengthReport, Limit
 from truing.data.prompts import PromptSet, prompt_set
-from truing.data.remarks import Tally
+from truing.data.remarks import Tally, opposites
 from truing.data.round_trip import note_oddities, of_the_template
 from truing.data.split import overlap, split_by_prompt
 from truing.data.templates import chat_template
@@ -197,6 +197,8 @@ def encode_datasets(
         rows[name], wrong = encode_records(records, dataset.spec.completions, form, prompts, note)
         remarks += [f"data.{name}: {sentence}" for sentence in tally.sentences()]
         refused += wrong
+        pairs = [record for record in records if isinstance(record, Preference)]
+        remarks += [f"data.{name}: {sentence}" for sentence in [*opposites(pairs), *_margins(pairs, recipe)]]
         own = used.get(HELDOUT + name)
         refused += overlap(own.records, records, name) if own else []
     chats = tuple(name for name, dataset in used.items() if dataset.is_chat)
@@ -205,6 +207,14 @@ def encode_datasets(
         return Prepared(rows, texts, context, 0, None, Endings((), (), (), ()), chats, named=named), refused
     pad, bos = form.tokenizer.pad_token_id, form.tokenizer.bos_token_id
     return Prepared(rows, texts, context, pad, bos, form.endings, chats, tuple(remarks), named), refused
+
+
+def _margins(pairs: Sequence[Preference], recipe: Recipe) -> Iterator[str]:
+    """A sentence where no stage makes anything of margins that pairs have."""
+    given = [pair for pair in pairs if pair.margin]
+    if given and not any(getattr(getattr(recipe, stage), "use_margin", False) for stage in recipe.stages):
+        what = f"`margin` changes nothing; reward.use_margin asks for it; {len(given):,} rows have one"
+        yield f"{given[0].where}: {what}."
 
 
 def _mixture(names: Sequence[str], chats: Sequence[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from truing.config.sections import Source
 from truing.core.errors import DataError, Problem
-from truing.data.formats import RawRow, read_csv, read_json, read_jsonl, read_parquet
+from truing.data.formats import RawRow, read_csv, read_json, read_jsonl, read_parquet, table_row
 
 __all__ = ["RawRow", "read_rows"]
 
@@ -55,7 +55,7 @@ def _dataset_rows(source: Source, directory: Path | None) -> Iterator[RawRow]:
     """A directory that `save_to_disk` wrote, a directory of data files, or a data set of the Hub."""
     rows = _loaded(source, directory)
     for number, values in enumerate(rows, start=1):
-        yield RawRow(dict(values), f"{source.path} row {number}")
+        yield table_row(dict(values), f"{source.path} row {number}")
 
 
 def _loaded(source: Source, directory: Path | None) -> Any:

@@ -1,9 +1,11 @@
 """What is odd about rows that can be used all the same: columns that nothing reads, rows and ids that come twice."""
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from truing.data.columns import ALIASES, meant_by
+from truing.core.records import Preference, Text
+from truing.data.columns import meant_by
 from truing.data.formats import RawRow
 
 ID = "id"
@@ -40,6 +42,17 @@ class Tally:
         return list(map(str, self._found.values()))
 
 
+def opposites(pairs: Iterable[Preference]) -> list[str]:
+    """A sentence where pairs prefer what others before them reject, and the other way round."""
+    tally, seen = Tally(), dict[tuple[Text, ...], str]()
+    for pair in pairs:
+        if (pair.prompt, pair.rejected, pair.chosen) in seen:
+            before = seen[pair.prompt, pair.rejected, pair.chosen]
+            tally.add("opposite", f"{pair.where}: says the opposite of {before}")
+        seen.setdefault((pair.prompt, pair.chosen, pair.rejected), pair.where)
+    return tally.sentences()
+
+
 @dataclass
 class Remarks:
     """Gathered row by row of one file."""
@@ -48,15 +61,15 @@ class Remarks:
     _seen: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Where a row or id came first, and what else stood there"""
 
-    def add_row(self, row: RawRow) -> None:
-        """Notes what is odd about the next row."""
+    def add_row(self, row: RawRow, read: Collection[str]) -> None:
+        """Notes what is odd about the next row, of which these columns were `read`."""
         for name in row.values:
-            if name not in (*ALIASES, ID):
+            if name not in (*read, ID):
                 meant = meant_by(name)
                 hint = f"; did you mean `{meant}`?" if meant and meant not in row.values else ""
                 self._tally.add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
-        content = {name: value for name, value in row.values.items() if name in ALIASES}
-        others = {name: value for name, value in row.values.items() if name not in ALIASES}
+        content = {name: value for name, value in row.values.items() if name in read}
+        others = {name: value for name, value in row.values.items() if name not in read}
         self._repeated("row", _text(content), row, "says the same as", _text(others))
         if ID in row.values:
             self._repeated("id", _text(row.values[ID]), row, f"has the `{ID}` of")

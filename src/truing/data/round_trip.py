@@ -15,15 +15,17 @@ from truing.core.records import Message, Text, Tokens
 from truing.data.chat import TextFormat, Written, answered_text, prompt_text
 from truing.data.encode import EncodedRow, Record
 from truing.data.remarks import Tally
-from truing.data.templates import asks_for_the_date, decoded_prefix, default_prefix
+from truing.data.templates import asks_for_the_date, decoded, decoded_prefix, default_prefix
 from truing.data.turns import is_transcript
 
 NO_TEMPLATE = (
     "the base has no chat template, so messages are written as 'User: ...' and 'Assistant: ...'; "
     "the template that does so is saved with what is trained."
 )
-MARKER = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
+LIKE_A_TOKEN = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
 """What a special token may look like"""
+TURN_MARKERS = re.compile(r"<\|\w+\|>|<(?:start|end)_of_turn>|\[/?INST\]")
+"""What the chat templates of the field write around turns"""
 DATED = "the chat template asks for the date, and is told data.date."
 
 
@@ -34,7 +36,7 @@ def of_the_template(form: TextFormat, records: Sequence[Record]) -> Iterator[str
             yield NO_TEMPLATE
         elif asks_for_the_date(form.tokenizer):
             yield DATED
-        for marker in MARKER.findall(form.endings.after):
+        for marker in LIKE_A_TOKEN.findall(form.endings.after):
             pieces = form.tokenizer.encode(marker, add_special_tokens=False)
             known = form.tokenizer.convert_tokens_to_ids(marker)
             if len(pieces) > 1 and known not in (None, form.tokenizer.unk_token_id):
@@ -72,9 +74,9 @@ def _oddities(
     form: TextFormat, prompt: Text, answers: Sequence[Text], row: EncodedRow, wholes: Sequence[Written]
 ) -> Iterator[tuple[str, str]]:
     """Kind and description of what is odd about one row."""
-    for whole, completion in zip(wholes, row.completions.values() or [()], strict=True):
-        content = form.endings.content(completion)
-        yield from _unread(form, form.stand_ins.as_spelt(whole.text), row.prompt + content)
+    for whole, completion, answer in zip(wholes, row.completions.values() or [()], answers or [()], strict=True):
+        content, turns = form.endings.content(completion), [*_turns(prompt), *_turns(answer)]
+        yield from _unread(form, form.stand_ins.as_spelt(whole.text), row.prompt + content, turns)
         inner = sorted(set(content).intersection(form.endings.tokens))
         if inner:
             name = form.tokenizer.convert_ids_to_tokens(inner[0])
@@ -90,8 +92,11 @@ def _oddities(
         yield from _of_messages(form, (*prompt, *answer), whole.text, answered=bool(answers))
 
 
-def _unread(form: TextFormat, text: str, tokens: Tokens) -> Iterator[tuple[str, str]]:
-    """Characters that the tokenizer does not know, drops or changes; white space and forms of a letter aside."""
+def _unread(form: TextFormat, text: str, tokens: Tokens, turns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Characters of a text that the tokenizer does not know, drops or changes, forms of a letter aside.
+
+    Of white space only what stands within one of its `turns` counts: around them it is the template's.
+    """
     unknown, bos = form.tokenizer.unk_token_id, form.tokenizer.bos_token_id
     known = (*form.endings.tokens, bos)  # where one token stands for everything, it says nothing
     if unknown not in known and unknown in tokens:
@@ -100,17 +105,23 @@ def _unread(form: TextFormat, text: str, tokens: Tokens) -> Iterator[tuple[str, 
         return
     prefix = default_prefix(form.tokenizer)
     behind = tokens[len(prefix) :] if tokens[: len(prefix)] == prefix else tokens
-    said = str(form.tokenizer.decode(list(behind), skip_special_tokens=False))
-    front = decoded_prefix(form.tokenizer)
+    said, front = decoded(form.tokenizer, behind, special=True), decoded_prefix(form.tokenizer)
     if said.strip() and text.removeprefix(front).startswith(said):
         return
     whole = _squashed(text).removeprefix(_squashed(front))
     if not whole.startswith(_squashed(said)) or not said.strip():
         yield "lost", "the text does not come back from its tokens: the tokenizer drops or changes characters"
+    written = [turn.strip() for turn in turns if turn.strip() in text]
+    for white, name in (("\n", "line breaks"), ("  ", "spaces that follow a space")):
+        if said.count(white) < sum(turn.count(white) for turn in written):
+            yield name, f"the tokenizer drops {name}"
+    if said == said.lower() and any(turn != turn.lower() for turn in written):
+        yield "case", "the tokenizer makes capital letters small"
 
 
 def _squashed(text: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+    spaces = unicodedata.normalize("NFKC", text).replace("▁", " ")  # as SentencePiece writes one
+    return "".join(spaces.casefold().split())
 
 
 def _turns(text: Text) -> list[str]:
@@ -122,8 +133,16 @@ def _of_texts(form: TextFormat, prompt: Sequence[str], *answers: Sequence[str]) 
     by_chance, greeting = 3, 2  # characters of a token, since <s> may be anything; and words, as an answer may repeat
     said = [text for texts in (prompt, *answers) for text in texts]
     spelt = next(filter(None, (form.stand_ins.first_in(text, by_chance) for text in said)), None)
+    opening = form.stand_ins.pattern.match(said[0])
+    spelt = spelt or (opening[0] if opening and opening[0].startswith("<") else None)
+    foreign = next(filter(None, map(TURN_MARKERS.search, said)), None)
     if spelt:
         yield "spelt", f"spells out {spelt}, which is read as ordinary text: only a template writes special tokens"
+    elif foreign:
+        what = "as other models' templates write, which is ordinary text to this tokenizer"
+        yield "foreign", f"has {foreign[0]}, {what}"
+    if form.tokenizer.chat_template and is_transcript(said[0]):
+        yield "transcript", "is a transcript, which is learnt as it stands; data.transcripts: true makes messages of it"
     again = [answer[-1].startswith(prompt[-1]) or is_transcript(answer[-1]) for answer in answers]
     if len(prompt[-1].split()) > greeting and any(again):
         yield "repeated", "a completion begins with the prompt again, or is a whole transcript; take that off"

@@ -5,8 +5,8 @@
     prompt          prompt                       or   the prompt of a demonstration or preference
 
 Every field is plain text or a list of messages; after a prompt of messages, a completion may be text. A prompt of
-plain text beside two whole conversations is ignored: their shared beginning says the same in full. Columns of other
-names are ignored. What is wrong with a row is added to the problems of its file, and then no record is made of it.
+plain text beside whole conversations is not needed: their beginning says the same in full. Columns that nothing reads
+are left out. What is wrong with a row is added to the problems of its file, and then no record is made of it.
 """
 
 from dataclasses import replace
@@ -26,6 +26,8 @@ class Row:
         self.raw = raw
         self.problems = problems
         self.transcripts = transcripts
+        self.read: set[str] = set()
+        """The columns that a record was made of"""
 
     def has(self, *names: str) -> bool:
         return all(name in self.raw.values for name in names)
@@ -41,6 +43,7 @@ class Row:
                 there = ", ".join(map(shown, list(self.raw.values)[:6])) or "nothing"
                 hint = f"Every row needs one; this one has {there}.{self._mend(name)}"
                 raise FieldError(name, "is missing", hint, code="data/missing-field")
+            self.read.add(name)
             return as_text(name, self.raw.values[name], part, self.transcripts)
         except FieldError as fault:
             self.note(fault)
@@ -54,6 +57,7 @@ class Row:
         return f" If {shown(other)} is what you mean, rename it to `{missing}`." if other else ""
 
     def margin(self) -> float | None:
+        self.read.add("margin")
         try:
             return as_margin(self.raw.values.get("margin"), self.raw.typed)
         except FieldError as fault:
@@ -66,10 +70,22 @@ class Row:
         whole = all(isinstance(side, list) and side and _role(side[0]) != "assistant" for side in sides)
         return not self.has("prompt") or (whole and not isinstance(self.raw.values["prompt"], list))
 
+    def is_conversation(self) -> bool:
+        """Whether it is one list of messages, though that column may have another name."""
+        named = self.has("messages") or (not self.has("prompt") and meant_as("messages", self.raw.values) is not None)
+        return named and not self.has("completion")
+
+    def conversation(self, name: str, part: Part) -> Text | None:
+        """What stands in a column, with its prompt; that of the row is known with it where it says the same."""
+        found, prompt = self.text(name, part), self.raw.values.get("prompt")
+        if isinstance(found, tuple) and isinstance(prompt, str) and any(prompt.strip() in one.content for one in found):
+            self.read.add("prompt")
+        return found
+
 
 def parse_demonstration(row: Row) -> Demonstration | None:
     """A prompt with the completion to imitate. None where a fault was noted; FieldError for others."""
-    if row.has("messages") and not row.has("completion"):
+    if row.is_conversation():
         conversation = _messages(row, "conversation")
         return Demonstration(conversation[:-1], conversation[-1:], row.raw.where) if conversation else None
     prompt = row.text("prompt", "prompt")
@@ -85,7 +101,7 @@ def parse_preference(row: Row) -> Preference | None:
     margin = row.margin()
     if row.is_implicit():
         prompt = None
-        chosen, rejected = row.text("chosen", "conversation"), row.text("rejected", "conversation")
+        chosen, rejected = row.conversation("chosen", "conversation"), row.conversation("rejected", "conversation")
     else:
         prompt = row.text("prompt", "prompt")
         chosen, rejected = _completion(row, "chosen", prompt), _completion(row, "rejected", prompt)
@@ -104,8 +120,8 @@ def parse_prompt(row: Row) -> Prompt | None:
     if row.has("chosen", "rejected") and row.is_implicit():
         preference = parse_preference(row)
         prompt = preference.prompt if preference else None
-    elif row.has("messages") and not row.has("prompt"):
-        turns = row.raw.values["messages"]
+    elif row.is_conversation() and not row.has("prompt"):
+        turns = row.raw.values.get("messages")
         is_answered = isinstance(turns, list) and turns and _role(turns[-1]) == "assistant"
         messages = _messages(row, "conversation" if is_answered else "prompt")
         prompt = messages[:-1] if messages and is_answered else messages
@@ -119,7 +135,7 @@ def _role(message: object) -> object:
 
 
 def _messages(row: Row, part: Part) -> tuple[Message, ...] | None:
-    messages = row.text("messages", part)
+    messages = row.conversation("messages", part)
     if isinstance(messages, str):
         raise FieldError("messages", "is text", "Make it a list of messages.", code="data/not-messages")
     return messages

@@ -72,6 +72,12 @@ def asks_for_the_date(tokenizer: "PreTrainedTokenizerBase") -> bool:
     return "strftime_now" in str(tokenizer.chat_template)
 
 
+def decoded(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[int], special: bool = False) -> str:
+    """The text of tokens as it stands, with `special` ones or without; no library's idea of tidy spaces."""
+    options = {"skip_special_tokens": not special, "clean_up_tokenization_spaces": False}
+    return str(tokenizer.decode(list(tokens), **options))
+
+
 @lru_cache(maxsize=8)
 def default_prefix(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
     """The tokens that the tokenizer puts in front of a text by default: bos with most, none or several with others."""
@@ -83,7 +89,7 @@ def default_prefix(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
 @lru_cache(maxsize=8)
 def decoded_prefix(tokenizer: "PreTrainedTokenizerBase") -> str:
     """The same as text."""
-    return str(tokenizer.decode(list(default_prefix(tokenizer)), skip_special_tokens=False))
+    return decoded(tokenizer, default_prefix(tokenizer), special=True)
 
 
 @lru_cache(maxsize=8)

@@ -53,7 +53,7 @@ def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     """
     assert recipe.base is not None
     begun = time.perf_counter()
-    samples = samples_of(rows, outline.text_format(recipe.data))
+    samples = samples_of(rows, recipe, outline.text_format(recipe.data))
     call_functions(recipe, samples)
     asked = [*ask_classifiers(recipe, samples)]
     layers = max(layers_of_every_kind(outline), 1 if recipe.lora.layers == 1 else 2)

@@ -37,6 +37,7 @@ from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tok
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.spare_rows import alike_tokens, tokens_alike
+from truing.models.weight_files import refuse_embedded_adapter
 from truing.models.weights import check_weights, load_weights, reraise_as
 from truing.processes import group
 
@@ -189,11 +190,10 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
         ModelError: no causal model is described there.
     """
     quiet_transformers()
-    options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}
-    options |= {} if fetch else {"local_files_only": True}
+    options = {"gguf_file": base.gguf_file} if base.gguf_file else {}
     tokenizer = load_tokenizer(base, fetch)
     with reraise_as_model_error(base, "causal language model"):
-        config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
+        config = load_config(base, **options, **({} if fetch else {"local_files_only": True}))
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, dtype=getattr(torch, compute.dtype), trust_remote_code=base.trust_remote_code
@@ -218,10 +218,36 @@ def check_base(base: Base, outline: LoadedBase) -> None:
 
 
 def declared_ends(model: PreTrainedModel) -> list[list[int]]:
-    """The ids that the model's generation config, and those that its own config, call eos: one or several in each."""
+    """The ids that the model's generation config, and those that its own config, call eos: one or several in each.
+
+    Raises:
+        ModelError: one of them is no number.
+    """
     configs = (getattr(model, "generation_config", None), model.config.get_text_config())  # a classifier has but one
     named = [getattr(config, "eos_token_id", None) for config in configs]
-    return [ids if isinstance(ids, list) else [] if ids is None else [ids] for ids in named]
+    ends = [ids if isinstance(ids, list) else [] if ids is None else [ids] for ids in named]
+    odd = next((one for ids in ends for one in ids if type(one) is not int), None)
+    if odd is not None:
+        what = f"its settings call {odd!r} the token that ends a response, and that is not the number of one."
+        hint = "Correct eos_token_id in its generation_config.json and config.json."
+        raise ModelError(what, code="model/odd-ends", where=model.name_or_path, hint=hint)
+    return ends
+
+
+def load_config(base: Base, **options: Any) -> Any:
+    """What the base's config says.
+
+    Raises:
+        ModelError: an adapter stands beside it, or it is an encoder-decoder. The library would load its decoder as a
+            language model that it never was: it was made to read what its encoder has read.
+    """
+    refuse_embedded_adapter(Path(base.path))  # the library would go to the model that it names
+    config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
+    if config.is_encoder_decoder:
+        what = f"{config.model_type} is an encoder-decoder, and its decoder alone is no language model."
+        hint = "Use a model that was made to write, such as Llama, Qwen or GPT-2."
+        raise ModelError(what, code="model/encoder-decoder", where=base.path, hint=hint)
+    return config
 
 
 def quiet_transformers() -> None:
@@ -243,6 +269,8 @@ def load_tokenizer(base: Base, fetch: bool = True) -> PreTrainedTokenizerBase:
 
 
 def _load_model(base: Base, compute: Compute, precision: Precision, options: dict[str, Any]) -> PreTrainedModel:
+    with reraise_as_model_error(base, "causal language model"):
+        load_config(base, **options, **({"gguf_file": base.gguf_file} if base.gguf_file else {}))
     options = options | (gguf_options(base.gguf_file) if base.gguf_file else {"use_safetensors": True})
     device = device_of(compute)
     if base.quantize == "nf4":

@@ -34,7 +34,8 @@ def check_saved(start: Base, model: Path, adapter: Path | None, is_reward: bool,
     Raises:
         ModelError: a merged adapter does something else than before it was merged.
     """
-    own: dict[str, Any] = {"trust_remote_code": start.trust_remote_code}
+    # As precise as the rounding allows that is told from an error, whatever numbers the files are in.
+    own: dict[str, Any] = {"trust_remote_code": start.trust_remote_code, "dtype": torch.float32}
     auto = AutoModelForSequenceClassification if is_reward else AutoModelForCausalLM
     merged = load_weights(auto, str(model), row.device, **own)
     saved: Tensor = merged(input_ids=row).logits

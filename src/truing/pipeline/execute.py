@@ -23,7 +23,7 @@ from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.processes import group
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory, open_run
-from truing.runs.files import write_json
+from truing.runs.files import refuse_links, write_json
 from truing.runs.interruption import Interruption
 from truing.runs.memory import release_memory
 from truing.runs.progress import Progress
@@ -103,6 +103,7 @@ def _as_begun(recipe: Recipe, run: RunDirectory) -> Recipe:
     """With what a run that an older truing began has where today's recipe leaves it to be chosen."""
     if not (run.record.is_file() and run.recipe.is_file()):
         return recipe
+    refuse_links(run.root)
     return as_begun(recipe, run.recorded)
 
 

@@ -12,7 +12,7 @@ from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.python_function import FunctionReward
 
 CALLED_WITH = 2
-"""Responses that each reward and judge is asked to score: with one, a deviation of all has no value"""
+"""The first responses that each reward and judge is asked to score: with one, a deviation of all has no value"""
 
 
 def check_functions(recipe: Recipe, found: Findings) -> None:
@@ -24,13 +24,27 @@ def check_functions(recipe: Recipe, found: Findings) -> None:
                 FunctionReward.load(path, recipe).end()
 
 
-def samples_of(rows: Prepared, form: TextFormat) -> list[Sample]:
+def samples_of(rows: Prepared, recipe: Recipe, form: TextFormat) -> list[Sample]:
     """The recipe's own completions, which `form` makes text of, for its rewards and judges to be asked about."""
-    asked, texts, in_messages = rows.rows.get("prompts", [])[:CALLED_WITH], rows.texts, "prompts" in rows.chats
+    asked, texts, in_messages = _asked(rows, recipe), rows.texts, "prompts" in rows.chats
     return [
         Sample(texts[row.prompt_index], decode_response(form, row.prompt, said, in_messages), row.prompt, said, True)
         for row, said in zip(asked, _completions(rows, asked), strict=False)
     ]
+
+
+def _asked(rows: Prepared, recipe: Recipe) -> list[EncodedRow]:
+    """The first prompts, the longest, and the first of each kind: a classifier's template may not take them all."""
+    if "prompts" not in rows.rows:
+        return []
+    prompts, _ = rows.fit("prompts", rows.rows["prompts"], recipe)
+    first_of: dict[tuple[bool, bool], int] = {}
+    for place, row in enumerate(prompts):
+        text = rows.texts[row.prompt_index]
+        roles = [] if isinstance(text, str) else [message.role for message in text]
+        first_of.setdefault(("system" in roles, "assistant" in roles), place)
+    longest = max(range(len(prompts)), key=lambda place: len(prompts[place].prompt))
+    return [prompts[place] for place in sorted({*range(len(prompts))[:CALLED_WITH], longest, *first_of.values()})]
 
 
 def call_functions(recipe: Recipe, samples: Sequence[Sample]) -> None:

@@ -11,7 +11,7 @@ from truing.config.sections import Base
 from truing.core.errors import Problem
 from truing.core.text import nearest
 from truing.data.read import HUB_ID
-from truing.models.weight_files import read_settings, unreadable_weights, unsafe_weights
+from truing.models.weight_files import ADAPTER, read_settings, unreadable_weights, unsafe_weights
 
 HOLDS = "A model's directory has config.json, tokenizer files and safetensors weights."
 GENERATION = "generation_config.json"
@@ -60,6 +60,10 @@ def _directory_faults(key: str, model: Base) -> Iterator[Problem]:
     elif model.gguf_file is not None:
         if not os.path.isfile(place / model.gguf_file):
             yield Problem("model/no-gguf-file", key, f"holds no {model.gguf_file}.", "Correct base.gguf_file.", where)
+    elif (place / ADAPTER).is_file():
+        what = f"holds an adapter ({ADAPTER}), which is loaded beside a model and is none."
+        hint = "Merge it into the model that it belongs to, and give the directory of the merged one."
+        yield Problem("model/adapter-alone", key, what, hint, where)
     elif _config(place) is None:
         what = "has no config.json that can be read, so it holds no model."
         yield Problem("model/no-config", key, what, HOLDS, where)

@@ -145,7 +145,5 @@ def _more_of(limit: str | None) -> str:
 
 
 def as_plain(prompt: Text) -> Any:
-    """A prompt as a user's function sees it: a string, or a list of {role, content}."""
-    if isinstance(prompt, str):
-        return prompt
-    return [{"role": message.role, "content": message.content} for message in prompt]
+    """A prompt as a user's function sees it: a string, or a list of {role, content} and what else its messages have."""
+    return prompt if isinstance(prompt, str) else [message.turn for message in prompt]

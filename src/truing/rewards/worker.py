@@ -34,7 +34,8 @@ NO_FUNCTION = "is not a function"
 """The fault of what can be imported and not be called"""
 NO_FIT = "does not fit:"
 """How the fault of one begins that cannot be called with prompts and responses"""
-NAMES_OF_RESPONSES = ("responses", "response", "completions", "completion")
+NAMES_OF_PROMPTS = ("prompts", "prompt", "questions", "question", "queries", "query", "inputs", "input")
+NAMES_OF_RESPONSES = ("responses", "response", "completions", "completion", "answers", "answer", "outputs", "output")
 SHOWN = 200
 """Characters of a value or message that is passed on"""
 
@@ -80,8 +81,10 @@ def _misfit(function: Any) -> str | None:
         bound = signature.bind([], [])
     except TypeError:
         return f"it takes {signature}, and is called with two lists, prompts and responses"
-    first = next(iter(bound.arguments))
-    return f"its first argument, {first}, is given the prompts" if first in NAMES_OF_RESPONSES else None
+    first, *rest = bound.arguments
+    if first in NAMES_OF_RESPONSES:
+        return f"its first argument, {first}, is given the prompts"
+    return f"its second argument, {rest[0]}, is given the responses" if rest and rest[0] in NAMES_OF_PROMPTS else None
 
 
 def _written_at(function: Any) -> str | None:
@@ -90,9 +93,9 @@ def _written_at(function: Any) -> str | None:
 
 
 def _scored(function: Any, prompts: list[Any], responses: list[str]) -> dict[str, Any]:
-    own = os.getpid()
+    own, wanted = os.getpid(), len(responses)  # the function may empty the list
     try:
-        answer = _numbers(function(prompts, responses), len(responses))
+        answer = _numbers(function(prompts, responses), wanted)
     except BaseException as error:  # the user's code raises what it likes
         answer = _fault(error)
     if os.getpid() != own:

@@ -21,6 +21,7 @@ from truing.config.stages import within
 from truing.core.errors import Problem, RecipeError, RunError
 from truing.runs.differences import flat
 from truing.runs.directory import RECORD, RunDirectory
+from truing.runs.files import refuse_links
 
 CONSENTS = ("base.trust_remote_code", "rewards.sources", "evaluation.judges", "track")
 """The fields by which a recipe lets code run, or names what else is loaded or called"""
@@ -43,8 +44,9 @@ def received_plan(run: RunDirectory) -> list[Planned]:
 
     Raises:
         RecipeError: the record holds no recipe.
-        RunError: a variant in it is none.
+        RunError: a variant in it is none, or a link in the run leads elsewhere.
     """
+    refuse_links(run.root)  # before its recipe is read, which may be one, or a pipe without an end
     try:
         return [replace(stage, recipe=without_consents(stage.recipe)) for stage in plan(recorded_recipe(run.recipe))]
     except (NoSuchPlaceError, ValueError, TypeError) as error:
