@@ -21,7 +21,8 @@ HOUSE = """
 2 | models     | core config data kernels processes                     | huggingface_hub peft safetensors torch
   |            |                                                        | transformers
 2 | runs       | core config processes                                  | filelock pydantic rich safetensors torch
-3 | rollout    | core config data processes kernels models              | numpy torch
+3 | rollout    | core functional config data processes kernels models   | numpy torch
+  |            | runs                                                   |
 3 | rewards    | core config data processes models rollout              | torch transformers
 3 | evaluation | core functional config data models runs rollout        | torch
   |            | rewards                                                |

@@ -23,6 +23,9 @@ class Elsewhere:
     inner: LocalEngine
     version: int = 0
 
+    def sync(self) -> dict[str, float]:
+        return {}
+
     def generate(
         self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
     ) -> list[Completion]:

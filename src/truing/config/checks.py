@@ -128,6 +128,13 @@ def _groups(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
             yield Problem("recipe/torn-groups", "rollout.responses_per_prompt", what, "Change one of the two.")
 
 
+def _engine(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
+    """What a server is given anew before each update is an adapter."""
+    if recipe.rollout.engine == "vllm" and recipe.roles == "separate" and any(spec.must_be_scored for spec in specs):
+        what = "vllm takes over an adapter, and separate roles train all weights."
+        yield Problem("recipe/engine-takes-adapters", "rollout.engine", what, "Set it to local, or roles: shared.")
+
+
 def _room(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
     """A response needs a prompt before it."""
     longest = recipe.data.max_length
@@ -150,6 +157,7 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     (_rewards, ("stages", "rewards.sources")),
     (_judges, ("evaluation.judges",)),
     (_groups, ("stages", "rollout.responses_per_prompt", *(f"{stage}.episodes" for stage in STAGES))),
+    (_engine, ("stages", "roles", "rollout.engine")),
     (_room, ("stages", "rollout.max_new_tokens", "data.max_length")),
 )
 """Each with the fields that it reads"""

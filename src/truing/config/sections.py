@@ -105,9 +105,32 @@ class Optimiser(Section):
     max_grad_norm: Positive = Field(1.0, description="Gradient norm above which the gradient is scaled down.")
 
 
+class Vllm(Section):
+    """A vLLM server that answers the prompts of an update, in an environment of its own. See docs/engines.md."""
+
+    url: str = Field(
+        "http://localhost:8000", pattern=r"^https?://[^/\s]+$", description="Scheme, host and port of the server."
+    )
+    seconds: Positive = Field(600.0, description="Longest time to wait for one answer.")
+    largest_mismatch: Positive = Field(
+        0.05,
+        description="Mean |Δ log probability| between server and learner, nats a token, beyond which the run ends.",
+    )
+    old_logprobs: Literal["learner", "engine"] = Field(
+        "learner", description="Whose log π_old ratios start from: learner reads responses again and weighs tokens."
+    )
+    ratio_cap: Annotated[float, Field(ge=1.0, le=LARGEST)] = Field(
+        2.0, description="learner: a token's weight is π_old/π_engine, and at most this."
+    )
+
+
 class RolloutConfig(Section):
     """How responses are sampled, by whichever stage asks for them."""
 
+    engine: Literal["local", "vllm"] = Field(
+        "local", description="What answers the prompts of an update: this process, or a vLLM server."
+    )
+    vllm: Vllm = Field(default_factory=Vllm, description="The server of engine vllm.")
     max_new_tokens: Count = Field(64, description="Longest response.")
     temperature: Positive = Field(1.0, description="Divides the logits everywhere: sampling, scoring and learning.")
     responses_per_prompt: Count = Field(1, description="Responses to each prompt of an update; they form a group.")

@@ -186,13 +186,15 @@ class Rollout:
 
     sequences: Sequences
     logprobs: Tensor
-    """(B, R) log π(token) at the sampling temperature, nats, at the moment of sampling"""
+    """(B, R) log π(token) at the sampling temperature, nats, under the weights that drew it, as the learner has them"""
     finished: Tensor
     """(B,) bool: the response closed with eos"""
     groups: Tensor
     """(B,) int64: responses to the same asking of a prompt have the same number"""
     states: LocalStates | None = None
     """None from an engine that keeps none"""
+    engine_logprobs: Tensor | None = None
+    """(B, R) the same as the engine that drew them gave them, where it computes the policy otherwise"""
 
     def rows(self, index: Sequence[int]) -> Self:
         """These responses, trimmed to the longest."""
@@ -200,8 +202,14 @@ class Rollout:
         longest = int(sequences.response_lengths.max())
         chosen = torch.as_tensor(index, device=self.logprobs.device)
         states = None if self.states is None else self.states.rows(index, longest)
+        engine_logprobs = None if self.engine_logprobs is None else self.engine_logprobs[chosen, :longest]
         return type(self)(
-            sequences, self.logprobs[chosen, :longest], self.finished[chosen], self.groups[chosen], states
+            sequences,
+            self.logprobs[chosen, :longest],
+            self.finished[chosen],
+            self.groups[chosen],
+            states,
+            engine_logprobs,
         )
 
     def kl(self, ref_logprobs: Tensor) -> Tensor:
@@ -224,6 +232,8 @@ class Experience:
     """(B, R) of the critic before the update, where there is one"""
     returns: Tensor | None = None
     """(B, R) what the critic is to predict"""
+    weights: Tensor | None = None
+    """(B, R) by how much each token counts in the policy's loss, where another computation of the policy drew it"""
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -256,6 +266,7 @@ class Experience:
             groups=self.groups[chosen],
             old_values=part(self.old_values),
             returns=part(self.returns),
+            weights=part(self.weights),
         )
 
     def to(self, device: torch.device) -> Self:

@@ -8,6 +8,7 @@
     │   ├── DataError                a data file or a row in it
     │   ├── ModelError               a base model, adapter or tokenizer
     │   ├── RewardError              a reward source or judge and what it returned
+    │   ├── EngineError              a server that samples and what it answered
     │   └── RunError                 the run directory
     ├── TrainingError                learning cannot go on: a number is not finite, or memory ran out
     └── InterruptedRunError          exit code 128 + the signal's number: it asked the run to end, and all is saved
@@ -113,6 +114,12 @@ class RewardError(InputError):
     """A reward source or judge that cannot be used, or that returned what is not a score."""
 
     code = "rewards"
+
+
+class EngineError(InputError):
+    """A server that samples which cannot be used, or whose answers cannot be learnt from."""
+
+    code = "engine"
 
 
 class RunError(InputError):

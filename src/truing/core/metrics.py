@@ -126,6 +126,22 @@ GLOSSARY = (
 )
 """What the report shows, in the order in which it explains it"""
 
+ENGINE = (
+    Metric("engine_mismatch", "Engine mismatch", "nats a token",
+        "Engine vllm: mean |log π_old − log π_engine| of the update's tokens, as learner and server compute them.",
+        bounds=NONNEGATIVE),
+    Metric("engine_ratio_mean", "Mean engine ratio", "",
+        "Mean of π_old/π_engine over the update's tokens, before the cap; 1 but for noise where the two agree."),
+    Metric("engine_ratio_max", "Largest engine ratio", "", "The largest of them, before the cap."),
+    Metric("engine_ratio_capped", "Capped engine ratios", "% of tokens",
+        "Share of tokens whose ratio is above rollout.vllm.ratio_cap.", bounds=SHARE),
+    Metric("sync_mismatch", "Sync mismatch", "nats a token",
+        "Mean |Δ log probability| of server and learner on the probe, right after the server took over the weights.",
+        bounds=NONNEGATIVE),
+    Metric("sync_s", "Sync", "s", "Time in which the server took over the weights and proved it; part of the rollout."),
+)
+"""Measured where a server samples"""
+
 _LEARNING_RATE = Metric("learning_rate", "Learning rate", "", "Of the step.")
 _PAIRS = (
     Metric("accuracy", "Accuracy", "% of pairs", "Share of the batch's pairs whose preferred side scores higher."),
@@ -162,6 +178,7 @@ PPO = (
     Metric("rollout_s", "Rollout", "s", "Time in which responses were sampled."),
     Metric("score_s", "Scoring", "s", "Time in which they were scored."),
     Metric("learn_s", "Learning", "s", "Time in which policy and critic learnt from them."),
+    *ENGINE,
     *_RESPONSES,
 )
 # fmt: on

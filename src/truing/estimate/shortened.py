@@ -18,8 +18,8 @@ PROMPTS, NEW_TOKENS, RATE = 3, 4, 1e-2
 """Of a rehearsal: prompts, one of them held out, tokens of a response, and learning rate"""
 ONE_THREAD = 1
 """Of a rehearsal: over single rows several wait for each other longer than they compute"""
-_STOOD_IN_FOR = ("rewards", "evaluation", "functions")
-"""Sections of a recipe that a rehearsal replaces"""
+_STOOD_IN_FOR = ("rewards", "evaluation", "functions", "rollout.engine", "rollout.vllm")
+"""Sections and fields of a recipe that a rehearsal replaces"""
 _NEVER = 10**9
 """Steps between evaluations, for none but the last"""
 
@@ -62,6 +62,7 @@ def shortened(recipe: Recipe, base: Base, lora_layers: float, timed: bool = True
         "evaluation.every": _NEVER,
         "evaluation.judges": {},
         "variants": {},
+        "rollout.engine": "local",
         "track": [],
         "checkpoints.every_steps": steps,
     }

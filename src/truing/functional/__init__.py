@@ -2,6 +2,7 @@
 
 from truing.functional.advantages import gae
 from truing.functional.best_of_n import best_of_n_kl_bound
+from truing.functional.importance import truncated_importance_weights
 from truing.functional.kl import kl_estimate, kl_exact
 from truing.functional.logprobs import token_entropy, token_logprobs
 from truing.functional.masked import masked_mean, masked_whiten
@@ -38,5 +39,6 @@ __all__ = [
     "shape_rewards",
     "token_entropy",
     "token_logprobs",
+    "truncated_importance_weights",
     "wilson_interval",
 ]

@@ -8,22 +8,28 @@ from truing.functional.shapes import Mask, Number, PerToken, Scalar
 
 
 def ppo_policy_loss(
-    logprobs: PerToken, old_logprobs: PerToken, advantages: PerToken, mask: Mask, clip_range: Number = 0.2
+    logprobs: PerToken,
+    old_logprobs: PerToken,
+    advantages: PerToken,
+    mask: Mask,
+    clip_range: Number = 0.2,
+    weights: PerToken | None = None,
 ) -> tuple[Scalar, dict[str, Tensor]]:
     """The clipped surrogate objective, negated.
 
-        ratio = π(y_t) / π_old(y_t)      L = −mean min(ratio·A, clip(ratio, 1 − c, 1 + c)·A)
+        ratio = π(y_t) / π_old(y_t)      L = −mean w·min(ratio·A, clip(ratio, 1 − c, 1 + c)·A)
 
     π_old is the policy that sampled the tokens, never the reference. Schulman et al. 2017 (arXiv:1707.06347),
-    equation 7.
+    equation 7. The weights w are 1 unless another computation of π_old drew the tokens: those of
+    `truncated_importance_weights`, not below 0.
 
-    logprobs, old_logprobs, advantages, mask (B, R). Returns the loss and, detached, over counted tokens:
+    logprobs, old_logprobs, advantages, mask, weights (B, R). Returns the loss and, detached, over counted tokens:
     `clip_fraction`, the share whose clipped term is the one that counts (they have no gradient); `approx_kl`,
     ½·mean (log ratio)², of new against old policy in nats; `ratio_max_deviation`, max |ratio − 1|.
     """
     counted = mask.bool()
     log_ratio = torch.where(counted, logprobs - old_logprobs, 0.0)  # before exp: padding may hold anything
-    gain = torch.where(counted, advantages, 0.0)
+    gain = torch.where(counted, advantages if weights is None else weights * advantages, 0.0)
     ratio = log_ratio.exp()
     unclipped = -gain * ratio
     clipped = -gain * ratio.clamp(1 - clip_range, 1 + clip_range)

@@ -29,13 +29,15 @@ class Completion:
     tokens: Tensor
     """(R,) int64, the token that ends it included"""
     logprobs: Tensor
-    """(R,) log π(token) at the sampling temperature, nats, under the weights that drew it"""
+    """(R,) log π(token) at the sampling temperature, nats, under the weights that drew it, as the learner has them"""
     finished: bool
     """Whether a token ended it"""
     hidden: Tensor | None = None
     """(R, D) the last hidden state that each token was drawn from"""
     prefix_states: Tensor | None = None
     """(T − 1, D) what left the frozen prefix for every token that was read"""
+    engine_logprobs: Tensor | None = None
+    """(R,) the same as the engine gave them, where it computes the policy otherwise than the learner"""
 
     def without_states(self) -> "Completion":
         """What another process needs to know of it."""
@@ -48,6 +50,13 @@ class Engine(Protocol):
     @property
     def version(self) -> int:
         """Of the weights that draw. An engine that shares the learner's weights always has the latest: 0."""
+
+    def sync(self) -> dict[str, float]:
+        """Takes over the weights that the learner has now; returns what was measured of it, by metric.
+
+        Raises:
+            EngineError: it cannot be told that they are the same now.
+        """
 
     def generate(
         self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
@@ -63,4 +72,5 @@ class Engine(Protocol):
 
         Raises:
             TrainingError: the logits are not finite.
+            EngineError: the server that draws fails, or computes another policy than the learner.
         """

@@ -50,6 +50,7 @@ def as_rollout(
     device = completions[0].tokens.device
     prefix_states = [one.prefix_states for one in completions if one.prefix_states is not None]
     hidden = [one.hidden for one in completions if one.hidden is not None]
+    engine_logprobs = [one.engine_logprobs for one in completions if one.engine_logprobs is not None]
     responses = [one.tokens.tolist() for one in completions]
     return Rollout(
         sequences=Sequences.collate(prompts, responses, pad, prefix_states=prefix_states or None).to(device),
@@ -57,6 +58,7 @@ def as_rollout(
         finished=torch.tensor([one.finished for one in completions], device=device),
         groups=torch.tensor(groups, device=device),
         states=LocalStates(pad_sequence(hidden, batch_first=True)) if hidden else None,
+        engine_logprobs=pad_sequence(engine_logprobs, batch_first=True) if engine_logprobs else None,
     )
 
 

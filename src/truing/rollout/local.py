@@ -30,6 +30,10 @@ class LocalEngine:
     role: Role
     version: int = 0
 
+    def sync(self) -> dict[str, float]:
+        """They are the learner's own."""
+        return {}
+
     @torch.no_grad()
     def generate(
         self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str

@@ -49,9 +49,15 @@ def comparable(recipe: Recipe) -> dict[str, str]:
     """A recipe's options as JSON, by their dotted keys, but for what changes no result beyond rounding.
 
     These are the places of files, whose content is compared, whether to go on with an unsound reward model, and
-    what belongs to a process that takes the run up: how many threads, and whether it keeps all of every weight.
+    what belongs to a process that takes the run up: how many threads, whether it keeps all of every weight, and the
+    server that it speaks to.
     """
-    values = flat(recipe.model_dump(exclude={"on_unsound_reward": True, "compute": {"threads", "shard"}}))
+    left_out: dict[str, Any] = {
+        "on_unsound_reward": True,
+        "compute": {"threads", "shard"},
+        "rollout": {"vllm": {"url", "seconds", "largest_mismatch"}},
+    }
+    values = flat(recipe.model_dump(exclude=left_out))
     return {key: json.dumps(without_place(json.loads(value), key), ensure_ascii=False) for key, value in values.items()}
 
 

@@ -29,9 +29,10 @@ from truing.models.roles import Role
 from truing.models.scoring import distribution_metrics, forward_in_micro_batches, response_values
 from truing.rewards.build import build_reward
 from truing.rewards.sources import RewardFn
+from truing.rollout.correction import corrected
 from truing.rollout.engine import Engine
 from truing.rollout.episodes import as_samples, respond, with_score
-from truing.rollout.local import LocalEngine
+from truing.rollout.selection import open_engine
 from truing.stages.kl_control import KlController
 from truing.stages.policy_result import PHASES, online_result
 from truing.training.job import Job
@@ -109,13 +110,16 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
     prompts = job.prompts()
     steps = settings.updates * settings.epochs * settings.minibatches
     learner = Learner(objective.trained, settings.optimiser, steps, recipe.compute.learn_tokens)
-    with open_journal(job, learner, settings.updates) as journal:
+    with (
+        open_journal(job, learner, settings.updates) as journal,
+        open_engine(recipe, roles.policy, roles.base, prompts.train, job.directory.root) as engine,
+    ):
         reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None))
         controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
         evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)
         if not journal.rows:
             journal.log(0, evaluator.evaluate(0))
-        update = Update(recipe, roles, objective, prompts, reward, learner, LocalEngine(roles.policy))
+        update = Update(recipe, roles, objective, prompts, reward, learner, engine)
         controller, stopped_by = _decided(decide, controller, journal, evaluator)
         while stopped_by is None and journal.step < settings.updates:
             number = journal.step + 1
@@ -177,6 +181,7 @@ class Update:
             asked = self.prompts.of_episodes(
                 [episode // group for episode in range(first, first + settings.episodes)], self.recipe.seed
             )
+            synced = self.engine.sync()
             rollout = respond(self.engine, asked, self.recipe, self.roles.base, "rollout", first)
             samples = as_samples(asked, rollout, self.roles.base.text_format(self.recipe.data))
         with phases["score_s"]:
@@ -186,11 +191,13 @@ class Update:
             rollout = replace(rollout, sequences=replace(rollout.sequences, names=names))
             scored = score_rollout(rollout, scores, self.roles, self.objective.critic, self.recipe)
             experience = self.objective.experience(scored, beta)
+            experience, agreement = corrected(experience, rollout, self.recipe.rollout)
         with phases["learn_s"]:
             rate = {"learning_rate": self.learner.learning_rate}
             learnt = rate | learn(experience, self.objective, self.learner, self.recipe.seed, number)
         timing = {name: watch.seconds for name, watch in phases.items()}
-        return rollout_metrics(scored, experience, beta) | learnt | {"dropped": len(asked) - len(samples)} | timing
+        dropped = {"dropped": len(asked) - len(samples)}
+        return rollout_metrics(scored, experience, beta) | agreement | synced | learnt | dropped | timing
 
 
 def score_rollout(

@@ -73,7 +73,7 @@ def policy_loss(policy: Role, batch: Experience, settings: Ppo, temperature: flo
     """The clipped surrogate objective of the policy."""
     logprobs = response_logprobs(policy, batch.sequences, temperature)
     mask = batch.sequences.response_mask
-    return ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, mask, settings.clip_range)
+    return ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, mask, settings.clip_range, batch.weights)
 
 
 def value_loss(critic: Role, batch: Experience, settings: Ppo) -> tuple[Tensor, dict[str, Tensor]]:

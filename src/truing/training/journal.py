@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from truing.core.errors import InterruptedRunError, RewardError, RunError, TrainingError
+from truing.core.errors import EngineError, InterruptedRunError, RewardError, RunError, TrainingError
 from truing.processes import group
 from truing.runs.checkpoints import (
     Checkpoint,
@@ -202,7 +202,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
     Raises:
         InterruptedRunError: somebody asked the run to end, in the block.
         RunError: what another process of the run has written is not to be seen here.
-        PeerFailed: another process has failed in the block; the last finished step is saved.
+        PeerFailed, EngineError: another process, or the server that samples, has failed in the block; the last finished
+            step is saved.
     """
     with job.stop.defer():  # an alarm in a library that reads would look like a damaged file
         place = job.directory.checkpoints
@@ -227,7 +228,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
                     yield journal
             except StepAborted:
                 raise journal.abandon() from None
-            except group.PeerFailed:
+            except (group.PeerFailed, EngineError):
                 journal.save_last_step()
                 raise
 
@@ -237,7 +238,7 @@ def _step_in_errors(journal: Journal) -> Iterator[None]:
     """Numbers that went wrong are told with the stage and the step in which they did."""
     try:
         yield
-    except (TrainingError, RewardError) as error:
+    except (TrainingError, RewardError, EngineError) as error:
         step = journal.step + 1 if journal.rows else 0
         where = f"{journal.job.name} step {step}"
         if error.where is not None and not error.where.startswith(where):
