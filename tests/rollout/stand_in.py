@@ -98,10 +98,12 @@ class StandIn:
 
 
 @contextmanager
-def serving(stand_in: StandIn, port: int = 0) -> Iterator[str]:
+def serving(stand_in: StandIn) -> Iterator[str]:
     """Where it is served."""
 
     class Handler(BaseHTTPRequestHandler):
+        wbufsize = -1  # head and body leave together, or each answer waits for an acknowledgement
+
         def do_GET(self) -> None:
             self._say(200, json.dumps({"data": stand_in.models()}) if self.path == "/v1/models" else "")
 
@@ -142,8 +144,11 @@ def serving(stand_in: StandIn, port: int = 0) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             """Silent."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
+    class Listening(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128  # five by default, and whoever comes sixth tries again a second later
+
+    server = Listening(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

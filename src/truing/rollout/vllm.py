@@ -83,8 +83,9 @@ class VllmEngine:
         return completions
 
     def end(self) -> None:
-        """The server lets go of the last adapter, if it still listens."""
-        group.on_owner(lambda: self._let_go(self._adapter(self.version), attempts=1))
+        """The server lets go of the last adapter, if it still listens. No exchange: others may have failed by now."""
+        if group.is_owner():
+            self._let_go(self._adapter(self.version), attempts=1)
 
     def _hand_over(self) -> list[float]:
         """Has the server load the role's adapter; its log-probabilities of the probe's responses, one after the other.

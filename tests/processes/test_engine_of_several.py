@@ -1,0 +1,45 @@
+"""Two processes whose responses come from one server: the owner asks, all hear, and the run is that of one process."""
+
+from pathlib import Path
+
+import letters
+import pytest
+import tiny
+from processes.several import said, start
+from rollout.stand_in import StandIn, serving
+
+from truing.runs.metrics import read_jsonl
+
+ROUNDING = 1e-5
+CHANGES = {
+    "stages": ["ppo"],
+    "rewards.sources": [{"kind": "function", "path": f"{letters.__file__}:letter_a", "normalise": False}],
+    "evaluation.every": 2,
+    "rollout.engine": "vllm",
+}
+
+
+def test_the_owner_asks_and_all_learn_from_the_answers(tmp_path: Path) -> None:
+    stand_in = StandIn(tiny.recipe(tmp_path, **CHANGES))
+    with serving(stand_in) as url:
+        recipe = tiny.recipe_file(tmp_path, **CHANGES, **{"rollout.vllm.url": url})
+        for processes in (1, 2):
+            out = tmp_path / str(processes)
+            assert start(recipe, out, processes).wait(300) == 0, said(out)
+    asked = [request for request in stand_in.asked if "seed" in request]
+    assert len(asked) == 2 * 2 * 8  # runs, updates, episodes
+    one, two = (read_jsonl(tmp_path / str(processes) / "ppo" / "metrics.jsonl") for processes in (1, 2))
+    for row, other in zip(one, two, strict=True):
+        assert row.keys() == other.keys()
+        for name, value in row.items():
+            if not name.endswith("_s"):
+                assert other[name] == pytest.approx(value, abs=ROUNDING, rel=ROUNDING), (row["step"], name)
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_is_told_once_with_exit_code_2(tmp_path: Path) -> None:
+    with serving(StandIn(tiny.recipe(tmp_path, **CHANGES), "dead", after=1)) as url:
+        recipe = tiny.recipe_file(tmp_path, **CHANGES, **{"rollout.vllm.url": url})
+        assert start(recipe, tmp_path / "run", 2).wait(300) == 2
+    assert said(tmp_path / "run").count("gives no answer") == 1
+    assert (tmp_path / "run" / "ppo" / "checkpoints" / "step-00000001").is_dir()
