@@ -97,6 +97,8 @@ def word(run: Path, **variant: Any) -> None:
         "evaluation.judges": {"taste": evil, "other": "evil:f"},
         "rewards.sources": [{"kind": "function", "path": evil}],
         "track": ["wandb"],
+        "rollout.engine": "vllm",
+        "rollout.vllm.url": "http://elsewhere.example:1",
         "variants": {"v": {"rewards.sources": [{"kind": "function", "path": evil}], **variant}},
     }
     (run / "recipe.yaml").write_text(resolved_yaml(tiny.recipe(run.parent / "theirs", **changes)))
@@ -207,6 +209,8 @@ def test_the_recipe_inside_a_run_is_no_word_of_mine(
         "evaluation.judges.taste",
         "rewards.sources.0.path",
         "track",
+        "rollout.engine",
+        "rollout.vllm.url",
         "variants.v.rewards.sources.0.path",
     }
     assert not (received / "new").exists()

@@ -161,6 +161,17 @@ def test_a_server_that_is_not_the_one_wanted_is_refused_before_anything_is_learn
     assert "vllm serve" in (caught.value.hint or "")
 
 
+def test_where_no_server_is_the_command_that_starts_one_is_told(tmp_path: Path) -> None:
+    with serving(StandIn(_recipe(tmp_path))) as url:
+        pass  # it was there, and its port is free again
+    job = _job(tmp_path / "run", url)
+    with pytest.raises(EngineError) as caught:
+        train_ppo(job)
+    assert caught.value.code == "engine/no-server"
+    assert job.recipe.base is not None
+    assert f"vllm serve {job.recipe.base.path} --port" in (caught.value.hint or "")
+
+
 def test_another_model_is_not_taken_for_the_one_that_learns(tmp_path: Path) -> None:
     other = _recipe(tmp_path / "other")
     assert other.base is not None

@@ -128,7 +128,7 @@ GLOSSARY = (
 
 ENGINE = (
     Metric("engine_mismatch", "Engine mismatch", "nats a token",
-        "Engine vllm: mean |log π_old − log π_engine| of the update's tokens, as learner and server compute them.",
+        "Mean distance of log π_old and log π_engine, as learner and server compute them, over the update's tokens.",
         bounds=NONNEGATIVE),
     Metric("engine_ratio_mean", "Mean engine ratio", "",
         "Mean of π_old/π_engine over the update's tokens, before the cap; 1 but for noise where the two agree."),
@@ -136,7 +136,7 @@ ENGINE = (
     Metric("engine_ratio_capped", "Capped engine ratios", "% of tokens",
         "Share of tokens whose ratio is above rollout.vllm.ratio_cap.", bounds=SHARE),
     Metric("sync_mismatch", "Sync mismatch", "nats a token",
-        "Mean |Δ log probability| of server and learner on the probe, right after the server took over the weights.",
+        "The same on the probe's tokens, right after the server took over the weights.",
         bounds=NONNEGATIVE),
     Metric("sync_s", "Sync", "s", "Time in which the server took over the weights and proved it; part of the rollout."),
 )

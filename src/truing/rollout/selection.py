@@ -75,7 +75,11 @@ def _vllm(
 
 def _check_served(server: Server, longest: int, how_to_start: str) -> None:
     """EngineError where no vLLM server is there, or one that reads less than a prompt and its response."""
-    where, served = server.url, server.get("/v1/models")
+    where = server.url
+    try:
+        served = server.get("/v1/models")
+    except EngineError as error:
+        raise EngineError(**vars(error.problem) | {"hint": how_to_start}) from error
     try:
         reads = min(int(model["max_model_len"]) for model in served["data"] if model.get("max_model_len"))
     except (LookupError, TypeError, ValueError) as error:

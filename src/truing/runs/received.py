@@ -16,14 +16,14 @@ from truing.config.dotted import flat as flat_changes
 from truing.config.moved import current_key
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
-from truing.config.sections import Evaluation, Rewards
+from truing.config.sections import Evaluation, Rewards, Vllm
 from truing.config.stages import within
 from truing.core.errors import Problem, RecipeError, RunError
 from truing.runs.differences import flat
 from truing.runs.directory import RECORD, RunDirectory
 from truing.runs.files import refuse_links
 
-CONSENTS = ("base.trust_remote_code", "rewards.sources", "evaluation.judges", "track")
+CONSENTS = ("base.trust_remote_code", "rewards.sources", "evaluation.judges", "track", "rollout.engine", "rollout.vllm")
 """The fields by which a recipe lets code run, or names what else is loaded or called"""
 
 
@@ -34,6 +34,7 @@ def without_consents(recipe: Recipe) -> Recipe:
         "rewards": recipe.rewards.model_copy(update={"sources": Rewards().sources}),
         "evaluation": recipe.evaluation.model_copy(update={"judges": Evaluation().judges}),
         "track": [],
+        "rollout": recipe.rollout.model_copy(update={"engine": "local", "vllm": Vllm()}),
         "variants": {name: _harmless(changes) for name, changes in recipe.variants.items()},
     }
     return recipe.model_copy(update=changes)
