@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--seeds", type=int, nargs="+", default=[17])
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for both sides, as of truing run")
     given = parser.parse_args()
     prepare(given.cache, given.base, given.updates, given.episodes, given.tokens)
     sides = {"local": []} | ({"vllm": ["rollout.engine=vllm", f"rollout.vllm.url={given.url}"]} if given.url else {})
@@ -96,7 +97,7 @@ def main() -> None:
     lines = [f"| {' | '.join(heading)} |", f"|{'---|' * len(heading)}"]
     for seed in given.seeds:
         for engine, changes in sides.items():
-            rows = updates_of(given.cache, f"{engine}-{seed}", [f"seed={seed}", *changes])
+            rows = updates_of(given.cache, f"{engine}-{seed}", [f"seed={seed}", *changes, *given.set])
             lines.append(row(engine, seed, rows))
     print("\n".join(lines))
 

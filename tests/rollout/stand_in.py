@@ -125,7 +125,7 @@ def serving(stand_in: StandIn) -> Iterator[str]:
             stand_in.answered += 1
             if stand_in.has("dead") or (stand_in.has("falters") and stand_in.answered % 7 == 0):
                 self.close_connection = True  # as a process that was killed: nothing comes
-            elif stand_in.has("breaks") and stand_in.answered % 5 == 0:
+            elif stand_in.has("broken") or (stand_in.has("breaks") and stand_in.answered % 5 == 0):
                 self._say(500, '{"error": {"message": "engine died"}}')
             elif stand_in.has("garbage"):
                 self._say(200, "<html>proxy</html>")

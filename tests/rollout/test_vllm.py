@@ -121,6 +121,7 @@ FAULTS = {
     "cut": "engine/bad-answer",
     "dead": "engine/no-server",
     "anew": "engine/refused",
+    "broken": "engine/failed",
     "slow": "engine/timeout",
 }
 

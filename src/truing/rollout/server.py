@@ -25,14 +25,19 @@ Body = Mapping[str, Any]
 
 
 class RefusedError(EngineError):
-    """The server has understood a request and declines it."""
+    """The server has heard a request, and declines it or fails at it."""
+
+
+class _Fault(HTTPException):
+    """The server has failed at a request; it may do better the next time."""
 
 
 @dataclass(frozen=True)
 class Server:
     """Where it is, and how long to wait for it. What its verbs raise is an EngineError:
 
-    no server is there, not even a little later; it is too slow; it declines (RefusedError); its answer is no JSON.
+    no server is there, not even a little later; it is too slow; it declines or fails (RefusedError); its answer is no
+    JSON.
     """
 
     url: str
@@ -73,6 +78,8 @@ class Server:
                 time.sleep(wait)
         try:
             return self._attempt(path, body)
+        except _Fault as fault:
+            raise RefusedError(f"fails: {fault}.", code="engine/failed", where=self.url, hint=GOES_ON) from fault
         except (OSError, HTTPException) as error:
             what = f"gives no answer ({in_one_line(str(error)) or type(error).__name__})."
             raise EngineError(what, code="engine/no-server", where=self.url, hint=f"Start it. {GOES_ON}") from error
@@ -120,7 +127,7 @@ class Server:
             what, hint = f"has not answered within {self.seconds:g} s.", f"Raise rollout.vllm.seconds. {GOES_ON}"
             raise EngineError(what, code="engine/timeout", where=self.url, hint=hint) from error
         if response.status >= 500:
-            raise HTTPException(f"status {response.status}, {_message(text)}")
+            raise _Fault(_message(text).rstrip("."))
         if response.status >= 400:
             what = f"declines: {_message(text).rstrip('.')}."
             raise RefusedError(what, code="engine/refused", where=self.url, hint=GOES_ON)

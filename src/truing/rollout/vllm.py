@@ -7,7 +7,7 @@ learns from its own log-probabilities; the server's say how far the two computat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,8 @@ from truing.rollout.engine import Completion, Sampling
 from truing.rollout.server import RefusedError, Server
 from truing.runs.files import complete_directory, remove
 
+LAST_WORD = 2.0
+"""Seconds that a server has to let go of the last adapter: whoever ends may be in a hurry"""
 NEARER = 0.5
 """Share of the distance to the new weights: who is nearer than that to those before has not taken over the new ones"""
 
@@ -85,6 +87,7 @@ class VllmEngine:
     def end(self) -> None:
         """The server lets go of the last adapter, if it still listens. No exchange: others may have failed by now."""
         if group.is_owner():
+            self.server = replace(self.server, seconds=min(LAST_WORD, self.server.seconds))
             self._let_go(self._adapter(self.version), attempts=1)
 
     def _hand_over(self) -> list[float]:
