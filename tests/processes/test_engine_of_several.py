@@ -20,16 +20,14 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("options", [(), pytest.param(("--tp", "2"), marks=pytest.mark.slow)])
-def test_the_owner_asks_and_all_learn_from_the_answers(options: tuple[str, ...], tmp_path: Path) -> None:
-    shape, out = f"llama{tiny.IN_GROUPS}", tmp_path / "two"
-    stand_in = StandIn(tiny.recipe(tmp_path, shape, **CHANGES))
+def test_the_owner_asks_and_all_learn_from_the_answers(tmp_path: Path) -> None:
+    out, stand_in = tmp_path / "two", StandIn(tiny.recipe(tmp_path, **CHANGES))
     with serving(stand_in) as url:
         where = {"rollout.vllm.url": url}
-        job = tiny.job(tiny.recipe(tmp_path, shape, **CHANGES, **where), tmp_path / "one", "ppo")
+        job = tiny.job(tiny.recipe(tmp_path, **CHANGES, **where), tmp_path / "one", "ppo")
         train_ppo(job)
-        recipe = tiny.recipe_file(tmp_path, shape=shape, **CHANGES, **where)
-        assert start(recipe, out, 2, *options).wait(300) == 0, said(out)
+        recipe = tiny.recipe_file(tmp_path, **CHANGES, **where)
+        assert start(recipe, out, 2).wait(300) == 0, said(out)
     asked = [request for request in stand_in.asked if "seed" in request]
     assert len(asked) == 2 * 2 * 8  # runs, updates, episodes
     one, two = read_jsonl(job.directory.metrics), read_jsonl(out / "ppo" / "metrics.jsonl")
@@ -39,6 +37,16 @@ def test_the_owner_asks_and_all_learn_from_the_answers(options: tuple[str, ...],
             undecided = name == "value_clip_fraction"  # of values that have not moved, rounding says which are clipped
             if not (name.endswith("_s") or undecided):
                 assert other[name] == pytest.approx(value, abs=ROUNDING, rel=ROUNDING), (row["step"], name)
+
+
+@pytest.mark.slow
+def test_an_adapter_in_slices_is_handed_over_whole(tmp_path: Path) -> None:
+    shape, changes = f"llama{tiny.IN_GROUPS}", {"stages": ["reward", "ppo"], "rollout.engine": "vllm"}
+    with serving(StandIn(tiny.recipe(tmp_path, shape, **changes))) as url:
+        recipe = tiny.recipe_file(tmp_path, shape=shape, **changes, **{"rollout.vllm.url": url})
+        assert start(recipe, tmp_path / "run", 2, "--tp", "2").wait(300) == 0, said(tmp_path / "run")
+    for row in read_jsonl(tmp_path / "run" / "ppo" / "metrics.jsonl")[1:]:
+        assert max(row["sync_mismatch"], row["engine_mismatch"]) < ROUNDING
 
 
 @pytest.mark.slow

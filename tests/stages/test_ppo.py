@@ -18,9 +18,10 @@ from truing.config.sections import MissingEos
 from truing.core.batches import Experience, Rollout, Sequences
 from truing.core.results import to_json
 from truing.models.layout import PpoRoles, ppo_roles
+from truing.models.scoring import response_logprobs
 from truing.runs.metrics import read_jsonl
 from truing.stages.online import Scored, Update, after_missing_eos, learn, rollout_metrics
-from truing.stages.ppo import make_experience, ppo_objective, train_ppo
+from truing.stages.ppo import make_experience, policy_loss, ppo_objective, train_ppo
 from truing.stages.reward import train_reward
 from truing.training.learner import Learner
 
@@ -292,3 +293,16 @@ def test_the_critic_may_learn_at_a_rate_of_its_own(tmp_path: Path) -> None:
     ]
     assert moved[0] > 1e-4
     assert moved[1] < 1e-9
+
+
+def test_a_token_counts_by_its_weight_in_the_policy_loss(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    assert recipe.base is not None
+    policy = ppo_roles(recipe, recipe.base, None).policy
+    sequences = Sequences.collate([[1, 2], [3]], [[4, 5], [6]], PAD)
+    with torch.no_grad():
+        old = response_logprobs(policy, sequences)
+    advantages, weights = torch.tensor([[1.0, -2.0], [3.0, 9.0]]), torch.tensor([[2.0, 0.5], [0.25, 9.0]])
+    batch = Experience(sequences, old, advantages, torch.arange(2), weights=weights)
+    loss, _ = policy_loss(policy, batch, recipe.ppo, temperature=1.0)
+    assert loss.item() == pytest.approx(-(2.0 * 1.0 - 0.5 * 2.0 + 0.25 * 3.0) / 3)  # every ratio is 1
