@@ -4,20 +4,14 @@ A layer's weights are gathered for as long as the layer computes. What each proc
 gradients and of what the optimiser remembers. So all processes have to go through the layers equally often.
 """
 
-import ctypes
-import sys
 from collections.abc import Sequence
 
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from truing.processes.parts import Parts
+from truing.processes.parts import Parts, give_back_large_blocks
 
-M_MMAP_THRESHOLD = -3
-"""What glibc calls the size from which on a block is the system's, not the heap's"""
-LARGE = 1 << 20
-"""Bytes"""
 NEEDS = "reset_iter_state"
 """What a torch has that is new enough: 2.13"""
 
@@ -48,7 +42,7 @@ class Shards(Parts):
         Raises:
             ValueError: a weight is a single number.
         """
-        _give_back_large_blocks()
+        give_back_large_blocks()
         mesh = init_device_mesh(next(backbone.parameters()).device.type, (size,))
         for layer in layers:
             fully_shard(layer, mesh=mesh)
@@ -83,13 +77,3 @@ class Shards(Parts):
 
     def _note(self, *_: object) -> None:
         self._gone_through = True
-
-
-def _give_back_large_blocks() -> None:
-    """Has glibc return to the system at once what a layer's weights took.
-
-    Left to itself, it learns from the first of them to keep their like on its heap, where blocks of all sizes come and
-    go with each layer and leave gaps: that cost more than sharding saved.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE)

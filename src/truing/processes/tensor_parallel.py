@@ -27,7 +27,7 @@ from truing.kernels.next_token import (
     weights_in_blocks,
 )
 from truing.processes import group
-from truing.processes.parts import Parts
+from truing.processes.parts import Parts, give_back_large_blocks
 from truing.processes.tensor_styles import BY_INPUTS, BY_OUTPUTS, INPUTS_SPLIT, OUTPUTS_GATHERED, SUMMED
 
 STYLES: dict[str, ParallelStyle] = {
@@ -59,6 +59,7 @@ class Slices(Parts):
             mesh: of the processes that share the layers.
             writes: whether this process is the one, of those that have the same slices, which saves them.
         """
+        give_back_large_blocks()
         self.writes = writes
         self._mesh = mesh
         self._styles: dict[nn.Module, str] = {}
