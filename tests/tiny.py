@@ -127,7 +127,8 @@ def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY, wid
         if shape.endswith(IN_GROUPS):
             narrow |= {"num_attention_heads": 4, "num_key_value_heads": 2}
         if shape.startswith("qwen3"):
-            return Qwen3ForCausalLM(Qwen3Config(**narrow, head_dim=width // 4, tie_word_embeddings=True)).eval()
+            narrow |= {"tie_word_embeddings": True, "attention_bias": True}
+            return Qwen3ForCausalLM(Qwen3Config(**narrow, head_dim=width // 4)).eval()
         return LlamaForCausalLM(LlamaConfig(**narrow)).eval()
 
 

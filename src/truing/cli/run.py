@@ -24,8 +24,8 @@ def run_command(
 
     Of several processes that are to be started, each runs this command line.
     """
-    refuse_odd_layout(max(processes, group.expected_size()), tensor)
     if processes > 1 and not group.is_expected():
+        refuse_odd_layout(processes, tensor)
         named_recipe(recipe_path(recipe_file), overrides, say=silent)
         code, ended = launch(processes, sys.argv[1:])
         if ended is not None:
@@ -33,6 +33,7 @@ def run_command(
         sys.exit(code)
     try:
         with group.joined(tensor):
+            refuse_odd_layout(group.size(), tensor)
             _run(recipe_file, out, overrides, fork_to)
     except group.PeerFailed as failure:
         if failure.untold:

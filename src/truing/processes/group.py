@@ -55,11 +55,6 @@ def is_expected() -> bool:
     return ADDRESS in os.environ and all(map(str.isdigit, numbers)) and int(numbers[0]) < int(numbers[1]) > 1
 
 
-def expected_size() -> int:
-    """How many processes were started with this one."""
-    return int(os.environ[SIZE]) if is_expected() else 1
-
-
 def is_first() -> bool:
     """Whether this process is the owner, or will be once it has met the others."""
     return not is_expected() or int(os.environ[RANK]) == OWNER

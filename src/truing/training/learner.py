@@ -108,7 +108,7 @@ class Learner:
         Raises:
             TrainingError: the gradient is not finite, or the weights no longer are.
         """
-        for weight in self._cut:
+        for weight in self._stepped.values():
             weight.take_gradient()
         group.add_up_gradients(self._to_add_up)
         norm = self._norm(lambda part: part.grad)
@@ -159,13 +159,13 @@ class Learner:
         Of those that are cut, `own_parts` has them.
         """
         done = {"steps": torch.tensor(self._done)}
-        return done | {name: _copy(value) for name, weight, value in self._learnt() if not weight.in_parts(value)}
+        return done | {name: _copy(value) for name, weight, value in self._learnt() if weight.axis_of(value) is None}
 
     def own_parts(self) -> dict[str, Part]:
         """The same of weights that are cut, and of their moments: the parts that this process is to save."""
         wanted = self._role.parts is not None and self._role.parts.writes
-        found = ((name, weight, value) for name, weight, value in self._learnt() if wanted and weight.in_parts(value))
-        return {name: Part(_copy(value), weight.axis) for name, weight, value in found}
+        cut = ((name, value, axis) for name, one, value in self._learnt() if (axis := one.axis_of(value)) is not None)
+        return {name: Part(_copy(value), axis) for name, value, axis in cut} if wanted else {}
 
     def _learnt(self) -> Iterator[tuple[str, Stepped, Tensor]]:
         for path, weight in self._stepped.items():

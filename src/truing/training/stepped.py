@@ -22,31 +22,32 @@ class Stepped:
     parts: "Parts | None"
 
     @property
+    def axis(self) -> int | None:
+        """Along which the weight is cut; None where this process steps it whole, as all others do."""
+        return self.parts.axis(self.weight) if self.parts else None
+
+    @property
     def is_cut(self) -> bool:
-        """Whether this process keeps and steps a part."""
-        return self.part is not self.weight
+        """Whether this process keeps and steps a slice."""
+        return self.axis is not None
 
     @property
     def is_added_up(self) -> bool:
         """Whether a backward leaves the gradient of all rows, not of this process's."""
         return self.is_cut and self.parts is not None and self.parts.adds_up_gradients
 
-    @property
-    def axis(self) -> int:
-        """Along which the weight is cut, where it is."""
-        return (self.parts.axis(self.weight) if self.parts else None) or 0
-
-    def in_parts(self, value: Tensor) -> bool:
-        """Whether of such a tensor (the weight, or a moment, but not Adam's count of steps) this process has a part."""
-        return self.is_cut and value.dim() > 0
+    def axis_of(self, value: Tensor) -> int | None:
+        """That of the weight or a moment, or None: Adam's count of steps is whole."""
+        return self.axis if value.dim() > 0 else None
 
     def own_slice(self, whole: Tensor) -> Tensor:
         """What this process keeps of a tensor that belongs to the whole weight."""
-        return self.parts.own_slice(self.weight, whole) if self.parts and self.in_parts(whole) else whole
+        is_cut = self.axis_of(whole) is not None
+        return self.parts.own_slice(self.weight, whole) if self.parts and is_cut else whole
 
     def take_gradient(self) -> None:
-        """Hands the gradient of a weight that is cut on to its part."""
-        if self.parts and self.is_cut:
+        """Hands the gradient of the model's weight on to the part, where that is another tensor."""
+        if self.parts and self.part is not self.weight:
             self.part.grad = self.parts.own_gradient(self.weight)
             self.weight.grad = None
 
