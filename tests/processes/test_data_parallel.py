@@ -35,7 +35,7 @@ LAYOUTS = {
     "qwen-separate": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}),
     "gpt2-shared": Layout("gpt2", ADAPTERS),
     "qwen-sharded": Layout("qwen", FULL | SHARDED),
-    "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS, tensor=2),
+    "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS | {"lora.layers": 0.5}, tensor=2),
     "qwen3-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2),
 }
 SLOW = {

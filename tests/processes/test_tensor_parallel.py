@@ -11,8 +11,12 @@ from faults.killed import SHORT, left_behind
 from processes.several import SOON, is_gone, kill, ranks, said, start, wait_for_lines
 from transformers import AutoModelForCausalLM
 
+from truing.config.sections import Lora
 from truing.core.errors import ModelError
+from truing.models.adapters import Adapters
 from truing.models.tensor_plan import tensor_plan
+from truing.processes.parts import Parts
+from truing.processes.tensor_parallel import Slices
 from truing.runs.metrics import read_jsonl
 
 TENSOR = ("--tp", "2")
@@ -99,6 +103,33 @@ def test_a_model_whose_layers_cannot_be_cut_is_refused(shape: str, told: str) ->
     with pytest.raises(ModelError, match=told) as refused:
         tensor_plan(model, 2)
     assert "Leave --tp out" in str(refused.value)
+
+
+def test_a_second_adapter_finds_the_layers_that_carry_one() -> None:
+    class Drawn(Parts):
+        adapter_layers = Slices.adapter_layers
+
+    adapters = Adapters(tiny.model(f"llama{tiny.IN_GROUPS}"), Lora(rank=2), seed=0, parts=Drawn())
+    adapters.add("policy", above=1)
+    adapters.add("critic", above=1)
+    assert adapters.named_parameters("critic").keys() == adapters.named_parameters("policy").keys()
+
+
+def test_a_vocabulary_of_which_a_process_would_have_nothing_is_refused() -> None:
+    """Of five tokens, slices of two leave none for the fourth process."""
+    model = tiny.model(f"llama{tiny.IN_GROUPS}", vocabulary=5)
+    model.config.num_key_value_heads = 4
+    with pytest.raises(ModelError, match="has 5 tokens, of which the last of 4 processes would have none"):
+        tensor_plan(model, 4)
+
+
+def test_a_plan_that_names_none_of_the_layers_is_none() -> None:
+    """As where it is that of a part of the model."""
+    model = tiny.model(f"llama{tiny.IN_GROUPS}")
+    ways: dict[str, str] = model.config.base_model_tp_plan
+    model.config.base_model_tp_plan = {f"language_model.{path}": way for path, way in ways.items()}
+    with pytest.raises(ModelError, match="has no plan in transformers"):
+        tensor_plan(model, 2)
 
 
 def test_a_weight_beside_cut_ones_that_the_plan_leaves_out_is_refused() -> None:

@@ -20,20 +20,20 @@ def tensor_plan(model: PreTrainedModel, processes: int) -> dict[str, str]:
         ModelError: there is none, or one that cannot be followed in so many processes.
     """
     ways: dict[str, str] = getattr(text_config(model), "base_model_tp_plan", None) or {}
-    if not ways:
-        raise _refused(model, "has no plan in transformers for cutting its layers.")
     prefix = next(path for path, module in model.named_modules() if module is model.base_model)
     found: dict[str, str] = {}
     for path, _ in model.base_model.named_modules():
         way = ways.get(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", path))
         if way is not None:
             found[f"{prefix}.{path}" if prefix else path] = way
+    if not found:
+        raise _refused(model, "has no plan in transformers for cutting its layers.")
     other = sorted({*ways.values()} - KNOWN)
     if other:
         raise _refused(model, f"has layers that are cut in a way truing does not know ({', '.join(other)}).")
     _refuse_what_is_left_out(model, found)
     _refuse_what_does_not_divide(model, found, processes)
-    _refuse_vocabulary(model)
+    _refuse_vocabulary(model, processes)
     return found
 
 
@@ -62,10 +62,13 @@ def _refuse_what_does_not_divide(model: PreTrainedModel, plan: dict[str, str], p
             raise _refused(model, f"has {path}, a {type(layer).__name__}, which is no plain linear layer to be cut.")
 
 
-def _refuse_vocabulary(model: Any) -> None:
+def _refuse_vocabulary(model: Any, processes: int) -> None:
     embeddings, projection = model.get_input_embeddings(), model.get_output_embeddings()
     if type(embeddings) is not nn.Embedding or not (projection is None or isinstance(projection, nn.Linear)):
         raise _refused(model, "has embeddings of its own kind, which cannot be cut by tokens.")
+    tokens = len(embeddings.weight)
+    if -(-tokens // processes) * (processes - 1) >= tokens:  # a slice is as long as any other, but for the last
+        raise _refused(model, f"has {tokens} tokens, of which the last of {processes} processes would have none.")
 
 
 def _refused(model: PreTrainedModel, what: str) -> ModelError:

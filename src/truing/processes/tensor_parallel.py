@@ -38,8 +38,11 @@ STYLES: dict[str, ParallelStyle] = {
 }
 
 
-class DrawnWhole(Linear):
-    """PEFT's low-rank layer on one that is cut, drawn for the whole of it, as in one process, and only then cut too."""
+class LinearDrawnWhole(Linear):
+    """PEFT's low-rank layer on one that is cut, drawn for the whole of it, as in one process, and only then cut too.
+
+    It is by "Linear" in its name that PEFT knows what carries an adapter already for a linear layer.
+    """
 
     def _get_in_out_features(self, module: Any) -> tuple[int, int]:
         return module.in_features, module.out_features
@@ -48,7 +51,7 @@ class DrawnWhole(Linear):
 class Slices(Parts):
     """This process's slices of a model."""
 
-    adapter_layers: ClassVar[Mapping[type[nn.Module], type[nn.Module]]] = {nn.Linear: DrawnWhole}
+    adapter_layers: ClassVar[Mapping[type[nn.Module], type[nn.Module]]] = {nn.Linear: LinearDrawnWhole}
 
     def __init__(self, model: PreTrainedModel, plan: Mapping[str, str], mesh: DeviceMesh, writes: bool) -> None:
         """Cuts the layers that a plan names, the embeddings and the projection to the vocabulary.
