@@ -1,0 +1,247 @@
+"""What each process of a run holds, by count: models, adapters and what comes and goes, in any layout.
+
+What is assumed:
+
+- A weight that learns takes 16 bytes: itself, its gradient and AdamW's two moments, all float32. One that is frozen
+  takes what `compute.dtype` does, or in 4 bit 0.55 bytes of a product and 2 of the embeddings. Adapters are float32.
+- A micro-batch has at most a process's share of a step's rows. Learning keeps, of each layer and token of it, hidden
+  states four times (before and behind two norms) and the inputs and outputs of its products; with checkpointing, one
+  hidden state of each layer and all of one. Scoring keeps less. Logits come in small chunks and are left out, as are
+  padding, weights that are cast to be computed with, and what the allocator cannot reuse.
+- Where layers are cut over T processes, all of a layer is cut but its norms, half of an adapter, and the hidden states.
+- Sharded, two layers at a time are whole (one computes, the next arrives), and so are embeddings and projection, with
+  their gradient where they learn. While a policy samples, all of it is whole.
+- A base is loaded whole by each process, then cut or sharded. A checkpoint copies weights that learn and their moments.
+- Learning, sampling, saving and loading follow each other: the largest of them is what a peak has.
+"""
+
+from dataclasses import dataclass
+
+from truing.config.recipe import Recipe
+from truing.config.stages import STAGES
+
+FLOAT = 4
+"""Bytes of a number of what learns"""
+HALF = 2
+NF4 = 0.55
+"""Bytes of a number in 4 bit, with its share of the scales"""
+LAYERS_AT_ONCE = 2
+"""Of a sharded model, that are whole"""
+AROUND_NORMS = 4
+"""Hidden states that a layer keeps for its backward, beside the inputs and outputs of its products"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Counts of parameters and widths of a decoder."""
+
+    layers: int
+    width: int
+    """Of a hidden state"""
+    key_width: int
+    """Of all heads of keys together, which is that of the values too"""
+    products: int
+    """Parameters of the linear layers of one layer"""
+    ends: int
+    """Inputs and outputs of these linear layers together: the parameters of an adapter of rank 1"""
+    others: int
+    """Other parameters of one layer: norms and biases"""
+    vocabulary: int
+    """Parameters of embeddings and projection, counted once where they are tied"""
+    projection: int
+    """Parameters of the projection to the vocabulary alone"""
+    rest: int
+    """All other parameters"""
+
+    @property
+    def parameters(self) -> int:
+        """Of the whole model."""
+        return self.layers * (self.products + self.others) + self.vocabulary + self.rest
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the processes of a run share its work."""
+
+    data: int = 1
+    """Groups that read different rows"""
+    tensor: int = 1
+    """Processes of each group, which share every layer"""
+    shard: bool = False
+    """Whether each keeps a part of every weight; only where `tensor` is 1"""
+
+    @property
+    def processes(self) -> int:
+        """All of them."""
+        return self.data * self.tensor
+
+    @property
+    def parts(self) -> int:
+        """In how many parts the weights lie."""
+        return self.data if self.shard else self.tensor
+
+    @property
+    def options(self) -> str:
+        """As they are typed behind `truing run RECIPE`; empty for one process."""
+        words = [f"--processes {self.processes}"] if self.processes > 1 else []
+        words += [f"--tp {self.tensor}"] if self.tensor > 1 else []
+        return " ".join([*words, "--set compute.shard=true"] if self.shard else words)
+
+
+ONE_PROCESS = Layout()
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models and adapters of a stage."""
+
+    trained: int
+    """Whole models that learn"""
+    frozen: int
+    """Whole models that do not"""
+    adapters_trained: float
+    """Adapters that learn, as shares of one on all layers"""
+    adapters_frozen: int
+    samples: bool
+    """Whether one of them answers prompts"""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What of a recipe decides how much is held."""
+
+    rank: int
+    """Of an adapter"""
+    compute_bytes: int
+    """Of a number that is computed with: 4 or 2"""
+    quantised: bool
+    """Whether frozen models are in 4 bit"""
+    learn_tokens: int
+    """Of a micro-batch"""
+    checkpointing: bool
+    adapted: float
+    """Share of the layers that learn"""
+    rows: int
+    """Responses that one process samples side by side"""
+    row_tokens: int
+    """Of a prompt and its response"""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes of one process."""
+
+    weights: float
+    moments: float
+    adapters: float
+    """With gradients and moments of those that learn"""
+    gradients: float
+    activations: float
+    gathered: float
+    """Of a sharded model, what is whole while it learns"""
+    caches: float
+    """Keys and values of the responses that are sampled side by side"""
+    gathered_policy: float
+    """Of a sharded policy, what is whole while it samples, beside this process's part"""
+    saved: float
+    """The copy of what learns as a checkpoint is written"""
+    loading: float
+    """What the last model takes as it is loaded beyond what is kept of it"""
+
+    @property
+    def kept(self) -> float:
+        """At any time of a step."""
+        return self.weights + self.moments + self.adapters
+
+    @property
+    def peak(self) -> float:
+        """At the worst moment, without Python and its libraries."""
+        learning = self.gradients + self.activations + self.gathered
+        step = self.moments + max(learning, self.caches + self.gathered_policy, self.saved)
+        return self.weights + self.adapters + max(step, self.loading)
+
+
+def models_of(recipe: Recipe, stage: str) -> Models:
+    """What a stage of the recipe holds: its base once with adapters on it, or a model for each role."""
+    spec, section = STAGES[stage], getattr(recipe, stage)
+    by_adapter = section.method == "lora" if hasattr(section, "method") else recipe.roles == "shared"
+    trained = 2 if hasattr(section, "critic_learning_rate") else 1
+    scored = int(spec.scored_by in recipe.stages)
+    if by_adapter:
+        share = recipe.lora.layers if spec.makes_policy else 1.0
+        return Models(0, 1, trained * share, scored, spec.samples)
+    return Models(trained, spec.makes_policy + scored, 0, 0, spec.samples)
+
+
+def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int) -> Numbers:
+    """What the recipe says of a stage, with the rows of a process in this layout, each of so many tokens."""
+    compute, section = recipe.compute, getattr(recipe, stage)
+    episodes = getattr(section, "episodes", recipe.evaluation.prompts)
+    learnt = getattr(section, "batch_size", None) or episodes // section.minibatches
+    texts = learnt * (2 if "preferences" in STAGES[stage].datasets else 1)
+    return Numbers(
+        rank=recipe.lora.rank,
+        compute_bytes=FLOAT if compute.dtype == "float32" else HALF,
+        quantised=recipe.base is not None and recipe.base.quantize == "nf4",
+        learn_tokens=min(compute.learn_tokens, -(-texts // layout.data) * row_tokens),
+        checkpointing=compute.gradient_checkpointing,
+        adapted=recipe.lora.layers if STAGES[stage].makes_policy and recipe.roles == "shared" else 1.0,
+        rows=min(compute.rollout_rows, -(-episodes // layout.data)),
+        row_tokens=row_tokens,
+    )
+
+
+def held(shape: Shape, models: Models, numbers: Numbers, layout: Layout) -> Held:
+    """Bytes that each process of the layout holds in a stage."""
+    own = parameters_of_process(shape, layout)
+    frozen_bytes = bytes_of_frozen(shape, numbers)
+    adapter = shape.layers * shape.ends * numbers.rank * FLOAT * (1 + 1 / layout.tensor) / 2
+    learnt = FLOAT * own * models.trained
+    whole = FLOAT * shape.parameters if models.trained else frozen_bytes
+    sampled = models.samples and layout.shard
+    return Held(
+        weights=learnt + models.frozen * frozen_bytes * own / shape.parameters,
+        moments=2 * learnt,
+        adapters=adapter * (4 * models.adapters_trained + models.adapters_frozen),
+        gradients=learnt,
+        activations=_activations(shape, numbers, layout),
+        gathered=_gathered(shape, models, numbers) * (1 - 1 / layout.parts) if layout.shard else 0.0,
+        caches=_caches(shape, numbers, layout) if models.samples else 0.0,
+        gathered_policy=whole * (1 - own / shape.parameters) if sampled else 0.0,
+        saved=3 * (learnt + adapter * models.adapters_trained),
+        loading=whole * (1 - own / shape.parameters),
+    )
+
+
+def parameters_of_process(shape: Shape, layout: Layout) -> float:
+    """Of one model that a process keeps."""
+    if layout.shard:
+        return shape.parameters / layout.parts
+    cut = shape.layers * shape.products + shape.vocabulary
+    return cut / layout.tensor + shape.parameters - cut
+
+
+def bytes_of_frozen(shape: Shape, numbers: Numbers) -> float:
+    """Of a whole model that does not learn."""
+    if numbers.quantised:
+        products = shape.layers * shape.products
+        return NF4 * products + HALF * (shape.parameters - products)
+    return float(numbers.compute_bytes * shape.parameters)
+
+
+def _activations(shape: Shape, numbers: Numbers, layout: Layout) -> float:
+    layers = shape.layers * numbers.adapted
+    kept = AROUND_NORMS * shape.width + shape.ends / layout.tensor
+    entries = layers * shape.width + kept if numbers.checkpointing else layers * kept
+    return numbers.learn_tokens * entries * numbers.compute_bytes
+
+
+def _gathered(shape: Shape, models: Models, numbers: Numbers) -> float:
+    vocabulary = shape.vocabulary * (2 if models.trained else 1)
+    each = FLOAT if models.trained else numbers.compute_bytes
+    return each * (LAYERS_AT_ONCE * (shape.products + shape.others) + vocabulary)
+
+
+def _caches(shape: Shape, numbers: Numbers, layout: Layout) -> float:
+    entries = 2 * shape.key_width / layout.tensor * shape.layers
+    return numbers.rows * numbers.row_tokens * entries * numbers.compute_bytes

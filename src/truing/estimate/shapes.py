@@ -1,0 +1,34 @@
+"""The counts of a model that what it holds and computes follow from, read off its modules."""
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from truing.estimate.layouts import Shape
+from truing.kernels.backbone import known_layers
+from truing.kernels.text_config import text_config
+
+HINT = "Leave --processes out: what several would hold follows from a model's layers."
+
+
+def shape_of(model: PreTrainedModel) -> Shape:
+    """The counts of a model, whose weights may be on the meta device. ModelError where its layers cannot be told."""
+    layers, config = known_layers(model, hint=HINT), text_config(model)
+    linear = [part for part in layers[0].modules() if isinstance(part, nn.Linear | Conv1D)]
+    products = sum(part.weight.numel() for part in linear)
+    in_layers = sum(weight.numel() for weight in layers.parameters())
+    sides = [model.get_input_embeddings(), model.get_output_embeddings()]  # type: ignore[no-untyped-call]
+    weights = {id(part.weight): part.weight.numel() for part in sides if part is not None}
+    heads = config.num_attention_heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return Shape(
+        layers=len(layers),
+        width=config.hidden_size,
+        key_width=(getattr(config, "num_key_value_heads", None) or heads) * head_width,
+        products=products,
+        ends=sum(sum(part.weight.shape) for part in linear),
+        others=in_layers // len(layers) - products,
+        vocabulary=sum(weights.values()),
+        projection=0 if sides[1] is None else sides[1].weight.numel(),
+        rest=sum(weight.numel() for weight in model.parameters()) - in_layers - sum(weights.values()),
+    )

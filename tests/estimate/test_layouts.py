@@ -1,0 +1,110 @@
+"""What a process holds, against counts made by hand for a toy decoder and torch's own counts of real shapes."""
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+
+from truing.config.recipe import Recipe
+from truing.estimate.layouts import Layout, Models, Numbers, Shape, held, numbers_of
+from truing.estimate.shapes import shape_of
+
+TOY = Shape(layers=2, width=4, key_width=2, products=100, ends=30, others=10, vocabulary=40, projection=40, rest=20)
+"""280 parameters, of which 240 can be cut"""
+NUMBERS = Numbers(
+    rank=3, compute_bytes=4, quantised=False, learn_tokens=5, checkpointing=False, adapted=1.0, rows=7, row_tokens=11
+)
+FOUR = Models(trained=2, frozen=2, adapters_trained=0, adapters_frozen=0, samples=True)
+SHARED = Models(trained=0, frozen=1, adapters_trained=2, adapters_frozen=1, samples=True)
+
+
+def _on_meta(config: Any) -> Any:
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+
+
+def test_the_shape_of_a_gpt2_has_its_positions_and_layers_of_another_kind() -> None:
+    model = _on_meta(GPT2Config(n_layer=3, n_embd=8, n_head=2, vocab_size=30, n_positions=16))
+    found = shape_of(model)
+    assert (found.products, found.ends) == (12 * 8 * 8, (8 + 24) + (8 + 8) + (8 + 32) * 2)
+    assert (found.others, found.rest) == (9 * 8 + 4 * 8, 16 * 8 + 2 * 8)
+    assert found.parameters == model.num_parameters()
+
+
+def test_the_shape_of_a_llama_is_that_of_its_config() -> None:
+    config = LlamaConfig(
+        num_hidden_layers=2,
+        hidden_size=8,
+        intermediate_size=20,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=30,
+        tie_word_embeddings=True,
+    )
+    assert shape_of(_on_meta(config)) == Shape(
+        layers=2,
+        width=8,
+        key_width=4,
+        products=2 * 8 * 8 + 2 * 8 * 4 + 3 * 8 * 20,
+        ends=(8 + 8) * 2 + (8 + 4) * 2 + (8 + 20) * 3,
+        others=2 * 8,
+        vocabulary=30 * 8,
+        projection=30 * 8,
+        rest=8,
+    )
+
+
+def test_four_models_in_one_process_take_40_bytes_a_parameter_and_a_checkpoint_24_more() -> None:
+    found = held(TOY, FOUR, NUMBERS, Layout())
+    assert found.kept + found.gradients == 40 * 280
+    assert found.saved == 24 * 280
+    assert (found.gathered, found.gathered_policy, found.loading) == (0, 0, 0)
+    # 2 layers keep, of each of 5 tokens, 4 hidden states of 4 and the 30 ends of products.
+    assert found.activations == 2 * 5 * (16 + 30) * 4
+    assert found.caches == 2 * 7 * 11 * (2 * 2) * 4
+    assert found.peak == (4 * 4 + 2 * 8) * 280 + 24 * 280
+
+
+def test_rows_shared_change_nothing_but_the_rows() -> None:
+    assert held(TOY, FOUR, NUMBERS, Layout(data=4)) == held(TOY, FOUR, NUMBERS, Layout())
+
+
+def test_a_shard_is_a_share_of_everything_but_what_is_gathered() -> None:
+    found = held(TOY, FOUR, NUMBERS, Layout(data=4, shard=True))
+    assert found.kept + found.gradients == 40 * 70
+    assert found.saved == 24 * 70
+    # Two layers, and the vocabulary with its gradient, of which a quarter is this process's own.
+    assert found.gathered == 4 * (2 * 110 + 2 * 40) * 3 / 4
+    assert found.gathered_policy == found.loading == 4 * 280 * 3 / 4
+
+
+def test_a_slice_leaves_norms_whole_and_is_never_gathered() -> None:
+    found = held(TOY, FOUR, NUMBERS, Layout(tensor=2))
+    assert found.kept + found.gradients == 40 * (240 / 2 + 40)
+    assert found.activations == 2 * 5 * (16 + 30 / 2) * 4
+    assert found.caches == 2 * 7 * 11 * 2 * 4
+    assert (found.gathered, found.gathered_policy) == (0, 0)
+
+
+def test_adapters_on_one_base_take_36_bytes_a_parameter_of_an_adapter() -> None:
+    adapter = 2 * 30 * 3
+    found = held(TOY, SHARED, NUMBERS, Layout())
+    assert found.kept == 4 * 280 + 36 * adapter
+    assert found.gradients == 0  # they are counted with the adapters
+    assert held(TOY, SHARED, NUMBERS, Layout(tensor=2)).adapters == 36 * adapter * 3 / 4
+    assert held(TOY, SHARED, NUMBERS, Layout(data=2, shard=True)).adapters == 36 * adapter
+
+
+def test_a_micro_batch_has_at_most_the_rows_of_a_process() -> None:
+    recipe = Recipe.model_validate({"sft": {"batch_size": 16}, "reward": {"batch_size": 16}})
+    tokens = [
+        numbers_of(recipe, stage, Layout(data=data), 64).learn_tokens
+        for stage, data in (("sft", 1), ("sft", 4), ("sft", 5), ("reward", 1), ("reward", 2))
+    ]
+    assert tokens == [16 * 64, 4 * 64, 4 * 64, 2048, 16 * 64]
+
+
+def test_layouts_are_told_as_they_are_typed() -> None:
+    assert Layout(data=4, shard=True).options == "--processes 4 --set compute.shard=true"
+    assert Layout(data=2, tensor=2).options == "--processes 4 --tp 2"
+    assert Layout().options == ""
