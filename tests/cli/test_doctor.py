@@ -1,5 +1,6 @@
 """`truing doctor` says what there is and what a recipe needs; what is wrong ends with 2, as validate has it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,48 @@ def test_what_would_make_it_fit_is_named_as_it_is_typed(
         "--set roles=shared the peak is 1.00 GB, which does not fit either: take a smaller"
         in truing("doctor", recipe).out
     )
+
+
+def test_of_several_processes_each_is_told_and_which_launch_fits(
+    truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one process 4 GB were measured, and what the tiny model changes of that is below what is told."""
+    monkeypatch.setattr(estimator, "dry_run", lambda recipe, *_: dict.fromkeys(recipe.stages, Usage(4e9, 1e9, 1.0)))
+    recipe = tiny.recipe_file(tmp_path, shape="llama-in-groups", roles="separate")
+    monkeypatch.setattr(estimator, "memory_of", lambda _: int(10e9))
+    said = truing("doctor", recipe, "--processes", "4", "--tp", "2")
+    assert said.code == 0
+    rows = dict(re.findall(r"^(one process|--processes.*?) {2,}4.00 GB +(yes|no) *$", said.out, re.MULTILINE))
+    assert rows == {
+        "--processes 4": "no",
+        "--processes 4 --set compute.shard=true": "no",
+        "--processes 4 --tp 2": "no",
+        "--processes 2": "yes",
+        "--processes 2 --set compute.shard=true": "yes",
+        "--processes 2 --tp 2": "yes",
+        "one process": "yes",
+    }
+    assert "There is 10.00 GB for all of them. Take --processes 2." in said.out
+    monkeypatch.setattr(estimator, "memory_of", lambda _: int(1e9))
+    assert "None fits. Take more processes" in truing("doctor", recipe, "--processes", "4").out
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "what"),
+    [
+        ("llama", ["--processes", "3", "--tp", "2"], "3 processes are no groups of 2"),
+        ("llama-in-groups", ["--processes", "3", "--tp", "3"], "which 3 processes cannot share out"),
+        ("gpt2", ["--processes", "2", "--tp", "2"], "has no plan in transformers"),
+        ("llama-in-groups", ["--processes", "2", "--tp", "2", "--set", "compute.shard=true"], "--tp has cut already"),
+    ],
+)
+def test_a_launch_that_run_refuses_the_doctor_refuses(
+    truing: Any, tmp_path: Path, shape: str, options: list[str], what: str
+) -> None:
+    recipe = tiny.recipe_file(tmp_path, shape=shape)
+    said = truing("doctor", recipe, *options)
+    assert said.code == 2
+    assert what in said.err
 
 
 def test_what_cannot_even_be_tried_is_said(truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,18 +10,20 @@ from rich.table import Table
 
 from truing.cli.output import PlainConsole, tell
 from truing.cli.recipe_file import named_recipe
+from truing.cli.run import refuse_odd_layout
 from truing.cli.shelf import recipe_path
 from truing.core.errors import check
 from truing.preflight.model_directories import model_problems
 
 if TYPE_CHECKING:
     from truing.estimate.estimator import Estimate
+    from truing.estimate.launches import Launch
 
 FOREVER = 365 * 24 * 3600.0
 """Seconds of what nobody waits for"""
 
 
-def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
+def doctor_command(recipe_file: Path | None, overrides: list[str], processes: int = 1, tensor: int = 1) -> None:
     """Says what the machine has; with a recipe, what its stages will hold and take."""
     console = PlainConsole()
     if recipe_file is None:
@@ -32,15 +34,19 @@ def doctor_command(recipe_file: Path | None, overrides: list[str]) -> None:
             table.add_row(name, value)
         console.print(table)
         return
+    refuse_odd_layout(processes, tensor)
     recipe = named_recipe(recipe_path(recipe_file), overrides)
     check(model_problems(recipe))
     from truing.estimate.estimator import estimate  # imports torch, so only once the recipe is sound
+    from truing.estimate.layouts import Layout
+
+    layout = Layout(processes // tensor, tensor, recipe.compute.shard and processes > 1 and tensor == 1)
 
     doing = "running a few steps of each stage on copies of the base that have few layers"
     if not console.is_terminal:  # where no spinner shows that it is at work
         tell(f"{doing}, which takes up to some minutes")
     with console.status(doing):
-        found = estimate(recipe)
+        found = estimate(recipe, layout)
     _print(found, console)
 
 
@@ -64,7 +70,41 @@ def _print(found: "Estimate", console: Console) -> None:
         "All figures are those of one process that does the work alone.",
         soft_wrap=True,
     )
+    if found.launch is not None:
+        _print_launches(found, found.launch, console)
+        return
     console.print(f"Peak {in_words(found.peak)}; there is {in_words(found.memory)}. {_verdict(found)}", soft_wrap=True)
+
+
+def _print_launches(found: "Estimate", launch: "Launch", console: Console) -> None:
+    """What each process of the launch takes, and what those of others would."""
+    from truing.estimate.machine import in_words
+
+    console.print(f"\nEach process of {launch.layout.options}, by count:", soft_wrap=True)
+    parts = ("weights", "moments", "gradients", "adapters", "activations")
+    table = Table("stage", "peak", *parts, "gathered", box=None, pad_edge=False)
+    for stage, held in launch.held.items():
+        gathered = max(held.gathered, held.gathered_policy)
+        counts = [in_words(size) for size in (*(getattr(held, part) for part in parts), gathered)]
+        table.add_row(stage, in_words(launch.peaks[stage]), *counts)
+    console.print(table)
+    console.print("The peak is that of one process, with what the launch changes of these counts.\n", soft_wrap=True)
+    table = Table("launch", "peak of each", "fits", box=None, pad_edge=False)
+    for one in found.launches:
+        table.add_row(one.layout.options or "one process", in_words(one.peak), "yes" if found.holds(one) else "no")
+    console.print(table)
+    console.print(f"There is {in_words(found.memory)}{_whose(found)}. {_advice(found)}", soft_wrap=True)
+
+
+def _whose(found: "Estimate") -> str:
+    return " for all of them" if found.shared_memory else " for each, if it has a device of its own"
+
+
+def _advice(found: "Estimate") -> str:
+    if found.best is None:
+        return "None fits. Take more processes or a smaller base; without --processes, changes of the recipe are tried."
+    options = found.best.layout.options
+    return f"Take {options}." if options else "Take one process: no other fits."
 
 
 def _verdict(found: "Estimate") -> str:

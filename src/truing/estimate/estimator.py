@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from truing.config.recipe import Recipe
 from truing.core.errors import ModelError
@@ -15,11 +16,15 @@ from truing.data.prepared import prepare
 from truing.estimate.changes import candidates, changed
 from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try, extrapolated, write_copy
 from truing.estimate.dry_run import PRODUCTS_KEPT, Usage, dry_run
+from truing.estimate.launches import Launch, launch_of, launches
+from truing.estimate.layouts import ONE_PROCESS, Layout
 from truing.estimate.machine import memory_of
 from truing.estimate.rows import heaviest_rows
 from truing.estimate.shortened import shortened, steps_of
 from truing.kernels.cpu.linear import suits
 from truing.models.load import device_of, outline_base, quiet_transformers
+from truing.models.spread import check_sharding
+from truing.models.tensor_plan import tensor_plan
 from truing.pipeline.choices import with_all_choices
 from truing.pipeline.world import on_files_of
 from truing.worlds.reviews import write_world
@@ -46,6 +51,12 @@ class Estimate:
     """Recipe fields to set for the run to fit, in this order; empty where it does or cannot"""
     peak_changed: float | None = None
     """Bytes at the peak with these changes"""
+    launch: Launch | None = None
+    """As it was asked for, of several processes"""
+    launches: list[Launch] = field(default_factory=list)
+    """Of up to as many processes, the likely fastest first"""
+    shared_memory: bool = True
+    """Whether all processes have the one memory, as on a CPU, and not one each"""
 
     @property
     def peak(self) -> float:
@@ -67,15 +78,27 @@ class Estimate:
         """Whether it does with the changes."""
         return self.peak_changed is not None and self._within(self.peak_changed)
 
+    @property
+    def best(self) -> Launch | None:
+        """The likely fastest launch that fits."""
+        return next((launch for launch in self.launches if self.holds(launch)), None)
+
+    def holds(self, launch: Launch) -> bool:
+        """Whether the machine has room for all of its processes, each on a device of its own where it has some."""
+        return self._within(launch.peak * (launch.layout.processes if self.shared_memory else 1))
+
     def _within(self, size: float) -> bool:
         return self.memory is None or size <= ROOM * self.memory
 
 
-def estimate(recipe: Recipe) -> Estimate:
+def estimate(recipe: Recipe, layout: Layout = ONE_PROCESS) -> Estimate:
     """Runs a few steps of each stage on copies of the base that have few layers and random weights.
 
+    Of a layout of several processes, no changes of the recipe are sought, but layouts that fit.
+
     Raises:
-        ModelError: the base cannot be read, or its layers cannot be treated as the recipe says.
+        ModelError: the base cannot be read, or its layers cannot be treated as the recipe or the layout says.
+        RecipeError: weights are to be spread in two ways.
         DataError: the rows cannot be used.
         TruingError: whatever else a stage of the recipe refuses.
     """
@@ -86,8 +109,26 @@ def estimate(recipe: Recipe) -> Estimate:
         if recipe.world is not None:
             on_files = on_files_of(write_world(recipe.world, recipe.seed, place / "world"), recipe)
         trial = _Trial(on_files, place)
+        if layout.processes > 1:
+            return _spread_out(trial, layout)
         found = Estimate(trial.usages(trial.recipe), memory_of(trial.device))
         return found if found.fits else _with_changes(found, trial, candidates(recipe))
+
+
+def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:
+    """What one process takes, and from that what each of several does."""
+    recipe, model = trial.recipe, trial.model
+    if layout.tensor > 1:
+        check_sharding(recipe.compute, layout.processes, layout.tensor)
+        tensor_plan(model, layout.tensor)
+    usages = trial.usages(recipe)
+    return Estimate(
+        usages,
+        memory_of(trial.device),
+        launch=launch_of(recipe, model, usages, layout),
+        launches=launches(recipe, model, usages, layout.processes),
+        shared_memory=trial.device.type == "cpu",
+    )
 
 
 def _with_changes(found: Estimate, trial: "_Trial", proposed: Iterable[tuple[str, Any]]) -> Estimate:
@@ -118,6 +159,11 @@ class _Trial:
         prepared = prepare(recipe, self._base.text_format(recipe.data), self._base.context)
         self.recipe = with_all_choices(recipe, prepared, self._base.model.num_parameters())
         self._heaviest = heaviest_rows(self.recipe, prepared)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The base, without its weights."""
+        return self._base.model
 
     def usages(self, recipe: Recipe, timed: bool = True) -> dict[str, Usage]:
         """What each stage of the recipe will take with all layers of its base."""

@@ -68,11 +68,11 @@ def _probe(base: LoadedBase) -> Tensor:
     return base.role().hidden(tokens, torch.ones_like(tokens)).float()
 
 
-def check_sharding(compute: Compute) -> None:
+def check_sharding(compute: Compute, processes: int, tensor: int) -> None:
     """RecipeError where weights are to be spread in two ways at once, or by rows and torch is too old for it."""
-    if not _is_wanted(compute):
+    if not compute.shard or processes == 1:
         return
-    if group.tensor_size() > 1:
+    if tensor > 1:
         what, hint = "true spreads weights that --tp has cut already.", "Set it to false, or leave --tp out."
         raise RecipeError(what, code="recipe/spread-twice", where="compute.shard", hint=hint)
     from truing.processes.sharding import can_shard  # which a run of one process need not import

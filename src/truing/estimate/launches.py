@@ -1,0 +1,85 @@
+"""A recipe over several processes: what each would hold, from what one was measured to take, and what fits."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel
+
+from truing.config.recipe import Recipe
+from truing.core.errors import ModelError
+from truing.estimate.dry_run import Usage
+from truing.estimate.layouts import ONE_PROCESS, Held, Layout, held, models_of, numbers_of
+from truing.estimate.shapes import shape_of
+from truing.models.tensor_plan import tensor_plan
+
+LIBRARIES = 0.45e9
+"""Bytes of Python and its libraries, where no process could be measured"""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A layout, and what each of its processes takes."""
+
+    layout: Layout
+    held: dict[str, Held]
+    """By count, by stage"""
+    peaks: dict[str, float]
+    """Bytes, by stage"""
+
+    @property
+    def peak(self) -> float:
+        """Bytes of each process at the worst moment of the run."""
+        return max(self.peaks.values())
+
+
+def launches(recipe: Recipe, model: PreTrainedModel, measured: Mapping[str, Usage], processes: int) -> list[Launch]:
+    """Those of up to so many processes that the model and the recipe allow, the likely fastest first.
+
+    Args:
+        recipe: to be run.
+        model: its base, whose weights may be on the meta device.
+        measured: what each stage takes in one process.
+        processes: at most; of fewer, those numbers that divide it.
+
+    Raises:
+        ModelError: the model's layers cannot be told.
+    """
+    return [launch_of(recipe, model, measured, layout) for layout in _layouts(recipe, model, processes)]
+
+
+def launch_of(recipe: Recipe, model: PreTrainedModel, measured: Mapping[str, Usage], layout: Layout) -> Launch:
+    """One of them: the measured peak of one process, and by how much the layout changes what is counted."""
+    shape = shape_of(model)
+    found: dict[str, Held] = {}
+    peaks: dict[str, float] = {}
+    for stage, usage in measured.items():
+        models = models_of(recipe, stage)
+        alone, found[stage] = (
+            held(shape, models, numbers_of(recipe, stage, one, recipe.data.max_length), one)
+            for one in (ONE_PROCESS, layout)
+        )
+        known = usage.peak < float("inf")
+        peaks[stage] = found[stage].peak + (usage.peak - alone.peak if known else LIBRARIES)
+    return Launch(layout, found, peaks)
+
+
+def _layouts(recipe: Recipe, model: PreTrainedModel, processes: int) -> Iterator[Layout]:
+    """More processes first; of as many, those that exchange the least: rows shared, weights sharded, layers cut."""
+    quantised = recipe.base is not None and recipe.base.quantize != "none"
+    for count in (count for count in range(processes, 1, -1) if processes % count == 0):
+        if not recipe.compute.shard:
+            yield Layout(data=count)
+        if not quantised:
+            yield Layout(data=count, shard=True)
+        for tensor in range(2, count + 1):
+            if count % tensor == 0 and not recipe.compute.shard and _can_be_cut(model, tensor):
+                yield Layout(data=count // tensor, tensor=tensor)
+    yield ONE_PROCESS
+
+
+def _can_be_cut(model: PreTrainedModel, tensor: int) -> bool:
+    try:
+        tensor_plan(model, tensor)
+    except ModelError:
+        return False
+    return True
