@@ -1,0 +1,244 @@
+"""What four models take in each layout, by count, and how far such counts are from what was measured.
+
+    python benchmarks/layouts/run.py [--page PATH] [--device NAME]
+
+Writes docs/layouts.md. Nothing runs but counts: shapes are read off models without weights, and what was measured is
+read from the table in docs/memory.md.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+import yaml
+from harness.tables import table
+from processes.memory import CASES, RECIPE
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen2Config
+
+from truing.config.recipe import Recipe
+from truing.config.variants import with_changes
+from truing.core.errors import ModelError
+from truing.estimate.estimator import ROOM
+from truing.estimate.launches import LIBRARIES
+from truing.estimate.layouts import ONE_PROCESS, Layout, Models, Numbers, Shape, held, models_of, numbers_of
+from truing.estimate.shapes import shape_of
+from truing.estimate.work import DEVICES, Case, Device, Update, phases
+from truing.models.tensor_plan import tensor_plan
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+UPDATE = Update(episodes=512, prompt_tokens=256, response_tokens=256, epochs=4)
+LEARN_TOKENS, RANK = 16_384, 16
+ROLES = {"separate": Models(2, 2, 0, 0, True), "shared": Models(0, 1, 2, 1, True)}
+SIZES: dict[str, tuple[int, PretrainedConfig]] = {
+    "1.5B on one": (
+        1,
+        Qwen2Config(
+            hidden_size=1536,
+            intermediate_size=8960,
+            num_hidden_layers=28,
+            num_attention_heads=12,
+            num_key_value_heads=2,
+            vocab_size=151_936,
+            tie_word_embeddings=True,
+        ),
+    ),
+    "7B on 8": (
+        8,
+        Qwen2Config(
+            hidden_size=3584,
+            intermediate_size=18_944,
+            num_hidden_layers=28,
+            num_attention_heads=28,
+            num_key_value_heads=4,
+            vocab_size=152_064,
+            tie_word_embeddings=False,
+        ),
+    ),
+    "70B on 64": (
+        64,
+        LlamaConfig(
+            hidden_size=8192,
+            intermediate_size=28_672,
+            num_hidden_layers=80,
+            num_attention_heads=64,
+            num_key_value_heads=8,
+            vocab_size=128_256,
+            tie_word_embeddings=False,
+        ),
+    ),
+}
+"""Devices, and the shapes of Qwen2.5 1.5B and 7B and of Llama 3 70B"""
+MEASURED_SHAPE = LlamaConfig(
+    hidden_size=576,
+    intermediate_size=1728,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+    vocab_size=49_152,
+    tie_word_embeddings=True,
+)
+"""Of benchmarks/processes/memory.py"""
+MEASURED_TOKENS = {"sft": 64, "ppo": 48}
+"""Of its rows"""
+SHARDED = ", sharded over two"
+
+READING = """
+What the counts say:
+
+- A weight that learns takes 16 bytes, and the copy for a checkpoint 12 more, whatever `compute.dtype` is: that, and not
+  the weights, is what keeps four separate models from a device.
+- With adapters on one base, cut layers would do for 70B, but for loading: each process loads a base whole before it is
+  cut. Sharded, the policy is whole while it samples besides. Loading each part by itself would lift the first,
+  sampling from slices the second; neither is built.
+- Sharding over one machine costs little time; over many, what it gathers takes longer than what it computes.
+- Pipeline parallelism does not exist here, so it has no row.
+""".strip()
+CHECK = f"""
+## Against what was measured
+
+The peaks in [memory](memory.md#measured), of random weights in the shape of SmolLM2-135M on a CPU. By count: with
+{LIBRARIES / 1e9:.2f} GB for Python and its libraries, and nothing for compiled products (up to 0.65 GB) or for what the
+allocator cannot reuse. As the doctor does: the measured peak of one process, changed by what sharding changes of the
+count; where several were measured, beside the largest of them. In bfloat16 that processor converts weights on the way
+and keeps both, which no count has. Seconds and bytes moved were compared with nothing.
+""".strip()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A case that was measured, in GB."""
+
+    name: str
+    measured: float
+    counted: float
+    from_one: float | None
+    """From what one process was measured to take; None of one process"""
+
+
+def outline(config: PretrainedConfig) -> PreTrainedModel:
+    """A model without weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+
+
+def layouts(model: PreTrainedModel, devices: int) -> Iterator[Layout]:
+    """All that use so many devices."""
+    yield Layout(data=devices)
+    if devices > 1:
+        yield Layout(data=devices, shard=True)
+    for tensor in (count for count in (2, 4, 8) if devices % count == 0):
+        try:
+            tensor_plan(model, tensor)
+        except ModelError:
+            continue
+        yield Layout(data=devices // tensor, tensor=tensor)
+
+
+def introduction(name: str) -> str:
+    """For devices of this kind."""
+    device = DEVICES[name]
+    operations, bandwidth = device.operations / 1e12, device.bandwidth / 1e12
+    rates = f"reaches its {operations:.0f} TFLOP/s and {bandwidth:.2f} TB/s ({device.source})"
+    return f"""# Layouts, by count
+
+Every figure on this page but those called measured is an **estimate**: counted from the shape of a model by
+[`layouts`](../src/truing/estimate/layouts.py) and [`work`](../src/truing/estimate/work.py), whose heads list the
+assumptions. No model of these sizes was run. `python benchmarks/layouts/run.py` writes this page; `truing doctor RECIPE
+--processes N` does the counts of memory for any recipe, on top of what it measures ([doctor](doctor.md)).
+
+## 1.5B, 7B and 70B
+
+An update of PPO with {UPDATE.episodes} episodes of {UPDATE.prompt_tokens} + {UPDATE.response_tokens} tokens and
+{UPDATE.epochs} epochs, `compute.dtype: bfloat16`, checkpointing, {LEARN_TOKENS:,} tokens a micro-batch, adapters of
+rank {RANK}; policy, critic, reference and reward model.
+
+| column | what |
+|---|---|
+| kept | GB of weights, moments and adapters of each process |
+| peak | GB at the worst moment of a step |
+| while loading | GB then: each process loads a base whole before it is spread |
+| fits | whether the larger of the two is within {ROOM:.0%} of {device.memory / 1e9:.0f} GB |
+| seconds | if each {name} {rates}, exchange on top, nothing overlapped; a run takes more |
+| moved | GB through each process in the update |
+""".strip()
+
+
+def estimates(device: Device) -> Iterator[tuple[str, ...]]:
+    """The rows of the table."""
+    for size, (devices, config) in SIZES.items():
+        model = outline(config)
+        for roles in ROLES:
+            for layout in layouts(model, devices):
+                yield size, roles, layout.options or "one process", *figures(shape_of(model), roles, layout, device)
+
+
+def figures(shape: Shape, roles: str, layout: Layout, device: Device) -> Iterator[str]:
+    """Of one row: gigabytes, whether they fit, seconds and gigabytes moved."""
+    rows = UPDATE.episodes // layout.data
+    numbers = Numbers(RANK, 2, False, LEARN_TOKENS, True, 1.0, rows, UPDATE.length)
+    found = held(shape, ROLES[roles], numbers, layout)
+    step = replace(found, loading=0.0).peak
+    while_loading = found.weights + found.adapters + found.loading
+    yield from (f"{size / 1e9:.1f}" for size in (found.kept, step, while_loading))
+    yield "yes" if found.peak <= ROOM * device.memory else "no"
+    parts = phases(Case(shape, ROLES[roles], numbers, UPDATE, layout)).values()
+    yield from (f"{phase.seconds(device, layout):.1f}" for phase in parts)
+    yield f"{sum(phase.moved + phase.moved_in_layers for phase in parts) / 1e9:,.0f}"
+
+
+def checks() -> Iterator[Checked]:
+    """Cases of docs/memory.md, measured there and counted here."""
+    measured = {
+        name: max(map(float, peaks.split(", ")))
+        for name, peaks in re.findall(r"^\| ([^|]+) \| ([\d., ]+) \|$", (DOCS / "memory.md").read_text("utf-8"), re.M)
+        if name in CASES
+    }
+    for name, peak in measured.items():
+        counted = counted_peak(name)
+        alone = name.removesuffix(SHARDED)
+        from_one = None if alone == name else measured[alone] + counted - counted_peak(alone)
+        yield Checked(name, peak, counted, from_one)
+
+
+def counted_peak(name: str) -> float:
+    """GB, of a case of benchmarks/processes/memory.py."""
+    processes, tensor, changes = CASES[name]
+    given = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes)}
+    recipe = with_changes(Recipe.model_validate(yaml.safe_load(RECIPE)), given)
+    (stage,) = recipe.stages
+    layout = Layout(processes // tensor, tensor, recipe.compute.shard) if processes > 1 else ONE_PROCESS
+    numbers = numbers_of(recipe, stage, layout, MEASURED_TOKENS[stage])
+    return (held(shape_of(outline(MEASURED_SHAPE)), models_of(recipe, stage), numbers, layout).peak + LIBRARIES) / 1e9
+
+
+def check_rows() -> Iterator[tuple[str, ...]]:
+    """With errors as shares of what was measured."""
+    for one in checks():
+        yield one.name, f"{one.measured:.2f}", *_beside(one.counted, one), *_beside(one.from_one, one)
+
+
+def _beside(found: float | None, one: Checked) -> tuple[str, str]:
+    return ("", "") if found is None else (f"{found:.2f}", f"{found / one.measured - 1:+.0%}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, default=DOCS / "layouts.md")
+    parser.add_argument("--device", choices=DEVICES, default="H100 SXM")
+    given = parser.parse_args()
+    head = ("model", "roles", "launch", "kept", "peak", "while loading", "fits")
+    counted = table((*head, "sampling, s", "scoring, s", "learning, s", "moved, GB"), estimates(DEVICES[given.device]))
+    beside = table(("what", "measured, GB", "by count", "off by", "as the doctor does", "off by"), check_rows())
+    given.page.write_text(
+        "\n\n".join([introduction(given.device), counted, READING, CHECK, beside]) + "\n", encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

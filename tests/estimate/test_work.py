@@ -1,0 +1,63 @@
+"""Operations, bytes and seconds of an update, against arithmetic by hand for a toy decoder."""
+
+import pytest
+
+from truing.estimate.layouts import Layout, Models, Numbers, Shape
+from truing.estimate.work import Case, Device, Phase, Update, phases
+
+TOY = Shape(layers=2, width=4, key_width=2, products=100, ends=30, others=10, vocabulary=40, projection=40, rest=20)
+"""280 parameters"""
+NUMBERS = Numbers(
+    rank=3, compute_bytes=2, quantised=False, learn_tokens=16, checkpointing=False, adapted=1.0, rows=8, row_tokens=8
+)
+UPDATE = Update(episodes=8, prompt_tokens=3, response_tokens=5, epochs=2)
+"""64 tokens in rows of 8"""
+FOUR = Models(trained=2, frozen=2, adapters_trained=0, adapters_frozen=0, samples=True)
+SHARED = Models(trained=0, frozen=1, adapters_trained=2, adapters_frozen=1, samples=True)
+FORWARD = 64 * (2 * (2 * 100 + 40) + 2 * 2 * 4 * 8)
+
+
+def _found(models: Models, layout: Layout) -> dict[str, Phase]:
+    return phases(Case(TOY, models, NUMBERS, UPDATE, layout))
+
+
+def test_one_process_computes_and_moves_nothing() -> None:
+    found = _found(FOUR, Layout())
+    # Two roles learn in two epochs, each forward and backward like three forwards; three roles score.
+    operations = [found[name].operations for name in ("rollout", "score", "learn")]
+    assert operations == [FORWARD, 3 * FORWARD, 2 * 2 * 3 * FORWARD]
+    assert _found(SHARED, Layout())["learn"].operations == 2 * 2 * 2 * FORWARD
+    assert found["rollout"].read == 5 * (2 * 280 + 2 * 2 * 2 * 2 * 8 / 2 * 8)
+    assert {phase.moved + phase.moved_in_layers for phase in found.values()} == {0}
+
+
+def test_shared_rows_sum_the_gradients_of_both_models_once_a_step() -> None:
+    found = _found(FOUR, Layout(data=4))
+    assert found["learn"].moved == 2 * (2 * 3 / 4) * 4 * 2 * 280
+    assert found["rollout"].moved == found["score"].moved == 0
+    # Adapters of two roles, of 2 layers of 30 ends at rank 3.
+    assert _found(SHARED, Layout(data=4))["learn"].moved == 2 * (2 * 3 / 4) * 4 * 2 * (2 * 30 * 3)
+
+
+def test_shards_are_gathered_in_every_micro_batch() -> None:
+    found = _found(FOUR, Layout(data=2, shard=True))
+    micro_batches = 64 / 2 / 16
+    assert found["rollout"].moved == pytest.approx(4 * 280 / 2)
+    assert found["score"].moved == pytest.approx(3 * micro_batches * 2 * 280 / 2)
+    # 220 in layers twice, 60 outside of them once, all gradients once; two roles, two epochs.
+    assert found["learn"].moved == pytest.approx(2 * 2 * micro_batches * 4 * (2 * 220 + 60 + 280) / 2)
+
+
+def test_layers_that_are_cut_sum_hidden_states_twice_each_way() -> None:
+    found = _found(FOUR, Layout(tensor=2))
+    forward = 2 * (1 / 2) * 64 * 4 * 2 * (2 * 2 + 1)
+    sums = [found[name].moved_in_layers for name in ("rollout", "score", "learn")]
+    assert sums == [forward, 3 * forward, 2 * 2 * 2 * forward]
+    assert found["learn"].moved == 0
+
+
+def test_seconds_are_those_of_the_slower_of_two_ceilings_and_of_the_link_in_use() -> None:
+    device = Device(1e9, operations=10.0, bandwidth=5.0, link=4.0, link_between=2.0, on_machine=2, source="made up")
+    phase = Phase(operations=80.0, read=10.0, moved=8.0, moved_in_layers=4.0)
+    assert phase.seconds(device, Layout(tensor=2)) == 80 / 2 / 10 + 8 / 4 + 4 / 4
+    assert phase.seconds(device, Layout(data=4, tensor=2)) == 10 / 5 + 8 / 2 + 4 / 4
