@@ -47,6 +47,7 @@ def test_the_average_row_is_a_share_of_those(tmp_path: Path) -> None:
     each = 2 + 1  # prompt and eos
     assert found.typical == {"sft": pytest.approx((each + (18 * 1 + 2 * 9) / 20) / (each + 9))}
     assert found.counts == {"sft": 20}
+    assert found.tokens_of_text(recipe, "sft") == each + 9
 
 
 def test_a_stage_without_rows_is_refused(tmp_path: Path) -> None:

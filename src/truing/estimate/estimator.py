@@ -16,7 +16,7 @@ from truing.data.prepared import prepare
 from truing.estimate.changes import candidates, changed
 from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try, extrapolated, write_copy
 from truing.estimate.dry_run import PRODUCTS_KEPT, Usage, dry_run
-from truing.estimate.launches import Launch, launch_of, launches
+from truing.estimate.launches import Launch, Measured, launch_of, launches
 from truing.estimate.layouts import ONE_PROCESS, Layout
 from truing.estimate.machine import memory_of
 from truing.estimate.rows import heaviest_rows
@@ -121,12 +121,12 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:
     if layout.tensor > 1:
         check_sharding(recipe.compute, layout.processes, layout.tensor)
         tensor_plan(model, layout.tensor)
-    usages = trial.usages(recipe)
+    measured = Measured(recipe, model, trial.usages(recipe), trial.text_tokens())
     return Estimate(
-        usages,
+        dict(measured.usages),
         memory_of(trial.device),
-        launch=launch_of(recipe, model, usages, layout),
-        launches=launches(recipe, model, usages, layout.processes),
+        launch=launch_of(measured, layout),
+        launches=launches(measured, layout.processes),
         shared_memory=trial.device.type == "cpu",
     )
 
@@ -164,6 +164,10 @@ class _Trial:
     def model(self) -> PreTrainedModel:
         """The base, without its weights."""
         return self._base.model
+
+    def text_tokens(self) -> dict[str, int]:
+        """Of a text that each stage reads at once."""
+        return {stage: self._heaviest.tokens_of_text(self.recipe, stage) for stage in self.recipe.stages}
 
     def usages(self, recipe: Recipe, timed: bool = True) -> dict[str, Usage]:
         """What each stage of the recipe will take with all layers of its base."""

@@ -32,30 +32,41 @@ class Launch:
         return max(self.peaks.values())
 
 
-def launches(recipe: Recipe, model: PreTrainedModel, measured: Mapping[str, Usage], processes: int) -> list[Launch]:
+@dataclass(frozen=True)
+class Measured:
+    """What a recipe was found to take in one process."""
+
+    recipe: Recipe
+    model: PreTrainedModel
+    """Its base, whose weights may be on the meta device"""
+    usages: Mapping[str, Usage]
+    """By stage"""
+    text_tokens: Mapping[str, int]
+    """Tokens of a text that is read at once, by stage"""
+
+
+def launches(measured: Measured, processes: int) -> list[Launch]:
     """Those of up to so many processes that the model and the recipe allow, the likely fastest first.
 
     Args:
-        recipe: to be run.
-        model: its base, whose weights may be on the meta device.
         measured: what each stage takes in one process.
         processes: at most; of fewer, those numbers that divide it.
 
     Raises:
         ModelError: the model's layers cannot be told.
     """
-    return [launch_of(recipe, model, measured, layout) for layout in _layouts(recipe, model, processes)]
+    return [launch_of(measured, layout) for layout in _layouts(measured.recipe, measured.model, processes)]
 
 
-def launch_of(recipe: Recipe, model: PreTrainedModel, measured: Mapping[str, Usage], layout: Layout) -> Launch:
+def launch_of(measured: Measured, layout: Layout) -> Launch:
     """One of them: the measured peak of one process, and by how much the layout changes what is counted."""
-    shape = shape_of(model)
+    recipe, shape = measured.recipe, shape_of(measured.model)
     found: dict[str, Held] = {}
     peaks: dict[str, float] = {}
-    for stage, usage in measured.items():
+    for stage, usage in measured.usages.items():
         models = models_of(recipe, stage)
         alone, found[stage] = (
-            held(shape, models, numbers_of(recipe, stage, one, recipe.data.max_length), one)
+            held(shape, models, numbers_of(recipe, stage, one, measured.text_tokens[stage]), one)
             for one in (ONE_PROCESS, layout)
         )
         known = usage.peak < float("inf")

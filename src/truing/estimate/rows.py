@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from statistics import fmean
 
 from truing.config.recipe import Recipe
@@ -22,6 +23,14 @@ class HeaviestRows:
     """Tokens of the average row as a share of those of the average row that was chosen, by stage"""
     counts: dict[str, int]
     """Rows to learn from, by stage"""
+
+    def tokens_of_text(self, recipe: Recipe, stage: str) -> int:
+        """Of an average text that a stage reads: a prompt and one completion, or a response as long as may be."""
+        names = STAGES[stage].datasets
+        rows = [row for name in names or ("prompts",) for row in self.rows.rows[name]]
+        if not names:
+            return ceil(fmean(len(row.prompt) for row in rows)) + recipe.rollout.max_new_tokens
+        return ceil(fmean(len(row.prompt) + len(text) for row in rows for text in row.completions.values()))
 
 
 def heaviest_rows(recipe: Recipe, prepared: Prepared) -> HeaviestRows:
