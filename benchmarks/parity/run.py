@@ -20,7 +20,7 @@ from material import write
 from ours_ppo import inputs_gap
 from page import Findings, page
 
-from truing.models.load import quiet_transformers
+from truing.models.description import quiet_transformers
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "results" / "parity.md"

@@ -22,7 +22,8 @@ from truing.estimate.machine import memory_of
 from truing.estimate.rows import heaviest_rows
 from truing.estimate.shortened import shortened, steps_of
 from truing.kernels.cpu.linear import suits
-from truing.models.load import device_of, outline_base, quiet_transformers
+from truing.models.description import quiet_transformers
+from truing.models.load import device_of, outline_base
 from truing.models.spread import check_sharding
 from truing.models.tensor_plan import tensor_plan
 from truing.pipeline.choices import with_all_choices

@@ -1,24 +1,14 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from warnings import filterwarnings
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.config.sections import Base, Compute, Data, Lora
 from truing.core.errors import ModelError, RecipeError, first_line
@@ -29,6 +19,14 @@ from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.context import context_length
+from truing.models.description import (
+    CAUSAL,
+    declared_ends,
+    load_config,
+    load_tokenizer,
+    quiet_transformers,
+    reraise_as_model_error,
+)
 from truing.models.exactness import exact_backend
 from truing.models.fetched import directory_of
 from truing.models.gguf import gguf_options
@@ -37,8 +35,7 @@ from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tok
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.spare_rows import alike_tokens, tokens_alike
-from truing.models.weight_files import refuse_embedded_adapter
-from truing.models.weights import check_weights, load_weights, reraise_as
+from truing.models.weights import check_weights, load_weights
 from truing.processes import group
 
 if TYPE_CHECKING:
@@ -130,10 +127,10 @@ def load_base(base: Base, compute: Compute, trains: bool = False, fetch: bool = 
         check_quantisation(device_of(compute))
     tokenizer = load_tokenizer(base, fetch)
     precision = Precision.of(compute.dtype, trains)
-    model = _load_model(base, compute, precision, {} if fetch else {"local_files_only": True})
+    model = _load_model(base, compute, precision, fetch)
     endings, new_tokens, new_rows, notes = _fit_vocabulary(tokenizer, model)
     backend = prepare(model, precision, compute.gradient_checkpointing)
-    with reraise_as_model_error(base, "causal language model"):  # its own code runs for the first time
+    with reraise_as_model_error(base, CAUSAL):  # its own code runs for the first time
         backend, slower = exact_backend(model, backend, tokenizer.pad_token_id)
     notes += slower
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, new_rows, tuple(notes), backend)
@@ -152,8 +149,8 @@ def _fit_vocabulary(
 def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = False) -> Backend:
     """Chooses the backend of a model that was just loaded, freezes it and takes its dropout away."""
     model.config.use_cache = False
-    is_cut = group.tensor_size() > 1  # into layers that know of no other way to be computed
-    backend = Backend(precision) if is_cut else choose_backend(model, model.device, precision)
+    will_be_cut = group.tensor_size() > 1  # and layers that are have no other way to be computed
+    backend = Backend(precision) if will_be_cut else choose_backend(model, model.device, precision)
     backend.prepare(model)
     if checkpointing:
         checkpoint_layers(model)
@@ -190,10 +187,8 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
         ModelError: no causal model is described there.
     """
     quiet_transformers()
-    options = {"gguf_file": base.gguf_file} if base.gguf_file else {}
-    tokenizer = load_tokenizer(base, fetch)
-    with reraise_as_model_error(base, "causal language model"):
-        config = load_config(base, **options, **({} if fetch else {"local_files_only": True}))
+    tokenizer, config = load_tokenizer(base, fetch), load_config(base, fetch)
+    with reraise_as_model_error(base, CAUSAL):
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, dtype=getattr(torch, compute.dtype), trust_remote_code=base.trust_remote_code
@@ -213,69 +208,18 @@ def check_base(base: Base, outline: LoadedBase) -> None:
     """
     if directory_of(base) is not None and base.gguf_file is None:
         own = {"trust_remote_code": base.trust_remote_code, "use_safetensors": True, "local_files_only": True}
-        with reraise_as_model_error(base, "causal language model"):
+        with reraise_as_model_error(base, CAUSAL):
             check_weights(AutoModelForCausalLM, base.path, outline.model.config, **own)
 
 
-def declared_ends(model: PreTrainedModel) -> list[list[int]]:
-    """The ids that the model's generation config, and those that its own config, call eos: one or several in each.
-
-    Raises:
-        ModelError: one of them is no number.
-    """
-    configs = (getattr(model, "generation_config", None), model.config.get_text_config())  # a classifier has but one
-    named = [getattr(config, "eos_token_id", None) for config in configs]
-    ends = [ids if isinstance(ids, list) else [] if ids is None else [ids] for ids in named]
-    odd = next((one for ids in ends for one in ids if type(one) is not int), None)
-    if odd is not None:
-        what = f"its settings call {odd!r} the token that ends a response, and that is not the number of one."
-        hint = "Correct eos_token_id in its generation_config.json and config.json."
-        raise ModelError(what, code="model/odd-ends", where=model.name_or_path, hint=hint)
-    return ends
-
-
-def load_config(base: Base, **options: Any) -> Any:
-    """What the base's config says.
-
-    Raises:
-        ModelError: an adapter stands beside it, or it is an encoder-decoder. The library would load its decoder as a
-            language model that it never was: it was made to read what its encoder has read.
-    """
-    refuse_embedded_adapter(Path(base.path))  # the library would go to the model that it names
-    config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **options)
-    if config.is_encoder_decoder:
-        what = f"{config.model_type} is an encoder-decoder, and its decoder alone is no language model."
-        hint = "Use a model that was made to write, such as Llama, Qwen or GPT-2."
-        raise ModelError(what, code="model/encoder-decoder", where=base.path, hint=hint)
-    return config
-
-
-def quiet_transformers() -> None:
-    """Keeps the library's progress bars and advice out of our user's terminal; errors still arrive."""
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    filterwarnings("ignore", category=FutureWarning, message="`is_gradient_checkpointing`")  # which peft asks for
-
-
-def load_tokenizer(base: Base, fetch: bool = True) -> PreTrainedTokenizerBase:
-    """The base's tokenizer as it is. ModelError where there is none."""
-    options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}
+def _load_model(base: Base, compute: Compute, precision: Precision, fetch: bool) -> PreTrainedModel:
+    load_config(base, fetch)  # refuses what the library would load as something else
+    options = gguf_options(base.gguf_file) if base.gguf_file else {"use_safetensors": True}
     options |= {} if fetch else {"local_files_only": True}
-    with reraise_as_model_error(base, "tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            base.path, trust_remote_code=base.trust_remote_code, **options
-        )
-    return tokenizer
-
-
-def _load_model(base: Base, compute: Compute, precision: Precision, options: dict[str, Any]) -> PreTrainedModel:
-    with reraise_as_model_error(base, "causal language model"):
-        load_config(base, **options, **({"gguf_file": base.gguf_file} if base.gguf_file else {}))
-    options = options | (gguf_options(base.gguf_file) if base.gguf_file else {"use_safetensors": True})
     device = device_of(compute)
     if base.quantize == "nf4":
         options |= nf4_options(device, precision.compute)
-    with reraise_as_model_error(base, "causal language model"):
+    with reraise_as_model_error(base, CAUSAL):
         model = load_weights(
             AutoModelForCausalLM,
             base.path,
@@ -287,24 +231,3 @@ def _load_model(base: Base, compute: Compute, precision: Precision, options: dic
     if base.quantize == "nf4":
         prepare_4bit_layers(model, device)
     return model
-
-
-def reraise_as_model_error(base: Base, what: str) -> AbstractContextManager[None]:
-    return reraise_as(partial(_refusal, base, what))
-
-
-def _refusal(base: Base, what: str, error: Exception) -> ModelError:
-    """The library's complaint, put into what a person can do about it."""
-    if "trust_remote_code" in str(error):
-        return ModelError(
-            f"this {what} wants to run Python code that it brings along.",
-            code="model/remote-code",
-            where=base.path,
-            hint="Read that code, then set base.trust_remote_code: true if you trust it.",
-        )
-    return ModelError(
-        f"no {what} could be loaded from here ({first_line(error)}).",
-        code="model/not-loaded",
-        where=base.path,
-        hint="base.path takes a directory with config.json, tokenizer files and safetensors weights, or a Hub id.",
-    )

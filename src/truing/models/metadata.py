@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from truing.config.sections import Base
+from truing.models.description import load_tokenizer
 from truing.models.fetched import directory_of
-from truing.models.load import load_tokenizer
 from truing.models.weight_files import read_settings
 
 TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"

@@ -10,7 +10,8 @@ from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
 from truing.core.errors import RunError, check
-from truing.models.load import device_of, quiet_transformers
+from truing.models.description import quiet_transformers
+from truing.models.load import device_of
 from truing.models.quantised import check_quantisation
 from truing.models.spread import check_sharding
 from truing.pipeline.world import with_world

@@ -23,7 +23,7 @@ from truing.data.batching import plan_by_tokens
 from truing.data.chat import TextFormat, encode_answered, prompt_text
 from truing.data.endings import Endings, endings_of
 from truing.models.context import context_length
-from truing.models.load import declared_ends
+from truing.models.description import declared_ends
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.models.weights import load_weights, reraise_as
