@@ -83,7 +83,7 @@ def _role_of_all_weights(base: LoadedBase, head: nn.Linear | None = None) -> Rol
 
 
 def role_to_merge(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Role | None:
-    """The role on a base that is neither quantised nor cut: weights into which its saved adapter can be merged.
+    """The role on a base that is neither quantised nor in parts: weights into which its saved adapter can be merged.
 
     It is the role itself where neither is so. A GPU that holds a model in 4 bit, or a part of one, may not hold it
     whole, so the CPU of the owner does; None in another process.

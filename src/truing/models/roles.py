@@ -82,6 +82,13 @@ class Role:
         finally:
             self.release()
 
+    def whole_adapter(self) -> dict[str, Tensor] | None:
+        """The weights of its adapter, for which all processes come here; None where there is none, or all is at hand."""
+        if self.adapters is None or self.adapter is None:
+            return None
+        with self.in_step():
+            return self.adapters.whole(self.adapter)
+
     def release(self) -> None:
         """Lets go of what this process need not keep of the model, once nothing follows on what it has computed."""
         if self.parts is not None:

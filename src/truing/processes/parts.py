@@ -1,4 +1,4 @@
-"""A model of which every process keeps a part of each weight, whichever way the weights are cut."""
+"""A model of which every process keeps a part of each weight: its rows (a shard), or its slice of a layer."""
 
 import ctypes
 import sys
@@ -49,7 +49,7 @@ class Parts:
             gradient = gradient.redistribute(placements=weight.placements)
         return gradient if gradient is None else self.own_part(gradient)
 
-    def own_slice(self, weight: nn.Parameter, whole: Tensor) -> Tensor:
+    def own_part_of(self, weight: nn.Parameter, whole: Tensor) -> Tensor:
         """Of a tensor like a whole weight, what this process keeps of the weight."""
         axis = self.axis(weight)
         if axis is None or not isinstance(weight, DTensor):

@@ -58,7 +58,7 @@ class VllmEngine:
         """See `Engine`. The server has a new adapter, and the one before no more."""
         begun = time.perf_counter()
         self.version += 1
-        weights = self._whole_adapter()
+        weights = self.role.whole_adapter()
         given = torch.tensor(group.broadcast(lambda: self._hand_over(weights)))
         own = self._logprobs(self.probe, temperature=1.0)[self.probe.response_mask]
         mismatch = self._proved(given, own.cpu())
@@ -90,13 +90,6 @@ class VllmEngine:
         if group.is_owner():
             self.server = replace(self.server, seconds=min(LAST_WORD, self.server.seconds))
             self._let_go(self._adapter(self.version), attempts=1)
-
-    def _whole_adapter(self) -> dict[str, Tensor] | None:
-        """The adapter's weights, where this process keeps but a part of them."""
-        assert self.role.adapters is not None
-        assert self.role.adapter is not None
-        with self.role.in_step():
-            return self.role.adapters.whole(self.role.adapter)
 
     def _hand_over(self, weights: dict[str, Tensor] | None) -> list[float]:
         """Has the server load the role's adapter; its log-probabilities of the probe's responses, one after the other.

@@ -93,8 +93,7 @@ class Job:
 
     def save_model(self, role: Role, base: LoadedBase, write: Callable[[Role, Path], None]) -> None:
         """The same, where `write` puts a role that can be merged into a directory; all processes come here."""
-        with role.in_step():
-            weights = role.adapters.whole(role.adapter) if role.adapters and role.adapter else None
+        weights = role.whole_adapter()
         group.on_owner(lambda: self._save_role_adapter(role, base, weights))
         whole = role_to_merge(role, self.directory.adapter, self.recipe, self.start)
 

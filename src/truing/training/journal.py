@@ -180,7 +180,7 @@ class Journal:
             raise TrainingError(what, code="training/drifted-apart", hint=hint)
 
     def _save(self) -> None:
-        """All processes save the step; the owner writes it, and of weights that are cut each writes its part."""
+        """All processes save the step; the owner writes it, and of weights in parts each writes its own."""
         keep, place = self.job.recipe.checkpoints.keep_last, self.job.directory.checkpoints
         with self.job.saving:
             own = self.learner.own_parts()

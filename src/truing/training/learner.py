@@ -54,8 +54,8 @@ class Learner:
         groups = [stepped_weights(one.name, one.role) for one in trained]
         self._stepped = {path: weight for own in groups for path, weight in own.items()}
         self._parts = [weight.part for weight in self._stepped.values()]
-        self._cut = [weight for weight in self._stepped.values() if weight.is_cut]
-        self._whole = [weight.part for weight in self._stepped.values() if not weight.is_cut]
+        self._in_parts = [weight for weight in self._stepped.values() if weight.is_part]
+        self._whole = [weight.part for weight in self._stepped.values() if not weight.is_part]
         self._to_add_up = [weight.part for weight in self._stepped.values() if not weight.is_added_up]
         self._role = trained[0].role
         self._device = self._role.model.device
@@ -127,11 +127,11 @@ class Learner:
         return float(norm)
 
     def _norm(self, of: Callable[[nn.Parameter], Tensor | None]) -> Tensor:
-        """As of one: all that is there `of` each weight's part, with the parts of other processes where it is cut."""
+        """As of one: all that is there `of` each weight's part, with the parts of other processes where it has any."""
         whole = nn.utils.get_total_norm([found for part in self._whole if (found := of(part)) is not None])
-        if not self._cut:
+        if not self._in_parts:
             return whole
-        own = nn.utils.get_total_norm([found for one in self._cut if (found := of(one.part)) is not None])
+        own = nn.utils.get_total_norm([found for one in self._in_parts if (found := of(one.part)) is not None])
         return torch.tensor(math.hypot(float(whole), *group.gather_parts(float(own))))
 
     def train_step(self, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> dict[str, float]:
@@ -146,23 +146,23 @@ class Learner:
 
     def checksum_of_slices(self) -> int:
         """The same of slices of layers: the same in all processes that have the same slices."""
-        return _checksum(one.part for one in self._cut if not one.is_added_up)
+        return _checksum(one.part for one in self._in_parts if not one.is_added_up)
 
     @property
     def is_in_parts(self) -> bool:
         """Whether this process steps a part of some weights, and others the rest."""
-        return bool(self._cut)
+        return bool(self._in_parts)
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all that learning has changed, by parameter path: weights, AdamW's moments, the count of steps.
 
-        Of those that are cut, `own_parts` has them.
+        Of those in parts, `own_parts` has them.
         """
         done = {"steps": torch.tensor(self._done)}
         return done | {name: _copy(value) for name, weight, value in self._learnt() if weight.axis_of(value) is None}
 
     def own_parts(self) -> dict[str, Part]:
-        """The same of weights that are cut, and of their moments: the parts that this process is to save."""
+        """The same of weights in parts, and of their moments: what this process is to save."""
         wanted = self._role.parts is not None and self._role.parts.writes
         cut = ((name, value, axis) for name, one, value in self._learnt() if (axis := one.axis_of(value)) is not None)
         return {name: Part(_copy(value), axis) for name, value, axis in cut} if wanted else {}
@@ -186,13 +186,13 @@ class Learner:
         for path, stepped in self._stepped.items():
             part = stepped.part
             with torch.no_grad():
-                part.copy_(stepped.own_slice(tensors[f"weights/{path}"]))
+                part.copy_(stepped.own_part_of(tensors[f"weights/{path}"]))
             names = ("step", "exp_avg", "exp_avg_sq")
             found = {name: tensors[f"{name}/{path}"] for name in names if f"{name}/{path}" in tensors}
             if 0 < len(found) < len(names):  # a weight that no loss has reached has none at all
                 hint = "Give another --out."
                 raise RunError(f"the checkpoint lacks moments of {path}.", code="run/checkpoint-lacks", hint=hint)
-            moments = {name: stepped.own_slice(value).to(part.device).clone() for name, value in found.items()}
+            moments = {name: stepped.own_part_of(value).to(part.device).clone() for name, value in found.items()}
             self._optimiser.state[part] = moments
         self._done = int(tensors["steps"])
 

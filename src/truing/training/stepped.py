@@ -23,18 +23,18 @@ class Stepped:
 
     @property
     def axis(self) -> int | None:
-        """Along which the weight is cut; None where this process steps it whole, as all others do."""
+        """Along which the weight is in parts; None where this process steps it whole, as all others do."""
         return self.parts.axis(self.weight) if self.parts else None
 
     @property
-    def is_cut(self) -> bool:
-        """Whether this process keeps and steps a slice."""
+    def is_part(self) -> bool:
+        """Whether this process keeps and steps but a part."""
         return self.axis is not None
 
     @property
     def is_added_up(self) -> bool:
         """Whether a backward leaves the gradient of all rows, not of this process's."""
-        return self.is_cut and self.parts is not None and self.parts.adds_up_gradients
+        return self.is_part and self.parts is not None and self.parts.adds_up_gradients
 
     def axis_of(self, value: Tensor) -> int | None:
         """That of the weight or a moment, or None: Adam's count of steps is whole."""
@@ -42,8 +42,8 @@ class Stepped:
 
     def own_slice(self, whole: Tensor) -> Tensor:
         """What this process keeps of a tensor that belongs to the whole weight."""
-        is_cut = self.axis_of(whole) is not None
-        return self.parts.own_slice(self.weight, whole) if self.parts and is_cut else whole
+        is_part = self.axis_of(whole) is not None
+        return self.parts.own_slice(self.weight, whole) if self.parts and is_part else whole
 
     def take_gradient(self) -> None:
         """Hands the gradient of the model's weight on to the part, where that is another tensor."""
