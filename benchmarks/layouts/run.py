@@ -94,8 +94,8 @@ What the counts say:
 - A weight that learns takes 16 bytes, and the copy for a checkpoint 12 more, whatever `compute.dtype` is: that, and not
   the weights, is what keeps four separate models from a device.
 - With adapters on one base, cut layers would do for 70B, but for loading: each process loads a base whole before it is
-  cut. Sharded, the policy is whole while it samples besides. Loading each part by itself would lift the first,
-  sampling from slices the second; neither is built.
+  cut. A sharded policy is whole while it samples, besides. Loading each part by itself would lift that,
+  and is not built.
 - Sharding over one machine costs little time; over many, what it gathers takes longer than what it computes.
 - Pipeline parallelism does not exist here, so it has no row.
 """.strip()

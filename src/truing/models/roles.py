@@ -83,7 +83,7 @@ class Role:
             self.release()
 
     def whole_adapter(self) -> dict[str, Tensor] | None:
-        """The weights of its adapter, for which all processes come here; None where there is none, or all is at hand."""
+        """The weights of its adapter, for which all processes come here; None if there is none, or all is at hand."""
         if self.adapters is None or self.adapter is None:
             return None
         with self.in_step():

@@ -40,10 +40,10 @@ class Stepped:
         """That of the weight or a moment, or None: Adam's count of steps is whole."""
         return self.axis if value.dim() > 0 else None
 
-    def own_slice(self, whole: Tensor) -> Tensor:
+    def own_part_of(self, whole: Tensor) -> Tensor:
         """What this process keeps of a tensor that belongs to the whole weight."""
         is_part = self.axis_of(whole) is not None
-        return self.parts.own_slice(self.weight, whole) if self.parts and is_part else whole
+        return self.parts.own_part_of(self.weight, whole) if self.parts and is_part else whole
 
     def take_gradient(self) -> None:
         """Hands the gradient of the model's weight on to the part, where that is another tensor."""
