@@ -27,7 +27,7 @@ def load_config(base: Base, fetch: bool = True) -> Any:
     """
     with reraise_as_model_error(base, CAUSAL):
         refuse_embedded_adapter(Path(base.path))  # the library would go to the model that it names
-        config = AutoConfig.from_pretrained(base.path, **_read_with(base, fetch))
+        config = AutoConfig.from_pretrained(base.path, trust_remote_code=base.trust_remote_code, **_where(base, fetch))
         if config.is_encoder_decoder:
             what = f"{config.model_type} is an encoder-decoder, and its decoder alone is no language model."
             hint = "Use a model that was made to write, such as Llama, Qwen or GPT-2."
@@ -38,15 +38,16 @@ def load_config(base: Base, fetch: bool = True) -> Any:
 def load_tokenizer(base: Base, fetch: bool = True) -> PreTrainedTokenizerBase:
     """The base's tokenizer as it is. ModelError where there is none."""
     with reraise_as_model_error(base, "tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.path, **_read_with(base, fetch))
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            base.path, trust_remote_code=base.trust_remote_code, **_where(base, fetch)
+        )
     return tokenizer
 
 
-def _read_with(base: Base, fetch: bool) -> dict[str, Any]:
-    """What the library's readers of a base's settings have to be told."""
-    told: dict[str, Any] = {"trust_remote_code": base.trust_remote_code}
-    told |= {"gguf_file": base.gguf_file} if base.gguf_file else {}
-    return told | ({} if fetch else {"local_files_only": True})
+def _where(base: Base, fetch: bool) -> dict[str, Any]:
+    """Where the library's readers of a base's settings are to look."""
+    options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}
+    return options | ({} if fetch else {"local_files_only": True})
 
 
 def declared_ends(model: PreTrainedModel) -> list[list[int]]:
