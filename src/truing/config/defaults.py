@@ -45,7 +45,8 @@ LARGEST_BATCH, FEWEST_PASSES = 32, 1
 THREADS_PAY_FROM = 500_000
 """Parameters of a base; for smaller ones, threads gain little on a machine that is idle and lose much on a busy one"""
 PROCESSES_PAY_FROM = 1_000_000
-"""Parameters of a base; for smaller ones, what processes tell each other takes longer than what they take over"""
+"""Parameters of a base; for smaller ones, what processes tell each other was seen to take longer than what they take
+over. Where exactly it begins to pay was not measured"""
 FEW_STEPS, A_TRIAL = 20, 100
 """Optimiser steps in which little is learnt, and rows so few that nobody expects it"""
 

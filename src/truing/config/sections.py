@@ -117,10 +117,10 @@ class Vllm(Section):
         description="Mean |Δ log probability| between server and learner, nats a token, beyond which the run ends.",
     )
     old_logprobs: Literal["learner", "engine"] = Field(
-        "learner", description="Whose log π_old ratios start from: learner reads responses again and weighs tokens."
+        "learner", description="Whose log π_old ratios start from; with learner, each token is weighed besides."
     )
     ratio_cap: Annotated[float, Field(ge=1.0, le=LARGEST)] = Field(
-        2.0, description="learner: a token's weight is π_old/π_engine, and at most this."
+        2.0, description="With old_logprobs learner, a token's weight is π_old/π_engine, and at most this."
     )
 
 

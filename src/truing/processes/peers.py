@@ -1,7 +1,8 @@
 """The other processes of a run, by way of `torch.distributed`.
 
-All but gradients and sharded weights goes through one exchange, in which every process hands in a value or an error. So
-an error reaches the others at whichever verb they are, and nobody waits for a process that has given up.
+All but gradients, and what a model in parts says while it computes, goes through one exchange, in which every process
+hands in a value or an error. So an error reaches the others at whichever verb they are, and nobody
+waits for a process that has given up.
 """
 
 import threading
@@ -21,7 +22,6 @@ from transformers import PreTrainedModel
 from truing.core.errors import InterruptedRunError, TruingError
 from truing.processes.group import OWNER, PeerFailed, local_rank
 from truing.processes.guard import GRACE_SECONDS, PATIENT_SECONDS, Guard
-from truing.processes.parts import Parts
 from truing.processes.sharding import Shards
 from truing.processes.tensor_parallel import Slices
 
@@ -179,7 +179,7 @@ class Peers:
         self._in_parts = True
         return Shards(backbone, layers, vocabulary, self.size)
 
-    def cut(self, model: PreTrainedModel, plan: Mapping[str, str]) -> Parts:
+    def cut(self, model: PreTrainedModel, plan: Mapping[str, str]) -> Slices:
         """See `Slices`."""
         self._in_parts = True
         return Slices(model, plan, self._mesh(model.device.type)["tensor"], writes=self.data_rank == 0)

@@ -15,7 +15,8 @@
      "mended": [{"at": ..., "files": ["base/README.md"]}]}
 
 `threads` of the run and of `continued` are those of the process, of a stage those that it was computed with.
-`processes` is there only if there were several, `shard` if each of them kept a part of every weight, `fork` only if the
+`processes` is there only if there were several, `shard` if each of them kept rows of every weight,
+`tensor` if several shared each layer: how many. `fork` only if the
 run was begun from another one, `continued` only if it went on with any of these or with versions or threads other than
 it had, `mended` if files beside a model were changed that no stage learns from. Every change is written at once and
 atomically.
