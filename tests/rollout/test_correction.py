@@ -44,7 +44,7 @@ def test_the_learners_own_draws_stay_as_they_are() -> None:
 
 def test_weights_and_an_engines_word_go_with_their_rows() -> None:
     found, _ = corrected(EXPERIENCE, ROLLOUT, _settings())
-    (row,) = [found.rows([1])]
+    row = found.rows([1])
     assert row.weights is not None
     torch.testing.assert_close(row.weights, torch.tensor([[1.25]]))
     assert ROLLOUT.rows([1]).engine_logprobs is not None

@@ -175,7 +175,7 @@ def encode_datasets(
     """
 
     @cache
-    def prompts(prompt: Text) -> Written:
+    def written_once(prompt: Text) -> Written:
         assert form is not None
         written = write_prompt(form, prompt)
         return replace(written, tokens=interned(written.tokens))
@@ -194,7 +194,7 @@ def encode_datasets(
         if form and (name != "prompts" or recipe.data.prompts):  # those of other rows are told with these
             note = partial(note_oddities, form, dataset.spec.completions, tally)
             remarks += [f"data.{name}: {sentence}" for sentence in of_the_template(form, records)]
-        rows[name], wrong = encode_records(records, dataset.spec.completions, form, prompts, note)
+        rows[name], wrong = encode_records(records, dataset.spec.completions, form, written_once, note)
         remarks += [f"data.{name}: {sentence}" for sentence in tally.sentences()]
         refused += wrong
         pairs = [record for record in records if isinstance(record, Preference)]

@@ -26,6 +26,10 @@ LIKE_A_TOKEN = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
 """What a special token may look like"""
 TURN_MARKERS = re.compile(r"<\|\w+\|>|<(?:start|end)_of_turn>|\[/?INST\]")
 """What the chat templates of the field write around turns"""
+BY_CHANCE = 3
+"""Characters of a special token that a text may spell out and mean something else, such as <s>"""
+GREETING = 2
+"""Words of a prompt that an answer may well begin with"""
 DATED = "the chat template asks for the date, and is told data.date."
 
 
@@ -36,14 +40,19 @@ def of_the_template(form: TextFormat, records: Sequence[Record]) -> Iterator[str
             yield NO_TEMPLATE
         elif asks_for_the_date(form.tokenizer):
             yield DATED
-        for marker in LIKE_A_TOKEN.findall(form.endings.after):
-            pieces = form.tokenizer.encode(marker, add_special_tokens=False)
-            known = form.tokenizer.convert_tokens_to_ids(marker)
-            if len(pieces) > 1 and known not in (None, form.tokenizer.unk_token_id):
-                yield (
-                    f"the chat template closes a turn with {marker}, which the vocabulary has as one token, and the "
-                    f"tokenizer reads as {len(pieces)}: name it among its special tokens, as the template's model does."
-                )
+        yield from _closings_in_pieces(form)
+
+
+def _closings_in_pieces(form: TextFormat) -> Iterator[str]:
+    """As where the tokenizer of a base for plain text gets the template of its chat model."""
+    for marker in LIKE_A_TOKEN.findall(form.endings.after):
+        pieces = form.tokenizer.encode(marker, add_special_tokens=False)
+        known = form.tokenizer.convert_tokens_to_ids(marker)
+        if len(pieces) > 1 and known not in (None, form.tokenizer.unk_token_id):
+            yield (
+                f"the chat template closes a turn with {marker}, which the vocabulary has as one token, and the "
+                f"tokenizer reads as {len(pieces)}: name it among its special tokens, as the template's model does."
+            )
 
 
 def note_oddities(
@@ -130,9 +139,8 @@ def _turns(text: Text) -> list[str]:
 
 def _of_texts(form: TextFormat, prompt: Sequence[str], *answers: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What the texts of a prompt's turns and of its completions have that looks like a mistake."""
-    by_chance, greeting = 3, 2  # characters of a token, since <s> may be anything; and words, as an answer may repeat
     said = [text for texts in (prompt, *answers) for text in texts]
-    spelt = next(filter(None, (form.stand_ins.first_in(text, by_chance) for text in said)), None)
+    spelt = next(filter(None, (form.stand_ins.first_in(text, BY_CHANCE) for text in said)), None)
     opening = form.stand_ins.pattern.match(said[0])
     spelt = spelt or (opening[0] if opening and opening[0].startswith("<") else None)
     foreign = next(filter(None, map(TURN_MARKERS.search, said)), None)
@@ -144,7 +152,7 @@ def _of_texts(form: TextFormat, prompt: Sequence[str], *answers: Sequence[str]) 
     if form.tokenizer.chat_template and is_transcript(said[0]):
         yield "transcript", "is a transcript, which is learnt as it stands; data.transcripts: true makes messages of it"
     again = [answer[-1].startswith(prompt[-1]) or is_transcript(answer[-1]) for answer in answers]
-    if len(prompt[-1].split()) > greeting and any(again):
+    if len(prompt[-1].split()) > GREETING and any(again):
         yield "repeated", "a completion begins with the prompt again, or is a whole transcript; take that off"
 
 

@@ -34,7 +34,7 @@ from truing.models.own_code import code_of, foreign_code
 from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tokens_without_rows
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
-from truing.models.spare_rows import alike_tokens, tokens_alike
+from truing.models.spare_rows import refusal_of_alike, tokens_alike
 from truing.models.weights import check_weights, load_weights
 from truing.processes import group
 
@@ -78,7 +78,7 @@ class LoadedBase:
             return self
         read = frozenset(tokens())
         if alike & read:
-            raise alike_tokens(self.tokenizer, alike & read)
+            raise refusal_of_alike(self.tokenizer, alike & read)
         return self if self.new_tokens & read else replace(self, new_rows=range(0))
 
     def text_format(self, data: Data) -> TextFormat:

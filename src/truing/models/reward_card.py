@@ -78,16 +78,16 @@ def write_reward_card(
         chat: whether it learnt from messages.
         normalisation: of its score.
     """
-    words = form.tokenizer
-    before, behind = default_prefix(words), form.endings.text
-    date = DATE.format(today=form.today) if asks_for_the_date(words) else ""
-    form_of_text = MESSAGES.format(date=date) if chat else PLAIN.format(closing=_names(words, behind))
-    around = f"{_names(words, before)} ... {_names(words, behind)}".strip()
+    tokenizer = form.tokenizer
+    before, behind = default_prefix(tokenizer), form.endings.text
+    date = DATE.format(today=form.today) if asks_for_the_date(tokenizer) else ""
+    form_of_text = MESSAGES.format(date=date) if chat else PLAIN.format(closing=_names(tokenizer, behind))
+    around = f"{_names(tokenizer, before)} ... {_names(tokenizer, behind)}".strip()
     encode = OF_MESSAGES if chat else OF_TEXT.format(before=[*before], behind=[*behind], names=around)
     scale = SCALE.format(mean=normalisation.mean, std=normalisation.std, file=NORMALISATION, encode=encode)
     card = HEAD.format(stage=stage, start=start) + form_of_text + scale
     (directory / "README.md").write_text(card, encoding="utf-8")
 
 
-def _names(words: PreTrainedTokenizerBase, tokens: tuple[int, ...]) -> str:
-    return " ".join(words.convert_ids_to_tokens(list(tokens)))
+def _names(tokenizer: PreTrainedTokenizerBase, tokens: tuple[int, ...]) -> str:
+    return " ".join(tokenizer.convert_ids_to_tokens(list(tokens)))

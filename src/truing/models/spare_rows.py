@@ -34,7 +34,7 @@ def tokens_alike_in_files(tokenizer: PreTrainedTokenizerBase, outline: PreTraine
     return frozenset() if rows is None else _alike(rows.to(weight.dtype), first)
 
 
-def alike_tokens(tokenizer: PreTrainedTokenizerBase, tokens: frozenset[int]) -> ModelError:
+def refusal_of_alike(tokenizer: PreTrainedTokenizerBase, tokens: frozenset[int]) -> ModelError:
     """The refusal of rows that have some of them."""
     names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(tokens)))
     what = f"has no embedding of its own for {names}: it is zero, or that of other tokens too."

@@ -19,21 +19,21 @@ KEEP_ALL = "Set compute.shard: false."
 NO_TENSOR = "Leave --tp out."
 PROBE = 8
 """Tokens by which a model that was cut is compared with what it was"""
-WRONG_IN_BFLOAT16 = 0.1
-"""An error of a hidden state, as a share of the largest, that is no rounding in narrower numbers"""
+WRONG_IN_HALF = 0.1
+"""An error of a hidden state, as a share of the largest, that is no rounding in bfloat16 or float16"""
 
 
 def spread(base: LoadedBase, compute: Compute) -> LoadedBase:
     """The base, of whose weights each process keeps a part, where that is asked for and there are several.
 
-    Heads that are added later stay whole in each, and so do adapters but for what lies behind a cut.
+    Heads that are added later stay whole in each, and so do adapters, but for the factor that is cut as its layer is.
 
     Raises:
         ModelError: the model cannot be spread.
     """
     if group.tensor_size() > 1:
         return _cut(base)
-    return _sharded(base) if _is_wanted(compute) else base
+    return _sharded(base) if _is_to_shard(compute) else base
 
 
 def _sharded(base: LoadedBase) -> LoadedBase:
@@ -55,7 +55,7 @@ def _cut(base: LoadedBase) -> LoadedBase:
     cut = replace(base, parts=group.cut(base.model, tensor_plan(base.model, group.tensor_size())))
     with cut.role().in_step():
         off = float((_probe(cut) - before).abs().max() / before.abs().max())
-    if not off <= (WRONG if base.backend.precision.compute == torch.float32 else WRONG_IN_BFLOAT16):
+    if not off <= (WRONG if base.backend.precision.compute == torch.float32 else WRONG_IN_HALF):
         what = f"gives other numbers once its layers are cut (off by {off:.1g} of the largest)."
         raise ModelError(what, code="model/cut-otherwise", where=base.model.name_or_path, hint=NO_TENSOR)
     return cut
@@ -63,8 +63,7 @@ def _cut(base: LoadedBase) -> LoadedBase:
 
 @torch.no_grad()
 def _probe(base: LoadedBase) -> Tensor:
-    words = embedding_rows(base.model)
-    tokens = torch.arange(PROBE, device=base.model.device)[None] % words
+    tokens = torch.arange(PROBE, device=base.model.device)[None] % embedding_rows(base.model)
     return base.role().hidden(tokens, torch.ones_like(tokens)).float()
 
 
@@ -84,11 +83,11 @@ def check_sharding(compute: Compute, processes: int, tensor: int) -> None:
 
 def refuse_new_rows(base: LoadedBase, compute: Compute) -> None:
     """ModelError where weights are to be spread: not with rows of embeddings that an adapter learns."""
-    if _is_wanted(compute) or group.tensor_size() > 1:
+    if _is_to_shard(compute) or group.tensor_size() > 1:
         raise _refused(base, "learns rows of new tokens beside an adapter, which are not spread.")
 
 
-def _is_wanted(compute: Compute) -> bool:
+def _is_to_shard(compute: Compute) -> bool:
     return compute.shard and group.size() > 1
 
 

@@ -41,8 +41,8 @@ def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> 
         refuse_unsafe_weights(Path(path))
         refuse_embedded_adapter(Path(path))
     model: PreTrainedModel
-    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    model, info = auto.from_pretrained(path, **told, **{"trust_remote_code": False, **options})
+    asked = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, info = auto.from_pretrained(path, **asked, **{"trust_remote_code": False, **options})
     for name, found, wanted in sorted(info["mismatched_keys"]):
         shapes = f"of shape {tuple(found)}, where {type(model).__name__} has {tuple(wanted)}"
         raise ValueError(f"its files have {name} {shapes}")

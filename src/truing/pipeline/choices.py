@@ -1,7 +1,5 @@
 """What a recipe leaves out is chosen once, before a stage begins, and told."""
 
-import math
-
 from truing.config.defaults import (
     PROCESSES_PAY_FROM,
     THREADS,
@@ -42,8 +40,10 @@ def chosen_for(stage: Planned, rows: Prepared, record: StageRecord | None) -> tu
 
 def too_small_to_share(recipe: Recipe) -> list[str]:
     """A sentence where several processes share the work of a base that one is done with sooner."""
+    if group.size() == 1:
+        return []
     assert recipe.base is not None
-    parameters = outline_base(recipe.base, recipe.compute).model.num_parameters() if group.size() > 1 else math.inf
+    parameters = outline_base(recipe.base, recipe.compute).model.num_parameters()
     if parameters >= PROCESSES_PAY_FROM:
         return []
     size, least = size_in_words(parameters), size_in_words(PROCESSES_PAY_FROM)

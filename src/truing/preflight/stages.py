@@ -66,7 +66,10 @@ def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> I
     embeddings learn beside it. To another, such a token could never be said, nor be told from another. Of the base's
     weights only those rows are read that may be alike.
     """
-    from truing.models.spare_rows import alike_tokens, tokens_alike_in_files  # imports torch, as the base has by now
+    from truing.models.spare_rows import (
+        refusal_of_alike,
+        tokens_alike_in_files,
+    )  # torch comes along
 
     assert recipe.base is not None
     alike = tokens_alike_in_files(base.tokenizer, base.model, recipe.base)
@@ -84,7 +87,7 @@ def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> I
         learnt[spec.name] = known | (read if trains_all_weights(recipe, spec) else frozenset())
         unlearnt = read - learnt[spec.name]
         if unlearnt & alike:
-            yield alike_tokens(base.tokenizer, unlearnt & alike).problem
+            yield refusal_of_alike(base.tokenizer, unlearnt & alike).problem
             return
         if unlearnt:
             yield _unlearnt(recipe.base.path, sorted(unlearnt), spec, base)

@@ -57,7 +57,8 @@ def _vllm(
 
     def ready() -> None:
         _check_served(server, longest, how_to_start)
-        _clear(adapters)
+        if adapters.exists():  # left there by a run that was killed
+            remove(adapters)
 
     group.on_owner(ready)
     said = respond(LocalEngine(policy), prompts[:PROBES], recipe, base, "probe")
@@ -87,12 +88,6 @@ def _check_served(server: Server, longest: int, how_to_start: str) -> None:
     if reads < longest:
         what = f"reads {reads} tokens, and a prompt with its response may have {longest}."
         raise EngineError(what, code="engine/short", where=where, hint=how_to_start)
-
-
-def _clear(adapters: Path) -> None:
-    """Takes away what a run left there that was killed."""
-    if adapters.exists():
-        remove(adapters)
 
 
 def _how_to_start(recipe: Recipe, policy: Role, model: str, longest: int) -> str:
