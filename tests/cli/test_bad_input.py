@@ -99,7 +99,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Path], object], list[str]]] = {
     "a reward that returns too few": (
         SCORED,
         lambda place: _reward(place, "[1.0]"),
-        ["own.py:score: was given 2 responses and returned 1.", "one number for each response"],
+        ["own.py:score: was given 3 responses and returned 1.", "one number for each response"],
     ),
     "a reward that is no number": (
         SCORED,

@@ -65,6 +65,7 @@ def test_a_run_goes_on_in_other_layouts(recipe: Path, undisturbed: Path) -> None
     assert [row["response"] for row in ours] == [row["response"] for row in theirs]
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_are_told_once(recipe: Path) -> None:
     out = recipe.parent / "broken"
     going = start(recipe, out, 2, *TENSOR, "--set", "sft.optimiser.learning_rate=1e9")

@@ -52,8 +52,8 @@ def _kl_in_the_loss(patch: pytest.MonkeyPatch, world: World, beta: float, estima
         ref[:] = [logprobs(reference, sequences, temperature).detach()]
         return logprobs(role, sequences, temperature)
 
-    def with_penalty(now: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, clip_range: float) -> Any:
-        value, stats = loss(now, old, advantages, mask, clip_range)
+    def with_penalty(now: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, *settings: Any) -> Any:
+        value, stats = loss(now, old, advantages, mask, *settings)
         return value + beta * masked_mean(kl_estimate(now, ref[0], estimator), mask), stats
 
     patch.setattr(ppo, "make_experience", lambda scored, _, settings: experience(scored, 0.0, settings))
