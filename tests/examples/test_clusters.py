@@ -12,8 +12,9 @@ import pytest
 import tiny
 import yaml
 from faults.killed import SHORT
-from processes.several import SOON, free_port, kill, wait_for_lines
+from processes.several import SOON, kill, wait_for_lines
 
+from truing.processes.launch import free_port
 from truing.runs.lineage import Lineage
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"}

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,13 +16,6 @@ def start(recipe: Path, out: Path, processes: int, *options: str) -> "subprocess
     command = [sys.executable, "-m", "truing", "run", str(recipe), "--out", str(out), "--processes", str(processes)]
     with out.with_suffix(".log").open("ab") as log:
         return subprocess.Popen([*command, *options], stdout=log, stderr=subprocess.STDOUT)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def said(out: Path) -> str:

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 import pytest
 import tiny
 from faults.killed import SHORT, STAGES, Runs, has_ended, left_behind, logged, running_stage
+
+from truing.processes.launch import free_port
 
 CHANGES = SHORT | {"checkpoints.every_steps": 1}
 LAYOUTS = {
@@ -30,10 +31,8 @@ class Pair:
 
     def start(self, recipe: Path, out: Path) -> list[int]:
         """The numbers of the two, by rank."""
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            port = taken.getsockname()[1]
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+        here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
+        shared = here | {"WORLD_SIZE": "2"}
         return [
             runs.start(recipe, out, environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank, runs in enumerate(self._both)

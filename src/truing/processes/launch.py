@@ -34,7 +34,7 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
         LAUNCHER: str(os.getpid()),
         SIZE: str(processes),
         ADDRESS: "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
+        "MASTER_PORT": str(free_port()),
         **LOOPBACK,
     }
     command = [sys.executable, "-m", "truing", *arguments]
@@ -101,7 +101,8 @@ def _verdict(codes: Sequence[int], first: int | None, passed_on: Sequence[int]) 
     return codes[first], None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine on which nobody listens at the moment."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
