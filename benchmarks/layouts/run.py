@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 import yaml
 from harness.tables import table
+from layouts.work import DEVICES, Case, Device, Update, phases
 from processes.memory import CASES, RECIPE
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen2Config
 
@@ -28,7 +29,6 @@ from truing.estimate.estimator import ROOM
 from truing.estimate.launches import LIBRARIES
 from truing.estimate.layouts import ONE_PROCESS, Layout, Models, Numbers, Shape, held, models_of, numbers_of
 from truing.estimate.shapes import shape_of
-from truing.estimate.work import DEVICES, Case, Device, Update, phases
 from truing.models.tensor_plan import tensor_plan
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -148,7 +148,7 @@ def introduction(name: str) -> str:
     return f"""# Layouts, by count
 
 Every figure on this page but those called measured is an **estimate**: counted from the shape of a model by
-[`layouts`](../src/truing/estimate/layouts.py) and [`work`](../src/truing/estimate/work.py), whose heads list the
+[`layouts`](../src/truing/estimate/layouts.py) and [`work`](../benchmarks/layouts/work.py), whose heads list the
 assumptions. No model of these sizes was run. `python benchmarks/layouts/run.py` writes this page; `truing doctor RECIPE
 --processes N` does the counts of memory for any recipe, on top of what it measures ([doctor](doctor.md)).
 

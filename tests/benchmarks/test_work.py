@@ -1,9 +1,9 @@
 """Operations, bytes and seconds of an update, against arithmetic by hand for a toy decoder."""
 
 import pytest
+from layouts.work import Case, Device, Phase, Update, phases
 
 from truing.estimate.layouts import Layout, Models, Numbers, Shape
-from truing.estimate.work import Case, Device, Phase, Update, phases
 
 TOY = Shape(layers=2, width=4, key_width=2, products=100, ends=30, others=10, vocabulary=40, projection=40, rest=20)
 """280 parameters"""
