@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -53,11 +54,19 @@ def test_a_live_process_keeps_others_out_and_a_dead_one_does_not(tmp_path: Path)
         ):
             pass
         assert caught.value.exit_code == 2
-        assert path.read_text().strip() == str(holder.pid)
+        assert path.read_text().split() == [str(holder.pid), socket.gethostname()]
     finally:
         kill(holder)
     with locked(path):
-        assert path.read_text().strip() == str(os.getpid())
+        assert path.read_text().split() == [str(os.getpid()), socket.gethostname()]
+
+
+def test_a_holder_on_another_machine_is_named_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(tmp_path / ".lock"):
+        here = socket.gethostname()
+        monkeypatch.setattr(socket, "gethostname", lambda: "another")
+        with pytest.raises(RunError, match=rf"in use by process {os.getpid()} on {here}\."), locked(tmp_path / ".lock"):
+            pass
 
 
 def test_a_child_left_behind_by_a_killed_holder_does_not_hold_the_lock(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 The lock belongs to an open file, which filelock closes in forked children. The kernel drops it when its process dies,
 however it dies, so there is no stale lock to clear away. The file stays; it holds the number of the process that last
-took it.
+took it, and the name of its machine, which may be another where several share a disk.
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,10 +38,11 @@ def locked(path: Path) -> Iterator[None]:
 
 def _write_holder(descriptor: int) -> None:
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, f" {os.getpid()}\n".encode())
+    os.write(descriptor, f" {os.getpid()} {socket.gethostname()}\n".encode())
 
 
 def _holder(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(1)  # Windows keeps the first byte, which is the one that is locked, from readers
-        return file.read().decode("ascii", "replace").strip() or "unknown"
+        number, _, machine = file.read().decode("ascii", "replace").strip().partition(" ")
+    return (number or "unknown") + (f" on {machine}" if machine not in ("", socket.gethostname()) else "")
