@@ -37,7 +37,7 @@ def run_command(
             _run(recipe_file, out, overrides, fork_to)
     except group.PeerFailed as failure:
         if failure.untold:
-            tell(f"another process of this run is gone. {GOES_ON}")
+            tell(f"{failure.untold}. {GOES_ON}")
         sys.exit(failure.exit_code)
 
 

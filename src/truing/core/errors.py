@@ -11,6 +11,7 @@
     │   ├── EngineError              a server that samples and what it answered
     │   └── RunError                 the run directory
     ├── TrainingError                learning cannot go on: a number is not finite, or memory ran out
+    ├── ProcessesError           the processes of a run do not reach each other
     └── InterruptedRunError          exit code 128 + the signal's number: it asked the run to end, and all is saved
 """
 
@@ -132,6 +133,12 @@ class TrainingError(TruingError):
     """Learning cannot go on: it produced a number that is not finite, or memory ran out."""
 
     code = "training"
+
+
+class ProcessesError(TruingError):
+    """The processes of a run do not reach each other."""
+
+    code = "processes"
 
 
 class InterruptedRunError(TruingError):

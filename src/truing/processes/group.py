@@ -42,11 +42,11 @@ class PeerFailed(BaseException):
     No Exception, so that nobody takes it for one of their own.
     """
 
-    def __init__(self, exit_code: int, untold: bool = False) -> None:
+    def __init__(self, exit_code: int, untold: str | None = None) -> None:
         super().__init__()
         self.exit_code = exit_code
         self.untold = untold
-        """Whether it falls to this process to say so, since the other is gone"""
+        """What it falls to this process to say, since the other is gone; None where somebody else says it"""
 
 
 def is_expected() -> bool:

@@ -5,6 +5,7 @@ hands in a value or an error. So an error reaches the others at whichever verb t
 waits for a process that has given up.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,8 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 from transformers import PreTrainedModel
 
-from truing.core.errors import InterruptedRunError, TruingError
+from truing.core.errors import InterruptedRunError, ProcessesError, TruingError
+from truing.processes.connections import UNREACHABLE_SECONDS, ended_when_unreachable, is_unreachable
 from truing.processes.group import OWNER, PeerFailed, local_rank
 from truing.processes.guard import GRACE_SECONDS, PATIENT_SECONDS, Guard
 from truing.processes.sharding import Shards
@@ -30,12 +32,22 @@ T = TypeVar("T")
 PATIENCE = timedelta(hours=1)
 """For a process that is alive: the owner may read rows or save while the others wait. One that is gone is noticed at
 once."""
+MEETING, CONNECTING = timedelta(minutes=10), timedelta(minutes=1)
+"""For all processes to be there, and to be connected once they are, for which gloo takes up to five times as long"""
+HERE = "truing/here/"
+"""What is in the store of each process that is there, by its rank"""
 FIRST = "truing/first to fail"
 """What is in the store of who met an error first, and so tells it"""
 LEAVING_SECONDS = 5.0
 """For the library to end its threads where something may be pending for ever"""
 FAILED = 1
 """The exit code of an error that is no TruingError, and of a process that is gone"""
+
+GONE = "another process of this run is gone"
+UNREACHABLE = (
+    f"another machine of this run gave no answer for {UNREACHABLE_SECONDS} seconds: the link to it is down, or it is. "
+    "See to that"
+)
 
 
 @dataclass(frozen=True)
@@ -64,13 +76,22 @@ class Peers:
 
     @classmethod
     def met(cls, rank: int, size: int, tensor: int = 1) -> Self:
-        """Once all processes are there."""
+        """Once all processes are there.
+
+        Raises:
+            ProcessesError: they do not reach each other.
+        """
         backend = "gloo"
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank())
             backend = "cpu:gloo,cuda:nccl"
-        store, _, _ = next(rendezvous("env://", rank, size, timeout=PATIENCE))
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+        with ended_when_unreachable(), _meeting():
+            store, _, _ = next(rendezvous("env://", rank, size, timeout=MEETING))
+            store.set(f"{HERE}{rank}", "")
+            store.wait([f"{HERE}{other}" for other in range(size)], MEETING)
+            distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=CONNECTING)
+        store.set_timeout(PATIENCE)
+        distributed.distributed_c10d._set_pg_timeout(PATIENCE)
         return cls(rank, size, tensor, store)
 
     @property
@@ -92,7 +113,9 @@ class Peers:
         """All processes by rows and by slices of layers."""
         if device not in self._meshes:
             names = ("data", "tensor")
-            self._meshes[device] = init_device_mesh(device, (self.data_size, self.tensor), mesh_dim_names=names)
+            with ended_when_unreachable():
+                shape = self.data_size, self.tensor
+                self._meshes[device] = init_device_mesh(device, shape, mesh_dim_names=names)
         return self._meshes[device]
 
     def leave(self) -> None:
@@ -177,7 +200,8 @@ class Peers:
     def shard(self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module]) -> Shards:
         """See `Shards`."""
         self._in_parts = True
-        return Shards(backbone, layers, vocabulary, self.size)
+        with ended_when_unreachable():
+            return Shards(backbone, layers, vocabulary, self.size)
 
     def cut(self, model: PreTrainedModel, plan: Mapping[str, str]) -> Slices:
         """See `Slices`."""
@@ -224,7 +248,7 @@ class Peers:
     ) -> Iterator[None]:
         """In the block, this process waits for the others, deaf to signals. PeerFailed where one of them is gone."""
         if self._failed:
-            raise PeerFailed(FAILED, untold=self.rank == OWNER)
+            raise PeerFailed(FAILED, GONE if self.rank == OWNER else None)
         try:
             with self._guard.waiting(at_least):
                 yield
@@ -235,7 +259,28 @@ class Peers:
             told = self._first_to_fail() if self._in_parts else None
             if told is not None:
                 raise PeerFailed(told.exit_code) from error
-            raise PeerFailed(FAILED, untold=self.rank == OWNER) from error
+            raise PeerFailed(FAILED, self._to_tell(error)) from error
+
+    def _to_tell(self, error: RuntimeError) -> str | None:
+        """What is to be said of others that are gone, where it falls to this process to say it."""
+        if is_unreachable(error):  # so that each machine may be one whose owner does not hear it
+            return UNREACHABLE if local_rank() == 0 else None
+        return GONE if self.rank == OWNER else None
+
+
+@contextmanager
+def _meeting() -> Iterator[None]:
+    """The library's errors in a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        what = f"the processes of this run do not reach each other ({str(error).splitlines()[0]})."
+        device = os.environ.get("GLOO_SOCKET_IFNAME", "nothing")
+        hint = (
+            "Between the machines all ports have to be open, not MASTER_PORT alone, and GLOO_SOCKET_IFNAME, which is "
+            f"{device} here, has to name the network device by which they are joined."
+        )
+        raise ProcessesError(what, code="processes/apart", hint=hint) from error
 
 
 def _is_of_transport(error: RuntimeError) -> bool:
