@@ -12,6 +12,8 @@ shift 2
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 # One process for each GPU; on machines without any, PER_MACHINE says how many.
 per_machine=${PER_MACHINE:-${SLURM_GPUS_ON_NODE:-1}}
+# A store of its own for each start of the processes: where an agent is new, torch 2.13 waits in vain for the shared one.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec srun --kill-on-bad-exit=1 torchrun \
     --nnodes "$SLURM_NNODES" --nproc-per-node "$per_machine" \
     --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$first:${PORT:-29500}" \

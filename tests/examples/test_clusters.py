@@ -9,37 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import yaml
-from faults.killed import SHORT
-from processes.several import SOON, kill, wait_for_lines
+from processes.several import SOON, kill, sft_and_ppo, wait_for_lines, workers
 
 from truing.processes.launch import free_port
 from truing.runs.lineage import Lineage
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"}
 CLUSTERS = Path(__file__).resolve().parents[2] / "examples" / "clusters"
-REWARD = "def score(prompts, responses):\n    return [float(sum(map(ord, response))) for response in responses]\n"
-
-
-def _recipe(place: Path, updates: int) -> Path:
-    (place / "own.py").write_text(REWARD)
-    reward = {"kind": "function", "path": f"{place / 'own.py'}:score"}
-    changes = SHORT | {"stages": ["sft", "ppo"], "ppo.updates": updates, "checkpoints.every_steps": 1}
-    return tiny.recipe_file(place / "made", **changes, **{"rewards.sources": [reward]})
-
-
-def _workers(place: Path) -> list[int]:
-    """Processes of the run that agents have started, whatever started these."""
-    found = []
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = command.read_bytes().split(b"\0")
-        except OSError:  # it has ended meanwhile
-            continue
-        if str(place / "run").encode() in words and b"truing" in words and not any(b"rdzv" in word for word in words):
-            found.append(int(command.parent.name))
-    return sorted(found)
 
 
 def _slurm(place: Path, srun: str, *options: str) -> tuple[list[str], dict[str, str]]:
@@ -81,14 +58,14 @@ def test_kubernetes_starts_an_agent_a_pod() -> None:
 
 @pytest.mark.slow
 def test_by_slurm_a_worker_that_is_killed_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
-    recipe, out = _recipe(tmp_path, updates=12), tmp_path / "run"
+    recipe, out = sft_and_ppo(tmp_path, updates=12), tmp_path / "run"
     both = 'shift\n"$@" & one=$!\n"$@" & two=$!\nwait $one && wait $two'
     command, environment = _slurm(tmp_path, both, str(recipe), str(out))
     with (tmp_path / "log").open("wb") as log:
         going = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_for_lines(out / "ppo" / "metrics.jsonl", 3, going)
-        kill(_workers(tmp_path)[-1])
+        kill(workers(out)[-1])
         assert going.wait(3 * SOON) == 0, (tmp_path / "log").read_text()
     finally:
         if going.poll() is None:
@@ -100,7 +77,7 @@ def test_by_slurm_a_worker_that_is_killed_is_started_again_and_the_run_goes_on(t
 
 @pytest.mark.slow
 def test_two_pods_make_a_run(tmp_path: Path) -> None:
-    recipe, out = _recipe(tmp_path, updates=2), tmp_path / "run"
+    recipe, out = sft_and_ppo(tmp_path, updates=2), tmp_path / "run"
     _, job, container = _kubernetes()
     first = f"localhost:{free_port()}"
     command = [re.sub(r"\$\(FIRST\):\d+", first, word) for word in container["command"]]

@@ -7,8 +7,21 @@ import sys
 import time
 from pathlib import Path
 
+import tiny
+from faults.killed import SHORT
+
 SOON = 120.0
 """Seconds in which everything has ended, on a machine that is busy too"""
+
+REWARD = "def score(prompts, responses):\n    return [float(sum(map(ord, response))) for response in responses]\n"
+
+
+def sft_and_ppo(place: Path, updates: int) -> Path:
+    """The file of a recipe whose run learns from a function and saves each step."""
+    (place / "own.py").write_text(REWARD)
+    reward = {"kind": "function", "path": f"{place / 'own.py'}:score"}
+    changes = SHORT | {"stages": ["sft", "ppo"], "ppo.updates": updates, "checkpoints.every_steps": 1}
+    return tiny.recipe_file(place / "made", **changes, **{"rewards.sources": [reward]})
 
 
 def start(recipe: Path, out: Path, processes: int, *options: str) -> "subprocess.Popen[bytes]":
@@ -27,6 +40,19 @@ def ranks(launcher: "subprocess.Popen[bytes]") -> list[int]:
     """The processes that it has started, by their rank."""
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     return [int(child) for child in children]
+
+
+def workers(out: Path) -> list[int]:
+    """Processes of the run in `out` that agents have started, whatever started these."""
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = command.read_bytes().split(b"\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if str(out).encode() in words and b"truing" in words and not any(b"rdzv" in word for word in words):
+            found.append(int(command.parent.name))
+    return sorted(found)
 
 
 def wait_for_lines(metrics: Path, lines: int, launcher: "subprocess.Popen[bytes]", seconds: float = 240) -> None:
