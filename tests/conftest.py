@@ -1,5 +1,6 @@
 """For every test: shapes and types of the mathematics are checked, and nothing is fetched from a hub."""
 
+import gc
 import os
 
 import pytest
@@ -11,6 +12,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist has a process for 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 install_import_hook("truing.functional", "beartype.beartype")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, so it need not be looked through whenever a stage of a run frees its memory."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
