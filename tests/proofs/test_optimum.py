@@ -5,6 +5,8 @@ import pytest
 from proofs.enumerable import kl, make_world, total_variation
 from proofs.solve import Solution, apart_after_one_update, expected_distinct, solve
 
+from truing.kernels import vocabulary
+
 # In units of the reward's deviation; temperature and offset are there to be got wrong.
 PROOF = make_world(seed=11, temperature=0.8)
 LIMITS = {1.0: 0.005, 0.3: 0.04, 0.1: 0.03}
@@ -31,6 +33,13 @@ def test_what_is_missing_to_the_optimum_is_beta_times_a_kl(solved: tuple[float, 
     best = PROOF.optimum(beta)
     missing = PROOF.objective(best, beta) - PROOF.objective(solution.logprobs, beta)
     assert missing == pytest.approx(beta * kl(solution.logprobs, best), abs=1e-6)
+
+
+def test_the_first_updates_are_those_of_a_run_which_has_few_logits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = solve(PROOF, 1.0, updates=3)
+    monkeypatch.setattr(vocabulary, "LOGIT_POSITIONS", 64)
+    monkeypatch.setattr(vocabulary, "CACHED_POSITIONS", 8)
+    assert total_variation(solve(PROOF, 1.0, updates=3).logprobs, whole.logprobs) < 1e-5
 
 
 def test_a_constant_in_the_reward_changes_nothing() -> None:
