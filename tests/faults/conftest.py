@@ -1,6 +1,5 @@
 """Runs that are disturbed, and the one that is not, which they are compared with."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,8 @@ from faults.killed import STAGES, Runs, left_behind
 
 
 @pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as runs:
-        yield runs
+def runs() -> Runs:
+    return Runs()
 
 
 @pytest.fixture(scope="module", params=["shared", "separate"])

@@ -5,13 +5,11 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from faults.forked import Death, has_ended, zygote
 
 from truing.runs.metrics import read_jsonl
 
@@ -26,22 +24,9 @@ SHORT = {
 }
 """Every stage, three steps each, and twice three for SFT, whose second epoch begins in the middle"""
 
-Death = tuple[str, str, str, int]
-"""before or after, a module, a function of it, the how-manieth call"""
-
 
 class Runs:
-    """`truing run` as often as one likes: each in a process of its own, forked from one that has imported all."""
-
-    def __enter__(self) -> Self:
-        """Starts the process that forks."""
-        command = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
-        self._zygote = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Ends it."""
-        self._zygote.communicate()
+    """`truing run` as often as one likes, in a hurry: one run after another."""
 
     def start(
         self,
@@ -52,18 +37,13 @@ class Runs:
         environment: Mapping[str, str] | None = None,
     ) -> int:
         """The number of the process that runs; it may send itself a signal."""
-        assert self._zygote.stdin is not None
-        arguments = ["run", str(recipe), "--out", str(out)]
-        order = {"arguments": arguments, "die": die, "signal": number, "log": str(out.with_suffix(".log"))}
-        order["environment"] = dict(environment or {})
-        print(json.dumps(order), file=self._zygote.stdin, flush=True)
-        return self._line()
+        arguments, log = ["run", str(recipe), "--out", str(out)], out.with_suffix(".log")
+        self._going = zygote().start(arguments, log, die, number, environment, hurried=True)
+        return self._going.pid
 
     def end(self, *early: int) -> bool:
         """Waits for it; whether it ended with one of the codes `early`. It may not end in another way than well."""
-        assert self._zygote.stdin is not None
-        print(file=self._zygote.stdin, flush=True)
-        code = self._line()
+        code = self._going.wait()
         assert code in (0, *early)
         return code != 0
 
@@ -89,23 +69,11 @@ class Runs:
         os.kill(process, number)
         return self.end(-number, 128 + number)
 
-    def _line(self) -> int:
-        assert self._zygote.stdout is not None
-        return int(self._zygote.stdout.readline())
-
 
 def running_stage(out: Path) -> str:
     """The stage in which a run was killed, or 'between'."""
     record = json.loads((out / "run.json").read_text()) if (out / "run.json").exists() else {"stages": []}
     return next((stage["name"] for stage in record["stages"] if stage["state"] == "running"), "between")
-
-
-def has_ended(process: int) -> bool:
-    """Whether a process is gone, or dead and not waited for yet."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def logged(out: Path) -> int:

@@ -1,57 +1,125 @@
 """Imports everything once, then makes runs by forking: a run that is killed after a second starts in no time.
 
-A line of JSON comes in: the arguments of `truing`, and maybe the call before or after which the run sends itself a
-signal. The number of the process that runs goes out; after an empty line, how it ended.
+A line of JSON comes in. It is an order: the arguments of `truing`, the file that has what it says, its environment, and
+maybe the call before or after which it sends itself a signal; the number of the process goes out. Or it is the number
+of such a process; how it ended goes out.
 """
 
+import gc
 import importlib
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
-import peft  # noqa: F401  imported here so that no run need do it
+import pandas  # noqa: F401  imported here, as the next ones, so that no run need do it
+import peft  # noqa: F401
 import transformers.models.llama.modeling_llama  # noqa: F401
 
-import truing.pipeline.execute  # noqa: F401
+import truing.pipeline.execute
+import truing.report.drawings
+import truing.rollout.local  # noqa: F401
 from truing.cli import main
+from truing.config.stages import STAGES
 from truing.estimate import rehearsal
+from truing.processes import launch
+from truing.processes.guard import ENDING
 from truing.runs import interruption
 
 
 def serve() -> None:
+    for spec in STAGES.values():
+        spec.load(spec.train)
+    gc.freeze()  # what is here stays, and need not be looked at again whenever a run frees its memory
     for line in sys.stdin:
         order = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            _run(order)
-        print(child, flush=True)
-        next(sys.stdin)  # until then the number of the process stays taken
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(_how_it_ended(order) if isinstance(order, int) else _started(order), flush=True)
+
+
+def _how_it_ended(process: int) -> int:
+    _, status = os.waitpid(process, 0)  # until then its number stays taken
+    return os.waitstatus_to_exitcode(status)
+
+
+def _started(order: dict[str, Any]) -> int:
+    process = os.fork()
+    if process == 0:
+        _run(order)
+    return process
 
 
 def _run(order: dict[str, Any]) -> None:
     said = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    code: Any = 1
     os.environ.update(order["environment"])
-    try:
+    if order["hurried"]:
         interruption.GRACE_SECONDS = 1e-4
         rehearsal.rehearse = _unrehearsed  # its saves are none of the run's
-        if order["die"]:
-            _dying(*order["die"], order["signal"])
-        sys.argv = ["truing", *order["arguments"]]
+    if order["die"]:
+        _dying(*order["die"], order["signal"])
+    launch.subprocess = SimpleNamespace(Popen=Rank)  # type: ignore[assignment]
+    _end_as_truing(order["arguments"])
+
+
+def _end_as_truing(arguments: Sequence[str]) -> None:
+    """The process ends with the code of `truing` with these arguments."""
+    code: Any = 1
+    try:
+        sys.argv = ["truing", *arguments]
         main()
     except SystemExit as leaving:
         code = leaving.code or 0
     except KeyboardInterrupt:  # before the command began
         code = 130
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
+
+
+class Rank:
+    """One of the processes that `truing run --processes` starts, forked from their launcher: as `subprocess.Popen`."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], start_new_session: bool) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            if start_new_session:
+                os.setsid()
+            for number in ENDING:  # as a new program has them: what is not ignored is the system's
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            os.environ.update(env)
+            _end_as_truing(command[command.index("truing") + 1 :])
+
+    def poll(self) -> int | None:
+        """How it ended, if it has. It stays to be waited for, so that a handler of signals may ask in between."""
+        return self._look(os.WNOHANG)
+
+    def wait(self) -> int:
+        code = self._look(0)
+        assert code is not None
+        return code
+
+    def _look(self, options: int) -> int | None:
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | options)
+        if ended is not None:
+            self.returncode = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def _unrehearsed(*_: Any) -> str:

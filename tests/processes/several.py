@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import tiny
+from faults.forked import Forked, zygote
+from faults.forked import has_ended as is_gone
 from faults.killed import SHORT
 
 SOON = 120.0
 """Seconds in which everything has ended, on a machine that is busy too"""
+Launcher = Forked | subprocess.Popen[bytes]
 
 REWARD = "def score(prompts, responses):\n    return [float(sum(map(ord, response))) for response in responses]\n"
 
@@ -24,19 +28,35 @@ def sft_and_ppo(place: Path, updates: int) -> Path:
     return tiny.recipe_file(place / "made", **changes, **{"rewards.sources": [reward]})
 
 
-def start(recipe: Path, out: Path, processes: int, *options: str) -> "subprocess.Popen[bytes]":
-    """`truing run`, what it says in a file beside `out`."""
-    command = [sys.executable, "-m", "truing", "run", str(recipe), "--out", str(out), "--processes", str(processes)]
-    with out.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen([*command, *options], stdout=log, stderr=subprocess.STDOUT)
+def start(recipe: Path, out: Path, processes: int, *options: str) -> Forked:
+    """`truing run`, what it says in a file beside `out`.
+
+    Launcher and ranks are forked from a process that has imported everything: half of a launch are imports.
+    """
+    return zygote().start(_arguments(recipe, out, processes, options), _log(out))
+
+
+def start_anew(recipe: Path, out: Path, processes: int, *options: str) -> "subprocess.Popen[bytes]":
+    """The same by a command line, each process a Python of its own."""
+    command = [sys.executable, "-m", "truing", *_arguments(recipe, out, processes, options)]
+    with _log(out).open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+
+def _arguments(recipe: Path, out: Path, processes: int, options: Sequence[str]) -> list[str]:
+    return ["run", str(recipe), "--out", str(out), "--processes", str(processes), *options]
+
+
+def _log(out: Path) -> Path:
+    return out.with_suffix(".log")
 
 
 def said(out: Path) -> str:
     """All that was said so far."""
-    return out.with_suffix(".log").read_text()
+    return _log(out).read_text()
 
 
-def ranks(launcher: "subprocess.Popen[bytes]") -> list[int]:
+def ranks(launcher: Launcher) -> list[int]:
     """The processes that it has started, by their rank."""
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     return [int(child) for child in children]
@@ -55,21 +75,13 @@ def workers(out: Path) -> list[int]:
     return sorted(found)
 
 
-def wait_for_lines(metrics: Path, lines: int, launcher: "subprocess.Popen[bytes]", seconds: float = 240) -> None:
+def wait_for_lines(metrics: Path, lines: int, launcher: Launcher, seconds: float = 240) -> None:
     """Until a stage has logged so many steps."""
     end = time.monotonic() + seconds
     while not metrics.exists() or metrics.read_bytes().count(b"\n") < lines:
         assert launcher.poll() is None, "it has ended before"
         assert time.monotonic() < end
         time.sleep(0.02)
-
-
-def is_gone(process: int) -> bool:
-    """Whether nothing of it is left, or only its exit code."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def kill(process: int, number: int = signal.SIGKILL) -> None:

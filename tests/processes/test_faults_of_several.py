@@ -1,4 +1,7 @@
-"""What becomes of a run of two processes when one of them is killed, hangs, or meets an error."""
+"""What becomes of a run of two processes when one of them is killed, hangs, or meets an error.
+
+The run that the others are compared with, and what depends on how a process is started, is begun by a command line.
+"""
 
 import signal
 import time
@@ -15,6 +18,7 @@ from processes.several import (
     ranks,
     said,
     start,
+    start_anew,
     wait_for_lines,
 )
 
@@ -31,7 +35,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(recipe: Path) -> dict[str, str]:
     out = recipe.parent / "undisturbed"
-    assert start(recipe, out, 2).wait(300) == 0, said(out)
+    assert start_anew(recipe, out, 2).wait(300) == 0, said(out)
     return left_behind(out)
 
 
@@ -77,7 +81,7 @@ def test_what_nohup_has_them_ignore_stays_ignored(recipe: Path) -> None:
     out = recipe.parent / "nohup"
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        going = start(recipe, out, 2)
+        going = start_anew(recipe, out, 2)
     finally:
         signal.signal(signal.SIGHUP, before)
     wait_for_lines(out / "sft" / "metrics.jsonl", 2, going)
@@ -111,7 +115,7 @@ def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> 
 @pytest.mark.parametrize("soon", [True, False])
 def test_whoever_started_them_is_gone_and_so_are_they(recipe: Path, soon: bool) -> None:
     out = recipe.parent / f"orphans-{soon}"
-    going = start(recipe, out, 2)
+    going = start_anew(recipe, out, 2) if soon else start(recipe, out, 2)
     while not (processes := ranks(going)) or len(processes) < 2:
         time.sleep(0.02)
     if not soon:
@@ -143,5 +147,5 @@ def test_an_error_is_told_once_with_its_exit_code(tmp_path: Path) -> None:
 
 def test_a_recipe_that_is_not_sound_starts_no_process(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("name: x\nstages: [sfd]\n")
-    assert start(tmp_path / "recipe.yaml", tmp_path / "run", 2).wait(60) == 2
+    assert start_anew(tmp_path / "recipe.yaml", tmp_path / "run", 2).wait(60) == 2
     assert said(tmp_path / "run").count("sfd") == 1, said(tmp_path / "run")

@@ -5,7 +5,6 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,9 +64,8 @@ def _ends_within(seconds: float, process: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with Runs() as first, Runs() as second:
-        yield Pair(first, second)
+def pair() -> Pair:
+    return Pair(Runs(), Runs())
 
 
 @pytest.fixture(scope="module", params=[pytest.param("whole", marks=pytest.mark.slow), "sharded"])

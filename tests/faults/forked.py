@@ -1,0 +1,90 @@
+"""`truing` in processes of their own that need not import anything: each is forked from one that has."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+Death = tuple[str, str, str, int]
+"""before or after, a module, a function of it, the how-manieth call"""
+
+
+@cache
+def zygote() -> "Zygote":
+    """The one that has imported everything, started when it is first asked for; it ends with this process."""
+    return Zygote()
+
+
+class Zygote:
+    """A process that has imported everything and forks on command."""
+
+    def __init__(self) -> None:
+        """Starts it."""
+        command = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def start(
+        self,
+        arguments: list[str],
+        log: Path,
+        die: Death | None = None,
+        number: int = signal.SIGKILL,
+        environment: Mapping[str, str] | None = None,
+        hurried: bool = False,
+    ) -> "Forked":
+        """`truing` with these arguments, which adds what it says to a log; it may send itself a signal.
+
+        One that is `hurried` rehearses nothing and has no time to finish a step once it is asked to stop.
+        """
+        order = {"arguments": arguments, "die": die, "signal": number, "log": str(log), "hurried": hurried}
+        return Forked(self, self.ask(order | {"environment": {**os.environ, **(environment or {})}}))
+
+    def ask(self, order: object) -> int:
+        """The answer to an order, see `zygote.py`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(order), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+
+class Forked:
+    """A process that a zygote has forked, with what `subprocess.Popen` has for one that was started."""
+
+    def __init__(self, of: Zygote, pid: int) -> None:
+        self._zygote, self.pid = of, pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, or minus the signal that ended it; None while it runs."""
+        if self.returncode is None and has_ended(self.pid):
+            self.returncode = self._zygote.ask(self.pid)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The same once it has ended."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+            time.sleep(0.005)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process is gone, or dead and not waited for yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
