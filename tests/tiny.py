@@ -43,6 +43,7 @@ from truing.models.layout import PpoRoles, RewardModelFiles
 from truing.models.load import LoadedBase, load_base, outline_base
 from truing.models.roles import MicroBatch, Role
 from truing.rewards.build import build_reward
+from truing.rollout.ahead import Rollouts
 from truing.rollout.engine import Sampling
 from truing.rollout.episodes import as_rollout
 from truing.rollout.local import LocalEngine
@@ -270,7 +271,9 @@ def ppo_update(of: Recipe, roles: PpoRoles, prompts: PromptSet | None = None, re
     steps = settings.updates * settings.epochs * settings.minibatches
     learner = Learner(objective.trained, settings.optimiser, steps, of.compute.learn_tokens)
     scores = reward or build_reward(of, roles, asked)
-    return Update(of, roles, objective, asked, scores, learner, LocalEngine(roles.policy))
+    engine = LocalEngine(roles.policy)
+    rollouts = Rollouts(of, roles.base, asked, engine, settings.episodes, settings.updates)
+    return Update(of, roles, objective, rollouts, scores, learner)
 
 
 def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:

@@ -17,6 +17,7 @@ from truing.data.endings import Endings
 from truing.data.prompts import PromptSet
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles
 from truing.rewards.build import build_reward
+from truing.rollout.ahead import Rollouts
 from truing.rollout.local import LocalEngine
 from truing.stages.online import Update
 from truing.stages.ppo import ppo_objective
@@ -53,7 +54,9 @@ def updates_of(recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> Update:
     steps = settings.updates * settings.epochs * settings.minibatches
     learner = Learner(objective.trained, settings.optimiser, steps, recipe.compute.learn_tokens)
     reward = build_reward(recipe, roles, prompts)
-    return Update(recipe, roles, objective, prompts, reward, learner, LocalEngine(roles.policy))
+    engine = LocalEngine(roles.policy)
+    rollouts = Rollouts(recipe, roles.base, prompts, engine, settings.episodes, settings.updates)
+    return Update(recipe, roles, objective, rollouts, reward, learner)
 
 
 def warm_up(update: Update) -> Update:
@@ -62,7 +65,8 @@ def warm_up(update: Update) -> Update:
     ppo = recipe.ppo.model_copy(update={"epochs": 1})
     rollout = recipe.rollout.model_copy(update={"max_new_tokens": 2})
     short = recipe.model_copy(update={"ppo": ppo, "rollout": rollout})
-    return replace(update, recipe=short, objective=replace(update.objective, settings=ppo))
+    objective, rollouts = replace(update.objective, settings=ppo), replace(update.rollouts, recipe=short)
+    return replace(update, recipe=short, objective=objective, rollouts=rollouts)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def data(*sources: str) -> str:
         WORLD + "evaluation: {judges: {a: 'package.module:function', b: 'C:\\folder\\file.py:function'}}",
         WORLD + "stages: [sft]\nrollout: {max_new_tokens: 512}",
         WORLD + "rollout: {engine: vllm, vllm: {url: 'https://host.example:1'}}",
-        WORLD + "roles: separate\nstages: [sft, dpo]\nrollout: {engine: vllm}",
+        WORLD + "rollout: {engine: vllm, max_staleness: 2}",
         WORLD + "rollout: {max_new_tokens: 511, responses_per_prompt: 4}",
         WORLD + "stages: [sft]\nrollout: {responses_per_prompt: 3}",
         NF4 + data(DEMONSTRATIONS, PREFERENCES),
@@ -95,6 +95,14 @@ def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
         (NF4 + data(DEMONSTRATIONS) + "stages: [sft]\ncompute: {shard: true}", "quantised-shard", "compute.shard", 4),
         (WORLD + "roles: separate\nlora: {layers: 0.5}\nstages: [reward, dpo]", "all-layers", "lora.layers", 3),
         (WORLD + "roles: separate\nrollout: {engine: vllm}", "engine-takes-adapters", "rollout.engine", 3),
+        (WORLD + "stages: [sft, reward, dpo]\nrollout: {engine: vllm}", "idle-engine", "rollout.engine", 3),
+        (WORLD + "rollout: {max_staleness: 1}", "nothing-ahead", "rollout.max_staleness", 2),
+        (
+            WORLD + "rollout: {engine: vllm, max_staleness: 1, vllm: {old_logprobs: engine}}",
+            "stale-ratio",
+            "rollout.vllm.old_logprobs",
+            2,
+        ),
     ],
 )
 def test_fields_that_contradict_each_other_are_named(

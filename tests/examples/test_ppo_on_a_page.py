@@ -80,7 +80,7 @@ def stage_updates(place: Path, shape: str, monkeypatch: pytest.MonkeyPatch) -> l
         episodes = range((number - 1) * EPISODES, number * EPISODES)
         before = deepcopy(learnt.state_dict())
         metrics = update.run(number, PENALTIES["beta"])
-        asked = [prompt.text for prompt in update.prompts.of_episodes(episodes, recipe.seed)]
+        asked = [prompt.text for prompt in update.rollouts.prompts.of_episodes(episodes, recipe.seed)]
         uniforms = [rng.uniform(recipe.seed, "rollout", one, count=SAMPLING["max_new_tokens"]) for one in episodes]
         orders = [rng.permutation(recipe.seed, "minibatches", number, epoch, count=EPISODES) for epoch in (0, 1)]
         drawn = torch.tensor(np.stack(uniforms)), [torch.tensor(order) for order in orders]

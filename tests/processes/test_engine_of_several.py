@@ -17,6 +17,7 @@ CHANGES = {
     "rewards.sources": [{"kind": "function", "path": f"{letters.__file__}:letter_a", "normalise": False}],
     "evaluation.every": 2,
     "rollout.engine": "vllm",
+    "rollout.max_staleness": 1,  # so the second of two updates learns from what drew before the first
 }
 
 
@@ -42,6 +43,7 @@ def test_the_owner_asks_and_all_learn_from_the_answers(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_adapter_in_slices_is_handed_over_whole(tmp_path: Path) -> None:
     shape, changes = f"llama{tiny.IN_GROUPS}", {"stages": ["reward", "ppo"], "rollout.engine": "vllm"}
+    changes["rollout.max_staleness"] = 1
     with serving(StandIn(tiny.recipe(tmp_path, shape, **changes))) as url:
         recipe = tiny.recipe_file(tmp_path, shape=shape, **changes, **{"rollout.vllm.url": url})
         assert start(recipe, tmp_path / "run", 2, "--tp", "2").wait(300) == 0, said(tmp_path / "run")

@@ -66,7 +66,12 @@ class StandIn:
                 self.roles[name] = self.base.role(adapters=self.adapters, adapter=name)
             self._old, self._before = getattr(self, "_before", self.roles[name]), self.roles[name]
 
-    def complete(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def episode(self, asked: Mapping[str, Any]) -> int | None:
+        """Whose response is asked for; None of a probe."""
+        return self.draws[asked["seed"]][2] if "seed" in asked else None
+
+    def complete(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Its answer; None where it hangs up instead."""
         with self._lock, torch.no_grad():
             self.asked.append(dict(asked))
             role = self.roles[asked["model"]]
@@ -79,7 +84,7 @@ class StandIn:
         return {"choices": [{"token_ids": None, "prompt_logprobs": [None, *given]}]}
 
     def _draw(self, role: Role, asked: Mapping[str, Any]) -> dict[str, Any]:
-        role = self._old if self.has("stale cache") else role
+        role = self._old if self.has("stale cache") else self._before if self.has("newest") else role
         sampling = Sampling(
             asked["max_tokens"], asked["temperature"], tuple(asked["stop_token_ids"]), pad=0, rows=1, pack=True
         )
@@ -133,7 +138,10 @@ def serving(stand_in: StandIn) -> Iterator[str]:
                 self._say(404, json.dumps({"error": {"message": f"The model {body['model']} does not exist."}}))
             else:
                 time.sleep(2 if stand_in.has("slow") else 0)
-                self._say(200, json.dumps(stand_in.complete(body)))
+                answer = stand_in.complete(body)
+                self.close_connection = answer is None
+                if answer is not None:
+                    self._say(200, json.dumps(answer))
 
         def _say(self, status: int, text: str) -> None:
             self.send_response(status)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import log
 
+import pytest
 import torch
 
 from truing.config.sections import RolloutConfig
@@ -34,6 +35,16 @@ def test_by_the_engine_the_ratio_starts_from_what_it_says_and_nothing_is_weighed
     assert found.old_logprobs is ENGINE
     assert found.weights is None
     assert metrics["engine_ratio_capped"] == 0.25
+
+
+def test_what_was_learnt_since_the_draw_is_weighed_and_is_no_mismatch() -> None:
+    drew = torch.tensor([[log(0.3), log(0.5), log(0.2)], [log(0.4), 7.0, 7.0]])
+    found, metrics = corrected(EXPERIENCE, replace(ROLLOUT, drawn_logprobs=drew), _settings(ratio_cap=2.0))
+    assert found.weights is not None
+    torch.testing.assert_close(found.weights, torch.tensor([[2.0, 0.8, 1.0], [1.25, 0.0, 0.0]]))
+    assert metrics["engine_mismatch"] == pytest.approx(log(0.3 / 0.2) / 4)
+    assert metrics["staleness_shift"] == pytest.approx((log(0.6 / 0.3) + log(0.5 / 0.4) + log(0.5 / 0.4)) / 4)
+    assert metrics["engine_ratio_max"] == pytest.approx(3.0)
 
 
 def test_the_learners_own_draws_stay_as_they_are() -> None:

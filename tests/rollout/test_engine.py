@@ -1,6 +1,6 @@
 """An engine may keep its hidden states to itself: what is measured of its responses stays the same."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from truing.config.recipe import Recipe
 from truing.models.layout import Roles, policy_roles
 from truing.models.scoring import distribution_metrics, response_logprobs
-from truing.rollout.engine import Completion, Engine, Sampling
+from truing.rollout.engine import Drawing, Engine, Sampling
 from truing.rollout.episodes import respond
 from truing.rollout.local import LocalEngine
 
@@ -21,16 +21,15 @@ class Elsewhere:
     """An engine as one in another process would be: tokens and their log-probabilities come back, and no states."""
 
     inner: LocalEngine
-    version: int = 0
 
-    def sync(self) -> dict[str, float]:
+    def sync(self, weights: Mapping[str, torch.Tensor] | None = None) -> dict[str, float]:
         return {}
 
-    def generate(
+    def begin(
         self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
-    ) -> list[Completion]:
+    ) -> Drawing:
         completions = self.inner.generate(prompts, ids, sampling, seed, purpose)
-        return [replace(one, hidden=None, prefix_states=None) for one in completions]
+        return Drawing(lambda: [replace(one, hidden=None, prefix_states=None) for one in completions])
 
 
 def _moved_roles(recipe: Recipe) -> Roles:

@@ -71,7 +71,7 @@ def test_neighbours_answer_the_same_prompt_with_draws_of_their_own(tmp_path: Pat
         watching.update.run(number, 0.05)
     asked = [prompt for scored in watching.scored for prompt in scored.rollout.sequences.prompts]
     assert asked[::2] == asked[1::2]
-    wanted = watching.update.prompts.of_episodes(range(8), watching.update.recipe.seed)
+    wanted = watching.update.rollouts.prompts.of_episodes(range(8), watching.update.recipe.seed)
     assert [tuple(prompt) for prompt in asked[::2]] == [prompt.tokens for prompt in wanted]
     groups = [group for scored in watching.scored for group in scored.rollout.groups.tolist()]
     assert groups == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]
@@ -83,7 +83,7 @@ def test_alone_every_response_is_that_of_its_episode_and_a_group_of_its_own(tmp_
     watching = _watched(tmp_path)
     for number in (1, 2):
         watching.update.run(number, 0.05)
-    wanted = watching.update.prompts.of_episodes(range(16), watching.update.recipe.seed)
+    wanted = watching.update.rollouts.prompts.of_episodes(range(16), watching.update.recipe.seed)
     asked = [prompt for scored in watching.scored for prompt in scored.rollout.sequences.prompts]
     assert [tuple(prompt) for prompt in asked] == [prompt.tokens for prompt in wanted]
     assert [group for scored in watching.scored for group in scored.rollout.groups.tolist()] == list(range(16))

@@ -240,7 +240,7 @@ def test_the_logged_kl_is_that_of_the_full_distributions(tmp_path: Path) -> None
     update = _updates(recipe, roles)
     update.run(1, 0.05)
     kls = []
-    for prompt in update.prompts.of_episodes(range(8, 16), recipe.seed):
+    for prompt in update.rollouts.prompts.of_episodes(range(8, 16), recipe.seed):
         tokens = torch.tensor([prompt.tokens])
         with torch.no_grad():
             p, q = (

@@ -129,10 +129,29 @@ def _groups(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
 
 
 def _engine(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
-    """What a server is given anew before each update is an adapter."""
-    if recipe.rollout.engine == "vllm" and recipe.roles == "separate" and any(spec.must_be_scored for spec in specs):
+    """A server answers the prompts of updates, and what it is given anew before each is an adapter."""
+    if recipe.rollout.engine != "vllm":
+        return
+    if not any(spec.must_be_scored for spec in specs):
+        what = "vllm answers the prompts of updates, and no stage has any: all responses would be drawn here."
+        samplers = _any_of([spec.name for spec in STAGES.values() if spec.must_be_scored])
+        yield Problem("recipe/idle-engine", "rollout.engine", what, f"Set it to local, or add {samplers} to stages.")
+    elif recipe.roles == "separate":
         what = "vllm takes over an adapter, and separate roles train all weights."
         yield Problem("recipe/engine-takes-adapters", "rollout.engine", what, "Set it to local, or roles: shared.")
+
+
+def _staleness(recipe: Recipe, _: Specs) -> Iterator[Problem]:
+    """Responses are drawn while others are learnt from: by somebody else, and so by weights that are older by then."""
+    if recipe.rollout.max_staleness == 0:
+        return
+    if recipe.rollout.engine == "local":
+        what = "lets responses be drawn while the learner learns, and engine local is the process that learns."
+        yield Problem("recipe/nothing-ahead", "rollout.max_staleness", what, "Set it to 0, or rollout.engine: vllm.")
+    elif recipe.rollout.vllm.old_logprobs == "engine":
+        what = "engine is the word of older weights, by which no ratio begins at 1 that would prove the learner right."
+        hint = "Set it to learner, which weighs tokens, or rollout.max_staleness: 0."
+        yield Problem("recipe/stale-ratio", "rollout.vllm.old_logprobs", what, hint)
 
 
 def _room(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
@@ -158,6 +177,7 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     (_judges, ("evaluation.judges",)),
     (_groups, ("stages", "rollout.responses_per_prompt", *(f"{stage}.episodes" for stage in STAGES))),
     (_engine, ("stages", "roles", "rollout.engine")),
+    (_staleness, ("rollout.engine", "rollout.max_staleness", "rollout.vllm.old_logprobs")),
     (_room, ("stages", "rollout.max_new_tokens", "data.max_length")),
 )
 """Each with the fields that it reads"""

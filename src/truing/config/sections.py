@@ -131,6 +131,9 @@ class RolloutConfig(Section):
         "local", description="What answers the prompts of an update: this process, or a vLLM server."
     )
     vllm: Vllm = Field(default_factory=Vllm, description="The server of engine vllm.")
+    max_staleness: Annotated[int, Field(ge=0, le=MOST)] = Field(
+        0, description="Updates by which the weights that draw may be older than those that learn; 0: never any."
+    )
     max_new_tokens: Count = Field(64, description="Longest response.")
     temperature: Positive = Field(1.0, description="Divides the logits everywhere: sampling, scoring and learning.")
     responses_per_prompt: Count = Field(1, description="Responses to each prompt of an update; they form a group.")

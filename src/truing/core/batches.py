@@ -186,7 +186,7 @@ class Rollout:
 
     sequences: Sequences
     logprobs: Tensor
-    """(B, R) log π(token) at the sampling temperature, nats, under the weights that drew it, as the learner has them"""
+    """(B, R) log π(token) at the sampling temperature, nats, as the learner computes it before it learns from them"""
     finished: Tensor
     """(B,) bool: the response closed with eos"""
     groups: Tensor
@@ -195,6 +195,8 @@ class Rollout:
     """None from an engine that keeps none"""
     engine_logprobs: Tensor | None = None
     """(B, R) the same as the engine that drew them gave them, where it computes the policy otherwise"""
+    drawn_logprobs: Tensor | None = None
+    """(B, R) the same by the learner with the weights that drew, where these may be older than those that learn"""
 
     def rows(self, index: Sequence[int]) -> Self:
         """These responses, trimmed to the longest."""
@@ -202,14 +204,18 @@ class Rollout:
         longest = int(sequences.response_lengths.max())
         chosen = torch.as_tensor(index, device=self.logprobs.device)
         states = None if self.states is None else self.states.rows(index, longest)
-        engine_logprobs = None if self.engine_logprobs is None else self.engine_logprobs[chosen, :longest]
+
+        def part(whole: Tensor | None) -> Tensor | None:
+            return None if whole is None else whole[chosen, :longest]
+
         return type(self)(
             sequences,
             self.logprobs[chosen, :longest],
             self.finished[chosen],
             self.groups[chosen],
             states,
-            engine_logprobs,
+            part(self.engine_logprobs),
+            part(self.drawn_logprobs),
         )
 
     def kl(self, ref_logprobs: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ GLOSSARY = (
 
 ENGINE = (
     Metric("engine_mismatch", "Engine mismatch", "nats a token",
-        "Mean distance of log π_old and log π_engine, as learner and server compute them, over the update's tokens.",
+        "Mean distance of log π by learner and server, with the weights that drew, over the update's tokens.",
         bounds=NONNEGATIVE),
     Metric("engine_ratio_mean", "Mean engine ratio", "",
         "Mean of π_old/π_engine over the update's tokens, before the cap; 1 but for noise where the two agree."),
@@ -140,6 +140,11 @@ ENGINE = (
         "Mean distance of log π by learner and server on the probe, right after the server took over the weights.",
         bounds=NONNEGATIVE),
     Metric("sync_s", "Sync", "s", "Time in which the server took over the weights and proved it; part of the rollout."),
+    Metric("staleness", "Staleness", "updates",
+        "How many updates the weights that drew the responses are older than those that learn from them."),
+    Metric("staleness_shift", "Shift since the draw", "nats a token",
+        "Mean distance of log π_old and log π by the weights that drew, both by the learner, over the update's tokens.",
+        bounds=NONNEGATIVE),
 )
 """Measured where a server samples"""
 

@@ -18,7 +18,7 @@ PROMPTS, NEW_TOKENS, RATE = 3, 4, 1e-2
 """Of a rehearsal: prompts, one of them held out, tokens of a response, and learning rate"""
 ONE_THREAD = 1
 """Of a rehearsal: over single rows several wait for each other longer than they compute"""
-_STOOD_IN_FOR = ("rewards", "evaluation", "functions", "rollout.engine", "rollout.vllm")
+_STOOD_IN_FOR = ("rewards", "evaluation", "functions", "rollout.engine", "rollout.vllm", "rollout.max_staleness")
 """Sections and fields of a recipe that a rehearsal replaces"""
 _NEVER = 10**9
 """Steps between evaluations, for none but the last"""
@@ -63,6 +63,7 @@ def shortened(recipe: Recipe, base: Base, lora_layers: float, timed: bool = True
         "evaluation.judges": {},
         "variants": {},
         "rollout.engine": "local",
+        "rollout.max_staleness": 0,
         "track": [],
         "checkpoints.every_steps": steps,
     }

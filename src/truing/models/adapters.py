@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,13 @@ class Adapters:
             raise RecipeError(what, code="recipe/lora-targets", where="lora.targets", hint=hint) from error
         refuse_embeddings(self.peft)
         self._cut(name)
+
+    def add_like(self, name: str, source: str) -> None:
+        """An adapter in the layers that another one is in, with the weights that it has now."""
+        config: Any = self.peft.peft_config[source]
+        self._build(name, deepcopy(config))
+        self._cut(name)
+        self.copy(name, source)
 
     def load(self, name: str, directory: str) -> None:
         """An adapter saved by PEFT: low-rank and in safetensors, ModelError for any other."""

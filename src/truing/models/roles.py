@@ -4,9 +4,9 @@ Shared: one frozen base carries an adapter for each trained role, and as it stan
 selects its adapter before every forward, so a role is used as if it were a model of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,6 +88,30 @@ class Role:
             return None
         with self.in_step():
             return self.adapters.whole(self.adapter)
+
+    def twin(self, name: str) -> "Role":
+        """A role like this one with an adapter of its own, which `put` gives the weights that this one has had."""
+        assert self.adapters is not None
+        assert self.adapter is not None
+        self.adapters.add_like(name, self.adapter)
+        return replace(self, adapter=name)
+
+    @torch.no_grad()
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of all that learning this role changes, whole and on the CPU, by path; all processes come here."""
+        with self.in_step():
+            own = self.named_parameters().items()
+            whole = {path: self.parts.whole(weight) if self.parts else weight.detach() for path, weight in own}
+        return {path: weight.to("cpu", copy=True) for path, weight in whole.items()}
+
+    @torch.no_grad()
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Gives it weights that `weights` has of a role like this."""
+        for path, weight in self.named_parameters().items():
+            if self.parts is None:
+                weight.copy_(weights[path])
+            else:
+                self.parts.own_part(weight).copy_(self.parts.own_part_of(weight, weights[path]))
 
     def release(self) -> None:
         """Lets go of what this process need not keep of the model, once nothing follows on what it has computed."""

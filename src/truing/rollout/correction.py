@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from truing.config.sections import RolloutConfig
 from truing.core.batches import Experience, Rollout
-from truing.functional import truncated_importance_weights
+from truing.functional import masked_mean, truncated_importance_weights
 
 
 def corrected(experience: Experience, rollout: Rollout, settings: RolloutConfig) -> tuple[Experience, dict[str, float]]:
@@ -16,6 +16,9 @@ def corrected(experience: Experience, rollout: Rollout, settings: RolloutConfig)
         return experience, {}
     given, mask = rollout.engine_logprobs, rollout.sequences.response_mask
     weights, stats = truncated_importance_weights(rollout.logprobs, given, mask, settings.vllm.ratio_cap)
+    if rollout.drawn_logprobs is not None:  # or what was learnt since would be taken for a mismatch
+        stats["engine_mismatch"] = masked_mean((rollout.drawn_logprobs - given).abs(), mask)
+        stats["staleness_shift"] = masked_mean((rollout.logprobs - rollout.drawn_logprobs).abs(), mask)
     metrics = {name: float(value) for name, value in stats.items()}
     if settings.vllm.old_logprobs == "engine":
         return replace(experience, old_logprobs=given), metrics

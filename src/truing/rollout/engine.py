@@ -1,7 +1,7 @@
 """What samples: anything that answers prompts and says how likely it thought its answers were."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -29,7 +29,7 @@ class Completion:
     tokens: Tensor
     """(R,) int64, the token that ends it included"""
     logprobs: Tensor
-    """(R,) log π(token) at the sampling temperature, nats, under the weights that drew it, as the learner has them"""
+    """(R,) log π(token) at the sampling temperature, nats, as the learner computes it before it learns from it"""
     finished: bool
     """Whether a token ended it"""
     hidden: Tensor | None = None
@@ -38,30 +38,40 @@ class Completion:
     """(T − 1, D) what left the frozen prefix for every token that was read"""
     engine_logprobs: Tensor | None = None
     """(R,) the same as the engine gave them, where it computes the policy otherwise than the learner"""
+    drawn_logprobs: Tensor | None = None
+    """(R,) the same by the learner with the weights that drew, where these may be older than those that learn"""
 
     def without_states(self) -> "Completion":
         """What another process needs to know of it."""
         return Completion(self.tokens.clone(), self.logprobs.clone(), self.finished)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """Responses that are being drawn."""
+
+    completions: Callable[[], list[Completion]]
+    """Waits until they are there, before the learner's next step; raises what `Engine.begin` says"""
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    """That draw them, by path, from an engine that goes on drawing while the learner learns"""
+
+
 class Engine(Protocol):
     """A policy that can be sampled, wherever it runs."""
 
-    @property
-    def version(self) -> int:
-        """Of the weights that draw. An engine that shares the learner's weights always has the latest: 0."""
+    def sync(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+        """Takes over the weights that the learner has now, or these earlier ones of a `Drawing`.
 
-    def sync(self) -> dict[str, float]:
-        """Takes over the weights that the learner has now; returns what was measured of it, by metric.
+        Returns what was measured of it, by metric.
 
         Raises:
             EngineError: it cannot be told that they are the same now.
         """
 
-    def generate(
+    def begin(
         self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
-    ) -> list[Completion]:
-        """One response to each prompt, in order.
+    ) -> Drawing:
+        """One response to each prompt, in order, by the weights of the last sync.
 
         Args:
             prompts: B token lists, each at least one token.

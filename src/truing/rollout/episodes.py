@@ -15,7 +15,7 @@ from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
-from truing.rollout.engine import Completion, Engine, Sampling
+from truing.rollout.engine import Completion, Drawing, Engine, Sampling
 from truing.rollout.local import LocalEngine
 
 NO_SCORES_HINT = "Look at the reward and the judges; rewards.on_bad_score: stop names the first that has no score."
@@ -28,19 +28,32 @@ def respond(
 
     Neighbours are groups of `rollout.responses_per_prompt`, counted from the episode `first`.
     """
-    settings, tokenizer = recipe.rollout, base.tokenizer
+    return drawn_rollout(begin_responses(engine, prompts, recipe, base, purpose, first), prompts, recipe, base, first)
+
+
+def begin_responses(
+    engine: Engine, prompts: Sequence[EncodedPrompt], recipe: Recipe, base: LoadedBase, purpose: str, first: int = 0
+) -> Drawing:
+    """The same, not waited for: `drawn_rollout` has them."""
     sampling = Sampling(
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
+        max_new_tokens=recipe.rollout.max_new_tokens,
+        temperature=recipe.rollout.temperature,
         ends=base.endings.tokens,
-        pad=tokenizer.pad_token_id,
+        pad=base.tokenizer.pad_token_id,
         rows=recipe.compute.rollout_rows,
         pack=recipe.compute.pack_weights,
     )
     ids = range(first, first + len(prompts))
-    tokens = [prompt.tokens for prompt in prompts]
-    completions = engine.generate(tokens, ids, sampling, recipe.seed, purpose)
-    return as_rollout(tokens, completions, [number // settings.responses_per_prompt for number in ids], sampling.pad)
+    return engine.begin([prompt.tokens for prompt in prompts], ids, sampling, recipe.seed, purpose)
+
+
+def drawn_rollout(
+    drawing: Drawing, prompts: Sequence[EncodedPrompt], recipe: Recipe, base: LoadedBase, first: int = 0
+) -> Rollout:
+    """What `begin_responses` began, once it is there."""
+    ids, group = range(first, first + len(prompts)), recipe.rollout.responses_per_prompt
+    tokens, pad = [prompt.tokens for prompt in prompts], base.tokenizer.pad_token_id
+    return as_rollout(tokens, drawing.completions(), [number // group for number in ids], pad)
 
 
 def as_rollout(
@@ -51,6 +64,7 @@ def as_rollout(
     prefix_states = [one.prefix_states for one in completions if one.prefix_states is not None]
     hidden = [one.hidden for one in completions if one.hidden is not None]
     engine_logprobs = [one.engine_logprobs for one in completions if one.engine_logprobs is not None]
+    drawn_logprobs = [one.drawn_logprobs for one in completions if one.drawn_logprobs is not None]
     responses = [one.tokens.tolist() for one in completions]
     return Rollout(
         sequences=Sequences.collate(prompts, responses, pad, prefix_states=prefix_states or None).to(device),
@@ -59,6 +73,7 @@ def as_rollout(
         groups=torch.tensor(groups, device=device),
         states=LocalStates(pad_sequence(hidden, batch_first=True)) if hidden else None,
         engine_logprobs=pad_sequence(engine_logprobs, batch_first=True) if engine_logprobs else None,
+        drawn_logprobs=pad_sequence(drawn_logprobs, batch_first=True) if drawn_logprobs else None,
     )
 
 

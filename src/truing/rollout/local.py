@@ -4,9 +4,10 @@ Top-k, top-p and a minimum length are absent on purpose: the log-probabilities m
 was sampled, or the KL to the reference is no KL any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -20,7 +21,7 @@ from truing.models.decoding import Decoder
 from truing.models.logprobs import tempered
 from truing.models.roles import Role
 from truing.processes import group
-from truing.rollout.engine import Completion, Sampling
+from truing.rollout.engine import Completion, Drawing, Sampling
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,22 @@ class LocalEngine:
     """A role of this process: it samples with the weights that the learner changes."""
 
     role: Role
-    version: int = 0
 
-    def sync(self) -> dict[str, float]:
+    def sync(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, float]:
         """They are the learner's own."""
         return {}
+
+    def begin(
+        self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
+    ) -> Drawing:
+        """See `Engine`. In the process that learns nothing is drawn meanwhile, so it begins when it is waited for."""
+        return Drawing(partial(self.generate, prompts, ids, sampling, seed, purpose))
 
     @torch.no_grad()
     def generate(
         self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
     ) -> list[Completion]:
-        """See `Engine`."""
+        """The same at once."""
         order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
         completions: dict[int, Completion] = {}
         with self.role.gathered(), self.role.decoding() if sampling.pack else nullcontext() as decode_step:

@@ -71,6 +71,8 @@ def _vllm(
         probe=replace(said.sequences, prefix_states=None),
         score_tokens=recipe.compute.score_tokens,
         how_to_start=how_to_start,
+        max_staleness=recipe.rollout.max_staleness,
+        behaviour=policy.twin("behaviour") if recipe.rollout.max_staleness else None,
     )
 
 
@@ -105,4 +107,6 @@ def _how_to_start(recipe: Recipe, policy: Role, model: str, longest: int) -> str
         f"--max-model-len {longest} --enable-lora --max-lora-rank {rank} --logprobs-mode processed_logprobs "
         f"--generation-config vllm --lora-target-modules {' '.join(sorted(layers))}"
     )
+    if recipe.rollout.max_staleness:  # with room for fewer, those that draw wait for each other
+        command += f" --max-loras {recipe.rollout.max_staleness + 1}"
     return f"Start one in an environment of its own, and give the same command again: {command}"

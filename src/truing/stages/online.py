@@ -19,7 +19,6 @@ from truing.core import rng
 from truing.core.batches import Experience, Rollout
 from truing.core.metrics import reduction
 from truing.core.results import OnlineResult
-from truing.data.prompts import PromptSet
 from truing.evaluation.decision import Decide, GoOn, RollBack, Stop, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import online_findings, refuse_ratio
@@ -29,9 +28,9 @@ from truing.models.roles import Role
 from truing.models.scoring import distribution_metrics, forward_in_micro_batches, response_values
 from truing.rewards.build import build_reward
 from truing.rewards.sources import RewardFn
+from truing.rollout.ahead import Rollouts
 from truing.rollout.correction import corrected
-from truing.rollout.engine import Engine
-from truing.rollout.episodes import as_samples, respond, with_score
+from truing.rollout.episodes import as_samples, with_score
 from truing.rollout.selection import open_engine
 from truing.stages.kl_control import KlController
 from truing.stages.policy_result import PHASES, online_result
@@ -119,8 +118,10 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
         evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)
         if not journal.rows:
             journal.log(0, evaluator.evaluate(0))
-        update = Update(recipe, roles, objective, prompts, reward, learner, engine)
-        controller, stopped_by = _decided(decide, controller, journal, evaluator)
+        rollouts = Rollouts(recipe, roles.base, prompts, engine, settings.episodes, settings.updates)
+        rollouts.take_up(journal.step, journal.tensors)
+        update = Update(recipe, roles, objective, rollouts, reward, learner)
+        controller, stopped_by = _decided(decide, controller, journal, evaluator, rollouts)
         while stopped_by is None and journal.step < settings.updates:
             number = journal.step + 1
             metrics = update.run(number, controller.beta)
@@ -130,8 +131,8 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
             metrics |= evaluator.evaluate(number) if evaluated else {}
             metrics["episodes"] = number * settings.episodes
             journal.log(number, metrics, shown=("score", "kl", "entropy", "length"))
-            journal.done(number, beta=controller.beta, normalisations=reward.normalisations)
-            controller, stopped_by = _decided(decide, controller, journal, evaluator)
+            journal.done(number, rollouts.weights, beta=controller.beta, normalisations=reward.normalisations)
+            controller, stopped_by = _decided(decide, controller, journal, evaluator, rollouts)
         journal.keep()
     name, steps = job.spec.name, settings.epochs * settings.minibatches
     findings = online_findings(journal.rows, name, steps, recipe.compute.dtype) + evaluator.findings(name, "kl.beta")
@@ -141,7 +142,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
 
 
 def _decided(
-    decide: Decide, controller: KlController, journal: Journal, evaluator: HeldoutEvaluator
+    decide: Decide, controller: KlController, journal: Journal, evaluator: HeldoutEvaluator, rollouts: Rollouts
 ) -> tuple[KlController, str | None]:
     """Decides once a step was evaluated: the controller from here on, and why training ends, if it does.
 
@@ -153,6 +154,7 @@ def _decided(
     if isinstance(decision, RollBack):
         journal.roll_back(decision.reason)
         evaluator.forget_after(journal.step)
+        rollouts.take_up(journal.step, journal.tensors)
         controller = replace(controller, beta=decision.beta)
     if isinstance(decision, GoOn) and decision.pin:
         journal.pin()
@@ -166,23 +168,16 @@ class Update:
     recipe: Recipe
     roles: Roles
     objective: Objective
-    prompts: PromptSet
+    rollouts: Rollouts
     reward: RewardFn
     learner: Learner
-    engine: Engine
 
     def run(self, number: int, beta: float) -> dict[str, Any]:
         """Update `number` (from 1) at this price of a nat; returns its metrics."""
         settings = self.objective.settings
         phases = {name: Stopwatch() for name in PHASES}
         with phases["rollout_s"]:
-            first = (number - 1) * settings.episodes
-            group = self.recipe.rollout.responses_per_prompt
-            asked = self.prompts.of_episodes(
-                [episode // group for episode in range(first, first + settings.episodes)], self.recipe.seed
-            )
-            synced = self.engine.sync()
-            rollout = respond(self.engine, asked, self.recipe, self.roles.base, "rollout", first)
+            asked, rollout, drawn = self.rollouts.rollout(number)
             samples = as_samples(asked, rollout, self.roles.base.text_format(self.recipe.data))
         with phases["score_s"]:
             scores = self.reward.score(samples)
@@ -197,7 +192,7 @@ class Update:
             learnt = rate | learn(experience, self.objective, self.learner, self.recipe.seed, number)
         timing = {name: watch.seconds for name, watch in phases.items()}
         dropped = {"dropped": len(asked) - len(samples)}
-        return rollout_metrics(scored, experience, beta) | agreement | synced | learnt | dropped | timing
+        return rollout_metrics(scored, experience, beta) | agreement | drawn | learnt | dropped | timing
 
 
 def score_rollout(

@@ -6,11 +6,13 @@ followed. A stage may also pin a checkpoint while it runs, and go back to it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from truing.core.errors import EngineError, InterruptedRunError, RewardError, RunError, TrainingError
 from truing.processes import group
@@ -29,6 +31,9 @@ from truing.runs.progress import StageProgress
 from truing.training.job import Job
 from truing.training.learner import Learner
 
+MEMORY = "memory/"
+"""How the names of tensors in a checkpoint begin that a stage asked to be remembered"""
+
 
 @dataclass
 class Journal:
@@ -45,6 +50,8 @@ class Journal:
     """The last that is done; 0 before the first"""
     memory: dict[str, Any]
     """What the stage asked to be remembered with that step"""
+    tensors: dict[str, Tensor]
+    """Those that it asked to be remembered, besides all that the learner has"""
     rows: list[dict[str, Any]]
     """Every line of the metrics so far"""
     earlier_samples: list[dict[str, Any]]
@@ -88,8 +95,10 @@ class Journal:
         """The last value that was logged of a metric."""
         return next(row[name] for row in reversed(self.rows) if name in row)
 
-    def done(self, step: int, **memory: Any) -> None:
+    def done(self, step: int, tensors: Mapping[str, Tensor] | None = None, **memory: Any) -> None:
         """A step is complete: saves a checkpoint if one is due, as it always is after the last step.
+
+        Beside what the learner has, `memory` and `tensors`, which nothing changes any more, go with the step.
 
         So what follows, measuring and saving what the stage made, may fail at no cost but its own.
 
@@ -98,7 +107,7 @@ class Journal:
             TrainingError: the processes no longer have the same weights; it is not saved.
         """
         with self.job.stop.defer():
-            self.step, self.memory = step, memory
+            self.step, self.memory, self.tensors = step, memory, dict(tensors or {})
             self._mark()
             asked = self.job.stop.agree(group.all_gather(self.job.stop.signal_number))
             if asked or group.broadcast(self._due):
@@ -135,7 +144,7 @@ class Journal:
                 log.cut(_cursor(found, log.path.stem))
             self.job.tracker.go_back(self.job.name, found.step)
             self.job.progress.note(f"{self.job.name}: back from step {self.step} to step {found.step}, since {reason}")
-            self.step, self.memory = found.step, found.state["memory"]
+            self.step, self.memory, self.tensors = found.step, found.state["memory"], _remembered(found)
             self.rows = group.broadcast(lambda: read_jsonl(self.metrics.path))
             self._saved_step = found.step
             self._mark()
@@ -189,7 +198,8 @@ class Journal:
                 self.samples.sync()
                 seconds = {name: watch.seconds for name, watch in self.job.watches.items()}
                 state = {"cursors": self._cursors, "memory": self.memory, "seconds": seconds}
-                save_checkpoint(place, self.step, self.learner.tensors(), state, keep, own)
+                tensors = self.learner.tensors() | {f"{MEMORY}{name}": one for name, one in self.tensors.items()}
+                save_checkpoint(place, self.step, tensors, state, keep, own)
             elif self.learner.is_in_parts:
                 write_shard(own)
         self._saved_at, self._saved_step = time.monotonic(), self.step
@@ -218,10 +228,10 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
             open_files.enter_context(JsonLines(path, _cursor(found, path.stem)))
             for path in (job.directory.metrics, job.directory.samples)
         )
-        step, memory = (found.step, found.state["memory"]) if found else (0, {})
+        step, memory, tensors = (found.step, found.state["memory"], _remembered(found)) if found else (0, {}, {})
         bar = open_files.enter_context(job.progress.stage(job.name, steps, step))
         logged, said = group.broadcast(lambda: (read_jsonl(metrics.path), read_jsonl(samples.path)))
-        journal = Journal(job, learner, metrics, samples, bar, steps, step, memory, logged, said)
+        journal = Journal(job, learner, metrics, samples, bar, steps, step, memory, tensors, logged, said)
         with _step_in_errors(journal):
             try:
                 with job.stop.convert():
@@ -251,6 +261,10 @@ def _found_on_owner(place: Path, look: Callable[[], Checkpoint | None]) -> Check
     found = group.on_owner(look)
     step = group.broadcast(lambda: None if found is None else found.step)
     return found if found or step is None else read_checkpoint(place, step)
+
+
+def _remembered(found: Checkpoint) -> dict[str, Tensor]:
+    return {name.removeprefix(MEMORY): found.tensors[name] for name in found.tensors if name.startswith(MEMORY)}
 
 
 def _cursor(found: Checkpoint | None, name: str) -> int:
