@@ -1,9 +1,10 @@
 """The same PPO by the local engine and by a vLLM server: score, KL, how far the two computations are apart, seconds.
 
     python benchmarks/engines/run.py --base DIR --url http://localhost:8000 [--updates 10] [--episodes 32] [--seeds 17]
+        [--staleness 0 1]
 
 The server is started beforehand, in an environment of its own: without --url the local engine runs alone, and what it
-leaves in --cache is not run again. Prints the tables of docs/engines.md.
+leaves in --cache is not run again. Prints the tables of docs/engines.md and docs/asynchronous.md.
 """
 
 import argparse
@@ -37,8 +38,17 @@ OPENINGS = itertools.product(
     ("is", "was", "seems", "felt", "looks", "turned out", "could be", "has been"),
     ("really", "so", "very", "quite"),
 )
-UPDATE = ("engine_mismatch", "engine_ratio_mean", "engine_ratio_max", "engine_ratio_capped", "sync_mismatch")
+UPDATE = (
+    "engine_mismatch",
+    "engine_ratio_mean",
+    "engine_ratio_max",
+    "engine_ratio_capped",
+    "sync_mismatch",
+    "staleness_shift",
+)
 SECONDS = ("sync_s", "rollout_s", "score_s", "learn_s")
+PHASES = SECONDS[1:]
+"""That make up an update; the sync is a part of its rollout"""
 
 
 def prepare(cache: Path, base: Path, updates: int, episodes: int, tokens: int) -> None:
@@ -61,7 +71,10 @@ def updates_of(cache: Path, name: str, changes: list[str]) -> list[dict[str, Any
 
 
 def row(engine: str, seed: int, rows: list[dict[str, Any]]) -> str:
-    """A line of the table: first and last update, and means of seconds over all but the first."""
+    """A line of the table: first and last update, and means of seconds over all but the first, that of all phases last.
+
+    Of what an update measures of its server, it is the largest value of all.
+    """
     first, last = rows[0], rows[-1]
     seconds = {name: fmean(one.get(name, 0.0) for one in rows[1:]) for name in SECONDS}
     worst = {name: max((one[name] for one in rows if name in one), default=None) for name in UPDATE}
@@ -75,6 +88,7 @@ def row(engine: str, seed: int, rows: list[dict[str, Any]]) -> str:
         f"{last['length']:.1f}",
         *shown,
         *(f"{value:.2f}" for value in seconds.values()),
+        f"{sum(seconds[name] for name in PHASES):.2f}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -89,11 +103,15 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--seeds", type=int, nargs="+", default=[17])
+    parser.add_argument("--staleness", type=int, nargs="+", default=[0], help="of the server, one run for each")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for both sides, as of truing run")
     given = parser.parse_args()
     prepare(given.cache, given.base, given.updates, given.episodes, given.tokens)
-    sides = {"local": []} | ({"vllm": ["rollout.engine=vllm", f"rollout.vllm.url={given.url}"]} if given.url else {})
-    heading = ["engine", "seed", "score", "KL", "entropy", "length", *UPDATE, *SECONDS]
+    served = ["rollout.engine=vllm", f"rollout.vllm.url={given.url}"]
+    sides = {"local": []} | {
+        f"vllm-{age}": [*served, f"rollout.max_staleness={age}"] for age in given.staleness if given.url
+    }
+    heading = ["engine", "seed", "score", "KL", "entropy", "length", *UPDATE, *SECONDS, "update"]
     lines = [f"| {' | '.join(heading)} |", f"|{'---|' * len(heading)}"]
     for seed in given.seeds:
         for engine, changes in sides.items():

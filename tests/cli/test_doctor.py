@@ -53,6 +53,18 @@ def test_what_would_make_it_fit_is_named_as_it_is_typed(
     )
 
 
+@pytest.mark.parametrize(
+    ("ahead", "told"),
+    [(0, "reads what it drew once more."), (2, "4 adapters of earlier updates come on top of the memory, and 2 on")],
+)
+def test_that_a_server_draws_is_said_beside_what_was_counted_without_it(
+    truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int, told: str
+) -> None:
+    monkeypatch.setattr(estimator, "dry_run", lambda recipe, *_: dict.fromkeys(recipe.stages, Usage(4e9, 1e9, 1.0)))
+    changes = {"rollout.engine": "vllm", "rollout.max_staleness": ahead}
+    assert told in truing("doctor", tiny.recipe_file(tmp_path, **changes)).out
+
+
 def test_of_several_processes_each_is_told_and_which_launch_fits(
     truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

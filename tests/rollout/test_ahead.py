@@ -152,7 +152,7 @@ def test_what_is_learnt_from_was_drawn_by_weights_of_that_age_and_is_weighed_by_
     on_learn(before, lambda number, _, objective: policies.update({number: _policy(objective)}))
     with serving(stand_in) as url:
         job = _job(tmp_path, url, **{STALENESS: staleness})
-        train_ppo(job)
+        result = train_ppo(job)
     rows = read_jsonl(job.directory.metrics)[1:]
     assert [row["engine_mismatch"] < ROUNDING for row in rows] == [True] * UPDATES
     assert [row["ratio_max_deviation"] < 1e-4 for row in rows] == [True] * UPDATES
@@ -160,10 +160,13 @@ def test_what_is_learnt_from_was_drawn_by_weights_of_that_age_and_is_weighed_by_
     assert most[0] == min(staleness + 1, UPDATES)  # adapters that the server has at once
     assert stand_in.roles == {}
     if staleness:
+        (note,) = result.notes
+        assert f"weights of up to {staleness} update" in note
         assert [row["staleness"] for row in rows] == [min(staleness, number) for number in range(UPDATES)]
         assert [row["staleness_shift"] > 1e-3 for row in rows] == [number > 0 for number in range(UPDATES)]
         assert max(row["staleness_shift"] for row in rows) > job.recipe.rollout.vllm.largest_mismatch  # and no end
     else:
+        assert result.notes == []
         assert not any("staleness" in name for row in rows for name in row)
         found = newest_checkpoint(job.directory.checkpoints, print)
         assert found is None or not any("memory" in name for name in found.tensors)

@@ -16,6 +16,7 @@ from truing.core.errors import check
 from truing.preflight.model_directories import model_problems
 
 if TYPE_CHECKING:
+    from truing.config.sections import RolloutConfig
     from truing.estimate.estimator import Estimate
     from truing.estimate.launches import Launch
 
@@ -48,6 +49,8 @@ def doctor_command(recipe_file: Path | None, overrides: list[str], processes: in
     with console.status(doing):
         found = estimate(recipe, layout)
     _print(found, console)
+    if recipe.rollout.engine != "local":
+        console.print(_of_a_server(recipe.rollout), soft_wrap=True)
 
 
 def _print(found: "Estimate", console: Console) -> None:
@@ -74,6 +77,20 @@ def _print(found: "Estimate", console: Console) -> None:
         _print_launches(found, found.launch, console)
         return
     console.print(f"Peak {in_words(found.peak)}; there is {in_words(found.memory)}. {_verdict(found)}", soft_wrap=True)
+
+
+def _of_a_server(settings: "RolloutConfig") -> str:
+    """What these figures say of a run whose responses are drawn elsewhere."""
+    told = (
+        "\nResponses are counted as drawn here. The server has a memory of its own, and this process reads what it drew"
+    )
+    if settings.max_staleness == 0:
+        return f"{told} once more."
+    return (
+        f"{told} twice more. With rollout.max_staleness it draws while this process learns, so an update takes about "
+        f"as long as the longer of the two; up to {settings.max_staleness + 2} adapters of earlier updates come on top of "
+        f"the memory, and {settings.max_staleness} on top of a checkpoint."
+    )
 
 
 def _print_launches(found: "Estimate", launch: "Launch", console: Console) -> None:

@@ -85,6 +85,14 @@ class Rollouts:
             f"{begun.version}/{path}": weight for begun in self._begun for path, weight in begun.drawing.weights.items()
         }
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the stage's figures has to know."""
+        ahead = self.recipe.rollout.max_staleness
+        drew = f"Responses were drawn by weights of up to {ahead} {'update' if ahead == 1 else 'updates'} before those"
+        told = f"{drew} that learnt from them (rollout.max_staleness), and an update's score and KL are of such ones."
+        return [told] if ahead else []
+
     def _begin(self, version: int, learnt: int) -> None:
         """The engine, which has the weights of this version, answers what is theirs and not `learnt` yet."""
         ahead = self.recipe.rollout.max_staleness

@@ -136,7 +136,8 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
         journal.keep()
     name, steps = job.spec.name, settings.epochs * settings.minibatches
     findings = online_findings(journal.rows, name, steps, recipe.compute.dtype) + evaluator.findings(name, "kl.beta")
-    result = online_result(journal.rows, evaluator, stopped_by or "updates", list(roles.base.notes), findings)
+    notes = [*roles.base.notes, *rollouts.notes]
+    result = online_result(journal.rows, evaluator, stopped_by or "updates", notes, findings)
     job.save_policy(roles.policy, roles.base)
     return result
 
