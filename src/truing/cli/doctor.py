@@ -88,8 +88,8 @@ def _of_a_server(settings: "RolloutConfig") -> str:
         return f"{told} once more."
     return (
         f"{told} twice more. With rollout.max_staleness it draws while this process learns, so an update takes about "
-        f"as long as the longer of the two; up to {settings.max_staleness + 2} adapters of earlier updates come on top of "
-        f"the memory, and {settings.max_staleness} on top of a checkpoint."
+        f"as long as the longer of the two; up to {settings.max_staleness + 2} adapters of earlier updates come on top "
+        f"of the memory, and {settings.max_staleness} on top of a checkpoint."
     )
 
 
