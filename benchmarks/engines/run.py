@@ -86,6 +86,8 @@ def row(engine: str, seed: int, rows: list[dict[str, Any]]) -> str:
         f"{last['kl']:.2f}",
         f"{last['entropy']:.2f}",
         f"{last['length']:.1f}",
+        f"{last['heldout_score']:.2f}",
+        f"{last['heldout_kl']:.2f}",
         *shown,
         *(f"{value:.2f}" for value in seconds.values()),
         f"{sum(seconds[name] for name in PHASES):.2f}",
@@ -111,7 +113,19 @@ def main() -> None:
     sides = {"local": []} | {
         f"vllm-{age}": [*served, f"rollout.max_staleness={age}"] for age in given.staleness if given.url
     }
-    heading = ["engine", "seed", "score", "KL", "entropy", "length", *UPDATE, *SECONDS, "update"]
+    heading = [
+        "engine",
+        "seed",
+        "score",
+        "KL",
+        "entropy",
+        "length",
+        "held-out score",
+        "held-out KL",
+        *UPDATE,
+        *SECONDS,
+        "update",
+    ]
     lines = [f"| {' | '.join(heading)} |", f"|{'---|' * len(heading)}"]
     for seed in given.seeds:
         for engine, changes in sides.items():

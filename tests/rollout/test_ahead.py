@@ -160,6 +160,7 @@ def test_what_is_learnt_from_was_drawn_by_weights_of_that_age_and_is_weighed_by_
     assert most[0] == min(staleness + 1, UPDATES)  # adapters that the server has at once
     assert stand_in.roles == {}
     if staleness:
+        assert all(row["kl"] == pytest.approx(row["kl_exact"]) for row in rows)
         (note,) = result.notes
         assert f"weights of up to {staleness} update" in note
         assert [row["staleness"] for row in rows] == [min(staleness, number) for number in range(UPDATES)]

@@ -181,7 +181,7 @@ PPO = (
     EXPLAINED_VARIANCE, GRAD_NORM,
     Metric("learning_rate", "Learning rate", "", "The policy's, at the update's first step."),
     Metric("dropped", "Dropped", "responses", "Of this update, left out for want of a finite score."),
-    Metric("rollout_s", "Rollout", "s", "Time in which responses were sampled, or a server that samples was waited for."),
+    Metric("rollout_s", "Rollout", "s", "Time in which responses were sampled, or their server was waited for."),
     Metric("score_s", "Scoring", "s", "Time in which they were scored."),
     Metric("learn_s", "Learning", "s", "Time in which policy and critic learnt from them."),
     *ENGINE,

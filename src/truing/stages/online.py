@@ -77,8 +77,13 @@ class Scored:
 
     @property
     def kl(self) -> Tensor:
-        """(B,) k1 estimate of KL(π‖ref), nats per sequence."""
-        return self.rollout.kl(self.ref_logprobs)
+        """(B,) estimate of KL(π‖ref), nats per sequence: k1 of the policy's own draws.
+
+        Of older weights' draws, k1 is too low by KL(π_drew‖π), and soon below 0. What is exact asks for no draw.
+        """
+        if self.rollout.drawn_logprobs is None:
+            return self.rollout.kl(self.ref_logprobs)
+        return (self.kl_exact * self.rollout.sequences.response_mask).sum(1)
 
 
 @dataclass(frozen=True)
