@@ -37,7 +37,7 @@ Drawn = list[tuple[list[int], list[float]]]
 """The tokens of each response, and the server's log-probability of each"""
 
 LAST_WORD = 2.0
-"""Seconds that a server has to let go of the last adapter: whoever ends may be in a hurry"""
+"""Seconds that a server has to let go of its last adapters: whoever ends may be in a hurry"""
 NEARER = 0.5
 """Share of the distance to the weights that are wanted: who is nearer than that to others does not have the wanted"""
 
@@ -103,8 +103,9 @@ class VllmEngine:
         """The server lets go of all adapters, if it still listens. No exchange: others may have failed by now."""
         self._ended.set()
         if group.is_owner():
-            self.server = replace(self.server, seconds=min(LAST_WORD, self.server.seconds))
-            for version in range(self.version - self.max_staleness, self.version + 1):
+            last = range(self.version - self.max_staleness, self.version + 1)
+            self.server = replace(self.server, seconds=min(LAST_WORD / len(last), self.server.seconds))
+            for version in last:
                 self._let_go(self._adapter(version), attempts=1)
 
     @torch.no_grad()
