@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 import torch
 from oracles.cases import MASKS, draw, mask_named, tensor
@@ -9,6 +10,7 @@ from oracles.episodes import counted_values
 from sklearn.metrics import explained_variance_score
 
 from truing.functional import (
+    best_temperature,
     calibration_bins,
     distinct_n,
     expected_calibration_error,
@@ -95,3 +97,13 @@ def test_distinct_n(texts, n, expected):
 def test_an_n_gram_has_a_token():
     with pytest.raises(ValueError, match="n-gram"):
         distinct_n([[1]], 0)
+
+
+def test_the_temperature_is_where_the_pair_loss_is_least():
+    gaps = np.array([4.0, 3.0, -2.5, 1.0, -0.5, 2.0])
+    least = scipy.optimize.minimize_scalar(
+        lambda t: np.logaddexp(0, -gaps / t).mean(), bounds=(0.1, 50), method="bounded", options={"xatol": 1e-9}
+    )
+    assert best_temperature(torch.tensor(gaps)) == pytest.approx(least.x, rel=1e-5)
+    assert best_temperature(torch.tensor([1.0, 2.0])) == pytest.approx(0.01)
+    assert best_temperature(torch.tensor([1.0, -2.0])) is None

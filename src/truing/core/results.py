@@ -14,6 +14,7 @@ Number = int | float | None
 """As every field, None where a file that was read does not have it"""
 Interval = tuple[float, float]
 Direction = Literal["rose", "fell", "level", "unknown"]
+CheckVerdict = Literal["pass", "warn", "fail", "not measured"]
 AnyResult = TypeVar("AnyResult")
 
 
@@ -73,6 +74,32 @@ class PairCard:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A number: what it is of, its 95% interval and over how many it was taken, where these are known."""
+
+    name: str
+    value: float
+    ci95: Interval | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """A question that was put to a reward model, and what came of it: see docs/trust.md."""
+
+    name: str
+    title: str
+    verdict: CheckVerdict
+    finding: str
+    """What was measured, or why nothing was, in a sentence"""
+    measures: list[Measure]
+    why: str
+    """Why it matters"""
+    advice: str
+    """What to do where it does not pass"""
+
+
+@dataclass(frozen=True)
 class HeldoutResult:
     """What changed on held-out prompts between the first evaluation and the last."""
 
@@ -113,6 +140,8 @@ class RewardResult:
     truncation: str | None
     notes: list[str] | None
     findings: list[str] | None = None
+    checks: list[Check] | None = None
+    """The report card, question by question"""
 
 
 @dataclass(frozen=True)
@@ -178,6 +207,7 @@ class StageResult:
     seconds: dict[str, float] | None
     warnings: list[str] | None
     findings: list[str] | None
+    checks: list[Check] | None
     truncation: str | None
     notes: list[str] | None
 

@@ -15,13 +15,23 @@ def unsound(card: PairCard) -> list[str]:
     It must be clear of chance: the 95% interval of its accuracy on held-out pairs lies above one half. And it must be
     right more often than whoever prefers the longer response. A card without an accuracy says nothing against it.
     """
-    accuracy, interval, longer = card.heldout_accuracy, card.heldout_accuracy_ci95, card.longer_wins_accuracy
-    found = []
-    if accuracy is not None and interval is not None and interval[0] <= CHANCE:
-        found.append("not clear of chance")
-    if accuracy is not None and longer is not None and accuracy <= longer:
-        found.append("no better than preferring the longer response")
-    return found
+    reasons = {
+        "not clear of chance": near_chance(card),
+        "no better than preferring the longer response": beaten_by_length(card),
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def near_chance(card: PairCard) -> bool:
+    """Whether the interval of its accuracy reaches down to one half."""
+    accuracy, interval = card.heldout_accuracy, card.heldout_accuracy_ci95
+    return accuracy is not None and interval is not None and interval[0] <= CHANCE
+
+
+def beaten_by_length(card: PairCard) -> bool:
+    """Whether it is right no more often than whoever prefers the longer response."""
+    accuracy, longer = card.heldout_accuracy, card.longer_wins_accuracy
+    return accuracy is not None and longer is not None and accuracy <= longer
 
 
 def clear_of_chance(pairs: float) -> float:

@@ -7,7 +7,13 @@ from torch import Tensor
 
 from truing.core.errors import DataError
 from truing.core.results import CalibrationPoint, PairCard
-from truing.functional import bradley_terry_loss, calibration_bins, expected_calibration_error, wilson_interval
+from truing.functional import (
+    bradley_terry_loss,
+    calibration_bins,
+    expected_calibration_error,
+    pearson,
+    wilson_interval,
+)
 
 
 def reward_report_card(
@@ -27,20 +33,20 @@ def reward_report_card(
     """
     chosen, rejected, longer, shorter = _columns(chosen_scores, rejected_scores, chosen_lengths, rejected_lengths)
     gaps = chosen - rejected
-    correct = _wins(gaps)
+    correct = wins(gaps)
     confidences = torch.sigmoid(gaps.abs())
-    longer_wins = _wins(longer - shorter)
+    longer_wins = wins(longer - shorter)
     return PairCard(
         heldout_accuracy=float(correct.mean()),
-        heldout_accuracy_ci95=_interval(correct),
+        heldout_accuracy_ci95=share_interval(correct),
         heldout_pairs=len(gaps),
         heldout_loss=float(bradley_terry_loss(chosen, rejected)),
         longer_wins_accuracy=float(longer_wins.mean()),
-        longer_wins_ci95=_interval(longer_wins),
+        longer_wins_ci95=share_interval(longer_wins),
         ece=expected_calibration_error(confidences, correct),
         calibration=_calibration(confidences, correct),
         score_gap_mean=float(gaps.mean()),
-        reward_length_correlation=_pearson(torch.cat([chosen, rejected]), torch.cat([longer, shorter])),
+        reward_length_correlation=pearson(torch.cat([chosen, rejected]), torch.cat([longer, shorter])),
     )
 
 
@@ -56,12 +62,12 @@ def _columns(*columns: Sequence[float] | Sequence[int] | Tensor) -> list[Tensor]
     return tensors
 
 
-def _wins(differences: Tensor) -> Tensor:
+def wins(differences: Tensor) -> Tensor:
     """(N,) 1 where positive, ½ where zero, 0 where negative."""
     return (differences.sign() + 1) / 2
 
 
-def _interval(outcomes: Tensor) -> tuple[float, float]:
+def share_interval(outcomes: Tensor) -> tuple[float, float]:
     """Wilson's interval of a share; half a success that ties leave over is rounded down."""
     return wilson_interval(int(outcomes.sum()), len(outcomes))
 
@@ -73,10 +79,3 @@ def _calibration(confidences: Tensor, correct: Tensor) -> list[CalibrationPoint]
         )
         for own in calibration_bins(confidences, correct)
     ]
-
-
-def _pearson(x: Tensor, y: Tensor) -> float | None:
-    if bool((x == x[0]).all()) or bool((y == y[0]).all()):
-        return None
-    x, y = x - x.mean(), y - y.mean()
-    return float((x * y).sum() / (x.norm() * y.norm()))

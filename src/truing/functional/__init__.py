@@ -2,6 +2,7 @@
 
 from truing.functional.advantages import gae
 from truing.functional.best_of_n import best_of_n_kl_bound
+from truing.functional.correlation import correlation_interval, pearson, within_groups
 from truing.functional.importance import truncated_importance_weights
 from truing.functional.kl import kl_estimate, kl_exact
 from truing.functional.logprobs import token_entropy, token_logprobs
@@ -11,6 +12,7 @@ from truing.functional.preference import bradley_terry_loss, dpo_loss
 from truing.functional.rewards import shape_rewards
 from truing.functional.statistics import (
     CalibrationBin,
+    best_temperature,
     calibration_bins,
     distinct_n,
     expected_calibration_error,
@@ -22,8 +24,10 @@ from truing.functional.statistics import (
 __all__ = [
     "CalibrationBin",
     "best_of_n_kl_bound",
+    "best_temperature",
     "bradley_terry_loss",
     "calibration_bins",
+    "correlation_interval",
     "distinct_n",
     "dpo_loss",
     "expected_calibration_error",
@@ -34,6 +38,7 @@ __all__ = [
     "masked_mean",
     "masked_whiten",
     "mean_interval",
+    "pearson",
     "ppo_policy_loss",
     "ppo_value_loss",
     "shape_rewards",
@@ -41,4 +46,5 @@ __all__ = [
     "token_logprobs",
     "truncated_importance_weights",
     "wilson_interval",
+    "within_groups",
 ]

@@ -86,6 +86,24 @@ def expected_calibration_error(
     return sum(b.count * abs(b.accuracy - b.confidence) for b in occupied) / max(1, len(confidences))
 
 
+def best_temperature(gaps: Float[Tensor, " N"]) -> float | None:
+    """The T for which the pair loss of scores that are divided by it, mean −log σ(gap / T), is least.
+
+    Guo et al. 2017 (arXiv:1706.04599): above 1, the model is surer than it is right. gaps (N,) are scores of preferred
+    sides less those of the others. Between 0.01, where it ends if all gaps are right, and 100; None where the mean gap
+    is not above 0, since there the loss only falls towards an infinite T.
+    """
+    gaps = gaps.double()
+    if float(gaps.mean()) <= 0:
+        return None
+    low, high = math.log(0.01), math.log(100.0)
+    for _ in range(60):  # the loss is convex in 1/T, so its slope changes sign once
+        middle = (low + high) / 2
+        slope = -float((gaps * torch.sigmoid(-gaps * math.exp(-middle))).mean())
+        low, high = (low, middle) if slope < 0 else (middle, high)
+    return math.exp((low + high) / 2)
+
+
 def explained_variance(predictions: Values, targets: Values, mask: MaskOfValues) -> Scalar:
     """Share of the targets' variance that a critic accounts for: 1 − Var(targets − predictions) / Var(targets).
 
