@@ -26,10 +26,10 @@ HOUSE = """
 3 | rewards    | core config data processes models rollout              | torch transformers
 3 | evaluation | core functional config data models runs rollout        | torch
   |            | rewards                                                |
-3 | trust      | core functional rewards evaluation                     | sklearn torch
+3 | trust      | core functional data rewards evaluation                | sklearn torch
 3 | training   | core config data processes models runs                 | torch
 4 | stages     | core functional config data models                     | torch
-  |            | rollout rewards evaluation training                    |
+  |            | rollout rewards evaluation trust training              |
 5 | preflight  | core config data models rewards                        |
 5 | pipeline   | core config data worlds processes models runs rewards  | torch
   |            | training preflight                                     |

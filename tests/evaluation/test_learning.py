@@ -5,13 +5,11 @@ from typing import Any
 import pytest
 
 from truing.core.errors import TrainingError
-from truing.core.results import PairCard, read
 from truing.evaluation.learning import (
     alike_finding,
     demonstration_findings,
     endless_finding,
     online_findings,
-    pair_findings,
     refuse_ratio,
     still_finding,
 )
@@ -98,17 +96,3 @@ def test_answers_that_grew_alike_are_told_with_what_to_do() -> None:
     assert alike_finding([], "ppo.kl.beta") == []
     (finding,) = alike_finding(["'bird' stands in 61 of 64"], "ppo.kl.beta")
     assert "'bird' stands in 61 of 64. Read them; then try a higher ppo.kl.beta, or end" in finding
-
-
-def _card(accuracy: float, loss: float) -> PairCard:
-    ends = [accuracy - 0.1, accuracy + 0.1]
-    return read(PairCard, {"heldout_accuracy": accuracy, "heldout_accuracy_ci95": ends, "heldout_loss": loss})
-
-
-def test_a_loss_above_that_of_a_coin_and_pairs_learnt_by_heart_are_told() -> None:
-    assert pair_findings(_card(0.75, 0.69), 0.89, "reward") == []  # ln 2 is 0.693
-    (loss,) = pair_findings(_card(0.75, 1.31), 0.8, "reward")
-    assert "1.31, is above that of a coin (0.69)" in loss
-    (heart,) = pair_findings(_card(0.75, 0.6), 0.91, "reward")
-    assert "91% of the last pairs" in heart
-    assert "75% of those held out" in heart

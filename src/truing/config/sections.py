@@ -52,7 +52,9 @@ class Data(Section):
     """The rows to learn from."""
 
     demonstrations: Source | None = Field(None, description="prompt and completion, or messages.")
-    preferences: Source | None = Field(None, description="prompt (or shared beginning), chosen, rejected, margin.")
+    preferences: Source | None = Field(
+        None, description="prompt (or shared beginning), chosen, rejected, margin, source."
+    )
     prompts: Source | None = Field(None, description="Prompts to answer; else those of the demonstrations or pairs.")
     heldout_demonstrations: Source | None = Field(None, description="Instead of a split of `demonstrations`.")
     heldout_preferences: Source | None = Field(None, description="Instead of a split of `preferences`.")

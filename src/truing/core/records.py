@@ -48,6 +48,8 @@ class Preference:
     rejected: Text
     where: str
     margin: float | None = None
+    source: str = ""
+    """Where it is from, where the row says so"""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class PairRows:
     """The same prompts"""
     margins: Sequence[float]
     """0 where the data says nothing"""
+    sources: Sequence[str] = ()
+    """Where each is from, empty where its row does not say; none at all where nobody knows"""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -89,7 +91,12 @@ class PairRows:
         return [c + r for c, r in zip(self.chosen.token_counts, self.rejected.token_counts, strict=True)]
 
     def rows(self, index: Sequence[int]) -> Self:
-        return type(self)(self.chosen.rows(index), self.rejected.rows(index), [self.margins[row] for row in index])
+        return type(self)(
+            self.chosen.rows(index),
+            self.rejected.rows(index),
+            [self.margins[row] for row in index],
+            [self.sources[row] for row in index] if self.sources else (),
+        )
 
     def closed_by(self, closing: Tokens, ends: Tokens) -> Self:
         """As of the rows."""

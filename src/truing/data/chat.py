@@ -133,6 +133,13 @@ def decode_response(form: TextFormat, prompt: Tokens, response: Tokens, in_messa
     return text
 
 
+def encode_response(form: TextFormat, response: str, in_messages: bool) -> Tokens:
+    """The tokens of a text as a response that has ended, to whatever prompt: what `decode_response` made a text of."""
+    endings = form.endings
+    text = endings.before + response + endings.after if in_messages else response
+    return _going_on(form.tokenizer, text, special=False) + (endings.turn if in_messages else endings.text)
+
+
 def prompt_text(form: TextFormat, prompt: Text) -> str:
     """A prompt as its tokens say it: plain text as it is, a conversation as the template begins its answer."""
     return prompt if isinstance(prompt, str) else _render(form, prompt, add_generation_prompt=True)

@@ -35,6 +35,8 @@ class EncodedRow:
     """Which of the different prompts of its dataset it has"""
     margin: float = 0.0
     """0 where the data says nothing"""
+    source: str = ""
+    """Where it is from; empty where the data does not say"""
 
     @property
     def longest(self) -> int:
@@ -93,8 +95,8 @@ def encode_records(
                 refused.append(Problem("data/no-more-tried", None, "no more rows were tried.", where=record.where))
                 break
             continue
-        margin = getattr(record, "margin", None) or 0.0
-        rows.append(EncodedRow(record.where, beginning.tokens, answers, index, margin))
+        margin, source = getattr(record, "margin", None) or 0.0, getattr(record, "source", "")
+        rows.append(EncodedRow(record.where, beginning.tokens, answers, index, margin, source))
         if note is not None:
             note(record, rows[-1], wholes or [beginning])
     return rows, refused

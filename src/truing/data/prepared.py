@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 R = TypeVar("R", TokenRows, PairRows)
-FORMAT = 3
+FORMAT = 4
 """Of what `save` writes"""
 MANIFEST = "prepared.json"
 REST = "settings.json"
@@ -141,7 +141,7 @@ class Prepared:
 
     def _pair_rows(self, rows: list[EncodedRow]) -> PairRows:
         chosen, rejected = self._token_rows(rows, "chosen"), self._token_rows(rows, "rejected")
-        return PairRows(chosen, rejected, [row.margin for row in rows])
+        return PairRows(chosen, rejected, [row.margin for row in rows], [row.source for row in rows])
 
     def _token_rows(self, rows: list[EncodedRow], completion: str) -> TokenRows:
         names = [row.where for row in rows]

@@ -9,6 +9,8 @@ from truing.data.columns import meant_by
 from truing.data.formats import RawRow
 
 ID = "id"
+SOURCE = "source"
+"""It is read, and no part of what a row says"""
 LONGEST_NAME = 40
 """Characters of a column's name that are told"""
 
@@ -68,8 +70,8 @@ class Remarks:
                 meant = meant_by(name)
                 hint = f"; did you mean `{meant}`?" if meant and meant not in row.values else ""
                 self._tally.add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
-        content = {name: value for name, value in row.values.items() if name in read}
-        others = {name: value for name, value in row.values.items() if name not in read}
+        content = {name: value for name, value in row.values.items() if name in read and name != SOURCE}
+        others = {name: value for name, value in row.values.items() if name not in content}
         self._repeated("row", _text(content), row, "says the same as", _text(others))
         if ID in row.values:
             self._repeated("id", _text(row.values[ID]), row, f"has the `{ID}` of")

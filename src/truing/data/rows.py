@@ -1,7 +1,8 @@
 """Raw rows to records: which columns make a demonstration, a preference or a prompt. Column names are TRL's.
 
     demonstration   prompt, completion           or   messages (the last turn is the completion)
-    preference      prompt, chosen, rejected     or   chosen, rejected (their shared beginning is the prompt); margin
+    preference      prompt, chosen, rejected     or   chosen, rejected (their shared beginning is the prompt);
+                    margin, source
     prompt          prompt                       or   the prompt of a demonstration or preference
 
 Every field is plain text or a list of messages; after a prompt of messages, a completion may be text. A prompt of
@@ -64,6 +65,11 @@ class Row:
             self.note(fault)
             return None
 
+    def source(self) -> str:
+        self.read.add("source")
+        value = self.raw.values.get("source")
+        return "" if value is None else str(value)
+
     def is_implicit(self) -> bool:
         """Whether `chosen` and `rejected` hold the prompt too: there is none, or only its text beside conversations."""
         sides = self.raw.values.get("chosen"), self.raw.values.get("rejected")
@@ -111,7 +117,7 @@ def parse_preference(row: Row) -> Preference | None:
         hint = "Remove the row; it says nothing about preference."
         raise FieldError("chosen", "equals `rejected`", hint, code="data/equal-sides")
     parts = _shared(chosen, rejected) if prompt is None else _last_turns(prompt, chosen, rejected)
-    return Preference(*parts, row.raw.where, margin)
+    return Preference(*parts, row.raw.where, margin, row.source())
 
 
 def parse_prompt(row: Row) -> Prompt | None:

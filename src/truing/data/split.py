@@ -15,14 +15,21 @@ R = TypeVar("R", Demonstration, Preference)
 
 def overlap(heldout: Sequence[R], records: Sequence[R], name: str) -> list[Problem]:
     """What is wrong where held-out rows say what rows that are learnt from say; prompts alone may be shared."""
-    places = {replace(record, where=""): record.where for record in records}
-    seen = [(row.where, places[replace(row, where="")]) for row in heldout if replace(row, where="") in places]
+    places = {_said(record): record.where for record in records}
+    seen = [(row.where, places[_said(row)]) for row in heldout if _said(row) in places]
     if not seen:
         return []
     where, twin = seen[0]
     what = f"{len(seen)} of {len(heldout)} held-out {name} are learnt from as well, this one at {twin}."
     hint = "Take them out of one of the two files, or leave the held-out file out: then rows are split off."
     return [Problem("data/heldout-learnt-from", None, what, hint, where)]
+
+
+def _said(record: Demonstration | Preference) -> Demonstration | Preference:
+    """A record without where it stands and is from."""
+    if isinstance(record, Preference):
+        return replace(record, where="", source="")
+    return replace(record, where="")
 
 
 def split_by_prompt(

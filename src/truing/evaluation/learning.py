@@ -6,7 +6,6 @@ from statistics import fmean, median
 from typing import Any
 
 from truing.core.errors import TrainingError
-from truing.core.results import PairCard
 from truing.evaluation.drift import NONE_ENDS
 
 Rows = Sequence[Mapping[str, Any]]
@@ -20,9 +19,6 @@ HARDLY_CLIPPED = 1e-3
 """Share of tokens at the clip range, below which the steps of an update are too small to count"""
 LAST = 5
 """Updates over whose figures the end of a stage is told"""
-CHANCE_LOSS = math.log(2.0)
-RUNS_AWAY = 0.15
-"""By how much the training accuracy is above the held-out one, and above its interval"""
 RATIO_ODD, RATIO_WRONG = {"float32": 1e-3, "bfloat16": 0.1}, {"float32": 0.05, "bfloat16": 0.5}
 """|ratio − 1| on a first minibatch beyond what rounding explains, and beyond what can be learnt with, by compute.dtype:
 in bfloat16 rounding alone gives 0.04 on two layers"""
@@ -107,24 +103,6 @@ def alike_finding(signs: Sequence[str], beta: str) -> list[str]:
         f"The held-out answers grew alike: {'; '.join(signs)}. Read them; then try a higher {beta}, or end "
         "the stage earlier."
     ]
-
-
-def pair_findings(card: PairCard, train_accuracy: float, stage: str) -> list[str]:
-    """Of a reward model: its report card on held-out pairs, and its accuracy on the last pairs that it learnt from."""
-    findings = []
-    accuracy, loss = card.heldout_accuracy, card.heldout_loss
-    highest = max((card.heldout_accuracy_ci95 or (0.0, 0.0))[1], (accuracy or 0.0) + RUNS_AWAY)
-    if loss is not None and loss > CHANCE_LOSS:
-        findings.append(
-            f"The held-out pair loss, {loss:.2f}, is above that of a coin (0.69): it is surer than it is right. "
-            f"Try fewer {stage}.epochs, a lower {stage}.optimiser.learning_rate, label_smoothing, or more pairs."
-        )
-    if accuracy is not None and train_accuracy > highest:
-        findings.append(
-            f"It ranks {train_accuracy:.0%} of the last pairs that it learnt from as people did, and {accuracy:.0%} of "
-            f"those held out: it learns pairs by heart. Try fewer {stage}.epochs, or more pairs."
-        )
-    return findings
 
 
 def refuse_ratio(deviation: float, dtype: str) -> None:

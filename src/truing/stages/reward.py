@@ -1,9 +1,7 @@
 """The reward model: a scalar that ranks completions as people did. See docs/algorithms/reward.md."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +14,6 @@ from truing.core.records import Sample
 from truing.core.results import PairCard, RewardResult, to_json
 from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
-from truing.evaluation.learning import pair_findings
 from truing.evaluation.report_card import reward_report_card
 from truing.functional import bradley_terry_loss
 from truing.models.layout import base_to_train, trained_role
@@ -30,8 +27,10 @@ from truing.rewards.sources import RoleReward, refuse_bad
 from truing.rollout.episodes import reference_samples
 from truing.stages.offline import learn_rows
 from truing.training.job import Job
-from truing.training.journal import Journal, open_journal
+from truing.training.journal import open_journal
 from truing.training.learner import Learner, Trained
+from truing.trust.card import findings
+from truing.trust.rows import RowsReward, checks_on_rows
 
 LOGGED = ("heldout_accuracy", "heldout_loss")
 """Of the report card, on the way"""
@@ -62,7 +61,7 @@ def train_reward(job: Job) -> RewardResult:
     with open_journal(job, learner, len(plan)) as journal:
 
         def evaluate(_: int) -> dict[str, Any]:
-            now = to_json(_report_card(reward, heldout, recipe.compute.score_tokens))
+            now = to_json(_card(heldout, _scores(reward, heldout, recipe.compute.score_tokens)))
             return {name: now[name] for name in LOGGED}
 
         learn_rows(
@@ -76,8 +75,12 @@ def train_reward(job: Job) -> RewardResult:
             every=settings.log_every,
             at_start=False,
         )
-        card = _report_card(reward, heldout, recipe.compute.score_tokens)
-        normalisation = _normalisation(job, base, reward, samples)
+        source = RoleReward(reward, base.tokenizer.pad_token_id, base.endings, recipe.compute.score_tokens)
+        scores = _scores(reward, heldout, recipe.compute.score_tokens)
+        card = _card(heldout, scores)
+        as_text = RowsReward(source, base.text_format(recipe.data), base.context, "preferences" in job.rows.chats)
+        checks = checks_on_rows(as_text, pairs, scores, card, journal.rows, given(settings.epochs))
+        normalisation = _normalisation(source, samples)
     _save(job, base, reward, normalisation)
     return RewardResult(
         card=card,
@@ -85,31 +88,27 @@ def train_reward(job: Job) -> RewardResult:
         train_pairs=len(train),
         score_mean=normalisation.mean,
         score_std=normalisation.std,
-        findings=pair_findings(card, _train_accuracy(journal, given(settings.epochs)), job.spec.name),
+        findings=findings(checks),
+        checks=checks,
         truncation=pairs.report,
         notes=list(base.notes),
     )
 
 
-def _train_accuracy(journal: Journal, epochs: int) -> float:
-    """Over the last pass, on each batch before its own step."""
-    return fmean(row["accuracy"] for row in journal.rows[-math.ceil(len(journal.rows) / epochs) :])
+def _scores(reward: Role, pairs: PairRows, token_budget: int) -> tuple[Tensor, Tensor]:
+    """(N,) of the chosen and of the rejected sides."""
 
-
-def _report_card(reward: Role, heldout: PairRows, token_budget: int) -> PairCard:
-    def scores(rows: TokenRows) -> Tensor:
+    def of(rows: TokenRows) -> Tensor:
         return forward_in_micro_batches(reward, rows, token_budget, lambda part, _: (end_scores(reward, part),))[0]
 
-    return reward_report_card(
-        scores(heldout.chosen),
-        scores(heldout.rejected),
-        heldout.chosen.response_lengths,
-        heldout.rejected.response_lengths,
-    )
+    return of(pairs.chosen), of(pairs.rejected)
 
 
-def _normalisation(job: Job, base: LoadedBase, reward: Role, samples: Sequence[Sample]) -> Normalisation:
-    source = RoleReward(reward, base.tokenizer.pad_token_id, base.endings, job.recipe.compute.score_tokens)
+def _card(pairs: PairRows, scores: tuple[Tensor, Tensor]) -> PairCard:
+    return reward_report_card(*scores, pairs.chosen.response_lengths, pairs.rejected.response_lengths)
+
+
+def _normalisation(source: RoleReward, samples: Sequence[Sample]) -> Normalisation:
     scores = source.score(samples)
     refuse_bad(scores, samples, "reward model")
     return Normalisation.measure(scores, where="reward model")

@@ -85,9 +85,12 @@ PROBES = (
 )
 
 
-def to_probe(chosen: Sequence[Sample], rejected: Sequence[Sample], most: int, seed: int) -> list[Sample]:
-    """The answers to change: one side of each of at most so many pairs drawn at random, the sides in turn."""
-    rows = rng.permutation(seed, "probed pairs", count=len(chosen))[: min(most, PROBED)]
+def to_probe(chosen: Sequence[Sample], rejected: Sequence[Sample], most: int = PROBED) -> list[Sample]:
+    """The answers to change: one side of each of at most so many pairs drawn at random, the sides in turn.
+
+    The draw is the same for every seed of a run, so that reward models that held the same pairs out compare.
+    """
+    rows = rng.permutation(0, "probed pairs", count=len(chosen))[: min(most, PROBED)]
     return [(chosen, rejected)[place % 2][row] for place, row in enumerate(rows)]
 
 
