@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from truing.config.recipe import Recipe
 from truing.config.sections import Source
 from truing.core.errors import DataError, Problems, RunError
 from truing.core.normalisation import Normalisation
-from truing.core.records import Demonstration, Sample
+from truing.core.records import Demonstration, Sample, Text
 from truing.data.datasets import DATASETS, Dataset, read_file
 from truing.models.save import load_normalisation
 from truing.rewards.sources import ClassifierReward
@@ -36,6 +37,21 @@ def score_file(run: RunDirectory, rows: Path, stage: str | None = None) -> Itera
         ModelError: the reward model cannot be loaded.
         RunError: the run has no such reward model.
     """
+    reward, recipe = load_reward_model(run, stage)
+    records = _records(rows, recipe.data.transcripts)
+    normalisation = load_normalisation(Path(reward.where)) or Normalisation()
+    samples = [as_sample(record.prompt, record.completion) for record in records]
+    scores = normalisation.apply(reward.score(samples))
+    return zip([record.where for record in records], scores, strict=True)
+
+
+def load_reward_model(run: RunDirectory, stage: str | None = None) -> tuple[ClassifierReward, Recipe]:
+    """The reward model of a run's stage, or of its first, and the stage's recipe without consents.
+
+    Raises:
+        ModelError: it cannot be loaded.
+        RunError: there is no such one that is finished.
+    """
     made = [planned for planned in received_plan(run) if planned.spec.makes == "reward model"]
     finished = [planned.name for planned in made if run.lineage.stage_state(planned.name) == "done"]
     name = stage or next(iter(finished), None)
@@ -44,13 +60,8 @@ def score_file(run: RunDirectory, rows: Path, stage: str | None = None) -> Itera
         hint = f"Finished: {', '.join(finished) or 'none'}. Choose with --stage."
         raise RunError(what, code="run/no-reward-model", where=str(run.root), hint=hint)
     recipe = next(planned.recipe for planned in made if planned.name == name)
-    records = _records(rows, recipe.data.transcripts)
     place, today = run.stage(name).model, date.fromisoformat(recipe.data.date)
-    reward = ClassifierReward.load(str(place), torch.device("cpu"), TOKENS, today)
-    normalisation = load_normalisation(place) or Normalisation()
-    samples = [Sample(record.prompt, _text(record), (), (), finished=True) for record in records]
-    scores = normalisation.apply(reward.score(samples))
-    return zip([record.where for record in records], scores, strict=True)
+    return ClassifierReward.load(str(place), torch.device("cpu"), TOKENS, today), recipe
 
 
 def _records(rows: Path, transcripts: bool) -> list[Demonstration]:
@@ -60,5 +71,7 @@ def _records(rows: Path, transcripts: bool) -> list[Demonstration]:
     return dataset.records
 
 
-def _text(record: Demonstration) -> str:
-    return record.completion if isinstance(record.completion, str) else record.completion[-1].content
+def as_sample(prompt: Text, completion: Text) -> Sample:
+    """A row as a response that has ended, in text alone: a classifier and a function read no tokens of ours."""
+    response = completion if isinstance(completion, str) else completion[-1].content
+    return Sample(prompt, response, (), (), finished=True)

@@ -37,9 +37,10 @@ HOUSE = """
   |            | preflight pipeline                                     |
 6 | report     | core config runs                                       | jinja2 markupsafe matplotlib
 6 | score      | core config data models rewards runs                   | torch
+6 | judge      | core config data evaluation rewards runs trust score   | torch
 6 | chat       | core config data models runs rollout pipeline          |
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
-  |            | estimate report chat score                             |
+  |            | estimate report chat score judge                       |
 """
 """Floor, room, and what it imports of the house and of the libraries"""
 ANYONE = "__version__"

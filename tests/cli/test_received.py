@@ -148,6 +148,18 @@ def test_score(received: Path, canary: Path, truing: Command) -> None:
     says_nothing_raw(said)
 
 
+def test_judge(received: Path, canary: Path, truing: Command) -> None:
+    run = received / "run"
+    plant(run, canary)
+    word(run, base={"trust_remote_code": True})
+    code = run / "reward" / "model" / "evil.py"
+    for reward in (run, run / "reward", run / "reward" / "model", f"{code}:Model"):
+        said = truing("judge", reward, received / "preferences.jsonl")
+        assert said.code == 2
+        says_nothing_raw(said)
+    assert [problem.code for problem in said.problems] == ["rewards/in-a-run"]
+
+
 @pytest.mark.parametrize("trusts", [False, True])
 @pytest.mark.parametrize("fork", [False, True])
 def test_run(trusts: bool, fork: bool, received: Path, canary: Path, truing: Command) -> None:
@@ -261,6 +273,7 @@ def test_a_link_in_a_run_leads_to_nothing_of_mine(link: str, received: Path, tru
         ("report", run),
         ("chat", run),
         ("score", run, received / "demonstrations.jsonl"),
+        ("judge", run, received / "preferences.jsonl"),
         ("run", recipe, "--out", run),
         ("run", recipe, "--out", run, "--fork-to", received / "new"),
     ):

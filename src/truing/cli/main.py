@@ -111,6 +111,24 @@ def score(
 
 
 @app.command()
+def judge(
+    reward: Annotated[
+        str,
+        typer.Argument(
+            metavar="REWARD", help="A run, its reward stage, a directory of a sequence classifier, or file.py:function."
+        ),
+    ],
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="Pairs that it has not learnt from.")],
+    stage: Annotated[str | None, typer.Option(help="Of a run: whose reward model; without it, its first.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report card to this file too, as JSON.")] = None,
+) -> None:
+    """Put a reward to the test on pairs: its report card, and what to do where it does not pass."""
+    from truing.cli.judge import judge_command
+
+    judge_command(reward, pairs, stage, out)
+
+
+@app.command()
 def doctor(
     recipe: Annotated[
         Path | None,

@@ -53,7 +53,8 @@ class Row:
     def _mend(self, missing: str) -> str:
         """What may be meant by a row that lacks a field."""
         if missing == "completion" and self.has("chosen", "rejected"):
-            return " It is a pair: make a row of each side that you want, with `prompt` and `completion`."
+            sides = "make a row of each side that you want, with `prompt` and `completion`"
+            return f" It is a pair: {sides}; `truing judge` measures a reward on pairs."
         other = meant_as(missing, self.raw.values)
         return f" If {shown(other)} is what you mean, rename it to `{missing}`." if other else ""
 

@@ -1,0 +1,105 @@
+"""The report card of any reward on any file of pairs: a run's reward model, a classifier, or a Python function."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from truing.config.recipe import Recipe
+from truing.config.sections import Data, Source
+from truing.core.errors import DataError, Problems, RewardError
+from truing.core.records import Preference, Sample
+from truing.core.results import Check, CheckVerdict, PairCard
+from truing.data.chat import encode_completion
+from truing.data.datasets import DATASETS, Dataset, read_file
+from truing.evaluation.report_card import reward_report_card
+from truing.rewards.python_function import FunctionReward
+from truing.rewards.sources import ClassifierReward, RewardFn
+from truing.runs.directory import RECORD, RunDirectory
+from truing.runs.received import lies_in_a_run
+from truing.score import TOKENS, as_sample, load_reward_model
+from truing.trust.card import report_checks, worst
+from truing.trust.pairs import Answers, ScoredPairs
+from truing.trust.probes import to_probe
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a reward was found to be."""
+
+    reward: str
+    pairs: str
+    """The file"""
+    verdict: CheckVerdict
+    """The worst of the checks"""
+    card: PairCard
+    checks: list[Check]
+
+
+def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
+    """The report card of a reward on pairs that it has not learnt from.
+
+    Args:
+        reward: the directory of a run, of its reward stage or of a sequence classifier, a classifier's Hub id, or
+            `file.py:function`.
+        pairs: a file of them, in any format that a recipe's data may have.
+        stage: of a run, whose reward model; without it, the run's first.
+
+    Raises:
+        DataError: rows cannot be used.
+        ModelError: the reward model cannot be loaded.
+        RewardError: the function cannot be imported, lies in a run or fails, or a text is longer than the model reads.
+        RunError: the run has no such reward model.
+    """
+    judged, transcripts = _reward_of(reward, stage)
+    records = _records(pairs, transcripts)
+    chosen = [as_sample(record.prompt, record.chosen) for record in records]
+    rejected = [as_sample(record.prompt, record.rejected) for record in records]
+    better, worse = _answers(judged, chosen), _answers(judged, rejected)
+    scored = ScoredPairs(better, worse, [one.prompt for one in records], [one.source for one in records])
+    card = reward_report_card(better.scores, worse.scores, better.lengths, worse.lengths)
+    log_odds = isinstance(judged, ClassifierReward)
+    checks = report_checks(scored, card, judged, to_probe(chosen, rejected), log_odds)
+    return Judgement(reward, str(pairs), worst(checks), card, checks)
+
+
+def _reward_of(reward: str, stage: str | None) -> tuple[RewardFn, bool]:
+    """What is meant, and whether transcripts are read as messages for it."""
+    file, _, _ = reward.rpartition(":")
+    if file.endswith(".py"):
+        _refuse_code_of_a_run(reward, Path(file))
+        return FunctionReward.load(reward, Recipe()), False
+    path = Path(reward)
+    for root in (path, path.parent, path.parent.parent):
+        if (root / RECORD).exists():
+            below = path.relative_to(root).parts
+            model, recipe = load_reward_model(RunDirectory(root), stage or next(iter(below), None))
+            return model, recipe.data.transcripts
+    return ClassifierReward.load(reward, torch.device("cpu"), TOKENS, date.fromisoformat(Data().date)), False
+
+
+def _refuse_code_of_a_run(reward: str, file: Path) -> None:
+    """Naming it is no consent: who made the run put it there."""
+    if lies_in_a_run(file):
+        what = "lies in a run, whose maker may be somebody else, and would run here."
+        hint = "Look at it; then copy the file out of the run and name the copy."
+        raise RewardError(what, code="rewards/in-a-run", where=reward, hint=hint)
+
+
+def _records(pairs: Path, transcripts: bool) -> list[Preference]:
+    dataset = Dataset(DATASETS["preferences"], Problems(str(pairs)), transcripts)
+    read_file(Source(path=str(pairs)), [dataset])
+    dataset.problems.check(DataError)
+    return dataset.records
+
+
+def _answers(reward: RewardFn, samples: Sequence[Sample]) -> Answers:
+    """One side, as it scores; its lengths are in the classifier's tokens, or in characters where there are none."""
+    texts = [sample.response for sample in samples]
+    if isinstance(reward, ClassifierReward):
+        lengths = [len(encode_completion(reward.form, sample.prompt, sample.response)) for sample in samples]
+    else:
+        lengths = list(map(len, texts))
+    return Answers(texts, lengths, reward.score(samples))

@@ -1,0 +1,82 @@
+"""`truing judge` puts any reward to the test on any pairs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from trust.cases import named
+
+from truing.core.errors import RunError
+from truing.functional import wilson_interval
+from truing.judge import judge
+from truing.pipeline.execute import run_pipeline
+from truing.runs.directory import RunDirectory
+from truing.runs.progress import SilentProgress
+
+LONGEST = "def score(prompts, responses):\n    return [float(len(text)) for text in responses]\n"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    place = tmp_path_factory.mktemp("judged")
+    return run_pipeline(tiny.recipe(place, stages=["reward"]), place / "run", SilentProgress())
+
+
+def pairs_file(place: Path, count: int = 30) -> Path:
+    """Of which every third prefers the shorter answer; the sources are two."""
+    rows = [
+        {
+            "prompt": f"what {tiny.LETTERS[i % 26]}{i // 26}?",
+            "chosen": chosen,
+            "rejected": rejected,
+            "source": "ab"[i % 2],
+        }
+        for i, (chosen, rejected) in enumerate(
+            [("a dog. it ran", "z"), ("a cat. it sat", "zz"), ("a", "zebras. many")] * 10
+        )
+    ]
+    return tiny.write_rows(place / "pairs.jsonl", rows[:count])
+
+
+def test_the_model_of_a_run_is_judged_by_the_scores_of_plain_transformers(run: RunDirectory, tmp_path: Path) -> None:
+    pairs = pairs_file(tmp_path)
+    place = run.stage("reward").model
+    words, model = (
+        AutoTokenizer.from_pretrained(place),
+        AutoModelForSequenceClassification.from_pretrained(place).eval(),
+    )
+
+    def score(row: dict[str, str], side: str) -> float:
+        with torch.no_grad():
+            return float(model(torch.tensor([[*words.encode(row["prompt"] + row[side]), words.eos_token_id]])).logits)
+
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+    gaps = [score(row, "chosen") - score(row, "rejected") for row in rows]
+    right = sum(gap > 0 for gap in gaps)
+    found = judge(str(run.root), pairs)
+    assert (found.card.heldout_accuracy, found.card.heldout_accuracy_ci95) == (right / 30, wilson_interval(right, 30))
+    assert found.card.score_gap_mean == pytest.approx(sum(gaps) / 30, abs=1e-4)
+    assert found.card.longer_wins_accuracy == pytest.approx(2 / 3)
+    assert named(found.checks)["batch"].verdict == "pass"
+    for other in (run.root / "reward", place):
+        assert judge(str(other), pairs) == replace(found, reward=str(other))
+
+
+def test_a_function_that_measures_length_is_found_out(tmp_path: Path) -> None:
+    (tmp_path / "rule.py").write_text(LONGEST)
+    found = judge(f"{tmp_path / 'rule.py'}:score", pairs_file(tmp_path))
+    verdicts = {name: check.verdict for name, check in named(found.checks).items()}
+    failed = {name for name, verdict in verdicts.items() if verdict == "fail"}
+    assert failed >= {"longer-wins", "length-correlation", "polite-phrase", "repeated-sentence", "as-an-ai"}
+    assert (verdicts["cut"], verdicts["batch"], verdicts["foreign-answer"]) == ("pass", "pass", "warn")
+    assert (verdicts["calibration"], verdicts["overfitting"], verdicts["source"]) == ("not measured",) * 3
+    assert found.verdict == "fail"
+
+
+def test_what_has_no_reward_model_is_refused(run: RunDirectory, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no finished reward model of a stage ppo"):
+        judge(str(run.root / "ppo"), pairs_file(tmp_path))
