@@ -4,23 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from markupsafe import Markup
-
 from truing.core import metrics
 from truing.core.metrics import Metric
 from truing.core.results import Change
+from truing.report.card_charts import BAG_OF_WORDS, Chart, interval_rows
 from truing.report.change import heldout_score, judged
 from truing.report.drawings import Line, accuracy_chart, calibration_chart, line_chart
 from truing.report.run_files import StageFiles
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing, its heading, and the line that says how to read it."""
-
-    heading: str
-    drawing: Markup
-    reading: str
 
 
 @dataclass(frozen=True)
@@ -106,6 +96,7 @@ def _card_charts(stage: StageFiles) -> list[Chart]:
         )
         if value is not None
     ]
+    accuracies += interval_rows(stage.result.checks or [], BAG_OF_WORDS)
     if accuracies:
         drawing = accuracy_chart(f"{stage.name}-card", "Held-out accuracy", accuracies)
         charts.append(Chart("Accuracy on held-out pairs", drawing, f"{_ENDS} Dashed: chance."))

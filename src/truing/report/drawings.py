@@ -1,4 +1,4 @@
-"""The three drawings of the report: curves over steps, calibration, accuracies with their intervals."""
+"""The four drawings of the report: curves over steps, calibration, accuracies and shifts with their intervals."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from truing.core.metrics import Bounds, Metric
@@ -17,6 +18,8 @@ from truing.report.svg import DASHES, INK, MUTED, PAPER, SERIES, blank, inline_s
 _MOST_POINTS = 400
 _MOST_DOTS = 30
 _DASHED: Any = {"color": MUTED, "linewidth": 0.8, "linestyle": (0, (4, 3))}
+IntervalRow = tuple[str, float, Interval | None]
+"""What is measured, the number and its interval"""
 _PER_CENT = FuncFormatter(lambda value, _: f"{100 * value:g}%".replace("-", "−"))
 
 
@@ -71,24 +74,39 @@ def calibration_chart(name: str, label: str, bins: Sequence[CalibrationPoint]) -
     return inline_svg(figure, name, label)
 
 
-def accuracy_chart(name: str, label: str, rows: Sequence[tuple[str, float, Interval | None]]) -> Markup:
-    """Accuracies with their intervals, one above the other, beside the line of chance."""
-    figure, axes = blank(3.4, 0.75 + 0.3 * len(rows))
-    axes.grid(False)
-    axes.grid(True, axis="x")
-    axes.axvline(0.5, **_DASHED)
-    for place, (_, accuracy, interval) in enumerate(rows):
-        colour = series_colour(0) if place == 0 else MUTED
-        if interval:
-            axes.plot(interval, [place] * 2, color=colour, linewidth=2.2)
-        axes.plot([accuracy], [place], "o", color=colour, markersize=5.5, markeredgecolor=PAPER)
-    axes.set_yticks(range(len(rows)), [row for row, _, _ in rows], color=INK)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+def accuracy_chart(name: str, label: str, rows: Sequence[IntervalRow], own: int = 1) -> Markup:
+    """Accuracies with their intervals, one above the other, beside the line of chance; the first are the `own`."""
+    figure, axes = _interval_rows(rows, 0.5, own)
     low, high = axes.get_xlim()
     axes.set_xlim(max(0.0, min(low, 0.4)), min(1.0, max(high, 0.8)))
     axes.xaxis.set_major_formatter(_PER_CENT)
     axes.set_xlabel("held-out pairs ranked as people did")
     return inline_svg(figure, name, label)
+
+
+def shift_chart(name: str, label: str, rows: Sequence[IntervalRow]) -> Markup:
+    """Mean shifts of a score with their intervals, one above the other, beside the line of none."""
+    figure, axes = _interval_rows(rows, 0.0, len(rows))
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -0.5), max(high, 0.5))
+    axes.set_xlabel("shift of the score, in its deviations")
+    return inline_svg(figure, name, label)
+
+
+def _interval_rows(rows: Sequence[IntervalRow], at: float, own: int) -> tuple[Figure, Axes]:
+    """Numbers with their intervals, the `own` in colour, beside a dashed line."""
+    figure, axes = blank(3.4, 0.75 + 0.3 * len(rows))
+    axes.grid(False)
+    axes.grid(True, axis="x")
+    axes.axvline(at, **_DASHED)
+    for place, (_, value, interval) in enumerate(rows):
+        colour = series_colour(0) if place < own else MUTED
+        if interval:
+            axes.plot(interval, [place] * 2, color=colour, linewidth=2.2)
+        axes.plot([value], [place], "o", color=colour, markersize=5.5, markeredgecolor=PAPER)
+    axes.set_yticks(range(len(rows)), [row for row, _, _ in rows], color=INK)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    return figure, axes
 
 
 def thinned(values: Sequence[float], most: int = _MOST_POINTS) -> list[float]:

@@ -22,6 +22,9 @@ from truing.report.wording import capitalised, duration, listed, moment
 from truing.runs.directory import RunDirectory
 from truing.runs.files import write_text
 
+MARKS = {"pass": ("good", "✓"), "warn": ("odd", "!"), "fail": ("bad", "✗"), "not measured": ("open", "–")}
+"""The class and the mark of a check, by its verdict"""
+
 
 def write_report(run: Path) -> Path:
     """Reads the files of a run directory, finished or not, and writes its report.html. Returns that path.
@@ -82,6 +85,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "facts": {"seed": facts.get("seed", ""), "threads": _threads(run)} | facts["versions"],
         "inputs": write_yaml(portable(facts["inputs"], run.root)),
         "recipe": write_yaml(portable(run.recipe, run.root)),
+        "marks": MARKS,
         "glossary": GLOSSARY,
     }
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from truing.report.charts import Chart, stage_charts
+from truing.core.results import Check
+from truing.report.card_charts import Chart, check_charts
+from truing.report.charts import stage_charts
 from truing.report.facts import Fact, facts
 from truing.report.run_files import RunFiles, StageFiles
 from truing.report.wording import capitalised, whole
@@ -16,6 +18,9 @@ class Section:
     title: str
     facts: list[Fact]
     charts: list[Chart]
+    checks: list[Check]
+    """The report card of a reward model"""
+    check_charts: list[Chart]
 
 
 def policies(run: RunFiles) -> list[StageFiles]:
@@ -61,7 +66,14 @@ def learnt_from(stage: StageFiles) -> str:
 def sections(run: RunFiles) -> list[Section]:
     """The stages that have facts or charts of their own."""
     all_stages = [
-        Section(stage.name, capitalised(stage.spec.title), facts(stage.result), stage_charts(stage))
+        Section(
+            stage.name,
+            capitalised(stage.spec.title),
+            facts(stage.result),
+            stage_charts(stage),
+            stage.result.checks or [],
+            [*check_charts(f"{stage.name}-card", stage.result.checks or [])],
+        )
         for stage in run.stages
     ]
     return [section for section in all_stages if section.facts or section.charts]

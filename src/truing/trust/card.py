@@ -14,7 +14,7 @@ from truing.trust.bag_of_words import MISSING, TextPairs, cross_validated_margin
 from truing.trust.overfitting import overfitting
 from truing.trust.pairs import ScoredPairs
 from truing.trust.probes import probe_checks
-from truing.trust.questions import ACCURACY, FEW, LONGER_WINS, OVERFITTING, QUESTIONS
+from truing.trust.questions import ACCURACY, CALIBRATION, FEW, LONGER_WINS, OVERFITTING, QUESTIONS
 from truing.trust.scale import calibration, length_correlation
 
 ORDER = [question.name for question in QUESTIONS]
@@ -70,10 +70,12 @@ def worst(checks: Sequence[Check]) -> CheckVerdict:
 
 
 def findings(checks: Sequence[Check]) -> list[str]:
-    """A sentence on each that fails, with what to do; what `core.soundness` tells is left out."""
-    told_elsewhere = {ACCURACY.name, LONGER_WINS.name}
-    failed = [check for check in checks if check.verdict == "fail" and check.name not in told_elsewhere]
-    return [f"{check.finding} {check.advice}" for check in failed]
+    """What fails, in sentences: how it learnt in full, all else in one. What `core.soundness` tells is left out."""
+    failed = {check.name: check for check in checks if check.verdict == "fail"}
+    learnt = [failed.pop(question.name) for question in (CALIBRATION, OVERFITTING) if question.name in failed]
+    others = [f"'{check.title}'" for name, check in failed.items() if name not in (ACCURACY.name, LONGER_WINS.name)]
+    told = [f"{check.finding} {check.advice}" for check in learnt]
+    return [*told, f"Its report card fails at {', '.join(others)}: see there what to do."] if others else told
 
 
 def _rival(pairs: ScoredPairs, learnt: TextPairs | None) -> tuple[Tensor | None, str]:
