@@ -36,6 +36,14 @@ def reward_table(run: Path, cache: Path) -> Iterator[str]:
     yield f"\n{result['heldout_pairs']} held-out pairs; calibration error {result['ece']:.3f}."
 
 
+def card_table(run: Path) -> Iterator[str]:
+    """What each question to the reward model came to; a run of an older truing has none."""
+    yield "| question | verdict | what was measured |"
+    yield "|---|---|---|"
+    for check in read_json(run / "reward" / "result.json").get("checks", []):
+        yield f"| {check['title']} | {check['verdict']} | {check['finding']} |"
+
+
 def policy_table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     judges = list(next(iter(results.values()))["judges"])
     yield "| | score | " + " | ".join(judges) + " | KL, nats | tokens | ended by eos |"
@@ -80,6 +88,7 @@ def main(run: Path, cache: Path) -> None:
     }
     parts = (
         reward_table(run, cache),
+        card_table(run),
         policy_table(results),
         samples_table(run, list(results)),
         seconds_table(run, results),

@@ -12,6 +12,7 @@ from truing.config.stages import STAGES
 from truing.pipeline.execute import run_pipeline
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
+from truing.trust.questions import QUESTIONS
 
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
@@ -43,3 +44,12 @@ def test_every_metric_that_a_run_logs_is_defined(tmp_path: Path):
         logged = {key for row in read_jsonl(run.stage(kind).metrics) for key in row}
         undefined = {key for key in logged - defined if not key.startswith("judge_")}
         assert not undefined, f"truing.core.metrics does not define {undefined} of {kind}"
+
+def test_the_page_on_trust_has_every_question_as_it_is_put():
+    page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+    told = [
+        f"### {question.title} (`{question.name}`)\n\n**Why.** {question.why}\n**What to do.** {question.advice}\n"
+        for question in QUESTIONS
+    ]
+    assert [text for text in told if text not in page] == []
+    assert page.count("\n### ") == len(QUESTIONS)

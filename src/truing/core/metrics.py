@@ -161,7 +161,12 @@ SFT = (
     LOSS, heldout(LOSS), PERPLEXITY, Metric("tokens", "Tokens", "tokens", "In the completions of the batch."),
     GRAD_NORM, _LEARNING_RATE,
 )
-REWARD = (PAIR_LOSS, *_PAIRS, SCORE_SCALE, replace(SCORE_SCALE, name="score_std"), GRAD_NORM, _LEARNING_RATE)
+REWARD = (
+    PAIR_LOSS, *_PAIRS, SCORE_SCALE, replace(SCORE_SCALE, name="score_std"),
+    Metric("checks", "Report card", "",
+        "Sixteen questions, each with a verdict, what was measured and what to do: docs/trust.md."),
+    GRAD_NORM, _LEARNING_RATE,
+)
 DPO = (
     DPO_LOSS, *_PAIRS, MARGIN,
     Metric("chosen_reward", "Reward of chosen", "β × nats", "Mean of β × log(π / π_ref) of the chosen side."),

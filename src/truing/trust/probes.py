@@ -36,7 +36,7 @@ SMALL, MEDIUM = 0.2, 0.5
 """Deviations: what Cohen (1988) calls a small and a medium effect"""
 IN_BATCH = 16
 ODD, WRONG = 0.01, 0.1
-"""Deviations by which a score may differ alone: rounding stays below the first, in bfloat16 too"""
+"""Deviations by which a score may differ alone: rounding in float32 is about 1e-6"""
 PHRASE = "Thank you so much for asking! I hope this helps."
 OPENING = "As an AI language model, "
 Shift = tuple[float, float, float]
