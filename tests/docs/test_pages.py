@@ -45,6 +45,7 @@ def test_every_metric_that_a_run_logs_is_defined(tmp_path: Path):
         undefined = {key for key in logged - defined if not key.startswith("judge_")}
         assert not undefined, f"truing.core.metrics does not define {undefined} of {kind}"
 
+
 def test_the_page_on_trust_has_every_question_as_it_is_put():
     page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
     told = [
