@@ -28,6 +28,7 @@ from truing.training.journal import Journal
 
 FIRM = 5.0
 """A price of a nat at which the policy hardly moves"""
+Left = tuple[bytes, bytes, list[dict[str, Any]]]
 CHANGES = {
     "rewards.sources": [{"kind": "function", "path": "letters:letter_a", "normalise": False}],
     "ppo.updates": 6,
@@ -52,7 +53,7 @@ def _go_on(job: Job, roles: PpoRoles, decide: Decide) -> dict[str, Any]:
     return to_json(train_online(job, roles, ppo_objective(job.recipe, roles), decide))
 
 
-def _left(job: Job) -> tuple[bytes, bytes, list[dict[str, Any]]]:
+def _left(job: Job) -> Left:
     """Weights, samples, and metrics without their times."""
     rows = [{k: v for k, v in row.items() if not k.endswith("_s")} for row in read_jsonl(job.directory.metrics)]
     return (job.directory.model / "model.safetensors").read_bytes(), job.directory.samples.read_bytes(), rows
@@ -170,6 +171,13 @@ def test_going_back_is_a_run_that_took_the_other_beta_from_there_on(
     assert (result["stopped_by"], result["steps"]) == ("updates", 6)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(recipe: Recipe, guard: Decide, tmp_path_factory: pytest.TempPathFactory) -> Left:
+    """What a run leaves that goes back once and is not killed."""
+    job, _ = _train(recipe, tmp_path_factory.mktemp("undisturbed"), guard)
+    return _left(job)
+
+
 def test_there_is_no_going_back_where_nothing_is_pinned(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(RunError) as refused:
         _train(recipe, tmp_path, _at_first(2, RollBack("kl", beta=FIRM)))
@@ -196,15 +204,20 @@ MOMENTS = [(moment, name) for name in ("pin", "roll_back") for moment in ("befor
 
 @pytest.mark.parametrize(("moment", "name"), MOMENTS)
 def test_killed_around_a_decision_it_ends_as_if_it_had_not_been(
-    moment: str, name: str, recipe: Recipe, guard: Decide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str,
+    name: str,
+    recipe: Recipe,
+    guard: Decide,
+    undisturbed: Left,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    undisturbed, _ = _train(recipe, tmp_path / "undisturbed", guard)
     with monkeypatch.context() as patch:
         _kill(patch, moment, Journal, name)
         with pytest.raises(_Killed):
             _train(recipe, tmp_path / "killed", guard)
     job, _ = _train(recipe, tmp_path / "killed", guard)
-    assert _left(job) == _left(undisturbed)
+    assert _left(job) == undisturbed
 
 
 @pytest.mark.parametrize("signalled", [False, True])
