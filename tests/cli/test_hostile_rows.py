@@ -81,11 +81,15 @@ def test_a_row_that_cannot_be_used_is_told_with_file_line_reason_and_hint(
 
 
 REMARKS: dict[str, tuple[bytes, str]] = {
-    "extra key": (line(ROW | {"source": "web"}), "{file}:25: `source` is not read."),
+    "extra key": (line(ROW | {"topic": "web"}), "{file}:25: `topic` is not read."),
     "misspelt key": (line(ROW | {"margn": 1}), "{file}:25: `margn` is not read; did you mean `margin`?."),
     "a key that no terminal shows": (line(ROW | {"\x1b[31m\ud800": 1}), "{file}:25: `\\x1b[31m\\ud800` is not read."),
     "rows alike but for what is not read": (
         line(ROW | {"id": 1}) + line(ROW | {"id": 2}),
+        "{file}:26: says the same as {file}:25, but in columns that are not read.",
+    ),
+    "rows alike but for their source": (
+        line(ROW | {"source": "web"}) + line(ROW | {"source": "books"}),
         "{file}:26: says the same as {file}:25, but in columns that are not read.",
     ),
     "duplicate rows": (line(ROW) + line(ROW) * 2, "{file}:26: says the same as {file}:25; 2 rows are so."),

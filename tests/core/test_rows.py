@@ -38,9 +38,11 @@ def test_rows_that_nobody_named_can_be_taken_apart() -> None:
 
 
 def test_a_pair_counts_as_one_and_costs_the_tokens_of_both() -> None:
-    pairs = PairRows(ROWS, TokenRows(ROWS.prompts, [(8,), (8,), (7, 7, 7, 7)], PAD, ROWS.names), [0.0, 0.5, 2.0])
+    rejected = TokenRows(ROWS.prompts, [(8,), (8,), (7, 7, 7, 7)], PAD, ROWS.names)
+    pairs = PairRows(ROWS, rejected, [0.0, 0.5, 2.0], ["web", "books", ""])
     assert (len(pairs), pairs.count, pairs.token_counts) == (3, 3, [3 + 3, 4 + 2, 5 + 7])
     assert pairs.names == ["a:1", "a:2", "b:1"]
+    assert pairs.rows([2, 1]).sources == ["", "books"]
     batch = pairs.rows([2, 1]).to(CPU)
     assert batch.margin.tolist() == [2.0, 0.5]
     assert batch.chosen.tokens.tolist() == [[4, 5, 6, 8, 8], [3, 7, 8, 7, 9]]

@@ -192,3 +192,13 @@ def test_a_template_that_writes_the_prompt_otherwise_once_it_is_answered_is_refu
     template = "{{ messages | length }}:{% for m in messages %}{{ m.content }}{% endfor %}"
     with pytest.raises(ModelError, check=lambda error: error.code == "model/template-changes-prompt"):
         encode_completion(templated(template), turns("a"), "b")
+
+
+@pytest.mark.parametrize("prompt", ["hi", turns("hi")])
+def test_a_response_that_was_decoded_is_encoded_as_it_was(prompt: Text) -> None:
+    in_messages = not isinstance(prompt, str)
+    form = tiny.text_format(CHAT if in_messages else PLAIN)
+    tokens = chat.encode_completion(form, prompt, " yes, no")
+    text = chat.decode_response(form, chat.encode_prompt(form, prompt), tokens, in_messages)
+    assert text == " yes, no"
+    assert chat.encode_response(form, text, in_messages) == tokens

@@ -113,6 +113,11 @@ def test_a_margin_is_a_number_or_left_out(tmp_path: Path, margin: float | None, 
     assert read(tmp_path, "preference", [TEXT_PAIR])[0].margin is None
 
 
+def test_a_source_is_any_word_for_where_a_pair_is_from(tmp_path: Path) -> None:
+    rows = [TEXT_PAIR | more for more in ({"source": "web"}, {"source": 3}, {"source": None}, {})]
+    assert [row.source for row in read(tmp_path, "preference", rows)] == ["web", "3", "", ""]
+
+
 def test_a_margin_in_csv_is_its_digits(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("prompt,chosen,rejected,margin\np,c,r,0.5\np,c,r,\n")
     assert [row.margin for row in read_path(tmp_path / "r.csv", "preference")] == [0.5, None]

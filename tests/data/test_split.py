@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from truing.core.errors import DataError
-from truing.core.records import Demonstration
+from truing.core.records import Demonstration, Preference
 from truing.data.encode import EncodedRow
 from truing.data.split import overlap, split_by_prompt
 
@@ -63,3 +63,5 @@ def test_held_out_rows_that_are_learnt_from_are_refused_though_they_stand_elsewh
     (refused,) = overlap([Demonstration("prompt 1", "answer 1", "own:9"), trained[0]], trained, "x")
     assert str(refused).startswith("own:9: 2 of 2 held-out x are learnt from as well, this one at f:1. Take")
     assert overlap([Demonstration("prompt 1", "another answer", "own:9")], trained, "x") == []
+    pairs = [Preference("p", "yes", "no", "f:1", source="web"), Preference("p", "yes", "no", "own:1", source="books")]
+    assert len(overlap(pairs[1:], pairs[:1], "x")) == 1

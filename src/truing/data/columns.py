@@ -11,7 +11,6 @@ ALIASES = {
     "rejected": ("dispreferred", "worse", "loser", "rejected_response", "response_rejected", "other"),
     "messages": ("conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
     "margin": (),
-    "source": (),
 }
 """All that is read of a row, each with what it is often called elsewhere"""
 

@@ -14,7 +14,7 @@ from truing.data.columns import ALIASES
 from truing.data.fields import FieldError
 from truing.data.prompts import prompt_source
 from truing.data.read import RawRow, read_rows
-from truing.data.remarks import Remarks
+from truing.data.remarks import SOURCE, Remarks
 from truing.data.rows import Row, parse_demonstration, parse_preference, parse_prompt
 
 HELDOUT = "heldout_"
@@ -80,7 +80,7 @@ class Dataset:
                 return row.read
         except FieldError as fault:
             row.note(fault)
-        return ALIASES
+        return {*ALIASES, SOURCE}
 
     def _refuse_mixture(self, record: Demonstration | Preference | Prompt) -> None:
         """FieldError where the file mixes plain text with conversations."""

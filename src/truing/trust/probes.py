@@ -105,7 +105,8 @@ def probe_checks(reward: RewardFn, samples: Sequence[Sample], scale: float, gaps
     """
     questions = [*(probe.question for probe in PROBES), FOREIGN_ANSWER, BATCH]
     if len(samples) < LEAST or scale == 0:
-        why = f"{len(samples)} held-out answers are too few for a mean." if scale else "All answers score the same."
+        few = f"Of few pairs few answers are probed: {len(samples)}, too few for a mean."
+        why = few if scale else "All answers score the same."
         yield from (question.unanswered(why) for question in questions)
         return
     answers = _Answers(reward, samples, reward.score(samples), scale, gaps)
