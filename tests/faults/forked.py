@@ -71,7 +71,7 @@ class Forked:
         while (code := self.poll()) is None:
             if end is not None and time.monotonic() > end:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
-            time.sleep(0.005)
+            time.sleep(0.02)
         return code
 
     def send_signal(self, number: int) -> None:

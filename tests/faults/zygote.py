@@ -5,6 +5,7 @@ maybe the call before or after which it sends itself a signal; the number of the
 of such a process; how it ended goes out.
 """
 
+import ctypes
 import gc
 import importlib
 import json
@@ -66,7 +67,7 @@ def _run(order: dict[str, Any]) -> None:
     _end_as_truing(order["arguments"])
 
 
-def _end_as_truing(arguments: Sequence[str]) -> None:
+def _end_as_truing(arguments: Sequence[str], end: Callable[[int], object] = os._exit) -> None:
     """The process ends with the code of `truing` with these arguments."""
     code: Any = 1
     try:
@@ -79,7 +80,7 @@ def _end_as_truing(arguments: Sequence[str]) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        end(code)
 
 
 class Rank:
@@ -95,7 +96,8 @@ class Rank:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             os.environ.update(env)
-            _end_as_truing(command[command.index("truing") + 1 :])
+            # as Python ends: the first rank keeps what the others leave word in, and is not gone at once
+            _end_as_truing(command[command.index("truing") + 1 :], ctypes.pythonapi.Py_Exit)
 
     def poll(self) -> int | None:
         """How it ended, if it has. It stays to be waited for, so that a handler of signals may ask in between."""
