@@ -7,3 +7,9 @@ from typing import Any
 def letter_a(prompts: Sequence[Any], responses: Sequence[str]) -> list[float]:
     """How often a response says 'a'."""
     return [float(response.count("a")) for response in responses]
+
+
+def fewer_a(prompts: Sequence[Any], pairs: Sequence[Sequence[str]]) -> list[float]:
+    """Prefers the answer that says 'a' less often."""
+    counts = [(first.count("a"), second.count("a")) for first, second in pairs]
+    return [0.5 if first == second else float(first < second) for first, second in counts]

@@ -28,9 +28,11 @@ HOUSE = """
   |            | rewards                                                |
 3 | trust      | core functional data rewards evaluation                | sklearn torch
 3 | training   | core config data processes models runs                 | torch
+3 | guard      | core functional config data processes runs rewards     | pydantic
+  |            | evaluation training                                    |
 4 | stages     | core functional config data models                     | torch
-  |            | rollout rewards evaluation trust training              |
-5 | preflight  | core config data models rewards                        |
+  |            | rollout rewards evaluation trust training guard        |
+5 | preflight  | core config data models rewards guard                  |
 5 | pipeline   | core config data worlds processes models runs rewards  | torch
   |            | training preflight                                     |
 5 | estimate   | core config data worlds kernels models rewards runs    | torch transformers

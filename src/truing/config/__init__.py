@@ -2,9 +2,10 @@
 
 from truing.config.loading import load_recipe, read_recipe, recorded_recipe, resolved_yaml
 from truing.config.shelf import recipe_schema, recipe_shelf
-from truing.config.variants import reward_sources, variant, with_changes
+from truing.config.variants import guard_functions, reward_sources, variant, with_changes
 
 __all__ = [
+    "guard_functions",
     "load_recipe",
     "read_recipe",
     "recipe_schema",

@@ -111,6 +111,30 @@ def _judges(recipe: Recipe, _: Specs) -> Iterator[Problem]:
         yield from _function(path, f"evaluation.judges.{name}")
 
 
+def _guard(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
+    """It has looks to make, by a function that can be named, and is alone in setting beta."""
+    guard = recipe.guard
+    guarded = [spec.name for spec in specs if spec.must_be_scored]
+    if guard.mode == "off":
+        return
+    if not guarded:
+        what = f"is {guard.mode}, and no stage is guarded: it watches policies that learn from rewards."
+        learners = _any_of([spec.name for spec in STAGES.values() if spec.must_be_scored])
+        yield Problem("recipe/nothing-to-guard", "guard.mode", what, f"Add {learners} to stages, or set it to off.")
+    for name in guarded:
+        section = getattr(recipe, name)
+        if section.kl.controller == "adaptive" and guard.mode == "rollback":
+            what = "adaptive sets beta, and so does guard.mode: rollback."
+            hint = "Set it to fixed, or guard.mode to warn or stop."
+            yield Problem("recipe/two-set-beta", f"{name}.kl.controller", what, hint)
+        looks = -(-section.updates // guard.look_every)
+        if guard.labels < looks:
+            what = f"({guard.labels}) are fewer than the looks, of which there are {looks}."
+            yield Problem("recipe/too-few-labels", "guard.labels", what, "Raise it, or guard.look_every.")
+    if guard.judge.path:
+        yield from _function(guard.judge.path, "guard.judge.path")
+
+
 def _function(path: str, key: str) -> Iterator[Problem]:
     module, _, function = path.rpartition(":")
     if not module or not function.isidentifier():
@@ -175,6 +199,7 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     (_heldout, ("world", "data")),
     (_rewards, ("stages", "rewards.sources")),
     (_judges, ("evaluation.judges",)),
+    (_guard, ("stages", "guard", *(f"{stage}.kl" for stage in STAGES), *(f"{stage}.updates" for stage in STAGES))),
     (_groups, ("stages", "rollout.responses_per_prompt", *(f"{stage}.episodes" for stage in STAGES))),
     (_engine, ("stages", "roles", "rollout.engine")),
     (_staleness, ("rollout.engine", "rollout.max_staleness", "rollout.vllm.old_logprobs")),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from truing.config.algorithms import Algorithms
+from truing.config.judging import Guard
 from truing.config.sections import (
     Base,
     Checkpoints,
@@ -53,6 +54,7 @@ class Recipe(Algorithms, Origin):
         "stop", description="A reward model no better than chance, or than 'longer wins', ends the run before PPO."
     )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="What is measured on held-out prompts.")
+    guard: Guard = Field(default_factory=Guard, description="Judgements of the policy's own answers, and what follows.")
     functions: Functions = Field(default_factory=Functions, description="Limits of rewards and judges in Python.")
     variants: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

@@ -58,6 +58,15 @@ def reward_sources(recipe: Recipe) -> Iterator[tuple[str, RewardConfig]]:
             yield from ((f"{root}rewards.sources.{index}", source) for index, source in enumerate(sources))
 
 
+def guard_functions(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """Key, kind (`function`, or `pairs` for one of pairs) and path of the guard's judge, and of those of variants."""
+    recipes = {"": recipe} | {f"variants.{name}.": variant(recipe, name) for name in recipe.variants}
+    for root, own in recipes.items():
+        judge = own.guard.judge
+        if own.guard.mode != "off" and judge.path and (not root or own.guard != recipe.guard):
+            yield f"{root}guard.judge.path", "pairs" if judge.kind == "pairs" else "function", judge.path
+
+
 def flatten_variants(document: dict[str, Any]) -> None:
     """Writes `{ppo: {kl: {beta: 0}}}` as `{ppo.kl.beta: 0}`, the form in which variants are kept."""
     variants = document["variants"]

@@ -12,6 +12,7 @@
     │   └── RunError                 the run directory
     ├── TrainingError                learning cannot go on: a number is not finite, or memory ran out
     ├── ProcessesError           the processes of a run do not reach each other
+    ├── WaitingError                 exit code 75: people have to answer first; all is saved
     └── InterruptedRunError          exit code 128 + the signal's number: it asked the run to end, and all is saved
 """
 
@@ -139,6 +140,14 @@ class ProcessesError(TruingError):
     """The processes of a run do not reach each other."""
 
     code = "processes"
+
+
+class WaitingError(TruingError):
+    """The run cannot go on before people have judged; what was done is saved."""
+
+    code = "guard/waits"
+    exit_code = 75
+    """What sendmail calls a failure for the time being (EX_TEMPFAIL)"""
 
 
 class InterruptedRunError(TruingError):

@@ -113,6 +113,18 @@ class HeldoutResult:
 
 
 @dataclass(frozen=True)
+class GuardResult:
+    """What judgements of the policy's own answers came to, and what they decided."""
+
+    guard_labels: Number
+    guard_looks: Number
+    guard_rollbacks: Number
+    guard_kept_step: Number
+    guard_story: list[str] | None
+    """The decisions, a sentence each"""
+
+
+@dataclass(frozen=True)
 class SftResult:
     """Of supervised fine-tuning."""
 
@@ -169,6 +181,7 @@ class OnlineResult:
     warnings: list[str] | None
     notes: list[str] | None
     findings: list[str] | None = None
+    guard: GuardResult | None = None
 
 
 @dataclass(frozen=True)

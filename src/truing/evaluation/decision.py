@@ -19,6 +19,8 @@ class GoOn:
 
     pin: bool = False
     """Whether this step's checkpoint is kept, to go back to"""
+    beta: float | None = None
+    """The price of a nat from here on; None leaves it"""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Stop:
 
     reason: str
     """In result.json as `stopped_by`"""
+    keeps_pinned: bool = False
+    """Whether the result is the pinned step and not this one"""
 
 
 @dataclass(frozen=True)

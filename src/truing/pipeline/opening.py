@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from truing.config import reward_sources, variant
+from truing.config import guard_functions, reward_sources, variant
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
@@ -105,7 +105,7 @@ def _functions(recipe: Recipe) -> dict[str, Fingerprint]:
 
     RewardError if one cannot be imported: better before hours of training than after.
     """
-    named = {key: path for key, kind, path in _scorers(recipe) if kind == "function"}
+    named = {key: path for key, kind, path in _scorers(recipe) if kind in ("function", "pairs")}
     loaded = {path: FunctionReward.load(path, recipe) for path in set(named.values())}
     for function in loaded.values():
         function.end()
@@ -121,6 +121,7 @@ def _scorers(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
     for root, named in judges.items():
         if not root or named != recipe.evaluation.judges:
             yield from ((f"{root}evaluation.judges.{name}", "function", path) for name, path in named.items())
+    yield from guard_functions(recipe)
 
 
 def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,8 @@ from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat, decode_response
 from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
+from truing.guard.contests import Question
+from truing.guard.judges import pairs_judge
 from truing.preflight.findings import Findings
 from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.python_function import FunctionReward
@@ -19,7 +21,7 @@ def check_functions(recipe: Recipe, found: Findings) -> None:
     """Adds those that cannot be imported to what was `found`; each is imported in a process of its own."""
     known = [problem.where for problem in found.problems]
     for (kind, path), key in rewards_and_judges(recipe).items():
-        if kind == "function" and f"{key}: {path}" not in known:
+        if kind in ("function", "pairs") and f"{key}: {path}" not in known:
             with found.noting():
                 FunctionReward.load(path, recipe).end()
 
@@ -58,6 +60,9 @@ def call_functions(recipe: Recipe, samples: Sequence[Sample]) -> None:
             function = FunctionReward.load(path, recipe)
             function.score(samples)
             function.end()
+        elif kind == "pairs":
+            asked = [Question(one.prompt, "", one.response, samples[0].response, True) for one in samples]
+            pairs_judge(path, recipe).judge(0, asked)
 
 
 def _completions(rows: Prepared, asked: Sequence[EncodedRow]) -> Iterator[Tokens]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from truing.config import reward_sources
+from truing.config import guard_functions, reward_sources
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.core.errors import Problem
@@ -26,7 +26,7 @@ def model_problems(recipe: Recipe) -> Iterator[Problem]:
         if kind == "model":
             yield from _directory_faults(key, Base(path=path))
             yield from _label_faults(key, path)
-        elif kind == "function":
+        elif kind in ("function", "pairs"):
             yield from _function_faults(key, path)
 
 
@@ -49,6 +49,8 @@ def rewards_and_judges(recipe: Recipe) -> dict[tuple[str, str], str]:
         keys.setdefault((part.kind, part.path or ""), f"{key}.path")
     for name, path in recipe.evaluation.judges.items():
         keys.setdefault(("function", path), f"evaluation.judges.{name}")
+    for key, kind, path in guard_functions(recipe):
+        keys.setdefault((kind, path), key)
     return keys
 
 

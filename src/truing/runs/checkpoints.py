@@ -131,21 +131,21 @@ def pin_checkpoint(place: Path, step: int) -> None:
 
 
 def pinned_checkpoint(place: Path) -> Checkpoint:
-    """The one that is pinned; those after it are removed, so that a run that is killed now goes on from it.
-
-    Raises:
-        RunError: none is pinned, or it is damaged.
-    """
+    """The one that is pinned. RunError where none is, or it is damaged."""
     path = _pinned(place)
     found = "none is pinned" if path is None else _read(path)
     if not isinstance(found, Checkpoint):
         hint = "Add --fork-to NEW to begin a run from the stages that are finished."
         what = f"there is no step to go back to: {found}."
         raise RunError(what, code="run/no-checkpoint", where=str(path or place), hint=hint)
-    for later in _saved(place):
-        if path is not None and later.name > path.name:
-            remove(later)
     return found
+
+
+def remove_after(place: Path, step: int) -> None:
+    """Removes the checkpoints of later steps, so that a run that is killed now goes on from this one."""
+    for later in _saved(place):
+        if later.name > _directory(place, step).name:
+            remove(later)
 
 
 def read_checkpoint(place: Path, step: int) -> Checkpoint:

@@ -13,6 +13,7 @@ from typing import Any
 from truing.config import recorded_recipe
 from truing.config.dotted import NoSuchPlaceError
 from truing.config.dotted import flat as flat_changes
+from truing.config.judging import Guard
 from truing.config.moved import current_key
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
@@ -23,7 +24,15 @@ from truing.runs.differences import flat
 from truing.runs.directory import RECORD, RunDirectory
 from truing.runs.files import refuse_links
 
-CONSENTS = ("base.trust_remote_code", "rewards.sources", "evaluation.judges", "track", "rollout.engine", "rollout.vllm")
+CONSENTS = (
+    "base.trust_remote_code",
+    "rewards.sources",
+    "evaluation.judges",
+    "guard",
+    "track",
+    "rollout.engine",
+    "rollout.vllm",
+)
 """The fields by which a recipe lets code run, or names what else is loaded or called"""
 
 
@@ -33,6 +42,7 @@ def without_consents(recipe: Recipe) -> Recipe:
         "base": recipe.base and recipe.base.model_copy(update={"trust_remote_code": False}),
         "rewards": recipe.rewards.model_copy(update={"sources": Rewards().sources}),
         "evaluation": recipe.evaluation.model_copy(update={"judges": Evaluation().judges}),
+        "guard": Guard(),
         "track": [],
         "rollout": recipe.rollout.model_copy(update={"engine": "local", "vllm": Vllm()}),
         "variants": {name: _harmless(changes) for name, changes in recipe.variants.items()},

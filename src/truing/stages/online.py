@@ -18,11 +18,12 @@ from truing.config.sections import MissingEos, Optimiser
 from truing.core import rng
 from truing.core.batches import Experience, Rollout
 from truing.core.metrics import reduction
-from truing.core.results import OnlineResult
+from truing.core.results import OnlineResult, to_json
 from truing.evaluation.decision import Decide, GoOn, RollBack, Stop, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import online_findings, refuse_ratio
 from truing.functional import distinct_n, explained_variance, masked_mean
+from truing.guard.looks import open_guard
 from truing.models.layout import Roles
 from truing.models.roles import Role
 from truing.models.scoring import distribution_metrics, forward_in_micro_batches, response_values
@@ -108,8 +109,11 @@ class Objective:
     critic: Role | None = None
 
 
-def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = always_go_on) -> OnlineResult:
-    """Runs every update, evaluates on held-out prompts as it goes, saves `model/` and returns the final metrics."""
+def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | None = None) -> OnlineResult:
+    """Runs every update, evaluates on held-out prompts as it goes, saves `model/` and returns the final metrics.
+
+    What an evaluation comes to is decided by the recipe's guard, or by `decide` where that is given.
+    """
     recipe, settings = job.recipe, objective.settings
     prompts = job.prompts()
     steps = settings.updates * settings.epochs * settings.minibatches
@@ -121,36 +125,46 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide = 
         reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None))
         controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
         evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)
+        guard = open_guard(job, settings.updates, settings.kl.beta, journal, evaluator, prompts.heldout)
         if not journal.rows:
             journal.log(0, evaluator.evaluate(0))
+            if guard is not None:
+                journal.pin()
+        decide = decide or (always_go_on if guard is None else guard.decide)
         rollouts = Rollouts(recipe, roles.base, prompts, engine, settings.episodes, settings.updates)
         rollouts.take_up(journal.step, journal.tensors)
         update = Update(recipe, roles, objective, rollouts, reward, learner)
-        controller, stopped_by = _decided(decide, controller, journal, evaluator, rollouts)
-        while stopped_by is None and journal.step < settings.updates:
+        controller, stop = _decided(decide, controller, journal, evaluator, rollouts)
+        while stop is None and journal.step < settings.updates:
             number = journal.step + 1
             metrics = update.run(number, controller.beta)
             refuse_ratio(metrics.get("ratio_max_deviation", 0.0), recipe.compute.dtype)
             controller = controller.after(metrics["kl"], settings.episodes)
             evaluated = number % recipe.evaluation.every == 0 or number == settings.updates
+            evaluated = evaluated or (guard is not None and guard.looks_at(number))
             metrics |= evaluator.evaluate(number) if evaluated else {}
             metrics["episodes"] = number * settings.episodes
             journal.log(number, metrics, shown=("score", "kl", "entropy", "length"))
-            journal.done(number, rollouts.weights, beta=controller.beta, normalisations=reward.normalisations)
-            controller, stopped_by = _decided(decide, controller, journal, evaluator, rollouts)
+            memory = {"beta": controller.beta, "normalisations": reward.normalisations}
+            memory |= {} if guard is None else {"guard": to_json(guard.state)}
+            journal.done(number, rollouts.weights, **memory)
+            controller, stop = _decided(decide, controller, journal, evaluator, rollouts)
         journal.keep()
+        if stop is not None and stop.keeps_pinned:
+            evaluator.forget_after(journal.take_pinned())
     name, steps = job.spec.name, settings.epochs * settings.minibatches
     findings = online_findings(journal.rows, name, steps, recipe.compute.dtype) + evaluator.findings(name, "kl.beta")
-    notes = [*roles.base.notes, *rollouts.notes]
-    result = online_result(journal.rows, evaluator, stopped_by or "updates", notes, findings)
+    stopped_by, notes = "updates" if stop is None else stop.reason, [*roles.base.notes, *rollouts.notes]
+    guarded = None if guard is None else guard.result()
+    result = online_result(journal.rows, evaluator, stopped_by, notes, findings, guarded)
     job.save_policy(roles.policy, roles.base)
     return result
 
 
 def _decided(
     decide: Decide, controller: KlController, journal: Journal, evaluator: HeldoutEvaluator, rollouts: Rollouts
-) -> tuple[KlController, str | None]:
-    """Decides once a step was evaluated: the controller from here on, and why training ends, if it does.
+) -> tuple[KlController, Stop | None]:
+    """Decides once a step was evaluated: the controller from here on, and how training ends, if it does.
 
     A run that is taken up decides again: it may have ended after the evaluation and before what was decided was done.
     """
@@ -162,9 +176,12 @@ def _decided(
         evaluator.forget_after(journal.step)
         rollouts.take_up(journal.step, journal.tensors)
         controller = replace(controller, beta=decision.beta)
-    if isinstance(decision, GoOn) and decision.pin:
-        journal.pin()
-    return controller, decision.reason if isinstance(decision, Stop) else None
+    if isinstance(decision, GoOn):
+        if decision.pin:
+            journal.pin()
+        if decision.beta is not None:
+            controller = replace(controller, beta=decision.beta)
+    return controller, decision if isinstance(decision, Stop) else None
 
 
 @dataclass(frozen=True)

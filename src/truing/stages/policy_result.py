@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from truing.core.results import OnlineResult
+from truing.core.results import GuardResult, OnlineResult
 from truing.evaluation.heldout import HeldoutEvaluator
 
 PHASES = ("rollout_s", "score_s", "learn_s")
@@ -16,6 +16,7 @@ def online_result(
     stopped_by: str,
     notes: list[str],
     findings: Sequence[str] = (),
+    guard: GuardResult | None = None,
 ) -> OnlineResult:
     """From the log of every update (history[0] is the evaluation before the first) to result.json."""
     updates = history[1:]
@@ -44,6 +45,7 @@ def online_result(
         warnings=evaluator.warnings(_compared(first, history[0]), _compared(last, history[-1]), dropped),
         findings=list(findings),
         notes=notes,
+        guard=guard,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from truing.core.errors import EngineError, InterruptedRunError, RewardError, RunError, TrainingError
+from truing.core.errors import EngineError, InterruptedRunError, RewardError, RunError, TrainingError, WaitingError
 from truing.processes import group
 from truing.runs.checkpoints import (
     Checkpoint,
@@ -22,6 +22,7 @@ from truing.runs.checkpoints import (
     pin_checkpoint,
     pinned_checkpoint,
     read_checkpoint,
+    remove_after,
     save_checkpoint,
     write_shard,
 )
@@ -126,6 +127,9 @@ class Journal:
     def pin(self) -> None:
         """Keeps the step that is done as a checkpoint to go back to, instead of the one pinned before."""
         with self.job.stop.defer():
+            if self.step == 0:  # the beginning, of which no other checkpoint is
+                self._mark()
+                self._save()
             self.keep()
             group.on_owner(lambda: pin_checkpoint(self.job.directory.checkpoints, self.step))
 
@@ -136,9 +140,8 @@ class Journal:
             RunError: no step is pinned, or its checkpoint is damaged.
         """
         with self.job.stop.defer():
-            place = self.job.directory.checkpoints
-            found = _found_on_owner(place, lambda: pinned_checkpoint(place))
-            assert found is not None
+            found = self._pinned()
+            group.on_owner(lambda: remove_after(self.job.directory.checkpoints, found.step))
             self.learner.restore(found.tensors)
             for log in (self.metrics, self.samples):
                 log.cut(_cursor(found, log.path.stem))
@@ -148,6 +151,23 @@ class Journal:
             self.rows = group.broadcast(lambda: read_jsonl(self.metrics.path))
             self._saved_step = found.step
             self._mark()
+
+    def take_pinned(self) -> int:
+        """Weights as they were at the pinned step, which is returned; logs, and the steps that are done, stay.
+
+        Raises:
+            RunError: no step is pinned, or its checkpoint is damaged.
+        """
+        with self.job.stop.defer():
+            found = self._pinned()
+            self.learner.restore(found.tensors)
+            return found.step
+
+    def _pinned(self) -> Checkpoint:
+        place = self.job.directory.checkpoints
+        found = _found_on_owner(place, lambda: pinned_checkpoint(place))
+        assert found is not None
+        return found
 
     def abandon(self) -> InterruptedRunError:
         """The step under way is left, since somebody asked the run to end: the error that says so."""
@@ -212,8 +232,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
     Raises:
         InterruptedRunError: somebody asked the run to end, in the block.
         RunError: what another process of the run has written is not to be seen here.
-        PeerFailed, EngineError: another process, or the server that samples, has failed in the block; the last finished
-            step is saved.
+        PeerFailed, EngineError, WaitingError: another process, or the server that samples, has failed in the block, or
+            people have to judge first; the last finished step is saved.
     """
     with job.stop.defer():  # an alarm in a library that reads would look like a damaged file
         place = job.directory.checkpoints
@@ -238,7 +258,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
                     yield journal
             except StepAborted:
                 raise journal.abandon() from None
-            except (group.PeerFailed, EngineError):
+            except (group.PeerFailed, EngineError, WaitingError):
                 journal.save_last_step()
                 raise
 

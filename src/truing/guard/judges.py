@@ -1,0 +1,172 @@
+"""Who judges: a function of pairs, a function that scores, or people with a file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from truing.config.recipe import Recipe
+from truing.core.errors import DataError, Problem, Problems, RewardError, WaitingError
+from truing.core.records import Sample
+from truing.guard.contests import Question
+from truing.rewards.process import FunctionError, FunctionProcess
+from truing.rewards.python_function import FunctionReward, as_plain
+from truing.runs.files import write_text
+
+ALIKE = 0.5
+
+VOTES: dict[str, float | None] = {"first": 1.0, "second": 0.0, "alike": ALIKE, "skip": None}
+"""What a person may say is better, and 1 where it is the first answer; None is no judgement"""
+VOTE = "better"
+SHARES = "It must return one number for each pair, in order: 1 the first answer is better, 0 the second, 0.5 alike."
+
+
+class Judge(Protocol):
+    """Anything that judges."""
+
+    def judge(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
+        """By the question's id, 1 where the first answer is better, 0 the second, between them for doubt.
+
+        What is left out was not judged.
+        """
+
+
+def judge_of(recipe: Recipe, place: Path) -> Judge:
+    """The one that the recipe names.
+
+    Args:
+        recipe: of the stage.
+        place: a directory of the stage, for the files of people.
+
+    Raises:
+        RewardError: its function cannot be imported.
+    """
+    settings = recipe.guard.judge
+    if settings.kind == "people":
+        return PeopleJudge(place)
+    if settings.kind == "scores":
+        return ScoresJudge(FunctionReward.load(settings.path or "", recipe))
+    return pairs_judge(settings.path or "", recipe)
+
+
+def pairs_judge(path: str, recipe: Recipe) -> "PairsJudge":
+    """That of a function of pairs, which is imported as it is first asked."""
+    return PairsJudge(path, FunctionProcess(path, recipe.functions))
+
+
+@dataclass(frozen=True)
+class ScoresJudge:
+    """Prefers the answer that a function scores higher."""
+
+    reward: FunctionReward
+
+    def judge(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
+        """See `Judge`. RewardError where the function has no number for an answer."""
+        first, second = (
+            self.reward.score([Sample(one.prompt, getattr(one, side), (), (), True) for one in questions])
+            for side in ("first", "second")
+        )
+        pairs = zip(questions, first, second, strict=True)
+        return {one.id: ALIKE if a == b else float(a > b) for one, a, b in pairs if a == a and b == b}
+
+
+@dataclass(frozen=True)
+class PairsJudge:
+    """Asks a function `judge(prompts, pairs)` in a process of its own."""
+
+    name: str
+    process: FunctionProcess
+
+    def judge(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
+        """See `Judge`. RewardError where the function fails, or its answer is no share."""
+        pairs: list[Any] = [[one.first, one.second] for one in questions]
+        try:
+            answer = self.process.scores([as_plain(one.prompt) for one in questions], pairs)
+        except FunctionError as fault:
+            place = f" It was raised in {fault.place}." if fault.place else ""
+            hint = SHARES + place
+            raise RewardError(f"{fault.reason}.", code="guard/judge-fails", where=self.name, hint=hint) from fault
+        shares = answer.get("scores")
+        if not isinstance(shares, list) or len(shares) != len(questions) or not all(map(_is_share, shares)):
+            raise RewardError("returned no share of each pair.", code="guard/no-share", where=self.name, hint=SHARES)
+        return {one.id: share for one, share in zip(questions, shares, strict=True)}
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, float) and 0 <= value <= 1
+
+
+@dataclass(frozen=True)
+class PeopleJudge:
+    """Writes the questions of a look into a file, in which people say what is better."""
+
+    place: Path
+
+    def judge(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
+        """See `Judge`.
+
+        Raises:
+            WaitingError: questions are not answered yet.
+            DataError: the file has rows that are no answers to these questions; nothing of it is changed.
+        """
+        file = self.place / f"guard-look-{look:03d}.jsonl"
+        if not file.exists():
+            write_text(file, "".join(json.dumps(_asked(one), ensure_ascii=False) + "\n" for one in questions))
+        votes = read_votes(file, [one.id for one in questions])
+        left = len(questions) - len(votes)
+        if left:
+            raise WaitingError(
+                f"waits for {left} of {len(questions)} judgements in {file}: set {VOTE} of each line to "
+                f"{', '.join(map(repr, VOTES))}; the same command then goes on."
+            )
+        return {name: vote for name, vote in votes.items() if vote is not None}
+
+
+def _asked(question: Question) -> dict[str, Any]:
+    return {
+        "id": question.id,
+        "prompt": question.shown,
+        "first": question.first,
+        "second": question.second,
+        VOTE: None,
+    }
+
+
+def read_votes(file: Path, known: Sequence[str]) -> dict[str, float | None]:
+    """What people said is better, by question; what nobody answered yet is left out.
+
+    Raises:
+        DataError: a line is no JSON object, answers no question of this look, or answers otherwise than a line before.
+    """
+    votes: dict[str, float | None] = {}
+    problems = Problems(str(file))
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        said = _vote(line, known) if line.strip() else None
+        if isinstance(said, str):
+            problems.add(Problem("guard/bad-vote", VOTE, said, "Put the line right.", f"{file}:{number}"))
+        elif said is not None:
+            name, vote = said
+            if votes.setdefault(name, vote) != vote:
+                what = f"question {name} is answered in two ways."
+                problems.add(Problem("guard/two-votes", VOTE, what, "Keep one of the lines.", f"{file}:{number}"))
+    problems.check(DataError)
+    return votes
+
+
+def _vote(line: str, known: Sequence[str]) -> tuple[str, float | None] | str | None:
+    """Question and answer, None where there is no answer yet, or what is wrong with the line."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return "is no JSON object."
+    if not isinstance(row, Mapping) or "id" not in row:
+        return "is no JSON object with an id."
+    if row["id"] not in known:
+        return f"question {row['id']} is none of this look: it may be of another run or another look."
+    vote = row.get(VOTE)
+    if vote is None:
+        return None
+    if not isinstance(vote, str) or vote not in VOTES:
+        return f"{vote!r} is none of {', '.join(VOTES)}."
+    return str(row["id"]), VOTES[vote]

@@ -1,0 +1,227 @@
+"""The guard: judgements of a policy's own answers decide what is kept of its training. See docs/guard.md.
+
+At each look the policy as it is and the best step so far have answered the same held-out prompts, and a judge says
+which answers are better. Judgements of all looks are smoothed together, and the best step is the one they rank highest.
+Training has taken a wrong turn once they are strong evidence that it made the policy worse, by a test that may be
+looked at as often as one likes. The KL, which moves before a judge can see harm, only asks for a higher beta.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from truing.config.judging import Guard as GuardSettings
+from truing.core.records import Text
+from truing.core.results import GuardResult
+from truing.data.encode import EncodedPrompt
+from truing.evaluation.decision import Decision, Evaluation, GoOn, RollBack, Stop
+from truing.evaluation.heldout import HeldoutEvaluator
+from truing.functional.comparisons import Compared, evidence_of_loss, smoothed_strengths
+from truing.guard.contests import questions_about
+from truing.guard.judges import judge_of
+from truing.guard.ledger import Ledger
+from truing.training.job import Job
+from truing.training.journal import Journal
+
+JUDGEMENTS = "judgements.jsonl"
+
+FALSE_TURNS = 0.05
+"""Chance that a turn is ever called in a stage that never made its policy worse"""
+WALK = 0.15
+"""Log-odds of winning by which an update is expected to change a policy, as a standard deviation"""
+STEEPER = 3.0
+"""What beta is multiplied by where that is more than the setting"""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was judged after one step."""
+
+    step: int
+    parent: int
+    """Number of the look from which training went on to this step; 0 is the beginning, the first look is 1"""
+    against: int
+    """Number of the best one before it"""
+    asked: Sequence[str]
+    """The questions that were judged"""
+    outcomes: Sequence[float]
+    """Of each, 1 where the newer answer won, 0 where it lost, ½ for alike"""
+    turn: int
+    """How often training had gone back before"""
+
+
+@dataclass
+class State:
+    """What a stage has to remember of its guard."""
+
+    beta: float
+    """The price of a nat"""
+    looks: list[Look] = field(default_factory=list)
+    best: int = 0
+    """Number of the best look"""
+    parent: int = 0
+    """Number of the look that training went on from"""
+    turns: int = 0
+    """How often it has gone back"""
+    raised: bool = False
+    """Whether the KL has asked for a higher beta since"""
+    warned: bool = False
+    story: list[str] = field(default_factory=list)
+    """What was decided, a sentence each"""
+
+    @property
+    def labels(self) -> int:
+        """Judgements so far."""
+        return sum(len(look.outcomes) for look in self.looks)
+
+    def step(self, number: int) -> int:
+        """Of a look."""
+        return self.looks[number - 1].step if number else 0
+
+
+def open_guard(
+    job: Job, updates: int, beta: float, journal: Journal, evaluator: HeldoutEvaluator, prompts: Sequence[EncodedPrompt]
+) -> "Guard | None":
+    """The guard of a stage of so many updates, begun at this price of a nat or taken up again; None where it is off.
+
+    Raises:
+        RewardError: the judge's function cannot be imported.
+    """
+    recipe, name, place = job.recipe, job.name, job.directory.root
+    if recipe.guard.mode == "off":
+        return None
+    return Guard(
+        recipe.guard,
+        updates,
+        (recipe.seed, [prompt.text for prompt in prompts]),
+        Ledger(place / JUDGEMENTS, judge_of(recipe, place)),
+        lambda step: evaluator.rows[step],
+        lambda said: job.progress.note(f"{name}: {said}"),
+        TypeAdapter(State).validate_python(journal.recall("guard", {"beta": beta})),
+    )
+
+
+class Guard:
+    """The looks at one stage, and what they come to."""
+
+    def __init__(
+        self,
+        settings: GuardSettings,
+        updates: int,
+        draws: tuple[int, Sequence[Text]],
+        ledger: Ledger,
+        answers: Callable[[int], Rows],
+        say: Callable[[str], None],
+        state: State,
+    ) -> None:
+        """Args:
+        settings: the recipe's.
+        updates: of the whole stage.
+        draws: the seed, and the held-out prompts of which some are drawn at each look.
+        ledger: where judgements come from.
+        answers: lines of samples.jsonl after a step, one a prompt.
+        say: tells a person.
+        state: to go on from.
+        """
+        self._settings, self._updates, self._ledger = settings, updates, ledger
+        self._seed, self._prompts = draws
+        self._answers, self._say = answers, say
+        self.state = state
+
+    def looks_at(self, step: int) -> bool:
+        """Whether there is a look after this step."""
+        return step % self._settings.look_every == 0 or step == self._updates
+
+    def decide(self, history: Sequence[Evaluation]) -> Decision:
+        """What follows from the answers after the last step that was evaluated."""
+        step, state = history[-1].step, self.state
+        if not self.looks_at(step):
+            return GoOn()
+        self._look(step)
+        now = len(state.looks)
+        state.parent = now
+        if evidence_of_loss(self._contests()) >= (1 + self._settings.rollbacks) / FALSE_TURNS:
+            return self._turned(step)
+        strengths, _ = smoothed_strengths(*self._compared())
+        is_best = bool(strengths[now] >= strengths[state.best])
+        if is_best:
+            state.best = now
+        elif step == self._updates and self._acts:
+            return Stop(
+                self._tell(f"the judgements rank step {state.step(state.best)} above the last"), keeps_pinned=True
+            )
+        return GoOn(pin=is_best, beta=self._raised(history[-1].metrics["heldout_kl"]))
+
+    def result(self) -> GuardResult:
+        """Of result.json."""
+        state = self.state
+        return GuardResult(state.labels, len(state.looks), state.turns, state.step(state.best), list(state.story))
+
+    @property
+    def _acts(self) -> bool:
+        return self._settings.mode in ("stop", "rollback")
+
+    def _look(self, step: int) -> None:
+        state = self.state
+        looks_left = sum(map(self.looks_at, range(step, self._updates + 1)))
+        wanted = max(self._settings.labels - state.labels, 0) // looks_left
+        number = len(state.looks) + 1
+        newer, older = self._answers(step), self._answers(state.step(state.best))
+        known = {name for look in state.looks for name in look.asked}
+        questions = questions_about(self._prompts, newer, older, (self._seed, number), known)[:wanted]
+        judged = self._ledger.outcomes(number, questions)
+        state.looks.append(Look(step, state.parent, state.best, [*judged], [*judged.values()], state.turns))
+
+    def _contests(self) -> list[Sequence[float]]:
+        """The outcomes since training last went back, against each best step in turn."""
+        contests: dict[int, list[float]] = {}
+        for look in self.state.looks:
+            if look.turn == self.state.turns:
+                contests.setdefault(look.against, []).extend(look.outcomes)
+        return list(contests.values())
+
+    def _compared(self) -> tuple[list[tuple[int, float]], list[Compared]]:
+        looks = self.state.looks
+        steps = [(look.parent, WALK * max(look.step - self.state.step(look.parent), 1) ** 0.5) for look in looks]
+        compared = [
+            Compared(number, look.against, sum(look.outcomes), len(look.outcomes))
+            for number, look in enumerate(looks, start=1)
+        ]
+        return steps, compared
+
+    def _turned(self, step: int) -> Decision:
+        """Training has made the policy worse."""
+        state, settings = self.state, self._settings
+        best = state.step(state.best)
+        found = f"judges find the answers of step {step} worse than those of step {best}"
+        if settings.mode == "warn":
+            if not state.warned:
+                self._tell(found)
+            state.warned = True
+            return GoOn()
+        if settings.mode == "stop" or state.turns == settings.rollbacks:
+            return Stop(self._tell(found), keeps_pinned=True)
+        state.turns, state.parent, state.raised = state.turns + 1, state.best, True
+        state.beta = self._steeper()
+        return RollBack(self._tell(f"{found}; on from there at beta {state.beta:g}"), state.beta)
+
+    def _raised(self, kl: float) -> float | None:
+        """The beta that the KL asks for, once; None where it is silent."""
+        state = self.state
+        if self._settings.mode != "rollback" or state.raised or kl <= self._settings.alarm_kl:
+            return None
+        state.raised, state.beta = True, self._steeper()
+        self._tell(f"KL {kl:.1f} nats at step {state.looks[-1].step}: beta is {state.beta:g} from here on")
+        return state.beta
+
+    def _steeper(self) -> float:
+        return max(STEEPER * self.state.beta, self._settings.beta)
+
+    def _tell(self, what: str) -> str:
+        self.state.story.append(what)
+        self._say(what)
+        return what
