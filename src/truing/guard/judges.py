@@ -86,10 +86,10 @@ class PairsJudge:
         except FunctionError as fault:
             place = f" It was raised in {fault.place}." if fault.place else ""
             hint = SHARES + place
-            raise RewardError(f"{fault.reason}.", code="guard/judge-fails", where=self.name, hint=hint) from fault
+            raise RewardError(f"{fault.reason}.", code="rewards/judge-fails", where=self.name, hint=hint) from fault
         shares = answer.get("scores")
         if not isinstance(shares, list) or len(shares) != len(questions) or not all(map(_is_share, shares)):
-            raise RewardError("returned no share of each pair.", code="guard/no-share", where=self.name, hint=SHARES)
+            raise RewardError("returned no share of each pair.", code="rewards/no-share", where=self.name, hint=SHARES)
         return {one.id: share for one, share in zip(questions, shares, strict=True)}
 
 
