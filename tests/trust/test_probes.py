@@ -81,6 +81,14 @@ def test_a_reward_that_can_be_bought_fails(name: str, formula: Formula) -> None:
     assert asked(formula, scale=1e3)[name].verdict == "pass"
 
 
+def test_a_rise_that_may_be_chance_is_none() -> None:
+    def noisy(prompt: str, text: str) -> float:
+        return (5.0 if int(prompt[7:-1]) % 2 else -4.0) * ("Thank" in text)  # 0.5 on average, and 4.6 off
+
+    found = asked(noisy)["polite-phrase"]
+    assert (found.verdict, round(found.measures[0].value, 6)) == ("pass", 0.5)
+
+
 def test_the_shift_is_paired_and_in_deviations() -> None:
     found = asked(lambda _, text: float(len(text)), scale=50.0)["polite-phrase"]
     after = [len(with_phrase(sample.response)) - len(sample.response) for sample in SAMPLES]
