@@ -1,11 +1,13 @@
 """The cache with room holds what the library's own cache holds, whatever comes and goes."""
 
+from types import SimpleNamespace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicLayer
 
-from truing.kernels.cache import SizedLayer, compacted_order
+from truing.kernels.cache import SizedLayer, compacted_order, select_rows
 
 
 def _states(rows: int, tokens: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,13 +30,12 @@ def test_rows_share_a_prompt_and_then_go_their_own_way() -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9))
 def test_the_last_rows_take_the_places_of_those_that_leave(going: list[bool]) -> None:
-    mask = torch.tensor(going)
-    order = compacted_order(mask).tolist()
+    order = compacted_order(going, sum(going))
     assert sorted(order) == [row for row, stays in enumerate(going) if stays]
     assert all(order[place] == place for place in range(len(order)) if going[place])
     read = DynamicLayer()
     read.update(*_states(len(going), 2, seed=0))
     sized = SizedLayer(read, torch.arange(len(going)), capacity=3)
-    sized.batch_select_indices(torch.tensor(order, dtype=torch.long))
+    select_rows(SimpleNamespace(layers=[sized]), order, torch.device("cpu"))
     assert torch.equal(sized.keys, read.keys[order])
     assert torch.equal(sized.values, read.values[order])

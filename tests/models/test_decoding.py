@@ -34,11 +34,11 @@ def test_states_are_those_of_each_row_alone(cached: bool) -> None:
     role = Role(model if cached else _Forgetful(model))  # type: ignore[arg-type]
     decoder = Decoder(role, PROMPTS, PAD, new_tokens=2)
     rows = [list(prompt) for prompt in PROMPTS]
-    alive = torch.arange(3)
+    alive = [0, 1, 2]
     for step, going in enumerate(([True, True, True], [True, False, True])):
-        alive = alive[decoder.keep(torch.tensor(going))]
-        decoder.read(torch.tensor([SAID[row][step] for row in alive.tolist()]))
-        for place, row in enumerate(alive.tolist()):
+        alive = [alive[place] for place in decoder.keep(going)]
+        decoder.read(torch.tensor([SAID[row][step] for row in alive]))
+        for place, row in enumerate(alive):
             rows[row].append(SAID[row][step])
             alone = model.model(torch.tensor([rows[row]])).last_hidden_state[0, -1]
             torch.testing.assert_close(decoder.state[place], alone, atol=1e-5, rtol=1e-5)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,29 @@ from truing.kernels.backbone import SkipPrefix, hidden_padded
 from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.cpu.fused_decoding import fused_step, fuses
 from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onednn_linears
+from truing.kernels.gpu.light_adapters import light_decoding
+from truing.kernels.gpu.static_step import decodes_statically, static_decoding
 from truing.kernels.next_token import Vocabulary
 from truing.kernels.packed_rows import hidden_packed, packs_rows
 from truing.kernels.precision import Precision
 from truing.kernels.vocabulary import LogitTransform, token_logprobs
 
-DecodeStep = Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor | None]]
-"""One token (B,) of each row, a mask (B, cached + 1) and the cache to (B, D) last hidden states, and (B, D) what left
-the frozen prefix where there is one"""
+
+class DecodeStep(Protocol):
+    """Reads one token of each row, with what the rows before it have left in a cache."""
+
+    @property
+    def is_static(self) -> bool:
+        """Whether shapes are to stay what they are: of the rows, the mask and the cache."""
+
+    def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Tensor | None]:
+        """Tokens (B,), and a mask (B, cached + 1) of them and those before; of a static step, (B, room for all).
+
+        Returns:
+            (B, D) last hidden states, and (B, D) what left the frozen prefix where there is one.
+        """
+
+
 Decoding = Callable[[PreTrainedModel, str | None, int | None], AbstractContextManager[DecodeStep | None]]
 """A model, the adapter in force and the depth of a frozen prefix to a block in which the model decodes and its weights
 stay as they are: by the step that it yields, or by its own layers"""
@@ -38,6 +53,10 @@ TokenLogprobs = Callable[
     [Tensor, Tensor, Tensor | None, Tensor, float, LogitTransform, Tensor | None, Vocabulary], Tensor
 ]
 """See `vocabulary.token_logprobs`"""
+
+LOOK_EVERY = 16
+"""Token steps after which it is looked at what a device has drawn. It is waited for as often; a row that has finished
+goes on for half as many more, on average"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,8 @@ class Backend:
     """Whether prompts of unequal length may be read side by side, the shorter ones padded on the left"""
     caches: bool = True
     """Whether the model goes on from what it remembers of the tokens before; otherwise it reads all of them again"""
+    look_every: int = 1
+    """Token steps after which a sampler looks at what was drawn, for which a device is waited for"""
     hidden: Hidden = hidden_padded
     decoding: Decoding = lambda *_: nullcontext()
     transform: LogitTransform | None = None
@@ -62,9 +83,14 @@ class Backend:
     token_logprobs: TokenLogprobs = token_logprobs
 
 
+def plain_backend(device: torch.device, precision: Precision) -> Backend:
+    """The backend for whatever model on a device."""
+    return Backend(precision) if device.type == "cpu" else Backend(precision, look_every=LOOK_EVERY)
+
+
 def choose_backend(model: PreTrainedModel, device: torch.device, precision: Precision) -> Backend:
     """The backend for a model on a device; it may be an outline of one, on torch's meta device."""
-    backend = Backend(precision)
+    backend = plain_backend(device, precision)
     if device.type == "cpu" and packs_rows(model):
         backend = replace(backend, hidden=hidden_packed, micro_batches=partial(plan_by_tokens, padded=False))
     if device.type == "cpu" and precision.compute == torch.float32:
@@ -75,4 +101,6 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
             decoding=fused_step if fuses(model) else lambda model, *_: prepacked(model),
             token_logprobs=partial(token_logprobs, linear=linear),
         )
+    if device.type != "cpu":
+        backend = replace(backend, decoding=static_decoding if decodes_statically(model) else light_decoding)
     return backend

@@ -4,11 +4,17 @@ The library's own cache is copied whole at every step. Here a step writes its ow
 finished gives its place to the last one that goes on, so that the rest of the cache stays where it is.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
+
+from truing.core.transfer import integers
+
+LEAST_ROWS = 8
+"""Rows that take a device as long as one"""
 
 
 class SizedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -36,15 +42,34 @@ class SizedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._show(rows, length)
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Row i becomes what row `indices[i]` was. Rows that stay where they are cost nothing."""
-        moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero().squeeze(1)
+    def move(self, rows: Tensor, places: Tensor, count: int) -> None:
+        """Puts `rows` (n,) into `places` (n,), and lets all go but the first `count`."""
         for part in (self.keys, self.values):
-            part[moved] = part[indices[moved]]
-        self._show(len(indices), self.keys.shape[-2])
+            part[places] = part[rows]
+        self._show(count, self.keys.shape[-2])
 
     def _show(self, rows: int, length: int) -> None:
         self.keys, self.values = (room[:rows, :, :length] for room in self._room)
+
+
+class StaticLayer(SizedLayer):  # type: ignore[no-untyped-call]
+    """The same with all of the room shown, and with the place of the next token in memory: no shape changes with it."""
+
+    def __init__(self, read: Any, rows: Tensor, capacity: int, place: Tensor) -> None:
+        """As `SizedLayer`; `place` (1,) is where the next token's keys and values go."""
+        super().__init__(read, rows, capacity)
+        self._place = place
+        for room in self._room:  # what nobody attends to counts nothing, unless it is no number
+            room[:, :, read.keys.shape[-2] :] = 0
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Writes the keys and values of one new token to its place and returns all of the room."""
+        for part, new in zip((self.keys, self.values), (key_states, value_states), strict=True):
+            part.index_copy_(2, self._place, new)
+        return self.keys, self.values
+
+    def _show(self, rows: int, _: int) -> None:
+        self.keys, self.values = (room[:rows] for room in self._room)
 
 
 def _with_room(part: Tensor, rows: Tensor, capacity: int) -> Tensor:
@@ -53,24 +78,32 @@ def _with_room(part: Tensor, rows: Tensor, capacity: int) -> Tensor:
     return room
 
 
-def make_room(cache: Any, rows: Tensor, capacity: int) -> None:
+def make_room(cache: Any, rows: Tensor, capacity: int, place: Tensor | None = None) -> None:
     """Gives the cache that a model made of its prompts one row for each of `rows` (B,), and room for `capacity` tokens.
 
-    Layers of another kind, such as sliding windows and recurrent states, and caches of a model's own keep their way.
+    With a `place` (1,), which says where the next token goes, shapes do not change from there on. Layers of another
+    kind, such as sliding windows and recurrent states, and caches of a model's own keep their way.
     """
-    for place, layer in enumerate(getattr(cache, "layers", [])):
+    for number, layer in enumerate(getattr(cache, "layers", [])):
         if type(layer) is DynamicLayer and layer.is_initialized:
-            cache.layers[place] = SizedLayer(layer, rows, capacity)
+            of_layer = layer, rows, capacity
+            cache.layers[number] = SizedLayer(*of_layer) if place is None else StaticLayer(*of_layer, place)
         else:
             _select(layer, rows)
     if not hasattr(cache, "layers"):
         cache.batch_select_indices(rows)
 
 
-def select_rows(cache: Any, rows: Tensor) -> None:
-    """Row i of a cache becomes what row `rows[i]` was."""
+def select_rows(cache: Any, order: Sequence[int], device: torch.device) -> None:
+    """Row i of a cache becomes what row `order[i]` was. Rows that keep their place in a `SizedLayer` cost nothing."""
+    chosen = integers(order, device)
+    moved = [place for place, row in enumerate(order) if place != row]
+    rows, places = integers([[order[place] for place in moved], moved], device)
     for layer in getattr(cache, "layers", [cache]):
-        _select(layer, rows)
+        if isinstance(layer, SizedLayer):
+            layer.move(rows, places, len(order))
+        else:
+            _select(layer, chosen)
 
 
 def _select(layer: Any, rows: Tensor) -> None:
@@ -81,10 +114,12 @@ def _select(layer: Any, rows: Tensor) -> None:
     select(rows)
 
 
-def compacted_order(unfinished: Tensor) -> Tensor:
-    """Row order after dropping finished rows: the last unfinished rows move into the gaps. (n,) of (B,) bool."""
-    staying = unfinished.nonzero().squeeze(1)
-    order = torch.arange(len(staying), device=unfinished.device)
-    gaps = (~unfinished[: len(staying)]).nonzero().squeeze(1)
-    order[gaps] = staying[len(staying) - len(gaps) :]
-    return order
+def rows_to_keep(rows: int, unfinished: int) -> int:
+    """How many of so many rows stay, where others than powers of two are not worth a shape of their own."""
+    return min(rows, max(LEAST_ROWS, 1 << (unfinished - 1).bit_length()))
+
+
+def compacted_order(unfinished: Sequence[bool], room: int) -> list[int]:
+    """Row order when `room` of B rows stay: those unfinished behind it move into places of finished ones. (room,)"""
+    behind = (row for row in range(room, len(unfinished)) if unfinished[row])
+    return [row if unfinished[row] else next(behind, row) for row in range(room)]

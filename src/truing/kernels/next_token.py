@@ -12,6 +12,8 @@ from truing.functional import kl_exact, token_entropy, token_logprobs
 
 BLOCK_TOKENS = 128
 """Tokens of the vocabulary whose probabilities are summed before they are looked into"""
+STEPS = 2.0**40
+"""Of the largest weight, the least that counts where weights are added as whole numbers"""
 
 
 class Vocabulary:
@@ -66,10 +68,10 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows = torch.arange(len(logits), device=logits.device)
     weights, blocks = weights_in_blocks(logits, logits.amax(-1, keepdim=True), -(-logits.shape[-1] // BLOCK_TOKENS))
-    upto = blocks.sum(-1).double().cumsum(-1)
+    upto = cumulated(blocks.sum(-1))
     block, within = block_of_draw(upto, uniforms)
     tokens = (block * BLOCK_TOKENS + place_in_block(blocks[rows, block], within)).clamp(max=logits.shape[-1] - 1)
-    return tokens, (weights[rows, tokens].double() / upto[:, -1]).log().to(logits.dtype)
+    return tokens, (weights[rows, tokens].to(upto.dtype) / upto[:, -1]).log().to(logits.dtype)
 
 
 def weights_in_blocks(logits: Tensor, largest: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -78,9 +80,28 @@ def weights_in_blocks(logits: Tensor, largest: Tensor, count: int) -> tuple[Tens
     return weights, weights.view(len(logits), count, BLOCK_TOKENS)
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """The widest floats that a device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def cumulated(weights: Tensor) -> Tensor:
+    """(B, N) cumulated sums of (B, N) weights, none of them negative, in the widest floats of their device.
+
+    CUDA adds floats in an order of its own, and refuses to where all is to be deterministic. Whole numbers have one sum
+    in any order; what is below 2^-40 of a row's largest weight adds nothing then.
+    """
+    weights = weights.to(widest(weights.device))
+    if weights.device.type == "cpu":
+        return weights.cumsum(-1)
+    step = weights.amax(-1, keepdim=True).clamp(min=STEPS * torch.finfo(torch.float32).tiny) / STEPS
+    return (weights / step).long().cumsum(-1).to(weights.dtype) * step
+
+
 def block_of_draw(upto: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """(B,) the block in which (B,) uniforms land, of (B, N) cumulated sums of blocks, and (B, 1) how far inside it."""
-    wanted = uniforms.double()[:, None] * upto[:, -1:]  # sums fall short of 1 by rounding; so no draw lands past them
+    # Sums fall short of 1 by rounding; so no draw lands past them.
+    wanted = uniforms.to(upto.dtype)[:, None] * upto[:, -1:]
     block = torch.searchsorted(upto, wanted, right=True).clamp(max=upto.shape[-1] - 1)
     before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0.0)
     return block[:, 0], wanted - before
@@ -88,7 +109,7 @@ def block_of_draw(upto: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
 
 def place_in_block(weights: Tensor, within: Tensor) -> Tensor:
     """(B,) the token of a block, of weights (B, BLOCK_TOKENS), in which a sum (B, 1) of the weights before it ends."""
-    inside = weights.double().cumsum(-1)
+    inside = cumulated(weights)
     # A block's sum in single precision may be more than its tokens' in double, and none of them lies behind the last.
     within = torch.minimum(within, inside[:, -1:].nextafter(torch.zeros_like(within)))
     return torch.searchsorted(inside, within, right=True)[:, 0]

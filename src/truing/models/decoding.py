@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from truing.core.transfer import integers
 from truing.kernels.backend import DecodeStep
-from truing.kernels.cache import compacted_order, make_room, select_rows
+from truing.kernels.cache import compacted_order, make_room, rows_to_keep, select_rows
 from truing.models.roles import Role
 
 
@@ -31,57 +33,63 @@ class Decoder:
 
         Tokens behind the prompts are read by `step` where there is one, and by the model's own layers otherwise.
         """
-        self._role, self._step = role, step
+        self._role, self._step, self._device = role, step, role.model.device
         distinct = list(dict.fromkeys(map(tuple, prompts)))
-        self._tokens, self._mask = left_padded(distinct, pad, role.model.device)
-        self._forward(self._tokens)
+        self._tokens, self._mask = left_padded(distinct, pad, self._device)
+        self._forward(self._tokens, self._mask)
         places = {prompt: place for place, prompt in enumerate(distinct)}
-        rows = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=role.model.device)
+        rows = integers([places[tuple(prompt)] for prompt in prompts], self._device)
+        self._read = self._tokens.shape[1]
+        self._place = integers([self._read], self._device) if step and step.is_static else None
         if self._cache is not None:
-            make_room(self._cache, rows, self._tokens.shape[1] + new_tokens)
-        self._mask, self._tokens, self.state = self._mask[rows], self._tokens[rows], self.state[rows]
+            make_room(self._cache, rows, self._read + new_tokens, self._place)
+        self._mask = F.pad(self._mask[rows], (0, new_tokens))
+        self._tokens, self.state = self._tokens[rows], self.state[rows]
         self.prefix_states = None if self.prefix_states is None else self.prefix_states[rows]
 
-    def keep(self, unfinished: Tensor) -> Tensor:
-        """Lets the rows go that are not `unfinished` (B,) bool; returns (n,) which row stands in each place now."""
-        order = compacted_order(unfinished)
+    def keep(self, unfinished: Sequence[bool]) -> list[int]:
+        """Lets rows go that are not `unfinished` (B,); returns (n,) which row stands in each place now.
+
+        A static step has some of them stay, which are no harm.
+        """
+        room = sum(unfinished)
+        order = compacted_order(unfinished, room if self._place is None else rows_to_keep(len(unfinished), room))
         if len(order) < len(unfinished):
-            self._mask, self._tokens = self._mask[order], self._tokens[order]
+            rows = integers(order, self._device)
+            self._mask, self._tokens = self._mask[rows], self._tokens[rows]
             if self._cache is not None:
-                select_rows(self._cache, order)
+                select_rows(self._cache, order, self._device)
         return order
 
     def read(self, tokens: Tensor) -> None:
         """One more token (B,) of each row."""
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
-        if self._cache is not None:
-            self._read_behind(tokens)
-            return
-        self._tokens = torch.cat([self._tokens, tokens[:, None]], dim=1)
-        self._forward(self._tokens)
-        self.prefix_states = None if self.prefix_states is None else self.prefix_states[:, -1:]
+        self._mask[:, self._read] = 1
+        self._read += 1
+        mask = self._mask[:, : self._read] if self._place is None else self._mask
+        if self._cache is None:
+            self._tokens = torch.cat([self._tokens, tokens[:, None]], dim=1)
+            self._forward(self._tokens, mask)
+            self.prefix_states = None if self.prefix_states is None else self.prefix_states[:, -1:]
+        elif self._step is None:
+            self._forward(tokens[:, None], mask)
+        else:
+            self.state, prefix_states = self._step(tokens, mask, self._cache)
+            self.prefix_states = None if prefix_states is None else prefix_states[:, None]
+            if self._place is not None:
+                self._place += 1
 
-    def _read_behind(self, tokens: Tensor) -> None:
-        if self._step is None:
-            self._forward(tokens[:, None])
-            return
-        self.state, prefix_states = self._step(tokens, self._mask, self._cache)
-        self.prefix_states = None if prefix_states is None else prefix_states[:, None]
-
-    def _forward(self, tokens: Tensor) -> None:
+    def _forward(self, tokens: Tensor, mask: Tensor) -> None:
         with ExitStack() as recording:
             states = recording.enter_context(self._role.prefix.capture()) if self._role.prefix else []
-            output = self._role.forward(tokens, self._mask, cache=self._cache, use_cache=self._role.backend.caches)
+            output = self._role.forward(tokens, mask, cache=self._cache, use_cache=self._role.backend.caches)
         self.prefix_states = states[0] if states else None
         self.state, self._cache = output.last_hidden_state[:, -1], getattr(output, "past_key_values", None)
 
 
 def left_padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """(B, P) tokens and (B, P) mask with every prompt ending in the last column."""
-    longest = max(len(prompt) for prompt in prompts)
-    tokens = torch.full((len(prompts), longest), pad, device=device)
-    mask = torch.zeros(len(prompts), longest, dtype=torch.long, device=device)
-    for row, prompt in enumerate(prompts):
-        tokens[row, longest - len(prompt) :] = torch.tensor(prompt, device=device)
-        mask[row, longest - len(prompt) :] = 1
-    return tokens, mask
+    longest = max(map(len, prompts))
+    blanks = [longest - len(prompt) for prompt in prompts]
+    tokens = [[pad] * blank + list(prompt) for blank, prompt in zip(blanks, prompts, strict=True)]
+    mask = [[0] * blank + [1] * (longest - blank) for blank in blanks]
+    return integers(tokens, device), integers(mask, device)

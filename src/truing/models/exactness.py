@@ -188,9 +188,8 @@ class _Probe:
                 if not self._close(role.logits(decoder.state), torch.stack([alone[at][-1 - left] for at in places])):
                     return False
                 if left:
-                    going = torch.ones(len(places), dtype=torch.bool, device=role.model.device)
-                    going[0] = left != SAID - 1
-                    places = [places[place] for place in decoder.keep(going).tolist()]
+                    going = [left != SAID - 1, *[True] * (len(places) - 1)]
+                    places = [places[place] for place in decoder.keep(going)]
                     decoder.read(torch.stack([rows[place][-left] for place in places]))
         except Exception:  # a cache of another make fails in its own way
             return False

@@ -14,7 +14,7 @@ from truing.config.sections import Base, Compute, Data, Lora
 from truing.core.errors import ModelError, RecipeError, first_line
 from truing.data.chat import TextFormat
 from truing.data.endings import Endings, endings_of
-from truing.kernels.backend import Backend, choose_backend
+from truing.kernels.backend import Backend, choose_backend, plain_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
@@ -150,7 +150,8 @@ def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = 
     """Chooses the backend of a model that was just loaded, freezes it and takes its dropout away."""
     model.config.use_cache = False
     will_be_cut = group.tensor_size() > 1  # and layers that are have no other way to be computed
-    backend = Backend(precision) if will_be_cut else choose_backend(model, model.device, precision)
+    known = model.device, precision
+    backend = plain_backend(*known) if will_be_cut else choose_backend(model, *known)
     backend.prepare(model)
     if checkpointing:
         checkpoint_layers(model)

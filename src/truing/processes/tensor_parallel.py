@@ -23,6 +23,7 @@ from truing.kernels.next_token import (
     WHOLE,
     Vocabulary,
     block_of_draw,
+    cumulated,
     place_in_block,
     weights_in_blocks,
 )
@@ -163,7 +164,7 @@ class Slice(Vocabulary):
         """See `Vocabulary`. Only sums of blocks of tokens go from one process to the others."""
         rows, count = torch.arange(len(logits), device=logits.device), -(-self._longest // BLOCK_TOKENS)
         weights, blocks = weights_in_blocks(logits, self._largest(logits), count)
-        upto = self._gathered(blocks.sum(-1)).double().cumsum(-1)
+        upto = cumulated(self._gathered(blocks.sum(-1)))
         block, within = block_of_draw(upto, uniforms)
         here = block // count == self._rank
         own = torch.where(here, block - self._rank * count, 0)

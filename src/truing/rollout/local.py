@@ -16,7 +16,9 @@ from torch import Tensor
 
 from truing.core import rng
 from truing.core.errors import TrainingError
+from truing.core.transfer import integers, to_device
 from truing.kernels.backend import DecodeStep
+from truing.kernels.next_token import widest
 from truing.models.decoding import Decoder
 from truing.models.logprobs import tempered
 from truing.models.roles import Role
@@ -72,48 +74,90 @@ def _sample_group(
     sampling: Sampling,
     decode_step: DecodeStep | None,
 ) -> list[Completion]:
-    """Decodes rows side by side; a row that has finished leaves the batch at once."""
-    uniforms_of = torch.from_numpy(uniforms).to(role.model.device)
-    rows, steps = uniforms_of.shape
+    """Decodes rows side by side; a row that has finished leaves the batch when it is looked at.
+
+    On a CPU that is at once. A device would have to be waited for, so it is every few steps; what is drawn behind an
+    end until then is left out.
+    """
+    device, (rows, steps) = role.model.device, uniforms.shape
+    uniforms_of = to_device(torch.from_numpy(uniforms).to(widest(device)), device)
     decoder = Decoder(role, prompts, sampling.pad, steps, decode_step)
-    tokens = torch.full((rows, steps), sampling.pad, device=uniforms_of.device)
-    logprobs = torch.zeros(rows, steps, device=uniforms_of.device)
-    hidden = decoder.state.new_empty(rows, steps, decoder.state.shape[-1])
-    prefix_states = _with_room(decoder.prefix_states, steps)
-    active = torch.arange(rows, device=uniforms_of.device)
-    ends = torch.tensor(sampling.ends, device=uniforms_of.device)
+    drawn = _Drawn.room(decoder, sampling, rows, steps)
+    active, unfinished, looked = torch.arange(rows, device=device), [True] * rows, 0
     for step in range(steps):
-        drawn, logprobs[active, step] = _drawn(role, decoder.state, uniforms_of[active, step], sampling.temperature)
-        tokens[active, step] = drawn
-        hidden[active, step] = decoder.state
-        unfinished = ~torch.isin(drawn, ends)
-        if step + 1 == steps or not unfinished.any():
-            break
-        kept = decoder.keep(unfinished)
-        active, drawn = active[kept], drawn[kept]
-        decoder.read(drawn)
-        if prefix_states is not None and decoder.prefix_states is not None:
-            prefix_states[active, step - steps] = decoder.prefix_states[:, 0]
-    completions = []
-    for row, own in enumerate(tokens.tolist()):
-        end = next((place + 1 for place, token in enumerate(own) if token in sampling.ends), None)
-        finished, end, asked = end is not None, end or steps, len(prompts[row])
-        prefix = None if prefix_states is None else prefix_states[row, -steps - asked :][: asked + end - 1]
-        completions.append(Completion(tokens[row, :end], logprobs[row, :end], finished, hidden[row, :end], prefix))
-    return completions
+        logits = tempered(role.logits(decoder.state), sampling.temperature)
+        tokens, drawn.logprobs[active, step] = role.vocabulary.draw(logits, uniforms_of[active, step])
+        drawn.tokens[active, step] = tokens
+        drawn.hidden[active, step] = decoder.state
+        if step + 1 == steps or (step + 1) % role.backend.look_every == 0:
+            unfinished = drawn.look(active, slice(looked, looked := step + 1), unfinished)
+            if looked == steps or not any(unfinished):
+                break
+            kept = decoder.keep(unfinished)
+            if len(kept) < len(unfinished):
+                places, unfinished = integers(kept, device), [unfinished[row] for row in kept]
+                active, tokens = active[places], tokens[places]
+        decoder.read(tokens)
+        if drawn.prefix_states is not None and decoder.prefix_states is not None:
+            drawn.prefix_states[active, step - steps] = decoder.prefix_states[:, 0]
+    return drawn.completions(prompts, sampling.ends)
 
 
-def _with_room(asked: Tensor | None, steps: int) -> Tensor | None:
-    """(B, P + steps, D) what left the frozen prefix for left-padded prompts, and room for what will."""
-    if asked is None:
-        return None
+@dataclass(frozen=True)
+class _Drawn:
+    """Room for what is drawn for B rows, R tokens each."""
+
+    tokens: Tensor
+    """(B, R)"""
+    logprobs: Tensor
+    """(B, R)"""
+    hidden: Tensor
+    """(B, R, D)"""
+    ends: Tensor
+    """(N,) tokens of which any ends a response"""
+    prefix_states: Tensor | None
+    """(B, P + R, D) of left-padded prompts and of what follows them; None where there is no frozen prefix"""
+
+    @classmethod
+    def room(cls, decoder: Decoder, sampling: Sampling, rows: int, steps: int) -> "_Drawn":
+        """With what left the frozen prefix for the prompts."""
+        state, prefix_states = decoder.state, decoder.prefix_states
+        return cls(
+            tokens=torch.full((rows, steps), sampling.pad, device=state.device),
+            logprobs=torch.zeros(rows, steps, device=state.device),
+            hidden=state.new_empty(rows, steps, state.shape[-1]),
+            prefix_states=None if prefix_states is None else _with_room(prefix_states, steps),
+            ends=integers(sampling.ends, state.device),
+        )
+
+    def look(self, rows: Tensor, steps: slice, unfinished: Sequence[bool]) -> list[bool]:
+        """Which of the (n,) `rows`, of which some were `unfinished` before these steps, still are; in one transfer.
+
+        Raises:
+            TrainingError: what one of their tokens was drawn from is no distribution.
+        """
+        ended = torch.isin(self.tokens[rows, steps], self.ends)
+        behind_end = ended.cumsum(1) > ended
+        sound = (self.logprobs[rows, steps].isfinite() | behind_end).all(1)
+        end, is_sound = torch.stack([ended.any(1), sound]).tolist()
+        if not all(sound or not goes_on for sound, goes_on in zip(is_sound, unfinished, strict=True)):
+            what = "the logits of the model that samples are not finite."
+            hint = "Lower the learning rate if the model was training; otherwise its weights cannot be used."
+            raise TrainingError(what, code="training/logits-not-finite", hint=hint)
+        return [goes_on and not ends for ends, goes_on in zip(end, unfinished, strict=True)]
+
+    def completions(self, prompts: Sequence[Sequence[int]], ends: Sequence[int]) -> list[Completion]:
+        """Each row up to its first end."""
+        found, steps = [], self.tokens.shape[1]
+        for row, (asked, own) in enumerate(zip(map(len, prompts), self.tokens.tolist(), strict=True)):
+            end = next((place + 1 for place, token in enumerate(own) if token in ends), None)
+            until = end or steps
+            prefix = None if self.prefix_states is None else self.prefix_states[row, -steps - asked :]
+            states = self.hidden[row, :until], None if prefix is None else prefix[: asked + until - 1]
+            found.append(Completion(self.tokens[row, :until], self.logprobs[row, :until], end is not None, *states))
+        return found
+
+
+def _with_room(asked: Tensor, steps: int) -> Tensor:
+    """(B, P + steps, D): what left the frozen prefix for left-padded prompts (B, P, D), and room for what will."""
     return torch.cat([asked, asked.new_empty(len(asked), steps, asked.shape[-1])], dim=1)
-
-
-def _drawn(role: Role, hidden: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    tokens, logprobs = role.vocabulary.draw(tempered(role.logits(hidden), temperature), uniforms)
-    if not bool(logprobs.isfinite().all()):
-        what = "the logits of the model that samples are not finite."
-        hint = "Lower the learning rate if the model was training; otherwise its weights cannot be used."
-        raise TrainingError(what, code="training/logits-not-finite", hint=hint)
-    return tokens, logprobs

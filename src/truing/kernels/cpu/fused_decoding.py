@@ -27,6 +27,8 @@ Rotation = tuple[Tensor, Tensor]
 class FusedStep:
     """A backbone with an adapter in force, as it decodes: what its own forward gives for one new token a row."""
 
+    is_static = False
+
     def __init__(self, model: PreTrainedModel, adapter: str | None, prefix_depth: int | None) -> None:
         backbone: Any = model.base_model
         self._embed_tokens: Callable[[Tensor], Tensor] = backbone.embed_tokens

@@ -1,0 +1,114 @@
+"""Sampling on a device that is waited for: the same responses, looked at every few steps."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from fake_device import FAKE, FakeDevice, fake_device
+from transformers import PreTrainedModel
+
+from truing.config.sections import Lora
+from truing.core.errors import TrainingError
+from truing.kernels.backbone import decoder_layers
+from truing.kernels.backend import Backend, choose_backend
+from truing.kernels.next_token import draw_tokens
+from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
+from truing.models.decoding import Decoder
+from truing.models.prefix import FrozenPrefix
+from truing.models.roles import Role
+from truing.rollout.engine import Completion, Sampling
+from truing.rollout.local import LocalEngine, _Drawn
+
+PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11]] * 3
+EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
+SAMPLING = Sampling(max_new_tokens=20, temperature=1.0, ends=(EOS,), pad=PAD, rows=64)
+
+
+@pytest.fixture
+def device() -> Iterator[FakeDevice]:
+    with torch.no_grad(), fake_device() as device:
+        yield device
+
+
+def _respond(role: Role, sampling: Sampling = SAMPLING) -> list[Completion]:
+    return LocalEngine(role).generate(PROMPTS, range(len(PROMPTS)), sampling, 0, "test")
+
+
+def _policy(model: PreTrainedModel, backend: Backend) -> Role:
+    """A policy with an adapter that does something, in all layers but the lowest."""
+    model.requires_grad_(False)
+    adapters = Adapters(model, Lora(rank=2), 0, backend)
+    adapters.add("policy", above=1)
+    for place, weight in enumerate(adapters.parameters("policy")):
+        weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(place)) / 10)
+    found = decoder_layers(model)
+    assert found is not None
+    return Role(model, adapters, "policy", prefix=FrozenPrefix(found[1], 1), backend=backend)
+
+
+def _assert_alike(found: list[Completion], expected: list[Completion], atol: float = 2e-5) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.tokens.tolist() == other.tokens.tolist()
+        assert one.finished == other.finished
+        for name in ("logprobs", "hidden", "prefix_states"):
+            ours, theirs = getattr(one, name), getattr(other, name)
+            assert (ours is None) == (theirs is None)
+            if theirs is not None:
+                torch.testing.assert_close(ours.cpu(), theirs, atol=atol, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", ["llama", "gpt2"])
+def test_rows_that_are_looked_at_seldom_say_the_same(shape: str) -> None:
+    role = Role(tiny.model(shape))
+    seldom = replace(role, backend=Backend(look_every=7))
+    _assert_alike(_respond(seldom), _respond(role))
+
+
+@pytest.mark.parametrize(("shape", "library"), [("llama", 2), ("gpt2", 2 + SAMPLING.max_new_tokens)])
+def test_a_device_draws_what_a_cpu_draws_and_is_hardly_waited_for(shape: str, library: int, device: FakeDevice) -> None:
+    """The library looks twice at the mask of the prompts, and once at that of each token of a family not known."""
+    expected = _respond(_policy(tiny.model(shape), Backend()))
+    model = tiny.model(shape).to(FAKE)
+    policy = _policy(model, choose_backend(model, FAKE, Precision()))
+    device.waits.clear()
+    found = _respond(policy)
+    waits = device.waits.total()
+    _assert_alike(found, expected)
+    assert max(len(one.tokens) for one in expected) == SAMPLING.max_new_tokens
+    all_tokens_at_the_end = 1
+    assert waits <= library + all_tokens_at_the_end + 0.1 * SAMPLING.max_new_tokens
+
+
+def test_a_static_step_neither_waits_nor_copies_so_that_a_graph_can_hold_it(device: FakeDevice) -> None:
+    model = tiny.model().to(FAKE)
+    policy = _policy(model, choose_backend(model, FAKE, Precision()))
+    with policy.decoding() as step:
+        decoder = Decoder(policy, PROMPTS, PAD, new_tokens=2, step=step)
+        before = device.waits.total(), device.copies
+        decoder.read(decoder.state.argmax(-1))
+        assert (device.waits.total(), device.copies) == before
+
+
+def test_rows_that_are_no_distribution_stop_a_device_too_unless_they_have_ended(device: FakeDevice) -> None:
+    tokens, logprobs = [[4, EOS, 5]], [[0.0, 0.0, torch.nan]]
+    tensors = (torch.tensor(part, device=FAKE) for part in (tokens, logprobs, [], [EOS]))
+    drawn = _Drawn(*tensors, prefix_states=None)
+    row = torch.tensor([0], device=FAKE)
+    assert drawn.look(row, slice(0, 3), [True]) == [False]
+    with pytest.raises(TrainingError, check=lambda error: error.code == "training/logits-not-finite"):
+        drawn.look(row, slice(2, 3), [True])
+    assert drawn.look(row, slice(2, 3), [False]) == [False]
+
+
+@pytest.mark.parametrize("words", [5, 128, 1000])
+def test_a_device_draws_from_logits_what_a_cpu_draws(words: int, device: FakeDevice) -> None:
+    random = torch.Generator().manual_seed(words)
+    logits, uniforms = 4 * torch.randn(200, words, generator=random), torch.rand(200, generator=random).double()
+    uniforms[0] = 1.0
+    expected = draw_tokens(logits.clone(), uniforms)
+    found = draw_tokens(logits.to(FAKE), uniforms.to(FAKE))
+    assert found[0].tolist() == expected[0].tolist()
+    torch.testing.assert_close(found[1].cpu(), expected[1], atol=1e-6, rtol=0)
