@@ -7,10 +7,13 @@ import pytest
 import tiny
 import torch
 from fake_device import FAKE, FakeDevice, fake_device
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from truing.config.sections import Lora
 from truing.core.errors import TrainingError
+from truing.core.records import Sample
+from truing.data.encode import EncodedPrompt
 from truing.kernels.backbone import decoder_layers
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.next_token import draw_tokens
@@ -19,11 +22,14 @@ from truing.models.adapters import Adapters
 from truing.models.decoding import Decoder
 from truing.models.prefix import FrozenPrefix
 from truing.models.roles import Role
+from truing.models.scoring import distribution_metrics, end_scores, forward_in_micro_batches, response_logprobs
 from truing.rollout.engine import Completion, Sampling
+from truing.rollout.episodes import as_rollout, as_samples
 from truing.rollout.local import LocalEngine, _Drawn
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11]] * 3
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
+FORM = tiny.text_format(tiny.tokenizer())
 SAMPLING = Sampling(max_new_tokens=20, temperature=1.0, ends=(EOS,), pad=PAD, rows=64)
 
 
@@ -112,3 +118,30 @@ def test_a_device_draws_from_logits_what_a_cpu_draws(words: int, device: FakeDev
     found = draw_tokens(logits.to(FAKE), uniforms.to(FAKE))
     assert found[0].tolist() == expected[0].tolist()
     torch.testing.assert_close(found[1].cpu(), expected[1], atol=1e-6, rtol=0)
+
+
+def test_what_was_drawn_is_scored_and_read_with_few_waits(device: FakeDevice) -> None:
+    """One copy of tokens and one of ends for the texts; the library looks twice at the mask of each micro-batch."""
+
+    def scored(role: Role) -> tuple[Tensor, list[Sample]]:
+        rollout = as_rollout(PROMPTS, _respond(role), range(len(PROMPTS)), PAD)
+        device.waits.clear()
+        samples = as_samples([EncodedPrompt("", tuple(prompt)) for prompt in PROMPTS], rollout, FORM)
+        part, index = rollout.rows([7, 2, 5]), [1, 0]
+        parts = forward_in_micro_batches(
+            role, part.sequences, 1000, lambda rows, _: (response_logprobs(role, rows), end_scores(role, rows))
+        )
+        metrics = distribution_metrics(role, role, part.rows(index), 1.0, 1000)
+        return torch.cat([tensor.flatten() for tensor in (*parts, *metrics)]), samples
+
+    on_cpu, on_device = tiny.model(), tiny.model().to(FAKE)
+    heads = [torch.nn.Linear(16, 1).to(where) for where in ("cpu", FAKE)]
+    for head in heads:
+        torch.nn.init.constant_(head.weight, 0.1)
+        torch.nn.init.zeros_(head.bias)
+    expected, texts = scored(Role(on_cpu, head=heads[0]))
+    found, same_texts = scored(Role(on_device, head=heads[1]))
+    waits, forwards = device.waits.total(), 3
+    assert same_texts == texts
+    torch.testing.assert_close(found.cpu(), expected, atol=2e-5, rtol=1e-4)
+    assert waits <= 2 + 2 * forwards

@@ -10,11 +10,14 @@ longest row, `names` of its rows for errors, and `count`, the number of entries 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+from truing.core.transfer import integers, to_device
 
 Micro = TypeVar("Micro", covariant=True)
 """What a part of a batch is on its device"""
@@ -51,9 +54,9 @@ class Sequences:
     tokens: Tensor
     """(B, T) int64"""
     prompt_lengths: Tensor
-    """(B,) int64, at least 1"""
+    """(B,) int64, at least 1; on the host, wherever the tokens are, so that nothing waits for a device to be planned"""
     response_lengths: Tensor
-    """(B,) int64, at least 1"""
+    """(B,) int64, at least 1; on the host"""
     names: Sequence[str] = ()
     """Which row each one is, for errors"""
     prefix_states: Tensor | None = None
@@ -94,8 +97,16 @@ class Sequences:
 
     @property
     def lengths(self) -> Tensor:
-        """(B,) tokens of prompt and response together."""
+        """(B,) tokens of prompt and response together; on the host."""
         return self.prompt_lengths + self.response_lengths
+
+    @cached_property
+    def _lengths_there(self) -> tuple[Tensor, Tensor]:
+        """(B,) prompt and response lengths, where the tokens are."""
+        prompt_lengths, response_lengths = to_device(
+            torch.stack([self.prompt_lengths, self.response_lengths]), self.tokens.device
+        )
+        return prompt_lengths, response_lengths
 
     @property
     def token_counts(self) -> list[int]:
@@ -109,18 +120,25 @@ class Sequences:
     @property
     def attention_mask(self) -> Tensor:
         """(B, T) 1 on prompt and response, 0 on padding."""
-        return (_steps(self.tokens.shape[1], self.tokens) < self.lengths[:, None]).long()
+        asked, said = self._lengths_there
+        return (_steps(self.tokens.shape[1], self.tokens) < (asked + said)[:, None]).long()
 
     @property
     def response_mask(self) -> Tensor:
         """(B, R) True on response tokens."""
-        return _steps(int(self.response_lengths.max()), self.tokens) < self.response_lengths[:, None]
+        return _steps(int(self.response_lengths.max()), self.tokens) < self._lengths_there[1][:, None]
+
+    @cached_property
+    def response_places(self) -> Tensor:
+        """(N,) places of `response_mask`, flat, where it is True."""
+        mask = torch.arange(int(self.response_lengths.max())) < self.response_lengths[:, None]
+        return to_device(mask.flatten().nonzero()[:, 0], self.tokens.device)
 
     @property
     def response_index(self) -> Tensor:
         """(B, R) where in T each response token stands; entries off the mask stay inside the row."""
         steps = _steps(int(self.response_lengths.max()), self.tokens)
-        return (self.prompt_lengths[:, None] + steps).clamp(max=self.tokens.shape[1] - 1)
+        return (self._lengths_there[0][:, None] + steps).clamp(max=self.tokens.shape[1] - 1)
 
     @property
     def response_tokens(self) -> Tensor:
@@ -128,21 +146,21 @@ class Sequences:
         return self.tokens.gather(1, self.response_index)
 
     def rows(self, index: Sequence[int]) -> Self:
-        chosen = torch.as_tensor(index, device=self.tokens.device)
-        longest = int(self.lengths[chosen].max())
+        asked, said = self.prompt_lengths[list(index)], self.response_lengths[list(index)]
+        chosen, longest = integers(index, self.tokens.device), int((asked + said).max())
         return type(self)(
             self.tokens[chosen, :longest],
-            self.prompt_lengths[chosen],
-            self.response_lengths[chosen],
+            asked,
+            said,
             [self.names[row] for row in index] if self.names else (),
             None if self.prefix_states is None else self.prefix_states[chosen, : longest - 1],
         )
 
     def to(self, device: torch.device) -> Self:
         return type(self)(
-            self.tokens.to(device),
-            self.prompt_lengths.to(device),
-            self.response_lengths.to(device),
+            to_device(self.tokens, device),
+            self.prompt_lengths,
+            self.response_lengths,
             self.names,
             None if self.prefix_states is None else self.prefix_states.to(device),
         )
@@ -177,7 +195,7 @@ class LocalStates:
     """(B, R, D) its last hidden state before each response token: its full distribution, kept small"""
 
     def rows(self, index: Sequence[int], longest: int) -> Self:
-        return type(self)(self.hidden[list(index), :longest])
+        return type(self)(self.hidden[integers(index, self.hidden.device), :longest])
 
 
 @dataclass(frozen=True)
@@ -202,7 +220,7 @@ class Rollout:
         """These responses, trimmed to the longest."""
         sequences = self.sequences.rows(index)
         longest = int(sequences.response_lengths.max())
-        chosen = torch.as_tensor(index, device=self.logprobs.device)
+        chosen = integers(index, self.logprobs.device)
         states = None if self.states is None else self.states.rows(index, longest)
 
         def part(whole: Tensor | None) -> Tensor | None:
@@ -259,7 +277,7 @@ class Experience:
     def rows(self, index: Sequence[int]) -> Self:
         sequences = self.sequences.rows(index)
         longest = int(sequences.response_lengths.max())
-        chosen = torch.as_tensor(index, device=self.old_logprobs.device)
+        chosen = integers(index, self.old_logprobs.device)
 
         def part(whole: Tensor | None) -> Tensor | None:
             return None if whole is None else whole[chosen, :longest]

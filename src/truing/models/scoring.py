@@ -24,15 +24,14 @@ def response_hidden(role: Role, sequences: Sequences) -> Tensor:
 
 def response_logprobs(role: Role, sequences: Sequences, temperature: float = 1.0) -> Tensor:
     """(B, R) log π(token) of the response's tokens, nats; 0 off the mask."""
-    mask = sequences.response_mask
-    hidden, tokens = response_hidden(role, sequences)[mask], sequences.response_tokens[mask]
-    return _on_mask(logprobs_of(role, hidden, tokens, temperature), mask)
+    hidden, tokens = _counted(sequences, response_hidden(role, sequences), sequences.response_tokens)
+    return _in_place(logprobs_of(role, hidden, tokens, temperature), sequences)
 
 
 def sequence_logprobs(role: Role, sequences: Sequences, average: bool = False) -> Tensor:
     """(B,) log π(response), nats: summed over its tokens, or their mean if `average`."""
     total = response_logprobs(role, sequences).sum(1)
-    return total / sequences.response_lengths if average else total
+    return total / sequences.response_mask.sum(1) if average else total
 
 
 def response_values(role: Role, sequences: Sequences) -> Tensor:
@@ -44,12 +43,19 @@ def end_scores(role: Role, sequences: Sequences) -> Tensor:
     """(B,) the scalar head on the last counted token, eos included where there is one."""
     hidden = role.hidden(sequences.tokens, sequences.attention_mask)
     rows = torch.arange(len(sequences), device=hidden.device)
-    return role.scalar(hidden[rows, sequences.lengths - 1])
+    return role.scalar(hidden[rows, sequences.attention_mask.sum(1) - 1])
 
 
-def _on_mask(values: Tensor, mask: Tensor) -> Tensor:
+def _counted(sequences: Sequences, *columns: Tensor) -> list[Tensor]:
+    """(N, ...) the entries of (B, R, ...) columns that stand on response tokens; unlike by a mask, without waiting."""
+    places = sequences.response_places
+    return [column.flatten(0, 1)[places] for column in columns]
+
+
+def _in_place(values: Tensor, sequences: Sequences) -> Tensor:
     """(N,) values of the counted entries in their places of (B, R), 0 elsewhere."""
-    return values.new_zeros(mask.shape).masked_scatter(mask, values)
+    mask = sequences.response_mask
+    return values.new_zeros(mask.numel()).index_put((sequences.response_places,), values).view(mask.shape)
 
 
 @torch.no_grad()
@@ -88,16 +94,14 @@ def distribution_metrics(
     """
 
     def of_rows(sequences: Sequences, index: Sequence[int]) -> tuple[Tensor, ...]:
-        mask = sequences.response_mask
+        tokens = sequences.response_tokens
         if rollout.states is None:
             hidden = response_hidden(policy, sequences)
         else:
-            hidden = rollout.states.hidden[list(index), : mask.shape[1]]
-        ref_hidden = response_hidden(reference, sequences)
-        metrics = distribution_of(
-            policy, reference, hidden[mask], ref_hidden[mask], sequences.response_tokens[mask], temperature
-        )
-        return tuple(_on_mask(part, mask) for part in metrics)
+            hidden = rollout.states.rows(index, tokens.shape[1]).hidden
+        hidden, ref_hidden, drawn = _counted(sequences, hidden, response_hidden(reference, sequences), tokens)
+        metrics = distribution_of(policy, reference, hidden, ref_hidden, drawn, temperature)
+        return tuple(_in_place(part, sequences) for part in metrics)
 
     ref_logprobs, kl, entropy = forward_in_micro_batches(reference, rollout.sequences, token_budget, of_rows)
     return ref_logprobs, kl, entropy

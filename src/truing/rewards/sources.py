@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
@@ -19,6 +20,7 @@ from truing.core.errors import ModelError, RewardError, first_line
 from truing.core.normalisation import Normalisation
 from truing.core.records import Sample, Tokens
 from truing.core.rows import TokenRows
+from truing.core.transfer import to_device
 from truing.data.batching import plan_by_tokens
 from truing.data.chat import TextFormat, encode_answered, prompt_text
 from truing.data.endings import Endings, endings_of
@@ -117,17 +119,18 @@ class ClassifierReward:
         with reraise_as(partial(_unread, self.where)):
             tokens = [torch.tensor(self._encode(sample)) for sample in samples]
         self._refuse_longer(max(map(len, tokens)))
-        scores: dict[int, float] = {}
+        scores: dict[int, Tensor] = {}
         pad = self.model.config.pad_token_id  # where the model knows none, it reads one text at a time
         plan = plan_by_tokens([len(row) for row in tokens], 1 if pad is None else self.token_budget)
         for index in group.share(plan):
             rows = [tokens[row] for row in index]
-            ids = pad_sequence(rows, batch_first=True, padding_value=pad or 0).to(self.model.device)
-            mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(self.model.device)
-            logits = self.model(input_ids=ids, attention_mask=mask).logits
-            scores |= dict(zip(index, logits.squeeze(-1).tolist(), strict=True))
-        scores = group.gather(scores)
-        return [scores[row] for row in range(len(samples))]
+            ids = to_device(pad_sequence(rows, batch_first=True, padding_value=pad or 0), self.model.device)
+            mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+            logits = self.model(input_ids=ids, attention_mask=to_device(mask, self.model.device)).logits
+            scores |= dict(zip(index, logits.squeeze(-1), strict=True))
+        found = torch.stack([*scores.values()]).tolist() if scores else []  # the device is waited for once
+        whole = group.gather(dict(zip(scores, found, strict=True)))
+        return [whole[row] for row in range(len(samples))]
 
     def _refuse_longer(self, longest: int) -> None:
         """Said before the model runs: it would fail on a position it lacks, or judge what it never learnt to read."""

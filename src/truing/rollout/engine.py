@@ -27,7 +27,7 @@ class Completion:
     """One response. The states are the local engine's own, kept to spare later forwards; others leave them out."""
 
     tokens: Tensor
-    """(R,) int64, the token that ends it included"""
+    """(R,) int64, the token that ends it included; on the host, wherever the rest is"""
     logprobs: Tensor
     """(R,) log π(token) at the sampling temperature, nats, as the learner computes it before it learns from it"""
     finished: bool

@@ -10,6 +10,7 @@ from truing.config.recipe import Recipe
 from truing.core.batches import LocalStates, Rollout, Sequences
 from truing.core.errors import RewardError
 from truing.core.records import Sample
+from truing.core.transfer import integers, to_device
 from truing.data.chat import TextFormat, decode_response
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet
@@ -60,7 +61,7 @@ def as_rollout(
     prompts: Sequence[Sequence[int]], completions: Sequence[Completion], groups: Sequence[int], pad: int
 ) -> Rollout:
     """Completions of prompts as one padded batch, on the device they were drawn on."""
-    device = completions[0].tokens.device
+    device = completions[0].logprobs.device
     prefix_states = [one.prefix_states for one in completions if one.prefix_states is not None]
     hidden = [one.hidden for one in completions if one.hidden is not None]
     engine_logprobs = [one.engine_logprobs for one in completions if one.engine_logprobs is not None]
@@ -69,8 +70,8 @@ def as_rollout(
     return Rollout(
         sequences=Sequences.collate(prompts, responses, pad, prefix_states=prefix_states or None).to(device),
         logprobs=pad_sequence([one.logprobs for one in completions], batch_first=True),
-        finished=torch.tensor([one.finished for one in completions], device=device),
-        groups=torch.tensor(groups, device=device),
+        finished=to_device(torch.tensor([one.finished for one in completions]), device),
+        groups=integers(groups, device),
         states=LocalStates(pad_sequence(hidden, batch_first=True)) if hidden else None,
         engine_logprobs=pad_sequence(engine_logprobs, batch_first=True) if engine_logprobs else None,
         drawn_logprobs=pad_sequence(drawn_logprobs, batch_first=True) if drawn_logprobs else None,
@@ -79,15 +80,16 @@ def as_rollout(
 
 def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, form: TextFormat) -> list[Sample]:
     """The responses, as text for reward functions and people and as tokens for reward models."""
+    said = rollout.sequences.responses, rollout.finished.tolist()
     return [
         Sample(
             prompt=prompt.text,
             response=decode_response(form, prompt.tokens, tuple(response), not isinstance(prompt.text, str)),
             prompt_tokens=prompt.tokens,
             response_tokens=tuple(response),
-            finished=bool(finished),
+            finished=finished,
         )
-        for prompt, response, finished in zip(prompts, rollout.sequences.responses, rollout.finished, strict=True)
+        for prompt, response, finished in zip(prompts, *said, strict=True)
     ]
 
 

@@ -148,13 +148,13 @@ class _Drawn:
 
     def completions(self, prompts: Sequence[Sequence[int]], ends: Sequence[int]) -> list[Completion]:
         """Each row up to its first end."""
-        found, steps = [], self.tokens.shape[1]
-        for row, (asked, own) in enumerate(zip(map(len, prompts), self.tokens.tolist(), strict=True)):
+        tokens, found, steps = self.tokens.cpu(), [], self.tokens.shape[1]
+        for row, (asked, own) in enumerate(zip(map(len, prompts), tokens.tolist(), strict=True)):
             end = next((place + 1 for place, token in enumerate(own) if token in ends), None)
             until = end or steps
             prefix = None if self.prefix_states is None else self.prefix_states[row, -steps - asked :]
             states = self.hidden[row, :until], None if prefix is None else prefix[: asked + until - 1]
-            found.append(Completion(self.tokens[row, :until], self.logprobs[row, :until], end is not None, *states))
+            found.append(Completion(tokens[row, :until], self.logprobs[row, :until], end is not None, *states))
         return found
 
 

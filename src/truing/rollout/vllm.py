@@ -120,7 +120,7 @@ class VllmEngine:
             drew = self._logprobs(self._as_it_was(earlier), read, sampling.temperature)
         completions = [
             Completion(
-                tokens=torch.tensor(tokens, device=own.device),
+                tokens=torch.tensor(tokens),
                 logprobs=own[row, : len(tokens)],
                 finished=tokens[-1] in sampling.ends,
                 engine_logprobs=torch.tensor(given, device=own.device),
