@@ -39,6 +39,22 @@ def test_sampled_log_probabilities_are_the_teacher_forced_ones(shape: str, tempe
     torch.testing.assert_close(rollout.logprobs[mask], forced[mask], atol=2e-5, rtol=0)
 
 
+def test_the_draws_of_a_seed_are_what_they_were() -> None:
+    """As written down once: a run that a newer version goes on with draws as the older one would."""
+    rollout = tiny.sample(Role(tiny.model()), PROMPTS, _sampling(), 0, "test", range(4))
+    assert rollout.sequences.responses == [
+        [11, 28, 13, 19, 24, 33, 15, 7, 11, 17, 22, 18],
+        [22, 17, EOS],
+        [28, EOS],
+        [23, 1, 26, 15, 27, 25, 26, 12, 33, 27, 3, 22],
+    ]
+    assert rollout.finished.tolist() == [False, True, True, False]
+    assert rollout.logprobs.sum(1).tolist() == pytest.approx([-38.951370, -7.909813, -5.470103, -35.118179], abs=1e-4)
+    assert rollout.states is not None
+    states = rollout.states.hidden.sum((1, 2)).tolist()
+    assert states == pytest.approx([14.988487, 0.136507, -7.288936, 30.098066], abs=1e-3)
+
+
 def test_draws_do_not_depend_on_what_is_sampled_beside_them() -> None:
     role = Role(tiny.model())
     together = tiny.sample(role, PROMPTS, _sampling(), 0, "test", range(4)).sequences

@@ -211,7 +211,7 @@ class Compute(Section):
     rollout_rows: Count = Field(64, description="Responses sampled side by side.")
     pack_weights: bool = Field(
         True,
-        description="Lay weights out anew while sampling on a CPU: faster decoding, their memory twice meanwhile.",
+        description="Lay weights out anew while sampling: faster decoding, their memory twice meanwhile.",
     )
 
 
