@@ -9,18 +9,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.counts import Shape, Unit, layouts, operations, update
+from harness.smollm2 import CONFIG
 from harness.tables import table
 
-SMOLLM2_135M = Shape.of(
-    {
-        "num_hidden_layers": 30,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "vocab_size": 49152,
-    }
-)
+SMOLLM2_135M = Shape.of(CONFIG)
 UNIT = Unit((16,) * 16, (32,) * 16, epochs=2, minibatches=2)
 RANK = 8
 

@@ -3,7 +3,9 @@
 Run as a side like any other, so that the commands themselves never load torch.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -25,22 +27,24 @@ def write_llama(place: Path, hidden: int = 128, layers: int = 4, vocabulary: int
     The defaults have 1.05M parameters. `groups` heads share their keys and values.
     """
     heads = max(2, hidden // 64)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=hidden,
-        intermediate_size=3 * hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads // groups,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-    )
+    shape = {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": 3 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // groups,
+        "tie_word_embeddings": True,
+    }
+    write_shape(place, shape)
+
+
+def write_shape(place: Path, shape: Mapping[str, Any]) -> None:
+    """A Llama with random weights whose config says this, and a tokenizer of as many made-up words."""
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
     torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(place)
-    words = {word: index for index, word in enumerate([PAD, EOS, *(f"w{i}" for i in range(2, vocabulary))])}
+    LlamaForCausalLM(LlamaConfig(**shape, **ids, max_position_embeddings=1024)).save_pretrained(place)
+    words = {word: index for index, word in enumerate([PAD, EOS, *(f"w{i}" for i in range(2, shape["vocab_size"]))])}
     inner = Tokenizer(models.WordLevel(words, unk_token=PAD))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, pad_token=PAD).save_pretrained(place)

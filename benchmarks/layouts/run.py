@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 import yaml
+from harness.smollm2 import CONFIG
 from harness.tables import table
 from layouts.work import DEVICES, Case, Device, Update, phases
 from processes.memory import CASES, RECIPE
@@ -74,16 +75,6 @@ SIZES: dict[str, tuple[int, PretrainedConfig]] = {
     ),
 }
 """Devices, and the shapes of Qwen2.5 1.5B and 7B and of Llama 3 70B"""
-MEASURED_SHAPE = LlamaConfig(
-    hidden_size=576,
-    intermediate_size=1728,
-    num_hidden_layers=30,
-    num_attention_heads=9,
-    num_key_value_heads=3,
-    vocab_size=49_152,
-    tie_word_embeddings=True,
-)
-"""Of benchmarks/processes/memory.py"""
 MEASURED_TOKENS = {"sft": 64, "ppo": 48}
 """Of its rows"""
 SHARDED = ", sharded over two"
@@ -214,7 +205,9 @@ def counted_peak(name: str) -> float:
     (stage,) = recipe.stages
     layout = Layout(processes // tensor, tensor, recipe.compute.shard) if processes > 1 else ONE_PROCESS
     numbers = numbers_of(recipe, stage, layout, MEASURED_TOKENS[stage])
-    return (held(shape_of(outline(MEASURED_SHAPE)), models_of(recipe, stage), numbers, layout).peak + LIBRARIES) / 1e9
+    return (
+        held(shape_of(outline(LlamaConfig(**CONFIG))), models_of(recipe, stage), numbers, layout).peak + LIBRARIES
+    ) / 1e9
 
 
 def check_rows() -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """The peak of memory of a process, by layout: one process or several with parts of weights, four models or one.
 
-    python benchmarks/processes/memory.py [--cache DIR] [--cases NAME ...] [--hidden 576 --layers 30 --words 49152]
+    python benchmarks/processes/memory.py [--cache DIR] [--cases NAME ...]
 
 On random weights in the shape of SmolLM2-135M. Prints a table for docs/memory.md. Nothing is timed.
 """
@@ -17,7 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness.material import write_llama
+from harness.material import write_shape
+from harness.smollm2 import CONFIG
 
 REWARD = "def score(prompts, responses):\n    return [float(len(response)) for response in responses]\n"
 RECIPE = """
@@ -50,19 +51,20 @@ CASES: dict[str, tuple[int, int, list[str]]] = {
     "PPO, adapters on one base": (1, 1, SHARED),
     "PPO, adapters on one base, checkpointing": (1, 1, [*SHARED, "compute.gradient_checkpointing=true"]),
     "PPO, adapters on one base, bfloat16": (1, 1, [*SHARED, "compute.dtype=bfloat16"]),
+    "PPO, adapters on one base, 4 bit": (1, 1, [*SHARED, "base.quantize=nf4"]),
     "PPO, adapters on one base, sharded over two": (2, 1, [*SHARED, SHARDED]),
 }
 """How many processes, how many of them share each layer, and what is changed of the recipe"""
 LOOK_SECONDS = 0.1
 
 
-def prepare(cache: Path, hidden: int, layers: int, words: int) -> None:
+def prepare(cache: Path) -> None:
     """Base, rows, reward and recipe."""
-    write_llama(cache / "base", hidden=hidden, layers=layers, vocabulary=words, groups=3)
-    chance = random.Random(0)
+    write_shape(cache / "base", CONFIG)
+    chance, last = random.Random(0), CONFIG["vocab_size"] - 1
     with (cache / "rows.jsonl").open("w", encoding="utf-8") as rows:
         for _ in range(ROWS + 8):
-            text = [f"w{chance.randint(2, words - 1)}" for _ in range(64)]
+            text = [f"w{chance.randint(2, last)}" for _ in range(64)]
             print(json.dumps({"prompt": " ".join(text[:24]), "completion": " " + " ".join(text[24:])}), file=rows)
     (cache / "reward.py").write_text(REWARD, encoding="utf-8")
     (cache / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
@@ -104,12 +106,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "truing" / "memory")
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES), metavar="NAME")
-    parser.add_argument("--hidden", type=int, default=576)
-    parser.add_argument("--layers", type=int, default=30)
-    parser.add_argument("--words", type=int, default=49_152)
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
-    prepare(given.cache, given.hidden, given.layers, given.words)
+    prepare(given.cache)
     print("| what | peak of each process, GB |\n|---|---|")
     for name in given.cases:
         each = ", ".join(f"{peak:.2f}" for peak in peaks(given.cache, *CASES[name]))

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import tables
 from harness.options import parser
+from harness.smollm2 import CONFIG
 from harness.tables import table
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -29,16 +30,6 @@ from truing.worlds.reviews import write_world
 
 FAULTY = 2
 """Exit code of `validate` where the base has no weights"""
-SHAPE = {
-    "vocab_size": 49_152,
-    "hidden_size": 576,
-    "intermediate_size": 1_536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "tie_word_embeddings": True,
-}
-"""Of SmolLM2-135M"""
 REHEARSAL, LIMIT_S = re.compile(r"Rehearsed in ([0-9.]+) s"), 5.0
 INTRODUCTION = """
 # Start-up
@@ -61,7 +52,7 @@ def commands(place: Path) -> dict[str, tuple[list[str], float | None]]:
     shutil.copytree(material.base, place / "large")
     for weights in material.base.glob("*.safetensors"):
         weights.unlink()
-    LlamaForCausalLM(LlamaConfig(**SHAPE)).save_pretrained(place / "large")
+    LlamaForCausalLM(LlamaConfig(**CONFIG)).save_pretrained(place / "large")
     recipes = {"fetched later": "someone/model", "no weights": str(material.base), "all of it": str(place / "large")}
     for name, base in recipes.items():
         lines = (

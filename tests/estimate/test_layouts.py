@@ -1,5 +1,6 @@
 """What a process holds, against counts made by hand for a toy decoder and torch's own counts of real shapes."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -75,15 +76,20 @@ def test_a_shard_is_a_share_of_everything_but_what_is_gathered() -> None:
     assert found.saved == 24 * 70
     # Two layers, and the vocabulary with its gradient, of which a quarter is this process's own.
     assert found.gathered == 4 * (2 * 110 + 2 * 40) * 3 / 4
-    assert found.gathered_policy == found.loading == 4 * 280 * 3 / 4
+    assert found.gathered_policy == 4 * 280 * 3 / 4
+    # Two whole layers, the vocabulary and the rest, before the 70 of its own are there.
+    assert found.loading == 4 * (2 * 110 + 40 + 20 - 70)
 
 
 def test_a_slice_leaves_norms_whole_and_is_never_gathered() -> None:
     found = held(TOY, FOUR, NUMBERS, Layout(tensor=2))
     assert found.kept + found.gradients == 40 * (240 / 2 + 40)
-    assert found.activations == 2 * 5 * (16 + 30 / 2) * 4
+    # Of each token 4 hidden states of 4, the two of them that go into products, and half of the ends of products.
+    assert found.activations == 2 * 5 * (16 + 8 + 30 / 2) * 4
     assert found.caches == 2 * 7 * 11 * 2 * 4
     assert (found.gathered, found.gathered_policy) == (0, 0)
+    deep = replace(TOY, layers=10)  # of which two are asked before, and are fewer than half of all
+    assert held(deep, FOUR, NUMBERS, Layout(tensor=2)).loading == 4 * (40 / 2 + 100)
 
 
 def test_adapters_on_one_base_take_36_bytes_a_parameter_of_an_adapter() -> None:

@@ -16,8 +16,9 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Source
 from truing.core.errors import ModelError, RewardError
 from truing.estimate import classifiers, rehearsal
-from truing.estimate.rehearsal import layers_of_every_kind, rehearse
+from truing.estimate.rehearsal import rehearse
 from truing.models import layout
+from truing.models.first_layers import layers_of_every_kind
 from truing.models.load import outline_base
 from truing.models.save import save_adapter
 
@@ -244,4 +245,4 @@ def test_a_copy_has_a_layer_of_each_kind(tmp_path: Path) -> None:
     }
     with torch.random.fork_rng(devices=[]):
         figures.write_model("qwen3_5_text", sizes, tmp_path)
-    assert layers_of_every_kind(outline_base(Base(path=str(tmp_path)), Compute(device="cpu"))) == 3
+    assert layers_of_every_kind(outline_base(Base(path=str(tmp_path)), Compute(device="cpu")).model) == 3

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from faults.forked import Death, has_ended, zygote
@@ -35,9 +35,10 @@ class Runs:
         die: Death | None = None,
         number: int = signal.SIGKILL,
         environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> int:
         """The number of the process that runs; it may send itself a signal."""
-        arguments, log = ["run", str(recipe), "--out", str(out)], out.with_suffix(".log")
+        arguments, log = ["run", str(recipe), "--out", str(out), *options], out.with_suffix(".log")
         self._going = zygote().start(arguments, log, die, number, environment, hurried=True)
         return self._going.pid
 

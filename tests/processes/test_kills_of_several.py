@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -14,10 +15,13 @@ from faults.killed import SHORT, STAGES, Runs, has_ended, left_behind, logged, r
 from truing.processes.launch import free_port
 
 CHANGES = SHORT | {"checkpoints.every_steps": 1}
-LAYOUTS = {
-    "whole": {"roles": "shared"},
-    "sharded": {"roles": "separate", "sft.method": "full", "compute.shard": True},
+FULL = {"roles": "separate", "sft.method": "full"}
+LAYOUTS: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
+    "whole": ({"roles": "shared"}, "llama", ()),
+    "sharded": (FULL | {"compute.shard": True}, "llama", ()),
+    "cut": (FULL, f"llama{tiny.IN_GROUPS}", ("--tp", "2")),
 }
+"""What is changed of the recipe, the shape of the base, and how the run is started"""
 ALONE_SECONDS, PATIENT_SECONDS = 3.0, 60.0
 """For the other to end by itself, as the launcher has it, and once it was asked to"""
 
@@ -27,13 +31,16 @@ class Pair:
 
     def __init__(self, first: Runs, second: Runs) -> None:
         self._both = (first, second)
+        self.options: tuple[str, ...] = ()
 
     def start(self, recipe: Path, out: Path) -> list[int]:
         """The numbers of the two, by rank."""
         here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
         shared = here | {"WORLD_SIZE": "2"}
         return [
-            runs.start(recipe, out, environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+            runs.start(
+                recipe, out, environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, options=self.options
+            )
             for rank, runs in enumerate(self._both)
         ]
 
@@ -68,9 +75,13 @@ def pair() -> Pair:
     return Pair(Runs(), Runs())
 
 
-@pytest.fixture(scope="module", params=[pytest.param("whole", marks=pytest.mark.slow), "sharded"])
-def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.recipe_file(tmp_path_factory.mktemp(request.param), **CHANGES, **LAYOUTS[request.param])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("whole", marks=pytest.mark.slow), "sharded", pytest.param("cut", marks=pytest.mark.slow)],
+)
+def recipe(pair: Pair, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    changes, shape, pair.options = LAYOUTS[request.param]
+    return tiny.recipe_file(tmp_path_factory.mktemp(request.param), shape=shape, **CHANGES, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 from faults.killed import SHORT, left_behind
+from processes.read_in_parts import write_bases
 from processes.several import (
     SOON,
     assert_that_one_hears_while_the_other_hangs,
@@ -130,9 +131,11 @@ def test_numbers_that_are_not_finite_are_told_once(recipe: Path) -> None:
 
 PARTS = """
 import sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import tiny
 import torch
+from processes import read_in_parts
 from truing.config.sections import Base, Compute
 from truing.models.layout import base_to_train
 from truing.processes import group
@@ -141,8 +144,9 @@ def kept():
     return group.all_gather(sum(base.parts.own_part(weight).numel() for weight in base.model.parameters()))
 
 with group.joined(), torch.no_grad():
-    whole = sum(weight.numel() for weight in tiny.model().parameters())
-    base = base_to_train(Base(path=sys.argv[2]), Compute(shard=True), by_adapter=False)
+    whole = sum(weight.numel() for weight in tiny.model(f"llama{tiny.IN_GROUPS}").parameters())
+    read_in_parts.check(Path(sys.argv[2]), Compute(shard=True))
+    base = base_to_train(Base(path=f"{sys.argv[2]}/untied"), Compute(shard=True), by_adapter=False)
     role, tokens = base.role(), torch.tensor([[3, 1, 4]])
     parts = [kept()]
     with role.gathered():  # one process may have no part of the work
@@ -158,10 +162,10 @@ with group.joined(), torch.no_grad():
 
 
 def test_each_keeps_its_part_of_the_weights_and_no_more_once_it_has_computed(tmp_path: Path) -> None:
-    base = tiny.directory(tmp_path / "base")
+    write_bases(tmp_path)
     (tmp_path / "parts.py").write_text(PARTS)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(tmp_path / "parts.py"), str(Path(__file__).parents[1]), str(base)]
+    command += [str(tmp_path / "parts.py"), str(Path(__file__).parents[1]), str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     whole, *own = map(int, ran.stdout.split())

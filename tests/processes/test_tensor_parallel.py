@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 from faults.killed import SHORT, left_behind
+from processes.read_in_parts import write_bases
 from processes.several import SOON, is_gone, kill, ranks, said, start, wait_for_lines
 from transformers import AutoModelForCausalLM
 
@@ -144,9 +145,11 @@ def test_a_weight_beside_cut_ones_that_the_plan_leaves_out_is_refused() -> None:
 
 SLICES = """
 import sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import tiny
 import torch
+from processes import read_in_parts
 from truing.config.sections import Base, Compute
 from truing.kernels.next_token import WHOLE
 from truing.models.layout import base_to_train
@@ -175,7 +178,8 @@ with group.joined(tensor=2), torch.no_grad():
     assert torch.equal(drawn, expected)
     torch.testing.assert_close(logprobs, their_logprobs)
 
-    base = base_to_train(Base(path=sys.argv[2]), Compute(), by_adapter=False)
+    read_in_parts.check(Path(sys.argv[2]), Compute())
+    base = base_to_train(Base(path=f"{sys.argv[2]}/untied"), Compute(), by_adapter=False)
     kept = sum(base.parts.own_part(weight).numel() for weight in base.model.parameters())
     parts = group.all_gather(kept)
     if group.is_owner():
@@ -184,13 +188,13 @@ with group.joined(tensor=2), torch.no_grad():
 
 
 def test_slices_of_a_vocabulary_say_what_the_whole_says_and_each_process_keeps_half(tmp_path: Path) -> None:
-    base = tiny.directory(tmp_path / "base", f"llama{tiny.IN_GROUPS}")
+    write_bases(tmp_path)
     (tmp_path / "slices.py").write_text(SLICES)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(tmp_path / "slices.py"), str(Path(__file__).parents[1]), str(base)]
+    command += [str(tmp_path / "slices.py"), str(Path(__file__).parents[1]), str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    model = AutoModelForCausalLM.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "untied")
     norms = sum(weight.numel() for path, weight in model.named_parameters() if "norm" in path)
     whole = sum(weight.numel() for weight in model.parameters())
     assert sum(map(int, ran.stdout.split())) == whole + norms  # which are whole in both

@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.core.records import Sample
-from truing.estimate.copies import keep_layers
 from truing.models.fetched import directory_of
+from truing.models.first_layers import keep_layers
 from truing.models.load import device_of
 from truing.models.weights import check_weights
 from truing.preflight.model_directories import rewards_and_judges

@@ -14,11 +14,12 @@ from shutil import copy
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from truing.config.sections import Base
 from truing.kernels.backbone import decoder_layers, is_known
+from truing.models.first_layers import keep_layers
 from truing.models.load import LoadedBase
 from truing.models.prefix import prefix_depth
 
@@ -85,16 +86,6 @@ def bytes_of_copy(model: PreTrainedModel, layers: int) -> int:
     left_out = nn.ModuleList() if found is None else found[1][layers:]
     weights = {*model.parameters()} - {weight for layer in left_out for weight in layer.parameters()}
     return sum(weight.nbytes for weight in weights)
-
-
-def keep_layers(config: PretrainedConfig, layers: int) -> None:
-    """Leaves a model's config so many of its layers, the lowest."""
-    own = config.get_text_config(decoder=True)
-    if layers < getattr(own, "num_hidden_layers", 0):
-        for name, value in own.to_dict().items():
-            if isinstance(value, list) and len(value) == own.num_hidden_layers:  # such as the kind of each layer
-                setattr(own, name, value[:layers])
-        own.num_hidden_layers = layers
 
 
 def write_copy(base: LoadedBase, source: Base, layers: int, place: Path) -> None:

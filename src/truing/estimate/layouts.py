@@ -8,10 +8,14 @@ What is assumed:
   states four times (before and behind two norms) and the inputs and outputs of its products; with checkpointing, one
   hidden state of each layer and all of one. Scoring keeps less. Logits come in small chunks and are left out, as are
   padding, weights that are cast to be computed with, and what the allocator cannot reuse.
-- Where layers are cut over T processes, all of a layer is cut but its norms, half of an adapter, and the hidden states.
+- Where layers are cut over T processes, all of a layer is cut but its norms, half of an adapter, the hidden states, and
+  two inputs of its products.
 - Sharded, two layers at a time are whole (one computes, the next arrives), and so are embeddings and projection, with
   their gradient where they learn. While a policy samples, all of it is whole.
-- A base is loaded whole by each process, then cut or sharded. A checkpoint copies weights that learn and their moments.
+- Of layers each process reads its part, one weight after the other; embeddings and projection are whole until they have
+  all their rows. Before, a few whole layers are asked what has to be known of the base.
+- A checkpoint copies weights that learn and their moments. The copy that is merged and saved at a stage's end, in the
+  memory of the owner's machine, is left out.
 - Learning, sampling, saving and loading follow each other: the largest of them is what a peak has.
 """
 
@@ -26,9 +30,11 @@ HALF = 2
 NF4 = 0.55
 """Bytes of a number in 4 bit, with its share of the scales"""
 LAYERS_AT_ONCE = 2
-"""Of a sharded model, that are whole"""
+"""Of a sharded model, that are whole as it computes; of one that is in any parts, as it is loaded"""
 AROUND_NORMS = 4
 """Hidden states that a layer keeps for its backward, beside the inputs and outputs of its products"""
+INTO_PRODUCTS = 2
+"""Inputs of products that are whole where these are cut: what attention reads, and what the perceptron does"""
 
 
 @dataclass(frozen=True)
@@ -209,7 +215,7 @@ def held(shape: Shape, models: Models, numbers: Numbers, layout: Layout) -> Held
         caches=_caches(shape, numbers, layout) if models.samples else 0.0,
         gathered_policy=whole * (1 - own / shape.parameters) if sampled else 0.0,
         saved=3 * (learnt + adapter * models.adapters_trained),
-        loading=whole * (1 - own / shape.parameters),
+        loading=whole / shape.parameters * _loading(shape, layout, own),
     )
 
 
@@ -229,9 +235,18 @@ def bytes_of_frozen(shape: Shape, numbers: Numbers) -> float:
     return float(numbers.compute_bytes * shape.parameters)
 
 
+def _loading(shape: Shape, layout: Layout, own: float) -> float:
+    """Parameters of a model in parts that are there beyond the `own` ones, as it is loaded."""
+    if layout.parts == 1:
+        return 0.0
+    asked = LAYERS_AT_ONCE * (shape.products + shape.others) + shape.vocabulary + shape.rest - own
+    return max(asked, shape.vocabulary * (1 - 1 / layout.parts) + shape.products)  # a weight is at most a layer's
+
+
 def _activations(shape: Shape, numbers: Numbers, layout: Layout) -> float:
     layers = shape.layers * numbers.adapted
-    kept = AROUND_NORMS * shape.width + shape.ends / layout.tensor
+    whole = AROUND_NORMS + (INTO_PRODUCTS if layout.tensor > 1 else 0)
+    kept = whole * shape.width + shape.ends / layout.tensor
     entries = layers * shape.width + kept if numbers.checkpointing else layers * kept
     return numbers.learn_tokens * entries * numbers.compute_bytes
 

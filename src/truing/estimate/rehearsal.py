@@ -22,8 +22,8 @@ from truing.estimate.classifiers import ask_classifiers
 from truing.estimate.copies import bytes_of_copy, write_copy
 from truing.estimate.rows import shortest_rows
 from truing.estimate.shortened import ONE_THREAD, one_step
-from truing.kernels.backbone import decoder_layers
 from truing.models.fetched import directory_of
+from truing.models.first_layers import layers_of_every_kind
 from truing.models.load import LoadedBase, check_base, device_of
 from truing.models.saved import check_saved
 from truing.pipeline.execute import on_threads, run_stage, start_of
@@ -56,7 +56,7 @@ def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     samples = samples_of(rows, recipe, outline.text_format(recipe.data))
     call_functions(recipe, samples)
     asked = [*ask_classifiers(recipe, samples)]
-    layers = max(layers_of_every_kind(outline), 1 if recipe.lora.layers == 1 else 2)
+    layers = max(layers_of_every_kind(outline.model), 1 if recipe.lora.layers == 1 else 2)
     with TemporaryDirectory() as place:
         weights = sum(weight.nbytes for weight in outline.model.parameters())
         is_small = directory_of(recipe.base) is not None and weights <= SMALL
@@ -73,15 +73,6 @@ def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
         _perform(one_step(recipe, base), shortest_rows(recipe, rows), Path(place) / "run")
     took = f"Rehearsed in {time.perf_counter() - begun:.1f} s"
     return " ".join([f"{took}: one step of each stage on {on}, saved and loaded again.", *asked])
-
-
-def layers_of_every_kind(base: LoadedBase) -> int:
-    """How many of a model's lowest layers have one of each kind."""
-    found = decoder_layers(base.model)
-    first_of: dict[tuple[str, ...], int] = {}
-    for place, layer in enumerate([] if found is None else found[1]):
-        first_of.setdefault(tuple(type(part).__name__ for part in layer.modules()), place)
-    return max(first_of.values(), default=0) + 1
 
 
 def _perform(recipe: Recipe, rows: Prepared, root: Path) -> None:

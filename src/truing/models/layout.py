@@ -6,19 +6,20 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.normalisation import Normalisation
 from truing.kernels.precision import Precision
+from truing.models.arrival import axes_of_parts, is_spread
 from truing.models.heads import load_head, scalar_head
 from truing.models.load import LoadedBase, load_base, prepare
 from truing.models.prefix import frozen_prefix_of, prefix_depth
 from truing.models.roles import Role
 from truing.models.save import load_normalisation
 from truing.models.spread import refuse_new_rows, spread
-from truing.models.weights import load_weights
+from truing.models.weights import load_weights, outline
 from truing.processes import group
 
 NO_PREFIX = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
@@ -192,7 +193,9 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: 
     """A reward model's backbone in the place of the base's model."""
     precision = Precision.of(compute.dtype, trains)
     options = {"dtype": precision.parameters, "use_safetensors": True}
-    model = load_weights(AutoModelForSequenceClassification, str(directory), base.model.device, **options)
+    kind, config = AutoModelForSequenceClassification, AutoConfig.from_pretrained(directory)
+    axes = axes_of_parts(outline(kind, config)) if is_spread(compute) else None
+    model = load_weights(kind, str(directory), base.model.device, axes, **options)
     backend = prepare(model, precision, compute.gradient_checkpointing)
     return spread(replace(base, model=model, backend=backend), compute)
 

@@ -1,5 +1,6 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
+import gc
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from truing.kernels.backend import Backend, choose_backend, plain_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
+from truing.models.arrival import axes_of_parts, is_spread
 from truing.models.context import context_length
 from truing.models.description import (
     CAUSAL,
@@ -29,17 +31,21 @@ from truing.models.description import (
 )
 from truing.models.exactness import exact_backend
 from truing.models.fetched import directory_of
+from truing.models.first_layers import keep_layers, layers_of_every_kind
 from truing.models.gguf import gguf_options
 from truing.models.own_code import code_of, foreign_code
 from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tokens_without_rows
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.spare_rows import refusal_of_alike, tokens_alike
-from truing.models.weights import check_weights, load_weights
+from truing.models.weights import check_weights, load_weights, outline
 from truing.processes import group
 
 if TYPE_CHECKING:
     from truing.processes.parts import Parts
+
+FEW = 2
+"""Layers at least that a base is asked by, where no process holds all"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class LoadedBase:
     backend: Backend = field(default_factory=Backend)
     """How the model is computed"""
     parts: "Parts | None" = None
-    """What this process keeps of each weight; None where that is all of it"""
+    """What this process keeps of each weight; None where that is all of it, or before `spread` is done with it"""
 
     def to_learn(self, tokens: Callable[[], Collection[int]], by_adapter: bool) -> "LoadedBase":
         """The same for a stage that learns from rows: no rows of the embeddings learn where no new token is in them.
@@ -125,15 +131,46 @@ def load_base(base: Base, compute: Compute, trains: bool = False, fetch: bool = 
     quiet_transformers()
     if base.quantize == "nf4":
         check_quantisation(device_of(compute))
-    tokenizer = load_tokenizer(base, fetch)
     precision = Precision.of(compute.dtype, trains)
-    model = _load_model(base, compute, precision, fetch)
+    if is_spread(compute) and base.gguf_file is None and base.quantize == "none":
+        return _load_parts(base, compute, precision, fetch)
+    return _load_whole(base, compute, precision, fetch)
+
+
+def _load_whole(
+    base: Base, compute: Compute, precision: Precision, fetch: bool, layers: int | None = None
+) -> LoadedBase:
+    """All of a base, or the lowest `layers` of it."""
+    tokenizer = load_tokenizer(base, fetch)
+    config = load_config(base, fetch)  # refuses what the library would load as something else
+    if layers is not None:
+        keep_layers(config, layers)
+    model = _load_model(base, compute, precision, fetch, **({} if layers is None else {"config": config}))
     endings, new_tokens, new_rows, notes = _fit_vocabulary(tokenizer, model)
     backend = prepare(model, precision, compute.gradient_checkpointing)
     with reraise_as_model_error(base, CAUSAL):  # its own code runs for the first time
         backend, slower = exact_backend(model, backend, tokenizer.pad_token_id)
     notes += slower
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, new_rows, tuple(notes), backend)
+
+
+def _load_parts(base: Base, compute: Compute, precision: Precision, fetch: bool) -> LoadedBase:
+    """A base of whose layers this process keeps its part. What a base is asked is asked of a few whole layers.
+
+    They are gone before the parts arrive.
+    """
+    config = load_config(base, fetch)
+    with reraise_as_model_error(base, CAUSAL):
+        whole = outline(AutoModelForCausalLM, config, trust_remote_code=base.trust_remote_code)
+    axes = axes_of_parts(whole)
+    asked = _load_whole(base, compute, precision, fetch, max(FEW, layers_of_every_kind(whole)))
+    known = replace(asked, model=whole)
+    del asked
+    gc.collect()  # models hold on to themselves
+    model = _load_model(base, compute, precision, fetch, axes=axes)
+    ensure_pad(known.tokenizer, model, known.endings)
+    prepare(model, precision, compute.gradient_checkpointing)
+    return replace(known, model=model)
 
 
 def _fit_vocabulary(
@@ -190,10 +227,8 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
     quiet_transformers()
     tokenizer, config = load_tokenizer(base, fetch), load_config(base, fetch)
     with reraise_as_model_error(base, CAUSAL):
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, dtype=getattr(torch, compute.dtype), trust_remote_code=base.trust_remote_code
-            )
+        own = {"dtype": getattr(torch, compute.dtype), "trust_remote_code": base.trust_remote_code}
+        model = outline(AutoModelForCausalLM, config, **own)
         with suppress(OSError):  # most models without one are older than it
             model.generation_config = GenerationConfig.from_pretrained(base.path, local_files_only=not fetch)
     endings, new_tokens, new_rows, notes = _fit_vocabulary(tokenizer, model)
@@ -213,8 +248,7 @@ def check_base(base: Base, outline: LoadedBase) -> None:
             check_weights(AutoModelForCausalLM, base.path, outline.model.config, **own)
 
 
-def _load_model(base: Base, compute: Compute, precision: Precision, fetch: bool) -> PreTrainedModel:
-    load_config(base, fetch)  # refuses what the library would load as something else
+def _load_model(base: Base, compute: Compute, precision: Precision, fetch: bool, **others: Any) -> PreTrainedModel:
     options = gguf_options(base.gguf_file) if base.gguf_file else {"use_safetensors": True}
     options |= {} if fetch else {"local_files_only": True}
     device = device_of(compute)
@@ -228,6 +262,7 @@ def _load_model(base: Base, compute: Compute, precision: Precision, fetch: bool)
             dtype=precision.parameters,
             trust_remote_code=base.trust_remote_code,
             **options,
+            **others,
         )
     if base.quantize == "nf4":
         prepare_4bit_layers(model, device)

@@ -3,24 +3,16 @@
 from dataclasses import replace
 from importlib.metadata import version
 
-import torch
-from torch import Tensor
-
 from truing.config.sections import Compute
 from truing.core.errors import ModelError, RecipeError, first_line
 from truing.kernels.backbone import known_layers
-from truing.models.exactness import WRONG
+from truing.models.arrival import KEEP_ALL, is_spread
 from truing.models.load import LoadedBase
-from truing.models.padding import embedding_rows
+from truing.models.same_layers import check_layers
 from truing.models.tensor_plan import tensor_plan
 from truing.processes import group
 
-KEEP_ALL = "Set compute.shard: false."
 NO_TENSOR = "Leave --tp out."
-PROBE = 8
-"""Tokens by which a model that was cut is compared with what it was"""
-WRONG_IN_HALF = 0.1
-"""An error of a hidden state, as a share of the largest, that is no rounding in bfloat16 or float16"""
 
 
 def spread(base: LoadedBase, compute: Compute) -> LoadedBase:
@@ -33,7 +25,7 @@ def spread(base: LoadedBase, compute: Compute) -> LoadedBase:
     """
     if group.tensor_size() > 1:
         return _cut(base)
-    return _sharded(base) if _is_to_shard(compute) else base
+    return _sharded(base) if is_spread(compute) else base
 
 
 def _sharded(base: LoadedBase) -> LoadedBase:
@@ -51,20 +43,14 @@ def _sharded(base: LoadedBase) -> LoadedBase:
 
 def _cut(base: LoadedBase) -> LoadedBase:
     """Each process computes a slice of every layer; that this is the same model is seen on a few tokens."""
-    before = _probe(base)
-    cut = replace(base, parts=group.cut(base.model, tensor_plan(base.model, group.tensor_size())))
+    model = base.model
+    plan = tensor_plan(model, group.tensor_size())
+    cut = replace(base, parts=group.cut(model, plan))
+    paths = {module: path for path, module in model.named_modules()}
+    layers = [model.get_input_embeddings(), *known_layers(model, hint=NO_TENSOR)]
     with cut.role().in_step():
-        off = float((_probe(cut) - before).abs().max() / before.abs().max())
-    if not off <= (WRONG if base.backend.precision.compute == torch.float32 else WRONG_IN_HALF):
-        what = f"gives other numbers once its layers are cut (off by {off:.1g} of the largest)."
-        raise ModelError(what, code="model/cut-otherwise", where=base.model.name_or_path, hint=NO_TENSOR)
+        check_layers(cut.role(), {paths[layer]: layer for layer in layers}, NO_TENSOR)
     return cut
-
-
-@torch.no_grad()
-def _probe(base: LoadedBase) -> Tensor:
-    tokens = torch.arange(PROBE, device=base.model.device)[None] % embedding_rows(base.model)
-    return base.role().hidden(tokens, torch.ones_like(tokens)).float()
 
 
 def check_sharding(compute: Compute, processes: int, tensor: int) -> None:
@@ -83,12 +69,8 @@ def check_sharding(compute: Compute, processes: int, tensor: int) -> None:
 
 def refuse_new_rows(base: LoadedBase, compute: Compute) -> None:
     """ModelError where weights are to be spread: not with rows of embeddings that an adapter learns."""
-    if _is_to_shard(compute) or group.tensor_size() > 1:
+    if is_spread(compute):
         raise _refused(base, "learns rows of new tokens beside an adapter, which are not spread.")
-
-
-def _is_to_shard(compute: Compute) -> bool:
-    return compute.shard and group.size() > 1
 
 
 def _refused(base: LoadedBase, what: str) -> ModelError:

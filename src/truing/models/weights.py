@@ -1,7 +1,7 @@
 """Pretrained weights: all that a model has, or a refusal."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from truing.core.errors import ModelError, TruingError
+from truing.models.arrival import kept_in_parts, let_go_of_files
 from truing.models.weight_files import refuse_embedded_adapter, refuse_unsafe_weights
 
 
@@ -27,8 +28,19 @@ def reraise_as(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
         raise refusal(error) from error
 
 
-def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> PreTrainedModel:
+def outline(auto: Any, config: PretrainedConfig, **options: Any) -> PreTrainedModel:
+    """The model that `auto.from_config` builds, on torch's meta device, where weights take no memory."""
+    with torch.device("meta"):
+        model: PreTrainedModel = auto.from_config(config, **options)
+    return model
+
+
+def load_weights(
+    auto: Any, path: str, device: torch.device, axes: Mapping[str, int] | None = None, **options: Any
+) -> PreTrainedModel:
     """What `auto.from_pretrained` loads from a directory or Hub id, on a device.
+
+    Of the weights that `axes` names, each process keeps its part along that axis, see `arrival`.
 
     The library gives random values to weights that the files lack; here that is a ValueError, and so are weights of
     another shape. Where nothing is said of code that a model brings along, it does not run, and nobody is asked.
@@ -42,7 +54,8 @@ def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> 
         refuse_embedded_adapter(Path(path))
     model: PreTrainedModel
     asked = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    model, info = auto.from_pretrained(path, **asked, **{"trust_remote_code": False, **options})
+    with kept_in_parts(axes, device) if axes else nullcontext():
+        model, info = auto.from_pretrained(path, **asked, **{"trust_remote_code": False, **options})
     for name, found, wanted in sorted(info["mismatched_keys"]):
         shapes = f"of shape {tuple(found)}, where {type(model).__name__} has {tuple(wanted)}"
         raise ValueError(f"its files have {name} {shapes}")
@@ -50,6 +63,8 @@ def load_weights(auto: Any, path: str, device: torch.device, **options: Any) -> 
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
+    if axes:
+        let_go_of_files(model, axes)
     torch.nn.Module.to(model, device)  # in place; the library's own signature hides its return type
     return model
 

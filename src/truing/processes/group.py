@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -179,6 +180,14 @@ def on_owner(work: Callable[[], T]) -> T | None:
     done = _alone(work) if is_owner() else None
     _peers.all_gather(None)
     return done
+
+
+def keep_part(weight: "nn.Parameter", axis: int, device: "torch.device") -> "nn.Parameter":
+    """Of a whole weight this process's part along an axis, on a device; all of it in a world of one.
+
+    `shard` and `cut` take such weights as they take whole ones.
+    """
+    return weight if _peers is None else _peers.keep_part(weight, axis, device)
 
 
 def shard(backbone: "nn.Module", layers: Sequence["nn.Module"], vocabulary: Sequence["nn.Module"]) -> "Parts | None":

@@ -18,6 +18,7 @@ from torch import distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
+from torch.distributed.tensor import Shard, distribute_tensor
 from transformers import PreTrainedModel
 
 from truing.core.errors import InterruptedRunError, ProcessesError, TruingError
@@ -196,6 +197,12 @@ class Peers:
         with self._waiting():
             distributed.all_gather_object(said, value)
         return said
+
+    def keep_part(self, weight: nn.Parameter, axis: int, device: torch.device) -> nn.Parameter:
+        """Of a whole weight this process's part, along an axis by which all, or those that share a layer, have one."""
+        mesh = self._mesh(device.type)["tensor" if self.tensor > 1 else "data"]
+        part = distribute_tensor(weight.detach(), mesh, [Shard(axis)], src_data_rank=None)
+        return nn.Parameter(part, requires_grad=weight.requires_grad)
 
     def shard(self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module]) -> Shards:
         """See `Shards`."""

@@ -4,11 +4,13 @@ A layer's weights are gathered for as long as the layer computes. What each proc
 gradients and of what the optimiser remembers. So all processes have to go through the layers equally often.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 
 from truing.processes.parts import Parts, give_back_large_blocks
 
@@ -43,11 +45,15 @@ class Shards(Parts):
             ValueError: a weight is a single number.
         """
         give_back_large_blocks()
-        mesh = init_device_mesh(next(backbone.parameters()).device.type, (size,))
+        device = next(backbone.parameters()).device
+        mesh = init_device_mesh(device.type, (size,))
+        rows = _set_aside(backbone)
         for layer in layers:
             fully_shard(layer, mesh=mesh)
         fully_shard([*vocabulary], mesh=mesh, reshard_after_forward=False)
         fully_shard(backbone, mesh=mesh)
+        _put_back(backbone, rows)
+        nn.Module.to(backbone, device)  # by which FSDP notices them
         self._layers = [layer for layer in layers if isinstance(layer, FSDPModule)]
         assert isinstance(backbone, FSDPModule)
         self._root = backbone
@@ -77,3 +83,30 @@ class Shards(Parts):
 
     def _note(self, *_: object) -> None:
         self._gone_through = True
+
+
+def _set_aside(backbone: nn.Module) -> dict[str, Tensor]:
+    """The rows of weights that are kept in parts already; in their place stand whole ones that take no memory."""
+    rows: dict[str, Tensor] = {}
+    for path, weight in [*backbone.named_parameters()]:
+        if isinstance(weight, DTensor):
+            rows[path] = weight.to_local().detach()
+            whole = torch.empty(weight.shape, dtype=weight.dtype, device="meta")
+            _put(backbone, path, nn.Parameter(whole, weight.requires_grad))
+    return rows
+
+
+def _put_back(backbone: nn.Module, rows: Mapping[str, Tensor]) -> None:
+    weights = dict(backbone.named_parameters())
+    for path, own in rows.items():
+        weight = weights[path]
+        assert isinstance(weight, DTensor)
+        part = DTensor.from_local(
+            own, weight.device_mesh, weight.placements, run_check=False, shape=weight.shape, stride=weight.stride()
+        )
+        _put(backbone, path, nn.Parameter(part, weight.requires_grad))
+
+
+def _put(backbone: nn.Module, path: str, weight: nn.Parameter) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(backbone.get_submodule(parent), name, weight)

@@ -8,3 +8,10 @@ INPUTS_SPLIT = ("rowwise_split_input", "rowwise_rep")
 SUMMED = "replicated_with_grad_allreduce"
 """Whole, and used on a slice, so that its gradient is to be summed"""
 KNOWN = {BY_OUTPUTS, BY_INPUTS, *OUTPUTS_GATHERED, *INPUTS_SPLIT, SUMMED}
+
+
+def axis_of(style: str, weight: str) -> int | None:
+    """Along which a layer's weight or bias, by its name in the layer, is cut; None where it stays whole."""
+    if style == BY_OUTPUTS or style in OUTPUTS_GATHERED:
+        return 0
+    return 1 if style != SUMMED and weight == "weight" else None

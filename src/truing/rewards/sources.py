@@ -68,8 +68,8 @@ class RoleReward:
 
 def load_classifier(path: str, device: torch.device) -> PreTrainedModel:
     """All of a sequence classifier, in single precision whatever its files are in."""
-    options = {"use_safetensors": True, "dtype": torch.float32}
-    return load_weights(AutoModelForSequenceClassification, path, device, **options)
+    kind = AutoModelForSequenceClassification
+    return load_weights(kind, path, device, use_safetensors=True, dtype=torch.float32)
 
 
 @dataclass(frozen=True)

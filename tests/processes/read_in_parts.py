@@ -1,0 +1,90 @@
+"""Bases of which each process reads its part, held against the library's whole ones, inside a group of two."""
+
+import json
+import weakref
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, Phi3Config, PreTrainedModel
+
+from truing.config.sections import Base, Compute
+from truing.core.errors import ModelError
+from truing.models import layout
+from truing.models.load import LoadedBase, load_base
+from truing.processes import group
+
+SHAPES = {"untied": f"llama{tiny.IN_GROUPS}", "tied": f"qwen3{tiny.IN_GROUPS}", "gpt2": "gpt2"}
+
+
+def write_bases(place: Path) -> None:
+    """One of each shape, one whose files are several and in bfloat16, one that lacks a token, and a reward model."""
+    for name, shape in SHAPES.items():
+        tiny.directory(place / name, shape)
+    tiny.directory(place / "grown", SHAPES["untied"], pad=None)
+    model = tiny.model(SHAPES["untied"])
+    AutoModelForSequenceClassification.from_config(model.config).save_pretrained(place / "classifier")
+    model.to(torch.bfloat16).save_pretrained(place / "narrow", max_shard_size="5KB")
+    fused = {**json.loads(model.config.to_json_string()), "model_type": "phi3", "architectures": None}
+    with torch.random.fork_rng(devices=[]):
+        AutoModelForCausalLM.from_config(Phi3Config(**fused)).save_pretrained(place / "fused")
+    for name in ("narrow", "fused"):
+        tiny.tokenizer().save_pretrained(place / name)
+
+
+def check(place: Path, compute: Compute) -> None:
+    """That no process holds two whole weights of layers at once, and all together the library's, to the bit."""
+    arrived: list[weakref.ref[torch.nn.Parameter]] = []
+    keep_part = group.keep_part
+
+    def kept(weight: torch.nn.Parameter, axis: int, device: torch.device) -> torch.nn.Parameter:
+        assert not [whole for whole in arrived if whole() is not None]
+        arrived.append(weakref.ref(weight))
+        return keep_part(weight, axis, device)
+
+    def check_one(base: LoadedBase, whole: PreTrainedModel) -> None:
+        assert len(arrived) >= 8, "it was read whole"
+        arrived.clear()
+        check_same(base, whole)
+
+    def load(name: str) -> LoadedBase:
+        base = layout.base_to_train(Base(path=str(place / name)), compute, by_adapter=False)
+        assert str(place / name) not in Path("/proc/self/maps").read_text()  # a view of a file would hold on to it
+        return base
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(group, "keep_part", kept)
+        for name in ("untied", "tied", "narrow", "gpt2") if compute.shard else ("untied", "tied", "narrow", "fused"):
+            check_one(load(name), AutoModelForCausalLM.from_pretrained(place / name, dtype=torch.float32))
+        base = load("grown")
+        with group.alone():
+            whole = load_base(Base(path=str(place / "grown")), compute, trains=True).model
+        check_one(base, whole)
+        backbone = layout._load_backbone(place / "classifier", base, compute, trains=True)
+        check_one(backbone, AutoModelForSequenceClassification.from_pretrained(place / "classifier"))
+        if not compute.shard:
+            plan = Phi3Config.base_model_tp_plan | {
+                "layers.*.mlp.gate_up_proj": "colwise",
+                "layers.*.mlp.down_proj": "rowwise",
+            }
+            patched.setattr(Phi3Config, "base_model_tp_plan", plan)  # half of what stands for both
+            with pytest.raises(ModelError, match=r"once its layers are cut, first in model.layers.0"):
+                load("fused")
+
+
+def check_same(base: LoadedBase, whole: PreTrainedModel) -> None:
+    """That a base in parts has the weights and buffers of a whole model, and gives its hidden states."""
+    weights, own = dict(whole.named_parameters()), dict(base.model.named_parameters())
+    assert own.keys() == weights.keys()
+    assert base.parts is not None
+    for path, weight in own.items():
+        part = base.parts.own_part(weight)
+        assert part.untyped_storage().nbytes() <= part.nbytes + part[:1].nbytes, path  # and so no view of all of it
+        assert weight.dtype == weights[path].dtype, path
+        assert torch.equal(base.parts.whole(weight), weights[path]), path
+    for (path, buffer), (_, expected) in zip(base.model.named_buffers(), whole.named_buffers(), strict=True):
+        assert torch.equal(buffer, expected), path
+    tokens = torch.tensor([[3, 1, 4, 1, 5]])
+    hidden = base.role().hidden(tokens, torch.ones_like(tokens))
+    torch.testing.assert_close(hidden, whole.base_model(tokens).last_hidden_state)
