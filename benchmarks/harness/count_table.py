@@ -8,11 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness.counts import Shape, Unit, layouts, operations, update
+from harness.counts import Unit, layouts, operations, shape_of_config, update
 from harness.smollm2 import CONFIG
 from harness.tables import table
 
-SMOLLM2_135M = Shape.of(CONFIG)
+SMOLLM2_135M = shape_of_config(CONFIG)
 UNIT = Unit((16,) * 16, (32,) * 16, epochs=2, minibatches=2)
 RANK = 8
 

@@ -1,13 +1,15 @@
-"""Operations and bytes of a PPO update, counted from the model's shape: see docs/performance.md.
+"""Operations and bytes of a PPO update as each library carries it out, row by row: see docs/performance.md.
 
-A product of an (a, b) with a (b, c) matrix is 2·a·b·c operations. Counted are the products of linear layers, adapters,
-attention (causal, so half of the square) and the vocabulary projection, forward and backward; norms, activations and
-the loss are not. Recomputation is not counted either: it is not needed, it saves memory.
+What a pass through a model costs is counted in `truing.estimate.work`. Recomputation is left out: it is not needed, it
+saves memory.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from truing.estimate.layouts import Shape
+from truing.estimate.work import adapters, forward, learning, linear
 
 FLOAT = 4
 """Bytes of a weight"""
@@ -15,35 +17,23 @@ ADAM = 7 * FLOAT
 """Bytes that AdamW moves for a trained weight: reads weight, gradient and two moments, writes all but the gradient"""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What of a Llama-like model costs operations."""
-
-    layers: int
-    layer: int
-    """Weights of the linear layers of one layer"""
-    edges: int
-    """Inputs plus outputs of these linear layers: an adapter of rank r has r of each"""
-    width: int
-    """Of all attention heads together"""
-    kept: int
-    """Of the keys and values of one token in one layer"""
-    projection: int
-    """V × D"""
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Shape":
-        """From a model's config.json."""
-        weights = linears(config)
-        (_, width), (_, narrow) = weights[:2]
-        return cls(
-            layers=config["num_hidden_layers"],
-            layer=sum(a * b for a, b in weights),
-            edges=sum(a + b for a, b in weights),
-            width=width,
-            kept=2 * narrow,
-            projection=config["vocab_size"] * config["hidden_size"],
-        )
+def shape_of_config(config: Mapping[str, Any]) -> Shape:
+    """From the config.json of a Llama-like model, without loading what could build one."""
+    weights, hidden = linears(config), config["hidden_size"]
+    (_, queries), (_, keys) = weights[:2]
+    projection = config["vocab_size"] * hidden
+    return Shape(
+        layers=config["num_hidden_layers"],
+        width=hidden,
+        query_width=queries,
+        key_width=keys,
+        products=sum(a * b for a, b in weights),
+        ends=sum(a + b for a, b in weights),
+        others=2 * hidden,
+        vocabulary=projection if config["tie_word_embeddings"] else 2 * projection,
+        projection=projection,
+        rest=hidden,
+    )
 
 
 def linears(config: Mapping[str, Any]) -> list[tuple[int, int]]:
@@ -110,34 +100,6 @@ class Cost:
         return max(self.operations / rate, self.bytes / bandwidth)
 
 
-def linear(shape: Shape, tokens: int, layers: int) -> float:
-    """Operations of the linear layers, forward."""
-    return 2.0 * layers * shape.layer * tokens
-
-
-def adapters(shape: Shape, tokens: int, layers: int, rank: int | None) -> float:
-    """The same of the adapters on them; 0 where there are none."""
-    return 2.0 * layers * shape.edges * tokens * (rank or 0)
-
-
-def attention(shape: Shape, lengths: Sequence[int], layers: int) -> float:
-    """Each token with itself and those before it: scores, and their sum over values."""
-    return 4.0 * layers * shape.width * sum(n * (n + 1) / 2 for n in lengths)
-
-
-def forward(shape: Shape, lengths: Sequence[int], layers: int, rank: int | None) -> float:
-    """Sequences of these lengths through so many layers, without the vocabulary projection: about 2NT."""
-    tokens = sum(lengths)
-    return linear(shape, tokens, layers) + adapters(shape, tokens, layers, rank) + attention(shape, lengths, layers)
-
-
-def learning(shape: Shape, lengths: Sequence[int], layers: int, rank: int | None) -> float:
-    """Forward and backward. Backward is 4NT where weights learn, 2NT through frozen ones, to their inputs alone."""
-    tokens, passes = sum(lengths), 3 if rank is None else 2
-    always = 3 * (adapters(shape, tokens, layers, rank) + attention(shape, lengths, layers))
-    return passes * linear(shape, tokens, layers) + always
-
-
 def rollout(shape: Shape, unit: Unit, layout: Layout) -> list[Cost]:
     """The prompts at once, then step by step the rows that are not finished."""
     pairs = list(zip(unit.prompts, unit.responses, strict=True))
@@ -151,13 +113,13 @@ def decode(shape: Shape, contexts: Sequence[int], layout: Layout) -> Cost:
     """One new token for each row, which sees so many; every weight and every kept key and value is read."""
     rows, seen = len(contexts), sum(contexts)
     operations = linear(shape, rows, shape.layers) + adapters(shape, rows, layout.adapted, layout.rank)
-    operations += 4.0 * shape.layers * shape.width * seen + 2 * shape.projection * rows
-    return Cost(operations, weights(shape) + FLOAT * shape.layers * shape.kept * seen)
+    operations += 4.0 * shape.layers * shape.query_width * seen + 2 * shape.projection * rows
+    return Cost(operations, weights(shape) + FLOAT * shape.layers * 2 * shape.key_width * seen)
 
 
 def weights(shape: Shape) -> float:
     """Bytes of all that a forward reads."""
-    return FLOAT * float(shape.layers * shape.layer + shape.projection)
+    return FLOAT * float(shape.layers * shape.products + shape.projection)
 
 
 def score(shape: Shape, unit: Unit, layout: Layout) -> list[Cost]:
@@ -189,7 +151,7 @@ def projected(unit: Unit, layout: Layout) -> int:
 
 def learnt(shape: Shape, layers: int, rank: int | None) -> float:
     """Weights of a role that learns; norms and the scalar head are left out."""
-    return float(shape.layers * shape.layer + shape.projection if rank is None else layers * shape.edges * rank)
+    return float(shape.layers * shape.products + shape.projection if rank is None else layers * shape.ends * rank)
 
 
 def update(shape: Shape, unit: Unit, layout: Layout) -> dict[str, list[Cost]]:

@@ -21,13 +21,13 @@ from truing.models.save import merge, save_adapter, save_normalisation, save_rew
 PAD, EOS = "<|pad|>", "<|end|>"
 
 
-def write_llama(place: Path, hidden: int = 128, layers: int = 4, vocabulary: int = 2048, groups: int = 2) -> None:
-    """A Llama with random weights and tied embeddings, and a tokenizer of so many made-up words.
+def llama_shape(hidden: int = 128, layers: int = 4, vocabulary: int = 2048, groups: int = 2) -> dict[str, Any]:
+    """What the config says of a Llama with tied embeddings of 1.05M parameters, or of another size.
 
-    The defaults have 1.05M parameters. `groups` heads share their keys and values.
+    `groups` heads share their keys and values.
     """
     heads = max(2, hidden // 64)
-    shape = {
+    return {
         "vocab_size": vocabulary,
         "hidden_size": hidden,
         "intermediate_size": 3 * hidden,
@@ -36,7 +36,11 @@ def write_llama(place: Path, hidden: int = 128, layers: int = 4, vocabulary: int
         "num_key_value_heads": heads // groups,
         "tie_word_embeddings": True,
     }
-    write_shape(place, shape)
+
+
+def write_llama(place: Path, **sizes: int) -> None:
+    """A Llama with random weights of `llama_shape`, and its tokenizer."""
+    write_shape(place, llama_shape(**sizes))
 
 
 def write_shape(place: Path, shape: Mapping[str, Any]) -> None:

@@ -17,19 +17,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 import yaml
+from harness.material import llama_shape
 from harness.smollm2 import CONFIG
 from harness.tables import table
-from layouts.work import DEVICES, Case, Device, Update, phases
 from processes.memory import CASES, RECIPE
+from processes.run import RECIPE as TIMED_RECIPE
+from processes.run import SHAPE as TIMED_SHAPE
+from processes.run import UPDATES
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen2Config
 
 from truing.config.recipe import Recipe
 from truing.config.variants import with_changes
 from truing.core.errors import ModelError
+from truing.estimate.dry_run import Usage
 from truing.estimate.estimator import ROOM
-from truing.estimate.launches import LIBRARIES
+from truing.estimate.launches import LIBRARIES, LINKS, Measured, launch_of
 from truing.estimate.layouts import ONE_PROCESS, Layout, Models, Numbers, Shape, held, models_of, numbers_of
 from truing.estimate.shapes import shape_of
+from truing.estimate.work import DEVICES, Case, Device, Update, phases
 from truing.models.tensor_plan import tensor_plan
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -77,16 +82,21 @@ SIZES: dict[str, tuple[int, PretrainedConfig]] = {
 """Devices, and the shapes of Qwen2.5 1.5B and 7B and of Llama 3 70B"""
 MEASURED_TOKENS = {"sft": 64, "ppo": 48}
 """Of its rows"""
+TIMED_TOKENS = {"sft": 80, "ppo": 72}
+"""Of a text of benchmarks/processes/run.py: 64 to 96, and a prompt of 24 with a response of 48"""
 SHARDED = ", sharded over two"
+WIDER, WIDER_BEFORE = 1_728, "The same with a perceptron of 1,728"
+"""The perceptron of what was measured before, and how the page begins to tell of it"""
 
 READING = """
 What the counts say:
 
 - A weight that learns takes 16 bytes, and the copy for a checkpoint 12 more, whatever `compute.dtype` is: that, and not
   the weights, is what keeps four separate models from a device.
-- With adapters on one base, cut layers would do for 70B, but for loading: each process loads a base whole before it is
-  cut. A sharded policy is whole while it samples, besides. Loading each part by itself would lift that,
-  and is not built.
+- With adapters on one base, layers cut over four or eight do for 70B. A sharded policy is whole while it samples, so it
+  does not.
+- What was learnt is merged and saved by the owner alone, on the CPU of its machine, which so has to hold one base
+  whole: 2 bytes for each parameter of a frozen one in bfloat16 (141 GB of 70B), 4 of one that learns.
 - Sharding over one machine costs little time; over many, what it gathers takes longer than what it computes.
 - Pipeline parallelism does not exist here, so it has no row.
 """.strip()
@@ -97,7 +107,13 @@ The peaks in [memory](memory.md#measured), of random weights in the shape of Smo
 {LIBRARIES / 1e9:.2f} GB for Python and its libraries, and nothing for compiled products (up to 0.65 GB) or for what the
 allocator cannot reuse. As the doctor does: the measured peak of one process, changed by what sharding changes of the
 count; where several were measured, beside the largest of them. In bfloat16 that processor converts weights on the way
-and keeps both, which no count has. Seconds and bytes moved were compared with nothing.
+and keeps both, which no count has.
+""".strip()
+SECONDS = f"""
+Seconds, of two processes of one core each beside one ([processes](processes.md)), as the doctor predicts them from
+that one: half of its seconds, and what is exchanged at an assumed {LINKS["cpu"].link / 1e9:g} GB/s. What it leaves
+out is waiting: rows are of unequal length, and weights are read as often for half of them. Seconds of shards and of
+slices, and seconds on GPUs, were compared with nothing.
 """.strip()
 
 
@@ -109,7 +125,7 @@ class Checked:
     measured: float
     counted: float
     from_one: float | None
-    """From what one process was measured to take; None of one process"""
+    """From what one process was measured to take; None of one process, and where that was not measured"""
 
 
 def outline(config: PretrainedConfig) -> PreTrainedModel:
@@ -139,7 +155,7 @@ def introduction(name: str) -> str:
     return f"""# Layouts, by count
 
 Every figure on this page but those called measured is an **estimate**: counted from the shape of a model by
-[`layouts`](../src/truing/estimate/layouts.py) and [`work`](../benchmarks/layouts/work.py), whose heads list the
+[`layouts`](../src/truing/estimate/layouts.py) and [`work`](../src/truing/estimate/work.py), whose heads list the
 assumptions. No model of these sizes was run. `python benchmarks/layouts/run.py` writes this page; `truing doctor RECIPE
 --processes N` does the counts of memory for any recipe, on top of what it measures ([doctor](doctor.md)).
 
@@ -153,7 +169,7 @@ rank {RANK}; policy, critic, reference and reward model.
 |---|---|
 | kept | GB of weights, moments and adapters of each process |
 | peak | GB at the worst moment of a step |
-| while loading | GB then: each process loads a base whole before it is spread |
+| while loading | GB then: each process reads its part of the layers, and vocabulary and a few layers whole |
 | fits | whether the larger of the two is within {ROOM:.0%} of {device.memory / 1e9:.0f} GB |
 | seconds | if each {name} {rates}, exchange on top, nothing overlapped; a run takes more |
 | moved | GB through each process in the update |
@@ -185,19 +201,23 @@ def figures(shape: Shape, roles: str, layout: Layout, device: Device) -> Iterato
 
 def checks() -> Iterator[Checked]:
     """Cases of docs/memory.md, measured there and counted here."""
-    measured = {
-        name: max(map(float, peaks.split(", ")))
-        for name, peaks in re.findall(r"^\| ([^|]+) \| ([\d., ]+) \|$", (DOCS / "memory.md").read_text("utf-8"), re.M)
-        if name in CASES
-    }
-    for name, peak in measured.items():
-        counted = counted_peak(name)
-        alone = name.removesuffix(SHARDED)
-        from_one = None if alone == name else measured[alone] + counted - counted_peak(alone)
-        yield Checked(name, peak, counted, from_one)
+    now, before = (DOCS / "memory.md").read_text("utf-8").split(WIDER_BEFORE)
+    for text, config in ((now, CONFIG), (before, CONFIG | {"intermediate_size": WIDER})):
+        measured = {
+            name: max(map(float, peaks.split(", ")))
+            for name, peaks in re.findall(r"^\| ([^|]+) \| ([\d., ]+) \|$", text, re.M)
+            if name in CASES
+        }
+        shape = shape_of(outline(LlamaConfig(**config)))
+        for name, peak in measured.items():
+            counted, alone = counted_peak(name, shape), name.removesuffix(SHARDED)
+            is_beside = alone != name and alone in measured
+            yield Checked(
+                name, peak, counted, measured[alone] + counted - counted_peak(alone, shape) if is_beside else None
+            )
 
 
-def counted_peak(name: str) -> float:
+def counted_peak(name: str, shape: Shape) -> float:
     """GB, of a case of benchmarks/processes/memory.py."""
     processes, tensor, changes = CASES[name]
     given = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes)}
@@ -205,15 +225,26 @@ def counted_peak(name: str) -> float:
     (stage,) = recipe.stages
     layout = Layout(processes // tensor, tensor, recipe.compute.shard) if processes > 1 else ONE_PROCESS
     numbers = numbers_of(recipe, stage, layout, MEASURED_TOKENS[stage])
-    return (
-        held(shape_of(outline(LlamaConfig(**CONFIG))), models_of(recipe, stage), numbers, layout).peak + LIBRARIES
-    ) / 1e9
+    return (held(shape, models_of(recipe, stage), numbers, layout).peak + LIBRARIES) / 1e9
 
 
 def check_rows() -> Iterator[tuple[str, ...]]:
     """With errors as shares of what was measured."""
     for one in checks():
         yield one.name, f"{one.measured:.2f}", *_beside(one.counted, one), *_beside(one.from_one, one)
+
+
+def seconds_rows() -> Iterator[tuple[str, ...]]:
+    """Steps that docs/processes.md has measured, and what is predicted from those of one process."""
+    recipe = Recipe.model_validate(yaml.safe_load(TIMED_RECIPE.format(updates=UPDATES)))
+    page = (DOCS / "processes.md").read_text("utf-8")
+    found = re.findall(r"^\| (an? [^|]+) \| ([\d.]+) \| ([\d.]+) \| [\d.]+ \|$", page, re.M)
+    for (name, one, two), stage in zip(found, recipe.stages, strict=True):
+        usage = Usage(0.0, 0.0, float(one), steps=1)
+        model = outline(LlamaConfig(**llama_shape(**TIMED_SHAPE)))
+        measured = Measured(recipe, model, {stage: usage}, {stage: TIMED_TOKENS[stage]})
+        predicted = launch_of(measured, Layout(data=2)).seconds
+        yield name, one, two, f"{predicted:.2f}", f"{predicted / float(two) - 1:+.0%}"
 
 
 def _beside(found: float | None, one: Checked) -> tuple[str, str]:
@@ -228,8 +259,10 @@ def main() -> None:
     head = ("model", "roles", "launch", "kept", "peak", "while loading", "fits")
     counted = table((*head, "sampling, s", "scoring, s", "learning, s", "moved, GB"), estimates(DEVICES[given.device]))
     beside = table(("what", "measured, GB", "by count", "off by", "as the doctor does", "off by"), check_rows())
+    seconds = table(("what", "one process, s", "each of two, s", "as predicted", "off by"), seconds_rows())
     given.page.write_text(
-        "\n\n".join([introduction(given.device), counted, READING, CHECK, beside]) + "\n", encoding="utf-8"
+        "\n\n".join([introduction(given.device), counted, READING, CHECK, beside, SECONDS, seconds]) + "\n",
+        encoding="utf-8",
     )
 
 

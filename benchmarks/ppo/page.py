@@ -63,8 +63,8 @@ class Section:
 def section(of: Section) -> str:
     """Its work in words, its ceilings, and a row a side."""
     work, config = of.work, of.work.config
-    shape = counts.Shape.of(config)
-    parameters = shape.layers * shape.layer + shape.projection
+    shape = counts.shape_of_config(config)
+    parameters = shape.layers * shape.products + shape.projection
     about = (
         f"A {config['model_type'].capitalize()} of {parameters / 1e6:.1f}M parameters "
         f"({shape.layers} layers, width {config['hidden_size']}, vocabulary {config['vocab_size']:,}); "

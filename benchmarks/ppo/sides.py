@@ -59,7 +59,7 @@ class Work:
 
     def phases(self, name: str) -> dict[str, list[counts.Cost]]:
         """What a side's phases must do at least."""
-        shape = counts.Shape.of(self.config)
+        shape = counts.shape_of_config(self.config)
         return counts.update(shape, self.unit, counts.layouts(shape.layers, RANK)[name])
 
 

@@ -21,14 +21,15 @@ from harness.material import write_llama
 
 STEPS, UPDATES = 12, 3
 WORDS = 8192
+SHAPE = {"hidden": 512, "layers": 8, "vocabulary": WORDS}
 REWARD = "def score(prompts, responses):\n    return [float(len(response)) for response in responses]\n"
 RECIPE = """
 name: processes
 base: {{path: base}}
 data: {{demonstrations: {{path: rows.jsonl}}}}
 stages: [sft, ppo]
-sft: {{epochs: 1, batch_size: 32, log_every: 1000, optimiser: {{learning_rate: 1e-4}}}}
-ppo: {{updates: {updates}, episodes: 32, minibatches: 2, epochs: 2, optimiser: {{learning_rate: 1e-5}}}}
+sft: {{epochs: 1, batch_size: 32, log_every: 1000, optimiser: {{learning_rate: 1.0e-4}}}}
+ppo: {{updates: {updates}, episodes: 32, minibatches: 2, epochs: 2, optimiser: {{learning_rate: 1.0e-5}}}}
 rollout: {{max_new_tokens: 48}}
 rewards: {{sources: [{{kind: function, path: "reward.py:score"}}]}}
 evaluation: {{prompts: 2, every: 1000}}
@@ -41,7 +42,7 @@ def prepare(cache: Path) -> None:
     """Base, rows, reward and recipe, where they are not there yet."""
     if (cache / "recipe.yaml").exists():
         return
-    write_llama(cache / "base", hidden=512, layers=8, vocabulary=WORDS)
+    write_llama(cache / "base", **SHAPE)
     chance = random.Random(0)
     with (cache / "rows.jsonl").open("w", encoding="utf-8") as rows:
         for _ in range(32 * STEPS + 64):

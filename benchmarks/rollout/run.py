@@ -20,6 +20,8 @@ from harness.sides import Measured, Side, alternate, refuse_unequal
 from harness.tables import Target, table
 from ppo.sides import RANK, THIRD
 
+from truing.estimate.layouts import Shape
+
 HERE = Path(__file__).resolve().parent
 INTRODUCTION = """
 # Rollouts, side by side with Hugging Face generate
@@ -49,7 +51,7 @@ class Batch:
         asked = prompts(self.rows, PROMPT, vocabulary)
         return {"name": str(self.rows), "prompts": asked, "lengths": [self.new_tokens] * self.rows}
 
-    def costs(self, shape: counts.Shape, layout: counts.Layout) -> list[counts.Cost]:
+    def costs(self, shape: Shape, layout: counts.Layout) -> list[counts.Cost]:
         """The prompts, then one for each step."""
         unit = counts.Unit((PROMPT,) * self.rows, (self.new_tokens,) * self.rows, 1, 1)
         return counts.rollout(shape, unit, layout)
@@ -77,7 +79,7 @@ def layout(name: str, layers: int) -> counts.Layout:
     return {"policy": known["shared"], "policy-third": known["shared-third"]}.get(name, known["separate"])
 
 
-def results(measured: dict[str, Measured], batches: list[Batch], shape: counts.Shape, found: Ceilings) -> str:
+def results(measured: dict[str, Measured], batches: list[Batch], shape: Shape, found: Ceilings) -> str:
     """A row for each batch."""
     speeds, shares = [], []
     for batch in batches:
@@ -95,7 +97,7 @@ def results(measured: dict[str, Measured], batches: list[Batch], shape: counts.S
     return f"{faster}\n\n{table(['of the ceiling at batch', *names, 'nearer'], shares)}"
 
 
-def wanted(measured: dict[str, Measured], batches: list[Batch], shape: counts.Shape, found: Ceilings) -> list[Target]:
+def wanted(measured: dict[str, Measured], batches: list[Batch], shape: Shape, found: Ceilings) -> list[Target]:
     """What was to be reached, for the batches that were run."""
     targets = []
     for batch in batches:
@@ -119,7 +121,7 @@ def main() -> None:
     run = [side for side in sides(choices, batches) if side.name not in told.without]
     measured = alternate(run, choices.rounds, choices.scratch("rollout"), choices.threads)
     refuse_unequal(measured)
-    shape, found = counts.Shape.of(choices.config), choices.ceilings()
+    shape, found = counts.shape_of_config(choices.config), choices.ceilings()
     facts = measured, batches, shape, found
     tables.write(
         choices.page,

@@ -8,19 +8,20 @@ from harness.count_table import SMOLLM2_135M, count_table
 from harness.counts import (
     ADAM,
     Layout,
-    Shape,
     Unit,
     decode,
-    forward,
     layouts,
     learn,
-    learning,
     operations,
     rollout,
+    shape_of_config,
     update,
 )
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from truing.estimate.shapes import shape_of
+from truing.estimate.work import forward, learning
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 CONFIG = LlamaConfig(
@@ -33,12 +34,16 @@ CONFIG = LlamaConfig(
     tie_word_embeddings=True,
     attn_implementation="eager",
 )
-SHAPE = Shape.of(CONFIG.to_dict())
+SHAPE = shape_of_config(CONFIG.to_dict())
 ROWS, LENGTH = 2, 10
-SQUARE = 4.0 * SHAPE.layers * SHAPE.width * ROWS * LENGTH**2
+SQUARE = 4.0 * SHAPE.layers * SHAPE.query_width * ROWS * LENGTH**2
 """Attention over the whole square, as the plain implementation computes it"""
-CAUSAL = 4.0 * SHAPE.layers * SHAPE.width * ROWS * LENGTH * (LENGTH + 1) / 2
+CAUSAL = 4.0 * SHAPE.layers * SHAPE.query_width * ROWS * LENGTH * (LENGTH + 1) / 2
 PROJECTED = 2.0 * SHAPE.projection * ROWS * LENGTH
+
+
+def test_the_shape_of_a_config_is_that_of_its_model():
+    assert shape_of(LlamaForCausalLM(CONFIG)) == SHAPE
 
 
 def carried_out(learns: bool, backward: bool) -> float:
@@ -74,7 +79,7 @@ def test_a_decoding_step_reads_weights_once_and_what_each_row_has_kept():
     one, two = decode(SHAPE, [10], layout), decode(SHAPE, [10, 10], layout)
     kept = 3 * 10 * 2 * 2 * 4 * 4  # layers, tokens, keys and values, heads of them, width of a head, bytes
     assert two.bytes - one.bytes == kept
-    assert one.bytes - kept == 4 * (3 * SHAPE.layer + SHAPE.projection)
+    assert one.bytes - kept == 4 * (3 * SHAPE.products + SHAPE.projection)
 
 
 def test_rows_that_are_finished_cost_nothing():
@@ -88,9 +93,9 @@ def test_rows_that_are_finished_cost_nothing():
 
 def test_the_optimiser_moves_what_learns():
     unit = Unit((4,), (4,), epochs=3, minibatches=2)
-    weights = 3 * SHAPE.layer + SHAPE.projection
+    weights = 3 * SHAPE.products + SHAPE.projection
     assert learn(SHAPE, unit, Layout(None, 3, 3))[1].bytes == 3 * 2 * ADAM * 2 * weights
-    assert learn(SHAPE, unit, Layout(5, 2, 3))[1].bytes == 3 * 2 * ADAM * 2 * (2 * SHAPE.edges * 5)
+    assert learn(SHAPE, unit, Layout(5, 2, 3))[1].bytes == 3 * 2 * ADAM * 2 * (2 * SHAPE.ends * 5)
 
 
 def test_fewer_adapted_layers_cost_less_and_frozen_ones_less_than_learnt():

@@ -74,7 +74,7 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
     monkeypatch.setattr(estimator, "memory_of", lambda _: int(10e9))
     said = truing("doctor", recipe, "--processes", "4", "--tp", "2")
     assert said.code == 0
-    rows = dict(re.findall(r"^(one process|--processes.*?) {2,}4.00 GB +(yes|no) *$", said.out, re.MULTILINE))
+    rows = dict(re.findall(r"^(one process|--processes.*?) {2,}4.00 GB +(yes|no) +[0-9:]+ *$", said.out, re.MULTILINE))
     assert rows == {
         "--processes 4": "no",
         "--processes 4 --set compute.shard=true": "no",
@@ -84,6 +84,7 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
         "--processes 2 --tp 2": "yes",
         "one process": "yes",
     }
+    assert "what is exchanged at 1 GB/s, which is assumed" in said.out
     assert "There is 10.00 GB for all of them. Take --processes 2." in said.out
     monkeypatch.setattr(estimator, "memory_of", lambda _: int(1e9))
     assert "None fits. Take more processes" in truing("doctor", recipe, "--processes", "4").out

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
@@ -10,7 +11,18 @@ from truing.config.recipe import Recipe
 from truing.estimate.layouts import Layout, Models, Numbers, Shape, held, numbers_of
 from truing.estimate.shapes import shape_of
 
-TOY = Shape(layers=2, width=4, key_width=2, products=100, ends=30, others=10, vocabulary=40, projection=40, rest=20)
+TOY = Shape(
+    layers=2,
+    width=4,
+    query_width=6,
+    key_width=2,
+    products=100,
+    ends=30,
+    others=10,
+    vocabulary=40,
+    projection=40,
+    rest=20,
+)
 """280 parameters, of which 240 can be cut"""
 NUMBERS = Numbers(
     rank=3, compute_bytes=4, quantised=False, learn_tokens=5, checkpointing=False, adapted=1.0, rows=7, row_tokens=11
@@ -45,6 +57,7 @@ def test_the_shape_of_a_llama_is_that_of_its_config() -> None:
     assert shape_of(_on_meta(config)) == Shape(
         layers=2,
         width=8,
+        query_width=8,
         key_width=4,
         products=2 * 8 * 8 + 2 * 8 * 4 + 3 * 8 * 20,
         ends=(8 + 8) * 2 + (8 + 4) * 2 + (8 + 20) * 3,
@@ -99,6 +112,13 @@ def test_adapters_on_one_base_take_36_bytes_a_parameter_of_an_adapter() -> None:
     assert found.gradients == 0  # they are counted with the adapters
     assert held(TOY, SHARED, NUMBERS, Layout(tensor=2)).adapters == 36 * adapter * 3 / 4
     assert held(TOY, SHARED, NUMBERS, Layout(data=2, shard=True)).adapters == 36 * adapter
+
+
+def test_in_4_bit_a_product_takes_what_bitsandbytes_was_seen_to_keep_of_it() -> None:
+    """Of a layer of 3,584 by 18,944: its numbers, their scales and the scales of these, without tables of 1 KB."""
+    seen, products = 33_947_648 + 1_060_864 + 16_576, 2 * 100
+    frozen = held(TOY, SHARED, replace(NUMBERS, quantised=True), Layout()).weights
+    assert frozen == pytest.approx(products * seen / (3584 * 18_944) + 4 * (280 - products), rel=1e-4)
 
 
 def test_a_micro_batch_has_at_most_the_rows_of_a_process() -> None:

@@ -106,10 +106,17 @@ def _print_launches(found: "Estimate", launch: "Launch", console: Console) -> No
         table.add_row(stage, in_words(launch.peaks[stage]), *counts)
     console.print(table)
     console.print("The peak is that of one process, with what the launch changes of these counts.\n", soft_wrap=True)
-    table = Table("launch", "peak of each", "fits", box=None, pad_edge=False)
+    table = Table("launch", "peak of each", "fits", "all steps, h:mm:ss", box=None, pad_edge=False)
     for one in found.launches:
-        table.add_row(one.layout.options or "one process", in_words(one.peak), "yes" if found.holds(one) else "no")
+        fits = "yes" if found.holds(one) else "no"
+        table.add_row(one.layout.options or "one process", in_words(one.peak), fits, _clock(one.seconds))
     console.print(table)
+    assert found.links is not None
+    console.print(
+        "The time is that of one process shared out, on a CPU with its cores, and what is exchanged at "
+        f"{found.links.link / 1e9:g} GB/s, which is assumed; processes that wait for each other take longer.",
+        soft_wrap=True,
+    )
     console.print(f"There is {in_words(found.memory)}{_whose(found)}. {_advice(found)}", soft_wrap=True)
 
 

@@ -1,6 +1,7 @@
 """A recipe is tried on copies of its base: what its stages take, whether that fits, and what would make it fit."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +17,12 @@ from truing.data.prepared import prepare
 from truing.estimate.changes import candidates, changed
 from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try, extrapolated, write_copy
 from truing.estimate.dry_run import PRODUCTS_KEPT, Usage, dry_run
-from truing.estimate.launches import Launch, Measured, launch_of, launches
+from truing.estimate.launches import LINKS, Launch, Measured, launch_of, launches
 from truing.estimate.layouts import ONE_PROCESS, Layout
 from truing.estimate.machine import memory_of
 from truing.estimate.rows import heaviest_rows
 from truing.estimate.shortened import shortened, steps_of
+from truing.estimate.work import Links
 from truing.kernels.cpu.linear import suits
 from truing.models.description import quiet_transformers
 from truing.models.load import device_of, outline_base
@@ -56,6 +58,8 @@ class Estimate:
     """As it was asked for, of several processes"""
     launches: list[Launch] = field(default_factory=list)
     """Of up to as many processes, the likely fastest first"""
+    links: Links | None = None
+    """Between the processes, as they are assumed to be"""
     shared_memory: bool = True
     """Whether all processes have the one memory, as on a CPU, and not one each"""
 
@@ -122,14 +126,29 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:
     if layout.tensor > 1:
         check_sharding(recipe.compute, layout.processes, layout.tensor)
         tensor_plan(model, layout.tensor)
-    measured = Measured(recipe, model, trial.usages(recipe), trial.text_tokens())
+    on_cpu = trial.device.type == "cpu"
+    measured = Measured(
+        recipe,
+        model,
+        trial.usages(recipe),
+        trial.text_tokens(),
+        share=_share_of_cores(recipe) if on_cpu else lambda processes: 1 / processes,
+        links=LINKS.get(trial.device.type, LINKS["cuda"]),
+    )
     return Estimate(
         dict(measured.usages),
         memory_of(trial.device),
         launch=launch_of(measured, layout),
         launches=launches(measured, layout.processes),
-        shared_memory=trial.device.type == "cpu",
+        shared_memory=on_cpu,
+        links=measured.links,
     )
+
+
+def _share_of_cores(recipe: Recipe) -> Callable[[int], float]:
+    """Several processes on a CPU have the cores between them: they are faster where one leaves some idle."""
+    used = (recipe.compute.threads or torch.get_num_threads()) / (os.cpu_count() or 1)
+    return lambda processes: max(1 / processes, min(1.0, used))
 
 
 def _with_changes(found: Estimate, trial: "_Trial", proposed: Iterable[tuple[str, Any]]) -> Estimate:

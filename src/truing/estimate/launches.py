@@ -1,6 +1,6 @@
 """A recipe over several processes: what each would hold, from what one was measured to take, and what fits."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
@@ -10,10 +10,14 @@ from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.layouts import ONE_PROCESS, Held, Layout, held, models_of, numbers_of
 from truing.estimate.shapes import shape_of
+from truing.estimate.work import Case, Links, phases, update_of
 from truing.models.tensor_plan import tensor_plan
 
 LIBRARIES = 0.45e9
 """Bytes of Python and its libraries, where no process could be measured"""
+
+LINKS = {"cpu": Links(1e9, 1e9, 1024), "cuda": Links(25e9, 10e9, 8)}
+"""By the kind of device, assumed: a loopback, and PCIe 4 on a machine with 80 Gb/s to others"""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Launch:
     """By count, by stage"""
     peaks: dict[str, float]
     """Bytes, by stage"""
+    seconds: float
+    """Of all steps of all stages, without evaluations, checkpoints and loading"""
 
     @property
     def peak(self) -> float:
@@ -43,6 +49,9 @@ class Measured:
     """By stage"""
     text_tokens: Mapping[str, int]
     """Tokens of a text that is read at once, by stage"""
+    share: Callable[[int], float] = lambda processes: 1 / processes
+    """Of the seconds that one process takes to compute, those of each of so many"""
+    links: Links = LINKS["cpu"]
 
 
 def launches(measured: Measured, processes: int) -> list[Launch]:
@@ -59,19 +68,22 @@ def launches(measured: Measured, processes: int) -> list[Launch]:
 
 
 def launch_of(measured: Measured, layout: Layout) -> Launch:
-    """One of them: the measured peak of one process, and by how much the layout changes what is counted."""
+    """One of them: what was measured of one process, and by how much the layout changes what is counted."""
     recipe, shape = measured.recipe, shape_of(measured.model)
     found: dict[str, Held] = {}
     peaks: dict[str, float] = {}
+    seconds = 0.0
     for stage, usage in measured.usages.items():
-        models = models_of(recipe, stage)
-        alone, found[stage] = (
-            held(shape, models, numbers_of(recipe, stage, one, measured.text_tokens[stage]), one)
-            for one in (ONE_PROCESS, layout)
-        )
+        models, tokens = models_of(recipe, stage), measured.text_tokens[stage]
+        numbers = numbers_of(recipe, stage, layout, tokens)
+        alone = held(shape, models, numbers_of(recipe, stage, ONE_PROCESS, tokens), ONE_PROCESS)
+        found[stage] = held(shape, models, numbers, layout)
+        case = Case(shape, models, numbers, update_of(recipe, stage, tokens), layout)
+        exchange = sum(phase.seconds_of_exchange(measured.links, layout) for phase in phases(case).values())
+        seconds += usage.steps * (usage.seconds * measured.share(layout.processes) + exchange)
         known = usage.peak < float("inf")
         peaks[stage] = found[stage].peak + (usage.peak - alone.peak if known else LIBRARIES)
-    return Launch(layout, found, peaks)
+    return Launch(layout, found, peaks, seconds)
 
 
 def _layouts(recipe: Recipe, model: PreTrainedModel, processes: int) -> Iterator[Layout]:

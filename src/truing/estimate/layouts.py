@@ -3,7 +3,7 @@
 What is assumed:
 
 - A weight that learns takes 16 bytes: itself, its gradient and AdamW's two moments, all float32. One that is frozen
-  takes what `compute.dtype` does, or in 4 bit 0.55 bytes of a product and 2 of the embeddings. Adapters are float32.
+  takes what `compute.dtype` does, or in 4 bit 0.516 bytes of a product. Adapters are float32.
 - A micro-batch has at most a process's share of a step's rows. Learning keeps, of each layer and token of it, hidden
   states four times (before and behind two norms) and the inputs and outputs of its products; with checkpointing, one
   hidden state of each layer and all of one. Scoring keeps less. Logits come in small chunks and are left out, as are
@@ -27,8 +27,8 @@ from truing.config.stages import STAGES
 FLOAT = 4
 """Bytes of a number of what learns"""
 HALF = 2
-NF4 = 0.55
-"""Bytes of a number in 4 bit, with its share of the scales"""
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a number in 4 bit: 64 share a scale of one byte, and 256 of these one of four"""
 LAYERS_AT_ONCE = 2
 """Of a sharded model, that are whole as it computes; of one that is in any parts, as it is loaded"""
 AROUND_NORMS = 4
@@ -44,6 +44,8 @@ class Shape:
     layers: int
     width: int
     """Of a hidden state"""
+    query_width: int
+    """Of all heads of queries together"""
     key_width: int
     """Of all heads of keys together, which is that of the values too"""
     products: int
@@ -231,7 +233,7 @@ def bytes_of_frozen(shape: Shape, numbers: Numbers) -> float:
     """Of a whole model that does not learn."""
     if numbers.quantised:
         products = shape.layers * shape.products
-        return NF4 * products + HALF * (shape.parameters - products)
+        return NF4 * products + numbers.compute_bytes * (shape.parameters - products)
     return float(numbers.compute_bytes * shape.parameters)
 
 

@@ -24,6 +24,7 @@ def shape_of(model: PreTrainedModel) -> Shape:
     return Shape(
         layers=len(layers),
         width=config.hidden_size,
+        query_width=heads * head_width,
         key_width=(getattr(config, "num_key_value_heads", None) or heads) * head_width,
         products=products,
         ends=sum(sum(part.weight.shape) for part in linear),

@@ -193,8 +193,8 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: 
     """A reward model's backbone in the place of the base's model."""
     precision = Precision.of(compute.dtype, trains)
     options = {"dtype": precision.parameters, "use_safetensors": True}
-    kind, config = AutoModelForSequenceClassification, AutoConfig.from_pretrained(directory)
-    axes = axes_of_parts(outline(kind, config)) if is_spread(compute) else None
+    kind, config = AutoModelForSequenceClassification, AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    axes = axes_of_parts(outline(kind, config, False)) if is_spread(compute) else None
     model = load_weights(kind, str(directory), base.model.device, axes, **options)
     backend = prepare(model, precision, compute.gradient_checkpointing)
     return spread(replace(base, model=model, backend=backend), compute)

@@ -161,7 +161,7 @@ def _load_parts(base: Base, compute: Compute, precision: Precision, fetch: bool)
     """
     config = load_config(base, fetch)
     with reraise_as_model_error(base, CAUSAL):
-        whole = outline(AutoModelForCausalLM, config, trust_remote_code=base.trust_remote_code)
+        whole = outline(AutoModelForCausalLM, config, base.trust_remote_code)
     axes = axes_of_parts(whole)
     asked = _load_whole(base, compute, precision, fetch, max(FEW, layers_of_every_kind(whole)))
     known = replace(asked, model=whole)
@@ -227,8 +227,8 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
     quiet_transformers()
     tokenizer, config = load_tokenizer(base, fetch), load_config(base, fetch)
     with reraise_as_model_error(base, CAUSAL):
-        own = {"dtype": getattr(torch, compute.dtype), "trust_remote_code": base.trust_remote_code}
-        model = outline(AutoModelForCausalLM, config, **own)
+        dtype = getattr(torch, compute.dtype)
+        model = outline(AutoModelForCausalLM, config, base.trust_remote_code, dtype=dtype)
         with suppress(OSError):  # most models without one are older than it
             model.generation_config = GenerationConfig.from_pretrained(base.path, local_files_only=not fetch)
     endings, new_tokens, new_rows, notes = _fit_vocabulary(tokenizer, model)

@@ -28,10 +28,10 @@ def reraise_as(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
         raise refusal(error) from error
 
 
-def outline(auto: Any, config: PretrainedConfig, **options: Any) -> PreTrainedModel:
+def outline(auto: Any, config: PretrainedConfig, trust_remote_code: bool, **options: Any) -> PreTrainedModel:
     """The model that `auto.from_config` builds, on torch's meta device, where weights take no memory."""
     with torch.device("meta"):
-        model: PreTrainedModel = auto.from_config(config, **options)
+        model: PreTrainedModel = auto.from_config(config, trust_remote_code=trust_remote_code, **options)
     return model
 
 

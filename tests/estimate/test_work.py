@@ -1,11 +1,24 @@
 """Operations, bytes and seconds of an update, against arithmetic by hand for a toy decoder."""
 
+from dataclasses import replace
+
 import pytest
-from layouts.work import Case, Device, Phase, Update, phases
 
 from truing.estimate.layouts import Layout, Models, Numbers, Shape
+from truing.estimate.work import Case, Device, Phase, Update, phases
 
-TOY = Shape(layers=2, width=4, key_width=2, products=100, ends=30, others=10, vocabulary=40, projection=40, rest=20)
+TOY = Shape(
+    layers=2,
+    width=4,
+    query_width=6,
+    key_width=2,
+    products=100,
+    ends=30,
+    others=10,
+    vocabulary=40,
+    projection=40,
+    rest=20,
+)
 """280 parameters"""
 NUMBERS = Numbers(
     rank=3, compute_bytes=2, quantised=False, learn_tokens=16, checkpointing=False, adapted=1.0, rows=8, row_tokens=8
@@ -14,7 +27,10 @@ UPDATE = Update(episodes=8, prompt_tokens=3, response_tokens=5, epochs=2)
 """64 tokens in rows of 8"""
 FOUR = Models(trained=2, frozen=2, adapters_trained=0, adapters_frozen=0, samples=True)
 SHARED = Models(trained=0, frozen=1, adapters_trained=2, adapters_frozen=1, samples=True)
-FORWARD = 64 * (2 * (2 * 100 + 40) + 2 * 2 * 4 * 8)
+ATTENTION = 4 * 2 * 6 * 8 * (8 * 9 / 2)
+FORWARD = 64 * 2 * 2 * 100 + ATTENTION
+LOGITS = 8 * 5 * 2 * 40
+ADAPTERS = 64 * 2 * 2 * 30 * 3
 
 
 def _found(models: Models, layout: Layout) -> dict[str, Phase]:
@@ -23,12 +39,22 @@ def _found(models: Models, layout: Layout) -> dict[str, Phase]:
 
 def test_one_process_computes_and_moves_nothing() -> None:
     found = _found(FOUR, Layout())
-    # Two roles learn in two epochs, each forward and backward like three forwards; three roles score.
+    # The policy's logits are had for its responses; three roles score, and the policy is compared with the reference.
+    # Two roles learn in two epochs, each forward and backward like three forwards, the policy with its logits.
     operations = [found[name].operations for name in ("rollout", "score", "learn")]
-    assert operations == [FORWARD, 3 * FORWARD, 2 * 2 * 3 * FORWARD]
-    assert _found(SHARED, Layout())["learn"].operations == 2 * 2 * 2 * FORWARD
+    assert operations == [FORWARD + LOGITS, 3 * FORWARD + 2 * LOGITS, 2 * (2 * 3 * FORWARD + 3 * LOGITS)]
+    through = 2 * (FORWARD - ATTENTION) + 3 * (ATTENTION + ADAPTERS)
+    assert _found(SHARED, Layout())["learn"].operations == 2 * (2 * through + 2 * LOGITS)
     assert found["rollout"].read == 5 * (2 * 280 + 2 * 2 * 2 * 2 * 8 / 2 * 8)
     assert {phase.moved + phase.moved_in_layers for phase in found.values()} == {0}
+
+
+def test_rows_that_are_given_are_not_sampled() -> None:
+    update = replace(UPDATE, samples=False, scored=1, learning=1)
+    found = phases(Case(TOY, FOUR, NUMBERS, update, Layout(tensor=2)))
+    assert (found["rollout"].operations, found["rollout"].moved_in_layers) == (0, 0)
+    assert found["score"].operations == FORWARD + LOGITS
+    assert found["learn"].operations == 2 * (3 * FORWARD + 3 * LOGITS)
 
 
 def test_shared_rows_sum_the_gradients_of_both_models_once_a_step() -> None:
@@ -57,7 +83,9 @@ def test_layers_that_are_cut_sum_hidden_states_twice_each_way() -> None:
 
 
 def test_seconds_are_those_of_the_slower_of_two_ceilings_and_of_the_link_in_use() -> None:
-    device = Device(1e9, operations=10.0, bandwidth=5.0, link=4.0, link_between=2.0, on_machine=2, source="made up")
+    device = Device(
+        link=4.0, link_between=2.0, on_machine=2, memory=1e9, operations=10.0, bandwidth=5.0, source="made up"
+    )
     phase = Phase(operations=80.0, read=10.0, moved=8.0, moved_in_layers=4.0)
     assert phase.seconds(device, Layout(tensor=2)) == 80 / 2 / 10 + 8 / 4 + 4 / 4
     assert phase.seconds(device, Layout(data=4, tensor=2)) == 10 / 5 + 8 / 2 + 4 / 4

@@ -1,0 +1,44 @@
+"""What is predicted of several processes from what one was measured to take."""
+
+import pytest
+import tiny
+
+from truing.config.recipe import Recipe
+from truing.estimate.dry_run import Usage
+from truing.estimate.launches import Measured, launch_of
+from truing.estimate.layouts import Layout
+from truing.estimate.work import Links, update_of
+
+
+def test_seconds_are_those_of_one_process_shared_out_and_what_goes_over_the_link() -> None:
+    recipe = Recipe.model_validate({"stages": ["sft"], "sft": {"method": "full", "batch_size": 8}, "roles": "separate"})
+    model = tiny.model()
+    usage = {"sft": Usage(peak=1e9, held=1e9, seconds=2.0, steps=3)}
+    measured = Measured(
+        recipe, model, usage, {"sft": 10}, share=lambda processes: 1 / processes, links=Links(1e3, 1, 2)
+    )
+    # Two halves of a sum of gradients, of 4 bytes each, go through each process; the second half back.
+    exchange = 2 * (4 * model.num_parameters() / 2) / 1e3
+    assert launch_of(measured, Layout(data=2)).seconds == pytest.approx(3 * (2.0 / 2 + exchange))
+    assert launch_of(measured, Layout()).seconds == 3 * 2.0
+
+
+def test_a_step_is_an_update_where_a_policy_answers_and_a_batch_of_rows_elsewhere() -> None:
+    recipe = Recipe.model_validate(
+        {
+            "stages": ["sft", "reward", "ppo", "dpo"],
+            "reward": {"batch_size": 6},
+            "ppo": {"episodes": 12, "epochs": 3, "minibatches": 2},
+            "dpo": {"batch_size": 5},
+            "rollout": {"max_new_tokens": 7},
+        }
+    )
+    found = {stage: update_of(recipe, stage, 10) for stage in ("reward", "ppo", "dpo")}
+    assert [found[stage].episodes for stage in found] == [2 * 6, 12, 2 * 5]
+    assert [(one.scored, one.learning, one.samples) for one in found.values()] == [
+        (0, 1, False),
+        (3, 2, True),
+        (1, 1, False),
+    ]
+    assert (found["ppo"].prompt_tokens, found["ppo"].response_tokens) == (3, 7)
+    assert (found["ppo"].epochs, found["ppo"].minibatches) == (3, 2)
