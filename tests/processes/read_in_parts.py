@@ -64,6 +64,9 @@ def check(place: Path, compute: Compute) -> None:
         backbone = layout._load_backbone(place / "classifier", base, compute, trains=True)
         check_one(backbone, AutoModelForSequenceClassification.from_pretrained(place / "classifier"))
         if not compute.shard:
+            for by_adapter in (True, False):  # layers are not taken for others where they round, or are cast
+                narrow = compute.model_copy(update={"dtype": "bfloat16"})
+                layout.base_to_train(Base(path=str(place / "untied")), narrow, by_adapter)
             plan = Phi3Config.base_model_tp_plan | {
                 "layers.*.mlp.gate_up_proj": "colwise",
                 "layers.*.mlp.down_proj": "rowwise",

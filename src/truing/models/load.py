@@ -121,11 +121,12 @@ def device_of(compute: Compute) -> torch.device:
 def load_base(base: Base, compute: Compute, trains: bool = False, fetch: bool = True) -> LoadedBase:
     """Loads a causal language model for training: of all its weights if it `trains`, else of adapters on it.
 
-    What is missing of a Hub id is fetched, unless `fetch` is off.
+    What is missing of a Hub id is fetched, unless `fetch` is off. Where processes keep parts of weights, each has its
+    part of layers alone, and `spread` does the rest.
 
     Raises:
         ModelError: the path holds no causal model, wants remote code, has weights whose reading can run code, or has
-            layers that cannot be recomputed where `compute` asks for that.
+            layers that cannot be recomputed, or not spread, where that is asked for.
         RecipeError: `compute.device` cannot be used here, or not with `base.quantize`.
     """
     quiet_transformers()

@@ -35,14 +35,12 @@ def check_layers(role: Role, layers: Mapping[str, nn.Module], hint: str) -> None
         ModelError: one computes something else.
     """
     assert role.parts is not None
-    whole = _outline(role.model)
+    whole, computed_in = _outline(role.model), role.backend.precision.compute
     off: dict[str, float] = {}
-    hooks = [
-        layer.register_forward_hook(
-            partial(_compare, whole.get_submodule(path), role.parts, partial(off.__setitem__, path)), with_kwargs=True
-        )
-        for path, layer in layers.items()
-    ]
+    hooks = []
+    for path, layer in layers.items():
+        compare = partial(_compare, whole.get_submodule(path), role.parts, computed_in, partial(off.__setitem__, path))
+        hooks.append(layer.register_forward_hook(compare, with_kwargs=True))
     tokens = torch.arange(TOKENS, device=role.model.device)[None] % embedding_rows(role.model)
     try:
         role.hidden(tokens, torch.ones_like(tokens))
@@ -66,6 +64,7 @@ def _outline(model: PreTrainedModel) -> PreTrainedModel:
 def _compare(
     whole: nn.Module,
     parts: "Parts",
+    computed_in: torch.dtype,
     tell: Callable[[float], None],
     layer: nn.Module,
     inputs: tuple[Tensor, ...],
@@ -78,9 +77,9 @@ def _compare(
     expected = _states(functional_call(whole, weights | dict(layer.named_buffers()), (states, *others), dict(options)))
     found = _states(output)
     added = expected - states if states.shape == expected.shape else expected
-    rounding = torch.finfo(expected.dtype).eps
-    share = WRONG if expected.dtype == torch.float32 else WRONG_IN_HALF
-    allowed = share * float(added.abs().max()) + TIMES * rounding * float(expected.abs().max())
+    share = WRONG if computed_in == torch.float32 else WRONG_IN_HALF
+    rounding = TIMES * torch.finfo(computed_in).eps
+    allowed = share * float(added.abs().max()) + rounding * float(expected.abs().max())
     tell(float((found - expected).abs().max()) / allowed)
 
 
