@@ -101,7 +101,7 @@ def test_states_are_those_of_the_models_own_layers(family: str, least: int, monk
     rows = [list(prompt) for prompt in PROMPTS]
     alive = torch.arange(4)
     for position, going in enumerate(([True] * 4, [True, False, True, True], [False, True, True])):
-        alive = alive[decoder.keep(torch.tensor(going))]
+        alive = alive[decoder.keep(going)]
         decoder.read(torch.tensor([SAID[row][position] for row in alive.tolist()]))
         for place, row in enumerate(alive.tolist()):
             rows[row].append(SAID[row][position])
