@@ -166,7 +166,7 @@ class Peers:
             return own
         if self._in_parts:
             self._failed = True
-            return self._first_to_fail(own) or own
+            return self._first_to_fail(own) or Failure(OWNER, own.exit_code)  # who held the store has told, and is gone
         try:
             said = self._exchange(own)
         except PeerFailed:
