@@ -24,7 +24,9 @@ FOREVER = 365 * 24 * 3600.0
 """Seconds of what nobody waits for"""
 
 
-def doctor_command(recipe_file: Path | None, overrides: list[str], processes: int = 1, tensor: int = 1) -> None:
+def doctor_command(
+    recipe_file: Path | None, overrides: list[str], processes: int = 1, tensor: int = 1, pipeline: int = 1
+) -> None:
     """Says what the machine has; with a recipe, what its stages will hold and take."""
     console = PlainConsole()
     if recipe_file is None:
@@ -35,7 +37,7 @@ def doctor_command(recipe_file: Path | None, overrides: list[str], processes: in
             table.add_row(name, value)
         console.print(table)
         return
-    refuse_odd_layout(processes, tensor)
+    refuse_odd_layout(processes, tensor, pipeline)
     recipe = named_recipe(recipe_path(recipe_file), overrides)
     check(model_problems(recipe))
     from truing.estimate.estimator import estimate  # imports torch, so only once the recipe is sound

@@ -45,11 +45,14 @@ def run(
     tp: Annotated[
         int, typer.Option(min=1, help="Of these, how many share each layer of a model (tensor parallel).")
     ] = 1,
+    pp: Annotated[
+        int, typer.Option(min=1, help="Of these, how many have a model's layers one after another (pipeline parallel).")
+    ] = 1,
 ) -> None:
     """Run a recipe, or go on with a run that was interrupted; a finished run is left as it is."""
     from truing.cli.run import run_command
 
-    run_command(recipe, out, set_ or [], fork_to, processes, tp)
+    run_command(recipe, out, set_ or [], fork_to, processes, tp, pp)
 
 
 @app.command()

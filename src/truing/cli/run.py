@@ -18,22 +18,28 @@ GOES_ON = "The same command goes on from what is saved."
 
 
 def run_command(
-    recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Path | None, processes: int = 1, tensor: int = 1
+    recipe_file: Path,
+    out: Path | None,
+    overrides: list[str],
+    fork_to: Path | None,
+    processes: int = 1,
+    tensor: int = 1,
+    pipeline: int = 1,
 ) -> None:
     """Runs what is left of the recipe, in `fork_to` from what `out` has of it, and closes with a table.
 
     Of several processes that are to be started, each runs this command line.
     """
     if processes > 1 and not group.is_expected():
-        refuse_odd_layout(processes, tensor)
+        refuse_odd_layout(processes, tensor, pipeline)
         named_recipe(recipe_path(recipe_file), overrides, say=silent)
         code, ended = launch(processes, sys.argv[1:])
         if ended is not None:
             tell(f"{ended}. {GOES_ON}")
         sys.exit(code)
     try:
-        with group.joined(tensor):
-            refuse_odd_layout(group.size(), tensor)
+        with group.joined(tensor, pipeline):
+            refuse_odd_layout(group.size(), tensor, pipeline)
             _run(recipe_file, out, overrides, fork_to)
     except group.PeerFailed as failure:
         if failure.untold:
@@ -64,8 +70,15 @@ def _run(recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Pat
         closing_table(done, console)
 
 
-def refuse_odd_layout(processes: int, tensor: int) -> None:
-    """RecipeError where so many processes are no groups of so many that share layers."""
+def refuse_odd_layout(processes: int, tensor: int, pipeline: int) -> None:
+    """RecipeError where so many processes are no groups that share layers, or that have them one after another."""
+    if tensor > 1 and pipeline > 1:
+        what = "layers that --tp cuts cannot be cut into stages too."
+        raise RecipeError(what, code="recipe/cut-twice", where="--pp", hint="Leave one of the two out.")
+    if processes % pipeline:
+        what = f"{processes} processes are no groups of {pipeline} that have a model's layers one after another."
+        hint = f"Give --processes {pipeline}, or a multiple of it."
+        raise RecipeError(what, code="recipe/odd-layout", where="--pp", hint=hint)
     if processes % tensor:
         what = f"{processes} processes are no groups of {tensor} that share each layer."
         hint = f"Give --processes {tensor}, or a multiple of it."

@@ -151,7 +151,8 @@ class Adapters:
         """Gives an adapter the weights of another one, in the layers that it has."""
         weights = self.named_parameters(source)
         for path, weight in self.named_parameters(name).items():
-            weight.copy_(weights[path])
+            if self._parts is None or self._parts.has(weight):
+                weight.copy_(weights[path])
 
     def select(self, name: str | None) -> None:
         """Puts one adapter in force, or none."""

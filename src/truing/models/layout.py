@@ -23,6 +23,7 @@ from truing.models.weights import load_weights, outline
 from truing.processes import group
 
 NO_PREFIX = "needs more of its lower layers than their output, so they run in every pass; lora.layers saves less time."
+OTHERS_BELOW = "Layers are cut into stages, so all of them run in every pass; lora.layers saves less time."
 ROWS_BELOW = "Embeddings of new tokens are learnt, so all layers run in every pass; lora.layers saves less time."
 
 
@@ -135,10 +136,12 @@ def policy_roles(
     base = base_to_train(start, recipe.compute, by_adapter, tokens)
     if by_adapter:
         depth = prefix_depth(base.model, recipe.lora.layers)
-        with base.role().in_step():
-            prefix = None if base.new_rows else frozen_prefix_of(base.model, depth)
+        prefix = None
+        if group.pipeline_size() == 1 and not base.new_rows:
+            with base.role().in_step():
+                prefix = frozen_prefix_of(base.model, depth)
         if depth and prefix is None:
-            note = ROWS_BELOW if base.new_rows else f"{type(base.model).__name__} {NO_PREFIX}"
+            note = _why_no_prefix(base)
             base = replace(base, notes=(*base.notes, note))
         adapters = base.adapters(recipe.lora, recipe.seed)
         adapters.add("policy", above=depth)
@@ -151,6 +154,12 @@ def policy_roles(
     return Roles(
         base, policy, reference, _reward_role(policy, base, reward, recipe.compute), normalisation or Normalisation()
     )
+
+
+def _why_no_prefix(base: LoadedBase) -> str:
+    if base.new_rows:
+        return ROWS_BELOW
+    return OTHERS_BELOW if group.pipeline_size() > 1 else f"{type(base.model).__name__} {NO_PREFIX}"
 
 
 def ppo_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> PpoRoles:

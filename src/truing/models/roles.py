@@ -4,9 +4,10 @@ Shared: one frozen base carries an adapter for each trained role, and as it stan
 selects its adapter before every forward, so a role is used as if it were a model of its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,8 +35,8 @@ class MicroBatch:
     """Rows that go through a model together."""
 
     rows: list[int]
-    repeated: bool = False
-    """Whether they are read only to keep in step with other processes, and weigh nothing"""
+    counts_elsewhere: bool = False
+    """Whether this process reads them only to keep in step with others, and one of these finds what comes of them"""
 
 
 @dataclass
@@ -138,13 +139,36 @@ class Role:
     def micro_batches(self, token_counts: Sequence[int], budget: int) -> list[MicroBatch]:
         """The rows that go through this role together, of at most `budget` tokens.
 
-        Each row is in exactly one part that is not repeated, of exactly one process.
+        Each row is in exactly one part that counts, of exactly one process.
         """
         own = group.share_by_cost(token_counts)
-        parts = self.backend.micro_batches([token_counts[row] for row in own], budget)
-        found = [MicroBatch([own[place] for place in part]) for part in parts]
+        costs, answers = [token_counts[row] for row in own], self.parts is None or self.parts.answers
+        if self.parts is not None and self.parts.micro_batches_at_least > 1:
+            budget = min(budget, ceil(sum(costs) / self.parts.micro_batches_at_least))
+        parts = self.backend.micro_batches(costs, budget)
+        found = [MicroBatch([own[place] for place in part], counts_elsewhere=not answers) for part in parts]
         keeps_in_step = self.parts is not None and self.parts.in_step_over_data
         return found + _to_keep_in_step(len(found), token_counts) if keeps_in_step else found
+
+    def backward_of(self, loss: Tensor) -> Callable[[], None]:
+        """What takes the gradient of a loss that roles of this model, or of others spread alike, have just given."""
+        backward = self.parts.backward_of(loss) if self.parts else loss.backward
+
+        def in_step() -> None:
+            with self.in_step():
+                backward()
+
+        return in_step
+
+    @property
+    def ahead(self) -> int:
+        """Micro-batches that are read before the first has its gradient taken, so that others have work meanwhile."""
+        return self.parts.ahead if self.parts else 0
+
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether of some weights that learn each process keeps a part."""
+        return self.parts is not None and any(self.parts.axis(weight) is not None for weight in self.parameters())
 
     @contextmanager
     def decoding(self) -> Iterator[DecodeStep | None]:
@@ -212,4 +236,4 @@ def _to_keep_in_step(parts: int, token_counts: Sequence[int]) -> list[MicroBatch
     """What a process that has so many parts reads beyond them, to go through the model as often as any other."""
     lacking = max(group.all_gather(parts)) - parts
     shortest = min(range(len(token_counts)), key=token_counts.__getitem__)
-    return [MicroBatch([shortest], repeated=True)] * lacking
+    return [MicroBatch([shortest], counts_elsewhere=True)] * lacking

@@ -74,7 +74,7 @@ def forward_in_micro_batches(
     for micro in role.micro_batches(batch.token_counts, token_budget):
         index = micro.rows
         scored = score(batch.rows(index).to(role.model.device), index)
-        if not micro.repeated:  # copies: a view that goes to another process takes all that it is a view of along
+        if not micro.counts_elsewhere:  # copies: a view that goes to another process takes its whole origin along
             parts |= {row: tuple(part[place].clone() for part in scored) for place, row in enumerate(index)}
     role.release()
     parts = group.gather(parts)

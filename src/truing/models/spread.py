@@ -3,28 +3,40 @@
 from dataclasses import replace
 from importlib.metadata import version
 
+import torch
+from torch import Tensor
+
 from truing.config.sections import Compute
 from truing.core.errors import ModelError, RecipeError, first_line
 from truing.kernels.backbone import known_layers
 from truing.models.arrival import KEEP_ALL, is_spread
+from truing.models.exactness import WRONG
 from truing.models.load import LoadedBase
-from truing.models.same_layers import check_layers
+from truing.models.padding import embedding_rows
+from truing.models.same_layers import WRONG_IN_HALF, check_layers
+from truing.models.stage_plan import noted_order
 from truing.models.tensor_plan import tensor_plan
 from truing.processes import group
 
 NO_TENSOR = "Leave --tp out."
+NO_PIPELINE = "Leave --pp out."
+PROBE = 8
+"""Tokens by which a model that was cut into stages is compared with what it was"""
 
 
 def spread(base: LoadedBase, compute: Compute) -> LoadedBase:
     """The base, of whose weights each process keeps a part, where that is asked for and there are several.
 
-    Heads that are added later stay whole in each, and so do adapters, but for the factor that is cut as its layer is.
+    Heads that are added later stay whole in each, and so do adapters, but for the factor that is cut as its layer is;
+    where layers are cut into stages, an adapter is where its layer is.
 
     Raises:
         ModelError: the model cannot be spread.
     """
     if group.tensor_size() > 1:
         return _cut(base)
+    if group.pipeline_size() > 1:
+        return _cut_into_stages(base)
     return _sharded(base) if is_spread(compute) else base
 
 
@@ -53,12 +65,40 @@ def _cut(base: LoadedBase) -> LoadedBase:
     return cut
 
 
-def check_sharding(compute: Compute, processes: int, tensor: int) -> None:
+def _cut_into_stages(base: LoadedBase) -> LoadedBase:
+    """Each process computes some of the layers; that this is the same model is seen on a few tokens, by the last."""
+    if getattr(base.model, "is_quantized", False):
+        raise _refused(base, "is in 4 bit, and its layers are gathered to sample, which such weights are not.")
+    with noted_order(base.model, group.pipeline_size()) as orders:
+        before = _probe(base)
+    (order,) = orders
+    cut = replace(base, parts=group.cut_into_stages(base.model, order))
+    found = _probe(cut)
+    if cut.parts is not None and cut.parts.answers:
+        _refuse_other_states(base, found, before)
+    return cut
+
+
+def _refuse_other_states(base: LoadedBase, found: Tensor, before: Tensor) -> None:
+    off = float((found - before).abs().max() / before.abs().max())
+    if not off <= (WRONG if base.backend.precision.compute == torch.float32 else WRONG_IN_HALF):
+        what = f"gives other numbers once its layers are cut into stages (off by {off:.1g} of the largest)."
+        raise ModelError(what, code="model/other-stages", where=base.model.name_or_path, hint=NO_PIPELINE)
+
+
+@torch.no_grad()
+def _probe(base: LoadedBase) -> Tensor:
+    tokens = torch.arange(PROBE, device=base.model.device)[None] % embedding_rows(base.model)
+    return base.role().hidden(tokens, torch.ones_like(tokens)).float()
+
+
+def check_sharding(compute: Compute, processes: int, tensor: int, pipeline: int = 1) -> None:
     """RecipeError where weights are to be spread in two ways at once, or by rows and torch is too old for it."""
     if not compute.shard or processes == 1:
         return
-    if tensor > 1:
-        what, hint = "true spreads weights that --tp has cut already.", "Set it to false, or leave --tp out."
+    if tensor > 1 or pipeline > 1:
+        option = "--tp" if tensor > 1 else "--pp"
+        what, hint = f"true spreads weights that {option} has cut already.", f"Set it to false, or leave {option} out."
         raise RecipeError(what, code="recipe/spread-twice", where="compute.shard", hint=hint)
     from truing.processes.sharding import can_shard  # which a run of one process need not import
 
@@ -69,10 +109,15 @@ def check_sharding(compute: Compute, processes: int, tensor: int) -> None:
 
 def refuse_new_rows(base: LoadedBase, compute: Compute) -> None:
     """ModelError where weights are to be spread: not with rows of embeddings that an adapter learns."""
-    if is_spread(compute):
+    if is_spread(compute) or group.pipeline_size() > 1:
         raise _refused(base, "learns rows of new tokens beside an adapter, which are not spread.")
 
 
 def _refused(base: LoadedBase, what: str) -> ModelError:
-    hint = NO_TENSOR if group.tensor_size() > 1 else KEEP_ALL
-    return ModelError(what, code="model/not-sharded", where=base.model.name_or_path, hint=hint)
+    return ModelError(what, code="model/not-sharded", where=base.model.name_or_path, hint=_hint())
+
+
+def _hint() -> str:
+    if group.tensor_size() > 1:
+        return NO_TENSOR
+    return NO_PIPELINE if group.pipeline_size() > 1 else KEEP_ALL

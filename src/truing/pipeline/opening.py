@@ -31,7 +31,7 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     quiet_transformers()
     if recipe.base is not None and recipe.base.quantize == "nf4":
         check_quantisation(device_of(recipe.compute))
-    check_sharding(recipe.compute, group.size(), group.tensor_size())
+    check_sharding(recipe.compute, group.size(), group.tensor_size(), group.pipeline_size())
     check(missing_trackers(recipe.track))
     return group.broadcast(lambda: _functions(recipe))
 

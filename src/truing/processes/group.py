@@ -10,8 +10,9 @@ all, such as a step's number, or be asked of the owner, such as the time.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+    from truing.processes.layer_order import LayerOrder
     from truing.processes.parts import Parts
     from truing.processes.peers import Peers
 
@@ -35,6 +37,16 @@ PLACE = (RANK, SIZE, LOCAL_RANK, ADDRESS, "MASTER_PORT", "LOCAL_WORLD_SIZE", "GR
 
 _peers: "Peers | None" = None
 """The other processes; None in a world of one"""
+
+
+class Copies(Enum):
+    """Which processes have the same part of a weight, besides those that share a layer."""
+
+    IN_STAGE = auto()
+    """Those with the same layers"""
+    AT_ENDS = auto()
+    """Those with the first layers, and those with the last"""
+    EVERYWHERE = auto()
 
 
 class PeerFailed(BaseException):
@@ -62,11 +74,12 @@ def is_first() -> bool:
 
 
 @contextmanager
-def joined(tensor: int = 1) -> Iterator[None]:
+def joined(tensor: int = 1, pipeline: int = 1) -> Iterator[None]:
     """Inside, this process is one of those that were started with it; an error that one meets ends all of them.
 
     Args:
         tensor: how many neighbours share each layer of a model, and so read the same rows.
+        pipeline: into how many stages its layers are cut, which read the same rows too.
 
     Raises:
         PeerFailed: it was another's.
@@ -77,7 +90,7 @@ def joined(tensor: int = 1) -> Iterator[None]:
         return
     from truing.processes.peers import Peers
 
-    _peers = peers = Peers.met(int(os.environ[RANK]), int(os.environ[SIZE]), tensor)
+    _peers = peers = Peers.met(int(os.environ[RANK]), int(os.environ[SIZE]), tensor, pipeline)
     try:
         with peers.agreed():
             yield
@@ -107,6 +120,16 @@ def tensor_size() -> int:
     return 1 if _peers is None else _peers.tensor
 
 
+def pipeline_size() -> int:
+    """Into how many stages, one process after the other, the layers of a model are cut."""
+    return 1 if _peers is None else _peers.pipeline
+
+
+def tensor_rank() -> int:
+    """Which slice of a layer this process has."""
+    return 0 if _peers is None else _peers.tensor_rank
+
+
 def rank() -> int:
     """The number of this process among all."""
     return OWNER if _peers is None else _peers.rank
@@ -123,12 +146,15 @@ def local_rank() -> int:
 
 
 def share(work: Sequence[T]) -> Sequence[T]:
-    """This process's part of work that all of them know of, each piece about as long as its neighbours."""
-    return work if _peers is None else work[_peers.data_rank :: _peers.data_size]
+    """This process's part of work that each can do by itself, each piece about as long as its neighbours."""
+    return work if _peers is None else work[_peers.work_rank :: _peers.work_size]
 
 
 def share_by_cost(costs: Sequence[int]) -> list[int]:
-    """The places of this process's part of work that costs so much a piece: the dearest first, to whoever has least."""
+    """The places of this process's part of work that costs so much a piece: the dearest first, to whoever has least.
+
+    The work is that of a model that may be cut into stages, all of which have the same part.
+    """
     if _peers is None:
         return list(range(len(costs)))
     loads = [0] * _peers.data_size
@@ -160,10 +186,14 @@ def all_gather(value: T) -> list[T]:
     return [value] if _peers is None else _peers.all_gather(value)
 
 
-def add_up_gradients(weights: Iterable["nn.Parameter"]) -> None:
-    """Each process has the gradients of its share of a batch; afterwards all have the sum."""
+def add_up_gradients(weights: Mapping[Copies, Sequence["nn.Parameter"]]) -> None:
+    """Each process has the gradients of its share of a batch; afterwards all that have the same weights have the sum.
+
+    Args:
+        weights: by which processes have the same of them. All know of the same kinds.
+    """
     if _peers is not None:
-        _peers.add_up_gradients(list(weights))
+        _peers.add_up_gradients(weights)
 
 
 def broadcast(answer: Callable[[], T]) -> T:
@@ -204,6 +234,15 @@ def cut(model: "PreTrainedModel", plan: Mapping[str, str]) -> "Parts | None":
     See `tensor_parallel.Slices`. From here on those that share the layers go through the model in step.
     """
     return None if _peers is None else _peers.cut(model, plan)
+
+
+def cut_into_stages(model: "PreTrainedModel", order: "LayerOrder") -> "Parts | None":
+    """Has each process keep some of a model's layers, and compute these; None in a world of one.
+
+    See `pipeline_parallel.PipelineStage`. From here on those that have the others read the same rows one after the
+    other, but for while the model is gathered.
+    """
+    return None if _peers is None else _peers.cut_into_stages(model, order)
 
 
 def in_step() -> AbstractContextManager[None]:

@@ -1,14 +1,16 @@
-"""A model of which every process keeps a part of each weight: its rows (a shard), or its slice of a layer."""
+"""A model of which every process keeps a part: rows of each weight, a slice of each layer, or some of the layers."""
 
 import ctypes
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Shard
+from transformers import PreTrainedModel
 
 from truing.kernels.next_token import WHOLE, Vocabulary
+from truing.processes.group import Copies
 
 M_MMAP_THRESHOLD = -3
 """What glibc calls the size from which on a block is the system's, not the heap's"""
@@ -17,7 +19,7 @@ LARGE = 1 << 20
 
 
 class Parts:
-    """What all ways have in common: a weight that is cut is a DTensor, and this process's part of it a plain tensor."""
+    """What all ways have in common, and what a weight that is cut is: a DTensor, this process's part a plain tensor."""
 
     in_step_over_data = False
     """Whether those that read different rows have to go through the model equally often"""
@@ -25,6 +27,14 @@ class Parts:
     """Whether a backward leaves the sum over all rows, not that of the rows of this process"""
     writes = True
     """Whether this process's part is its own, and no other writes the same"""
+    parts_are_whole_weights = False
+    """Whether a part is all of a weight, of which other processes have nothing"""
+    answers = True
+    """Whether this process finds what follows on the last layer; if not, what it finds counts for nothing"""
+    ahead = 0
+    """Micro-batches that it reads before it goes back through the first, so that those behind it have work meanwhile"""
+    micro_batches_at_least = 1
+    """Into which a batch is to be cut, as far as it has rows"""
     vocabulary: Vocabulary = WHOLE
     adapter_layers: ClassVar[Mapping[type[nn.Module], type[nn.Module]]] = {}
     """Which layer carries an adapter, where it is another than it would be on a whole model"""
@@ -35,8 +45,24 @@ class Parts:
     def release(self) -> None:
         """Keeps this process's part alone again, also of what a forward has left whole."""
 
-    def cut_adapter(self, model: nn.Module, name: str) -> None:
+    def cut_adapter(self, model: PreTrainedModel, name: str) -> None:
         """Cuts an adapter that was put on the model, where it has to be."""
+
+    def backward_of(self, loss: Tensor) -> Callable[[], None]:
+        """What goes back through the forwards that a loss was just computed by."""
+        return lambda: loss.backward()  # type: ignore[no-untyped-call]
+
+    def has(self, weight: nn.Parameter) -> bool:
+        """Whether this process keeps anything of a weight."""
+        return True
+
+    def counts(self, weight: nn.Parameter) -> bool:
+        """Whether its part counts, of the processes among which one model lies: it does once, if several have it."""
+        return True
+
+    def copies(self, weight: nn.Parameter) -> Copies:
+        """Which others have the same part, and step it likewise."""
+        return Copies.IN_STAGE
 
     def own_part(self, tensor: Tensor) -> Tensor:
         """What this process keeps of a weight, in the same memory; the weight itself where it is whole."""

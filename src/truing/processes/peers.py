@@ -23,8 +23,10 @@ from transformers import PreTrainedModel
 
 from truing.core.errors import InterruptedRunError, ProcessesError, TruingError
 from truing.processes.connections import UNREACHABLE_SECONDS, ended_when_unreachable, is_unreachable
-from truing.processes.group import OWNER, PeerFailed, local_rank
+from truing.processes.group import OWNER, Copies, PeerFailed, local_rank
 from truing.processes.guard import GRACE_SECONDS, PATIENT_SECONDS, Guard
+from truing.processes.layer_order import LayerOrder
+from truing.processes.pipeline_parallel import Neighbours, PipelineStage
 from truing.processes.sharding import Shards
 from truing.processes.tensor_parallel import Slices
 
@@ -62,21 +64,27 @@ class Failure:
 class Peers:
     """This process's place among several, and what they exchange."""
 
-    def __init__(self, rank: int, size: int, tensor: int, store: Store) -> None:
+    def __init__(self, rank: int, size: int, tensor: int, pipeline: int, store: Store) -> None:
         self.rank = rank
         self.size = size
         self.tensor = tensor
         """How many neighbours share each layer of a model, and so read the same rows"""
+        self.pipeline = pipeline
+        """Into how many stages the layers of a model are cut, all of which read the same rows"""
         self._store = store
         self._failed = False
         """Whether an error was exchanged, or somebody is gone: nothing more can be"""
         self._meshes: dict[str, DeviceMesh] = {}
+        self._neighbours: Neighbours | None = None
+        """In the pipeline, once a model is in it"""
+        self._ends: distributed.ProcessGroup | None = None
+        """The first and the last stage of it"""
         self._in_parts = False
         """Whether a model is: whoever goes through it hears of nothing else, so errors are left in the store"""
         self._guard = Guard(GRACE_SECONDS if rank == OWNER else PATIENT_SECONDS)
 
     @classmethod
-    def met(cls, rank: int, size: int, tensor: int = 1) -> Self:
+    def met(cls, rank: int, size: int, tensor: int = 1, pipeline: int = 1) -> Self:
         """Once all processes are there.
 
         Raises:
@@ -93,7 +101,7 @@ class Peers:
             distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=CONNECTING)
         store.set_timeout(PATIENCE)
         distributed.distributed_c10d._set_pg_timeout(PATIENCE)
-        return cls(rank, size, tensor, store)
+        return cls(rank, size, tensor, pipeline, store)
 
     @property
     def tensor_rank(self) -> int:
@@ -101,21 +109,35 @@ class Peers:
         return self.rank % self.tensor
 
     @property
+    def in_stage(self) -> int:
+        """Processes of one stage of the pipeline, which are neighbours."""
+        return self.size // self.pipeline
+
+    @property
     def data_rank(self) -> int:
-        """The place of the rows that it reads."""
-        return self.rank // self.tensor
+        """The place of the rows that it reads with a model that is spread."""
+        return self.rank % self.in_stage // self.tensor
 
     @property
     def data_size(self) -> int:
-        """In how many shares rows are read."""
+        """In how many shares rows are read by a model that is spread."""
+        return self.in_stage // self.tensor
+
+    @property
+    def work_rank(self) -> int:
+        """The place of the work that it does with a model that is whole, or gathered but for slices."""
+        return self.rank // self.tensor
+
+    @property
+    def work_size(self) -> int:
+        """In how many shares that is done."""
         return self.size // self.tensor
 
     def _mesh(self, device: str) -> DeviceMesh:
-        """All processes by rows and by slices of layers."""
+        """All processes by stages of the pipeline, by rows and by slices of layers."""
         if device not in self._meshes:
-            names = ("data", "tensor")
+            shape, names = (self.pipeline, self.data_size, self.tensor), ("pipeline", "data", "tensor")
             with ended_when_unreachable():
-                shape = self.data_size, self.tensor
                 self._meshes[device] = init_device_mesh(device, shape, mesh_dim_names=names)
         return self._meshes[device]
 
@@ -215,9 +237,20 @@ class Peers:
         self._in_parts = True
         return Slices(model, plan, self._mesh(model.device.type)["tensor"], writes=self.data_rank == 0)
 
+    def cut_into_stages(self, model: PreTrainedModel, order: LayerOrder) -> PipelineStage:
+        """See `PipelineStage`."""
+        self._in_parts = True
+        if self._neighbours is None:
+            self._neighbours = Neighbours(self.rank, self.in_stage, self._mesh(model.device.type)["pipeline"])
+            with ended_when_unreachable():
+                self._ends = distributed.new_group(self._ranks(Copies.AT_ENDS))
+        return PipelineStage(model, order, self._neighbours, writes=self.data_rank == 0)
+
     def gather_parts(self, value: T) -> list[T]:
         """What each process says that keeps another part of a model."""
         said = self.all_gather(value)
+        if self.pipeline > 1:
+            return said[self.rank % self.in_stage :: self.in_stage]
         first = self.data_rank * self.tensor
         return said if self.tensor == 1 else said[first : first + self.tensor]
 
@@ -232,22 +265,50 @@ class Peers:
             yield
 
     @torch.no_grad()
-    def add_up_gradients(self, weights: Sequence[nn.Parameter]) -> None:
-        """Sums in place, in one message. A weight that no process's loss has reached keeps no gradient at all."""
-        reached = zip(*self.all_gather([weight.grad is not None for weight in weights]), strict=True)
-        summed = [weight for weight, known in zip(weights, reached, strict=True) if any(known)]
-        if self.data_size == 1 or not summed:
+    def add_up_gradients(self, weights: Mapping[Copies, Sequence[nn.Parameter]]) -> None:
+        """Sums in place, in one message for each kind. A weight that no process's loss has reached keeps no gradient.
+
+        Args:
+            weights: by which processes have the same of them.
+        """
+        reached = {kind: [weight.grad is not None for weight in own] for kind, own in weights.items()}
+        said = self.all_gather(reached)
+        summed: dict[Copies, list[nn.Parameter]] = {}
+        for kind, own in weights.items():
+            known = map(any, zip(*(said[rank][kind] for rank in self._ranks(kind)), strict=True)) if own else ()
+            summed[kind] = [weight for weight, is_reached in zip(own, known, strict=True) if is_reached]
+        if not any(len(self._ranks(kind)) > self.tensor for kind in weights):
             return
-        for weight in summed:
-            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-        gradients = [weight.grad for weight in summed if weight.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        self.all_gather(None)  # nothing can fail from here to the sum, in which nobody can be told of it
+        self.all_gather(None)  # nothing can fail from here to the sums, in which nobody can be told of it
         with self._waiting():
-            distributed.all_reduce(flat, group=self._mesh(flat.device.type)["data"].get_group())
+            for kind in Copies:
+                if summed.get(kind) and len(self._ranks(kind)) > self.tensor:
+                    self._add_up(summed[kind], kind)
+
+    def _add_up(self, weights: Sequence[nn.Parameter], kind: Copies) -> None:
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat, group=self._group(kind, flat.device.type))
         parts = torch.split(flat, [one.numel() for one in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
+
+    def _ranks(self, kind: Copies) -> Sequence[int]:
+        """Of all processes that step the same weights, those that share a layer with one of them included."""
+        stages = {
+            Copies.IN_STAGE: {self.rank // self.in_stage},
+            Copies.AT_ENDS: {0, self.pipeline - 1},
+            Copies.EVERYWHERE: {*range(self.pipeline)},
+        }
+        return [rank for rank in range(self.size) if rank // self.in_stage in stages[kind]]
+
+    def _group(self, kind: Copies, device: str) -> distributed.ProcessGroup | None:
+        """Of these, those that have the same slices."""
+        if self.pipeline == 1 or kind is Copies.IN_STAGE:
+            return self._mesh(device)["data"].get_group()
+        return self._ends if kind is Copies.AT_ENDS else None
 
     @contextmanager
     def _waiting(

@@ -77,7 +77,7 @@ class Slices(Parts):
                 self._cut(modules[path], STYLES[style])
         self._cut_vocabulary(model)
 
-    def cut_adapter(self, model: nn.Module, name: str) -> None:
+    def cut_adapter(self, model: PreTrainedModel, name: str) -> None:
         """Of a layer cut by its outputs the second factor is cut alike, of one cut by its inputs the first."""
         for layer in model.modules():
             if isinstance(layer, LoraLayer) and name in layer.lora_A:

@@ -55,7 +55,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Part:
-    """What one process has of a tensor; those of all are put together along one axis."""
+    """What one process has of a tensor; those of all that have any are put together along one axis."""
 
     tensor: Tensor
     axis: int
@@ -80,7 +80,7 @@ def save_checkpoint(
     final = _directory(place, step)
     _refuse_broken(tensors, final)
     with complete_directory(final, hint="Older checkpoints are untouched.") as partial:
-        shards = write_shard(own_parts, partial) if own_parts else {}
+        shards = {} if own_parts is None else write_shard(own_parts, partial)
         save_file(dict(tensors), partial / TENSORS)
         (partial / STATE).write_bytes(json_bytes({"format": FORMAT, "step": step, **state}, where=str(final / STATE)))
         digests = {name: sha256_file(partial / name) for name in (TENSORS, STATE)} | shards
@@ -193,12 +193,20 @@ class _Joined(Mapping[str, Tensor]):
 
     def __init__(self, whole: Mapping[str, Tensor], shards: Sequence[Path]) -> None:
         self._whole = whole
-        self._shards: list[Any] = [safe_open(file, framework="pt") for file in shards]
-        self._axes = dict.fromkeys(self._shards[0].keys(), "0") | (self._shards[0].metadata() or {})
+        self._axes: dict[str, str] = {}
+        self._files: dict[str, list[Any]] = {}
+        """Those that have a part of a tensor, in the order of the processes"""
+        for shard in shards:
+            file: Any = safe_open(shard, framework="pt")
+            names = file.keys()
+            self._axes |= dict.fromkeys(names, "0") | (file.metadata() or {})
+            for name in names:
+                self._files.setdefault(name, []).append(file)
 
     def __getitem__(self, name: str) -> Tensor:
         if name in self._axes:
-            return torch.cat([file.get_tensor(name) for file in self._shards], dim=int(self._axes[name]))
+            parts = [file.get_tensor(name) for file in self._files[name]]
+            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=int(self._axes[name]))
         return self._whole[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -16,7 +16,7 @@
 
 `threads` of the run and of `continued` are those of the process, of a stage those that it was computed with.
 `processes` is there only if there were several, `shard` if each of them kept rows of every weight,
-`tensor` if several shared each layer: how many. `fork` only if the
+`tensor` if several shared each layer: how many, `pipeline` if layers were cut into stages: how many. `fork` only if the
 run was begun from another one, `continued` only if it went on with any of these or with versions or threads other than
 it had, `mended` if files beside a model were changed that no stage learns from. Every change is written at once and
 atomically.
@@ -42,9 +42,9 @@ from truing.runs.files import read_json, sha256_file, write_json
 
 State = Literal["pending", "running", "done"]
 
-PROCESSES, SHARD, TENSOR = "processes", "shard", "tensor"
-"""How many there were, where it was more than one, whether each kept rows of every weight, and how many of them shared
-each layer"""
+PROCESSES, SHARD, TENSOR, PIPELINE = "processes", "shard", "tensor", "pipeline"
+"""How many there were, where it was more than one, whether each kept rows of every weight, how many of them shared each
+layer, and into how many stages the layers were cut"""
 
 
 @dataclass(frozen=True)
@@ -251,6 +251,7 @@ def _environment(recipe: Recipe) -> dict[str, Any]:
     several: dict[str, Any] = {PROCESSES: group.size()} if group.size() > 1 else {}
     several |= {SHARD: True} if several and recipe.compute.shard else {}
     several |= {TENSOR: group.tensor_size()} if group.tensor_size() > 1 else {}
+    several |= {PIPELINE: group.pipeline_size()} if group.pipeline_size() > 1 else {}
     return {"versions": versions(), "threads": recipe.compute.threads or torch.get_num_threads(), **several}
 
 

@@ -202,8 +202,10 @@ class Journal:
         """TrainingError where the processes, each of which steps its own copy, no longer have the same weights."""
         if group.size() == 1:
             return
-        found = group.all_gather(self.learner.checksum()), group.gather_shares(self.learner.checksum_of_slices())
-        if any(len(set(numbers)) > 1 for numbers in found):
+        whole = group.all_gather(self.learner.checksum())
+        parts = group.all_gather(self.learner.checksums_of_parts())
+        known = {name: number for found in parts for name, number in found.items()}
+        if len(set(whole)) > 1 or any(found.items() - known.items() for found in parts):
             what = "the processes no longer have the same weights."
             hint = "Run all of them on processors of one kind, or in one process; what was saved before is sound."
             raise TrainingError(what, code="training/drifted-apart", hint=hint)
@@ -212,7 +214,7 @@ class Journal:
         """All processes save the step; the owner writes it, and of weights in parts each writes its own."""
         keep, place = self.job.recipe.checkpoints.keep_last, self.job.directory.checkpoints
         with self.job.saving:
-            own = self.learner.own_parts()
+            own = self.learner.own_parts() if self.learner.is_in_parts else None
             if group.is_owner():
                 self.metrics.sync()
                 self.samples.sync()
@@ -220,7 +222,7 @@ class Journal:
                 state = {"cursors": self._cursors, "memory": self.memory, "seconds": seconds}
                 tensors = self.learner.tensors() | {f"{MEMORY}{name}": one for name, one in self.tensors.items()}
                 save_checkpoint(place, self.step, tensors, state, keep, own)
-            elif self.learner.is_in_parts:
+            elif own is not None:
                 write_shard(own)
         self._saved_at, self._saved_step = time.monotonic(), self.step
 

@@ -4,6 +4,7 @@ their size never changes the result.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
@@ -17,6 +18,7 @@ from truing.core.errors import RunError, TrainingError
 from truing.core.metrics import reduction
 from truing.models.roles import Role
 from truing.processes import group
+from truing.processes.group import Copies
 from truing.runs.checkpoints import Part
 from truing.training.stepped import Stepped, stepped_weights
 
@@ -55,8 +57,10 @@ class Learner:
         self._stepped = {path: weight for own in groups for path, weight in own.items()}
         self._parts = [weight.part for weight in self._stepped.values()]
         self._in_parts = [weight for weight in self._stepped.values() if weight.is_part]
+        self._is_in_parts = any(one.role.is_in_parts for one in trained)
         self._whole = [weight.part for weight in self._stepped.values() if not weight.is_part]
-        self._to_add_up = [weight.part for weight in self._stepped.values() if not weight.is_added_up]
+        to_add_up = [weight for weight in self._stepped.values() if not weight.is_added_up]
+        self._to_add_up = {kind: [one.part for one in to_add_up if one.copies is kind] for kind in Copies}
         self._role = trained[0].role
         self._device = self._role.model.device
         self._optimiser = torch.optim.AdamW(
@@ -87,16 +91,21 @@ class Learner:
             TrainingError: the loss is not finite; names the rows that make it so.
         """
         metrics: dict[str, float] = {}
+        under_way: deque[Callable[[], None]] = deque()
         for micro in self._role.micro_batches(batch.token_counts, self._token_budget):
             part = batch.rows(micro.rows)
             loss, stats = loss_fn(part.to(self._device))
             if self._role.parts is None and not bool(loss.isfinite()):
                 self._refuse_loss(float(loss.detach()), part, loss_fn)
-            weight = 0.0 if micro.repeated else part.count / batch.count
-            with self._role.in_step():
-                (loss * weight).backward()  # type: ignore[no-untyped-call]
-            for name, value in {"loss": loss, **stats}.items():
-                metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
+            weight = 0.0 if micro.counts_elsewhere else part.count / batch.count
+            under_way.append(self._role.backward_of(loss * weight))
+            if len(under_way) > self._role.ahead:
+                under_way.popleft()()
+            if not micro.counts_elsewhere:
+                for name, value in {"loss": loss, **stats}.items():
+                    metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
+        for backward in under_way:
+            backward()
         found = _of_all(group.gather_shares(metrics))
         if not math.isfinite(found["loss"]):  # so far in a model in parts alone: no process can try its rows by itself
             self._refuse(f"the loss became {found['loss']}")
@@ -129,9 +138,10 @@ class Learner:
     def _norm(self, of: Callable[[nn.Parameter], Tensor | None]) -> Tensor:
         """As of one: all that is there `of` each weight's part, with the parts of other processes where it has any."""
         whole = nn.utils.get_total_norm([found for part in self._whole if (found := of(part)) is not None])
-        if not self._in_parts:
+        if not self._is_in_parts:
             return whole
-        own = nn.utils.get_total_norm([found for one in self._in_parts if (found := of(one.part)) is not None])
+        counted = (one.part for one in self._in_parts if one.counts)
+        own = nn.utils.get_total_norm([found for part in counted if (found := of(part)) is not None])
         return torch.tensor(math.hypot(float(whole), *group.gather_parts(float(own))))
 
     def train_step(self, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> dict[str, float]:
@@ -144,14 +154,15 @@ class Learner:
         """Of the bits of whole weights: the same in every process, or they no longer learn the same model."""
         return _checksum(self._whole)
 
-    def checksum_of_slices(self) -> int:
-        """The same of slices of layers: the same in all processes that have the same slices."""
-        return _checksum(one.part for one in self._in_parts if not one.is_added_up)
+    def checksums_of_parts(self) -> dict[str, int]:
+        """Of each weight of which this process has a part that others may have too: the same in all these."""
+        copied = ((path, one) for path, one in self._stepped.items() if one.is_part and not one.is_added_up)
+        return {f"{path} {group.tensor_rank()}": _checksum([one.part]) for path, one in copied}
 
     @property
     def is_in_parts(self) -> bool:
-        """Whether this process steps a part of some weights, and others the rest."""
-        return bool(self._in_parts)
+        """Whether each process steps a part of some weights, if of any."""
+        return self._is_in_parts
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all that learning has changed, by parameter path: weights, AdamW's moments, the count of steps.
@@ -164,8 +175,8 @@ class Learner:
     def own_parts(self) -> dict[str, Part]:
         """The same of weights in parts, and of their moments: what this process is to save."""
         wanted = self._role.parts is not None and self._role.parts.writes
-        cut = ((name, value, axis) for name, one, value in self._learnt() if (axis := one.axis_of(value)) is not None)
-        return {name: Part(_copy(value), axis) for name, value, axis in cut} if wanted else {}
+        own = ((name, value, one.axis_of(value)) for name, one, value in self._learnt() if one.counts)
+        return {name: Part(_copy(value), axis) for name, value, axis in own if axis is not None} if wanted else {}
 
     def _learnt(self) -> Iterator[tuple[str, Stepped, Tensor]]:
         for path, weight in self._stepped.items():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from truing.models.roles import Role
+from truing.processes.group import Copies
 
 if TYPE_CHECKING:
     from truing.processes.parts import Parts
@@ -32,13 +33,24 @@ class Stepped:
         return self.axis is not None
 
     @property
+    def counts(self) -> bool:
+        """Whether it is this process's part that counts, of those that have the same of one model."""
+        return self.parts is None or self.parts.counts(self.weight)
+
+    @property
+    def copies(self) -> Copies:
+        """Which others step the same."""
+        return self.parts.copies(self.weight) if self.parts else Copies.IN_STAGE
+
+    @property
     def is_added_up(self) -> bool:
         """Whether a backward leaves the gradient of all rows, not of this process's."""
         return self.is_part and self.parts is not None and self.parts.adds_up_gradients
 
     def axis_of(self, value: Tensor) -> int | None:
-        """That of the weight or a moment, or None: Adam's count of steps is whole."""
-        return self.axis if value.dim() > 0 else None
+        """That of the weight or a moment, or None: Adam's count of steps is whole where others step a part too."""
+        in_parts = value.dim() > 0 or (self.parts is not None and self.parts.parts_are_whole_weights)
+        return self.axis if in_parts else None
 
     def own_part_of(self, whole: Tensor) -> Tensor:
         """What this process keeps of a tensor that belongs to the whole weight."""
@@ -53,10 +65,12 @@ class Stepped:
 
 
 def stepped_weights(name: str, role: Role) -> dict[str, Stepped]:
-    """What a role learns, by its name and the paths of the weights."""
+    """What a role learns and this process keeps of it, by the role's name and the paths of the weights."""
     parts = role.parts
     found: dict[str, Stepped] = {}
     for path, weight in role.named_parameters().items():
+        if parts and not parts.has(weight):
+            continue
         part = parts.own_part(weight) if parts else weight
         found[f"{name}/{path}"] = Stepped(weight, weight if part is weight else nn.Parameter(part), parts)
     return found

@@ -1,0 +1,72 @@
+"""What of a model stands before its layers and what behind them, found by going through it once."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from truing.core.errors import ModelError
+from truing.kernels.backbone import known_layers
+from truing.processes.layer_order import LayerOrder
+
+HINT = "Leave --pp out; --processes shares rows, and compute.shard: true spreads the weights of any model."
+
+
+@dataclass
+class Seen:
+    """What was called, and with what, while a model was gone through."""
+
+    before: dict[nn.Module, None] = field(default_factory=dict)
+    behind: dict[nn.Module, None] = field(default_factory=dict)
+    states: list[Tensor] = field(default_factory=list)
+    """That reached each layer"""
+    returned: list[Any] = field(default_factory=list)
+    """By each layer"""
+
+
+def check_stages(model: PreTrainedModel, stages: int) -> nn.ModuleList:
+    """The model's layers, one at least for each stage.
+
+    Raises:
+        ModelError: they are not one list, or too few.
+    """
+    layers = known_layers(model, hint=HINT)
+    if len(layers) < stages:
+        what = f"has {len(layers)} layers, which cannot be cut into {stages} stages."
+        raise ModelError(what, code="model/few-layers", where=model.name_or_path, hint=HINT)
+    return layers
+
+
+@contextmanager
+def noted_order(model: PreTrainedModel, stages: int) -> Iterator[list[LayerOrder]]:
+    """Inside, the model is gone through once; afterwards the list has the order that this was in.
+
+    Raises:
+        ModelError: as `check_stages`.
+    """
+    layers, seen = check_stages(model, stages), Seen()
+    found: list[LayerOrder] = []
+
+    def note_layer(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen.states.append(given[0] if given else named["hidden_states"])
+
+    def note_other(module: nn.Module, *_: object) -> None:
+        (seen.behind if seen.states else seen.before)[module] = None
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.callback(layer.register_forward_pre_hook(note_layer, with_kwargs=True).remove)
+            hooks.callback(layer.register_forward_hook(lambda *noted: seen.returned.append(noted[-1])).remove)
+        inside = {part for layer in layers for part in layer.modules()}
+        for module in model.modules():
+            is_beside = inside.isdisjoint(module.modules())
+            if is_beside and any(True for _ in module.parameters(recurse=False)):
+                hooks.callback(module.register_forward_pre_hook(note_other).remove)
+        yield found
+    dtypes: list[torch.dtype] = [states.dtype for states in seen.states]
+    is_tuple = isinstance(seen.returned[0], tuple)
+    found.append(LayerOrder([*seen.before], [*layers], [*seen.behind], seen.states[0].shape[-1], dtypes, is_tuple))

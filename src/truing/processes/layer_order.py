@@ -1,0 +1,24 @@
+"""What a forward of a model goes through, one thing after the other, so that it can be cut between its layers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LayerOrder:
+    """A model's layers, and what has weights before and behind them."""
+
+    before: Sequence[nn.Module]
+    """Embeddings"""
+    layers: Sequence[nn.Module]
+    behind: Sequence[nn.Module]
+    """The last norm, and the projection to the vocabulary"""
+    width: int
+    """Of a hidden state"""
+    dtypes: Sequence[torch.dtype]
+    """Of the hidden states that reach each layer"""
+    tuples: bool
+    """Whether a layer returns its hidden states as the first of several things"""
