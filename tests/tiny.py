@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +62,8 @@ VOCABULARY = len(LETTERS) + 2
 SHAPES = ("llama", "gpt2", "qwen", "gemma")
 IN_GROUPS = "-in-groups"
 """Of a shape with several heads of keys and values, which two processes can share out"""
+DEEP = "-deep"
+"""Of a shape with five layers, which three processes can have one after another"""
 SMALL: dict[str, Any] = {
     "lora.rank": 2,
     "sft.batch_size": 8,
@@ -116,6 +117,8 @@ def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY, wid
         "max_position_embeddings": 64,
         "initializer_range": 0.3,
     }
+    if shape.endswith(DEEP):
+        shape, narrow = shape.removesuffix(DEEP), narrow | {"num_hidden_layers": 5}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if shape == "gpt2":
@@ -281,7 +284,9 @@ def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
     role: Any = SimpleNamespace(
         model=SimpleNamespace(device=torch.device("cpu")),
         parts=None,
-        in_step=nullcontext,
+        ahead=0,
+        is_in_parts=False,
+        backward_of=lambda loss: loss.backward,
         micro_batches=lambda counts, budget: [MicroBatch(rows) for rows in plan_by_tokens(counts, budget)],
         named_parameters=lambda: {f"weight.{place}": weight for place, weight in enumerate(weights)},
     )

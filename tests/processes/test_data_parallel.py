@@ -28,6 +28,7 @@ class Layout(NamedTuple):
     changes: dict[str, Any]
     tensor: int = 1
     processes: int = 2
+    pipeline: int = 1
 
 
 LAYOUTS = {
@@ -37,11 +38,16 @@ LAYOUTS = {
     "qwen-sharded": Layout("qwen", FULL | SHARDED),
     "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS | {"lora.layers": 0.5}, tensor=2),
     "qwen3-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2),
+    "qwen-pipeline": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}, pipeline=2),
 }
 SLOW = {
     "llama-sharded": Layout("llama", ADAPTERS | SHARDED),
     "llama-data-and-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS, tensor=2, processes=4),
     "qwen3-data-and-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2, processes=4),
+    "llama-pipeline": Layout("llama", ADAPTERS | {"lora.layers": 0.5}, pipeline=2),
+    "gpt2-pipeline": Layout("gpt2", ADAPTERS, pipeline=2),
+    "qwen-data-and-pipeline": Layout("qwen", FULL, pipeline=2, processes=4),
+    "llama-data-and-pipeline": Layout("llama", ADAPTERS, pipeline=2, processes=4),
 }
 """Their parts are those of others"""
 PARAMETERS = [*map(pytest.param, LAYOUTS), *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
@@ -61,7 +67,8 @@ def both(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     recipe = tiny.recipe_file(place, shape=layout.shape, **CHANGES, **changes)
     one, several = place / "one", place / "several"
     assert start(recipe, one, 1).wait(300) == 0, said(one)
-    assert start(recipe, several, layout.processes, "--tp", str(layout.tensor)).wait(300) == 0, said(several)
+    options = ("--tp", str(layout.tensor), "--pp", str(layout.pipeline))
+    assert start(recipe, several, layout.processes, *options).wait(300) == 0, said(several)
     return one, several
 
 
@@ -93,6 +100,7 @@ def test_it_saves_the_same_weights(both: tuple[Path, Path], stage: str) -> None:
 
 def test_the_record_says_how_many_there_were(both: tuple[Path, Path], layout: Layout) -> None:
     one, several = (json.loads((root / "run.json").read_text()) for root in both)
-    assert not {"processes", "tensor"} & one.keys()
-    assert (several["processes"], several.get("tensor", 1)) == (layout.processes, layout.tensor)
+    assert not {"processes", "tensor", "pipeline"} & one.keys()
+    assert several["processes"] == layout.processes
+    assert (several.get("tensor", 1), several.get("pipeline", 1)) == (layout.tensor, layout.pipeline)
     assert [said(root).count("as a rule sooner done") for root in both] == [0, 1]

@@ -62,7 +62,8 @@ def test_an_error_of_a_process_that_is_alone_leaves_it_as_it_is() -> None:
 @pytest.mark.parametrize("rank", [0, 1, 2])
 def test_rows_are_shared_by_what_they_cost(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The longest first, to whoever has least: 9 | 5 + 3 | 4 + 4, by hand."""
-    monkeypatch.setattr(group, "_peers", SimpleNamespace(data_rank=rank, data_size=3))
+    own = {"data_rank": rank, "data_size": 3, "work_rank": rank, "work_size": 3}
+    monkeypatch.setattr(group, "_peers", SimpleNamespace(**own))
     assert group.share_by_cost([4, 9, 4, 3, 5]) == [[1], [3, 4], [0, 2]][rank]
     assert group.share("abcde") == ["ad", "be", "c"][rank]
     with group.alone():

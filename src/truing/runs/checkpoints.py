@@ -198,10 +198,10 @@ class _Joined(Mapping[str, Tensor]):
         """Those that have a part of a tensor, in the order of the processes"""
         for shard in shards:
             file: Any = safe_open(shard, framework="pt")
-            names = file.keys()
-            self._axes |= dict.fromkeys(names, "0") | (file.metadata() or {})
-            for name in names:
+            for name in file.keys():  # noqa: SIM118  # a file is no mapping
                 self._files.setdefault(name, []).append(file)
+                self._axes.setdefault(name, "0")
+            self._axes |= file.metadata() or {}
 
     def __getitem__(self, name: str) -> Tensor:
         if name in self._axes:
