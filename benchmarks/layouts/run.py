@@ -32,7 +32,7 @@ from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.estimator import ROOM
 from truing.estimate.launches import LIBRARIES, LINKS, Measured, launch_of
-from truing.estimate.layouts import ONE_PROCESS, Layout, Models, Numbers, Shape, held, models_of, numbers_of
+from truing.estimate.layouts import Layout, Models, Numbers, Shape, held, models_of, numbers_of
 from truing.estimate.shapes import shape_of
 from truing.estimate.work import DEVICES, Case, Device, Update, phases
 from truing.models.tensor_plan import tensor_plan
@@ -98,7 +98,8 @@ What the counts say:
 - What was learnt is merged and saved by the owner alone, on the CPU of its machine, which so has to hold one base
   whole: 2 bytes for each parameter of a frozen one in bfloat16 (141 GB of 70B), 4 of one that learns.
 - Sharding over one machine costs little time; over many, what it gathers takes longer than what it computes.
-- Pipeline parallelism does not exist here, so it has no row.
+- Layers in stages move little, so they reach over machines; but each process has the whole policy while it samples, and
+  stages wait for each other.
 """.strip()
 CHECK = f"""
 ## Against what was measured
@@ -139,7 +140,10 @@ def layouts(model: PreTrainedModel, devices: int) -> Iterator[Layout]:
     yield Layout(data=devices)
     if devices > 1:
         yield Layout(data=devices, shard=True)
-    for tensor in (count for count in (2, 4, 8) if devices % count == 0):
+    counts = [count for count in (2, 4, 8) if devices % count == 0]
+    for stages in counts:
+        yield Layout(data=devices // stages, pipeline=stages)
+    for tensor in counts:
         try:
             tensor_plan(model, tensor)
         except ModelError:
@@ -187,7 +191,7 @@ def estimates(device: Device) -> Iterator[tuple[str, ...]]:
 
 def figures(shape: Shape, roles: str, layout: Layout, device: Device) -> Iterator[str]:
     """Of one row: gigabytes, whether they fit, seconds and gigabytes moved."""
-    rows = UPDATE.episodes // layout.data
+    rows = UPDATE.episodes // (layout.data * layout.pipeline)
     numbers = Numbers(RANK, 2, False, LEARN_TOKENS, True, 1.0, rows, UPDATE.length)
     found = held(shape, ROLES[roles], numbers, layout)
     step = replace(found, loading=0.0).peak
@@ -219,11 +223,12 @@ def checks() -> Iterator[Checked]:
 
 def counted_peak(name: str, shape: Shape) -> float:
     """GB, of a case of benchmarks/processes/memory.py."""
-    processes, tensor, changes = CASES[name]
-    given = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes)}
+    case = CASES[name]
+    given = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in case.changes)}
     recipe = with_changes(Recipe.model_validate(yaml.safe_load(RECIPE)), given)
     (stage,) = recipe.stages
-    layout = Layout(processes // tensor, tensor, recipe.compute.shard) if processes > 1 else ONE_PROCESS
+    rows = case.processes // case.tensor // case.pipeline
+    layout = Layout(rows, case.tensor, recipe.compute.shard and case.processes > 1, case.pipeline)
     numbers = numbers_of(recipe, stage, layout, MEASURED_TOKENS[stage])
     return (held(shape, models_of(recipe, stage), numbers, layout).peak + LIBRARIES) / 1e9
 

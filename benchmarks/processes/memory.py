@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -40,21 +41,37 @@ SHARDED = "compute.shard=true"
 SHARED = ["stages=[ppo]", "roles=shared"]
 CUT = 3
 """Into as many the three heads of keys and values can be shared out"""
-CASES: dict[str, tuple[int, int, list[str]]] = {
-    "SFT of all weights": (1, 1, []),
-    "SFT of all weights, sharded over two": (2, 1, [SHARDED]),
-    "SFT of all weights, layers cut into three": (CUT, CUT, []),
-    "PPO, four models": (1, 1, ["stages=[ppo]"]),
-    "PPO, four models, bfloat16": (1, 1, ["stages=[ppo]", "compute.dtype=bfloat16"]),
-    "PPO, four models, sharded over two": (2, 1, ["stages=[ppo]", SHARDED]),
-    "PPO, four models, layers cut into three": (CUT, CUT, ["stages=[ppo]"]),
-    "PPO, adapters on one base": (1, 1, SHARED),
-    "PPO, adapters on one base, checkpointing": (1, 1, [*SHARED, "compute.gradient_checkpointing=true"]),
-    "PPO, adapters on one base, bfloat16": (1, 1, [*SHARED, "compute.dtype=bfloat16"]),
-    "PPO, adapters on one base, 4 bit": (1, 1, [*SHARED, "base.quantize=nf4"]),
-    "PPO, adapters on one base, sharded over two": (2, 1, [*SHARED, SHARDED]),
+
+
+class Case(NamedTuple):
+    """A run."""
+
+    changes: list[str]
+    """Of the recipe"""
+    processes: int = 1
+    tensor: int = 1
+    """How many of them share each layer"""
+    pipeline: int = 1
+    """How many of them have the layers one after another"""
+
+
+CASES = {
+    "SFT of all weights": Case([]),
+    "SFT of all weights, sharded over two": Case([SHARDED], 2),
+    "SFT of all weights, layers in two stages": Case([], 2, pipeline=2),
+    "SFT of all weights, layers cut into three": Case([], CUT, CUT),
+    "PPO, four models": Case(["stages=[ppo]"]),
+    "PPO, four models, bfloat16": Case(["stages=[ppo]", "compute.dtype=bfloat16"]),
+    "PPO, four models, sharded over two": Case(["stages=[ppo]", SHARDED], 2),
+    "PPO, four models, layers in two stages": Case(["stages=[ppo]"], 2, pipeline=2),
+    "PPO, four models, layers cut into three": Case(["stages=[ppo]"], CUT, CUT),
+    "PPO, adapters on one base": Case(SHARED),
+    "PPO, adapters on one base, checkpointing": Case([*SHARED, "compute.gradient_checkpointing=true"]),
+    "PPO, adapters on one base, bfloat16": Case([*SHARED, "compute.dtype=bfloat16"]),
+    "PPO, adapters on one base, 4 bit": Case([*SHARED, "base.quantize=nf4"]),
+    "PPO, adapters on one base, sharded over two": Case([*SHARED, SHARDED], 2),
+    "PPO, adapters on one base, layers in two stages": Case(SHARED, 2, pipeline=2),
 }
-"""How many processes, how many of them share each layer, and what is changed of the recipe"""
 LOOK_SECONDS = 0.1
 
 
@@ -70,19 +87,19 @@ def prepare(cache: Path) -> None:
     (cache / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
 
 
-def peaks(cache: Path, processes: int, tensor: int, changes: list[str]) -> list[float]:
+def peaks(cache: Path, case: Case) -> list[float]:
     """Gigabytes that each process had resident at its worst moment."""
     out = cache / "run"
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "truing", "run", str(cache / "recipe.yaml"), "--out", str(out)]
-    for change in changes:
+    for change in case.changes:
         command += ["--set", change]
-    command += ["--processes", str(processes), "--tp", str(tensor)]
+    command += ["--processes", str(case.processes), "--tp", str(case.tensor), "--pp", str(case.pipeline)]
     with (cache / "log").open("wb") as log:
         running = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     found: dict[int, float] = {}
     while running.poll() is None:
-        for process in [running.pid] if processes == 1 else _children(running.pid):
+        for process in [running.pid] if case.processes == 1 else _children(running.pid):
             found[process] = max(found.get(process, 0.0), _peak(process))
         time.sleep(LOOK_SECONDS)
     assert running.returncode == 0, (cache / "log").read_text(encoding="utf-8")
@@ -111,7 +128,7 @@ def main() -> None:
     prepare(given.cache)
     print("| what | peak of each process, GB |\n|---|---|")
     for name in given.cases:
-        each = ", ".join(f"{peak:.2f}" for peak in peaks(given.cache, *CASES[name]))
+        each = ", ".join(f"{peak:.2f}" for peak in peaks(given.cache, CASES[name]))
         print(f"| {name} | {each} |", flush=True)
 
 

@@ -78,9 +78,11 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
     assert rows == {
         "--processes 4": "no",
         "--processes 4 --set compute.shard=true": "no",
+        "--processes 4 --pp 2": "no",
         "--processes 4 --tp 2": "no",
         "--processes 2": "yes",
         "--processes 2 --set compute.shard=true": "yes",
+        "--processes 2 --pp 2": "yes",
         "--processes 2 --tp 2": "yes",
         "one process": "yes",
     }
@@ -96,6 +98,7 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
         ("llama", ["--processes", "3", "--tp", "2"], "3 processes are no groups of 2"),
         ("llama-in-groups", ["--processes", "3", "--tp", "3"], "which 3 processes cannot share out"),
         ("gpt2", ["--processes", "2", "--tp", "2"], "has no plan in transformers"),
+        ("llama", ["--processes", "4", "--pp", "4"], "has 2 layers, which cannot be cut into 4 stages"),
         ("llama-in-groups", ["--processes", "2", "--tp", "2", "--set", "compute.shard=true"], "--tp has cut already"),
     ],
 )

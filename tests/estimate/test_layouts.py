@@ -105,6 +105,25 @@ def test_a_slice_leaves_norms_whole_and_is_never_gathered() -> None:
     assert held(deep, FOUR, NUMBERS, Layout(tensor=2)).loading == 4 * (40 / 2 + 100)
 
 
+def test_a_stage_holds_its_layers_and_an_end_of_the_vocabulary_and_the_whole_policy_while_that_samples() -> None:
+    """Of a toy of two layers the stage that holds most has one of 110, the vocabulary's 40, the 20 of the rest."""
+    found = held(TOY, FOUR, NUMBERS, Layout(pipeline=2))
+    assert found.kept + found.gradients == 40 * 170
+    assert found.saved == 24 * 170
+    assert [found.gathered_policy, found.loading] == pytest.approx([4 * 110] * 2)
+    # Two micro-batches of 5 tokens are under way in its one layer: as many as one in two.
+    assert found.activations == 2 * 5 * (16 + 30) * 4
+    assert found.caches == 2 * 7 * 11 * (2 * 2) * 4
+    assert held(TOY, SHARED, NUMBERS, Layout(pipeline=2)).adapters == 36 * (30 * 3)
+
+
+def test_a_pipeline_has_four_micro_batches_for_each_stage_and_shares_sampling() -> None:
+    recipe = Recipe.model_validate({"ppo": {"episodes": 64, "minibatches": 1}, "compute": {"rollout_rows": 64}})
+    found = [numbers_of(recipe, "ppo", layout, 16) for layout in (Layout(), Layout(pipeline=2), Layout(2, pipeline=4))]
+    assert [one.learn_tokens for one in found] == [64 * 16, 64 // 8 * 16, 64 // 32 * 16]
+    assert [one.rows for one in found] == [64, 32, 8]
+
+
 def test_adapters_on_one_base_take_36_bytes_a_parameter_of_an_adapter() -> None:
     adapter = 2 * 30 * 3
     found = held(TOY, SHARED, NUMBERS, Layout())
@@ -133,4 +152,5 @@ def test_a_micro_batch_has_at_most_the_rows_of_a_process() -> None:
 def test_layouts_are_told_as_they_are_typed() -> None:
     assert Layout(data=4, shard=True).options == "--processes 4 --set compute.shard=true"
     assert Layout(data=2, tensor=2).options == "--processes 4 --tp 2"
+    assert Layout(data=2, pipeline=3).options == "--processes 6 --pp 3"
     assert Layout().options == ""

@@ -82,6 +82,22 @@ def test_layers_that_are_cut_sum_hidden_states_twice_each_way() -> None:
     assert found["learn"].moved == 0
 
 
+def test_stages_hand_hidden_states_on_and_wait_for_each_other() -> None:
+    found = _found(FOUR, Layout(pipeline=2))
+    hidden = 64 * 4 * 2  # each of two stages gives or takes them
+    assert [found[name].moved for name in ("rollout", "score", "learn")] == [
+        4 * 280 / 2,
+        3 * hidden,
+        2 * 2 * 2 * hidden,
+    ]
+    assert found["learn"].waiting == 1 / (8 + 1)  # eight micro-batches of 64 tokens, where 16 may go together
+    assert found["rollout"].read == 5 * (2 * 280 + 2 * 2 * 2 * 2 * 8 / 2 * 8 / 2)
+    device = Device(1e9, operations=10.0, bandwidth=5.0, link=4.0, link_between=2.0, on_machine=2, source="made up")
+    assert Phase(80.0, 0.0, 0.0, waiting=1 / 9).seconds(device, Layout(pipeline=2)) == pytest.approx(
+        80 / 2 / 10 * 9 / 8
+    )
+
+
 def test_seconds_are_those_of_the_slower_of_two_ceilings_and_of_the_link_in_use() -> None:
     device = Device(
         link=4.0, link_between=2.0, on_machine=2, memory=1e9, operations=10.0, bandwidth=5.0, source="made up"

@@ -43,7 +43,8 @@ def doctor_command(
     from truing.estimate.estimator import estimate  # imports torch, so only once the recipe is sound
     from truing.estimate.layouts import Layout
 
-    layout = Layout(processes // tensor, tensor, recipe.compute.shard and processes > 1 and tensor == 1)
+    apart = tensor * pipeline
+    layout = Layout(processes // apart, tensor, recipe.compute.shard and processes > 1 and apart == 1, pipeline)
 
     doing = "running a few steps of each stage on copies of the base that have few layers"
     if not console.is_terminal:  # where no spinner shows that it is at work

@@ -142,11 +142,12 @@ def doctor(
         int, typer.Option(min=1, help="With a recipe: what each of so many takes, and which launches fit.")
     ] = 1,
     tp: Annotated[int, typer.Option(min=1, help="Of these, how many share each layer of a model.")] = 1,
+    pp: Annotated[int, typer.Option(min=1, help="Of these, how many have its layers one after another.")] = 1,
 ) -> None:
     """Say what this machine has; with a recipe, what each of its stages will need and whether that fits."""
     from truing.cli.doctor import doctor_command
 
-    doctor_command(recipe, set_ or [], processes, tp)
+    doctor_command(recipe, set_ or [], processes, tp, pp)
 
 
 @app.callback(invoke_without_command=True)

@@ -27,6 +27,7 @@ from truing.kernels.cpu.linear import suits
 from truing.models.description import quiet_transformers
 from truing.models.load import device_of, outline_base
 from truing.models.spread import check_sharding
+from truing.models.stage_plan import check_stages
 from truing.models.tensor_plan import tensor_plan
 from truing.pipeline.choices import with_all_choices
 from truing.pipeline.world import on_files_of
@@ -123,9 +124,12 @@ def estimate(recipe: Recipe, layout: Layout = ONE_PROCESS) -> Estimate:
 def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:
     """What one process takes, and from that what each of several does."""
     recipe, model = trial.recipe, trial.model
+    if not layout.shard:
+        check_sharding(recipe.compute, layout.processes, layout.tensor, layout.pipeline)
     if layout.tensor > 1:
-        check_sharding(recipe.compute, layout.processes, layout.tensor)
         tensor_plan(model, layout.tensor)
+    if layout.pipeline > 1:
+        check_stages(model, layout.pipeline)
     on_cpu = trial.device.type == "cpu"
     measured = Measured(
         recipe,

@@ -9,8 +9,9 @@ from truing.config.recipe import Recipe
 from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.layouts import ONE_PROCESS, Held, Layout, held, models_of, numbers_of
-from truing.estimate.shapes import shape_of
+from truing.estimate.shapes import HINT, shape_of
 from truing.estimate.work import Case, Links, phases, update_of
+from truing.kernels.backbone import known_layers
 from truing.models.tensor_plan import tensor_plan
 
 LIBRARIES = 0.45e9
@@ -79,21 +80,26 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
         alone = held(shape, models, numbers_of(recipe, stage, ONE_PROCESS, tokens), ONE_PROCESS)
         found[stage] = held(shape, models, numbers, layout)
         case = Case(shape, models, numbers, update_of(recipe, stage, tokens), layout)
-        exchange = sum(phase.seconds_of_exchange(measured.links, layout) for phase in phases(case).values())
-        seconds += usage.steps * (usage.seconds * measured.share(layout.processes) + exchange)
+        parts = phases(case)
+        exchange = sum(phase.seconds_of_exchange(measured.links, layout) for phase in parts.values())
+        computing = usage.seconds * measured.share(layout.processes) / (1 - parts["learn"].waiting)
+        seconds += usage.steps * (computing + exchange)
         known = usage.peak < float("inf")
         peaks[stage] = found[stage].peak + (usage.peak - alone.peak if known else LIBRARIES)
     return Launch(layout, found, peaks, seconds)
 
 
 def _layouts(recipe: Recipe, model: PreTrainedModel, processes: int) -> Iterator[Layout]:
-    """More processes first; of as many, those that exchange the least: rows shared, weights sharded, layers cut."""
+    """More processes first; of as many: rows shared, weights sharded, layers in stages, layers cut."""
     quantised = recipe.base is not None and recipe.base.quantize != "none"
     for count in (count for count in range(processes, 1, -1) if processes % count == 0):
         if not recipe.compute.shard:
             yield Layout(data=count)
         if not quantised:
             yield Layout(data=count, shard=True)
+        for stages in range(2, min(count, len(known_layers(model, hint=HINT))) + 1):
+            if count % stages == 0 and not recipe.compute.shard and not quantised:
+                yield Layout(data=count // stages, pipeline=stages)
         for tensor in range(2, count + 1):
             if count % tensor == 0 and not recipe.compute.shard and _can_be_cut(model, tensor):
                 yield Layout(data=count // tensor, tensor=tensor)

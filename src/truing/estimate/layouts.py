@@ -10,6 +10,10 @@ What is assumed:
   padding, weights that are cast to be computed with, and what the allocator cannot reuse.
 - Where layers are cut over T processes, all of a layer is cut but its norms, half of an adapter, the hidden states, and
   two inputs of its products.
+- Where layers are cut into P stages, what is counted is the stage that holds most: as many layers as any, an end of the
+  vocabulary, and what is neither. A batch is cut into four micro-batches for each stage, and the first has one for each
+  stage under way. While a policy samples, all of it is whole, and rows are shared by all processes; so is a base as it
+  is loaded.
 - Sharded, two layers at a time are whole (one computes, the next arrives), and so are embeddings and projection, with
   their gradient where they learn. While a policy samples, all of it is whole.
 - Of layers each process reads its part, one weight after the other; embeddings and projection are whole until they have
@@ -20,9 +24,11 @@ What is assumed:
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
+from truing.processes.layer_order import MICRO_BATCHES
 
 FLOAT = 4
 """Bytes of a number of what learns"""
@@ -76,23 +82,26 @@ class Layout:
     tensor: int = 1
     """Processes of each group, which share every layer"""
     shard: bool = False
-    """Whether each keeps a part of every weight; only where `tensor` is 1"""
+    """Whether each keeps a part of every weight; only where `tensor` and `pipeline` are 1"""
+    pipeline: int = 1
+    """Stages that the layers are cut into, whose processes read the same rows; only where `tensor` is 1"""
 
     @property
     def processes(self) -> int:
         """All of them."""
-        return self.data * self.tensor
+        return self.data * self.tensor * self.pipeline
 
     @property
     def parts(self) -> int:
         """In how many parts the weights lie."""
-        return self.data if self.shard else self.tensor
+        return self.data if self.shard else self.tensor * self.pipeline
 
     @property
     def options(self) -> str:
         """As they are typed behind `truing run RECIPE`; empty for one process."""
         words = [f"--processes {self.processes}"] if self.processes > 1 else []
         words += [f"--tp {self.tensor}"] if self.tensor > 1 else []
+        words += [f"--pp {self.pipeline}"] if self.pipeline > 1 else []
         return " ".join([*words, "--set compute.shard=true"] if self.shard else words)
 
 
@@ -150,7 +159,7 @@ class Held:
     caches: float
     """Keys and values of the responses that are sampled side by side"""
     gathered_policy: float
-    """Of a sharded policy, what is whole while it samples, beside this process's part"""
+    """Of a policy that is sharded or in stages, what is whole while it samples, beside this process's part"""
     saved: float
     """The copy of what learns as a checkpoint is written"""
     loading: float
@@ -187,14 +196,15 @@ def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int) -> N
     episodes = getattr(section, "episodes", recipe.evaluation.prompts)
     learnt = getattr(section, "batch_size", None) or episodes // section.minibatches
     texts = learnt * (2 if "preferences" in STAGES[stage].datasets else 1)
+    shares = layout.data * (1 if layout.pipeline == 1 else MICRO_BATCHES * layout.pipeline)
     return Numbers(
         rank=recipe.lora.rank,
         compute_bytes=FLOAT if compute.dtype == "float32" else HALF,
         quantised=recipe.base is not None and recipe.base.quantize == "nf4",
-        learn_tokens=min(compute.learn_tokens, -(-texts // layout.data) * row_tokens),
+        learn_tokens=min(compute.learn_tokens, ceil(texts / shares) * row_tokens),
         checkpointing=compute.gradient_checkpointing,
         adapted=recipe.lora.layers if STAGES[stage].makes_policy and recipe.roles == "shared" else 1.0,
-        rows=min(compute.rollout_rows, -(-episodes // layout.data)),
+        rows=min(compute.rollout_rows, ceil(episodes / (layout.data * layout.pipeline))),
         row_tokens=row_tokens,
     )
 
@@ -203,10 +213,10 @@ def held(shape: Shape, models: Models, numbers: Numbers, layout: Layout) -> Held
     """Bytes that each process of the layout holds in a stage."""
     own = parameters_of_process(shape, layout)
     frozen_bytes = bytes_of_frozen(shape, numbers)
-    adapter = shape.layers * shape.ends * numbers.rank * FLOAT * (1 + 1 / layout.tensor) / 2
+    adapter = layers_of_process(shape, layout) * shape.ends * numbers.rank * FLOAT * (1 + 1 / layout.tensor) / 2
     learnt = FLOAT * own * models.trained
     whole = FLOAT * shape.parameters if models.trained else frozen_bytes
-    sampled = models.samples and layout.shard
+    sampled = models.samples and (layout.shard or layout.pipeline > 1)
     return Held(
         weights=learnt + models.frozen * frozen_bytes * own / shape.parameters,
         moments=2 * learnt,
@@ -225,8 +235,16 @@ def parameters_of_process(shape: Shape, layout: Layout) -> float:
     """Of one model that a process keeps."""
     if layout.shard:
         return shape.parameters / layout.parts
+    if layout.pipeline > 1:
+        of_layers = layers_of_process(shape, layout) * (shape.products + shape.others)
+        return of_layers + (shape.projection or shape.vocabulary) + shape.rest
     cut = shape.layers * shape.products + shape.vocabulary
     return cut / layout.tensor + shape.parameters - cut
+
+
+def layers_of_process(shape: Shape, layout: Layout) -> int:
+    """That a process computes, all or a slice of each."""
+    return ceil(shape.layers / layout.pipeline)
 
 
 def bytes_of_frozen(shape: Shape, numbers: Numbers) -> float:
@@ -241,12 +259,14 @@ def _loading(shape: Shape, layout: Layout, own: float) -> float:
     """Parameters of a model in parts that are there beyond the `own` ones, as it is loaded."""
     if layout.parts == 1:
         return 0.0
+    if layout.pipeline > 1:
+        return shape.parameters - own
     asked = LAYERS_AT_ONCE * (shape.products + shape.others) + shape.vocabulary + shape.rest - own
     return max(asked, shape.vocabulary * (1 - 1 / layout.parts) + shape.products)  # a weight is at most a layer's
 
 
 def _activations(shape: Shape, numbers: Numbers, layout: Layout) -> float:
-    layers = shape.layers * numbers.adapted
+    layers = min(shape.layers * numbers.adapted, layers_of_process(shape, layout)) * layout.pipeline
     whole = AROUND_NORMS + (INTO_PRODUCTS if layout.tensor > 1 else 0)
     kept = whole * shape.width + shape.ends / layout.tensor
     entries = layers * shape.width + kept if numbers.checkpointing else layers * kept

@@ -14,6 +14,9 @@ activations and the loss are not. What is assumed besides:
   get twice that. Sharded, each micro-batch gathers the layers twice and the vocabulary once, and scatters gradients;
   scoring gathers a model for each micro-batch, sampling the policy once. Cut, each layer sums hidden states twice
   forward and twice backward, the embeddings once. Gradients of weights that are whole are summed once a step.
+- In stages, hidden states go on once forward and once backward, the policy is gathered once to sample, and of M
+  micro-batches and P stages (four of them a stage at least) each waits for (P - 1)/(M + P - 1) of the time. What the
+  two ends of a tied vocabulary sum is left out.
 - Machines are filled one after the other, by neighbours: processes that share layers are on one where they can be.
 """
 
@@ -23,7 +26,17 @@ from math import ceil
 
 from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
-from truing.estimate.layouts import FLOAT, Layout, Models, Numbers, Shape, bytes_of_frozen, parameters_of_process
+from truing.estimate.layouts import (
+    FLOAT,
+    Layout,
+    Models,
+    Numbers,
+    Shape,
+    bytes_of_frozen,
+    layers_of_process,
+    parameters_of_process,
+)
+from truing.models.stage_plan import MICRO_BATCHES
 
 
 @dataclass(frozen=True)
@@ -104,10 +117,13 @@ class Phase:
     """Bytes that go through each process between those that hold parts of weights, or read different rows"""
     moved_in_layers: float = 0.0
     """Bytes that go through each process between those that share layers"""
+    waiting: float = 0.0
+    """Share of the time in which a stage waits for others"""
 
     def seconds(self, device: Device, layout: Layout) -> float:
         """On devices of this kind. Where weights are read for few rows, reading them is what takes the time."""
-        compute = max(self.operations / layout.processes / device.operations, self.read / device.bandwidth)
+        operations = self.operations / layout.processes / (1 - self.waiting)
+        compute = max(operations / device.operations, self.read / device.bandwidth)
         return compute + self.seconds_of_exchange(device, layout)
 
     def seconds_of_exchange(self, links: Links, layout: Layout) -> float:
@@ -170,23 +186,28 @@ def phases(case: Case) -> dict[str, Phase]:
     logits = 2.0 * shape.projection * update.episodes * update.response_tokens
     learnt = learning(shape, update.lengths, layers, rank) + case.numbers.checkpointing * whole
     through = update.epochs * update.learning
-    sharded = _ring(case.layout.parts) if case.layout.shard else 0.0
-    gathered = case.micro_batches * sharded
+    apart = _ring(case.layout.parts) if case.layout.shard or case.layout.pipeline > 1 else 0.0
+    gathered = case.micro_batches * apart if case.layout.shard else 0.0
     frozen_bytes = gathered * bytes_of_frozen(shape, case.numbers)
     moved = through * gathered * _bytes_of_micro_batch(case) + _bytes_of_steps(case)
-    sums = _bytes_of_sums(case)
-    sampling = Phase(whole + logits, _bytes_read(case), sharded * case.policy_bytes, sums)
+    sums, passed = _bytes_of_sums(case), _bytes_passed_on(case)
+    sampling = Phase(whole + logits, _bytes_read(case), apart * case.policy_bytes, sums)
     return {
         "rollout": sampling if update.samples else Phase(0.0, 0.0, 0.0),
         # The reference gives distributions, with which those of a policy that samples are compared.
         "score": Phase(
             update.scored * whole + (1 + update.samples) * min(update.scored, 1) * logits,
             0.0,
-            update.scored * frozen_bytes,
+            update.scored * (frozen_bytes + passed),
             update.scored * sums,
+            _waiting(case, 1),
         ),
         "learn": Phase(
-            through * learnt + update.epochs * (2 if case.by_adapter else 3) * logits, 0.0, moved, 2 * through * sums
+            through * learnt + update.epochs * (2 if case.by_adapter else 3) * logits,
+            0.0,
+            moved + 2 * through * passed,
+            2 * through * sums,
+            _waiting(case, update.minibatches),
         ),
     }
 
@@ -224,7 +245,8 @@ def _bytes_read(case: Case) -> float:
     shape, update, layout = case.shape, case.update, case.layout
     weights = case.numbers.compute_bytes * parameters_of_process(shape, Layout(tensor=layout.tensor))
     keys = 2 * shape.key_width / layout.tensor * shape.layers * case.numbers.compute_bytes
-    return update.response_tokens * (weights + keys * update.length / 2 * update.episodes / layout.data)
+    rows = update.episodes / layout.data / layout.pipeline
+    return update.response_tokens * (weights + keys * update.length / 2 * rows)
 
 
 def _bytes_of_micro_batch(case: Case) -> float:
@@ -237,7 +259,7 @@ def _bytes_of_micro_batch(case: Case) -> float:
 def _bytes_of_steps(case: Case) -> float:
     """Through each process, for gradients of what it holds as others do that read other rows."""
     shape, layout = case.shape, case.layout
-    adapters = shape.layers * shape.ends * case.numbers.rank * case.models.adapters_trained
+    adapters = layers_of_process(shape, layout) * shape.ends * case.numbers.rank * case.models.adapters_trained
     whole = 0.0 if layout.shard else parameters_of_process(shape, layout) * case.models.trained
     steps = case.update.epochs * case.update.minibatches
     return steps * 2 * _ring(layout.data) * FLOAT * (whole + adapters * (1 + 1 / layout.tensor) / 2)
@@ -247,6 +269,19 @@ def _bytes_of_sums(case: Case) -> float:
     """Through each process, for hidden states of one forward of all its tokens, where layers are cut."""
     hidden = case.update.tokens / case.layout.data * case.shape.width * case.numbers.compute_bytes
     return 2 * _ring(case.layout.tensor) * hidden * (2 * case.shape.layers + 1)
+
+
+def _bytes_passed_on(case: Case) -> float:
+    """Through each process, of hidden states of one forward of all its tokens, where layers are in stages."""
+    hidden = case.update.tokens / case.layout.data * case.shape.width * case.numbers.compute_bytes
+    return 2 * _ring(case.layout.pipeline) * hidden
+
+
+def _waiting(case: Case, steps: int) -> float:
+    """The share of the time in which a stage has no micro-batch, with the update's tokens in so many steps."""
+    stages, tokens = case.layout.pipeline, case.update.tokens / case.layout.data / steps
+    micro_batches = max(MICRO_BATCHES * stages, ceil(tokens / case.numbers.learn_tokens))
+    return (stages - 1) / (micro_batches + stages - 1)
 
 
 def _ring(processes: int) -> float:

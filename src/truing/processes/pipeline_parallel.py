@@ -16,12 +16,8 @@ from transformers import PreTrainedModel
 
 from truing.kernels.next_token import WHOLE, Vocabulary
 from truing.processes.group import Copies
-from truing.processes.layer_order import LayerOrder
+from truing.processes.layer_order import MICRO_BATCHES, LayerOrder
 from truing.processes.parts import Parts, give_back_large_blocks
-
-TURNS = 4
-"""Micro-batches for each stage that a batch is cut into, as far as it has rows: with M micro-batches and P stages, each
-waits for (P − 1) / (M + P − 1) of the time"""
 
 
 @dataclass
@@ -138,7 +134,7 @@ class PipelineStage(Parts):
         self._stage_of_layer = [place * stages // len(layers) for place in range(len(layers))]
         self.ahead = stages - 1 - neighbours.stage
         self.answers = neighbours.is_last
-        self.micro_batches_at_least = TURNS * stages
+        self.micro_batches_at_least = MICRO_BATCHES * stages
         self._keep_of(model)
         self.release()
 
