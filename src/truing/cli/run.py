@@ -78,7 +78,7 @@ def refuse_odd_layout(processes: int, tensor: int, pipeline: int) -> None:
     if processes % pipeline:
         what = f"{processes} processes are no groups of {pipeline} that have a model's layers one after another."
         hint = f"Give --processes {pipeline}, or a multiple of it."
-        raise RecipeError(what, code="recipe/odd-layout", where="--pp", hint=hint)
+        raise RecipeError(what, code="recipe/odd-stages", where="--pp", hint=hint)
     if processes % tensor:
         what = f"{processes} processes are no groups of {tensor} that share each layer."
         hint = f"Give --processes {tensor}, or a multiple of it."

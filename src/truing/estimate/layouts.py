@@ -28,7 +28,7 @@ from math import ceil
 
 from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
-from truing.processes.layer_order import MICRO_BATCHES
+from truing.models.stage_plan import MICRO_BATCHES
 
 FLOAT = 4
 """Bytes of a number of what learns"""

@@ -24,6 +24,7 @@ from truing.kernels.text_config import logit_transform
 from truing.kernels.vocabulary import LogitTransform, put_logits_of_rows
 from truing.models.adapters import Adapters
 from truing.models.prefix import FrozenPrefix
+from truing.models.stage_plan import MICRO_BATCHES
 from truing.processes import group
 
 if TYPE_CHECKING:
@@ -143,8 +144,8 @@ class Role:
         """
         own = group.share_by_cost(token_counts)
         costs, answers = [token_counts[row] for row in own], self.parts is None or self.parts.answers
-        if self.parts is not None and self.parts.micro_batches_at_least > 1:
-            budget = min(budget, ceil(sum(costs) / self.parts.micro_batches_at_least))
+        if self.parts is not None and self.parts.stages > 1:
+            budget = min(budget, max(1, ceil(sum(costs) / (MICRO_BATCHES * self.parts.stages))))
         parts = self.backend.micro_batches(costs, budget)
         found = [MicroBatch([own[place] for place in part], counts_elsewhere=not answers) for part in parts]
         keeps_in_step = self.parts is not None and self.parts.in_step_over_data

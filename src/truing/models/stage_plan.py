@@ -15,6 +15,10 @@ from truing.processes.layer_order import LayerOrder
 
 HINT = "Leave --pp out; --processes shares rows, and compute.shard: true spreads the weights of any model."
 
+MICRO_BATCHES = 4
+"""For each stage that layers are cut into, of a batch that has as many rows: with M micro-batches and P stages, each of
+them waits for (P − 1) / (M + P − 1) of the time"""
+
 
 @dataclass
 class Seen:

@@ -6,10 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-MICRO_BATCHES = 4
-"""For each stage that layers are cut into, of a batch that has as many rows: with M micro-batches and P stages, each of
-them waits for (P − 1) / (M + P − 1) of the time"""
-
 
 @dataclass(frozen=True)
 class LayerOrder:

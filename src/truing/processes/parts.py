@@ -33,8 +33,8 @@ class Parts:
     """Whether this process finds what follows on the last layer; if not, what it finds counts for nothing"""
     ahead = 0
     """Micro-batches that it reads before it goes back through the first, so that those behind it have work meanwhile"""
-    micro_batches_at_least = 1
-    """Into which a batch is to be cut, as far as it has rows"""
+    stages = 1
+    """That the layers are cut into, through which micro-batches go one behind the other"""
     vocabulary: Vocabulary = WHOLE
     adapter_layers: ClassVar[Mapping[type[nn.Module], type[nn.Module]]] = {}
     """Which layer carries an adapter, where it is another than it would be on a whole model"""

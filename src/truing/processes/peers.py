@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from truing.core.errors import InterruptedRunError, ProcessesError, TruingError
 from truing.processes.connections import UNREACHABLE_SECONDS, ended_when_unreachable, is_unreachable
+from truing.processes.gradients import add_up
 from truing.processes.group import OWNER, Copies, PeerFailed, local_rank
 from truing.processes.guard import GRACE_SECONDS, PATIENT_SECONDS, Guard
 from truing.processes.layer_order import LayerOrder
@@ -264,7 +265,6 @@ class Peers:
         with self._waiting(_is_of_transport, PATIENT_SECONDS):  # it may be computing for as long
             yield
 
-    @torch.no_grad()
     def add_up_gradients(self, weights: Mapping[Copies, Sequence[nn.Parameter]]) -> None:
         """Sums in place, in one message for each kind. A weight that no process's loss has reached keeps no gradient.
 
@@ -282,18 +282,9 @@ class Peers:
         self.all_gather(None)  # nothing can fail from here to the sums, in which nobody can be told of it
         with self._waiting():
             for kind in Copies:
-                if summed.get(kind) and len(self._ranks(kind)) > self.tensor:
-                    self._add_up(summed[kind], kind)
-
-    def _add_up(self, weights: Sequence[nn.Parameter], kind: Copies) -> None:
-        for weight in weights:
-            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(flat, group=self._group(kind, flat.device.type))
-        parts = torch.split(flat, [one.numel() for one in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+                shared = summed.get(kind, [])
+                if shared and len(self._ranks(kind)) > self.tensor:
+                    add_up(shared, self._group(kind, shared[0].device.type))
 
     def _ranks(self, kind: Copies) -> Sequence[int]:
         """Of all processes that step the same weights, those that share a layer with one of them included."""

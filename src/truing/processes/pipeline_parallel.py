@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from truing.kernels.next_token import WHOLE, Vocabulary
 from truing.processes.group import Copies
-from truing.processes.layer_order import MICRO_BATCHES, LayerOrder
+from truing.processes.layer_order import LayerOrder
 from truing.processes.parts import Parts, give_back_large_blocks
 
 
@@ -134,7 +134,7 @@ class PipelineStage(Parts):
         self._stage_of_layer = [place * stages // len(layers) for place in range(len(layers))]
         self.ahead = stages - 1 - neighbours.stage
         self.answers = neighbours.is_last
-        self.micro_batches_at_least = MICRO_BATCHES * stages
+        self.stages = stages
         self._keep_of(model)
         self.release()
 
