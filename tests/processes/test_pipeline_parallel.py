@@ -15,10 +15,11 @@ from processes.several import SOON, is_gone, kill, ranks, said, start, wait_for_
 from torch import Tensor, nn
 
 from truing.cli.run import refuse_odd_layout
-from truing.config.sections import Compute, Optimiser
+from truing.config.sections import Base, Compute, Optimiser
 from truing.core.batches import Sequences
 from truing.core.errors import ModelError, RecipeError
 from truing.core.rows import TokenRows
+from truing.models.load import load_base
 from truing.models.roles import MicroBatch
 from truing.models.spread import check_sharding
 from truing.models.stage_plan import noted_order
@@ -180,16 +181,16 @@ def test_one_forward_and_one_backward_take_turns_once_those_behind_have_work(ahe
 
 STAGES = """
 import sys
-sys.path.insert(0, sys.argv[1])
-import tiny
 import torch
-from truing.config.sections import Base, Compute, Lora
+from truing.config.sections import Base, Compute
 from truing.models.layout import base_to_train, trained_role
 from truing.processes import group
 
 with group.joined(pipeline=3):
-    whole, tokens = tiny.model("qwen-deep"), torch.tensor([[3, 1, 4, 1], [5, 9, 2, 6]])
-    base = base_to_train(Base(path=sys.argv[2]), Compute(), by_adapter=False)
+    with group.alone():
+        whole = base_to_train(Base(path=sys.argv[1]), Compute(), by_adapter=False).model.requires_grad_(True)
+    tokens = torch.tensor([[3, 1, 4, 1], [5, 9, 2, 6]])
+    base = base_to_train(Base(path=sys.argv[1]), Compute(), by_adapter=False)
     role, parts, weights = trained_role(base, "policy", None, 0), base.parts, dict(base.model.named_parameters())
 
     def loss_of(model, tokens):
@@ -232,10 +233,10 @@ def test_each_of_three_stages_has_its_layers_and_their_gradients_and_the_whole_m
     base = tiny.directory(tmp_path / "base", f"qwen{tiny.DEEP}")
     (tmp_path / "stages.py").write_text(STAGES)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
-    command += [str(tmp_path / "stages.py"), str(Path(__file__).parents[1]), str(base)]
+    command += [str(tmp_path / "stages.py"), str(base)]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    model = tiny.model(f"qwen{tiny.DEEP}")
+    model: Any = load_base(Base(path=str(base)), Compute()).model
     layer, end = (
         sum(weight.numel() for weight in part.parameters()) for part in (model.model.layers[0], model.lm_head)
     )
