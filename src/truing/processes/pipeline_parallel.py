@@ -28,7 +28,7 @@ class Pass:
     """Hidden states of the stage before; None in the first"""
     handed_on: Tensor | None = None
     """Those that the next stage has been given, with all that computed them; None in the last"""
-    sending: distributed.Work | None = None
+    sending: Sequence[distributed.Work] = ()
     """Of these, on their way"""
 
 
@@ -57,18 +57,18 @@ class Neighbours:
         """Whether there is none behind."""
         return self.stage == self.stages - 1
 
-    def receive(self, states: Tensor, learns: bool) -> Tensor:
-        """Fills `states` with those of the stage before, which takes a gradient back where it `learns`."""
+    def receive(self, states: Tensor) -> Tensor:
+        """Fills `states` with those of the stage before; their gradient is wanted where something learns there."""
         distributed.recv(states, self._before, group=self._forward)
         if torch.is_grad_enabled():
-            states.requires_grad_(learns)
-            self._passes.append(Pass(states))
+            learns = torch.empty(1, dtype=torch.uint8, device=states.device)
+            distributed.recv(learns, self._before, group=self._forward)
+            self._passes.append(Pass(states.requires_grad_(bool(learns))))
         return states
 
     def hand_on(self, states: Tensor) -> None:
         """Gives hidden states to the next stage, without waiting until it takes them."""
-        sending = distributed.isend(states.detach().contiguous(), self._behind, group=self._forward)
-        assert sending is not None
+        sending = self._sending(states.detach())
         if not torch.is_grad_enabled():
             self._sent.append(sending)
             if len(self._sent) > self.stages:
@@ -76,7 +76,13 @@ class Neighbours:
             return
         if self.stage == 0:
             self._passes.append(Pass())
-        self._passes[-1].handed_on, self._passes[-1].sending = states, sending
+        learns = self._sending(torch.tensor([states.requires_grad], dtype=torch.uint8, device=states.device))
+        self._passes[-1].handed_on, self._passes[-1].sending = states, (sending, learns)
+
+    def _sending(self, tensor: Tensor) -> distributed.Work:
+        sending = distributed.isend(tensor.contiguous(), self._behind, group=self._forward)
+        assert sending is not None
+        return sending
 
     def take_passes(self) -> list[Pass]:
         """Those since they were last taken."""
@@ -97,8 +103,8 @@ class Neighbours:
 
     def _backward_from_behind(self, passes: Sequence[Pass]) -> None:
         for one in passes:
-            if one.sending is not None:
-                one.sending.wait()
+            for sending in one.sending:
+                sending.wait()
         learnt = [one.handed_on for one in passes if one.handed_on is not None and one.handed_on.requires_grad]
         gradients = [torch.empty_like(states, memory_format=torch.contiguous_format) for states in learnt]
         for gradient in gradients:
@@ -240,9 +246,7 @@ class PipelineStage(Parts):
         states = _states(given, named)
         dtype = self._order.dtypes[self._stage_of_layer.index(self._neighbours.stage)]
         taken = torch.empty(*states.shape[:-1], self._order.width, dtype=dtype, device=states.device)
-        own = self._neighbours.stage
-        learns = any(weight.requires_grad for weight, stages in self._stages.items() if stages[0] < own)
-        return self._as_of_layer(self._neighbours.receive(taken, learns))
+        return self._as_of_layer(self._neighbours.receive(taken))
 
     def _handed_on(self, *given: Any, **named: Any) -> Any:
         states = _states(given, named)
