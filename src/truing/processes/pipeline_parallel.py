@@ -134,7 +134,7 @@ class PipelineStage(Parts):
         give_back_large_blocks()
         self.writes = writes
         self._order, self._neighbours = order, neighbours
-        self._stages: dict[nn.Parameter, list[int]] = {}
+        self._held_by: dict[nn.Parameter, list[int]] = {}
         """Of each weight that not all processes have, in which stages it is"""
         stages, layers = neighbours.stages, order.layers
         self._stage_of_layer = [place * stages // len(layers) for place in range(len(layers))]
@@ -146,7 +146,7 @@ class PipelineStage(Parts):
 
     def gather(self) -> None:
         """See `Parts`. Each process has the whole model for as long."""
-        for weight, stages in self._stages.items():
+        for weight, stages in self._held_by.items():
             if not self.has(weight):
                 weight.data = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
             self._neighbours.broadcast(weight.data, stages[0])
@@ -156,7 +156,7 @@ class PipelineStage(Parts):
 
     def release(self) -> None:
         """See `Parts`."""
-        for weight in self._stages:
+        for weight in self._held_by:
             if not self.has(weight):
                 weight.data = torch.full((), torch.nan, dtype=weight.dtype, device=weight.device).expand(weight.shape)
         for module, forward in self._elsewhere().items():
@@ -175,21 +175,21 @@ class PipelineStage(Parts):
 
     def has(self, weight: nn.Parameter) -> bool:
         """See `Parts`."""
-        return weight not in self._stages or self._neighbours.stage in self._stages[weight]
+        return weight not in self._held_by or self._neighbours.stage in self._held_by[weight]
 
     def counts(self, weight: nn.Parameter) -> bool:
         """See `Parts`: the first of the stages that have it does."""
-        return weight not in self._stages or self._neighbours.stage == self._stages[weight][0]
+        return weight not in self._held_by or self._neighbours.stage == self._held_by[weight][0]
 
     def copies(self, weight: nn.Parameter) -> Copies:
         """See `Parts`."""
-        if weight not in self._stages:
+        if weight not in self._held_by:
             return Copies.EVERYWHERE
-        return Copies.IN_STAGE if len(self._stages[weight]) == 1 else Copies.AT_ENDS
+        return Copies.IN_STAGE if len(self._held_by[weight]) == 1 else Copies.AT_ENDS
 
     def axis(self, weight: nn.Parameter) -> int | None:
         """See `Parts`: of a whole weight that others lack, the first, as of the only one of its parts."""
-        return 0 if weight in self._stages else None
+        return 0 if weight in self._held_by else None
 
     def own_part_of(self, weight: nn.Parameter, whole: Tensor) -> Tensor:
         """See `Parts`."""
@@ -198,8 +198,8 @@ class PipelineStage(Parts):
     def whole(self, weight: nn.Parameter) -> Tensor:
         """See `Parts`."""
         found = weight.detach().contiguous()
-        if weight in self._stages:
-            self._neighbours.broadcast(found, self._stages[weight][0])
+        if weight in self._held_by:
+            self._neighbours.broadcast(found, self._held_by[weight][0])
         return found
 
     def _keep_of(self, model: PreTrainedModel) -> None:
@@ -210,27 +210,25 @@ class PipelineStage(Parts):
         places += [(module, last) for module in (*self._order.behind, projection) if module is not None]
         for module, stage in places:
             for weight in module.parameters():
-                stages = self._stages.setdefault(weight, [])
+                stages = self._held_by.setdefault(weight, [])
                 if stage not in stages:
                     stages.append(stage)
 
     def _elsewhere(self) -> dict[nn.Module, Callable[..., Any]]:
         """What other stages compute, and what is done here in its place."""
-        stage = self._neighbours.stage
+        stage, layers = self._neighbours.stage, self._order.layers
         found: dict[nn.Module, Callable[..., Any]] = {}
         if stage > 0:
             found |= dict.fromkeys(self._order.before, self._nothing)
         if not self.answers:
             found |= dict.fromkeys(self._order.behind, self._nothing)
-        for place, layer in enumerate(self._order.layers):
-            if self._stage_of_layer[place] != stage:
-                found[layer] = self._passed_on
-        first, behind = self._stage_of_layer.index(stage), len(self._order.layers)
+        found |= {
+            layer: self._passed_on for layer, own in zip(layers, self._stage_of_layer, strict=True) if own != stage
+        }
         if stage > 0:
-            found[self._order.layers[first - 1]] = self._received
+            found[layers[self._stage_of_layer.index(stage) - 1]] = self._received
         if not self.answers:
-            behind = self._stage_of_layer.index(stage + 1)
-            found[self._order.layers[behind]] = self._handed_on
+            found[layers[self._stage_of_layer.index(stage + 1)]] = self._handed_on
         return found
 
     def _nothing(self, given: Tensor, *_: Any, **__: Any) -> Tensor:
