@@ -112,7 +112,7 @@ class Role:
         for path, weight in self.named_parameters().items():
             if self.parts is None:
                 weight.copy_(weights[path])
-            else:
+            elif self.parts.has(weight):
                 self.parts.own_part(weight).copy_(self.parts.own_part_of(weight, weights[path]))
 
     def release(self) -> None:
