@@ -16,8 +16,12 @@ def gae(
     Schulman et al. 2016 (arXiv:1506.02438), equation 16.
 
     rewards, values, mask (B, R). Returns (advantages, returns), each (B, R) and 0 off the mask.
+
+    The many small steps, from the last column to the first, are taken on the CPU: a device would take longer to be
+    told of each than to do all of them.
     """
-    counted = mask.bool()
+    device = values.device
+    rewards, values, counted = rewards.cpu(), values.cpu(), mask.bool().cpu()
     next_value = next_advantage = torch.zeros_like(values[..., 0])
     columns = []
     for t in reversed(range(values.shape[-1])):
@@ -27,4 +31,4 @@ def gae(
         next_value = torch.where(counted[..., t], values[..., t], next_value)
         columns.append(advantage)
     advantages = torch.where(counted, torch.stack(columns[::-1], dim=-1), 0.0)
-    return advantages, torch.where(counted, advantages + values, 0.0)
+    return advantages.to(device), torch.where(counted, advantages + values, 0.0).to(device)

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import torch
+
 
 def resident() -> int:
     """Bytes that it takes now; 0 where the system does not tell."""
@@ -26,10 +28,13 @@ def _pages(column: int) -> int:
 
 
 def release_memory() -> None:
-    """Returns to the system what has been freed.
+    """Returns to the system, and to a GPU's other processes, what has been freed.
 
-    glibc keeps it, in pieces that what follows cannot fill: without this, a run's stages add up their peaks.
+    glibc keeps it, in pieces that what follows cannot fill: without this, a run's stages add up their peaks. So does
+    PyTorch of a GPU's memory.
     """
     gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # musl has none
         libc.malloc_trim(0)

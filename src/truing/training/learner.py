@@ -16,7 +16,7 @@ from truing.config.sections import Optimiser
 from truing.core.batches import Batch
 from truing.core.errors import RunError, TrainingError
 from truing.core.metrics import reduction
-from truing.models.roles import Role
+from truing.models.roles import MicroBatch, Role
 from truing.processes import group
 from truing.processes.group import Copies
 from truing.runs.checkpoints import Part
@@ -90,22 +90,27 @@ class Learner:
         Raises:
             TrainingError: the loss is not finite; names the rows that make it so.
         """
-        metrics: dict[str, float] = {}
+        counted: list[tuple[MicroBatch, float]] = []
+        measured: list[Stats] = []
         under_way: deque[Callable[[], None]] = deque()
         for micro in self._role.micro_batches(batch.token_counts, self._token_budget):
             part = batch.rows(micro.rows)
             loss, stats = loss_fn(part.to(self._device))
-            if self._role.parts is None and not bool(loss.isfinite()):
-                self._refuse_loss(float(loss.detach()), part, loss_fn)
             weight = 0.0 if micro.counts_elsewhere else part.count / batch.count
             under_way.append(self._role.backward_of(loss * weight))
             if len(under_way) > self._role.ahead:
                 under_way.popleft()()
             if not micro.counts_elsewhere:
-                for name, value in {"loss": loss, **stats}.items():
-                    metrics[name] = _reduced(name, metrics.get(name), float(value.detach()), weight)
+                counted.append((micro, weight))
+                measured.append({name: value.detach() for name, value in {"loss": loss, **stats}.items()})
         for backward in under_way:
             backward()
+        metrics: dict[str, float] = {}
+        for (micro, weight), values in zip(counted, _read(measured), strict=True):
+            if self._role.parts is None and not math.isfinite(values["loss"]):
+                self._refuse_loss(values["loss"], batch.rows(micro.rows), loss_fn)
+            for name, value in values.items():
+                metrics[name] = _reduced(name, metrics.get(name), value, weight)
         found = _of_all(group.gather_shares(metrics))
         if not math.isfinite(found["loss"]):  # so far in a model in parts alone: no process can try its rows by itself
             self._refuse(f"the loss became {found['loss']}")
@@ -122,8 +127,9 @@ class Learner:
         group.add_up_gradients(self._to_add_up)
         norm = self._norm(lambda part: part.grad)
         nn.utils.clip_grads_with_norm_(self._parts, self._settings.max_grad_norm, norm)
-        if not bool(norm.isfinite()):
-            self._refuse(f"the gradient's norm became {float(norm)}")
+        before_clipping = float(norm)
+        if not math.isfinite(before_clipping):
+            self._refuse(f"the gradient's norm became {before_clipping}")
         factor = learning_rate_factor(self._done, self._steps, self._settings)
         for settings, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
             settings["lr"] = rate * factor
@@ -133,7 +139,7 @@ class Learner:
             self._refuse("the step left weights that are not finite")
         self._optimiser.zero_grad(set_to_none=True)
         self._done += 1
-        return float(norm)
+        return before_clipping
 
     def _norm(self, of: Callable[[nn.Parameter], Tensor | None]) -> Tensor:
         """As of one: all that is there `of` each weight's part, with the parts of other processes where it has any."""
@@ -203,7 +209,7 @@ class Learner:
             if 0 < len(found) < len(names):  # a weight that no loss has reached has none at all
                 hint = "Give another --out."
                 raise RunError(f"the checkpoint lacks moments of {path}.", code="run/checkpoint-lacks", hint=hint)
-            moments = {name: stepped.own_part_of(value).to(part.device).clone() for name, value in found.items()}
+            moments = {name: stepped.own_part_of(value).to(part.device, copy=True) for name, value in found.items()}
             self._optimiser.state[part] = moments
         self._done = int(tensors["steps"])
 
@@ -236,7 +242,15 @@ def _checksum(weights: Iterable[nn.Parameter]) -> int:
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    return tensor.cpu().clone().contiguous()
+    """On the CPU, in memory of its own."""
+    return tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _read(measured: Sequence[Stats]) -> list[dict[str, float]]:
+    """The numbers of every micro-batch, read at once: a device is waited for once, not once a number."""
+    values = [value.double() for stats in measured for value in stats.values()]
+    read = iter(torch.stack(values).tolist() if values else ())
+    return [{name: next(read) for name in stats} for stats in measured]
 
 
 def _reduced(name: str, so_far: float | None, value: float, weight: float) -> float:
