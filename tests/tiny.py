@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from truing.config import resolved_yaml
+from truing.config.defaults import ON_CPU, given
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
@@ -64,7 +65,7 @@ IN_GROUPS = "-in-groups"
 """Of a shape with several heads of keys and values, which two processes can share out"""
 DEEP = "-deep"
 """Of a shape with five layers, which three processes can have one after another"""
-SMALL: dict[str, Any] = {
+SMALL: dict[str, Any] = ON_CPU | {
     "lora.rank": 2,
     "sft.batch_size": 8,
     "sft.epochs": 2,
@@ -272,7 +273,7 @@ def ppo_update(of: Recipe, roles: PpoRoles, prompts: PromptSet | None = None, re
     objective, settings = ppo_objective(of, roles), of.ppo
     asked = prompts or prepared(of).prompts(of)
     steps = settings.updates * settings.epochs * settings.minibatches
-    learner = Learner(objective.trained, settings.optimiser, steps, of.compute.learn_tokens)
+    learner = Learner(objective.trained, settings.optimiser, steps, given(of.compute.learn_tokens))
     scores = reward or build_reward(of, roles, asked)
     engine = LocalEngine(roles.policy)
     rollouts = Rollouts(of, roles.base, asked, engine, settings.episodes, settings.updates)

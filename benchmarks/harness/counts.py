@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from truing.estimate.layouts import Shape
 from truing.estimate.work import adapters, forward, learning, linear
+from truing.preflight.layouts import Shape
 
 FLOAT = 4
 """Bytes of a weight"""

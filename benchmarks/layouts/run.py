@@ -32,10 +32,10 @@ from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.estimator import ROOM
 from truing.estimate.launches import LIBRARIES, LINKS, Measured, launch_of
-from truing.estimate.layouts import Layout, Models, Numbers, Shape, held, models_of, numbers_of
-from truing.estimate.shapes import shape_of
 from truing.estimate.work import DEVICES, Case, Device, Update, phases
 from truing.models.tensor_plan import tensor_plan
+from truing.preflight.layouts import Layout, Models, Numbers, Shape, held, models_of, numbers_of
+from truing.preflight.shapes import shape_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 UPDATE = Update(episodes=512, prompt_tokens=256, response_tokens=256, epochs=4)
@@ -159,7 +159,7 @@ def introduction(name: str) -> str:
     return f"""# Layouts, by count
 
 Every figure on this page but those called measured is an **estimate**: counted from the shape of a model by
-[`layouts`](../src/truing/estimate/layouts.py) and [`work`](../src/truing/estimate/work.py), whose heads list the
+[`layouts`](../src/truing/preflight/layouts.py) and [`work`](../src/truing/estimate/work.py), whose heads list the
 assumptions. No model of these sizes was run. `python benchmarks/layouts/run.py` writes this page; `truing doctor RECIPE
 --processes N` does the counts of memory for any recipe, on top of what it measures ([doctor](doctor.md)).
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from harness.child import Stopwatch, report, work
 
-from truing.config.defaults import given
+from truing.config.defaults import ON_CPU, given, sizes_left_out
 from truing.config.recipe import Recipe
 from truing.config.sections import Data, Optimiser
+from truing.config.variants import with_changes
 from truing.core.records import Demonstration, Preference
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import write_prompt
@@ -29,7 +30,7 @@ RATES = {"sft": 2e-4, "reward": 2e-4, "dpo": 5e-5}
 
 def recipe_of(told: dict[str, Any]) -> Recipe:
     """With every setting that is not told as truing has it."""
-    return Recipe.model_validate(
+    recipe = Recipe.model_validate(
         {
             "base": {"path": told["model"]},
             "lora": {"rank": told["rank"], "alpha": 2.0 * told["rank"]},
@@ -37,12 +38,13 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
             "compute": {"device": "cpu", "threads": told["threads"]},
         }
     )
+    return with_changes(recipe, {key: size for key, size in ON_CPU.items() if key in sizes_left_out(recipe)})
 
 
 def learner_of(role: Role, optimiser: Optimiser, recipe: Recipe, told: dict[str, Any]) -> Learner:
     """For the step that is not measured, and those that are."""
     trained = Trained("policy", role, given(optimiser.learning_rate))
-    return Learner([trained], optimiser, told["steps"] + 1, recipe.compute.learn_tokens)
+    return Learner([trained], optimiser, told["steps"] + 1, given(recipe.compute.learn_tokens))
 
 
 def sft(recipe: Recipe, told: dict[str, Any]) -> tuple[Step, list[int]]:

@@ -10,7 +10,9 @@ from unittest.mock import patch
 import numpy as np
 from harness.child import Stopwatch, report, work
 
+from truing.config.defaults import ON_CPU, given, sizes_left_out
 from truing.config.recipe import Recipe
+from truing.config.variants import with_changes
 from truing.core import rng
 from truing.data.encode import EncodedPrompt
 from truing.data.endings import Endings
@@ -36,7 +38,7 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
         "minibatches": told["minibatches"],
         "optimiser": {"learning_rate": 1e-4, "adam_eps": 1e-5, "schedule": "linear"},
     }
-    return Recipe.model_validate(
+    recipe = Recipe.model_validate(
         {
             "base": {"path": told["model"]},
             "roles": told["roles"],
@@ -46,13 +48,14 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
             "compute": {"device": "cpu", "threads": told["threads"]} | told.get("compute", {}),
         }
     )
+    return with_changes(recipe, {key: size for key, size in ON_CPU.items() if key in sizes_left_out(recipe)})
 
 
 def updates_of(recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> Update:
     """The updates of a PPO stage, one by one."""
     objective, settings = ppo_objective(recipe, roles), recipe.ppo
     steps = settings.updates * settings.epochs * settings.minibatches
-    learner = Learner(objective.trained, settings.optimiser, steps, recipe.compute.learn_tokens)
+    learner = Learner(objective.trained, settings.optimiser, steps, given(recipe.compute.learn_tokens))
     reward = build_reward(recipe, roles, prompts)
     engine = LocalEngine(roles.policy)
     rollouts = Rollouts(recipe, roles.base, prompts, engine, settings.episodes, settings.updates)

@@ -20,7 +20,7 @@ from harness.sides import Measured, Side, alternate, refuse_unequal
 from harness.tables import Target, table
 from ppo.sides import RANK, THIRD
 
-from truing.estimate.layouts import Shape
+from truing.preflight.layouts import Shape
 
 HERE = Path(__file__).resolve().parent
 INTRODUCTION = """

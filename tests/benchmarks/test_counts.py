@@ -20,8 +20,8 @@ from harness.counts import (
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from truing.estimate.shapes import shape_of
 from truing.estimate.work import forward, learning
+from truing.preflight.shapes import shape_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 CONFIG = LlamaConfig(

@@ -178,3 +178,21 @@ def test_rewards_from_elsewhere_are_part_of_it(tmp_path: Path) -> None:
     found = estimate(tiny.recipe(tmp_path / "recipe", stages=["ppo"], **{"rewards.sources": rewards}))
     assert found.fits
     assert found.stages["ppo"].seconds > 0
+
+
+def test_on_a_gpu_its_own_memory_is_read_and_what_is_under_way_there_belongs_to_the_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu, times = torch.device("cuda", 3), iter([1.0, 1.5, 4.0])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(times))
+    waited: list[torch.device] = []
+    answers = {"max_memory_reserved": 70, "memory_reserved": 60, "memory_allocated": 40, "mem_get_info": (20, 100)}
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, answer=answer: answer if device == gpu else None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    meter = Meter(gpu, libraries=0)
+    meter.advance(1, {})
+    meter.advance(2, {})
+    assert meter.usage == Usage(70 + 20, 40 + 20, 4.0 - 1.5)  # 20 of the 80 taken are not PyTorch's
+    assert waited == [gpu, gpu]

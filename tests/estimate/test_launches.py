@@ -6,8 +6,8 @@ import tiny
 from truing.config.recipe import Recipe
 from truing.estimate.dry_run import Usage
 from truing.estimate.launches import Measured, launch_of
-from truing.estimate.layouts import Layout
 from truing.estimate.work import Links, update_of
+from truing.preflight.layouts import Layout
 
 
 def test_seconds_are_those_of_one_process_shared_out_and_what_goes_over_the_link() -> None:

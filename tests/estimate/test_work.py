@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from truing.estimate.layouts import Layout, Models, Numbers, Shape
 from truing.estimate.work import Case, Device, Phase, Update, phases
+from truing.preflight.layouts import Layout, Models, Numbers, Shape
 
 TOY = Shape(
     layers=2,

@@ -1,6 +1,7 @@
 """Each architecture is read in the fastest way that gives every row its own logits, or refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -58,6 +59,15 @@ def test_a_model_that_reads_the_answers_is_refused(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(_written("bert", tmp_path))
     with pytest.raises(ModelError, match="no causal language model"):
         check_causal(model)
+
+
+def test_rounding_in_bfloat16_is_no_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.model().to(torch.bfloat16)
+    forward, other_kernel = model.forward, torch.tensor([[[1.0]], [[1 - 2**-8]]])  # one unit in the last place
+    monkeypatch.setattr(model, "forward", lambda tokens: SimpleNamespace(logits=forward(tokens).logits * other_kernel))
+    check_causal(model)
+    with pytest.raises(ModelError, match="no causal language model"):
+        check_causal(model.float())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 from truing.config import with_changes
+from truing.config.defaults import ON_CPU, as_begun
 from truing.config.plan import plan
 from truing.core.errors import RunError
 from truing.pipeline.choices import chosen_for, too_small_to_share
@@ -99,6 +100,26 @@ def test_a_run_that_was_begun_before_they_were_chosen_goes_on_with_what_it_had(t
     run = run_pipeline(with_changes(recipe, dict.fromkeys(fixed)), tmp_path / "run", SilentProgress())
     assert run.recorded == recipe
     assert run.record.read_bytes() == before
+
+
+def test_what_is_left_to_the_device_is_recorded_kept_and_told_where_it_is_not_as_on_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = dict.fromkeys(ON_CPU, None) | {"compute.dtype": "auto"}
+    (stage,) = plan(with_changes(tiny.recipe(tmp_path, **auto), {"stages": ["sft"]}))
+    rows = tiny.prepared(stage.recipe)
+    assert chosen_for(stage, rows, None) == (ON_CPU, [])
+    large = ON_CPU | {"compute.dtype": "bfloat16", "compute.learn_tokens": 16_384}
+    monkeypatch.setattr("truing.pipeline.choices.sizes_of", lambda *_: large)
+    assert chosen_for(stage, rows, None) == (large, ["bfloat16, learn_tokens 16,384, by default on cpu"])
+    begun = StageRecord("sft", "sft", "running", chosen=ON_CPU)
+    assert chosen_for(stage, rows, begun) == (ON_CPU, [])
+
+
+def test_a_run_that_was_begun_when_they_were_fixed_keeps_them(tmp_path: Path) -> None:
+    auto = with_changes(tiny.recipe(tmp_path), dict.fromkeys(ON_CPU, None) | {"compute.dtype": "auto"})
+    assert as_begun(auto, with_changes(auto, ON_CPU)) == with_changes(auto, ON_CPU)
+    assert as_begun(auto, with_changes(auto, {"compute.learn_tokens": 77})) == auto
 
 
 def test_other_values_make_it_another_run(tmp_path: Path) -> None:

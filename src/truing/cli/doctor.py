@@ -41,7 +41,7 @@ def doctor_command(
     recipe = named_recipe(recipe_path(recipe_file), overrides)
     check(model_problems(recipe))
     from truing.estimate.estimator import estimate  # imports torch, so only once the recipe is sound
-    from truing.estimate.layouts import Layout
+    from truing.preflight.layouts import Layout
 
     apart = tensor * pipeline
     layout = Layout(processes // apart, tensor, recipe.compute.shard and processes > 1 and apart == 1, pipeline)

@@ -1,11 +1,12 @@
 """What a recipe leaves out of how a stage learns is chosen by what it learns with.
 
 The learning rate goes by the size of the base and by whether adapters or all weights are trained, batches and passes by
-how many rows there are, threads by the size of the base. docs/defaults.md has the measurements and the sources.
+how many rows there are, threads by the size of the base, and how much is computed at once by the device.
+docs/defaults.md has the measurements and the sources.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
@@ -16,6 +17,8 @@ from truing.config.stages import STAGES, StageSpec
 from truing.config.variants import with_changes
 
 T = TypeVar("T")
+
+AUTO = "auto"
 
 THREADS = "compute.threads"
 
@@ -50,7 +53,14 @@ over. Where exactly it begins to pay was not measured"""
 FEW_STEPS, A_TRIAL = 20, 100
 """Optimiser steps in which little is learnt, and rows so few that nobody expects it"""
 
-FIXED = {
+ON_CPU: dict[str, Any] = {
+    "compute.dtype": "float32",
+    "compute.learn_tokens": 2048,
+    "compute.score_tokens": 2048,
+    "compute.rollout_rows": 64,
+}
+"""What is computed in, and how much at once, on a CPU; of a GPU see `preflight.sizes`"""
+FIXED = ON_CPU | {
     "sft.epochs": 1,
     "sft.batch_size": 32,
     "sft.optimiser.learning_rate": 2e-4,
@@ -104,6 +114,18 @@ def left_out(recipe: Recipe, spec: StageSpec) -> list[str]:
     return [key for key in ("optimiser.learning_rate", "epochs", "batch_size") if _is_left_out(section, key)]
 
 
+def sizes_left_out(recipe: Recipe) -> list[str]:
+    """What the recipe leaves to the device: what to compute in, and how much at once, by dotted keys."""
+    return [key for key in ON_CPU if attrgetter(key)(recipe) in (None, AUTO)]
+
+
+def sizes_in_words(chosen: Mapping[str, Any], device: str) -> str | None:
+    """'bfloat16, learn_tokens 16,384, score_tokens 32,768, by default on cuda:0'; None where it is as on a CPU."""
+    own = {key.rpartition(".")[2]: value for key, value in chosen.items() if key in ON_CPU and value != ON_CPU[key]}
+    said = [str(value) if name == "dtype" else f"{name} {value:,}" for name, value in own.items()]
+    return f"{', '.join(said)}, by default on {device}" if said else None
+
+
 def with_choices(recipe: Recipe, spec: StageSpec, found: Circumstances) -> Recipe:
     """The recipe with everything chosen that the stage's section leaves out."""
     chosen = choices(recipe, spec, found)
@@ -112,7 +134,7 @@ def with_choices(recipe: Recipe, spec: StageSpec, found: Circumstances) -> Recip
 
 def as_begun(recipe: Recipe, recorded: Recipe) -> Recipe:
     """The recipe, where it leaves out what a run was begun with before it was chosen, with that."""
-    fields = [f"{name}.{key}" for name in STAGES for key in left_out(recipe, STAGES[name])]
+    fields = [f"{name}.{key}" for name in STAGES for key in left_out(recipe, STAGES[name])] + sizes_left_out(recipe)
     found = {field: attrgetter(field)(recorded) for field in fields}
     fixed = {field: value for field, value in found.items() if value is not None and value == FIXED.get(field)}
     return with_changes(recipe, fixed) if fixed else recipe

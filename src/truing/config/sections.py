@@ -122,7 +122,9 @@ class Vllm(Section):
         "learner", description="Whose log π_old ratios start from; with learner, each token is weighed besides."
     )
     ratio_cap: Annotated[float, Field(ge=1.0, le=LARGEST)] = Field(
-        2.0, description="With old_logprobs learner, a token's weight is π_old/π_engine, and at most this."
+        2.0,
+        description="With old_logprobs learner, a token's weight is π_old/π_engine, and at most this; so too where the "
+        "local engine samples in bfloat16.",
     )
 
 
@@ -195,20 +197,27 @@ class Evaluation(Section):
 class Compute(Section):
     """Where and how much at once. None of these changes a result beyond rounding."""
 
-    device: str = Field("auto", description="auto, cpu, cuda or mps.")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the frozen weights and activations.")
+    device: str = Field("auto", description="auto, cpu or cuda.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the frozen weights and activations; auto: bfloat16 on a GPU that has it, else float32."
+    )
+    deterministic: bool = Field(
+        False, description="On a GPU, only operations that give the same bits each time, so that a run can be repeated."
+    )
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="CPU threads; without it, one a core, and one for a base of under half a million parameters."
     )
-    learn_tokens: Count = Field(2048, description="Tokens in one forward and backward.")
-    score_tokens: Count = Field(2048, description="Tokens in one forward without gradients.")
+    learn_tokens: Count | None = Field(
+        None, description="Tokens in one forward and backward; null to have it chosen by the device and its memory."
+    )
+    score_tokens: Count | None = Field(None, description="Tokens in one forward without gradients; null as above.")
     gradient_checkpointing: bool = Field(
         False, description="Compute each layer's activations again in the backward: less memory, for one more forward."
     )
     shard: bool = Field(
         False, description="Of several processes, each keeps a part of every weight: less memory, more to exchange."
     )
-    rollout_rows: Count = Field(64, description="Responses sampled side by side.")
+    rollout_rows: Count | None = Field(None, description="Responses sampled side by side; null as above.")
     pack_weights: bool = Field(
         True,
         description="Lay weights out anew while sampling: faster decoding, their memory twice meanwhile.",

@@ -7,7 +7,7 @@ from truing.config.checks import cross_checks
 from truing.config.recipe import Recipe
 from truing.config.variants import with_changes
 from truing.core.errors import RecipeError
-from truing.models.load import device_of
+from truing.models.device import device_of
 from truing.models.quantised import check_quantisation
 
 
@@ -16,8 +16,9 @@ def candidates(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     compute = recipe.compute
     for divisor in (4, 16):
         for key in ("learn_tokens", "score_tokens", "rollout_rows"):
-            if getattr(compute, key) >= divisor:
-                yield f"compute.{key}", getattr(compute, key) // divisor
+            size = getattr(compute, key)
+            if size is not None and size >= divisor:
+                yield f"compute.{key}", size // divisor
     if not compute.gradient_checkpointing:
         yield "compute.gradient_checkpointing", True
     if compute.pack_weights:

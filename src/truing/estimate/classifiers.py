@@ -7,12 +7,13 @@ from datetime import date
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
+from truing.config.defaults import ON_CPU
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.core.records import Sample
+from truing.models.device import device_of
 from truing.models.fetched import directory_of
 from truing.models.first_layers import keep_layers
-from truing.models.load import device_of
 from truing.models.weights import check_weights
 from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.sources import ClassifierReward, refuse_bad
@@ -41,7 +42,8 @@ def _ask(path: str, recipe: Recipe, samples: Sequence[Sample]) -> str:
     size = sum(file.stat().st_size for file in directory.glob("*.safetensors")) if directory else 0
     if not size:
         return f"{path} is not on this machine yet, so it was not asked."
-    device, budget, today = device_of(recipe.compute), recipe.compute.score_tokens, date.fromisoformat(recipe.data.date)
+    device, today = device_of(recipe.compute), date.fromisoformat(recipe.data.date)
+    budget = recipe.compute.score_tokens or ON_CPU["compute.score_tokens"]
     if size <= WHOLE:
         scores = ClassifierReward.load(path, device, budget, today).score(samples)
         if recipe.rewards.on_bad_score != "drop":

@@ -27,7 +27,7 @@ from truing.config.plan import plan
 from truing.config.recipe import Recipe
 from truing.core.errors import TrainingError, TruingError
 from truing.data.prepared import Prepared
-from truing.models.load import device_of
+from truing.models.device import device_of
 from truing.pipeline.execute import run_stage
 from truing.runs.directory import open_run
 from truing.runs.interruption import Interruption
@@ -145,19 +145,20 @@ class Meter(SilentProgress):
     """Watches a stage from here on."""
 
     def __init__(self, device: torch.device, libraries: int) -> None:
-        self._cuda = device.type == "cuda"
+        self._gpu = device if device.type == "cuda" else None
         self._libraries = libraries
         self._held = self._seconds = self._since = 0.0
-        if self._cuda:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        release_memory()
+        if self._gpu is not None:
+            torch.cuda.reset_peak_memory_stats(self._gpu)
         else:
-            release_memory()
             with suppress(OSError):  # where it cannot begin anew, the peak is that of all stages so far
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
     def advance(self, step: int, figures: Figures) -> None:
         """A step is done. The second is timed."""
+        if self._gpu is not None:
+            torch.cuda.synchronize(self._gpu)  # or what is still under way there would be the next step's
         now = time.perf_counter()
         if step == 1:
             self._held = self._now()
@@ -168,15 +169,15 @@ class Meter(SilentProgress):
     @property
     def usage(self) -> Usage:
         """What it took until now."""
-        if self._cuda:
-            return Usage(torch.cuda.max_memory_reserved(), self._held, self._seconds)
+        if self._gpu is not None:
+            free, whole = torch.cuda.mem_get_info(self._gpu)
+            beside = whole - free - torch.cuda.memory_reserved(self._gpu)  # kernels, libraries, other processes
+            return Usage(torch.cuda.max_memory_reserved(self._gpu) + beside, self._held + beside, self._seconds)
         # A forked process holds files of libraries only once it touches them; any other, from their import on.
         untouched = max(0, self._libraries - resident_files())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS
         return Usage(peak + untouched, self._held + untouched, self._seconds)
 
     def _now(self) -> float:
-        if self._cuda:
-            return float(torch.cuda.memory_allocated())
         release_memory()
-        return float(resident())
+        return float(resident() if self._gpu is None else torch.cuda.memory_allocated(self._gpu))

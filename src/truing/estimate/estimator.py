@@ -18,19 +18,20 @@ from truing.estimate.changes import candidates, changed
 from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try, extrapolated, write_copy
 from truing.estimate.dry_run import PRODUCTS_KEPT, Usage, dry_run
 from truing.estimate.launches import LINKS, Launch, Measured, launch_of, launches
-from truing.estimate.layouts import ONE_PROCESS, Layout
 from truing.estimate.machine import memory_of
 from truing.estimate.rows import heaviest_rows
 from truing.estimate.shortened import shortened, steps_of
 from truing.estimate.work import Links
 from truing.kernels.cpu.linear import suits
 from truing.models.description import quiet_transformers
-from truing.models.load import device_of, outline_base
+from truing.models.device import device_of
+from truing.models.load import outline_base
 from truing.models.spread import check_sharding
 from truing.models.stage_plan import check_stages
 from truing.models.tensor_plan import tensor_plan
 from truing.pipeline.choices import with_all_choices
 from truing.pipeline.world import on_files_of
+from truing.preflight.layouts import ONE_PROCESS, Layout
 from truing.worlds.reviews import write_world
 
 ROOM = 0.9
@@ -118,7 +119,8 @@ def estimate(recipe: Recipe, layout: Layout = ONE_PROCESS) -> Estimate:
         if layout.processes > 1:
             return _spread_out(trial, layout)
         found = Estimate(trial.usages(trial.recipe), memory_of(trial.device))
-        return found if found.fits else _with_changes(found, trial, candidates(recipe))
+        proposed = candidates(recipe.model_copy(update={"compute": trial.recipe.compute}))
+        return found if found.fits else _with_changes(found, trial, proposed)
 
 
 def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:

@@ -8,11 +8,11 @@ from transformers import PreTrainedModel
 from truing.config.recipe import Recipe
 from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
-from truing.estimate.layouts import ONE_PROCESS, Held, Layout, held, models_of, numbers_of
-from truing.estimate.shapes import HINT, shape_of
 from truing.estimate.work import Case, Links, phases, update_of
 from truing.kernels.backbone import known_layers
 from truing.models.tensor_plan import tensor_plan
+from truing.preflight.layouts import ONE_PROCESS, Held, Layout, held, models_of, numbers_of
+from truing.preflight.shapes import HINT, shape_of
 
 LIBRARIES = 0.45e9
 """Bytes of Python and its libraries, where no process could be measured"""

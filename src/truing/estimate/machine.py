@@ -12,7 +12,7 @@ import torch
 from truing import __version__
 from truing.config.sections import Compute
 from truing.kernels.cpu.linear import suits
-from truing.models.load import device_of
+from truing.models.device import device_of, gpu_memory
 
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*extra == ['\"](?P<extra>\w+)['\"]")
 
@@ -66,7 +66,7 @@ def in_words(size: float | None) -> str:
 def memory_of(device: torch.device) -> int | None:
     """Bytes that are there for a run, on the device; None where that cannot be told."""
     if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
+        return gpu_memory(device)
     limits = [limit for limit in (_physical(), _granted()) if limit]
     return min(limits) if device.type == "cpu" and limits else None
 

@@ -22,9 +22,10 @@ from truing.estimate.classifiers import ask_classifiers
 from truing.estimate.copies import bytes_of_copy, write_copy
 from truing.estimate.rows import shortest_rows
 from truing.estimate.shortened import ONE_THREAD, one_step
+from truing.models.device import device_of, dtype_of
 from truing.models.fetched import directory_of
 from truing.models.first_layers import layers_of_every_kind
-from truing.models.load import LoadedBase, check_base, device_of
+from truing.models.load import LoadedBase, check_base
 from truing.models.saved import check_saved
 from truing.pipeline.execute import on_threads, run_stage, start_of
 from truing.preflight.functions import call_functions, samples_of
@@ -96,7 +97,7 @@ def _libraries_kept() -> Iterator[None]:
 def _check_saved(stage: Planned, run: RunDirectory, row: EncodedRow) -> None:
     """ModelError where what the stage saved is not what was trained."""
     directory, start, compute = run.stage(stage.name), start_of(stage, run), stage.recipe.compute
-    is_plain = directory.adapter.exists() and start.quantize == "none" and compute.dtype == "float32"
+    is_plain = directory.adapter.exists() and start.quantize == "none" and dtype_of(compute) == "float32"
     tokens = torch.tensor([[*row.prompt, *row.prompt]], device=device_of(compute))
     is_reward = stage.spec.makes == "reward model"
     check_saved(start, directory.model, directory.adapter if is_plain else None, is_reward, tokens)
@@ -105,7 +106,7 @@ def _check_saved(stage: Planned, run: RunDirectory, row: EncodedRow) -> None:
 def _check_ratio(stage: Planned, run: RunDirectory) -> None:
     """ModelError where the first ratio says that sampling and learning follow two policies."""
     deviation = read_json(run.stage(stage.name).result).get("ratio_max_deviation") or 0.0
-    if deviation > MOST_RATIO and stage.recipe.compute.dtype == "float32":
+    if deviation > MOST_RATIO and dtype_of(stage.recipe.compute) == "float32":
         what = f"what it samples and what it learns from differ: the first probability ratio is off by {deviation:.2g}."
         hint = "Use another base model, such as Llama, Qwen or Mistral."
         raise ModelError(what, code="model/off-policy", where=stage.name, hint=hint)

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Base
+from truing.config.sections import MOST, Base
 from truing.config.stages import within
 from truing.config.variants import with_changes
 
@@ -52,7 +52,7 @@ def shortened(recipe: Recipe, base: Base, lora_layers: float, timed: bool = True
     expect text that makes sense; judges are left out.
     """
     steps = STEPS if timed else STEPS - 1
-    samples = min(recipe.rewards.normalisation_samples, recipe.compute.rollout_rows)
+    samples = min(recipe.rewards.normalisation_samples, recipe.compute.rollout_rows or MOST)
     changes: dict[str, Any] = {
         "world": None,
         "base": base.model_dump(),

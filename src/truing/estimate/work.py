@@ -26,7 +26,8 @@ from math import ceil
 
 from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
-from truing.estimate.layouts import (
+from truing.models.stage_plan import MICRO_BATCHES
+from truing.preflight.layouts import (
     FLOAT,
     Layout,
     Models,
@@ -36,7 +37,6 @@ from truing.estimate.layouts import (
     layers_of_process,
     parameters_of_process,
 )
-from truing.models.stage_plan import MICRO_BATCHES
 
 
 @dataclass(frozen=True)

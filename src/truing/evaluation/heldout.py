@@ -7,6 +7,7 @@ from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
+from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
@@ -76,21 +77,21 @@ class HeldoutEvaluator:
         (ref_logprobs,) = forward_in_micro_batches(
             self._roles.reference,
             rollout.sequences,
-            recipe.compute.score_tokens,
+            given(recipe.compute.score_tokens),
             lambda rows, _: (response_logprobs(self._roles.reference, rows, temperature),),
         )
         samples = as_samples(self._prompts, rollout, self._roles.base.text_format(recipe.data))
         judged = {name: _numbers(judge.score(samples)) for name, judge in self._judges.items()}
         rows = [
-            _row(step, sample, float(nats)) | {"judges": {name: scores[i] for name, scores in judged.items()}}
-            for i, (sample, nats) in enumerate(zip(samples, rollout.kl(ref_logprobs), strict=True))
+            _row(step, sample, nats) | {"judges": {name: scores[i] for name, scores in judged.items()}}
+            for i, (sample, nats) in enumerate(zip(samples, rollout.kl(ref_logprobs).tolist(), strict=True))
         ]
         if self._reward is not None:
             scores, parts = score_with_parts(self._reward, samples)
             rows = [row | {"score": score} for row, score in zip(rows, _numbers(scores), strict=True)]
-            given = {label: _numbers(scores) for label, scores in parts.items()}
-            if given:
-                rows = [row | {"parts": {label: of[i] for label, of in given.items()}} for i, row in enumerate(rows)]
+            named = {label: _numbers(scores) for label, scores in parts.items()}
+            if named:
+                rows = [row | {"parts": {label: of[i] for label, of in named.items()}} for i, row in enumerate(rows)]
         for row in rows:
             self._samples.append(row)
         self.rows[step] = rows

@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 
+def rounding(dtype: torch.dtype) -> float:
+    """What may be rounding of numbers that a model computes, as a share of the largest: 1e-5, in bfloat16 1/32."""
+    return max(1e-5, 4 * torch.finfo(dtype).eps)
+
+
 @dataclass(frozen=True)
 class Precision:
     """The words of FSDP2's `MixedPrecisionPolicy`. Adapters and scalar heads are float32, whatever their base is."""

@@ -1,6 +1,6 @@
 """Log-probabilities of tokens through the vocabulary, the widest product there is.
 
-Logits exist for `LOGIT_POSITIONS` tokens at once, forward and backward.
+Logits exist for a few `positions` at once, forward and backward.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,9 +15,11 @@ from truing.kernels.next_token import WHOLE, Vocabulary
 from truing.kernels.precision import Precision
 
 LOGIT_POSITIONS = 64
-"""Positions whose logits exist at once; changes memory and speed, not results"""
+"""Positions whose logits exist at once on a CPU; changes memory and speed, not results"""
 CACHED_POSITIONS = 8
 """Positions whose logits, and what is made of them, a processor's cache holds at once"""
+DEVICE_LOGITS = 2**26
+"""Logits that exist at once on a device, 256 MB in single precision: it waits for its next call unless each is large"""
 
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Rows (..., in), weight (out, in) and bias (out,) to (..., out), without a gradient"""
@@ -65,6 +67,24 @@ def token_logprobs(
     return found
 
 
+@dataclass(frozen=True)
+class Positions:
+    """How many positions are taken at once."""
+
+    whole: int
+    """Through the projection"""
+    cached: int
+    """Through what is made of their logits"""
+
+    @classmethod
+    def of(cls, device: torch.device, vocabulary: int) -> "Positions":
+        """On this device, for so many tokens of a vocabulary."""
+        if device.type == "cpu":
+            return cls(LOGIT_POSITIONS, CACHED_POSITIONS)
+        most = max(LOGIT_POSITIONS, DEVICE_LOGITS // vocabulary)
+        return cls(most, most)
+
+
 def put_logits_of_rows(logits: Tensor, hidden: Tensor, rows: Tensor | None) -> None:
     """In place of the last n of `logits` (..., V) stand those that `rows` (n, D) give for `hidden` (..., D)."""
     if rows is not None:
@@ -93,7 +113,7 @@ class _Logprobs(torch.autograd.Function):
         logprobs, slope = hidden.new_empty(len(tokens), dtype=_wide(hidden)), torch.empty_like(hidden)
         projection = _as(weight, hidden), _as(bias, hidden)
         row_slopes = hidden.new_empty(len(tokens), 0 if rows is None else len(rows))
-        for part in slices(len(tokens), LOGIT_POSITIONS):
+        for part in slices(len(tokens), Positions.of(hidden.device, len(weight)).whole):
             logits = linear(hidden[part], *projection).to(_wide(hidden))
             put_logits_of_rows(logits, hidden[part], rows)
             logprobs[part] = _become_residuals(logits, tokens[part], temperature, transform, vocabulary)
@@ -118,7 +138,7 @@ class _Logprobs(torch.autograd.Function):
         of_bias = torch.zeros_like(bias, dtype=wide) if ctx.needs_input_grad[2] else None
         if of_weight is not None:
             projection = _as(weight, hidden), _as(bias, hidden)
-            for part in slices(len(tokens), LOGIT_POSITIONS):
+            for part in slices(len(tokens), Positions.of(hidden.device, len(weight)).whole):
                 logits = linear(hidden[part], *projection).to(_wide(hidden))
                 _become_residuals(logits, tokens[part], temperature, transform, vocabulary)
                 residual = logits.to(hidden.dtype).mul_(gradient[part])
@@ -137,7 +157,7 @@ def _become_residuals(
 ) -> Tensor:
     """(n,) log π(token); in place of the (n, V) logits stand their slopes afterwards."""
     found = []
-    for part in slices(len(tokens), CACHED_POSITIONS):
+    for part in slices(len(tokens), Positions.of(logits.device, logits.shape[-1]).cached):
         logprobs, logits[part] = _logprobs_and_residual(logits[part], tokens[part], temperature, transform, vocabulary)
         found.append(logprobs)
     return torch.cat(found)

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from truing.core.errors import ModelError
 from truing.kernels.backbone import hidden_unpadded
 from truing.kernels.backend import Backend
+from truing.kernels.precision import rounding
 from truing.kernels.text_config import logit_transforms
 from truing.kernels.vocabulary import LogitTransform
 from truing.models.context import context_length
@@ -23,8 +24,6 @@ from truing.models.roles import Role
 
 LONG, SHORT, SAID = 12, 1, 3
 """Tokens of two prompts, and of the responses to them"""
-ROUNDING = 1e-5
-"""Error of a logit that may be rounding, as a share of the largest logit; more in narrower numbers"""
 TIMES = 4
 """As many times the error that two equally long rows show side by side may be rounding too"""
 WRONG = 1e-3
@@ -104,7 +103,8 @@ def check_causal(model: PreTrainedModel) -> None:
         ModelError: they do depend on them.
     """
     one, other = model(torch.tensor([[0, 1, 2], [0, 1, 3]], device=model.device)).logits[:, :2].float()
-    if not torch.allclose(one, other, atol=1e-3, rtol=1e-3, equal_nan=True):
+    allowed = max(WRONG, rounding(model.dtype) * _largest([one]))
+    if not torch.allclose(one, other, atol=allowed, rtol=WRONG, equal_nan=True):
         what = f"{type(model).__name__} reads the tokens that follow, so it is no causal language model."
         hint = "Use a model that was made to write, such as Llama, Qwen or GPT-2."
         raise ModelError(what, code="model/not-causal", where=model.name_or_path, hint=hint)
@@ -131,8 +131,7 @@ class _Probe:
             for length, factor in ((LONG, 3), (SHORT, 5))
         ]
         alone = [_own_logits(role, row[None])[0] for row in rows]
-        share = max(ROUNDING, TIMES * torch.finfo(role.backend.precision.compute).eps)
-        return cls(rows, alone, share * _largest(alone))
+        return cls(rows, alone, rounding(role.backend.precision.compute) * _largest(alone))
 
     def measured(self, role: Role) -> "_Probe":
         """The same with what two rows of equal length show of rounding. ModelError where that is more."""

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.normalisation import Normalisation
-from truing.kernels.precision import Precision
 from truing.models.arrival import axes_of_parts, is_spread
+from truing.models.device import precision_of
 from truing.models.heads import load_head, scalar_head
 from truing.models.load import LoadedBase, load_base, prepare
 from truing.models.prefix import frozen_prefix_of, prefix_depth
@@ -200,7 +200,7 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
 
 def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: bool) -> LoadedBase:
     """A reward model's backbone in the place of the base's model."""
-    precision = Precision.of(compute.dtype, trains)
+    precision = precision_of(compute, trains)
     options = {"dtype": precision.parameters, "use_safetensors": True}
     kind, config = AutoModelForSequenceClassification, AutoConfig.from_pretrained(directory, trust_remote_code=False)
     axes = axes_of_parts(outline(kind, config, False)) if is_spread(compute) else None

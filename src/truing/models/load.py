@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.config.sections import Base, Compute, Data, Lora
-from truing.core.errors import ModelError, RecipeError, first_line
+from truing.core.errors import ModelError
 from truing.data.chat import TextFormat
 from truing.data.endings import Endings, endings_of
 from truing.kernels.backend import Backend, choose_backend, plain_backend
@@ -29,6 +29,7 @@ from truing.models.description import (
     quiet_transformers,
     reraise_as_model_error,
 )
+from truing.models.device import device_of, dtype_of, precision_of
 from truing.models.exactness import exact_backend
 from truing.models.fetched import directory_of
 from truing.models.first_layers import keep_layers, layers_of_every_kind
@@ -100,24 +101,6 @@ class LoadedBase:
         return Role(self.model, backend=self.backend, parts=self.parts, **others)
 
 
-def device_of(compute: Compute) -> torch.device:
-    """The device the recipe names; for auto, CUDA where there is one, else the CPU.
-
-    Raises:
-        RecipeError: torch knows no such device, or this machine has none.
-    """
-    kind = compute.device
-    if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-    name = f"cuda:{group.local_rank()}" if kind == "cuda" and group.size() > 1 else kind
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
-        what = f"{name} cannot be used here ({first_line(error)})."
-        hint = "Set it to auto or cpu."
-        raise RecipeError(what, code="recipe/no-such-device", where="compute.device", hint=hint) from error
-
-
 def load_base(base: Base, compute: Compute, trains: bool = False, fetch: bool = True) -> LoadedBase:
     """Loads a causal language model for training: of all its weights if it `trains`, else of adapters on it.
 
@@ -132,7 +115,7 @@ def load_base(base: Base, compute: Compute, trains: bool = False, fetch: bool = 
     quiet_transformers()
     if base.quantize == "nf4":
         check_quantisation(device_of(compute))
-    precision = Precision.of(compute.dtype, trains)
+    precision = precision_of(compute, trains)
     if is_spread(compute) and base.gguf_file is None and base.quantize == "none":
         return _load_parts(base, compute, precision, fetch)
     return _load_whole(base, compute, precision, fetch)
@@ -228,13 +211,13 @@ def outline_base(base: Base, compute: Compute, fetch: bool = True) -> LoadedBase
     quiet_transformers()
     tokenizer, config = load_tokenizer(base, fetch), load_config(base, fetch)
     with reraise_as_model_error(base, CAUSAL):
-        dtype = getattr(torch, compute.dtype)
+        dtype = getattr(torch, dtype_of(compute))
         model = outline(AutoModelForCausalLM, config, base.trust_remote_code, dtype=dtype)
         with suppress(OSError):  # most models without one are older than it
             model.generation_config = GenerationConfig.from_pretrained(base.path, local_files_only=not fetch)
     endings, new_tokens, new_rows, notes = _fit_vocabulary(tokenizer, model)
     model.requires_grad_(False).train(False)
-    backend = choose_backend(model, device_of(compute), Precision.of(compute.dtype, trains=False))
+    backend = choose_backend(model, device_of(compute), precision_of(compute, trains=False))
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, new_rows, tuple(notes), backend)
 
 

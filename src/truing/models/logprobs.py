@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from truing.kernels import vocabulary
+from truing.kernels.vocabulary import Positions, slices
 from truing.models.roles import Role
 
 
@@ -17,7 +17,7 @@ def logprobs_of(role: Role, hidden: Tensor, tokens: Tensor, temperature: float =
         weight, bias = role.vocabulary.projection(projection)
         settings = temperature, role.transform, role.projection_rows, role.vocabulary
         return backend.token_logprobs(states, weight, bias, tokens, *settings)
-    parts = _parts(vocabulary.LOGIT_POSITIONS, hidden, tokens)
+    parts = _parts(hidden, tokens, count=_positions(role, hidden).whole)
     return torch.cat([role.vocabulary.token_logprobs(role.logits(h), t, temperature) for h, t in parts])
 
 
@@ -28,10 +28,10 @@ def distribution_of(
 
     hidden, ref_hidden (N, D): the last hidden states of policy and reference before each token.
     """
-    found = []
-    for own, other, token in _parts(vocabulary.LOGIT_POSITIONS, hidden, ref_hidden, tokens):
+    found, positions = [], _positions(policy, hidden)
+    for own, other, token in _parts(hidden, ref_hidden, tokens, count=positions.whole):
         both = (tempered(role.logits(h), temperature) for role, h in ((policy, own), (reference, other)))
-        for logits, ref_logits, drawn in _parts(vocabulary.CACHED_POSITIONS, *both, token):
+        for logits, ref_logits, drawn in _parts(*both, token, count=positions.cached):
             found.append(policy.vocabulary.distribution(logits, ref_logits, drawn))
     ref_logprobs, kl, entropy = (torch.cat(column) for column in zip(*found, strict=True))
     return ref_logprobs, kl, entropy
@@ -42,6 +42,10 @@ def tempered(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1 else logits / temperature
 
 
-def _parts(count: int, *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The columns, so many positions of each at once."""
-    return (tuple(column[part] for column in columns) for part in vocabulary.slices(len(columns[0]), count))
+def _positions(role: Role, hidden: Tensor) -> Positions:
+    weight: Tensor = role.projection.weight  # type: ignore[assignment]
+    return Positions.of(hidden.device, len(weight))
+
+
+def _parts(*columns: Tensor, count: int) -> Iterator[tuple[Tensor, ...]]:
+    return (tuple(column[part] for column in columns) for part in slices(len(columns[0]), count))

@@ -11,7 +11,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Source
 from truing.core.errors import RunError, check
 from truing.models.description import quiet_transformers
-from truing.models.load import device_of
+from truing.models.device import device_of
 from truing.models.quantised import check_quantisation
 from truing.models.spread import check_sharding
 from truing.pipeline.world import with_world

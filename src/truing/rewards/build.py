@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import count
 
+from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.config.sections import RewardConfig
 from truing.core.errors import RecipeError
@@ -61,7 +62,7 @@ def _label(settings: RewardConfig, taken: Sequence[str]) -> str:
 
 
 def _source(settings: RewardConfig, recipe: Recipe, roles: Roles) -> RewardFn:
-    budget = recipe.compute.score_tokens
+    budget = given(recipe.compute.score_tokens)
     if settings.kind == "function":
         return FunctionReward.load(settings.path or "", recipe)
     if settings.kind == "model":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.batches import LocalStates, Rollout, Sequences
 from truing.core.errors import RewardError
@@ -41,7 +42,7 @@ def begin_responses(
         temperature=recipe.rollout.temperature,
         ends=base.endings.tokens,
         pad=base.tokenizer.pad_token_id,
-        rows=recipe.compute.rollout_rows,
+        rows=given(recipe.compute.rollout_rows),
         pack=recipe.compute.pack_weights,
     )
     ids = range(first, first + len(prompts))

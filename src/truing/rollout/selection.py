@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import torch
+
+from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.errors import EngineError
 from truing.data.encode import EncodedPrompt
@@ -16,6 +19,7 @@ from truing.processes import group
 from truing.rollout.engine import Engine
 from truing.rollout.episodes import respond
 from truing.rollout.local import LocalEngine
+from truing.rollout.read_again import ReadAgain
 from truing.rollout.server import Server
 from truing.rollout.vllm import VllmEngine
 from truing.runs.files import remove
@@ -38,7 +42,8 @@ def open_engine(
         EngineError: no server of the policy's base is there.
     """
     if recipe.rollout.engine == "local":
-        yield LocalEngine(policy)
+        local, is_single = LocalEngine(policy), policy.backend.precision.compute == torch.float32
+        yield local if is_single else ReadAgain(local, given(recipe.compute.score_tokens))
         return
     engine = _vllm(recipe, policy, base, prompts, stage.absolute() / ADAPTERS)
     try:
@@ -69,7 +74,7 @@ def _vllm(
         name=f"truing-{secrets.token_hex(4)}",
         place=adapters,
         probe=replace(said.sequences, prefix_states=None),
-        score_tokens=recipe.compute.score_tokens,
+        score_tokens=given(recipe.compute.score_tokens),
         how_to_start=how_to_start,
         max_staleness=recipe.rollout.max_staleness,
         behaviour=policy.twin("behaviour") if recipe.rollout.max_staleness else None,

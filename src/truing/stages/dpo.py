@@ -113,7 +113,7 @@ def train_dpo(job: Job) -> DpoResult:
     heldout = with_reference(roles.reference, pairs.heldout, recipe)
     plan = optimiser_batches(len(train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name)
     trained = Trained("policy", roles.policy, given(settings.optimiser.learning_rate))
-    learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
+    learner = Learner([trained], settings.optimiser, len(plan), given(recipe.compute.learn_tokens))
     with open_journal(job, learner, len(plan)) as journal:
         prompts = job.prompts().without(pairs.train.chosen.prompts)
         scored = roles.reward is not None  # by the reward of the recipe, which DPO does not learn from
@@ -187,7 +187,7 @@ def _logprobs(role: Role, rows: TokenRows, recipe: Recipe) -> Tensor:
     """(B,) log π(response), nats, summed over tokens or averaged as the variant has it."""
     average = averages_over_tokens(recipe.dpo)
     (logprobs,) = forward_in_micro_batches(
-        role, rows, recipe.compute.score_tokens, lambda part, _: (sequence_logprobs(role, part, average),)
+        role, rows, given(recipe.compute.score_tokens), lambda part, _: (sequence_logprobs(role, part, average),)
     )
     return logprobs
 

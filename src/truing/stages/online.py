@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from truing.config.algorithms import Kl
+from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.config.sections import MissingEos, Optimiser
 from truing.core import rng
@@ -117,7 +118,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
     recipe, settings = job.recipe, objective.settings
     prompts = job.prompts()
     steps = settings.updates * settings.epochs * settings.minibatches
-    learner = Learner(objective.trained, settings.optimiser, steps, recipe.compute.learn_tokens)
+    learner = Learner(objective.trained, settings.optimiser, steps, given(recipe.compute.learn_tokens))
     with (
         open_journal(job, learner, settings.updates) as journal,
         open_engine(recipe, roles.policy, roles.base, prompts.train, job.directory.root) as engine,
@@ -222,16 +223,16 @@ def score_rollout(
     rollout: Rollout, scores: Sequence[float], roles: Roles, critic: Role | None, recipe: Recipe
 ) -> Scored:
     """Asks the reference, and the critic where there is one, about what the policy said."""
-    budget, temperature = recipe.compute.score_tokens, recipe.rollout.temperature
+    budget, temperature = given(recipe.compute.score_tokens), recipe.rollout.temperature
     ref_logprobs, kl, entropy = distribution_metrics(roles.policy, roles.reference, rollout, temperature, budget)
     values = None
     if critic is not None:
         (values,) = forward_in_micro_batches(
             critic, rollout.sequences, budget, lambda rows, _: (response_values(critic, rows),)
         )
-    given = torch.tensor(scores, device=entropy.device)
-    rewards = after_missing_eos(given, rollout.finished, recipe.rewards.missing_eos)
-    return Scored(rollout, given, rewards, ref_logprobs, kl, entropy, values)
+    measured = torch.tensor(scores, device=entropy.device)
+    rewards = after_missing_eos(measured, rollout.finished, recipe.rewards.missing_eos)
+    return Scored(rollout, measured, rewards, ref_logprobs, kl, entropy, values)
 
 
 def after_missing_eos(scores: Tensor, finished: Tensor, rule: MissingEos) -> Tensor:

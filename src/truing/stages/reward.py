@@ -57,11 +57,11 @@ def train_reward(job: Job) -> RewardResult:
     reward = trained_role(base, "reward", recipe.lora if by_adapter else None, recipe.seed, head=True)
     plan = optimiser_batches(len(train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name)
     trained = Trained("reward", reward, given(settings.optimiser.learning_rate))
-    learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
+    learner = Learner([trained], settings.optimiser, len(plan), given(recipe.compute.learn_tokens))
     with open_journal(job, learner, len(plan)) as journal:
 
         def evaluate(_: int) -> dict[str, Any]:
-            now = to_json(_card(heldout, _scores(reward, heldout, recipe.compute.score_tokens)))
+            now = to_json(_card(heldout, _scores(reward, heldout, given(recipe.compute.score_tokens))))
             return {name: now[name] for name in LOGGED}
 
         learn_rows(
@@ -75,8 +75,8 @@ def train_reward(job: Job) -> RewardResult:
             every=settings.log_every,
             at_start=False,
         )
-        source = RoleReward(reward, base.tokenizer.pad_token_id, base.endings, recipe.compute.score_tokens)
-        scores = _scores(reward, heldout, recipe.compute.score_tokens)
+        source = RoleReward(reward, base.tokenizer.pad_token_id, base.endings, given(recipe.compute.score_tokens))
+        scores = _scores(reward, heldout, given(recipe.compute.score_tokens))
         card = _card(heldout, scores)
         as_text = RowsReward(source, base.text_format(recipe.data), base.context, "preferences" in job.rows.chats)
         checks = checks_on_rows(as_text, pairs, scores, card, journal.rows, given(settings.epochs))

@@ -37,7 +37,7 @@ def train_sft(job: Job) -> SftResult:
         len(rows.train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name
     )
     trained = Trained("policy", policy, given(settings.optimiser.learning_rate))
-    learner = Learner([trained], settings.optimiser, len(plan), recipe.compute.learn_tokens)
+    learner = Learner([trained], settings.optimiser, len(plan), given(recipe.compute.learn_tokens))
     with open_journal(job, learner, len(plan)) as journal:
         learn_rows(
             journal,
@@ -46,7 +46,7 @@ def train_sft(job: Job) -> SftResult:
             plan,
             loss=lambda batch: completion_loss(policy, batch),
             shown=("loss", "heldout_loss"),
-            evaluate=lambda _: {"heldout_loss": heldout_loss(policy, rows.heldout, recipe.compute.score_tokens)},
+            evaluate=lambda _: {"heldout_loss": heldout_loss(policy, rows.heldout, given(recipe.compute.score_tokens))},
             every=settings.log_every,
             count_as="tokens",
         )

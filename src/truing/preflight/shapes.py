@@ -4,9 +4,9 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from truing.estimate.layouts import Shape
 from truing.kernels.backbone import known_layers
 from truing.kernels.text_config import text_config
+from truing.preflight.layouts import Shape
 
 HINT = "Leave --processes out: what several would hold follows from a model's layers."
 

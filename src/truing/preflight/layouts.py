@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from truing.config.recipe import Recipe
+from truing.config.sections import MOST
 from truing.config.stages import STAGES
 from truing.models.stage_plan import MICRO_BATCHES
 
@@ -199,12 +200,12 @@ def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int) -> N
     shares = layout.data * (1 if layout.pipeline == 1 else MICRO_BATCHES * layout.pipeline)
     return Numbers(
         rank=recipe.lora.rank,
-        compute_bytes=FLOAT if compute.dtype == "float32" else HALF,
+        compute_bytes=HALF if compute.dtype == "bfloat16" else FLOAT,
         quantised=recipe.base is not None and recipe.base.quantize == "nf4",
-        learn_tokens=min(compute.learn_tokens, ceil(texts / shares) * row_tokens),
+        learn_tokens=min(compute.learn_tokens or MOST, ceil(texts / shares) * row_tokens),
         checkpointing=compute.gradient_checkpointing,
         adapted=recipe.lora.layers if STAGES[stage].makes_policy and recipe.roles == "shared" else 1.0,
-        rows=min(compute.rollout_rows, ceil(episodes / (layout.data * layout.pipeline))),
+        rows=min(compute.rollout_rows or MOST, ceil(episodes / (layout.data * layout.pipeline))),
         row_tokens=row_tokens,
     )
 

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from truing.config.recipe import Recipe
-from truing.estimate.layouts import Layout, Models, Numbers, Shape, held, numbers_of
-from truing.estimate.shapes import shape_of
+from truing.preflight.layouts import Layout, Models, Numbers, Shape, held, numbers_of
+from truing.preflight.shapes import shape_of
 
 TOY = Shape(
     layers=2,

@@ -1,0 +1,85 @@
+"""The device that a recipe names, readied for its work, and the numbers that are computed in there."""
+
+import os
+from typing import Literal
+
+import torch
+
+from truing.config.sections import Compute
+from truing.core.errors import RecipeError, first_line
+from truing.kernels.precision import Precision
+from truing.processes import group
+
+SUPPORTED = ("cpu", "cuda")
+ALLOCATOR, ALLOCATOR_OF_CUDA = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
+GROWS = "expandable_segments:True"
+"""Blocks that grow: micro-batches of ever other lengths would leave gaps that no later tensor fits into"""
+WORKSPACE, AS_MANY = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+"""Buffers that products add up in, as many and as large at each call; without it deterministic products are refused"""
+
+
+def device_of(compute: Compute) -> torch.device:
+    """The device the recipe names, ready for it; for auto, CUDA where there is one, else the CPU.
+
+    Products of float32 are computed in float32 (TF32 would keep 10 of its 23 bits), and those of bfloat16 are added up
+    in float32.
+
+    Raises:
+        RecipeError: it is of no kind that is supported, or this machine has none.
+    """
+    _set_environment(compute)
+    torch.use_deterministic_algorithms(compute.deterministic)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    kind = compute.device
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    name = f"cuda:{group.local_rank()}" if kind == "cuda" and group.size() > 1 else kind
+    try:
+        device = torch.device(name)
+        if device.type not in SUPPORTED:
+            raise _refusal(name, "draws and sums need double precision, and other devices are not tried")
+        device = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        raise _refusal(name, first_line(error)) from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _set_environment(compute: Compute) -> None:
+    """What CUDA reads as it starts, where nobody has set it otherwise."""
+    if ALLOCATOR_OF_CUDA not in os.environ:
+        os.environ.setdefault(ALLOCATOR, GROWS)
+    if compute.deterministic:
+        os.environ.setdefault(WORKSPACE, AS_MANY)
+
+
+def _refusal(name: str, why: str) -> RecipeError:
+    hint = "Set it to auto or cpu."
+    return RecipeError(
+        f"{name} cannot be used here ({why}).", code="recipe/no-such-device", where="compute.device", hint=hint
+    )
+
+
+def dtype_of(compute: Compute) -> Literal["float32", "bfloat16"]:
+    """That of frozen weights and activations; for auto, bfloat16 on a GPU that computes in it, else float32.
+
+    Raises:
+        RecipeError: the device cannot be used.
+    """
+    if compute.dtype != "auto":
+        return compute.dtype
+    narrow = device_of(compute).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if narrow else "float32"
+
+
+def precision_of(compute: Compute, trains: bool) -> Precision:
+    """Of a model that trains in all its weights, or is frozen."""
+    return Precision.of(dtype_of(compute), trains)
+
+
+def gpu_memory(device: torch.device) -> int | None:
+    """Bytes that a GPU has; None of another device."""
+    return int(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None

@@ -1,0 +1,37 @@
+"""How much a device does at once, where a recipe leaves that to it."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from truing.config.defaults import ON_CPU
+from truing.config.variants import with_changes
+from truing.preflight.sizes import sizes_of, sizes_within
+
+NARROW = {"compute.dtype": "bfloat16", "sft.batch_size": 1000, "ppo.episodes": 1000, "rollout.max_new_tokens": 64}
+TOKEN = 2 * 2 * (4 * 16 + 256)
+"""Bytes that learning keeps of a token: 2 layers of numbers of 2 bytes, of hidden states of 16 four times, and of the
+inputs and outputs of the products, 32 + 24 + 24 + 32 + 3·48 + ... of queries, keys, values, output and feed-forward"""
+CACHED = 2 * 2 * 2 * 8
+"""Bytes of the keys and values of a token: 2 layers, each 8 numbers of 2 bytes, twice"""
+
+
+def test_on_a_cpu_they_are_fixed_and_the_base_is_not_asked(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **dict.fromkeys(ON_CPU, None) | {"compute.dtype": "auto"})
+    assert sizes_of(recipe, recipe.stages, lambda: pytest.fail("the base was read")) == ON_CPU
+
+
+@pytest.mark.parametrize(("size", "expected"), [(6000 * TOKEN, 4096), (9000 * TOKEN, 8192), (1e12, 32_768), (0, 2048)])
+def test_as_many_tokens_as_fit_by_count_are_learnt_from_at_once(size: float, expected: int, tmp_path: Path) -> None:
+    found = sizes_within(tiny.recipe(tmp_path, **NARROW), ["sft"], tiny.model(), size)
+    assert found["compute.learn_tokens"] == expected
+    assert found["compute.score_tokens"] == (2048 if expected == 2048 else 2 * expected)
+    assert found["compute.dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(150, 128), (300, 256), (5000, 512)])
+def test_as_many_rows_as_fit_by_count_are_sampled_side_by_side(rows: int, expected: int, tmp_path: Path) -> None:
+    recipe = with_changes(tiny.recipe(tmp_path, **NARROW), {"data.max_length": 500, "ppo.minibatches": 1000})
+    found = sizes_within(recipe, ["ppo"], tiny.model(), rows * 500 * CACHED)
+    assert found["compute.rollout_rows"] == expected
