@@ -127,7 +127,7 @@ class Learner:
         group.add_up_gradients(self._to_add_up)
         norm = self._norm(lambda part: part.grad)
         nn.utils.clip_grads_with_norm_(self._parts, self._settings.max_grad_norm, norm)
-        before_clipping = float(norm)
+        before_clipping = norm.item()
         if not math.isfinite(before_clipping):
             self._refuse(f"the gradient's norm became {before_clipping}")
         factor = learning_rate_factor(self._done, self._steps, self._settings)
