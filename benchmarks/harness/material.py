@@ -48,10 +48,15 @@ def write_shape(place: Path, shape: Mapping[str, Any]) -> None:
     ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(**shape, **ids, max_position_embeddings=1024)).save_pretrained(place)
-    words = {word: index for index, word in enumerate([PAD, EOS, *(f"w{i}" for i in range(2, shape["vocab_size"]))])}
-    inner = Tokenizer(models.WordLevel(words, unk_token=PAD))
+    words(shape["vocab_size"]).save_pretrained(place)
+
+
+def words(vocabulary: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of so many made-up words, the first of which are pad and eos."""
+    known = {word: index for index, word in enumerate([PAD, EOS, *(f"w{i}" for i in range(2, vocabulary))])}
+    inner = Tokenizer(models.WordLevel(known, unk_token=PAD))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, pad_token=PAD).save_pretrained(place)
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, pad_token=PAD)
 
 
 def write_reward(model: Path, place: Path, rank: int) -> None:

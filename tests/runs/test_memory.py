@@ -16,6 +16,16 @@ def test_what_a_process_takes_grows_by_what_it_holds() -> None:
     assert resident() - before == pytest.approx(held.nbytes, rel=0.1)
 
 
+def test_a_gpu_that_is_used_has_its_memory_given_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied: list[bool] = []
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: emptied.append(True))
+    release_memory()
+    assert emptied == []
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    release_memory()
+    assert emptied == [True]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked")
 def test_freed_pieces_between_held_ones_are_given_back() -> None:
     wide = torch.ones(16 * MEGABYTE // 4)

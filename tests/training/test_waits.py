@@ -11,7 +11,7 @@ from fake_device import FAKE, fake_device
 
 from truing.config.sections import Optimiser
 from truing.functional import gae
-from truing.training.learner import Learner, Trained
+from truing.training.learner import Learner
 
 
 @dataclass(frozen=True)
