@@ -14,7 +14,7 @@ from truing.core.batches import Sequences
 from truing.kernels import packed_rows
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
-from truing.kernels.packed_rows import PackedRows, hidden_packed
+from truing.kernels.packed_rows import PackedRows, hidden_causal, hidden_packed
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.prefix import frozen_prefix_of
@@ -121,3 +121,21 @@ def test_a_forward_that_fails_leaves_the_models_own_attention() -> None:
     role = _packed(tiny.model())
     with pytest.raises(IndexError):
         role.hidden(BATCH.tokens + 1000, BATCH.attention_mask)
+
+
+@pytest.mark.parametrize("shape", ["llama", "qwen", "qwen3"])
+def test_rows_that_are_padded_on_the_right_need_no_mask(shape: str) -> None:
+    backend = choose_backend(_model(shape), torch.device("cuda"), Precision())
+    assert backend.hidden is hidden_causal
+    plain, bare = (
+        Role(_model(shape), backend=replace(Backend(), hidden=of)) for of in (Backend().hidden, hidden_causal)
+    )
+    for role in (plain, bare):
+        role.model.requires_grad_(True)
+    for found, expected in zip(_learnt(bare), _learnt(plain), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_that_looks_through_windows_keeps_its_mask() -> None:
+    for model in (tiny.model("gemma"), tiny.model("gpt2")):
+        assert choose_backend(model, torch.device("cuda"), Precision()).hidden is Backend().hidden

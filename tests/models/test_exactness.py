@@ -2,20 +2,23 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import tiny
 import torch
 from architectures import figures
 from architectures.families import FAMILIES
+from torch import Tensor
 from transformers import AutoModelForCausalLM, CohereConfig, GraniteConfig, MptConfig
 
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError
+from truing.kernels.backbone import hidden_padded
 from truing.kernels.backend import Backend
 from truing.kernels.text_config import logit_transforms
 from truing.kernels.vocabulary import LogitTransform
-from truing.models.exactness import check_causal
+from truing.models.exactness import check_causal, exact_backend
 from truing.models.load import load_base
 from truing.models.roles import Role
 
@@ -59,6 +62,18 @@ def test_a_model_that_reads_the_answers_is_refused(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(_written("bert", tmp_path))
     with pytest.raises(ModelError, match="no causal language model"):
         check_causal(model)
+
+
+def test_a_faster_way_that_is_not_exact_is_left_for_the_mask_of_padding_and_told() -> None:
+    def off(*of_rows: Any) -> Tensor:
+        hidden = hidden_padded(*of_rows)
+        return hidden + (0.0 if bool(of_rows[2].all()) else 1.0)
+
+    model = tiny.model()
+    backend, notes = exact_backend(model, Backend(hidden=off), len(tiny.LETTERS) + 1)
+    assert backend.hidden is hidden_padded
+    assert notes == ["LlamaForCausalLM needs its mask of padding, so it learns with slower attention."]
+    assert exact_backend(model, Backend(), len(tiny.LETTERS) + 1)[1] == []
 
 
 def test_rounding_in_bfloat16_is_no_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onedn
 from truing.kernels.gpu.light_adapters import light_decoding
 from truing.kernels.gpu.static_step import decodes_statically, static_decoding
 from truing.kernels.next_token import Vocabulary
-from truing.kernels.packed_rows import hidden_packed, packs_rows
+from truing.kernels.packed_rows import has_known_attention, hidden_causal, hidden_packed, packs_rows
 from truing.kernels.precision import Precision
 from truing.kernels.vocabulary import LogitTransform, token_logprobs
 
@@ -93,6 +93,8 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
     backend = plain_backend(device, precision)
     if device.type == "cpu" and packs_rows(model):
         backend = replace(backend, hidden=hidden_packed, micro_batches=partial(plan_by_tokens, padded=False))
+    if device.type != "cpu" and has_known_attention(model):
+        backend = replace(backend, hidden=hidden_causal)
     if device.type == "cpu" and precision.compute == torch.float32:
         backend = replace(
             backend,

@@ -1,6 +1,7 @@
 """Rows of different lengths laid end to end, so that nothing is computed for padding and every weight is read once.
 
-A decoder layer treats each token alike but in its attention, which here looks at each row by itself.
+A decoder layer treats each token alike but in its attention, which here looks at each row by itself. Where rows are
+padded, on the right, their attention needs no mask but the causal one: no token looks as far as the padding.
 """
 
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ class PackedRows:
         with skip(None if states is None else self.pack(states)):
             output = model.base_model(
                 input_ids=self.pack(tokens),
-                attention_mask=tokens.new_empty(1, 1, 0, 0),  # for the library a mask that is ready; nobody reads it
+                attention_mask=_no_mask(tokens),
                 position_ids=self.positions,
                 use_cache=False,
                 seqlens=self.seqlens,
@@ -62,13 +63,17 @@ class PackedRows:
         return self.unpack(output.last_hidden_state)
 
 
+def has_known_attention(model: PreTrainedModel) -> bool:
+    """Whether all that a model's attention looks at is known: of a known model, as it comes."""
+    return is_known(model) and model.config._attn_implementation == "sdpa"
+
+
 def packs_rows(model: PreTrainedModel) -> bool:
     """Whether a CPU gains by rows laid end to end: with a known model of large layers."""
     found = decoder_layers(model)
     return (
         found is not None
-        and is_known(model)
-        and model.config._attn_implementation == "sdpa"
+        and has_known_attention(model)
         and sum(weight.numel() for weight in found[1][0].parameters()) >= MIN_LAYER_WEIGHTS
     )
 
@@ -82,11 +87,35 @@ def hidden_packed(
     return PackedRows(mask.sum(1).tolist(), tokens.shape[1], tokens.device).hidden(model, tokens, skip, states)
 
 
+def hidden_causal(
+    model: PreTrainedModel, tokens: Tensor, mask: Tensor, skip: SkipPrefix, states: Tensor | None
+) -> Tensor:
+    """`hidden_padded`, without the mask of padding: attention has faster kernels, and no device is waited for to see
+    whether there is padding at all.
+    """
+    model.config._attn_implementation = ATTENTION  # for good, as above
+    with skip(states):
+        output = model.base_model(
+            input_ids=tokens,
+            attention_mask=_no_mask(tokens),
+            position_ids=torch.arange(tokens.shape[1], device=tokens.device)[None],
+            use_cache=False,
+        )
+    hidden: Tensor = output.last_hidden_state
+    return hidden
+
+
+def _no_mask(like: Tensor) -> Tensor:
+    """For the library a mask that is ready; nobody reads it."""
+    return like.new_empty(1, 1, 0, 0)
+
+
 def _attention(module: nn.Module, *inputs: Any, seqlens: Any = None, **options: Any) -> Any:
     """The library's, of queries, keys, values and mask. Packed ones, (1, heads, N, d) each, see their own row alone."""
     attention: Any = sdpa_attention_forward
     if seqlens is None:
-        return attention(module, *inputs, **options)
+        mask = inputs[3]
+        return attention(module, *inputs[:3], None if mask is not None and mask.numel() == 0 else mask, **options)
     mixed, start = [], 0
     for rows, length in seqlens:
         end = start + rows * length

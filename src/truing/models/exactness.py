@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from truing.core.errors import ModelError
-from truing.kernels.backbone import hidden_unpadded
+from truing.kernels.backbone import hidden_padded, hidden_unpadded
 from truing.kernels.backend import Backend
 from truing.kernels.precision import rounding
 from truing.kernels.text_config import logit_transforms
@@ -67,10 +67,16 @@ def exact_backend(model: PreTrainedModel, backend: Backend, pad: int) -> tuple[B
     probe = _Probe.of(Role(model, backend=backend))
     backend = replace(backend, transform=probe.transform(Role(model, backend=backend)))
     probe = probe.measured(Role(model, backend=backend))
-    notes = []
-    if not probe.learns_exactly(Role(model, backend=backend), pad):
+    notes, fastest = [], backend.hidden
+    for hidden in dict.fromkeys((fastest, hidden_padded)):
+        backend = replace(backend, hidden=hidden)
+        if probe.learns_exactly(Role(model, backend=backend), pad):
+            break
+    else:
         backend = replace(backend, hidden=hidden_unpadded)
         notes.append(f"{name} reads padding too, so it learns from rows of equal length side by side.")
+    if backend.hidden is hidden_padded is not fastest:
+        notes.append(f"{name} needs its mask of padding, so it learns with slower attention.")
     for way in WAYS if keeps_a_cache(model) else WAYS[2:]:
         backend = replace(backend, pads=way.pads, caches=way.caches)
         if probe.samples_exactly(Role(model, backend=backend), pad):
