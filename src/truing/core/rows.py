@@ -108,4 +108,5 @@ class PairRows:
 
         from truing.core.batches import PairBatch
 
-        return PairBatch(self.chosen.to(device), self.rejected.to(device), torch.tensor(self.margins, device=device))
+        margins = torch.tensor(self.margins).to(device, non_blocking=True)
+        return PairBatch(self.chosen.to(device), self.rejected.to(device), margins)
