@@ -4,14 +4,16 @@ A step of decoding and a pass over whole rows round differently. In single preci
 ratio of new to old policy would start beside 1, and clipping with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from truing.core.batches import Sequences
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
-from truing.rollout.engine import Completion, Sampling
+from truing.rollout.engine import Completion, Drawing, Sampling
 from truing.rollout.local import LocalEngine
 
 
@@ -22,17 +24,21 @@ class ReadAgain:
     engine: LocalEngine
     score_tokens: int
     """In one forward of the learner"""
-    version: int = 0
 
-    def sync(self) -> dict[str, float]:
-        """The weights are the learner's own."""
-        return self.engine.sync()
+    def sync(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+        """They are the learner's own."""
+        return self.engine.sync(weights)
+
+    def begin(
+        self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
+    ) -> Drawing:
+        """See `Engine`."""
+        return Drawing(partial(self._generate, prompts, ids, sampling, seed, purpose))
 
     @torch.no_grad()
-    def generate(
+    def _generate(
         self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
     ) -> list[Completion]:
-        """See `Engine`."""
         role, drawn = self.engine.role, self.engine.generate(prompts, ids, sampling, seed, purpose)
         prefix_states = [one.prefix_states for one in drawn if one.prefix_states is not None]
         said = [one.tokens.tolist() for one in drawn]
