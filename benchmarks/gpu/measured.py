@@ -88,9 +88,11 @@ def sampling(subject: Subject, device: torch.device) -> dict[str, float]:
     short = recipe.model_copy(update={"rollout": recipe.rollout.model_copy(update={"max_new_tokens": 2})})
     rows = min(len(prompts), recipe.compute.rollout_rows or len(prompts))
     with subject.update() as update, torch.no_grad():
-        respond(update.engine, prompts, short, roles.base, "warm-up")
+        respond(update.rollouts.engine, prompts, short, roles.base, "warm-up")
         said: list[Any] = []
-        ours = seconds(device, lambda: said.append(respond(update.engine, prompts, recipe, roles.base, "rollout")))
+        ours = seconds(
+            device, lambda: said.append(respond(update.rollouts.engine, prompts, recipe, roles.base, "rollout"))
+        )
         tokens = torch.tensor([prompt.tokens for prompt in prompts[:rows]], device=device)
         mask = torch.ones_like(tokens)
 
@@ -159,7 +161,7 @@ def waiting(subject: Subject) -> dict[str, float]:
     recipe, prompts = subject.recipe, subject.prompts.train[: subject.recipe.compute.rollout_rows]
     with subject.update() as update:
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen, torch.no_grad():
-            rollout = respond(update.engine, prompts, recipe, subject.roles.base, "rollout")
+            rollout = respond(update.rollouts.engine, prompts, recipe, subject.roles.base, "rollout")
         sampled = _waits(seen) / subject.work.response_tokens
         mask = rollout.sequences.response_mask
         scored = _made_up(rollout, mask)

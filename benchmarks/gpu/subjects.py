@@ -26,6 +26,7 @@ from truing.models.heads import scalar_head
 from truing.models.layout import PpoRoles
 from truing.models.load import LoadedBase, prepare
 from truing.preflight.sizes import sizes_of
+from truing.rollout.ahead import Rollouts
 from truing.rollout.selection import open_engine
 from truing.stages.online import Update
 from truing.stages.ppo import ppo_objective
@@ -110,7 +111,9 @@ class Subject:
         assert recipe.compute.learn_tokens is not None
         learner = Learner(objective.trained, recipe.ppo.optimiser, 100, recipe.compute.learn_tokens)
         with open_engine(recipe, self.roles.policy, self.roles.base, self.prompts.train, Path()) as engine:
-            yield Update(recipe, self.roles, objective, self.prompts, Lengths(), learner, engine)
+            settings = recipe.ppo
+            rollouts = Rollouts(recipe, self.roles.base, self.prompts, engine, settings.episodes, settings.updates)
+            yield Update(recipe, self.roles, objective, rollouts, Lengths(), learner)
 
 
 def base_of(config: PreTrainedConfig, device: torch.device, precision: Precision) -> LoadedBase:
