@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 from gpu.subjects import Subject, base_of
-from layouts.work import Case, phases
-from layouts.work import Update as Sizes
 from torch.profiler import ProfilerActivity, profile
 from transformers import GenerationConfig, PreTrainedConfig
 
 from truing.config.recipe import Recipe
 from truing.core.batches import Rollout, Sequences
 from truing.core.errors import InterruptedRunError
+from truing.estimate.work import Case, phases
+from truing.estimate.work import Update as Sizes
 from truing.functional import kl_exact
 from truing.kernels.precision import Precision
 from truing.models.device import device_of

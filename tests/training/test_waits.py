@@ -2,16 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import tiny
 import torch
 from fake_device import FAKE, fake_device
 
+from truing.config.algorithms import Ppo, Reward
 from truing.config.sections import Optimiser
+from truing.core.batches import Experience, Sequences
+from truing.core.rows import PairRows, TokenRows
 from truing.functional import gae
-from truing.training.learner import Learner
+from truing.kernels.backend import choose_backend
+from truing.kernels.precision import Precision
+from truing.models.heads import scalar_head
+from truing.models.roles import Role
+from truing.stages.ppo import policy_loss, value_loss
+from truing.stages.reward import pair_loss
+from truing.stages.sft import completion_loss
+from truing.training.learner import Learner, Trained
 
 
 @dataclass(frozen=True)
@@ -74,3 +84,36 @@ def test_advantages_of_a_device_are_found_on_the_host(columns: int) -> None:
         assert device.kernels <= 6
         here = [part.cpu() for part in found]
     assert all(map(torch.equal, here, expected))
+
+
+EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
+PROMPTS = [(1,), (2, 3), (4, 5, 6), (7,), (8, 9), (10,)]
+SHORT = TokenRows(PROMPTS, [(*[16 + n % 3] * (1 + n % 4), EOS) for n in range(6)], PAD)
+LONG = TokenRows(PROMPTS, [(20 + n % 5,) * (6 - n % 3) for n in range(6)], PAD)
+
+
+def _losses(role: Role, sequences: Sequences) -> dict[str, tuple[Any, Any]]:
+    """A batch and a loss of every stage."""
+    numbers = torch.zeros(len(sequences), 6, device=FAKE)
+    groups = torch.arange(len(sequences), device=FAKE)
+    experience = Experience(sequences, numbers, numbers, groups, numbers, numbers)
+    return {
+        "sft": (SHORT, lambda batch: completion_loss(role, batch)),
+        "reward": (PairRows(SHORT, LONG, [0.0] * 6), lambda batch: pair_loss(role, batch, Reward())),
+        "policy": (experience, lambda batch: policy_loss(role, batch, Ppo(), 1.0)),
+        "critic": (experience, lambda batch: value_loss(role, batch, Ppo())),
+    }
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "policy", "critic"])
+def test_a_forward_waits_for_nothing(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "backward", lambda _: None)  # autograd asks for a real device
+    with fake_device() as device:
+        model, head = tiny.model().to(FAKE), scalar_head(tiny.model(), seed=1, bias=True).to(FAKE)
+        role = Role(model, head=head, backend=choose_backend(model, FAKE, Precision()))
+        batch, loss = _losses(role, Sequences.collate(LONG.prompts, LONG.responses, PAD).to(FAKE))[stage]
+        learner = Learner([Trained(stage, role, 0.1)], Optimiser(learning_rate=0.1), steps=3, token_budget=20)
+        assert len(role.micro_batches(batch.token_counts, 20)) > 1
+        device.waits.clear()
+        learner.forward_backward(batch, loss)
+        assert sum(device.waits.values()) == 1
