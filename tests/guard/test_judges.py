@@ -56,12 +56,12 @@ def _vote(file: Path, **changes: Any) -> None:
 
 def test_people_are_waited_for_and_what_they_said_is_taken(tmp_path: Path) -> None:
     judge = PeopleJudge(tmp_path)
-    with pytest.raises(WaitingError, match=r"waits for 8 of 8 judgements in .*look-001.jsonl") as caught:
+    with pytest.raises(WaitingError, match="guard-look-001.jsonl: 8 of 8 judgements") as caught:
         judge.judge(1, QUESTIONS)
     assert caught.value.exit_code == 75
     file = tmp_path / "guard-look-001.jsonl"
     _vote(file, _1="second", _2="alike", _3="skip", _4=None)
-    with pytest.raises(WaitingError, match="waits for 1 of 8"):
+    with pytest.raises(WaitingError, match="1 of 8 judgements"):
         judge.judge(1, QUESTIONS)
     _vote(file, _1="second", _2="alike", _3="skip")
     ids = [one.id for one in QUESTIONS]

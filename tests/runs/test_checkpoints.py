@@ -22,6 +22,7 @@ from truing.runs.checkpoints import (
     newest_checkpoint,
     pin_checkpoint,
     pinned_checkpoint,
+    remove_after,
     save_checkpoint,
 )
 
@@ -117,6 +118,7 @@ def test_who_goes_back_to_the_pinned_one_leaves_none_after_it(tmp_path: Path) ->
     found = pinned_checkpoint(tmp_path)
     assert (found.step, found.state["beta"]) == (2, 0.1 * 2)
     assert all(torch.equal(found.tensors[name], value) for name, value in WEIGHTS.items())
+    remove_after(tmp_path, found.step)
     assert [path.name for path in sorted(tmp_path.glob("step-*"))] == ["step-00000001", "step-00000002"]
 
 

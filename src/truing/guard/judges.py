@@ -116,10 +116,9 @@ class PeopleJudge:
         votes = read_votes(file, [one.id for one in questions])
         left = len(questions) - len(votes)
         if left:
-            raise WaitingError(
-                f"waits for {left} of {len(questions)} judgements in {file}: set {VOTE} of each line to "
-                f"{', '.join(map(repr, VOTES))}; the same command then goes on."
-            )
+            what = f"{left} of {len(questions)} judgements are waited for."
+            hint = f"Set {VOTE} of each line to {', '.join(VOTES)}; the same command then goes on."
+            raise WaitingError(what, code="guard/waits", where=str(file), hint=hint)
         return {name: vote for name, vote in votes.items() if vote is not None}
 
 
