@@ -56,7 +56,7 @@ def _vote(file: Path, **changes: Any) -> None:
 
 def test_people_are_waited_for_and_what_they_said_is_taken(tmp_path: Path) -> None:
     judge = PeopleJudge(tmp_path)
-    with pytest.raises(WaitingError, match="guard-look-001.jsonl: 8 of 8 judgements") as caught:
+    with pytest.raises(WaitingError, match=r"guard-look-001\.jsonl: 8 of 8 judgements") as caught:
         judge.judge(1, QUESTIONS)
     assert caught.value.exit_code == 75
     file = tmp_path / "guard-look-001.jsonl"
