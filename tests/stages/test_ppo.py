@@ -130,7 +130,7 @@ def _updates(recipe: Recipe, roles: PpoRoles, noted: _Noted | None = None) -> Up
 def test_each_update_begins_with_a_ratio_of_one_although_the_policy_has_left_the_reference(
     layout: str, temperature: float, tmp_path: Path
 ) -> None:
-    recipe, roles = _set_up(tmp_path, **{"roles": layout, "rollout.temperature": temperature})
+    recipe, roles = _set_up(tmp_path, **{"roles": layout, "rollout.temperature": temperature, "ppo.updates": 3})
     update = _updates(recipe, roles)
     updates = [update.run(number, 0.05) for number in (1, 2, 3)]
     assert all(metrics["ratio_max_deviation"] < 1e-5 for metrics in updates)
