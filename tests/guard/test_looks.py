@@ -83,9 +83,10 @@ def test_no_more_often_than_it_may(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize(("mode", "kind"), [("warn", GoOn), ("stop", Stop)])
 def test_what_is_done_about_a_turn_is_the_recipes_to_say(mode: str, kind: type, tmp_path: Any) -> None:
-    decided, _, _, told = _decisions([2, 0, 0, 0], tmp_path, mode=mode)
+    decided, guard, _, told = _decisions([2, 0, 0, 0], tmp_path, mode=mode)
     assert isinstance(decided[1], kind)
     assert len(told) == 1
+    assert guard.result().guard_kept_step == (12 if mode == "warn" else 3)
 
 
 def test_doubtful_judgements_turn_nothing_and_choose_the_best_at_the_end(tmp_path: Any) -> None:

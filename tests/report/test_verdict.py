@@ -168,3 +168,25 @@ def test_answers_that_grew_alike_get_no_green_tick() -> None:
     assert given.tone == "open"
     assert given.headline.endswith("rose with it. But the answers grew alike.")
     assert given.sentences[0] == found
+
+
+def test_what_a_guard_decided_comes_first_and_the_figures_are_those_of_the_step_that_is_kept() -> None:
+    story = ["judges find the answers of step 9 worse than those of step 6; on from there at beta 0.1"]
+    told = verdict(
+        policy(
+            ROSE,
+            metrics=[{"step": 12, "heldout_kl": 40.0}],
+            guard_labels=128,
+            guard_looks=4,
+            guard_rollbacks=1,
+            guard_kept_step=6,
+            guard_story=story,
+            heldout_kl_last=2.5,
+        )
+    ).sentences
+    assert told[:2] == [
+        "The guard took 128 judgements at 4 looks; the model is that of update 6.",
+        "Judges find the answers of step 9 worse than those of step 6; on from there at beta 0.1.",
+    ]
+    assert "It ends 2.50 nats a sequence away from the reference (KL)." in told
+    assert not any("guard" in sentence for sentence in verdict(policy(ROSE)).sentences)

@@ -120,6 +120,7 @@ class GuardResult:
     guard_looks: Number
     guard_rollbacks: Number
     guard_kept_step: Number
+    """That the model is of"""
     guard_story: list[str] | None
     """The decisions, a sentence each"""
 
@@ -211,6 +212,7 @@ class StageResult:
     sft: SftResult
     card: PairCard
     heldout: HeldoutResult
+    guard: GuardResult
     train_rows: Number
     train_pairs: Number
     episodes: Number

@@ -159,7 +159,8 @@ class Guard:
     def result(self) -> GuardResult:
         """Of result.json."""
         state = self.state
-        return GuardResult(state.labels, len(state.looks), state.turns, state.step(state.best), list(state.story))
+        kept = state.best if self._acts else len(state.looks)
+        return GuardResult(state.labels, len(state.looks), state.turns, state.step(kept), list(state.story))
 
     @property
     def _acts(self) -> bool:

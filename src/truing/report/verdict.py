@@ -20,7 +20,8 @@ of that interval.
 | not measured    | one within noise             | open | ... moved no further than noise.                        |
 | not measured    | all rose                     | good | ..., which training never saw, rose.                    |
 
-What the stage itself found, such as a policy that did not move, comes first among the sentences. Answers that grew
+What a guard decided, then what the stage itself found, such as a policy that did not move, come first among the
+sentences. Answers that grew
 alike make a good verdict an open one. A reward model that is not sound comes before all else: what rests on it is bad.
 """
 
@@ -66,13 +67,25 @@ def verdict(stage: StageFiles, scorer: StageFiles | None = None, start: StageFil
     sentences = [_change_sentence("The score on held-out prompts", score)] if score else []
     sentences += [_change_sentence(f"The judge {name}, which training never saw,", judges[name]) for name in judges]
     sentences += [_peak_sentence(name, *peak, judges[name]) for name, peak in peaks.items()]
-    kl = stage.latest("heldout_kl")
+    kept_kl = stage.result.heldout.heldout_kl_last
+    kl = stage.latest("heldout_kl") if kept_kl is None else kept_kl
     sentences += [] if kl is None else [f"It ends {nats(kl)} nats a sequence away from the reference (KL)."]
     if stage.result.heldout.alike:
         tone, headline = "open" if tone == "good" else tone, f"{headline} But the answers grew alike."
     findings = [finding for one in (start, stage) if one for finding in one.result.findings or []]
-    found = Verdict(tone, headline, [*findings, *sentences], _effort(stage), stage.result.warnings or [])
+    told = [*_guard_sentences(stage), *findings, *sentences]
+    found = Verdict(tone, headline, told, _effort(stage), stage.result.warnings or [])
     return found if scorer is None else _resting_on(found, scorer)
+
+
+def _guard_sentences(stage: StageFiles) -> list[str]:
+    """What judgements of the policy's own answers decided, where there was a guard."""
+    guard = stage.result.guard
+    if guard.guard_labels is None or guard.guard_kept_step is None:
+        return []
+    asked = f"The guard took {whole(guard.guard_labels)} judgements at {whole(guard.guard_looks or 0)} looks"
+    kept = f"{asked}; the model is that of update {whole(guard.guard_kept_step)}."
+    return [kept, *(f"{capitalised(one)}." for one in guard.guard_story or [])]
 
 
 def _resting_on(found: Verdict, scorer: StageFiles) -> Verdict:

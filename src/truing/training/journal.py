@@ -14,7 +14,15 @@ from typing import Any
 
 from torch import Tensor
 
-from truing.core.errors import EngineError, InterruptedRunError, RewardError, RunError, TrainingError, WaitingError
+from truing.core.errors import (
+    DataError,
+    EngineError,
+    InterruptedRunError,
+    RewardError,
+    RunError,
+    TrainingError,
+    WaitingError,
+)
 from truing.processes import group
 from truing.runs.checkpoints import (
     Checkpoint,
@@ -234,8 +242,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
     Raises:
         InterruptedRunError: somebody asked the run to end, in the block.
         RunError: what another process of the run has written is not to be seen here.
-        PeerFailed, EngineError, WaitingError: another process, or the server that samples, has failed in the block, or
-            people have to judge first; the last finished step is saved.
+        PeerFailed, EngineError, RewardError, DataError, WaitingError: another process, the server that samples, a reward
+            or a judge has failed in the block, or people have to judge first; the last finished step is saved.
     """
     with job.stop.defer():  # an alarm in a library that reads would look like a damaged file
         place = job.directory.checkpoints
@@ -260,7 +268,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
                     yield journal
             except StepAborted:
                 raise journal.abandon() from None
-            except (group.PeerFailed, EngineError, WaitingError):
+            except (group.PeerFailed, DataError, EngineError, RewardError, WaitingError):
                 journal.save_last_step()
                 raise
 
