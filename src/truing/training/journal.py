@@ -242,8 +242,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
     Raises:
         InterruptedRunError: somebody asked the run to end, in the block.
         RunError: what another process of the run has written is not to be seen here.
-        PeerFailed, EngineError, RewardError, DataError, WaitingError: another process, the server that samples, a reward
-            or a judge has failed in the block, or people have to judge first; the last finished step is saved.
+        PeerFailed, EngineError, RewardError, DataError, WaitingError: another process, the server that samples, a
+            reward or a judge has failed, or people have to judge first; the last finished step is saved.
     """
     with job.stop.defer():  # an alarm in a library that reads would look like a damaged file
         place = job.directory.checkpoints
