@@ -10,7 +10,7 @@ from truing.config.plan import plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.estimate.no_reward import zeros
-from truing.estimate.shortened import STEPS, shortened, steps_of
+from truing.estimate.shortened import STEPS, one_step, shortened, steps_of
 
 BASE = Base(path="elsewhere")
 
@@ -22,6 +22,7 @@ def _short(recipe: Recipe, **given: Any) -> Recipe:
 def test_a_dry_run_is_short_and_on_what_it_is_given(tmp_path: Path) -> None:
     own = {
         "evaluation.judges": {"own": "tiny:letter_a"},
+        "guard.mode": "rollback",
         "track": ["tensorboard"],
         "variants": {"no-kl": {"ppo.kl.beta": 0.0}},
     }
@@ -29,7 +30,7 @@ def test_a_dry_run_is_short_and_on_what_it_is_given(tmp_path: Path) -> None:
     short = _short(recipe)
     assert (short.base, short.lora.layers) == (BASE, 0.5)
     assert short.sft.epochs == short.reward.epochs == short.dpo.epochs == short.ppo.updates == STEPS
-    assert (short.evaluation.judges, short.track) == ({}, [])
+    assert (short.evaluation.judges, short.track, short.guard.mode) == ({}, [], "off")
     assert [stage.name for stage in plan(short)] == ["sft", "reward", "ppo", "dpo"]
     # What decides how much is held and how long a step takes stays.
     assert (short.compute, short.ppo.episodes, short.ppo.epochs) == (recipe.compute, 8, 2)
@@ -38,6 +39,13 @@ def test_a_dry_run_is_short_and_on_what_it_is_given(tmp_path: Path) -> None:
 def test_one_that_is_not_timed_does_less(tmp_path: Path) -> None:
     short = _short(tiny.recipe(tmp_path), timed=False)
     assert (short.ppo.epochs, short.ppo.updates) == (1, STEPS - 1)
+
+
+def test_people_are_not_asked_about_a_rehearsal(tmp_path: Path) -> None:
+    variants = {"watched": {"guard.mode": "warn", "roles": "separate"}}
+    short = one_step(tiny.recipe(tmp_path, variants=variants, **{"guard.mode": "stop"}), BASE)
+    assert short.guard.mode == "off"
+    assert short.variants == {"watched": {"roles": "separate"}}
 
 
 def test_functions_of_the_recipe_are_not_called_and_only_the_reward_stage_is_normalised(tmp_path: Path) -> None:

@@ -108,6 +108,21 @@ def test_killed_around_its_decisions_it_ends_as_if_it_had_not_been(
     assert _left(job) == _left(undisturbed[0])
 
 
+def test_killed_before_its_beginning_is_pinned_it_can_still_go_back_to_it(
+    recipe: Recipe, undisturbed: tuple[Job, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_: Any) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("truing.training.journal.pin_checkpoint", dying)
+        with pytest.raises(_Killed):
+            train_ppo(tiny.job(recipe, tmp_path, "ppo"))
+    job = tiny.job(recipe, tmp_path, "ppo")
+    train_ppo(job)
+    assert _left(job) == _left(undisturbed[0])
+
+
 def test_a_run_that_waits_for_people_goes_on_from_their_answers(tmp_path: Path) -> None:
     recipe = _recipe(
         tmp_path / "recipe",

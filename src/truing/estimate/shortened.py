@@ -18,7 +18,15 @@ PROMPTS, NEW_TOKENS, RATE = 3, 4, 1e-2
 """Of a rehearsal: prompts, one of them held out, tokens of a response, and learning rate"""
 ONE_THREAD = 1
 """Of a rehearsal: over single rows several wait for each other longer than they compute"""
-_STOOD_IN_FOR = ("rewards", "evaluation", "functions", "rollout.engine", "rollout.vllm", "rollout.max_staleness")
+_STOOD_IN_FOR = (
+    "rewards",
+    "evaluation",
+    "guard",
+    "functions",
+    "rollout.engine",
+    "rollout.vllm",
+    "rollout.max_staleness",
+)
 """Sections and fields of a recipe that a rehearsal replaces"""
 _NEVER = 10**9
 """Steps between evaluations, for none but the last"""
@@ -49,7 +57,7 @@ def shortened(recipe: Recipe, base: Base, lora_layers: float, timed: bool = True
     """The recipe on another base, for `STEPS` steps of each stage.
 
     One that is not timed does as little as holds as much. Rewards in Python score nothing, since they may cost money or
-    expect text that makes sense; judges are left out.
+    expect text that makes sense; judges are left out, and so is the guard, whose judge may be people.
     """
     steps = STEPS if timed else STEPS - 1
     samples = min(recipe.rewards.normalisation_samples, recipe.compute.rollout_rows or MOST)
@@ -61,6 +69,7 @@ def shortened(recipe: Recipe, base: Base, lora_layers: float, timed: bool = True
         "rewards.normalisation_samples": max(2, samples),
         "evaluation.every": _NEVER,
         "evaluation.judges": {},
+        "guard.mode": "off",
         "variants": {},
         "rollout.engine": "local",
         "rollout.max_staleness": 0,

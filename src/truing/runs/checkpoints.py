@@ -125,6 +125,11 @@ def _refuse_broken(tensors: Mapping[str, Tensor], where: Path) -> None:
         raise TrainingError(what, code="training/not-finite", where=str(where), hint=hint)
 
 
+def is_saved(place: Path, step: int) -> bool:
+    """Whether there is a checkpoint of this step."""
+    return _directory(place, step).exists()
+
+
 def pin_checkpoint(place: Path, step: int) -> None:
     """Keeps the checkpoint of this step however many follow; the one that was pinned before is as any other again."""
     write_json(place / PIN, {"step": step})

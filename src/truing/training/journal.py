@@ -26,6 +26,7 @@ from truing.core.errors import (
 from truing.processes import group
 from truing.runs.checkpoints import (
     Checkpoint,
+    is_saved,
     newest_checkpoint,
     pin_checkpoint,
     pinned_checkpoint,
@@ -107,9 +108,8 @@ class Journal:
     def done(self, step: int, tensors: Mapping[str, Tensor] | None = None, **memory: Any) -> None:
         """A step is complete: saves a checkpoint if one is due, as it always is after the last step.
 
-        Beside what the learner has, `memory` and `tensors`, which nothing changes any more, go with the step.
-
-        So what follows, measuring and saving what the stage made, may fail at no cost but its own.
+        So what follows, measuring and saving what the stage made, may fail at no cost but its own. Beside what the
+        learner has, `memory` and `tensors`, which nothing changes any more, go with the step.
 
         Raises:
             InterruptedRunError: somebody asked the run to end; this step is saved.
@@ -135,11 +135,12 @@ class Journal:
     def pin(self) -> None:
         """Keeps the step that is done as a checkpoint to go back to, instead of the one pinned before."""
         with self.job.stop.defer():
-            if self.step == 0:  # the beginning, of which no other checkpoint is
+            place = self.job.directory.checkpoints
+            if self.step == 0 and not group.broadcast(lambda: is_saved(place, 0)):  # the beginning, which nobody saves
                 self._mark()
                 self._save()
             self.keep()
-            group.on_owner(lambda: pin_checkpoint(self.job.directory.checkpoints, self.step))
+            group.on_owner(lambda: pin_checkpoint(place, self.step))
 
     def roll_back(self, reason: str) -> None:
         """Weights, optimiser and logs as they were at the pinned step, which is the last that is done again.
