@@ -28,7 +28,7 @@ from truing.cli import main
 from truing.config.stages import STAGES
 from truing.estimate import rehearsal
 from truing.processes import launch
-from truing.processes.guard import ENDING
+from truing.processes.watchdog import ENDING
 from truing.runs import interruption
 
 

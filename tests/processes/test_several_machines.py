@@ -25,10 +25,10 @@ Machines = tuple[Machine, Machine, Link]
 MEETS = """
 import sys, time
 from datetime import timedelta
-from truing.processes import connections, peers
+from truing.processes import connections, meeting, peers
 
 connections.UNREACHABLE_SECONDS, connections.ASK_SECONDS = 4, 1
-peers.CONNECTING = timedelta(seconds=2)
+meeting.CONNECTING = timedelta(seconds=2)
 rank = int(sys.argv[1])
 try:
     met = peers.Peers.met(rank, 2)

@@ -11,9 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from torch import distributed
+
 UNREACHABLE_SECONDS = 60
 """Without any answer of the other machine's kernel, however busy or stopped the process there is. More than a switch
 takes to start again, so that a short gap does no harm"""
+UNREACHABLE = (
+    f"another machine of this run gave no answer for {UNREACHABLE_SECONDS} seconds: the link to it is down, or it is. "
+    "See to that"
+)
 ASK_SECONDS = 10
 """Between the questions whether it is still there"""
 
@@ -36,6 +42,14 @@ def is_unreachable(error: RuntimeError) -> bool:
     """Whether it comes of a connection that was ended so: the library passes on what the system calls it."""
     seen = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
     return any(os.strerror(number) in str(error) for number in seen)
+
+
+def is_of_transport(error: RuntimeError) -> bool:
+    """Whether it comes from between the processes, not from what one of them computes.
+
+    NCCL has errors of its own kind; gloo's are any RuntimeError, which begins with the file that it comes from.
+    """
+    return isinstance(error, distributed.DistError) or "gloo/transport" in str(error)
 
 
 def _sockets() -> set[tuple[int, str]]:

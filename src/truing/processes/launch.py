@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from truing.processes.group import ADDRESS, LAUNCHER, LOCAL_RANK, RANK, SIZE
-from truing.processes.guard import ENDING
+from truing.processes.watchdog import ENDING
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 """So that no other machine can speak to them"""

@@ -1,57 +1,43 @@
 """The other processes of a run, by way of `torch.distributed`.
 
 All but gradients, and what a model in parts says while it computes, goes through one exchange, in which every process
-hands in a value or an error. So an error reaches the others at whichever verb they are, and nobody
-waits for a process that has given up.
+hands in a value or an error. So an error reaches the others at whichever verb they are, and nobody waits for a process
+that has given up.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.distributed_c10d import Store
-from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import Shard, distribute_tensor
 from transformers import PreTrainedModel
 
-from truing.core.errors import InterruptedRunError, ProcessesError, TruingError
-from truing.processes.connections import UNREACHABLE_SECONDS, ended_when_unreachable, is_unreachable
+from truing.core.errors import InterruptedRunError, TruingError
+from truing.processes.connections import UNREACHABLE, ended_when_unreachable, is_of_transport, is_unreachable
 from truing.processes.gradients import add_up
 from truing.processes.group import OWNER, Copies, PeerFailed, local_rank
-from truing.processes.guard import GRACE_SECONDS, PATIENT_SECONDS, Guard
 from truing.processes.layer_order import LayerOrder
+from truing.processes.meeting import meet
 from truing.processes.pipeline_parallel import Neighbours, PipelineStage
 from truing.processes.sharding import Shards
 from truing.processes.tensor_parallel import Slices
+from truing.processes.watchdog import GRACE_SECONDS, PATIENT_SECONDS, Watchdog
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=1)
-"""For a process that is alive: the owner may read rows or save while the others wait. One that is gone is noticed at
-once."""
-MEETING, CONNECTING = timedelta(minutes=10), timedelta(minutes=1)
-"""For all processes to be there, and to be connected once they are, for which gloo takes up to five times as long"""
-HERE = "truing/here/"
-"""What is in the store of each process that is there, by its rank"""
 FIRST = "truing/first to fail"
 """What is in the store of who met an error first, and so tells it"""
 LEAVING_SECONDS = 5.0
 """For the library to end its threads where something may be pending for ever"""
 FAILED = 1
 """The exit code of an error that is no TruingError, and of a process that is gone"""
-
 GONE = "another process of this run is gone"
-UNREACHABLE = (
-    f"another machine of this run gave no answer for {UNREACHABLE_SECONDS} seconds: the link to it is down, or it is. "
-    "See to that"
-)
 
 
 @dataclass(frozen=True)
@@ -82,27 +68,12 @@ class Peers:
         """The first and the last stage of it"""
         self._in_parts = False
         """Whether a model is: whoever goes through it hears of nothing else, so errors are left in the store"""
-        self._guard = Guard(GRACE_SECONDS if rank == OWNER else PATIENT_SECONDS)
+        self._watchdog = Watchdog(GRACE_SECONDS if rank == OWNER else PATIENT_SECONDS)
 
     @classmethod
     def met(cls, rank: int, size: int, tensor: int = 1, pipeline: int = 1) -> Self:
-        """Once all processes are there.
-
-        Raises:
-            ProcessesError: they do not reach each other.
-        """
-        backend = "gloo"
-        if torch.cuda.is_available():
-            torch.cuda.set_device(local_rank())
-            backend = "cpu:gloo,cuda:nccl"
-        with ended_when_unreachable(), _meeting():
-            store, _, _ = next(rendezvous("env://", rank, size, timeout=MEETING))
-            store.set(f"{HERE}{rank}", "")
-            store.wait([f"{HERE}{other}" for other in range(size)], MEETING)
-            distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=CONNECTING)
-        store.set_timeout(PATIENCE)
-        distributed.distributed_c10d._set_pg_timeout(PATIENCE)
-        return cls(rank, size, tensor, pipeline, store)
+        """Once all processes are there. ProcessesError where they do not reach each other."""
+        return cls(rank, size, tensor, pipeline, meet(rank, size))
 
     @property
     def tensor_rank(self) -> int:
@@ -144,7 +115,7 @@ class Peers:
 
     def leave(self) -> None:
         """No more exchanges."""
-        self._guard.close()
+        self._watchdog.close()
         leaving = threading.Thread(target=distributed.destroy_process_group, daemon=True)
         leaving.start()
         leaving.join(LEAVING_SECONDS if self._failed else None)
@@ -262,7 +233,7 @@ class Peers:
         Raises:
             PeerFailed: one of them is gone.
         """
-        with self._waiting(_is_of_transport, PATIENT_SECONDS):  # it may be computing for as long
+        with self._waiting(is_of_transport, PATIENT_SECONDS):  # it may be computing for as long
             yield
 
     def add_up_gradients(self, weights: Mapping[Copies, Sequence[nn.Parameter]]) -> None:
@@ -309,7 +280,7 @@ class Peers:
         if self._failed:
             raise PeerFailed(FAILED, GONE if self.rank == OWNER else None)
         try:
-            with self._guard.waiting(at_least):
+            with self._watchdog.waiting(at_least):
                 yield
         except RuntimeError as error:
             if not tells_of_a_peer(error):
@@ -325,26 +296,3 @@ class Peers:
         if is_unreachable(error):  # so that each machine may be one whose owner does not hear it
             return UNREACHABLE if local_rank() == 0 else None
         return GONE if self.rank == OWNER else None
-
-
-@contextmanager
-def _meeting() -> Iterator[None]:
-    """The library's errors in a sentence."""
-    try:
-        yield
-    except RuntimeError as error:
-        what = f"the processes of this run do not reach each other ({str(error).splitlines()[0]})."
-        device = os.environ.get("GLOO_SOCKET_IFNAME", "nothing")
-        hint = (
-            "Between the machines all ports have to be open, not MASTER_PORT alone, and GLOO_SOCKET_IFNAME, which is "
-            f"{device} here, has to name the network device by which they are joined."
-        )
-        raise ProcessesError(what, code="processes/apart", hint=hint) from error
-
-
-def _is_of_transport(error: RuntimeError) -> bool:
-    """Whether it comes from between the processes, not from what one of them computes.
-
-    NCCL has errors of its own kind; gloo's are any RuntimeError, which begins with the file that it comes from.
-    """
-    return isinstance(error, distributed.DistError) or "gloo/transport" in str(error)

@@ -209,12 +209,7 @@ class Journal:
 
     def _refuse_drift(self) -> None:
         """TrainingError where the processes, each of which steps its own copy, no longer have the same weights."""
-        if group.size() == 1:
-            return
-        whole = group.all_gather(self.learner.checksum())
-        parts = group.all_gather(self.learner.checksums_of_parts())
-        known = {name: number for found in parts for name, number in found.items()}
-        if len(set(whole)) > 1 or any(found.items() - known.items() for found in parts):
+        if self.learner.differs_between_processes():
             what = "the processes no longer have the same weights."
             hint = "Run all of them on processors of one kind, or in one process; what was saved before is sound."
             raise TrainingError(what, code="training/drifted-apart", hint=hint)

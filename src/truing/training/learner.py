@@ -160,10 +160,15 @@ class Learner:
         """Of the bits of whole weights: the same in every process, or they no longer learn the same model."""
         return _checksum(self._whole)
 
-    def checksums_of_parts(self) -> dict[str, int]:
-        """Of each weight of which this process has a part that others may have too: the same in all these."""
+    def differs_between_processes(self) -> bool:
+        """Whether weights, or parts of them, that several processes have and step alike are not the same to the bit."""
+        if group.size() == 1:
+            return False
+        whole = group.all_gather(self.checksum())
         copied = ((path, one) for path, one in self._stepped.items() if one.is_part and not one.is_added_up)
-        return {f"{path} {group.tensor_rank()}": _checksum([one.part]) for path, one in copied}
+        parts = group.all_gather({f"{path} {group.tensor_rank()}": _checksum([one.part]) for path, one in copied})
+        known = {name: number for found in parts for name, number in found.items()}
+        return len(set(whole)) > 1 or any(found.items() - known.items() for found in parts)
 
     @property
     def is_in_parts(self) -> bool:

@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.5
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
-class Guard:
+class Watchdog:
     """Watches over the main thread of this process."""
 
     def __init__(self, seconds: float) -> None:
