@@ -33,7 +33,7 @@ from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
 from truing.config.stages import STAGES
-from truing.core.batches import Rollout
+from truing.core.experience import Rollout
 from truing.data.batching import plan_by_tokens
 from truing.data.chat import TextFormat
 from truing.data.endings import endings_of

@@ -17,8 +17,9 @@ from transformers import (
 )
 
 from truing.config.sections import Base, Compute, Lora
-from truing.core.batches import Rollout, Sequences
+from truing.core.batches import Sequences
 from truing.core.errors import ModelError
+from truing.core.experience import Rollout
 from truing.models.heads import scalar_head
 from truing.models.layout import trained_role
 from truing.models.load import LoadedBase, load_base

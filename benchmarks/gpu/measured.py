@@ -15,8 +15,9 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import GenerationConfig, PreTrainedConfig
 
 from truing.config.recipe import Recipe
-from truing.core.batches import Rollout, Sequences
+from truing.core.batches import Sequences
 from truing.core.errors import InterruptedRunError
+from truing.core.experience import Rollout
 from truing.estimate.work import Case, phases
 from truing.estimate.work import Update as Sizes
 from truing.functional import kl_exact

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute
-from truing.core.batches import Experience, LocalStates, Rollout, Sequences
+from truing.core.batches import Sequences
+from truing.core.experience import Experience, LocalStates, Rollout
 from truing.core.normalisation import Normalisation
 from truing.functional import (
     gae,

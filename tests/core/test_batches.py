@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from oracles.cases import draw
 
-from truing.core.batches import Experience, LocalStates, Rollout, Sequences
+from truing.core.batches import Sequences
+from truing.core.experience import Experience, LocalStates, Rollout
 
 PROMPTS, RESPONSES, PAD = [[1, 2], [3], [4, 5, 6]], [[7], [7, 8, 7], [8, 8]], 9
 MASK = np.array([[1, 0, 0], [1, 1, 1], [1, 1, 0]], dtype=bool)

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from truing.config.recipe import Recipe
 from truing.core import rng
-from truing.core.batches import Experience
+from truing.core.experience import Experience
 from truing.models.layout import ppo_roles
 from truing.stages import online
 

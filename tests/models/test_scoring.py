@@ -4,7 +4,8 @@ import pytest
 import tiny
 import torch
 
-from truing.core.batches import Rollout, Sequences
+from truing.core.batches import Sequences
+from truing.core.experience import Rollout
 from truing.models.heads import scalar_head
 from truing.models.roles import Role
 from truing.models.scoring import (

@@ -10,7 +10,8 @@ from proofs.enumerable import Tabular, World
 from torch import Tensor
 
 from truing.config.algorithms import Ppo
-from truing.core.batches import Experience, Sequences
+from truing.core.batches import Sequences
+from truing.core.experience import Experience
 from truing.functional import kl_estimate, masked_mean, masked_whiten, token_logprobs
 from truing.functional import rewards as reward_shaping
 from truing.kernels import next_token

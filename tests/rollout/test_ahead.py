@@ -15,8 +15,8 @@ from rollout.stand_in import StandIn, serving
 from safetensors.torch import load_file
 from torch import Tensor
 
-from truing.core.batches import Experience
 from truing.core.errors import EngineError, InterruptedRunError
+from truing.core.experience import Experience
 from truing.evaluation.decision import Decision, Evaluation, GoOn, RollBack
 from truing.models.layout import ppo_roles
 from truing.models.scoring import response_logprobs

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from truing.config.sections import RolloutConfig
-from truing.core.batches import Experience, Rollout, Sequences
+from truing.core.batches import Sequences
+from truing.core.experience import Experience, Rollout
 from truing.rollout.correction import corrected
 
 SEQUENCES = Sequences.collate([[1], [2, 3]], [[4, 5, 6], [7]], pad=0)

@@ -11,8 +11,9 @@ import torch
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Data, Source
-from truing.core.batches import Rollout, Sequences
+from truing.core.batches import Sequences
 from truing.core.errors import DataError, RewardError
+from truing.core.experience import Rollout
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet, prompt_source
 from truing.kernels.cpu import linear

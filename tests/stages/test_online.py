@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from truing.config.recipe import Recipe
 from truing.config.sections import MissingEos
-from truing.core.batches import Experience
 from truing.core.errors import TrainingError
+from truing.core.experience import Experience
 from truing.core.results import to_json
 from truing.functional import masked_mean, ppo_policy_loss
 from truing.models.layout import Roles, policy_roles, ppo_roles

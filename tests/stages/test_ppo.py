@@ -15,7 +15,8 @@ from oracles import distributions, episodes, losses
 from truing.config.algorithms import Ppo
 from truing.config.recipe import Recipe
 from truing.config.sections import MissingEos
-from truing.core.batches import Experience, Rollout, Sequences
+from truing.core.batches import Sequences
+from truing.core.experience import Experience, Rollout
 from truing.core.results import to_json
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.scoring import response_logprobs

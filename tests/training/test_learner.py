@@ -14,8 +14,9 @@ from torch import Tensor
 
 from truing.config.algorithms import Reward
 from truing.config.sections import Optimiser
-from truing.core.batches import Batch, Experience, Sequences
+from truing.core.batches import Batch, Sequences
 from truing.core.errors import RunError, TrainingError
+from truing.core.experience import Experience
 from truing.core.rows import PairRows, TokenRows
 from truing.functional import ppo_policy_loss
 from truing.models.heads import scalar_head

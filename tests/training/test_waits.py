@@ -11,7 +11,8 @@ from fake_device import FAKE, fake_device
 
 from truing.config.algorithms import Ppo, Reward
 from truing.config.sections import Optimiser
-from truing.core.batches import Experience, Sequences
+from truing.core.batches import Sequences
+from truing.core.experience import Experience
 from truing.core.rows import PairRows, TokenRows
 from truing.functional import gae
 from truing.kernels.backend import choose_backend

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from truing.core.batches import Batch, Rollout, Sequences
+from truing.core.batches import Batch, Sequences
+from truing.core.experience import Rollout
 from truing.models.logprobs import distribution_of, logprobs_of
 from truing.models.roles import Role
 from truing.processes import group

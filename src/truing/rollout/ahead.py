@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from truing.config.recipe import Recipe
-from truing.core.batches import Rollout
+from truing.core.experience import Rollout
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet
 from truing.models.load import LoadedBase

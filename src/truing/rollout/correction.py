@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from truing.config.sections import RolloutConfig
-from truing.core.batches import Experience, Rollout
+from truing.core.experience import Experience, Rollout
 from truing.functional import masked_mean, truncated_importance_weights
 
 

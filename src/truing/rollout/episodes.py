@@ -8,8 +8,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from truing.config.defaults import given
 from truing.config.recipe import Recipe
-from truing.core.batches import LocalStates, Rollout, Sequences
+from truing.core.batches import Sequences
 from truing.core.errors import RewardError
+from truing.core.experience import LocalStates, Rollout
 from truing.core.records import Sample
 from truing.core.transfer import integers, to_device
 from truing.data.chat import TextFormat, decode_response

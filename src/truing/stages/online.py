@@ -17,7 +17,7 @@ from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.config.sections import MissingEos, Optimiser
 from truing.core import rng
-from truing.core.batches import Experience, Rollout
+from truing.core.experience import Experience, Rollout
 from truing.core.metrics import reduction
 from truing.core.results import OnlineResult, to_json
 from truing.evaluation.decision import Decide, GoOn, RollBack, Stop, always_go_on

@@ -15,7 +15,7 @@ from torch import Tensor
 from truing.config.algorithms import Ppo
 from truing.config.defaults import given
 from truing.config.recipe import Recipe
-from truing.core.batches import Experience
+from truing.core.experience import Experience
 from truing.core.results import OnlineResult
 from truing.functional import gae, masked_whiten, ppo_policy_loss, ppo_value_loss, shape_rewards
 from truing.models.layout import PpoRoles, ppo_roles
