@@ -107,6 +107,7 @@ class PairRows:
         import torch
 
         from truing.core.batches import PairBatch
+        from truing.core.transfer import to_device
 
-        margins = torch.tensor(self.margins).to(device, non_blocking=True)
+        margins = to_device(torch.tensor(self.margins), device)
         return PairBatch(self.chosen.to(device), self.rejected.to(device), margins)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from truing.core.results import Check, CheckVerdict, Measure, PairCard
 from truing.core.soundness import beaten_by_length, near_chance
+from truing.evaluation.report_card import wins
 from truing.trust.pairs import ScoredPairs, share_right
 from truing.trust.questions import ACCURACY, BAG_OF_WORDS, FEW, LENGTH, LONGER_WINS, MARGIN, SOURCE
 
@@ -64,7 +65,7 @@ def _longer_wins(pairs: ScoredPairs, card: PairCard) -> Check:
 
 
 def _bag_of_words(pairs: ScoredPairs, margins: Tensor) -> Check:
-    words = share_right("bag of words", (margins.sign() + 1) / 2)
+    words = share_right("bag of words", wins(margins))
     beaten = float(pairs.right.mean()) <= words.value
     finding = f"Who counts words is right on {in_words(words)} of the same pairs."
     return BAG_OF_WORDS.answered("warn" if beaten else "pass", finding, [words])

@@ -24,7 +24,6 @@ LIKELIHOOD_RATIO = 3.84
 """Twice the gain in log-likelihood, over all pairs, that chance reaches once in twenty where T = 1 is right"""
 QUARTER, HALF = 0.5, 0.5**0.5
 """Correlations at which length explains a quarter, and half, of what scores of answers to one prompt differ by"""
-
 ROUNDING = 1e-9
 """Deviations that a mean of equal scores may be off by"""
 
