@@ -118,7 +118,8 @@ def judge(
     reward: Annotated[
         str,
         typer.Argument(
-            metavar="REWARD", help="A run, its reward stage, a directory of a sequence classifier, or file.py:function."
+            metavar="REWARD",
+            help="A run, its reward stage, the directory or Hub id of a sequence classifier, or file.py:function.",
         ),
     ],
     pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="Pairs that it has not learnt from.")],

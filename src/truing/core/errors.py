@@ -11,7 +11,7 @@
     │   ├── EngineError              a server that samples and what it answered
     │   └── RunError                 the run directory
     ├── TrainingError                learning cannot go on: a number is not finite, or memory ran out
-    ├── ProcessesError           the processes of a run do not reach each other
+    ├── ProcessesError               the processes of a run do not reach each other
     ├── WaitingError                 exit code 75: people have to answer first; all is saved
     └── InterruptedRunError          exit code 128 + the signal's number: it asked the run to end, and all is saved
 """

@@ -2,6 +2,7 @@
 
 from truing.functional.advantages import gae
 from truing.functional.best_of_n import best_of_n_kl_bound
+from truing.functional.comparisons import Compared, evidence_of_loss, smoothed_strengths
 from truing.functional.correlation import correlation_interval, pearson, within_groups
 from truing.functional.importance import truncated_importance_weights
 from truing.functional.kl import kl_estimate, kl_exact
@@ -23,6 +24,7 @@ from truing.functional.statistics import (
 
 __all__ = [
     "CalibrationBin",
+    "Compared",
     "best_of_n_kl_bound",
     "best_temperature",
     "bradley_terry_loss",
@@ -30,6 +32,7 @@ __all__ = [
     "correlation_interval",
     "distinct_n",
     "dpo_loss",
+    "evidence_of_loss",
     "expected_calibration_error",
     "explained_variance",
     "gae",
@@ -42,6 +45,7 @@ __all__ = [
     "ppo_policy_loss",
     "ppo_value_loss",
     "shape_rewards",
+    "smoothed_strengths",
     "token_entropy",
     "token_logprobs",
     "truncated_importance_weights",

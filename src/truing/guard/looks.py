@@ -18,7 +18,7 @@ from truing.core.results import GuardResult
 from truing.data.encode import EncodedPrompt
 from truing.evaluation.decision import Decision, Evaluation, GoOn, RollBack, Stop
 from truing.evaluation.heldout import HeldoutEvaluator
-from truing.functional.comparisons import Compared, evidence_of_loss, smoothed_strengths
+from truing.functional import Compared, evidence_of_loss, smoothed_strengths
 from truing.guard.contests import questions_about
 from truing.guard.judges import judge_of
 from truing.guard.ledger import Ledger

@@ -20,7 +20,7 @@ from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.cpu.fused_decoding import fused_step, fuses
 from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onednn_linears
 from truing.kernels.gpu.light_adapters import light_decoding
-from truing.kernels.gpu.static_step import decodes_statically, static_decoding
+from truing.kernels.gpu.static_step import static_decoding
 from truing.kernels.next_token import Vocabulary
 from truing.kernels.packed_rows import has_known_attention, hidden_causal, hidden_packed, packs_rows
 from truing.kernels.precision import Precision
@@ -93,8 +93,6 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
     backend = plain_backend(device, precision)
     if device.type == "cpu" and packs_rows(model):
         backend = replace(backend, hidden=hidden_packed, micro_batches=partial(plan_by_tokens, padded=False))
-    if device.type != "cpu" and has_known_attention(model):
-        backend = replace(backend, hidden=hidden_causal)
     if device.type == "cpu" and precision.compute == torch.float32:
         backend = replace(
             backend,
@@ -104,5 +102,7 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
             token_logprobs=partial(token_logprobs, linear=linear),
         )
     if device.type != "cpu":
-        backend = replace(backend, decoding=static_decoding if decodes_statically(model) else light_decoding)
+        known = has_known_attention(model)
+        backend = replace(backend, decoding=static_decoding if known else light_decoding)
+        backend = replace(backend, hidden=hidden_causal) if known else backend
     return backend

@@ -64,7 +64,9 @@ class PackedRows:
 
 
 def has_known_attention(model: PreTrainedModel) -> bool:
-    """Whether all that a model's attention looks at is known: of a known model, as it comes."""
+    """Whether all that a model's attention looks at is known, of a known model, as it comes: no window beside the mask,
+    which may be one of booleans.
+    """
     return is_known(model) and model.config._attn_implementation == "sdpa"
 
 

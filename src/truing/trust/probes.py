@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from truing.core import rng
@@ -175,7 +174,7 @@ def _fall_wanted(shift: Shift) -> CheckVerdict:
 
 def _batch(reward: RewardFn, samples: Sequence[Sample], scale: float) -> Check:
     together, alone = reward.score(samples), [reward.score([sample])[0] for sample in samples]
-    off = float((torch.tensor(together, dtype=torch.float64) - torch.tensor(alone)).abs().max()) / scale
+    off = max(abs(one - other) for one, other in zip(together, alone, strict=True)) / scale
     verdict: CheckVerdict = "fail" if off > WRONG else "warn" if off > ODD else "pass"
     finding = f"Scores of {len(samples)} answers differ by at most {off:.2g} deviations, alone and together."
     return BATCH.answered(verdict, finding, [Measure("largest difference", off, None, len(samples))])

@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from truing.core.errors import first_line
-from truing.kernels.backbone import is_known
 from truing.kernels.gpu.light_adapters import light_adapter
 
 States = tuple[Tensor, Tensor | None]
@@ -104,11 +103,6 @@ class GraphedStep:
 def _alike(states: Tensor, expected: Tensor) -> bool:
     allowed = ROUNDING * torch.finfo(expected.dtype).eps * expected.abs().max()
     return bool((states - expected).abs().max() <= allowed)
-
-
-def decodes_statically(model: PreTrainedModel) -> bool:
-    """Whether all that a step computes is known: no window beside the mask, attention that takes one of booleans."""
-    return is_known(model) and model.config._attn_implementation == "sdpa"
 
 
 @contextmanager
