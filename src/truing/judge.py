@@ -14,7 +14,7 @@ from truing.core.records import Preference, Sample
 from truing.core.results import Check, CheckVerdict, PairCard
 from truing.data.chat import encode_completion
 from truing.data.datasets import DATASETS, Dataset, read_file
-from truing.evaluation.report_card import reward_report_card
+from truing.evaluation.pair_card import pair_card
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn
 from truing.runs.directory import RECORD, RunDirectory
@@ -59,7 +59,7 @@ def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
     rejected = [as_sample(record.prompt, record.rejected) for record in records]
     better, worse = _answers(judged, chosen), _answers(judged, rejected)
     scored = ScoredPairs(better, worse, [one.prompt for one in records], [one.source for one in records])
-    card = reward_report_card(better.scores, worse.scores, better.lengths, worse.lengths)
+    card = pair_card(better.scores, worse.scores, better.lengths, worse.lengths)
     log_odds = isinstance(judged, ClassifierReward)
     checks = report_checks(scored, card, judged, to_probe(chosen, rejected), log_odds)
     return Judgement(reward, str(pairs), worst(checks), card, checks)

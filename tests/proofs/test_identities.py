@@ -11,7 +11,7 @@ import torch
 from oracles.distributions import kl_of_best_of_n
 from torch import Tensor
 
-from truing.evaluation.report_card import reward_report_card
+from truing.evaluation.pair_card import pair_card
 from truing.functional import best_of_n_kl_bound, bradley_terry_loss, kl_estimate, kl_exact, shape_rewards
 
 LETTERS, STEPS = 3, 2
@@ -153,5 +153,5 @@ def test_flipped_labels_cap_the_accuracy_of_the_best_scorer_there_is(flipped):
     better, worse = random.random(20_000) + 1, random.random(20_000)
     wrong = random.random(20_000) < flipped
     chosen, rejected = np.where(wrong, worse, better), np.where(wrong, better, worse)
-    card = reward_report_card(*map(torch.tensor, (chosen, rejected)), *[torch.ones(20_000)] * 2)
+    card = pair_card(*map(torch.tensor, (chosen, rejected)), *[torch.ones(20_000)] * 2)
     assert card.heldout_accuracy == pytest.approx(1 - flipped, abs=4 * math.sqrt(0.25 / 20_000))

@@ -57,7 +57,7 @@ def test_the_loss_is_that_of_the_formula(variant: str, smoothing: float) -> None
 
 
 @pytest.mark.parametrize("variant", ["sigmoid", "ipo"])
-def test_the_report_card_is_of_beta_times_the_log_ratio(variant: str, tmp_path: Path) -> None:
+def test_the_card_is_of_beta_times_the_log_ratio(variant: str, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, **{"dpo.beta": 0.3, "dpo.variant": variant})
     policy, reference = tiny.model(seed=0), tiny.model(seed=1)
 
@@ -67,7 +67,7 @@ def test_the_report_card_is_of_beta_times_the_log_ratio(variant: str, tmp_path: 
 
     sides = [TokenRows(PROMPTS, side, PAD) for side in (CHOSEN, REJECTED)]
     pairs = dpo.with_reference(Role(reference), PairRows(*sides, [0.0, 0.0]), recipe)
-    card = to_json(dpo.report_card(Role(policy), pairs, recipe))
+    card = to_json(dpo.heldout_card(Role(policy), pairs, recipe))
     gaps = np.array([reward(p, c) - reward(p, r) for p, c, r in zip(PROMPTS, CHOSEN, REJECTED, strict=True)])
     assert card["score_gap_mean"] == pytest.approx(gaps.mean(), rel=1e-4)
     assert card["heldout_loss"] == pytest.approx(np.log1p(np.exp(-gaps)).mean(), rel=1e-4)

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 
 from truing.core.results import Check, PairCard
-from truing.evaluation.report_card import reward_report_card
+from truing.evaluation.pair_card import pair_card
 from truing.trust.pairs import Answers, ScoredPairs
 
 
@@ -31,7 +31,7 @@ def scored(
 
 def card_of(pairs: ScoredPairs) -> PairCard:
     sides = pairs.chosen, pairs.rejected
-    return reward_report_card(*(side.scores for side in sides), *(side.lengths for side in sides))
+    return pair_card(*(side.scores for side in sides), *(side.lengths for side in sides))
 
 
 def named(checks: Sequence[Check]) -> dict[str, Check]:

@@ -59,7 +59,7 @@ class CalibrationPoint:
 
 @dataclass(frozen=True)
 class PairCard:
-    """How well a reward model, or the implicit one of a policy, ranks held-out pairs: see `reward_report_card`."""
+    """How well a reward model, or the implicit one of a policy, ranks held-out pairs: see `pair_card`."""
 
     heldout_accuracy: Number
     heldout_accuracy_ci95: Interval | None

@@ -1,4 +1,4 @@
-"""Is a reward model worth learning from? A decision on its report card alone."""
+"""Is a reward model worth learning from? A decision on its card of held-out pairs alone."""
 
 from statistics import NormalDist
 

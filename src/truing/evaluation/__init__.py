@@ -1,1 +1,1 @@
-"""Evidence that a trained model can be trusted: the reward model's report card, and signs of drift."""
+"""What held-out prompts and pairs say of a model as it learns: signs of drift, and whether to stop."""

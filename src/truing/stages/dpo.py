@@ -16,7 +16,7 @@ from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import still_finding
-from truing.evaluation.report_card import reward_report_card
+from truing.evaluation.pair_card import pair_card
 from truing.functional import dpo_loss
 from truing.models.layout import policy_roles
 from truing.models.roles import Role
@@ -28,7 +28,7 @@ from truing.training.journal import open_journal
 from truing.training.learner import Learner, Trained
 
 LOGGED = ("heldout_accuracy", "heldout_loss", "score_gap_mean")
-"""Of the report card, in every evaluation"""
+"""Of what is measured on held-out pairs, in every evaluation"""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def train_dpo(job: Job) -> DpoResult:
         def evaluate(step: int) -> dict[str, Any]:
             if step == 0:  # the policy is the reference, so its own reward is 0 for every pair
                 return evaluator.evaluate(step)
-            memory["card"] = to_json(report_card(roles.policy, heldout, recipe))
+            memory["card"] = to_json(heldout_card(roles.policy, heldout, recipe))
             return {name: memory["card"][name] for name in LOGGED} | evaluator.evaluate(step)
 
         learn_rows(
@@ -171,11 +171,11 @@ def with_reference(reference: Role, pairs: PairRows, recipe: Recipe) -> Referenc
     )
 
 
-def report_card(policy: Role, heldout: ReferencedRows, recipe: Recipe) -> PairCard:
+def heldout_card(policy: Role, heldout: ReferencedRows, recipe: Recipe) -> PairCard:
     """The policy's implicit reward on pairs that are not learnt from, judged as a reward model is."""
     chosen = _logprobs(policy, heldout.pairs.chosen, recipe)
     rejected = _logprobs(policy, heldout.pairs.rejected, recipe)
-    return reward_report_card(
+    return pair_card(
         recipe.dpo.beta * (chosen - heldout.ref_chosen),
         recipe.dpo.beta * (rejected - heldout.ref_rejected),
         heldout.pairs.chosen.response_lengths,

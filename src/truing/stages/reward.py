@@ -14,7 +14,7 @@ from truing.core.records import Sample
 from truing.core.results import PairCard, RewardResult, to_json
 from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
-from truing.evaluation.report_card import reward_report_card
+from truing.evaluation.pair_card import pair_card
 from truing.functional import bradley_terry_loss
 from truing.models.layout import base_to_train, trained_role
 from truing.models.load import LoadedBase
@@ -33,7 +33,7 @@ from truing.trust.card import findings
 from truing.trust.rows import RowsReward, checks_on_rows
 
 LOGGED = ("heldout_accuracy", "heldout_loss")
-"""Of the report card, on the way"""
+"""Of what is measured on held-out pairs, on the way"""
 
 
 def pair_loss(reward: Role, batch: PairBatch, settings: Reward) -> tuple[Tensor, dict[str, Tensor]]:
@@ -105,7 +105,7 @@ def _scores(reward: Role, pairs: PairRows, token_budget: int) -> tuple[Tensor, T
 
 
 def _card(pairs: PairRows, scores: tuple[Tensor, Tensor]) -> PairCard:
-    return reward_report_card(*scores, pairs.chosen.response_lengths, pairs.rejected.response_lengths)
+    return pair_card(*scores, pairs.chosen.response_lengths, pairs.rejected.response_lengths)
 
 
 def _normalisation(source: RoleReward, samples: Sequence[Sample]) -> Normalisation:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from truing.core.results import Check, CheckVerdict, Measure, PairCard
 from truing.core.soundness import beaten_by_length, near_chance
-from truing.evaluation.report_card import wins
+from truing.evaluation.pair_card import wins
 from truing.trust.pairs import ScoredPairs, share_right
 from truing.trust.questions import ACCURACY, BAG_OF_WORDS, FEW, LENGTH, LONGER_WINS, MARGIN, SOURCE
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from truing.core.results import Measure
-from truing.evaluation.report_card import share_interval, wins
+from truing.evaluation.pair_card import share_interval, wins
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import math
 import torch
 
 from truing.core.results import Check, CheckVerdict, Measure, PairCard
-from truing.evaluation.report_card import wins
+from truing.evaluation.pair_card import wins
 from truing.functional import (
     best_temperature,
     bradley_terry_loss,

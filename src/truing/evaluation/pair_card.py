@@ -16,7 +16,7 @@ from truing.functional import (
 )
 
 
-def reward_report_card(
+def pair_card(
     chosen_scores: Sequence[float] | Tensor,
     rejected_scores: Sequence[float] | Tensor,
     chosen_lengths: Sequence[int] | Tensor,

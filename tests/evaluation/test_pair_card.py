@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from truing.core.errors import DataError
-from truing.evaluation.report_card import reward_report_card
+from truing.evaluation.pair_card import pair_card
 
 # Ten pairs: seven right, one tie, two wrong. The longer one is chosen in six and ties in two.
 GAPS = [2.0, 1.5, 1.0, 0.7, 0.4, 0.3, 0.1, 0.0, -0.6, -1.2]
@@ -16,7 +16,7 @@ REJECTED_LENGTHS = [3, 4, 5, 5, 8, 7, 5, 5, 6, 7]
 
 @pytest.fixture(scope="module")
 def card():
-    return reward_report_card(GAPS, [0.0] * 10, CHOSEN_LENGTHS, REJECTED_LENGTHS)
+    return pair_card(GAPS, [0.0] * 10, CHOSEN_LENGTHS, REJECTED_LENGTHS)
 
 
 def test_accuracies_count_ties_half(card):
@@ -53,12 +53,12 @@ def test_calibration_compares_confidence_in_the_preferred_side_with_how_often_it
 
 def test_float32_tensors_on_the_graph_are_taken(card):
     scores = torch.tensor(GAPS, requires_grad=True)
-    again = reward_report_card(scores, torch.zeros(10), torch.tensor(CHOSEN_LENGTHS), torch.tensor(REJECTED_LENGTHS))
+    again = pair_card(scores, torch.zeros(10), torch.tensor(CHOSEN_LENGTHS), torch.tensor(REJECTED_LENGTHS))
     assert again.ece == pytest.approx(card.ece, abs=1e-6)
 
 
 def test_scores_that_do_not_vary_correlate_with_nothing():
-    assert reward_report_card([0.1] * 3, [0.1] * 3, [1, 2, 3], [3, 2, 2]).reward_length_correlation is None
+    assert pair_card([0.1] * 3, [0.1] * 3, [1, 2, 3], [3, 2, 2]).reward_length_correlation is None
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_scores_that_do_not_vary_correlate_with_nothing():
 )
 def test_what_is_no_list_of_pairs_is_refused(chosen, rejected, phrase):
     with pytest.raises(DataError, match=phrase):
-        reward_report_card(chosen, rejected, [1] * len(chosen), [1] * len(rejected))
+        pair_card(chosen, rejected, [1] * len(chosen), [1] * len(rejected))
