@@ -30,6 +30,7 @@ def data(*sources: str) -> str:
         BASE + data(PROMPTS) + "stages: [ppo]\nrewards: {sources: [{kind: model, path: org/judge}]}",
         BASE + data(PROMPTS) + "stages: [ppo]\nrewards: {sources: [{kind: function, path: 'a.b:c'}]}",
         WORLD + "evaluation: {judges: {a: 'package.module:function', b: 'C:\\folder\\file.py:function'}}",
+        WORLD + "guard: {mode: rollback, judge: {kind: pairs, path: 'a:b'}}",
         WORLD + "stages: [sft]\nrollout: {max_new_tokens: 512}",
         WORLD + "rollout: {engine: vllm, vllm: {url: 'https://host.example:1'}}",
         WORLD + "rollout: {engine: vllm, max_staleness: 2}",
@@ -102,6 +103,21 @@ def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
             "stale-ratio",
             "rollout.vllm.old_logprobs",
             2,
+        ),
+        (WORLD + "stages: [sft, reward, dpo]\nguard: {mode: warn}", "nothing-to-guard", "guard.mode", 3),
+        (WORLD + "guard: {mode: stop, labels: 1, look_every: 1}", "too-few-labels", "guard.labels", 2),
+        (
+            WORLD + "guard: {mode: rollback}\nppo: {kl: {controller: adaptive, target: 5}}",
+            "two-set-beta",
+            "ppo.kl.controller",
+            3,
+        ),
+        (
+            WORLD + "rewards: {sources: [{kind: function, path: 'a:b'}]}\n"
+            "guard: {mode: warn, judge: {kind: scores, path: 'a:b'}}",
+            "judge-learnt-from",
+            "guard.judge.path",
+            3,
         ),
     ],
 )

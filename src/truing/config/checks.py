@@ -112,7 +112,7 @@ def _judges(recipe: Recipe, _: Specs) -> Iterator[Problem]:
 
 
 def _guard(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
-    """It has looks to make, by a function that can be named, and is alone in setting beta."""
+    """It has looks to make, by a function that can be named and nothing learns from, and is alone in setting beta."""
     guard = recipe.guard
     guarded = [spec.name for spec in specs if spec.must_be_scored]
     if guard.mode == "off":
@@ -133,6 +133,9 @@ def _guard(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
             yield Problem("recipe/too-few-labels", "guard.labels", what, "Raise it, or guard.look_every.")
     if guard.judge.path:
         yield from _function(guard.judge.path, "guard.judge.path")
+    if guard.judge.path in [source.path for source in recipe.rewards.sources if source.path]:
+        what = "is a source of the reward too, and sees no harm in what is learnt from it."
+        yield Problem("recipe/judge-learnt-from", "guard.judge.path", what, "Name a judge that no stage learns from.")
 
 
 def _function(path: str, key: str) -> Iterator[Problem]:
@@ -199,7 +202,16 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     (_heldout, ("world", "data")),
     (_rewards, ("stages", "rewards.sources")),
     (_judges, ("evaluation.judges",)),
-    (_guard, ("stages", "guard", *(f"{stage}.kl" for stage in STAGES), *(f"{stage}.updates" for stage in STAGES))),
+    (
+        _guard,
+        (
+            "stages",
+            "guard",
+            "rewards.sources",
+            *(f"{stage}.kl" for stage in STAGES),
+            *(f"{stage}.updates" for stage in STAGES),
+        ),
+    ),
     (_groups, ("stages", "rollout.responses_per_prompt", *(f"{stage}.episodes" for stage in STAGES))),
     (_engine, ("stages", "roles", "rollout.engine")),
     (_staleness, ("rollout.engine", "rollout.max_staleness", "rollout.vllm.old_logprobs")),

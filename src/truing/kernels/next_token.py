@@ -80,22 +80,17 @@ def weights_in_blocks(logits: Tensor, largest: Tensor, count: int) -> tuple[Tens
     return weights, weights.view(len(logits), count, BLOCK_TOKENS)
 
 
-def widest(device: torch.device) -> torch.dtype:
-    """The widest floats that a device has."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def cumulated(weights: Tensor) -> Tensor:
-    """(B, N) cumulated sums of (B, N) weights, none of them negative, in the widest floats of their device.
+    """(B, N) cumulated sums of (B, N) weights, none of them negative, in double precision.
 
     CUDA adds floats in an order of its own, and refuses to where all is to be deterministic. Whole numbers have one sum
     in any order; what is below 2^-40 of a row's largest weight adds nothing then.
     """
-    weights = weights.to(widest(weights.device))
+    weights = weights.double()
     if weights.device.type == "cpu":
         return weights.cumsum(-1)
     step = weights.amax(-1, keepdim=True).clamp(min=STEPS * torch.finfo(torch.float32).tiny) / STEPS
-    return (weights / step).long().cumsum(-1).to(weights.dtype) * step
+    return (weights / step).long().cumsum(-1).double() * step
 
 
 def block_of_draw(upto: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,7 +62,9 @@ def call_functions(recipe: Recipe, samples: Sequence[Sample]) -> None:
             function.end()
         elif kind == "pairs":
             asked = [Question(one.prompt, "", one.response, samples[0].response, True) for one in samples]
-            pairs_judge(path, recipe).judge(0, asked)
+            judge = pairs_judge(path, recipe)
+            judge.judge(0, asked)
+            judge.process.end()
 
 
 def _completions(rows: Prepared, asked: Sequence[EncodedRow]) -> Iterator[Tokens]:

@@ -18,7 +18,6 @@ from truing.core import rng
 from truing.core.errors import TrainingError
 from truing.core.transfer import integers, to_device
 from truing.kernels.backend import DecodeStep
-from truing.kernels.next_token import widest
 from truing.models.decoding import Decoder
 from truing.models.logprobs import tempered
 from truing.models.roles import Role
@@ -80,7 +79,7 @@ def _sample_group(
     end until then is left out.
     """
     device, (rows, steps) = role.model.device, uniforms.shape
-    uniforms_of = to_device(torch.from_numpy(uniforms).to(widest(device)), device)
+    uniforms_of = to_device(torch.from_numpy(uniforms), device)
     decoder = Decoder(role, prompts, sampling.pad, steps, decode_step)
     drawn = _Drawn.room(decoder, sampling, rows, steps)
     active, unfinished, looked = torch.arange(rows, device=device), [True] * rows, 0
