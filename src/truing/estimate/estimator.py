@@ -139,7 +139,7 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:
         trial.usages(recipe),
         trial.text_tokens(),
         share=_share_of_cores(recipe) if on_cpu else lambda processes: 1 / processes,
-        links=LINKS.get(trial.device.type, LINKS["cuda"]),
+        links=LINKS[trial.device.type],
     )
     return Estimate(
         dict(measured.usages),

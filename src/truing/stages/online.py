@@ -20,7 +20,7 @@ from truing.core import rng
 from truing.core.experience import Experience, Rollout
 from truing.core.metrics import reduction
 from truing.core.results import OnlineResult, to_json
-from truing.evaluation.decision import Decide, GoOn, RollBack, Stop, always_go_on
+from truing.evaluation.decision import Decide, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import online_findings, refuse_ratio
 from truing.functional import distinct_n, explained_variance, masked_mean
@@ -34,10 +34,11 @@ from truing.rollout.ahead import Rollouts
 from truing.rollout.correction import corrected
 from truing.rollout.episodes import as_samples, with_score
 from truing.rollout.selection import open_engine
+from truing.stages.decisions import decided
 from truing.stages.kl_control import KlController
 from truing.stages.policy_result import PHASES, online_result
 from truing.training.job import Job
-from truing.training.journal import Journal, open_journal
+from truing.training.journal import open_journal
 from truing.training.learner import Learner, LossFn, Trained
 from truing.training.timing import Stopwatch
 
@@ -135,7 +136,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
         rollouts = Rollouts(recipe, roles.base, prompts, engine, settings.episodes, settings.updates)
         rollouts.take_up(journal.step, journal.tensors)
         update = Update(recipe, roles, objective, rollouts, reward, learner)
-        controller, stop = _decided(decide, controller, journal, evaluator, rollouts)
+        controller, stop = decided(decide, controller, journal, evaluator, rollouts)
         while stop is None and journal.step < settings.updates:
             number = journal.step + 1
             metrics = update.run(number, controller.beta)
@@ -149,7 +150,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
             memory = {"beta": controller.beta, "normalisations": reward.normalisations}
             memory |= {} if guard is None else {"guard": to_json(guard.state)}
             journal.done(number, rollouts.weights, **memory)
-            controller, stop = _decided(decide, controller, journal, evaluator, rollouts)
+            controller, stop = decided(decide, controller, journal, evaluator, rollouts)
         journal.keep()
         if stop is not None and stop.keeps_pinned:
             evaluator.forget_after(journal.take_pinned())
@@ -160,29 +161,6 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
     result = online_result(journal.rows, evaluator, stopped_by, notes, findings, guarded)
     job.save_policy(roles.policy, roles.base)
     return result
-
-
-def _decided(
-    decide: Decide, controller: KlController, journal: Journal, evaluator: HeldoutEvaluator, rollouts: Rollouts
-) -> tuple[KlController, Stop | None]:
-    """Decides once a step was evaluated: the controller from here on, and how training ends, if it does.
-
-    A run that is taken up decides again: it may have ended after the evaluation and before what was decided was done.
-    """
-    if journal.step == 0 or journal.step not in evaluator.rows:
-        return controller, None
-    decision = decide(evaluator.history)
-    if isinstance(decision, RollBack):
-        journal.roll_back(decision.reason)
-        evaluator.forget_after(journal.step)
-        rollouts.take_up(journal.step, journal.tensors)
-        controller = replace(controller, beta=decision.beta)
-    if isinstance(decision, GoOn):
-        if decision.pin:
-            journal.pin()
-        if decision.beta is not None:
-            controller = replace(controller, beta=decision.beta)
-    return controller, decision if isinstance(decision, Stop) else None
 
 
 @dataclass(frozen=True)
