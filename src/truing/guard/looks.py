@@ -150,20 +150,21 @@ class Guard:
         is_best = bool(strengths[now] >= strengths[state.best])
         if is_best:
             state.best = now
-        elif step == self._updates and self._acts:
+        elif step == self._updates and self.acts:
             return Stop(
                 self._tell(f"the judgements rank step {state.step(state.best)} above the last"), keeps_pinned=True
             )
-        return GoOn(pin=is_best, beta=self._raised(history[-1].metrics["heldout_kl"]))
+        return GoOn(pin=is_best and self.acts, beta=self._raised(history[-1].metrics["heldout_kl"]))
 
     def result(self) -> GuardResult:
         """Of result.json."""
         state = self.state
-        kept = state.best if self._acts else len(state.looks)
+        kept = state.best if self.acts else len(state.looks)
         return GuardResult(state.labels, len(state.looks), state.turns, state.step(kept), list(state.story))
 
     @property
-    def _acts(self) -> bool:
+    def acts(self) -> bool:
+        """Whether the stage may end with another step than its last, and so has to keep the best."""
         return self._settings.mode in ("stop", "rollback")
 
     def _look(self, step: int) -> None:

@@ -130,7 +130,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
         guard = open_guard(job, settings.updates, settings.kl.beta, journal, evaluator, prompts.heldout)
         if not journal.rows:
             journal.log(0, evaluator.evaluate(0))
-        if guard is not None and journal.step == 0:
+        if guard is not None and guard.acts and journal.step == 0:
             journal.pin()
         decide = decide or (always_go_on if guard is None else guard.decide)
         rollouts = Rollouts(recipe, roles.base, prompts, engine, settings.episodes, settings.updates)
