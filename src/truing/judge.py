@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Data, Source
-from truing.core.errors import DataError, Problems, RewardError
+from truing.config.sections import Data
+from truing.core.errors import RewardError
 from truing.core.records import Preference, Sample
 from truing.core.results import Check, CheckVerdict, PairCard
 from truing.data.chat import encode_completion
-from truing.data.datasets import DATASETS, Dataset, read_file
+from truing.data.datasets import records_of
 from truing.evaluation.pair_card import pair_card
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn
@@ -54,7 +54,7 @@ def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
         RunError: the run has no such reward model.
     """
     judged, transcripts = _reward_of(reward, stage)
-    records = _records(pairs, transcripts)
+    records: list[Preference] = records_of(pairs, "preferences", transcripts)
     chosen = [as_sample(record.prompt, record.chosen) for record in records]
     rejected = [as_sample(record.prompt, record.rejected) for record in records]
     better, worse = _answers(judged, chosen), _answers(judged, rejected)
@@ -86,13 +86,6 @@ def _refuse_code_of_a_run(reward: str, file: Path) -> None:
         what = "lies in a run, whose maker may be somebody else, and would run here."
         hint = "Look at it; then copy the file out of the run and name the copy."
         raise RewardError(what, code="rewards/in-a-run", where=reward, hint=hint)
-
-
-def _records(pairs: Path, transcripts: bool) -> list[Preference]:
-    dataset = Dataset(DATASETS["preferences"], Problems(str(pairs)), transcripts)
-    read_file(Source(path=str(pairs)), [dataset])
-    dataset.problems.check(DataError)
-    return dataset.records
 
 
 def _answers(reward: RewardFn, samples: Sequence[Sample]) -> Answers:

@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Source
-from truing.core.errors import DataError, Problems, RunError
+from truing.core.errors import RunError
 from truing.core.normalisation import Normalisation
 from truing.core.records import Demonstration, Sample, Text
-from truing.data.datasets import DATASETS, Dataset, read_file
+from truing.data.datasets import records_of
 from truing.models.save import load_normalisation
 from truing.rewards.sources import ClassifierReward
 from truing.runs.directory import RunDirectory
@@ -38,7 +37,7 @@ def score_file(run: RunDirectory, rows: Path, stage: str | None = None) -> Itera
         RunError: the run has no such reward model.
     """
     reward, recipe = load_reward_model(run, stage)
-    records = _records(rows, recipe.data.transcripts)
+    records: list[Demonstration] = records_of(rows, "demonstrations", recipe.data.transcripts)
     normalisation = load_normalisation(Path(reward.where)) or Normalisation()
     samples = [as_sample(record.prompt, record.completion) for record in records]
     scores = normalisation.apply(reward.score(samples))
@@ -62,13 +61,6 @@ def load_reward_model(run: RunDirectory, stage: str | None = None) -> tuple[Clas
     recipe = next(planned.recipe for planned in made if planned.name == name)
     place, today = run.stage(name).model, date.fromisoformat(recipe.data.date)
     return ClassifierReward.load(str(place), torch.device("cpu"), TOKENS, today), recipe
-
-
-def _records(rows: Path, transcripts: bool) -> list[Demonstration]:
-    dataset = Dataset(DATASETS["demonstrations"], Problems(str(rows)), transcripts)
-    read_file(Source(path=str(rows)), [dataset])
-    dataset.problems.check(DataError)
-    return dataset.records
 
 
 def as_sample(prompt: Text, completion: Text) -> Sample:

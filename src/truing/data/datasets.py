@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from truing.config.checks import PROMPTS
@@ -115,6 +116,18 @@ def read_data(recipe: Recipe, thorough: bool = False) -> dict[str, Dataset]:
     for source in dict.fromkeys(sources.values()):
         read_file(source, [datasets[name] for name in datasets if sources[name] == source], thorough)
     return datasets
+
+
+def records_of(file: Path, name: str, transcripts: bool) -> list[Any]:
+    """The rows of one file, as a dataset of this name has them.
+
+    Raises:
+        DataError: one cannot be used.
+    """
+    dataset = Dataset(DATASETS[name], Problems(str(file)), transcripts)
+    read_file(Source(path=str(file)), [dataset])
+    dataset.problems.check(DataError)
+    return dataset.records
 
 
 def read_file(source: Source, datasets: Sequence[Dataset], thorough: bool = False) -> None:

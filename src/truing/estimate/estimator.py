@@ -27,7 +27,7 @@ from truing.models.description import quiet_transformers
 from truing.models.device import device_of
 from truing.models.load import outline_base
 from truing.models.spread import check_sharding
-from truing.models.stage_plan import check_stages
+from truing.models.stage_plan import layers_for_stages
 from truing.models.tensor_plan import tensor_plan
 from truing.pipeline.choices import with_all_choices
 from truing.pipeline.world import on_files_of
@@ -131,7 +131,7 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:
     if layout.tensor > 1:
         tensor_plan(model, layout.tensor)
     if layout.pipeline > 1:
-        check_stages(model, layout.pipeline)
+        layers_for_stages(model, layout.pipeline)
     on_cpu = trial.device.type == "cpu"
     measured = Measured(
         recipe,

@@ -32,7 +32,7 @@ class Seen:
     """By each layer"""
 
 
-def check_stages(model: PreTrainedModel, stages: int) -> nn.ModuleList:
+def layers_for_stages(model: PreTrainedModel, stages: int) -> nn.ModuleList:
     """The model's layers, one at least for each stage.
 
     Raises:
@@ -50,9 +50,9 @@ def noted_order(model: PreTrainedModel, stages: int) -> Iterator[list[LayerOrder
     """Inside, the model is gone through once; afterwards the list has the order that this was in.
 
     Raises:
-        ModelError: as `check_stages`.
+        ModelError: as `layers_for_stages`.
     """
-    layers, seen = check_stages(model, stages), Seen()
+    layers, seen = layers_for_stages(model, stages), Seen()
     found: list[LayerOrder] = []
 
     def note_layer(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def accuracy_checks(pairs: ScoredPairs, card: PairCard, rival: Tensor | None, no
     yield _source(pairs)
 
 
-def in_words(measure: Measure) -> str:
+def _in_words(measure: Measure) -> str:
     """A share: '92.2% [89.5%, 94.2%]'."""
     low, high = measure.ci95 or (0.0, 1.0)
     return f"{measure.value:.1%} [{low:.1%}, {high:.1%}]"
@@ -54,20 +54,20 @@ def _accuracy(pairs: ScoredPairs, card: PairCard) -> Check:
     own = share_right("accuracy", pairs.right)
     swapped = own.ci95 is not None and own.ci95[1] < 1 / 2
     doubt = ", clearly less than half: the two sides may be swapped" if swapped else ""
-    finding = f"It is right on {in_words(own)} of {len(pairs):,} held-out pairs{doubt}."
+    finding = f"It is right on {_in_words(own)} of {len(pairs):,} held-out pairs{doubt}."
     return ACCURACY.answered("fail" if near_chance(card) else "pass", finding, [own])
 
 
 def _longer_wins(pairs: ScoredPairs, card: PairCard) -> Check:
     ruler = Measure("longer wins", card.longer_wins_accuracy or 0.0, card.longer_wins_ci95, len(pairs))
-    finding = f"'The longer wins' is right on {in_words(ruler)} of the same pairs."
+    finding = f"'The longer wins' is right on {_in_words(ruler)} of the same pairs."
     return LONGER_WINS.answered("fail" if beaten_by_length(card) else "pass", finding, [ruler])
 
 
 def _bag_of_words(pairs: ScoredPairs, margins: Tensor) -> Check:
     words = share_right("bag of words", wins(margins))
     beaten = float(pairs.right.mean()) <= words.value
-    finding = f"Who counts words is right on {in_words(words)} of the same pairs."
+    finding = f"Who counts words is right on {_in_words(words)} of the same pairs."
     return BAG_OF_WORDS.answered("warn" if beaten else "pass", finding, [words])
 
 
@@ -92,7 +92,7 @@ def _length(pairs: ScoredPairs) -> Check:
     weaker = min(sides, key=lambda side: side.value)
     wrong = weaker.ci95 is not None and weaker.ci95[1] < 1 / 2
     verdict: CheckVerdict = "fail" if wrong else "warn" if apart > max(APART, noise) else "pass"
-    told = " and ".join(f"{in_words(side)} of {side.count} where the {side.name}" for side in sides)
+    told = " and ".join(f"{_in_words(side)} of {side.count} where the {side.name}" for side in sides)
     return LENGTH.answered(verdict, f"It is right on {told}.", sides)
 
 
@@ -116,5 +116,5 @@ def _source(pairs: ScoredPairs) -> Check:
     high = worst.ci95[1] if worst.ci95 else 1.0
     verdict: CheckVerdict = "fail" if high < 1 / 2 else "warn" if high < overall else "pass"
     of_how_many = f"{len(named)} of {len(counts)} sources" if len(named) < len(counts) else f"{len(counts)} sources"
-    finding = f"Of {of_how_many}, it is right least often on {worst.name}: {in_words(worst)}, over all {overall:.1%}."
+    finding = f"Of {of_how_many}, it is right least often on {worst.name}: {_in_words(worst)}, over all {overall:.1%}."
     return SOURCE.answered(verdict, finding, named)
