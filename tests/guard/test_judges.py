@@ -41,6 +41,15 @@ def test_answers_that_are_the_same_are_no_question() -> None:
     assert {one.prompt for one in asked} == set(PROMPTS[:19])
 
 
+def test_a_question_is_asked_once_whatever_the_look_and_however_often_the_prompt_comes() -> None:
+    asked = questions_about(PROMPTS, NEWER, OLDER, (17, 1))
+    assert questions_about(PROMPTS, NEWER, OLDER, (17, 2), {one.id for one in asked}) == []
+    turned = {one.id: one.newer_is_first for one in questions_about(PROMPTS, OLDER, NEWER, (17, 2))}
+    assert turned == {one.id: not one.newer_is_first for one in asked}
+    assert questions_about(PROMPTS * 2, NEWER * 2, OLDER * 2, (17, 1)) != []
+    assert len(questions_about(PROMPTS * 2, NEWER * 2, OLDER * 2, (17, 1))) == len(PROMPTS)
+
+
 def test_an_outcome_is_that_of_the_newer_answer() -> None:
     first, second = Question("p", "p", "a", "b", True), Question("p", "p", "a", "b", False)
     assert [first.outcome(1.0), second.outcome(1.0), first.outcome(0.25), second.outcome(0.5)] == [1.0, 0.0, 0.25, 0.5]
@@ -78,6 +87,37 @@ def test_a_file_does_not_say_whose_the_answers_are(tmp_path: Path) -> None:
         "second",
         "better",
     }
+
+
+def test_what_editors_do_to_a_file_and_what_answers_hold_is_no_fault(tmp_path: Path) -> None:
+    """A mark of byte order, Windows' line ends; and ends of lines that JSON leaves as they are within a text."""
+    odd = [Question("p", "p", "a\u2028b", "c\x85d", True), Question("p", "p", "\ud800", "x\x0by", False)]
+    with pytest.raises(WaitingError, match="2 of 2"):
+        PeopleJudge(tmp_path).judge(1, odd)
+    file = tmp_path / "guard-look-001.jsonl"
+    answered = file.read_bytes().replace(b"null", b'"second"').replace(b"\n", b"\r\n")
+    file.write_bytes(b"\xef\xbb\xbf" + answered)
+    assert PeopleJudge(tmp_path).judge(1, odd) == {one.id: 0.0 for one in odd}
+
+
+def test_a_line_that_is_gone_and_one_that_is_no_text_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "guard-look-001.jsonl"
+    file.write_text('{"id": "a", "better": "first"}\n')
+    with pytest.raises(DataError, match="1 of 2 questions have no line any more, b among them"):
+        read_votes(file, ["a", "b"])
+    file.write_bytes(b'{"id": "a", "better": "first"}\n\xff\n' + b"[" * 100_000)
+    with pytest.raises(DataError, match="2 problems"):
+        read_votes(file, ["a"])
+
+
+def test_people_who_skipped_one_are_not_asked_again_when_the_run_is_taken_up(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "judgements.jsonl", PeopleJudge(tmp_path))
+    with pytest.raises(WaitingError):
+        ledger.outcomes(1, QUESTIONS)
+    _vote(tmp_path / "guard-look-001.jsonl", _1="skip")
+    said = ledger.outcomes(1, QUESTIONS)
+    assert set(said) == {one.id for one in QUESTIONS} - {QUESTIONS[1].id}
+    assert ledger.outcomes(1, QUESTIONS) == said
 
 
 def test_all_that_is_wrong_with_a_file_is_told_with_its_line_and_nothing_of_it_is_changed(tmp_path: Path) -> None:
@@ -120,7 +160,7 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
     first = ledger.outcomes(1, QUESTIONS)
     assert first == {one.id: float(one.newer_is_first) for one in QUESTIONS if one.prompt != "prompt 3"}
     assert Ledger(tmp_path / "judgements.jsonl", judge).outcomes(1, QUESTIONS) == first
-    assert set(judge.asked[len(QUESTIONS) :]) <= {one.id for one in QUESTIONS if one.prompt == "prompt 3"}
+    assert len(judge.asked) == len(QUESTIONS)
 
 
 def test_half_a_line_of_a_kill_is_asked_again_and_a_line_that_is_none_is_told(tmp_path: Path) -> None:
@@ -130,6 +170,7 @@ def test_half_a_line_of_a_kill_is_asked_again_and_a_line_that_is_none_is_told(tm
     file.write_bytes(content[:-5])
     assert Ledger(file, judge).outcomes(1, QUESTIONS[:3]) == whole
     assert file.read_bytes() == content
-    file.write_bytes(content + b"{}\n")
-    with pytest.raises(RunError, match="no judgement"):
-        Ledger(file, judge).outcomes(1, QUESTIONS[:3])
+    for bad in (b"{}\n", b'{"id": "a", "first_wins": 7}\n', b"\xff\n"):
+        file.write_bytes(content + bad)
+        with pytest.raises(RunError, match="no judgement"):
+            Ledger(file, judge).outcomes(1, QUESTIONS[:3])

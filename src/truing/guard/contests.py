@@ -24,8 +24,7 @@ class Question:
     @property
     def id(self) -> str:
         """Of what is asked alone: the same two answers to the same prompt are one question."""
-        asked = json.dumps([self.shown, self.first, self.second])
-        return hashlib.sha256(asked.encode(errors="backslashreplace")).hexdigest()[:16]
+        return _digest(self.shown, self.first, self.second)
 
     def outcome(self, first_wins: float) -> float:
         """1 where the newer policy's answer won, 0 where it lost, ½ for alike, from the same of the first answer."""
@@ -39,7 +38,9 @@ def questions_about(
     draw: tuple[int, int],
     known: Collection[str] = (),
 ) -> list[Question]:
-    """Prompts on which two policies answered differently, in an order that chance chose.
+    """Prompts on which two policies answered differently, in an order that chance chose; each question once.
+
+    The sides of two answers are the same at every look: whoever says them again is known to be no news.
 
     Args:
         prompts: that were held out.
@@ -50,12 +51,22 @@ def questions_about(
     """
     seed, look = draw
     order = rng.permutation(seed, "guard prompts", look, count=len(prompts))
-    sides = rng.uniform(seed, "guard sides", look, count=len(prompts))
-    found: list[Question] = []
+    found: dict[str, Question] = {}
     for place in order:
         now, before = newer[place], older[place]
         if now["response"] != before["response"]:
-            first = bool(sides[place] < 0.5)
-            one, other = (now, before) if first else (before, now)
-            found.append(Question(prompts[place], now["prompt"], one["response"], other["response"], first))
-    return [one for one in found if one.id not in known]
+            one, other = _sides(now["prompt"], now["response"], before["response"], seed)
+            question = Question(prompts[place], now["prompt"], one, other, one == now["response"])
+            found.setdefault(question.id, question)
+    return [question for name, question in found.items() if name not in known]
+
+
+def _sides(shown: str, one: str, other: str, seed: int) -> tuple[str, str]:
+    """Which of two answers comes first: chance says so, from the answers alone and not from whose they are."""
+    low, high = sorted((one, other))
+    (draw,) = rng.uniform(seed, "guard sides", int(_digest(shown, low, high), 16), count=1)
+    return (low, high) if draw < 0.5 else (high, low)
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """Who judges: a function of pairs, a function that scores, or people with a file."""
 
+import codecs
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from truing.core.records import Sample
 from truing.guard.contests import Question
 from truing.rewards.process import FunctionError, FunctionProcess
 from truing.rewards.python_function import FunctionReward, as_plain
-from truing.runs.files import write_text
+from truing.rewards.worker import shown
+from truing.runs.files import disk_faults, write_text
 
 ALIKE = 0.5
 
@@ -136,36 +138,44 @@ def read_votes(file: Path, known: Sequence[str]) -> dict[str, float | None]:
     """What people said is better, by question; what nobody answered yet is left out.
 
     Raises:
-        DataError: a line is no JSON object, answers no question of this look, or answers otherwise than a line before.
+        DataError: a line is no JSON object, answers no question of this look, or answers otherwise than a line before;
+            or a question has no line any more.
+        RunError: the file cannot be read.
     """
     votes: dict[str, float | None] = {}
+    gone = dict.fromkeys(known)
     problems = Problems(str(file))
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        said = _vote(line, known) if line.strip() else None
+    with disk_faults(file, "cannot be read"):
+        lines = file.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")  # str.splitlines would cut answers
+    for number, line in enumerate(lines, start=1):
+        said = _said(line, known) if line.strip() else None
         if isinstance(said, str):
             problems.add(Problem("guard/bad-vote", VOTE, said, "Put the line right.", f"{file}:{number}"))
         elif said is not None:
             name, vote = said
-            if votes.setdefault(name, vote) != vote:
+            gone.pop(name, None)
+            if vote is not None and votes.setdefault(name, VOTES[vote]) != VOTES[vote]:
                 what = f"question {name} is answered in two ways."
                 problems.add(Problem("guard/two-votes", VOTE, what, "Keep one of the lines.", f"{file}:{number}"))
+    if gone and not problems.count:
+        what = f"{len(gone)} of {len(known)} questions have no line any more, {next(iter(gone))} among them."
+        hint = "Put the lines back; or move the file away, and the same command writes it anew, with no answer."
+        problems.add(Problem("guard/no-line", VOTE, what, hint, str(file)))
     problems.check(DataError)
     return votes
 
 
-def _vote(line: str, known: Sequence[str]) -> tuple[str, float | None] | str | None:
-    """Question and answer, None where there is no answer yet, or what is wrong with the line."""
+def _said(line: bytes, known: Sequence[str]) -> tuple[str, str | None] | str:
+    """Question and answer, None where there is no answer yet; or what is wrong with the line."""
     try:
-        row = json.loads(line)
-    except ValueError:
-        return "is no JSON object."
+        row = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return "is no JSON object in UTF-8."
     if not isinstance(row, Mapping) or "id" not in row:
         return "is no JSON object with an id."
     if row["id"] not in known:
-        return f"question {row['id']} is none of this look: it may be of another run or another look."
+        return f"question {shown(row['id'])} is none of this look: it may be of another run or another look."
     vote = row.get(VOTE)
-    if vote is None:
-        return None
-    if not isinstance(vote, str) or vote not in VOTES:
-        return f"{vote!r} is none of {', '.join(VOTES)}."
-    return str(row["id"]), VOTES[vote]
+    if vote is not None and (not isinstance(vote, str) or vote not in VOTES):
+        return f"{shown(vote)} is none of {', '.join(VOTES)}."
+    return str(row["id"]), vote

@@ -1,7 +1,6 @@
 """Every judgement that a stage was given, kept beside its logs: none is asked for twice, and none is lost."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from truing.core.errors import RunError
 from truing.guard.contests import Question
 from truing.guard.judges import Judge
 from truing.processes import group
-from truing.runs.files import disk_faults
+from truing.runs.files import disk_faults, write_text
 
 
 class Ledger:
@@ -37,45 +36,49 @@ class Ledger:
             RunError: the file cannot be read or written.
         """
         known = group.broadcast(lambda: self._judged(look, questions))
-        return {one.id: one.outcome(known[one.id]) for one in questions if one.id in known}
+        judged = [(one, known[one.id]) for one in questions]
+        return {one.id: one.outcome(first_wins) for one, first_wins in judged if first_wins is not None}
 
-    def _judged(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
+    def _judged(self, look: int, questions: Sequence[Question]) -> dict[str, float | None]:
+        """By id; None is what was asked and not judged, which is not asked again either."""
         known = self._read()
         left = [one for one in questions if one.id not in known]
         given = self._judge.judge(look, left) if left else {}
-        self._append([_line(look, one, given[one.id]) for one in left if one.id in given])
-        return known | given
+        rows = [_line(look, one, given.get(one.id)) for one in left]
+        if rows:
+            self._append(rows)
+        return known | {row["id"]: row["first_wins"] for row in rows}
 
-    def _read(self) -> dict[str, float]:
+    def _read(self) -> dict[str, float | None]:
         """A kill may have left half of a last line, which is as if it had not been judged."""
-        if not self._path.exists():
-            return {}
-        with disk_faults(self._path, "cannot be read"):
-            whole, _, _ = self._path.read_bytes().rpartition(b"\n")
         try:
-            rows = [json.loads(line) for line in whole.splitlines()]
-            return {str(row["id"]): float(row["first_wins"]) for row in rows}
-        except (ValueError, KeyError, TypeError) as error:
+            rows = [json.loads(line) for line in self._whole().split("\n") if line]
+            return {str(row["id"]): _share(row["first_wins"]) for row in rows}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             hint = "Put the line right or remove it; the others are kept."
             what = f"has a line that is no judgement ({error})."
             raise RunError(what, code="run/no-judgement", where=str(self._path), hint=hint) from error
 
     def _append(self, rows: Sequence[dict[str, Any]]) -> None:
-        with disk_faults(self._path, "cannot be written"), open(self._path, "a+b") as file:
-            whole = _whole(file)
-            file.truncate(whole)
-            file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-            file.flush()
-            os.fsync(file.fileno())
+        """All of them or none: people who judged a look are not asked about a part of it."""
+        write_text(self._path, self._whole() + "".join(json.dumps(row) + "\n" for row in rows))
+
+    def _whole(self) -> str:
+        """The lines that are complete."""
+        if not self._path.exists():
+            return ""
+        with disk_faults(self._path, "cannot be read"):
+            lines, end, _ = self._path.read_bytes().rpartition(b"\n")
+        return (lines + end).decode()
 
 
-def _whole(file: Any) -> int:
-    """Bytes of the lines that are complete."""
-    file.seek(0)
-    return int(file.read().rfind(b"\n")) + 1
+def _share(value: Any) -> float | None:
+    if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+        raise ValueError(f"first_wins is {value!r}")
+    return value
 
 
-def _line(look: int, question: Question, first_wins: float) -> dict[str, Any]:
+def _line(look: int, question: Question, first_wins: float | None) -> dict[str, Any]:
     return {
         "look": look,
         "id": question.id,
