@@ -36,6 +36,13 @@ def test_a_dry_run_is_short_and_on_what_it_is_given(tmp_path: Path) -> None:
     assert (short.compute, short.ppo.episodes, short.ppo.epochs) == (recipe.compute, 8, 2)
 
 
+def test_a_rehearsal_waits_for_nobodys_judgements_in_a_variant_neither(tmp_path: Path) -> None:
+    guarded = {"guard.mode": "warn", "ppo.kl.controller": "adaptive"}
+    short = one_step(tiny.recipe(tmp_path, variants={"guarded": guarded}), BASE)
+    assert short.variants == {"guarded": {"ppo.kl.controller": "adaptive"}}
+    assert {stage.recipe.guard.mode for stage in plan(short)} == {"off"}
+
+
 def test_one_that_is_not_timed_does_less(tmp_path: Path) -> None:
     short = _short(tiny.recipe(tmp_path), timed=False)
     assert (short.ppo.epochs, short.ppo.updates) == (1, STEPS - 1)

@@ -12,7 +12,7 @@ from truing.core.errors import DataError, Problem, Problems, RewardError, Waitin
 from truing.core.records import Sample
 from truing.guard.contests import Question
 from truing.rewards.process import FunctionError, FunctionProcess
-from truing.rewards.python_function import FunctionReward, as_plain
+from truing.rewards.python_function import FunctionReward, as_plain, more_of
 from truing.rewards.worker import shown
 from truing.runs.files import disk_faults, write_text
 
@@ -87,7 +87,7 @@ class PairsJudge:
             answer = self.process.scores([as_plain(one.prompt) for one in questions], pairs)
         except FunctionError as fault:
             place = f" It was raised in {fault.place}." if fault.place else ""
-            hint = SHARES + place
+            hint = (more_of(fault.limit) or SHARES) + place
             raise RewardError(f"{fault.reason}.", code="rewards/judge-fails", where=self.name, hint=hint) from fault
         shares = answer.get("scores")
         if not isinstance(shares, list) or len(shares) != len(questions) or not all(map(_is_share, shares)):

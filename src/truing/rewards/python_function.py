@@ -61,7 +61,7 @@ class FunctionReward:
                 else f"cannot be imported ({fault.reason.removeprefix('raised ')}).",
                 code="rewards/not-imported",
                 where=path,
-                hint=_more_of(fault.limit)
+                hint=more_of(fault.limit)
                 or "Write it as module:function; the module is looked for beside the recipe and on the Python path.",
             ) from fault
         return reward
@@ -130,7 +130,7 @@ class FunctionReward:
 
     def _refusal(self, fault: FunctionError) -> RewardError:
         place = f" It was raised in {fault.place}." if fault.place else ""
-        hint = (_more_of(fault.limit) or SCORES) + place
+        hint = (more_of(fault.limit) or SCORES) + place
         return RewardError(f"{fault.reason}.", code="rewards/function-fails", where=self.name, hint=hint)
 
 
@@ -139,7 +139,7 @@ def _blaming(sample: Sample, fault: FunctionError) -> FunctionError:
     return FunctionError(f"{fault.reason}. The response was {sample.response[:80]!r}", fault.place, fault.limit)
 
 
-def _more_of(limit: str | None) -> str:
+def more_of(limit: str | None) -> str:
     """The hint for a function that a field of the recipe may have kept from its answer."""
     return f"If it needs more, raise {limit}." if limit else ""
 
