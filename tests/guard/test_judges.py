@@ -10,6 +10,7 @@ from truing.core.errors import DataError, RunError, WaitingError
 from truing.guard.contests import Question, questions_about
 from truing.guard.judges import PeopleJudge, read_votes
 from truing.guard.ledger import Ledger
+from truing.runs.directory import StageDirectory
 
 
 def _rows(*responses: str) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ def _vote(file: Path, **changes: Any) -> None:
 
 
 def test_people_are_waited_for_and_what_they_said_is_taken(tmp_path: Path) -> None:
-    judge = PeopleJudge(tmp_path)
+    judge = PeopleJudge(StageDirectory(tmp_path))
     with pytest.raises(WaitingError, match=r"guard-look-001\.jsonl: 8 of 8 judgements") as caught:
         judge.judge(1, QUESTIONS)
     assert caught.value.exit_code == 75
@@ -79,7 +80,7 @@ def test_people_are_waited_for_and_what_they_said_is_taken(tmp_path: Path) -> No
 
 def test_a_file_does_not_say_whose_the_answers_are(tmp_path: Path) -> None:
     with pytest.raises(WaitingError):
-        PeopleJudge(tmp_path).judge(1, QUESTIONS)
+        PeopleJudge(StageDirectory(tmp_path)).judge(1, QUESTIONS)
     assert set(json.loads((tmp_path / "guard-look-001.jsonl").read_text().splitlines()[0])) == {
         "id",
         "prompt",
@@ -93,11 +94,11 @@ def test_what_editors_do_to_a_file_and_what_answers_hold_is_no_fault(tmp_path: P
     """A mark of byte order, Windows' line ends; and ends of lines that JSON leaves as they are within a text."""
     odd = [Question("p", "p", "a\u2028b", "c\x85d", True), Question("p", "p", "\ud800", "x\x0by", False)]
     with pytest.raises(WaitingError, match="2 of 2"):
-        PeopleJudge(tmp_path).judge(1, odd)
+        PeopleJudge(StageDirectory(tmp_path)).judge(1, odd)
     file = tmp_path / "guard-look-001.jsonl"
     answered = file.read_bytes().replace(b"null", b'"second"').replace(b"\n", b"\r\n")
     file.write_bytes(b"\xef\xbb\xbf" + answered)
-    assert PeopleJudge(tmp_path).judge(1, odd) == {one.id: 0.0 for one in odd}
+    assert PeopleJudge(StageDirectory(tmp_path)).judge(1, odd) == {one.id: 0.0 for one in odd}
 
 
 def test_a_line_that_is_gone_and_one_that_is_no_text_are_told(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_a_line_that_is_gone_and_one_that_is_no_text_are_told(tmp_path: Path) ->
 
 
 def test_people_who_skipped_one_are_not_asked_again_when_the_run_is_taken_up(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "judgements.jsonl", PeopleJudge(tmp_path))
+    ledger = Ledger(tmp_path / "judgements.jsonl", PeopleJudge(StageDirectory(tmp_path)))
     with pytest.raises(WaitingError):
         ledger.outcomes(1, QUESTIONS)
     _vote(tmp_path / "guard-look-001.jsonl", _1="skip")

@@ -14,6 +14,7 @@ from truing.guard.contests import Question
 from truing.rewards.process import FunctionError, FunctionProcess
 from truing.rewards.python_function import FunctionReward, as_plain, more_of
 from truing.rewards.worker import shown
+from truing.runs.directory import StageDirectory
 from truing.runs.files import disk_faults, write_text
 
 ALIKE = 0.5
@@ -34,19 +35,19 @@ class Judge(Protocol):
         """
 
 
-def judge_of(recipe: Recipe, place: Path) -> Judge:
+def judge_of(recipe: Recipe, directory: StageDirectory) -> Judge:
     """The one that the recipe names.
 
     Args:
         recipe: of the stage.
-        place: a directory of the stage, for the files of people.
+        directory: of the stage, for the files of people.
 
     Raises:
         RewardError: its function cannot be imported.
     """
     settings = recipe.guard.judge
     if settings.kind == "people":
-        return PeopleJudge(place)
+        return PeopleJudge(directory)
     if settings.kind == "scores":
         return ScoresJudge(FunctionReward.load(settings.path or "", recipe))
     return pairs_judge(settings.path or "", recipe)
@@ -103,7 +104,7 @@ def _is_share(value: Any) -> bool:
 class PeopleJudge:
     """Writes the questions of a look into a file, in which people say what is better."""
 
-    place: Path
+    directory: StageDirectory
 
     def judge(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
         """See `Judge`.
@@ -112,7 +113,7 @@ class PeopleJudge:
             WaitingError: questions are not answered yet.
             DataError: the file has rows that are no answers to these questions; nothing of it is changed.
         """
-        file = self.place / f"guard-look-{look:03d}.jsonl"
+        file = self.directory.questions(look)
         if not file.exists():
             write_text(file, "".join(json.dumps(_asked(one), ensure_ascii=False) + "\n" for one in questions))
         votes = read_votes(file, [one.id for one in questions])

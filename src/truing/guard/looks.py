@@ -25,8 +25,6 @@ from truing.guard.ledger import Ledger
 from truing.training.job import Job
 from truing.training.journal import Journal
 
-JUDGEMENTS = "judgements.jsonl"
-
 FALSE_TURNS = 0.05
 """Chance that a turn is ever called in a stage that never made its policy worse"""
 WALK = 0.15
@@ -91,14 +89,14 @@ def open_guard(
     Raises:
         RewardError: the judge's function cannot be imported.
     """
-    recipe, name, place = job.recipe, job.name, job.directory.root
+    recipe, name, directory = job.recipe, job.name, job.directory
     if recipe.guard.mode == "off":
         return None
     return Guard(
         recipe.guard,
         updates,
         (recipe.seed, [prompt.text for prompt in prompts]),
-        Ledger(place / JUDGEMENTS, judge_of(recipe, place)),
+        Ledger(directory.judgements, judge_of(recipe, directory)),
         lambda step: evaluator.rows[step],
         lambda said: job.progress.note(f"{name}: {said}"),
         TypeAdapter(State).validate_python(journal.recall("guard", {"beta": beta})),

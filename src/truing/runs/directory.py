@@ -19,6 +19,7 @@ from truing.runs.lock import locked
 
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOCK = ".lock"
+LOOK = "guard-look-{}.jsonl"
 RECORD = "run.json"
 """The file that makes a directory a run"""
 
@@ -45,6 +46,15 @@ class StageDirectory:
         return self.root / "result.json"
 
     @property
+    def judgements(self) -> Path:
+        """What a judge said of the policy's own answers, one JSON object a question."""
+        return self.root / "judgements.jsonl"
+
+    def questions(self, look: int) -> Path:
+        """What people are asked at a look, one JSON object a question, in which they answer."""
+        return self.root / LOOK.format(f"{look:03d}")
+
+    @property
     def checkpoints(self) -> Path:
         """Directory of complete checkpoints."""
         return self.root / "checkpoints"
@@ -60,10 +70,16 @@ class StageDirectory:
         return self.root / "adapter"
 
     def reset(self) -> None:
-        """Make the directory, empty but for what an interrupted attempt can go on from: its checkpoints and logs."""
+        """Make the directory, empty but for what an interrupted attempt can go on from.
+
+        That is its checkpoints and logs, and what was judged meanwhile, which nobody is asked for twice.
+        """
         with disk_faults(self.root, "cannot be made"):
             self.root.mkdir(exist_ok=True)
-        resumable = {self.checkpoints, self.metrics, self.samples} if self.checkpoints.is_dir() else set()
+        resumable = set()
+        if self.checkpoints.is_dir():
+            logs = (self.metrics, self.samples, self.judgements)
+            resumable = {self.checkpoints, *logs, *self.root.glob(LOOK.format("*"))}
         for leftover in set(self.root.iterdir()) - resumable:
             remove(leftover)
 
