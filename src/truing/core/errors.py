@@ -145,7 +145,7 @@ class ProcessesError(TruingError):
 class WaitingError(TruingError):
     """The run cannot go on before people have judged; what was done is saved."""
 
-    code = "guard/waits"
+    code = "guard"
     exit_code = 75
     """What sendmail calls a failure for the time being (EX_TEMPFAIL)"""
 
