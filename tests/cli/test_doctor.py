@@ -95,7 +95,11 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
 @pytest.mark.parametrize(
     ("shape", "options", "what"),
     [
-        ("llama", ["--processes", "3", "--tp", "2"], "3 processes are no groups of 2"),
+        (
+            "llama",
+            ["--processes", "3", "--tp", "2"],
+            "2 slices of each layer need 2 processes",
+        ),
         ("llama-in-groups", ["--processes", "3", "--tp", "3"], "which 3 processes cannot share out"),
         ("gpt2", ["--processes", "2", "--tp", "2"], "has no plan in transformers"),
         ("llama", ["--processes", "4", "--pp", "4"], "has 2 layers, which cannot be cut into 4 stages"),

@@ -16,6 +16,19 @@ WORLD = "world: {}\n"
         ("ppo: {whiten_rewards: no}", "ppo.whiten_rewards: expected true or false, got the text 'no'. Write false."),
         ("ppo: {whiten_rewards: On}", "ppo.whiten_rewards: expected true or false, got the text 'On'. Write true."),
         ("ppo: {whiten_rewards: 1}", "ppo.whiten_rewards: expected true or false, got 1."),
+        (
+            "guard: {judge: people}",
+            "guard.judge: expected a section, got the text 'people'. Write judge: {kind: people}.",
+        ),
+        (
+            "guard: {judge: a.py:b}",
+            "guard.judge: expected a section, got the text 'a.py:b'. Write judge: {path: a.py:b}.",
+        ),
+        ("guard: {judge: {kind: pairs}}", "guard.judge: kind pairs needs a path: {kind: pairs, path: rules.py:judge}"),
+        (
+            "guard: {judge: {path: a.py:b}}",
+            "guard.judge: kind people has no path; a function is of kind pairs or scores",
+        ),
         ("seed: 1_000", "seed: expected a whole number, got the text '1_000'. Write 1000."),
         ("seed: 1e3", "seed: expected a whole number, got 1000.0. Write 1000."),
         ("seed: 1.5", "seed: expected a whole number, got 1.5."),

@@ -120,7 +120,10 @@ def test_a_model_with_fewer_layers_than_stages_is_refused_once(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("layout", "told"),
-    [((4, 2, 2), "layers that --tp cuts cannot be cut into stages too"), ((3, 1, 2), "3 processes are no groups of 2")],
+    [
+        ((4, 2, 2), "layers that --tp cuts cannot be cut into stages too"),
+        ((3, 1, 2), "2 stages need 2 processes"),
+    ],
 )
 def test_processes_that_cannot_have_layers_one_after_another_are_refused(
     layout: tuple[int, int, int], told: str

@@ -78,7 +78,7 @@ def test_numbers_that_are_not_finite_are_told_once(recipe: Path) -> None:
     ("options", "told"),
     [
         ((*TENSOR, "--set", "compute.shard=true"), "spreads weights that --tp has cut already"),
-        (("--tp", "3"), "2 processes are no groups of 3"),
+        (("--tp", "3"), "3 slices of each layer need 3 processes or a multiple of it, not 2"),
         ((*TENSOR, "--set", "lora.targets=[lm_head]", "--set", "roles=shared"), "a projection that --tp cuts"),
     ],
 )

@@ -76,11 +76,11 @@ def refuse_odd_layout(processes: int, tensor: int, pipeline: int) -> None:
         what = "layers that --tp cuts cannot be cut into stages too."
         raise RecipeError(what, code="recipe/cut-twice", where="--pp", hint="Leave one of the two out.")
     if processes % pipeline:
-        what = f"{processes} processes are no groups of {pipeline} that have a model's layers one after another."
+        what = f"{pipeline} stages need {pipeline} processes or a multiple of it, not {processes}."
         hint = f"Give --processes {pipeline}, or a multiple of it."
         raise RecipeError(what, code="recipe/odd-stages", where="--pp", hint=hint)
     if processes % tensor:
-        what = f"{processes} processes are no groups of {tensor} that share each layer."
+        what = f"{tensor} slices of each layer need {tensor} processes or a multiple of it, not {processes}."
         hint = f"Give --processes {tensor}, or a multiple of it."
         raise RecipeError(what, code="recipe/odd-layout", where="--tp", hint=hint)
 

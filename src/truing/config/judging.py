@@ -19,8 +19,10 @@ class Judge(Section):
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
-        if (self.path is None) != (self.kind == "people"):
-            raise ValueError("kinds pairs and scores need a path; kind people has none")
+        if self.kind == "people" and self.path is not None:
+            raise ValueError("kind people has no path; a function is of kind pairs or scores")
+        if self.kind != "people" and self.path is None:
+            raise ValueError(f"kind {self.kind} needs a path: {{kind: {self.kind}, path: rules.py:judge}}")
         return self
 
 

@@ -104,10 +104,11 @@ def _hint(kind: str, key: str, details: ErrorDetails) -> str | None:
     if kind == "list_type" and isinstance(value, str):
         return f"Write [{value}]."
     if kind == "model_type":
-        fields = list(_section_at(key).model_fields)
+        fields = _section_at(key).model_fields
         name = key.rpartition(".")[2]
         if isinstance(value, str) and "path" in fields and not name.isdecimal():
-            return f"Write {name}: {{path: {value}}}."
+            kinds = get_args(fields["kind"].annotation) if "kind" in fields else ()
+            return f"Write {name}: {{{'kind' if value in kinds else 'path'}: {value}}}."
         return f"Its keys are {', '.join(fields)}."
     return None
 

@@ -120,7 +120,8 @@ class PeopleJudge:
         left = len(questions) - len(votes)
         if left:
             what = f"{left} of {len(questions)} judgements are waited for."
-            hint = f"Set {VOTE} of each line to {', '.join(VOTES)}; the same command then goes on."
+            answers = ", ".join(f'"{answer}"' for answer in VOTES)
+            hint = f'Set "{VOTE}" in each line to one of {answers}; then give the same command again, which goes on.'
             raise WaitingError(what, code="guard/waits", where=str(file), hint=hint)
         return {name: vote for name, vote in votes.items() if vote is not None}
 

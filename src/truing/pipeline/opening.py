@@ -16,7 +16,7 @@ from truing.models.quantised import check_quantisation
 from truing.models.spread import check_sharding
 from truing.pipeline.world import with_world
 from truing.processes import group
-from truing.rewards.python_function import FunctionReward
+from truing.rewards.python_function import OF_PAIRS, SIGNATURE, FunctionReward
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory
 from truing.runs.interruption import Interruption
@@ -106,7 +106,11 @@ def _functions(recipe: Recipe) -> dict[str, Fingerprint]:
     RewardError if one cannot be imported: better before hours of training than after.
     """
     named = {key: path for key, kind, path in _scorers(recipe) if kind in ("function", "pairs")}
-    loaded = {path: FunctionReward.load(path, recipe) for path in set(named.values())}
+    pairs = {path for _, kind, path in _scorers(recipe) if kind == "pairs"}
+    loaded = {
+        path: FunctionReward.load(path, recipe, OF_PAIRS if path in pairs else SIGNATURE)
+        for path in set(named.values())
+    }
     for function in loaded.values():
         function.end()
     files = {name: loaded[path].file for name, path in named.items()}

@@ -11,7 +11,7 @@ from truing.guard.contests import Question
 from truing.guard.judges import pairs_judge
 from truing.preflight.findings import Findings
 from truing.preflight.model_directories import rewards_and_judges
-from truing.rewards.python_function import FunctionReward
+from truing.rewards.python_function import OF_PAIRS, SIGNATURE, FunctionReward
 
 CALLED_WITH = 2
 """The first responses that each reward and judge is asked to score: with one, a deviation of all has no value"""
@@ -23,7 +23,7 @@ def check_functions(recipe: Recipe, found: Findings) -> None:
     for (kind, path), key in rewards_and_judges(recipe).items():
         if kind in ("function", "pairs") and f"{key}: {path}" not in known:
             with found.noting():
-                FunctionReward.load(path, recipe).end()
+                FunctionReward.load(path, recipe, OF_PAIRS if kind == "pairs" else SIGNATURE).end()
 
 
 def samples_of(rows: Prepared, recipe: Recipe, form: TextFormat) -> list[Sample]:

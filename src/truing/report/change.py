@@ -15,6 +15,12 @@ def judged(stage: StageFiles, judge: str) -> Change | None:
     return (stage.result.heldout.judges or {}).get(judge) or change_of(stage, f"judge_{judge}")
 
 
+def heldout_kl(stage: StageFiles) -> float | None:
+    """Nats a sequence from the reference: of the step that the model is of, or of the last so far."""
+    kept = stage.result.heldout.heldout_kl_last
+    return stage.latest("heldout_kl") if kept is None else kept
+
+
 def change_of(stage: StageFiles, name: str) -> Change | None:
     """A metric's first and last value, so far."""
     _, values = stage.series(name)

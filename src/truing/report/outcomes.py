@@ -1,6 +1,6 @@
 """What came of a stage, in a sentence: for its line in the report and at the end of a run. The registry names them."""
 
-from truing.report.change import heldout_score, judged
+from truing.report.change import heldout_kl, heldout_score, judged
 from truing.report.run_files import StageFiles
 from truing.report.wording import arrow, capitalised, interval, nats, share, whole
 
@@ -27,8 +27,9 @@ def policy_outcome(stage: StageFiles) -> str:
     """What changed on held-out prompts: the score where there is one, every judge, and the price in nats."""
     changes = {"score": heldout_score(stage)} | {name: judged(stage, name) for name in stage.judges()}
     parts = [f"{name} {arrow(change.first, change.last)}" for name, change in changes.items() if change]
-    kl = stage.latest("heldout_kl")
+    kl, kept = heldout_kl(stage), stage.result.guard.guard_kept_step
     parts += [] if kl is None else [f"KL {nats(kl)} nats"]
+    parts += [] if kept is None else [f"the guard keeps update {whole(kept)}"]
     return capitalised("; ".join(parts)) + "." if parts else ""
 
 

@@ -30,7 +30,7 @@ from typing import Literal
 
 from truing.core.results import Change
 from truing.core.soundness import card_in_words, unsound
-from truing.report.change import change_in_words, heldout_score, judged
+from truing.report.change import change_in_words, heldout_kl, heldout_score, judged
 from truing.report.run_files import RunFiles, StageFiles
 from truing.report.stages import learnt_from, policies, scorer_of, start_of
 from truing.report.wording import capitalised, listed, nats, numbers, whole
@@ -67,8 +67,7 @@ def verdict(stage: StageFiles, scorer: StageFiles | None = None, start: StageFil
     sentences = [_change_sentence("The score on held-out prompts", score)] if score else []
     sentences += [_change_sentence(f"The judge {name}, which training never saw,", judges[name]) for name in judges]
     sentences += [_peak_sentence(name, *peak, judges[name]) for name, peak in peaks.items()]
-    kept_kl = stage.result.heldout.heldout_kl_last
-    kl = stage.latest("heldout_kl") if kept_kl is None else kept_kl
+    kl = heldout_kl(stage)
     sentences += [] if kl is None else [f"It ends {nats(kl)} nats a sequence away from the reference (KL)."]
     if stage.result.heldout.alike:
         tone, headline = "open" if tone == "good" else tone, f"{headline} But the answers grew alike."

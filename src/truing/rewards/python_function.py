@@ -17,6 +17,8 @@ LARGEST_SCORE = 1e18
 """Its square is still a number in single precision"""
 SCORES = f"It must return one number for each response, in order, each finite and no larger than {LARGEST_SCORE:g}."
 SIGNATURE = "Write it as `def score(prompts, responses): return [one number for each response]`."
+OF_PAIRS = "Write it as `def judge(prompts, pairs): return [one share for each pair of answers]`."
+"""Of a function that says which of two answers is better"""
 HOPELESS = 3
 """Responses one by one that a function fails on, before it answered any, after which no more are tried"""
 
@@ -42,8 +44,8 @@ class FunctionReward:
         self._process = FunctionProcess(self.name, self.settings)
 
     @classmethod
-    def load(cls, path: str, recipe: Recipe) -> "FunctionReward":
-        """Imports it in its process.
+    def load(cls, path: str, recipe: Recipe, signature: str = SIGNATURE) -> "FunctionReward":
+        """Imports it in its process; how it is to be written is told by its `signature`.
 
         Raises:
             RewardError: the module or the function is not there or of another form, or the module cannot be run.
@@ -53,7 +55,7 @@ class FunctionReward:
             reward.file = group.broadcast(reward._process.start)
         except FunctionError as fault:
             if fault.reason.startswith(NO_FIT):
-                hint = f"{SIGNATURE} It is written in {fault.place}."
+                hint = f"{signature} It is written in {fault.place}."
                 raise RewardError(f"{fault.reason}.", code="rewards/signature", where=path, hint=hint) from fault
             raise RewardError(
                 f"{NO_FUNCTION}."
