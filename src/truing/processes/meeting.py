@@ -34,6 +34,7 @@ def meet(rank: int, size: int) -> Store:
         torch.cuda.set_device(local_rank())
         backend = "cpu:gloo,cuda:nccl"
     with ended_when_unreachable(), _told_in_a_sentence():
+        store: Store
         store, _, _ = next(rendezvous("env://", rank, size, timeout=MEETING))
         store.set(f"{HERE}{rank}", "")
         store.wait([f"{HERE}{other}" for other in range(size)], MEETING)
