@@ -81,6 +81,8 @@ def score_one_past_the_end(patch: pytest.MonkeyPatch, world: World, beta: float)
 def padding_counted(patch: pytest.MonkeyPatch, world: World, beta: float) -> None:
     everything = property(lambda sequences: torch.ones_like(sequences.response_tokens, dtype=torch.bool))
     patch.setattr(Sequences, "response_mask", everything)
+    places = property(lambda sequences: torch.arange(sequences.response_tokens.numel()))
+    patch.setattr(Sequences, "response_places", places)
 
 
 def value_bootstrapped_past_the_end(patch: pytest.MonkeyPatch, world: World, beta: float) -> None:
