@@ -96,7 +96,7 @@ def word(run: Path, **variant: Any) -> None:
         "base.trust_remote_code": True,
         "evaluation.judges": {"taste": evil, "other": "evil:f"},
         "rewards.sources": [{"kind": "function", "path": evil}],
-        "guard": {"mode": "rollback", "judge": {"kind": "pairs", "path": evil}},
+        "guard": {"mode": "rollback", "judge": {"kind": "pairs", "path": "evil:f"}},
         "track": ["wandb"],
         "rollout.engine": "vllm",
         "rollout.vllm.url": "http://elsewhere.example:1",
