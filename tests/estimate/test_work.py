@@ -3,30 +3,16 @@
 from dataclasses import replace
 
 import pytest
+from toy_decoder import FOUR, SHARED, TOY
 
 from truing.estimate.work import Case, Device, Phase, Update, phases
-from truing.preflight.layouts import Layout, Models, Numbers, Shape
+from truing.preflight.layouts import Layout, Models, Numbers
 
-TOY = Shape(
-    layers=2,
-    width=4,
-    query_width=6,
-    key_width=2,
-    products=100,
-    ends=30,
-    others=10,
-    vocabulary=40,
-    projection=40,
-    rest=20,
-)
-"""280 parameters"""
 NUMBERS = Numbers(
     rank=3, compute_bytes=2, quantised=False, learn_tokens=16, checkpointing=False, adapted=1.0, rows=8, row_tokens=8
 )
 UPDATE = Update(episodes=8, prompt_tokens=3, response_tokens=5, epochs=2)
 """64 tokens in rows of 8"""
-FOUR = Models(trained=2, frozen=2, adapters_trained=0, adapters_frozen=0, samples=True)
-SHARED = Models(trained=0, frozen=1, adapters_trained=2, adapters_frozen=1, samples=True)
 ATTENTION = 4 * 2 * 6 * 8 * (8 * 9 / 2)
 FORWARD = 64 * 2 * 2 * 100 + ATTENTION
 LOGITS = 8 * 5 * 2 * 40

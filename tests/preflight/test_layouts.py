@@ -5,30 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+from toy_decoder import FOUR, SHARED, TOY
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from truing.config.recipe import Recipe
-from truing.preflight.layouts import Layout, Models, Numbers, Shape, held, numbers_of
+from truing.preflight.layouts import Layout, Numbers, Shape, held, numbers_of
 from truing.preflight.shapes import shape_of
 
-TOY = Shape(
-    layers=2,
-    width=4,
-    query_width=6,
-    key_width=2,
-    products=100,
-    ends=30,
-    others=10,
-    vocabulary=40,
-    projection=40,
-    rest=20,
-)
-"""280 parameters, of which 240 can be cut"""
 NUMBERS = Numbers(
     rank=3, compute_bytes=4, quantised=False, learn_tokens=5, checkpointing=False, adapted=1.0, rows=7, row_tokens=11
 )
-FOUR = Models(trained=2, frozen=2, adapters_trained=0, adapters_frozen=0, samples=True)
-SHARED = Models(trained=0, frozen=1, adapters_trained=2, adapters_frozen=1, samples=True)
 
 
 def _on_meta(config: Any) -> Any:

@@ -127,7 +127,9 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
         reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None))
         controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
         evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)
-        guard = open_guard(job, settings.updates, settings.kl.beta, journal, evaluator, prompts.heldout)
+        guard = (
+            None if decide else open_guard(job, settings.updates, settings.kl.beta, journal, evaluator, prompts.heldout)
+        )
         if not journal.rows:
             journal.log(0, evaluator.evaluate(0))
         if guard is not None and guard.acts and journal.step == 0:
