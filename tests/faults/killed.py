@@ -45,7 +45,7 @@ class Runs:
     def end(self, *early: int) -> bool:
         """Waits for it; whether it ended with one of the codes `early`. It may not end in another way than well."""
         code = self._going.wait()
-        assert code in (0, *early)
+        assert code in (0, *early), f"it ended with {code}"
         return code != 0
 
     def dies(self, recipe: Path, out: Path, die: Death) -> bool:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from torch.distributed import DistNetworkError
 
 import truing
 from truing.config.sections import Optimiser
 from truing.core.errors import RewardError, TrainingError
 from truing.processes import group
 from truing.processes.peers import Failure, Peers
+from truing.processes.place import Place
 from truing.training.journal import open_journal
 from truing.training.learner import Learner, _of_all
 
@@ -63,7 +66,7 @@ def test_an_error_of_a_process_that_is_alone_leaves_it_as_it_is() -> None:
 def test_rows_are_shared_by_what_they_cost(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The longest first, to whoever has least: 9 | 5 + 3 | 4 + 4, by hand."""
     own = {"data_rank": rank, "data_size": 3, "work_rank": rank, "work_size": 3}
-    monkeypatch.setattr(group, "_peers", SimpleNamespace(**own))
+    monkeypatch.setattr(group, "_peers", SimpleNamespace(place=SimpleNamespace(**own)))
     assert group.share_by_cost([4, 9, 4, 3, 5]) == [[1], [3, 4], [0, 2]][rank]
     assert group.share("abcde") == ["ad", "be", "c"][rank]
     with group.alone():
@@ -93,10 +96,27 @@ def test_of_an_error_that_all_meet_one_tells_and_all_end_with_its_code() -> None
     said = [Failure(0, 2), "a metric", Failure(2, 1)]
     for rank, ends_with in ((0, RewardError), (2, group.PeerFailed)):
         peers: Any = Peers.__new__(Peers)
-        peers.rank, peers._failed, peers._in_parts, peers._exchange = rank, False, False, lambda *_: said
+        peers.place, peers._failed, peers._in_parts = Place(rank, 3, 1, 1), False, False
+        peers._exchange = lambda *_: said
         with pytest.raises(ends_with) as ended, peers.agreed():
             raise RewardError("gave nan.")
         assert ended.value.exit_code == 2
+
+
+def test_whoever_is_gone_while_connections_are_made_is_told_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are spread as they are loaded, where any error of the library says that this is no model."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise DistNetworkError("Broken pipe")
+
+    monkeypatch.setattr("truing.processes.peers.init_device_mesh", fails)
+    peers: Any = Peers.__new__(Peers)
+    peers.place, peers._failed, peers._in_parts, peers._meshes = Place(0, 2, 2, 1), False, False, {}
+    peers._watchdog = SimpleNamespace(waiting=lambda _: nullcontext())
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    with pytest.raises(group.PeerFailed) as gone:
+        peers.keep_part(weight, 0, torch.device("cpu"))
+    assert gone.value.untold == "another process of this run is gone"
 
 
 def test_a_checksum_sees_one_bit() -> None:

@@ -112,32 +112,32 @@ def alone() -> Iterator[None]:
 
 def size() -> int:
     """How many processes there are."""
-    return 1 if _peers is None else _peers.size
+    return 1 if _peers is None else _peers.place.size
 
 
 def tensor_size() -> int:
     """How many of them share each layer of a model."""
-    return 1 if _peers is None else _peers.tensor
+    return 1 if _peers is None else _peers.place.tensor
 
 
 def pipeline_size() -> int:
     """Into how many stages, one process after the other, the layers of a model are cut."""
-    return 1 if _peers is None else _peers.pipeline
+    return 1 if _peers is None else _peers.place.pipeline
 
 
 def tensor_rank() -> int:
     """Which slice of a layer this process has."""
-    return 0 if _peers is None else _peers.tensor_rank
+    return 0 if _peers is None else _peers.place.tensor_rank
 
 
 def rank() -> int:
     """The number of this process among all."""
-    return OWNER if _peers is None else _peers.rank
+    return OWNER if _peers is None else _peers.place.rank
 
 
 def is_owner() -> bool:
     """Whether this process writes the run's directory, its logs and trackers, and speaks to the terminal."""
-    return _peers is None or _peers.rank == OWNER
+    return _peers is None or _peers.place.rank == OWNER
 
 
 def local_rank() -> int:
@@ -147,7 +147,7 @@ def local_rank() -> int:
 
 def share(work: Sequence[T]) -> Sequence[T]:
     """This process's part of work that each can do by itself, each piece about as long as its neighbours."""
-    return work if _peers is None else work[_peers.work_rank :: _peers.work_size]
+    return work if _peers is None else work[_peers.place.work_rank :: _peers.place.work_size]
 
 
 def share_by_cost(costs: Sequence[int]) -> list[int]:
@@ -157,13 +157,13 @@ def share_by_cost(costs: Sequence[int]) -> list[int]:
     """
     if _peers is None:
         return list(range(len(costs)))
-    loads = [0] * _peers.data_size
+    loads = [0] * _peers.place.data_size
     parts: list[list[int]] = [[] for _ in loads]
     for place in sorted(range(len(costs)), key=lambda place: -costs[place]):
         least = loads.index(min(loads))
         loads[least] += costs[place]
         parts[least].append(place)
-    return sorted(parts[_peers.data_rank])
+    return sorted(parts[_peers.place.data_rank])
 
 
 def gather(results: Mapping[int, T]) -> dict[int, T]:
@@ -173,7 +173,7 @@ def gather(results: Mapping[int, T]) -> dict[int, T]:
 
 def gather_shares(value: T) -> list[T]:
     """What is said of each share of work, in their order: by one of the processes that have the same share."""
-    return [value] if _peers is None else _peers.all_gather(value)[_peers.tensor_rank :: _peers.tensor]
+    return [value] if _peers is None else _peers.all_gather(value)[_peers.place.tensor_rank :: _peers.place.tensor]
 
 
 def gather_parts(value: T) -> list[T]:

@@ -25,6 +25,7 @@ from truing.processes.group import OWNER, Copies, PeerFailed, local_rank
 from truing.processes.layer_order import LayerOrder
 from truing.processes.meeting import meet
 from truing.processes.pipeline_parallel import Neighbours, PipelineStage
+from truing.processes.place import Place
 from truing.processes.sharding import Shards
 from truing.processes.tensor_parallel import Slices
 from truing.processes.watchdog import GRACE_SECONDS, PATIENT_SECONDS, Watchdog
@@ -49,15 +50,10 @@ class Failure:
 
 
 class Peers:
-    """This process's place among several, and what they exchange."""
+    """What this process and the others exchange."""
 
-    def __init__(self, rank: int, size: int, tensor: int, pipeline: int, store: Store) -> None:
-        self.rank = rank
-        self.size = size
-        self.tensor = tensor
-        """How many neighbours share each layer of a model, and so read the same rows"""
-        self.pipeline = pipeline
-        """Into how many stages the layers of a model are cut, all of which read the same rows"""
+    def __init__(self, place: Place, store: Store) -> None:
+        self.place = place
         self._store = store
         self._failed = False
         """Whether an error was exchanged, or somebody is gone: nothing more can be"""
@@ -68,49 +64,19 @@ class Peers:
         """The first and the last stage of it"""
         self._in_parts = False
         """Whether a model is: whoever goes through it hears of nothing else, so errors are left in the store"""
-        self._watchdog = Watchdog(GRACE_SECONDS if rank == OWNER else PATIENT_SECONDS)
+        self._watchdog = Watchdog(GRACE_SECONDS if place.rank == OWNER else PATIENT_SECONDS)
 
     @classmethod
     def met(cls, rank: int, size: int, tensor: int = 1, pipeline: int = 1) -> Self:
         """Once all processes are there. ProcessesError where they do not reach each other."""
-        return cls(rank, size, tensor, pipeline, meet(rank, size))
-
-    @property
-    def tensor_rank(self) -> int:
-        """This process's place among those that share each layer with it."""
-        return self.rank % self.tensor
-
-    @property
-    def in_stage(self) -> int:
-        """Processes of one stage of the pipeline, which are neighbours."""
-        return self.size // self.pipeline
-
-    @property
-    def data_rank(self) -> int:
-        """The place of the rows that it reads with a model that is spread."""
-        return self.rank % self.in_stage // self.tensor
-
-    @property
-    def data_size(self) -> int:
-        """In how many shares rows are read by a model that is spread."""
-        return self.in_stage // self.tensor
-
-    @property
-    def work_rank(self) -> int:
-        """The place of the work that it does with a model that is whole, or gathered but for slices."""
-        return self.rank // self.tensor
-
-    @property
-    def work_size(self) -> int:
-        """In how many shares that is done."""
-        return self.size // self.tensor
+        return cls(Place(rank, size, tensor, pipeline), meet(rank, size))
 
     def _mesh(self, device: str) -> DeviceMesh:
         """All processes by stages of the pipeline, by rows and by slices of layers."""
         if device not in self._meshes:
-            shape, names = (self.pipeline, self.data_size, self.tensor), ("pipeline", "data", "tensor")
-            with ended_when_unreachable():
-                self._meshes[device] = init_device_mesh(device, shape, mesh_dim_names=names)
+            shape = (self.place.pipeline, self.place.data_size, self.place.tensor)
+            with self._connecting():
+                self._meshes[device] = init_device_mesh(device, shape, mesh_dim_names=("pipeline", "data", "tensor"))
         return self._meshes[device]
 
     def leave(self) -> None:
@@ -134,12 +100,12 @@ class Peers:
             yield
         except InterruptedRunError as error:
             self._failed = True
-            if self.rank != OWNER:
+            if self.place.rank != OWNER:
                 raise PeerFailed(error.exit_code) from error
             raise
         except Exception as error:
             told = self._tell(self._failure(error))
-            if told.rank != self.rank:
+            if told.rank != self.place.rank:
                 raise PeerFailed(told.exit_code) from error
             raise
 
@@ -152,7 +118,7 @@ class Peers:
         self._failed = True
 
     def _failure(self, error: Exception) -> Failure:
-        return Failure(self.rank, error.exit_code if isinstance(error, TruingError) else FAILED)
+        return Failure(self.place.rank, error.exit_code if isinstance(error, TruingError) else FAILED)
 
     def _tell(self, own: Failure) -> Failure:
         """Hands in an error; that of the lowest rank, of those that do."""
@@ -187,44 +153,46 @@ class Peers:
         return Failure(*map(int, found.split())) if found else None
 
     def _exchange(self, value: Any) -> list[Any]:
-        said: list[Any] = [None] * self.size
+        said: list[Any] = [None] * self.place.size
         with self._waiting():
             distributed.all_gather_object(said, value)
         return said
 
     def keep_part(self, weight: nn.Parameter, axis: int, device: torch.device) -> nn.Parameter:
         """Of a whole weight this process's part, along an axis by which all, or those that share a layer, have one."""
-        mesh = self._mesh(device.type)["tensor" if self.tensor > 1 else "data"]
+        mesh = self._mesh(device.type)["tensor" if self.place.tensor > 1 else "data"]
         part = distribute_tensor(weight.detach(), mesh, [Shard(axis)], src_data_rank=None)
         return nn.Parameter(part, requires_grad=weight.requires_grad)
 
     def shard(self, backbone: nn.Module, layers: Sequence[nn.Module], vocabulary: Sequence[nn.Module]) -> Shards:
         """See `Shards`."""
         self._in_parts = True
-        with ended_when_unreachable():
-            return Shards(backbone, layers, vocabulary, self.size)
+        with self._connecting():
+            return Shards(backbone, layers, vocabulary, self.place.size)
 
     def cut(self, model: PreTrainedModel, plan: Mapping[str, str]) -> Slices:
         """See `Slices`."""
         self._in_parts = True
-        return Slices(model, plan, self._mesh(model.device.type)["tensor"], writes=self.data_rank == 0)
+        with self._connecting():
+            return Slices(model, plan, self._mesh(model.device.type)["tensor"], writes=self.place.data_rank == 0)
 
     def cut_into_stages(self, model: PreTrainedModel, order: LayerOrder) -> PipelineStage:
         """See `PipelineStage`."""
         self._in_parts = True
         if self._neighbours is None:
-            self._neighbours = Neighbours(self.rank, self.in_stage, self._mesh(model.device.type)["pipeline"])
-            with ended_when_unreachable():
-                self._ends = distributed.new_group(self._ranks(Copies.AT_ENDS))
-        return PipelineStage(model, order, self._neighbours, writes=self.data_rank == 0)
+            mesh = self._mesh(model.device.type)["pipeline"]
+            self._neighbours = Neighbours(self.place.rank, self.place.in_stage, mesh)
+            with self._connecting():
+                self._ends = distributed.new_group(self.place.ranks(Copies.AT_ENDS))
+        return PipelineStage(model, order, self._neighbours, writes=self.place.data_rank == 0)
 
     def gather_parts(self, value: T) -> list[T]:
         """What each process says that keeps another part of a model."""
         said = self.all_gather(value)
-        if self.pipeline > 1:
-            return said[self.rank % self.in_stage :: self.in_stage]
-        first = self.data_rank * self.tensor
-        return said if self.tensor == 1 else said[first : first + self.tensor]
+        if self.place.pipeline > 1:
+            return said[self.place.rank % self.place.in_stage :: self.place.in_stage]
+        first = self.place.data_rank * self.place.tensor
+        return said if self.place.tensor == 1 else said[first : first + self.place.tensor]
 
     @contextmanager
     def in_step(self) -> Iterator[None]:
@@ -234,6 +202,12 @@ class Peers:
             PeerFailed: one of them is gone.
         """
         with self._waiting(is_of_transport, PATIENT_SECONDS):  # it may be computing for as long
+            yield
+
+    @contextmanager
+    def _connecting(self) -> Iterator[None]:
+        """In the block, connections are made, in step with the others. PeerFailed where one of them is gone."""
+        with self.in_step(), ended_when_unreachable():
             yield
 
     def add_up_gradients(self, weights: Mapping[Copies, Sequence[nn.Parameter]]) -> None:
@@ -246,29 +220,20 @@ class Peers:
         said = self.all_gather(reached)
         summed: dict[Copies, list[nn.Parameter]] = {}
         for kind, own in weights.items():
-            known = map(any, zip(*(said[rank][kind] for rank in self._ranks(kind)), strict=True)) if own else ()
+            known = map(any, zip(*(said[rank][kind] for rank in self.place.ranks(kind)), strict=True)) if own else ()
             summed[kind] = [weight for weight, is_reached in zip(own, known, strict=True) if is_reached]
-        if not any(len(self._ranks(kind)) > self.tensor for kind in weights):
+        if not any(len(self.place.ranks(kind)) > self.place.tensor for kind in weights):
             return
         self.all_gather(None)  # nothing can fail from here to the sums, in which nobody can be told of it
         with self._waiting():
             for kind in Copies:
                 shared = summed.get(kind, [])
-                if shared and len(self._ranks(kind)) > self.tensor:
+                if shared and len(self.place.ranks(kind)) > self.place.tensor:
                     add_up(shared, self._group(kind, shared[0].device.type))
-
-    def _ranks(self, kind: Copies) -> Sequence[int]:
-        """Of all processes that step the same weights, those that share a layer with one of them included."""
-        stages = {
-            Copies.IN_STAGE: {self.rank // self.in_stage},
-            Copies.AT_ENDS: {0, self.pipeline - 1},
-            Copies.EVERYWHERE: {*range(self.pipeline)},
-        }
-        return [rank for rank in range(self.size) if rank // self.in_stage in stages[kind]]
 
     def _group(self, kind: Copies, device: str) -> distributed.ProcessGroup | None:
         """Of these, those that have the same slices."""
-        if self.pipeline == 1 or kind is Copies.IN_STAGE:
+        if self.place.pipeline == 1 or kind is Copies.IN_STAGE:
             return self._mesh(device)["data"].get_group()
         return self._ends if kind is Copies.AT_ENDS else None
 
@@ -278,7 +243,7 @@ class Peers:
     ) -> Iterator[None]:
         """In the block, this process waits for the others, deaf to signals. PeerFailed where one of them is gone."""
         if self._failed:
-            raise PeerFailed(FAILED, GONE if self.rank == OWNER else None)
+            raise PeerFailed(FAILED, GONE if self.place.rank == OWNER else None)
         try:
             with self._watchdog.waiting(at_least):
                 yield
@@ -295,4 +260,4 @@ class Peers:
         """What is to be said of others that are gone, where it falls to this process to say it."""
         if is_unreachable(error):  # so that each machine may be one whose owner does not hear it
             return UNREACHABLE if local_rank() == 0 else None
-        return GONE if self.rank == OWNER else None
+        return GONE if self.place.rank == OWNER else None
