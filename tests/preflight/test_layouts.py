@@ -97,6 +97,9 @@ def test_a_stage_holds_its_layers_and_an_end_of_the_vocabulary_and_the_whole_pol
     assert found.kept + found.gradients == 40 * 170
     assert found.saved == 24 * 170
     assert [found.gathered_policy, found.loading] == pytest.approx([4 * 110] * 2)
+    # Of ten layers, it reads one of another stage at a time, and the other end of a vocabulary that is not tied.
+    deep = replace(TOY, layers=10, projection=15)
+    assert held(deep, FOUR, NUMBERS, Layout(pipeline=2)).loading == 4 * (25 + 110)
     # Two micro-batches of 5 tokens are under way in its one layer: as many as one in two.
     assert found.activations == 2 * 5 * (16 + 30) * 4
     assert found.caches == 2 * 7 * 11 * (2 * 2) * 4

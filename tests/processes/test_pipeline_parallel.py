@@ -22,7 +22,7 @@ from truing.core.rows import TokenRows
 from truing.models.load import load_base
 from truing.models.roles import MicroBatch
 from truing.models.spread import check_sharding
-from truing.models.stage_plan import noted_order
+from truing.models.stage_plan import layers_for_stages, order_of
 from truing.runs.metrics import read_jsonl
 from truing.training.learner import Learner
 
@@ -145,20 +145,16 @@ def test_what_stands_before_the_layers_and_what_behind_is_found(
     shape: str, before: list[str], behind: list[str]
 ) -> None:
     model = tiny.model(shape)
-    with noted_order(model, 2) as orders:
-        model.base_model(input_ids=torch.tensor([[3, 1, 4]]))
-    (order,), inside = orders, model.base_model
+    inside = model.base_model
+    order = order_of(model, [*layers_for_stages(model, 2)], lambda: inside(input_ids=torch.tensor([[3, 1, 4]])))
     assert [*order.before] == [getattr(inside, name) for name in before]
     assert [*order.behind] == [getattr(inside, name) for name in behind]
     assert (len(order.layers), order.width, order.tuples) == (2, 16, False)
 
 
 def test_a_model_of_fewer_layers_than_stages_is_refused() -> None:
-    with (
-        pytest.raises(ModelError, match="has 2 layers, which cannot be cut into 3 stages"),
-        noted_order(tiny.model(), 3),
-    ):
-        pass
+    with pytest.raises(ModelError, match="has 2 layers, which cannot be cut into 3 stages"):
+        layers_for_stages(tiny.model(), 3)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,8 @@ def kept():
 with group.joined(), torch.no_grad():
     whole = sum(weight.numel() for weight in tiny.model(f"llama{tiny.IN_GROUPS}").parameters())
     read_in_parts.check(Path(sys.argv[2]), Compute(shard=True))
+    with read_in_parts.in_stages():
+        read_in_parts.check(Path(sys.argv[2]), Compute())
     base = base_to_train(Base(path=f"{sys.argv[2]}/untied"), Compute(shard=True), by_adapter=False)
     role, tokens = base.role(), torch.tensor([[3, 1, 4]])
     parts = [kept()]

@@ -5,8 +5,9 @@ So what each process has is what it would have of a model that was loaded whole.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
@@ -18,9 +19,14 @@ from transformers import PreTrainedModel
 
 from truing.config.sections import Compute
 from truing.kernels.backbone import known_layers
+from truing.models.stage_plan import layers_for_stages
 from truing.models.tensor_plan import tensor_plan
 from truing.processes import group
+from truing.processes.layer_order import absent, stages_of_layers
 from truing.processes.tensor_styles import axis_of
+
+Keep = Callable[[nn.Parameter, torch.device], nn.Parameter]
+"""Of a whole weight what this process keeps, on a device"""
 
 KEEP_ALL = "Set compute.shard: false."
 ONE_BY_ONE = "HF_DEACTIVATE_ASYNC_LOAD"
@@ -29,11 +35,11 @@ ONE_BY_ONE = "HF_DEACTIVATE_ASYNC_LOAD"
 
 def is_spread(compute: Compute) -> bool:
     """Whether each process keeps a part of the weights, of which there are several."""
-    return group.tensor_size() > 1 or (compute.shard and group.size() > 1)
+    return group.tensor_size() > 1 or group.pipeline_size() > 1 or (compute.shard and group.size() > 1)
 
 
-def axes_of_parts(model: PreTrainedModel) -> dict[str, int]:
-    """The paths of weights that are to be spread as they arrive, and along which axis.
+def parts_to_keep(model: PreTrainedModel) -> dict[str, Keep]:
+    """The paths of weights that are to be spread as they arrive, and what becomes of each.
 
     They are those in layers: embeddings and projection may have to grow, and so are whole until then.
 
@@ -44,13 +50,36 @@ def axes_of_parts(model: PreTrainedModel) -> dict[str, int]:
         ways = tensor_plan(model, group.tensor_size())
         named = ((path, *path.rpartition(".")[::2]) for path, _ in model.named_parameters())
         axes = {path: axis_of(ways[layer], name) for path, layer, name in named if layer in ways}
-        return {path: axis for path, axis in axes.items() if axis is not None}
+        return {path: partial(group.keep_part, axis) for path, axis in axes.items() if axis is not None}
+    if group.pipeline_size() > 1:
+        return _of_stages(model, group.pipeline_size())
     in_layers = {id(weight) for layer in known_layers(model, hint=KEEP_ALL) for weight in layer.parameters()}
-    return {path: 0 for path, weight in model.named_parameters() if id(weight) in in_layers and weight.dim()}
+    weights = ((path, weight) for path, weight in model.named_parameters() if id(weight) in in_layers)
+    return {path: partial(group.keep_part, 0) for path, weight in weights if weight.dim()}
+
+
+def _of_stages(model: PreTrainedModel, stages: int) -> dict[str, Keep]:
+    """The weights of this process's layers are kept whole, and nothing of others."""
+    layers = layers_for_stages(model, stages)
+    in_layers = {id(weight) for layer in layers for weight in layer.parameters()}
+    stage_of = zip(layers, stages_of_layers(len(layers), stages), strict=True)
+    own = {id(weight) for layer, stage in stage_of if stage == group.pipeline_rank() for weight in layer.parameters()}
+    named = ((path, id(weight)) for path, weight in model.named_parameters() if id(weight) in in_layers)
+    return {path: keep_whole if weight in own else keep_nothing for path, weight in named}
+
+
+def keep_whole(weight: nn.Parameter, device: torch.device) -> nn.Parameter:
+    """A copy, which is no view of a file."""
+    return nn.Parameter(weight.detach().to(device, copy=True), weight.requires_grad)
+
+
+def keep_nothing(weight: nn.Parameter, device: torch.device) -> nn.Parameter:
+    """Of a weight that another process has."""
+    return nn.Parameter(absent(weight, device), weight.requires_grad)
 
 
 @contextmanager
-def kept_in_parts(axes: Mapping[str, int], device: torch.device) -> Iterator[None]:
+def kept_in_parts(parts: Mapping[str, Keep], device: torch.device) -> Iterator[None]:
     """Inside, of the weights of a model that the library builds and fills, by their paths, a process keeps its part."""
     parents: dict[nn.Module, tuple[nn.Module, str]] = {}
 
@@ -59,10 +88,10 @@ def kept_in_parts(axes: Mapping[str, int], device: torch.device) -> Iterator[Non
             parents[child] = parent, name
 
     def keep(module: nn.Module, name: str, weight: nn.Parameter | None) -> nn.Parameter | None:
-        axis = None if weight is None or weight.is_meta else axes.get(_path(module, name, parents))
-        if weight is None or axis is None:
+        part_of = None if weight is None or weight.is_meta else parts.get(_path(module, name, parents))
+        if weight is None or part_of is None:
             return None
-        part = group.keep_part(weight, axis, device)
+        part = part_of(weight, device)
         part.__dict__.update(weight.__dict__)  # there the library notes what it need not draw
         return part
 
@@ -81,9 +110,9 @@ def kept_in_parts(axes: Mapping[str, int], device: torch.device) -> Iterator[Non
 
 
 @torch.no_grad()
-def let_go_of_files(model: PreTrainedModel, axes: Mapping[str, int]) -> None:
+def let_go_of_files(model: PreTrainedModel, parts: Mapping[str, Keep]) -> None:
     """Copies what stays whole: read as it is in a file, it is a view of that, and one view keeps all of it mapped."""
-    whole = [weight for path, weight in model.named_parameters() if path not in axes]
+    whole = [weight for path, weight in model.named_parameters() if path not in parts]
     for tensor in [*whole, *model.buffers()]:
         tensor.data = tensor.data.clone()
 

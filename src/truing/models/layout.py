@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.normalisation import Normalisation
-from truing.models.arrival import axes_of_parts, is_spread
+from truing.models.arrival import is_spread, parts_to_keep
 from truing.models.device import precision_of
 from truing.models.heads import load_head, scalar_head
 from truing.models.load import LoadedBase, load_base, prepare
@@ -203,8 +203,8 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: 
     precision = precision_of(compute, trains)
     options = {"dtype": precision.parameters, "use_safetensors": True}
     kind, config = AutoModelForSequenceClassification, AutoConfig.from_pretrained(directory, trust_remote_code=False)
-    axes = axes_of_parts(outline(kind, config, False)) if is_spread(compute) else None
-    model = load_weights(kind, str(directory), base.model.device, axes, **options)
+    parts = parts_to_keep(outline(kind, config, False)) if is_spread(compute) else None
+    model = load_weights(kind, str(directory), base.model.device, parts, **options)
     backend = prepare(model, precision, compute.gradient_checkpointing)
     return spread(replace(base, model=model, backend=backend), compute)
 

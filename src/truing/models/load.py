@@ -19,7 +19,7 @@ from truing.kernels.backend import Backend, choose_backend, plain_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
-from truing.models.arrival import axes_of_parts, is_spread
+from truing.models.arrival import is_spread, parts_to_keep
 from truing.models.context import context_length
 from truing.models.description import (
     CAUSAL,
@@ -146,12 +146,12 @@ def _load_parts(base: Base, compute: Compute, precision: Precision, fetch: bool)
     config = load_config(base, fetch)
     with reraise_as_model_error(base, CAUSAL):
         whole = outline(AutoModelForCausalLM, config, base.trust_remote_code)
-    axes = axes_of_parts(whole)
+    parts = parts_to_keep(whole)
     asked = _load_whole(base, compute, precision, fetch, max(FEW, layers_of_every_kind(whole)))
     known = replace(asked, model=whole)
     del asked
     gc.collect()  # models hold on to themselves
-    model = _load_model(base, compute, precision, fetch, axes=axes)
+    model = _load_model(base, compute, precision, fetch, parts=parts)
     ensure_pad(known.tokenizer, model, known.endings)
     prepare(model, precision, compute.gradient_checkpointing)
     return replace(known, model=model)

@@ -14,9 +14,10 @@ from truing.models.exactness import WRONG
 from truing.models.load import LoadedBase
 from truing.models.padding import embedding_rows
 from truing.models.same_layers import WRONG_IN_HALF, check_layers
-from truing.models.stage_plan import noted_order
+from truing.models.stage_plan import layers_for_stages, order_of
 from truing.models.tensor_plan import tensor_plan
 from truing.processes import group
+from truing.processes.layer_order import LayerOrder
 
 NO_TENSOR = "Leave --tp out."
 NO_PIPELINE = "Leave --pp out."
@@ -66,16 +67,21 @@ def _cut(base: LoadedBase) -> LoadedBase:
 
 
 def _cut_into_stages(base: LoadedBase) -> LoadedBase:
-    """Each process computes some of the layers; that this is the same model is seen on a few tokens, by the last."""
+    """Each process computes some of the layers; that this is the same model is seen on a few tokens, by the last.
+
+    They are read twice: by all processes at once, which have the layers one after the other, and by the stages.
+    """
     if getattr(base.model, "is_quantized", False):
         raise _refused(base, "is in 4 bit, and its layers are gathered to sample, which such weights are not.")
-    with noted_order(base.model, group.pipeline_size()) as orders:
-        before = _probe(base)
-    (order,) = orders
-    cut = replace(base, parts=group.cut_into_stages(base.model, order))
+    layers, whole = [*layers_for_stages(base.model, group.pipeline_size())], list[Tensor]()
+
+    def order() -> LayerOrder:
+        return order_of(base.model, layers, lambda: whole.append(_probe(base)))
+
+    cut = replace(base, parts=group.cut_into_stages(base.model, layers, order))
     found = _probe(cut)
     if cut.parts is not None and cut.parts.answers:
-        _refuse_other_states(base, found, before)
+        _refuse_other_states(base, found, *whole)
     return cut
 
 
@@ -109,7 +115,7 @@ def check_sharding(compute: Compute, processes: int, tensor: int, pipeline: int 
 
 def refuse_new_rows(base: LoadedBase, compute: Compute) -> None:
     """ModelError where weights are to be spread: not with rows of embeddings that an adapter learns."""
-    if is_spread(compute) or group.pipeline_size() > 1:
+    if is_spread(compute):
         raise _refused(base, "learns rows of new tokens beside an adapter, which are not spread.")
 
 

@@ -1,7 +1,7 @@
 """What of a model stands before its layers and what behind them, found by going through it once."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,15 +45,9 @@ def layers_for_stages(model: PreTrainedModel, stages: int) -> nn.ModuleList:
     return layers
 
 
-@contextmanager
-def noted_order(model: PreTrainedModel, stages: int) -> Iterator[list[LayerOrder]]:
-    """Inside, the model is gone through once; afterwards the list has the order that this was in.
-
-    Raises:
-        ModelError: as `layers_for_stages`.
-    """
-    layers, seen = layers_for_stages(model, stages), Seen()
-    found: list[LayerOrder] = []
+def order_of(model: PreTrainedModel, layers: Sequence[nn.Module], go_through: Callable[[], object]) -> LayerOrder:
+    """The order in which `go_through` calls what has weights in the model, whose layers these are."""
+    seen = Seen()
 
     def note_layer(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         seen.states.append(given[0] if given else named["hidden_states"])
@@ -70,7 +64,7 @@ def noted_order(model: PreTrainedModel, stages: int) -> Iterator[list[LayerOrder
             is_beside = inside.isdisjoint(module.modules())
             if is_beside and any(True for _ in module.parameters(recurse=False)):
                 hooks.callback(module.register_forward_pre_hook(note_other).remove)
-        yield found
+        go_through()
     dtypes: list[torch.dtype] = [states.dtype for states in seen.states]
     is_tuple = isinstance(seen.returned[0], tuple)
-    found.append(LayerOrder([*seen.before], [*layers], [*seen.behind], seen.states[0].shape[-1], dtypes, is_tuple))
+    return LayerOrder([*seen.before], [*layers], [*seen.behind], seen.states[0].shape[-1], dtypes, is_tuple)

@@ -9,7 +9,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from truing.core.errors import ModelError, TruingError
-from truing.models.arrival import kept_in_parts, let_go_of_files
+from truing.models.arrival import Keep, kept_in_parts, let_go_of_files
 from truing.models.weight_files import refuse_embedded_adapter, refuse_unsafe_weights
 
 
@@ -36,11 +36,11 @@ def outline(auto: Any, config: PretrainedConfig, trust_remote_code: bool, **opti
 
 
 def load_weights(
-    auto: Any, path: str, device: torch.device, axes: Mapping[str, int] | None = None, **options: Any
+    auto: Any, path: str, device: torch.device, parts: Mapping[str, Keep] | None = None, **options: Any
 ) -> PreTrainedModel:
     """What `auto.from_pretrained` loads from a directory or Hub id, on a device.
 
-    Of the weights that `axes` names, each process keeps its part along that axis, see `arrival`.
+    Of the weights that `parts` names, each process keeps its part, see `arrival`.
 
     The library gives random values to weights that the files lack; here that is a ValueError, and so are weights of
     another shape. Where nothing is said of code that a model brings along, it does not run, and nobody is asked.
@@ -54,7 +54,7 @@ def load_weights(
         refuse_embedded_adapter(Path(path))
     model: PreTrainedModel
     asked = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    with kept_in_parts(axes, device) if axes else nullcontext():
+    with kept_in_parts(parts, device) if parts else nullcontext():
         model, info = auto.from_pretrained(path, **asked, **{"trust_remote_code": False, **options})
     for name, found, wanted in sorted(info["mismatched_keys"]):
         shapes = f"of shape {tuple(found)}, where {type(model).__name__} has {tuple(wanted)}"
@@ -63,8 +63,8 @@ def load_weights(
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
-    if axes:
-        let_go_of_files(model, axes)
+    if parts:
+        let_go_of_files(model, parts)
     torch.nn.Module.to(model, device)  # in place; the library's own signature hides its return type
     return model
 

@@ -12,12 +12,12 @@ What is assumed:
   two inputs of its products.
 - Where layers are cut into P stages, what is counted is the stage that holds most: as many layers as any, an end of the
   vocabulary, and what is neither. A batch is cut into four micro-batches for each stage, and the first has one for each
-  stage under way. While a policy samples, all of it is whole, and rows are shared by all processes; so is a base as it
-  is loaded.
+  stage under way. While a policy samples, all of it is whole, and rows are shared by all processes.
 - Sharded, two layers at a time are whole (one computes, the next arrives), and so are embeddings and projection, with
   their gradient where they learn. While a policy samples, all of it is whole.
 - Of layers each process reads its part, one weight after the other; embeddings and projection are whole until they have
-  all their rows. Before, a few whole layers are asked what has to be known of the base.
+  all their rows. Before, a few whole layers are asked what has to be known of the base; afterwards, those that are cut
+  into stages are gone through once, one whole layer after the other.
 - A checkpoint copies weights that learn and their moments. The copy that is merged and saved at a stage's end, in the
   memory of the owner's machine, is left out.
 - Learning, sampling, saving and loading follow each other: the largest of them is what a peak has.
@@ -238,9 +238,14 @@ def parameters_of_process(shape: Shape, layout: Layout) -> float:
         return shape.parameters / layout.parts
     if layout.pipeline > 1:
         of_layers = layers_of_process(shape, layout) * (shape.products + shape.others)
-        return of_layers + (shape.projection or shape.vocabulary) + shape.rest
+        return of_layers + _end(shape) + shape.rest
     cut = shape.layers * shape.products + shape.vocabulary
     return cut / layout.tensor + shape.parameters - cut
+
+
+def _end(shape: Shape) -> int:
+    """Parameters of an end of the vocabulary: of the projection, or of embeddings where there is none."""
+    return shape.projection or shape.vocabulary
 
 
 def layers_of_process(shape: Shape, layout: Layout) -> int:
@@ -260,9 +265,10 @@ def _loading(shape: Shape, layout: Layout, own: float) -> float:
     """Parameters of a model in parts that are there beyond the `own` ones, as it is loaded."""
     if layout.parts == 1:
         return 0.0
+    layer = shape.products + shape.others
+    asked = LAYERS_AT_ONCE * layer + shape.vocabulary + shape.rest - own
     if layout.pipeline > 1:
-        return shape.parameters - own
-    asked = LAYERS_AT_ONCE * (shape.products + shape.others) + shape.vocabulary + shape.rest - own
+        return max(asked, shape.vocabulary - _end(shape) + layer)
     return max(asked, shape.vocabulary * (1 - 1 / layout.parts) + shape.products)  # a weight is at most a layer's
 
 

@@ -130,6 +130,11 @@ def tensor_rank() -> int:
     return 0 if _peers is None else _peers.place.tensor_rank
 
 
+def pipeline_rank() -> int:
+    """Which stage of the layers this process has."""
+    return 0 if _peers is None else _peers.place.pipeline_rank
+
+
 def rank() -> int:
     """The number of this process among all."""
     return OWNER if _peers is None else _peers.place.rank
@@ -212,12 +217,12 @@ def on_owner(work: Callable[[], T]) -> T | None:
     return done
 
 
-def keep_part(weight: "nn.Parameter", axis: int, device: "torch.device") -> "nn.Parameter":
+def keep_part(axis: int, weight: "nn.Parameter", device: "torch.device") -> "nn.Parameter":
     """Of a whole weight this process's part along an axis, on a device; all of it in a world of one.
 
     `shard` and `cut` take such weights as they take whole ones.
     """
-    return weight if _peers is None else _peers.keep_part(weight, axis, device)
+    return weight if _peers is None else _peers.keep_part(axis, weight, device)
 
 
 def shard(backbone: "nn.Module", layers: Sequence["nn.Module"], vocabulary: Sequence["nn.Module"]) -> "Parts | None":
@@ -236,13 +241,15 @@ def cut(model: "PreTrainedModel", plan: Mapping[str, str]) -> "Parts | None":
     return None if _peers is None else _peers.cut(model, plan)
 
 
-def cut_into_stages(model: "PreTrainedModel", order: "LayerOrder") -> "Parts | None":
+def cut_into_stages(
+    model: "PreTrainedModel", layers: Sequence["nn.Module"], order: Callable[[], "LayerOrder"]
+) -> "Parts | None":
     """Has each process keep some of a model's layers, and compute these; None in a world of one.
 
     See `pipeline_parallel.PipelineStage`. From here on those that have the others read the same rows one after the
     other, but for while the model is gathered.
     """
-    return None if _peers is None else _peers.cut_into_stages(model, order)
+    return None if _peers is None else _peers.cut_into_stages(model, layers, order)
 
 
 def in_step() -> AbstractContextManager[None]:

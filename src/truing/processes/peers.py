@@ -24,7 +24,8 @@ from truing.processes.gradients import add_up
 from truing.processes.group import OWNER, Copies, PeerFailed, local_rank
 from truing.processes.layer_order import LayerOrder
 from truing.processes.meeting import meet
-from truing.processes.pipeline_parallel import Neighbours, PipelineStage
+from truing.processes.neighbours import Neighbours
+from truing.processes.pipeline_parallel import PipelineStage
 from truing.processes.place import Place
 from truing.processes.sharding import Shards
 from truing.processes.tensor_parallel import Slices
@@ -158,7 +159,7 @@ class Peers:
             distributed.all_gather_object(said, value)
         return said
 
-    def keep_part(self, weight: nn.Parameter, axis: int, device: torch.device) -> nn.Parameter:
+    def keep_part(self, axis: int, weight: nn.Parameter, device: torch.device) -> nn.Parameter:
         """Of a whole weight this process's part, along an axis by which all, or those that share a layer, have one."""
         mesh = self._mesh(device.type)["tensor" if self.place.tensor > 1 else "data"]
         part = distribute_tensor(weight.detach(), mesh, [Shard(axis)], src_data_rank=None)
@@ -176,7 +177,9 @@ class Peers:
         with self._connecting():
             return Slices(model, plan, self._mesh(model.device.type)["tensor"], writes=self.place.data_rank == 0)
 
-    def cut_into_stages(self, model: PreTrainedModel, order: LayerOrder) -> PipelineStage:
+    def cut_into_stages(
+        self, model: PreTrainedModel, layers: Sequence[nn.Module], order: Callable[[], LayerOrder]
+    ) -> PipelineStage:
         """See `PipelineStage`."""
         self._in_parts = True
         if self._neighbours is None:
@@ -184,7 +187,8 @@ class Peers:
             self._neighbours = Neighbours(self.place.rank, self.place.in_stage, mesh)
             with self._connecting():
                 self._ends = distributed.new_group(self.place.ranks(Copies.AT_ENDS))
-        return PipelineStage(model, order, self._neighbours, writes=self.place.data_rank == 0)
+        with self.in_step():
+            return PipelineStage(model, layers, order, self._neighbours, writes=self.place.data_rank == 0)
 
     def gather_parts(self, value: T) -> list[T]:
         """What each process says that keeps another part of a model."""

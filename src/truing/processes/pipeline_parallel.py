@@ -5,116 +5,19 @@ reads the tokens, goes through its own layers and takes those before as what it 
 layers is known to the last stage alone, so what the others find there counts for nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import DeviceMesh
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from truing.kernels.next_token import WHOLE, Vocabulary
 from truing.processes.group import Copies
-from truing.processes.layer_order import LayerOrder
+from truing.processes.layer_order import LayerOrder, absent, stages_of_layers
+from truing.processes.neighbours import Neighbours
 from truing.processes.parts import Parts, give_back_large_blocks
-
-
-@dataclass
-class Pass:
-    """What one forward leaves for its backward."""
-
-    received: Tensor | None = None
-    """Hidden states of the stage before; None in the first"""
-    handed_on: Tensor | None = None
-    """Those that the next stage has been given, with all that computed them; None in the last"""
-    sending: Sequence[distributed.Work] = ()
-    """Of these, on their way"""
-
-
-class Neighbours:
-    """The stages before and behind this process's, and what is on its way between them, of whatever model."""
-
-    def __init__(self, rank: int, apart: int, mesh: DeviceMesh) -> None:
-        """Args:
-        rank: of this process.
-        apart: the difference of rank between two stages.
-        mesh: of the stages that read the same rows.
-        """
-        self.stage, self.stages = mesh.get_local_rank(), mesh.size()
-        self._before, self._behind = rank - apart, rank + apart
-        self._forward = mesh.get_group()
-        """Another group than that of gradients, which come the other way and must not wait behind hidden states"""
-        self._first = rank - apart * self.stage
-        self._apart = apart
-        self._passes: list[Pass] = []
-        self._sent: list[distributed.Work] = []
-        """What was handed on without a backward to come"""
-        self._sent_back: list[distributed.Work] = []
-
-    @property
-    def is_last(self) -> bool:
-        """Whether there is none behind."""
-        return self.stage == self.stages - 1
-
-    def receive(self, states: Tensor) -> Tensor:
-        """Fills `states` with those of the stage before; their gradient is wanted where something learns there."""
-        distributed.recv(states, self._before, group=self._forward)
-        if torch.is_grad_enabled():
-            learns = torch.empty(1, dtype=torch.uint8, device=states.device)
-            distributed.recv(learns, self._before, group=self._forward)
-            self._passes.append(Pass(states.requires_grad_(bool(learns))))
-        return states
-
-    def hand_on(self, states: Tensor) -> None:
-        """Gives hidden states to the next stage, without waiting until it takes them."""
-        sending = self._sending(states.detach())
-        if not torch.is_grad_enabled():
-            self._sent.append(sending)
-            if len(self._sent) > self.stages:
-                self._sent.pop(0).wait()
-            return
-        if self.stage == 0:
-            self._passes.append(Pass())
-        learns = self._sending(torch.tensor([states.requires_grad], dtype=torch.uint8, device=states.device))
-        self._passes[-1].handed_on, self._passes[-1].sending = states, (sending, learns)
-
-    def _sending(self, tensor: Tensor) -> distributed.Work:
-        sending = distributed.isend(tensor.contiguous(), self._behind, group=self._forward)
-        assert sending is not None
-        return sending
-
-    def take_passes(self) -> list[Pass]:
-        """Those since they were last taken."""
-        taken, self._passes = self._passes, []
-        return taken
-
-    def backward(self, loss: Tensor, passes: Sequence[Pass]) -> None:
-        """The gradients of what these passes handed on, or of the loss behind them; those of what they received."""
-        if self.is_last:
-            loss.backward()  # type: ignore[no-untyped-call]
-        self._backward_from_behind(passes)
-        for sending in self._sent_back:
-            sending.wait()
-        received = [one.received for one in passes if one.received is not None and one.received.requires_grad]
-        gradients = [torch.zeros_like(states) if states.grad is None else states.grad for states in received]
-        back = (distributed.isend(gradient.contiguous(), self._before) for gradient in gradients)
-        self._sent_back = [sending for sending in back if sending is not None]
-
-    def _backward_from_behind(self, passes: Sequence[Pass]) -> None:
-        for one in passes:
-            for sending in one.sending:
-                sending.wait()
-        learnt = [one.handed_on for one in passes if one.handed_on is not None and one.handed_on.requires_grad]
-        gradients = [torch.empty_like(states, memory_format=torch.contiguous_format) for states in learnt]
-        for gradient in gradients:
-            distributed.recv(gradient, self._behind)
-        if learnt:
-            torch.autograd.backward(learnt, gradients)
-
-    def broadcast(self, tensor: Tensor, stage: int) -> None:
-        """Fills `tensor` in all stages with that of one."""
-        distributed.broadcast(tensor, self._first + self._apart * stage, group=self._forward)
 
 
 class PipelineStage(Parts):
@@ -122,43 +25,50 @@ class PipelineStage(Parts):
 
     parts_are_whole_weights = True
 
-    def __init__(self, model: PreTrainedModel, order: LayerOrder, neighbours: Neighbours, writes: bool) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        layers: Sequence[nn.Module],
+        order: Callable[[], LayerOrder],
+        neighbours: Neighbours,
+        writes: bool,
+    ) -> None:
         """Keeps the weights of this stage's layers alone; in the place of all others stands a number that is none.
 
         Args:
-            model: with whole weights, the same in all processes.
-            order: of what a forward goes through.
+            model: with the weights of this stage's layers at least, and of all that is in no layer; what a process has
+                of them is what any other has.
+            layers: of it.
+            order: goes through the model once, and says in which order that was. Meanwhile this process has each layer
+                for as long as the layer computes.
             neighbours: of this process.
             writes: whether this process is the one, of those that have the same layers, which saves them.
         """
         give_back_large_blocks()
         self.writes = writes
-        self._order, self._neighbours = order, neighbours
+        self._neighbours = neighbours
         self._held_by: dict[nn.Parameter, list[int]] = {}
         """Of each weight that not all processes have, in which stages it is"""
-        stages, layers = neighbours.stages, order.layers
-        self._stage_of_layer = [place * stages // len(layers) for place in range(len(layers))]
-        self.ahead = stages - 1 - neighbours.stage
+        self.ahead = neighbours.stages - 1 - neighbours.stage
         self.answers = neighbours.is_last
-        self.stages = stages
+        self.stages = neighbours.stages
+        self._stage_of_layer = stages_of_layers(len(layers), self.stages)
+        self._keep(zip(layers, self._stage_of_layer, strict=True))
+        with self._layer_by_layer(layers):
+            self._order = order()
         self._keep_of(model)
         self.release()
 
     def gather(self) -> None:
         """See `Parts`. Each process has the whole model for as long."""
-        for weight, stages in self._held_by.items():
-            if not self.has(weight):
-                weight.data = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
-            self._neighbours.broadcast(weight.data, stages[0])
+        self._fetch(self._held_by)
         for module in self._elsewhere():
             vars(module).pop("forward", None)
         self.vocabulary = WHOLE
 
     def release(self) -> None:
         """See `Parts`."""
-        for weight in self._held_by:
-            if not self.has(weight):
-                weight.data = torch.full((), torch.nan, dtype=weight.dtype, device=weight.device).expand(weight.shape)
+        self._let_go(self._held_by)
         for module, forward in self._elsewhere().items():
             vars(module)["forward"] = forward
         self.vocabulary = WHOLE if self.answers else Elsewhere()
@@ -208,11 +118,38 @@ class PipelineStage(Parts):
         places = [(module, 0) for module in self._order.before]
         places += zip(self._order.layers, self._stage_of_layer, strict=True)
         places += [(module, last) for module in (*self._order.behind, projection) if module is not None]
+        self._keep(places)
+
+    def _keep(self, places: Iterable[tuple[nn.Module, int]]) -> None:
+        """Notes in which stages the weights of these modules are."""
         for module, stage in places:
             for weight in module.parameters():
                 stages = self._held_by.setdefault(weight, [])
                 if stage not in stages:
                     stages.append(stage)
+
+    @contextmanager
+    def _layer_by_layer(self, layers: Iterable[nn.Module]) -> Iterator[None]:
+        """Inside, all stages go through the whole model at once, and have the layers of others while they compute."""
+        self._let_go(self._held_by)
+        with ExitStack() as hooks:
+            for layer in layers:
+                hooks.callback(layer.register_forward_pre_hook(lambda own, _: self._fetch(own.parameters())).remove)
+                hooks.callback(layer.register_forward_hook(lambda own, *_: self._let_go(own.parameters())).remove)
+            yield
+
+    def _fetch(self, weights: Iterable[nn.Parameter]) -> None:
+        """Makes them whole in all stages."""
+        for weight in weights:
+            if not self.has(weight):
+                weight.data = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+            self._neighbours.broadcast(weight.data, self._held_by[weight][0])
+
+    def _let_go(self, weights: Iterable[nn.Parameter]) -> None:
+        """Keeps nothing of those that other stages have."""
+        for weight in weights:
+            if not self.has(weight):
+                weight.data = absent(weight, weight.device)
 
     def _elsewhere(self) -> dict[nn.Module, Callable[..., Any]]:
         """What other stages compute, and what is done here in its place."""

@@ -23,6 +23,11 @@ class Place:
         return self.rank % self.tensor
 
     @property
+    def pipeline_rank(self) -> int:
+        """The place of the layers that this process has."""
+        return self.rank // self.in_stage
+
+    @property
     def in_stage(self) -> int:
         """Processes of one stage of the pipeline, which are neighbours."""
         return self.size // self.pipeline
@@ -50,7 +55,7 @@ class Place:
     def ranks(self, kind: Copies) -> Sequence[int]:
         """Of all processes that step the same weights, those that share a layer with one of them included."""
         stages = {
-            Copies.IN_STAGE: {self.rank // self.in_stage},
+            Copies.IN_STAGE: {self.pipeline_rank},
             Copies.AT_ENDS: {0, self.pipeline - 1},
             Copies.EVERYWHERE: {*range(self.pipeline)},
         }
