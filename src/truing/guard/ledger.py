@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from truing.core.errors import RunError
+from truing.core.errors import Problem, RunError, WaitingError
 from truing.guard.contests import Question
 from truing.guard.judges import Judge
 from truing.processes import group
@@ -35,9 +35,17 @@ class Ledger:
             RewardError, DataError: as the judge raises them.
             RunError: the file cannot be read or written.
         """
-        known = group.broadcast(lambda: self._judged(look, questions))
+        known = group.broadcast(lambda: self._judged_or_waiting(look, questions))
+        if isinstance(known, Problem):  # known to all processes before one of them leaves, so that all can save
+            raise WaitingError(**vars(known))
         judged = [(one, known[one.id]) for one in questions]
         return {one.id: one.outcome(first_wins) for one, first_wins in judged if first_wins is not None}
+
+    def _judged_or_waiting(self, look: int, questions: Sequence[Question]) -> dict[str, float | None] | Problem:
+        try:
+            return self._judged(look, questions)
+        except WaitingError as waiting:
+            return waiting.problem
 
     def _judged(self, look: int, questions: Sequence[Question]) -> dict[str, float | None]:
         """By id; None is what was asked and not judged, which is not asked again either."""

@@ -22,6 +22,7 @@ from truing.functional import Compared, evidence_of_loss, smoothed_strengths
 from truing.guard.contests import questions_about
 from truing.guard.judges import judge_of
 from truing.guard.ledger import Ledger
+from truing.processes import group
 from truing.training.job import Job
 from truing.training.journal import Journal
 
@@ -142,10 +143,9 @@ class Guard:
         self._look(step)
         now = len(state.looks)
         state.parent = now
-        if evidence_of_loss(self._contests()) >= (1 + self._settings.rollbacks) / FALSE_TURNS:
+        is_turn, is_best = group.broadcast(self._weighed)  # as the owner rounds, where others round otherwise
+        if is_turn:
             return self._turned(step)
-        strengths, _ = smoothed_strengths(*self._compared())
-        is_best = bool(strengths[now] >= strengths[state.best])
         if is_best:
             state.best = now
         elif step == self._updates and self.acts:
@@ -175,6 +175,12 @@ class Guard:
         questions = questions_about(self._prompts, newer, older, (self._seed, number), known)[:wanted]
         judged = self._ledger.outcomes(number, questions)
         state.looks.append(Look(step, state.parent, state.best, [*judged], [*judged.values()], state.turns))
+
+    def _weighed(self) -> tuple[bool, bool]:
+        """Whether the judgements say that training has taken a turn, and whether they rank the last look highest."""
+        evidence, (strengths, _) = evidence_of_loss(self._contests()), smoothed_strengths(*self._compared())
+        is_best = strengths[len(self.state.looks)] >= strengths[self.state.best]
+        return evidence >= (1 + self._settings.rollbacks) / FALSE_TURNS, bool(is_best)
 
     def _contests(self) -> list[Sequence[float]]:
         """The outcomes since training last went back, against each best step in turn."""

@@ -264,8 +264,11 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
                     yield journal
             except StepAborted:
                 raise journal.abandon() from None
-            except (group.PeerFailed, DataError, EngineError, RewardError, WaitingError):
+            except (group.PeerFailed, DataError, EngineError, RewardError):
                 journal.save_last_step()
+                raise
+            except WaitingError:  # which all processes raise, so that they save the step together
+                journal.keep()
                 raise
 
 

@@ -1,0 +1,78 @@
+"""Two processes whose policy is guarded decide what one process decides, and ask a judge, or people, as it does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tiny
+from processes.several import REWARD, SOON, said, start
+
+from truing.runs.metrics import read_jsonl
+
+PPO: dict[str, Any] = {
+    "stages": ["ppo"],
+    "ppo.updates": 3,
+    "ppo.optimiser.learning_rate": 5e-3,
+    "rollout.max_new_tokens": 12,
+    "evaluation.prompts": 12,
+    "checkpoints.every_steps": 1,
+}
+JUDGE = """
+import json, pathlib
+
+def judge(prompts, pairs):
+    place = pathlib.Path(__file__).with_name("asked.jsonl")
+    known = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
+    if known and not place.with_name("mended").exists():
+        raise ValueError("no verdict")
+    with place.open("a") as file:
+        for prompt, pair in zip(prompts, pairs):
+            file.write(json.dumps({"prompt": prompt, "pair": pair}) + "\\n")
+    seen = {(row["prompt"], answer) for row in known for answer in row["pair"]}
+    was_seen = [[(prompt, answer) in seen for answer in pair] for prompt, pair in zip(prompts, pairs)]
+    return [0.5 + 0.5 * first - 0.5 * second for first, second in was_seen]
+"""
+"""Loves what it has seen before, so that every policy after the first that it has judged is a turn for the worse"""
+
+
+def _recipe(place: Path, **changes: Any) -> Path:
+    place.mkdir()
+    (place / "own.py").write_text(REWARD + JUDGE)
+    reward = {"kind": "function", "path": f"{place / 'own.py'}:score"}
+    guard = {"mode": "rollback", "judge": {"kind": "pairs", "path": f"{place / 'own.py'}:judge"}, "rollbacks": 1}
+    guard |= {"look_every": 1, "labels": 60, "alarm_kl": 1e6}
+    return tiny.recipe_file(place, **PPO | {"rewards.sources": [reward], "guard": guard} | changes)
+
+
+def test_a_judge_that_failed_once_is_asked_once_and_takes_two_processes_back_as_it_does_one(tmp_path: Path) -> None:
+    recipes = {processes: _recipe(tmp_path / f"made-{processes}") for processes in (1, 2)}
+    outs = {processes: tmp_path / f"run-{processes}" for processes in (1, 2)}
+    assert start(recipes[2], outs[2], 2).wait(SOON) == 2, said(outs[2])
+    assert said(outs[2]).count("no verdict") == 1, said(outs[2])
+    for processes, recipe in recipes.items():
+        (recipe.parent / "mended").touch()
+        assert start(recipe, outs[processes], processes).wait(SOON) == 0, said(outs[processes])
+    one, two = (json.loads((outs[processes] / "ppo" / "result.json").read_text()) for processes in (1, 2))
+    assert (one["guard_rollbacks"], one["guard_kept_step"]) == (1, 1)
+    guarded = [name for name in one if name.startswith("guard_")]
+    assert [two[name] for name in guarded] == [one[name] for name in guarded]
+    judged = {place: read_jsonl(out / "ppo" / "judgements.jsonl") for place, out in outs.items()}
+    assert judged[2] == judged[1]
+    for processes, recipe in recipes.items():
+        asked = read_jsonl(recipe.parent / "asked.jsonl")
+        wanted = [{"prompt": row["prompt"], "pair": [row["first"], row["second"]]} for row in judged[processes]]
+        assert [asked.count(question) for question in wanted] == [1] * len(wanted)
+
+
+def test_people_are_waited_for_by_both_and_the_next_question_comes_once_they_have_answered(tmp_path: Path) -> None:
+    """Each process has a part of what learns, so that none could save a step by itself; nothing is learnt again."""
+    guard = {"mode": "warn", "judge": {"kind": "people"}, "labels": 4, "look_every": 1}
+    parts = {"roles": "separate", "compute.shard": True, "checkpoints.every_steps": None}
+    recipe, out = _recipe(tmp_path / "made", **parts, **{"guard": guard, "ppo.updates": 2}), tmp_path / "run"
+    for look in (1, 2):
+        assert start(recipe, out, 2).wait(SOON) == 75, said(out)
+        assert said(out).count("judgements are waited for") == look, said(out)
+        questions = out / "ppo" / f"guard-look-{look:03d}.jsonl"
+        rows = [json.loads(line) | {"better": "first"} for line in questions.read_text().splitlines()]
+        questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert said(out).count("ppo: going on after step 1") == 1
