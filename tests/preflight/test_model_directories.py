@@ -8,8 +8,9 @@ import pytest
 import tiny
 
 from truing.config.recipe import Recipe
-from truing.core.errors import InputError
-from truing.preflight.model_directories import model_problems
+from truing.config.sections import Base
+from truing.core.errors import InputError, ModelError
+from truing.preflight.model_directories import check_layout, model_problems
 
 MODEL: dict[str, Any] = {"kind": "model", "path": "{place}/judge"}
 FUNCTION: dict[str, Any] = {"kind": "function", "path": "{place}/own.py:score"}
@@ -125,3 +126,29 @@ def test_functions_of_modules_are_left_to_the_run(tmp_path: Path) -> None:
 def test_rewards_that_no_stage_asks_for_are_left_alone(tmp_path: Path) -> None:
     assert _faults(tmp_path, stages=["sft"], **{"rewards.sources": [MODEL]}) == []
     assert len(_faults(tmp_path, stages=["sft", "dpo"], **{"rewards.sources": [MODEL]})) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "tensor", "pipeline", "told"),
+    [
+        ({"num_hidden_layers": 2}, 1, 3, "has 2 layers, which cannot be cut into 3 stages"),
+        ({"n_layer": 2}, 1, 3, "has 2 layers, which cannot be cut into 3 stages"),
+        ({"text_config": {"num_hidden_layers": 2}}, 1, 3, "has 2 layers, which cannot be cut into 3 stages"),
+        ({"num_attention_heads": 9, "num_key_value_heads": 3}, 2, 1, "has 9 heads, which 2 processes cannot share out"),
+        ({"num_attention_heads": 4, "num_key_value_heads": 1}, 2, 1, "has 1 heads of keys and values"),
+    ],
+)
+def test_a_layout_that_the_counts_of_a_config_do_not_allow_is_refused(
+    config: dict[str, Any], tensor: int, pipeline: int, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=told):
+        check_layout(Base(path=str(tmp_path)), tensor, pipeline)
+
+
+@pytest.mark.parametrize("config", [{}, {"num_attention_heads": 6, "num_hidden_layers": 3}, {"num_hidden_layers": "?"}])
+def test_a_layout_that_they_allow_or_say_nothing_of_is_left_to_what_loads(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    check_layout(Base(path=str(tmp_path)), 3, 3)

@@ -41,12 +41,14 @@ def test_the_owner_asks_and_all_learn_from_the_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_adapter_in_slices_is_handed_over_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--tp", "--pp"])
+def test_an_adapter_in_parts_is_handed_over_whole(tmp_path: Path, option: str) -> None:
+    """Also where all is to be computed with the same bits each time."""
     shape, changes = f"llama{tiny.IN_GROUPS}", {"stages": ["reward", "ppo"], "rollout.engine": "vllm"}
-    changes["rollout.max_staleness"] = 1
+    changes |= {"rollout.max_staleness": 1, "compute.deterministic": True}
     with serving(StandIn(tiny.recipe(tmp_path, shape, **changes))) as url:
         recipe = tiny.recipe_file(tmp_path, shape=shape, **changes, **{"rollout.vllm.url": url})
-        assert start(recipe, tmp_path / "run", 2, "--tp", "2").wait(300) == 0, said(tmp_path / "run")
+        assert start(recipe, tmp_path / "run", 2, option, "2").wait(300) == 0, said(tmp_path / "run")
     for row in read_jsonl(tmp_path / "run" / "ppo" / "metrics.jsonl")[1:]:
         assert max(row["sync_mismatch"], row["engine_mismatch"]) < ROUNDING
 

@@ -14,7 +14,7 @@ from faults.killed import SHORT, left_behind
 from processes.several import SOON, is_gone, kill, ranks, said, start, wait_for_lines
 from torch import Tensor, nn
 
-from truing.cli.run import refuse_odd_layout
+from truing.cli.run import refuse_odd_layout, run_command
 from truing.config.sections import Base, Compute, Optimiser
 from truing.core.batches import Sequences
 from truing.core.errors import ModelError, RecipeError
@@ -110,12 +110,13 @@ def test_numbers_that_are_not_finite_are_told_once(recipe: Path) -> None:
     assert said(out).count("sft step ") == 1, said(out)
 
 
-@pytest.mark.slow
-def test_a_model_with_fewer_layers_than_stages_is_refused_once(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    going = start(tiny.recipe_file(tmp_path / "made", **{"stages": ["sft"]}), out, 3, "--pp", "3")
-    assert going.wait(SOON) == 2, said(out)
-    assert said(out).count("has 2 layers, which cannot be cut into 3 stages") == 1, said(out)
+def test_a_model_with_fewer_layers_than_stages_is_refused_before_a_process_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("truing.cli.run.launch", lambda *_: pytest.fail("processes were started"))
+    recipe = tiny.recipe_file(tmp_path, **{"stages": ["sft"]})
+    with pytest.raises(ModelError, match="has 2 layers, which cannot be cut into 3 stages"):
+        run_command(recipe, None, [], None, processes=3, pipeline=3)
 
 
 @pytest.mark.parametrize(

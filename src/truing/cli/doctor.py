@@ -13,7 +13,7 @@ from truing.cli.recipe_file import named_recipe
 from truing.cli.run import refuse_odd_layout
 from truing.cli.shelf import recipe_path
 from truing.core.errors import check
-from truing.preflight.model_directories import model_problems
+from truing.preflight.model_directories import check_layout, model_problems
 
 if TYPE_CHECKING:
     from truing.config.sections import RolloutConfig
@@ -40,6 +40,7 @@ def doctor_command(
     refuse_odd_layout(processes, tensor, pipeline)
     recipe = named_recipe(recipe_path(recipe_file), overrides)
     check(model_problems(recipe))
+    check_layout(recipe.base, tensor, pipeline)
     from truing.estimate.estimator import estimate  # imports torch, so only once the recipe is sound
     from truing.preflight.layouts import Layout
 

@@ -8,6 +8,7 @@ from truing.cli.output import patient_console, tell
 from truing.cli.recipe_file import named_recipe, python_beside
 from truing.cli.shelf import recipe_path
 from truing.core.errors import RecipeError, RewardError
+from truing.preflight.model_directories import check_layout
 from truing.processes import group
 from truing.processes.launch import launch
 from truing.report import write_report
@@ -32,7 +33,7 @@ def run_command(
     """
     if processes > 1 and not group.is_expected():
         refuse_odd_layout(processes, tensor, pipeline)
-        named_recipe(recipe_path(recipe_file), overrides, say=silent)
+        check_layout(named_recipe(recipe_path(recipe_file), overrides, say=silent).base, tensor, pipeline)
         code, ended = launch(processes, sys.argv[1:])
         if ended is not None:
             tell(f"{ended}. {GOES_ON}")
@@ -50,6 +51,7 @@ def run_command(
 def _run(recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Path | None) -> None:
     path = recipe_path(recipe_file)
     recipe = named_recipe(path, overrides, say=tell if group.is_owner() else silent)
+    check_layout(recipe.base, group.tensor_size(), group.pipeline_size())
     console = patient_console()
     from truing.estimate.rehearsal import rehearse  # imports torch, so only once the recipe is sound
     from truing.pipeline.execute import run_pipeline

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from truing.core.errors import ModelError
 from truing.kernels.backbone import known_layers
+from truing.models.even_shares import layers_hint, refuse_few_layers
 from truing.processes.layer_order import LayerOrder
-
-HINT = "Leave --pp out; --processes shares rows, and compute.shard: true spreads the weights of any model."
 
 MICRO_BATCHES = 4
 """For each stage that layers are cut into, of a batch that has as many rows: with M micro-batches and P stages, each of
@@ -38,10 +36,8 @@ def layers_for_stages(model: PreTrainedModel, stages: int) -> nn.ModuleList:
     Raises:
         ModelError: they are not one list, or too few.
     """
-    layers = known_layers(model, hint=HINT)
-    if len(layers) < stages:
-        what = f"has {len(layers)} layers, which cannot be cut into {stages} stages."
-        raise ModelError(what, code="model/few-layers", where=model.name_or_path, hint=HINT)
+    layers = known_layers(model, hint=layers_hint("--pp"))
+    refuse_few_layers(len(layers), stages, where=model.name_or_path)
     return layers
 
 

@@ -8,9 +8,8 @@ from transformers import PreTrainedModel
 
 from truing.core.errors import ModelError
 from truing.kernels.text_config import text_config
+from truing.models.even_shares import layers_hint, refuse_uneven_heads
 from truing.processes.tensor_styles import BY_OUTPUTS, KNOWN, SUMMED
-
-HINT = "Leave --tp out; --processes shares rows, and compute.shard: true spreads the weights of any model."
 
 
 def tensor_plan(model: PreTrainedModel, processes: int) -> dict[str, str]:
@@ -48,11 +47,9 @@ def _refuse_what_is_left_out(model: PreTrainedModel, plan: dict[str, str]) -> No
 
 def _refuse_what_does_not_divide(model: PreTrainedModel, plan: dict[str, str], processes: int) -> None:
     config: Any = text_config(model)
-    heads = {"heads": config.num_attention_heads}
-    heads["heads of keys and values"] = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    for name, count in heads.items():
-        if count % processes:
-            raise _refused(model, f"has {count} {name}, which {processes} processes cannot share out.")
+    heads = config.num_attention_heads
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    refuse_uneven_heads(heads, key_heads, processes, where=model.name_or_path)
     for path in plan:
         layer = model.get_submodule(path)
         if isinstance(layer, nn.Linear) and (layer.in_features % processes or layer.out_features % processes):
@@ -72,4 +69,4 @@ def _refuse_vocabulary(model: Any, processes: int) -> None:
 
 
 def _refused(model: PreTrainedModel, what: str) -> ModelError:
-    return ModelError(what, code="model/not-cut", where=model.name_or_path, hint=HINT)
+    return ModelError(what, code="model/not-cut", where=model.name_or_path, hint=layers_hint("--tp"))

@@ -1,7 +1,7 @@
 """What can be seen of a recipe's models, rewards and judges without loading one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ from truing.config.sections import Base
 from truing.core.errors import Problem
 from truing.core.text import nearest
 from truing.data.read import HUB_ID
+from truing.models.even_shares import refuse_few_layers, refuse_uneven_heads
 from truing.models.weight_files import ADAPTER, read_settings, unreadable_weights, unsafe_weights
 
 HOLDS = "A model's directory has config.json, tokenizer files and safetensors weights."
 GENERATION = "generation_config.json"
 LONGEST_HUB_ID = 96
+LAYERS, HEADS, KEY_HEADS = ("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head"), ("num_key_value_heads",)
+"""What a config.json calls the counts of layers, of heads, and of those of keys and values"""
 
 
 def model_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -40,6 +43,24 @@ def base_meant(recipe: Recipe, folder: Path) -> list[str]:
     path, place = recipe.base.path, folder / recipe.base.path
     close = nearest(place.name, [config.parent.name for config in place.parent.glob("*/config.json")])
     return [f"base.path: there is no {path}. Did you mean the directory {place.with_name(close)}?"] if close else []
+
+
+def check_layout(base: Base | None, tensor: int, pipeline: int) -> None:
+    """ModelError where the layers of a base cannot be shared out so, by the counts in its config.json.
+
+    Of a base without such a file, and of what is no count, nothing is said: that is seen as it is loaded.
+    """
+    if base is None or base.gguf_file is not None:
+        return
+    config = _config(Path(base.path)) or {}
+    inner = config.get("text_config")
+    layers, heads, key_heads = (
+        _count(inner if isinstance(inner, dict) else config, names) for names in (LAYERS, HEADS, KEY_HEADS)
+    )
+    if layers is not None:
+        refuse_few_layers(layers, pipeline, where=base.path)
+    if heads is not None:
+        refuse_uneven_heads(heads, key_heads or heads, tensor, where=base.path)
 
 
 def rewards_and_judges(recipe: Recipe) -> dict[tuple[str, str], str]:
@@ -101,6 +122,12 @@ def _function_faults(key: str, path: str) -> Iterator[Problem]:
     if file.endswith(".py") and not os.path.isfile(file):
         hint = f"Paths start where the recipe is or at {Path.cwd()}; check the spelling."
         yield Problem("rewards/no-such-file", key, f"there is no file {file}.", hint, f"{key}: {path}")
+
+
+def _count(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    """The first of these that a config has; None where that is no whole number."""
+    found = next((config[name] for name in names if name in config), None)
+    return found if isinstance(found, int) else None
 
 
 def _config(directory: Path) -> dict[str, Any] | None:
