@@ -4,6 +4,7 @@ import json
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def in_stages() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         met = group._peers
         assert met is not None
-        patched.setattr(group, "_peers", type(met)(met.rank, met.size, tensor=1, pipeline=met.size, store=met._store))
+        place = replace(met.place, pipeline=met.place.size)
+        patched.setattr(group, "_peers", type(met)(place, met._store))
         yield
 
 
