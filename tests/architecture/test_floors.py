@@ -37,7 +37,7 @@ HOUSE = """
   |            | training preflight                                     |
 5 | estimate   | core config data worlds kernels models rewards runs    | torch transformers
   |            | preflight pipeline                                     |
-6 | report     | core config runs                                       | jinja2 markupsafe matplotlib
+6 | report     | core config runs evaluation                            | jinja2 markupsafe matplotlib
 6 | score      | core config data models rewards runs                   | torch
 6 | judge      | core config data evaluation rewards runs trust score   | torch
 6 | chat       | core config data models runs rollout pipeline          |

@@ -30,7 +30,7 @@ CARD = PairCard(
 )
 ROSE = Change(0.0, 1.0, (-0.1, 0.1), (0.9, 1.1), 1.0, (0.8, 1.2))
 HELDOUT = HeldoutResult(
-    heldout_prompts=4, heldout_kl_last=0.5, judges={"gold": ROSE}, heldout_dropped=0, heldout_score=ROSE
+    heldout_prompts=4, heldout_kl=ROSE, judges={"gold": ROSE}, heldout_dropped=0, heldout_score=ROSE
 )
 REWARD = RewardResult(
     card=CARD, steps=3, train_pairs=90, score_mean=0.1, score_std=2.0, truncation="90 of 90 rows kept.", notes=[]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 
 from truing.config.recipe import Recipe
 from truing.core.normalisation import Normalisation
@@ -86,7 +87,7 @@ def test_the_change_is_that_of_each_prompt_and_its_uncertainty_half_its_interval
     evaluator = _evaluator(recipe, _roles(recipe), reward=object(), earlier=earlier)
     half = 1.959964 * 1.0 / 3**0.5  # the changes are 1, 2 and 3: mean 2, deviation 1
     metrics = to_json(evaluator.result())
-    assert metrics["heldout_kl_last"] == 2.0
+    assert (metrics["heldout_kl_first"], metrics["heldout_kl_last"]) == (0.0, 2.0)
     assert (metrics["heldout_score_first"], metrics["heldout_score_last"]) == (2.0, 4.0)
     assert metrics["heldout_score_change"] == pytest.approx(2.0)
     assert metrics["heldout_score_change_ci95"] == pytest.approx([2.0 - half, 2.0 + half], rel=1e-5)
@@ -120,7 +121,7 @@ def test_the_history_is_of_what_was_written_before_and_since_and_a_stage_that_go
     ]  # fmt: skip
     evaluator.forget_after(2)
     assert [one.step for one in evaluator.history] == [0, 2]
-    assert evaluator.result().heldout_kl_last == 0.5
+    assert to_json(evaluator.result())["heldout_kl_last"] == 0.5
 
 
 def test_held_out_prompts_are_asked_once_each_however_many_responses_an_update_has(tmp_path: Path) -> None:
@@ -132,3 +133,24 @@ def test_held_out_prompts_are_asked_once_each_however_many_responses_an_update_h
         lines.append(evaluator.rows[0])
     assert lines[0] == lines[1]
     assert len({row["prompt"] for row in lines[0]}) == recipe.evaluation.prompts
+
+
+def test_each_token_has_its_text_and_its_share_of_the_kl(tmp_path: Path) -> None:
+    """The log-ratio of each token, by the library's own forward over prompt and response."""
+    recipe = tiny.recipe(tmp_path)
+    roles = replace(_roles(recipe), reference=Role(tiny.model(seed=9)))
+    evaluator = _evaluator(recipe, roles)
+    evaluator.evaluate(0)
+    prompts = tiny.prepared(recipe).prompts(recipe).heldout
+    for prompt, row in zip(prompts, evaluator.rows[0], strict=True):
+        assert "".join(row["tokens"]) == row["response"]
+        assert len(row["token_kl"]) == len(row["tokens"]) == row["length"]
+        assert sum(row["token_kl"]) == pytest.approx(row["kl"], abs=1e-3)
+        said = [tiny.LETTERS.index(text) if text else len(tiny.LETTERS) for text in row["tokens"]]
+        inputs, at = torch.tensor([[*prompt.tokens, *said]]), len(prompt.tokens)
+        with torch.no_grad():
+            policy, reference = (
+                role.model(inputs).logits[0, at - 1 : -1].log_softmax(-1)[range(len(said)), said]
+                for role in (roles.policy, roles.reference)
+            )
+        assert row["token_kl"] == pytest.approx((policy - reference).tolist(), abs=1e-3)

@@ -1,5 +1,6 @@
 """What the guard decides, from outcomes that are made up."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -119,3 +120,24 @@ def test_labels_are_spread_over_the_looks_that_are_left(tmp_path: Any) -> None:
     _, guard, judge, _ = _decisions([1, 2, 3, 4], tmp_path, labels=50)
     assert judge.asked == [12, 12, 13, 13]
     assert guard.result().guard_labels == 50
+
+
+def test_the_result_has_the_strength_of_each_look_with_its_interval(tmp_path: Any) -> None:
+    """One look of 32 judgements, all won, behind a step of 0.15·√3: its mode by bisection, its width by hand."""
+    _, guard, _, _ = _decisions([1], tmp_path)
+    (look,) = guard.result().guard_strengths or []
+    assert (look.step, look.since, look.judgements, look.won) == (3, 0, 32, 32.0)
+    variance, low, high = 3 * 0.15**2, 0.0, 9.0
+    for _ in range(60):
+        strength = (low + high) / 2
+        chance = 1 / (1 + math.exp(-strength))
+        low, high = (strength, high) if 32 * (1 - chance) > strength / variance else (low, strength)
+    half = 1.959964 / (1 / variance + 32 * chance * (1 - chance)) ** 0.5
+    assert look.strength == pytest.approx(strength, abs=1e-6)
+    assert look.strength_ci95 == pytest.approx((strength - half, strength + half), abs=1e-5)
+
+
+def test_a_look_tells_from_which_step_training_went_on_to_it(tmp_path: Any) -> None:
+    decided, guard, _, _ = _decisions([1, 2, 1], tmp_path)
+    assert isinstance(decided[-1], RollBack)
+    assert [(look.since, look.step) for look in guard.result().guard_strengths or []] == [(0, 3), (3, 6), (6, 9)]

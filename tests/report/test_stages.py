@@ -46,4 +46,4 @@ def test_an_unsound_reward_model_leads_every_verdict_and_that_of_a_run_which_it_
     write_record(root, {"sft": "done", "reward": "done", "ppo": "pending", "ppo-no-kl": "pending"})
     (stopped,) = verdicts(read_run(root))
     assert (stopped.tone, stopped.headline) == ("bad", told[0].headline)
-    assert stopped.sentences[0] == "So ppo and ppo-no-kl was not begun."
+    assert stopped.findings[0] == "So ppo and ppo-no-kl was not begun."

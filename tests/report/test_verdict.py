@@ -10,7 +10,7 @@ from report.example_run import compared, write_json, write_run
 from truing.core.results import StageResult, read
 from truing.evaluation.drift import drift_warnings
 from truing.report.run_files import StageFiles, read_run
-from truing.report.verdict import verdict, verdicts
+from truing.report.verdict import Verdict, verdict, verdicts
 from truing.runs.lineage import StageRecord
 
 ROSE, FELL, LEVEL = compared(0.0, 1.0), compared(1.0, 0.0), compared(0.0, 0.1)
@@ -85,24 +85,36 @@ def test_a_judge_that_rose_and_fell_back_is_the_mark_of_over_optimisation(score:
     assert (
         "The judge gold was at its highest, 1.50, at update 10 and fell back to 1.00 "
         "while training went on: the mark of over-optimisation."
-    ) in given.sentences
+    ) in given.findings
 
 
 @pytest.mark.parametrize("gold", [(0.0, 1.15, 1.0), (1.5, 1.2, 1.0), (0.0, 0.5, 1.0)])
 def test_a_step_back_within_noise_or_from_the_start_is_no_such_mark(gold: tuple[float, ...]) -> None:
     given = verdict(policy(ROSE, {"gold": ROSE}, judged_by(*gold)))
     assert given.tone == "good"
-    assert "over-optimisation" not in " ".join(given.sentences)
+    assert "over-optimisation" not in " ".join(given.findings)
 
 
-def test_sentences_tell_the_metrics_with_their_intervals() -> None:
+def told(given: Verdict) -> list[tuple[str, str, str, str]]:
+    """What was measured, as it is written."""
+    return [
+        (one.title, *(" ".join(side).strip() for side in (one.before, one.after, one.difference)))
+        for one in given.measured
+    ]
+
+
+def test_the_first_screen_has_the_metrics_before_and_after_with_their_intervals() -> None:
     metrics = [{"step": 0, "heldout_kl": -1e-7}, {"step": 40, "heldout_kl": 3.456}]
     seconds = {"rollout_s": 10.0, "score_s": 4.0, "learn_s": 6.0}
     given = verdict(policy(ROSE, {"gold": LEVEL}, metrics, episodes=2560, seconds=seconds))
-    assert given.sentences == [
-        "The score on held-out prompts rose from 0.00 to 1.00 (change +1.00 [0.80, 1.20]).",
-        "The judge gold, which training never saw, moved within noise from 0.00 to 0.10 (change +0.10 [−0.10, 0.30]).",
-        "It ends 3.46 nats a sequence away from the reference (KL).",
+    assert told(given) == [
+        ("Score", "0.00 [−0.20, 0.20]", "1.00 [0.80, 1.20]", "+1.00 rose [0.80, 1.20]"),
+        ("Judge: gold", "0.00 [−0.20, 0.20]", "0.10 [−0.10, 0.30]", "+0.10 within noise [−0.10, 0.30]"),
+        ("KL to the reference", "0.00", "3.46", ""),
+    ]
+    kl = {f"heldout_kl_{key}": value for key, value in compared(0.0, 3.456, 0.5).items()}
+    assert told(verdict(policy(ROSE, {}, metrics, **kl)))[1:] == [
+        ("KL to the reference", "0.00 [−0.50, 0.50]", "3.46 [2.96, 3.96]", "")
     ]
     effort = "40 updates on 2,560 responses of its own. Time went to rollout 50%, score 20% and learn 30%."
     assert given.effort == effort
@@ -112,7 +124,7 @@ def test_an_explosion_of_kl_is_warned_of() -> None:
     # evaluation/drift.py: warns above 20 nats, whatever the score and the judges say.
     warnings = drift_warnings({"kl": 0.0}, {"kl": 31.4})
     given = verdict(policy(ROSE, {"gold": ROSE}, [{"step": 40, "heldout_kl": 31.4}], warnings=warnings))
-    assert "It ends 31.40 nats a sequence away from the reference (KL)." in given.sentences
+    assert told(given)[-1][:3] == ("KL to the reference", "31.4", "31.4")
     assert [warning.split(":")[0] for warning in given.warnings] == ["KL to the reference is 31.4 nats a sequence"]
 
 
@@ -120,7 +132,7 @@ def test_an_unfinished_policy_is_not_judged() -> None:
     metrics = [{"step": 0, "heldout_score": 0.0, "judge_gold": 1.0}, {"step": 7, "heldout_score": 2.0, "judge_gold": 0}]
     given = verdict(policy(metrics=metrics, state="running"))
     assert (given.tone, given.headline) == ("open", "Not finished: these are the figures so far.")
-    assert given.sentences[0] == "The score on held-out prompts went from 0.00 to 2.00."
+    assert told(given)[0] == ("Score", "0.00", "2.00", "")
     assert given.effort == "7 updates so far."
 
 
@@ -142,7 +154,7 @@ def test_a_reward_model_that_has_learnt_nothing_leads_the_verdict() -> None:
         "The reward model (reward) is not clear of chance and no better than preferring the longer response: "
         "46% of 50 held-out pairs right [33%, 60%], 'longer wins' 52%."
     )
-    assert given.sentences[:2] == [
+    assert given.findings[:2] == [
         "Its loss is odd.",
         "What rests on it says little: The reward rose, and gold, which training never saw, rose with it.",
     ]
@@ -150,7 +162,7 @@ def test_a_reward_model_that_has_learnt_nothing_leads_the_verdict() -> None:
 
 def test_a_sound_one_leaves_the_verdict_as_it_is_but_for_what_was_found_of_it() -> None:
     given = verdict(policy(ROSE, {"gold": ROSE}), reward_model(0.8, (0.67, 0.89), findings=["Its loss is odd."]))
-    assert (given.tone, given.sentences[0]) == ("good", "Its loss is odd.")
+    assert (given.tone, given.findings[0]) == ("good", "Its loss is odd.")
 
 
 @pytest.mark.parametrize("stages", [("sft", "reward", "ppo"), ("sft",)])
@@ -159,7 +171,7 @@ def test_what_was_found_of_the_stage_that_a_policy_began_with_is_told(stages: tu
     result = json.loads((root / "sft" / "result.json").read_text())
     write_json(root / "sft" / "result.json", result | {"findings": ["It taught nothing."]})
     (given,) = verdicts(read_run(root))
-    assert given.sentences[0] == "It taught nothing."
+    assert given.findings[0] == "It taught nothing."
 
 
 def test_answers_that_grew_alike_get_no_green_tick() -> None:
@@ -167,12 +179,12 @@ def test_answers_that_grew_alike_get_no_green_tick() -> None:
     given = verdict(policy(ROSE, {"gold": ROSE}, alike=["'bird' stands in 61 of 64"], findings=[found]))
     assert given.tone == "open"
     assert given.headline.endswith("rose with it. But the answers grew alike.")
-    assert given.sentences[0] == found
+    assert given.findings[0] == found
 
 
-def test_what_a_guard_decided_comes_first_and_the_figures_are_those_of_the_step_that_is_kept() -> None:
+def test_what_a_guard_decided_is_told_and_the_figures_are_those_of_the_step_that_is_kept() -> None:
     story = ["judges find the answers of step 9 worse than those of step 6; on from there at beta 0.1"]
-    told = verdict(
+    given = verdict(
         policy(
             ROSE,
             metrics=[{"step": 12, "heldout_kl": 40.0}],
@@ -181,12 +193,13 @@ def test_what_a_guard_decided_comes_first_and_the_figures_are_those_of_the_step_
             guard_rollbacks=1,
             guard_kept_step=6,
             guard_story=story,
+            heldout_kl_first=0.0,
             heldout_kl_last=2.5,
         )
-    ).sentences
-    assert told[:2] == [
+    )
+    assert given.guard == [
         "The guard took 128 judgements at 4 looks; the model is that of update 6.",
         "Judges find the answers of step 9 worse than those of step 6; on from there at beta 0.1.",
     ]
-    assert "It ends 2.50 nats a sequence away from the reference (KL)." in told
-    assert not any("guard" in sentence for sentence in verdict(policy(ROSE)).sentences)
+    assert told(given)[-1] == ("KL to the reference", "0.00", "2.50", "")
+    assert verdict(policy(ROSE)).guard == []

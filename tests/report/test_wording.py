@@ -43,7 +43,7 @@ def test_numbers_that_are_compared_have_the_same_decimals() -> None:
     assert arrow(16.6, 8.38) == "16.6 → 8.4"
     assert arrow(0.5, 1.0, share) == "50.0% → 100.0%"
     assert interval((-0.27, 0.19)) == "[−0.27, 0.19]"
-    assert interval((0.5701, 0.7834), percent=True) == "[57.0%, 78.3%]"
+    assert interval((0.5701, 0.7834), share) == "[57.0%, 78.3%]"
     assert interval(None) == ""
     assert difference(0.57, (0.28, 0.86)) == "+0.57 [0.28, 0.86]"
     assert difference(-0.5, (-1.0, 0.0)) == "−0.50 [−1.00, 0.00]"

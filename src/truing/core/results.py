@@ -104,12 +104,27 @@ class HeldoutResult:
     """What changed on held-out prompts between the first evaluation and the last."""
 
     heldout_prompts: Number
-    heldout_kl_last: Number
     judges: dict[str, Change] | None
     heldout_dropped: Number
+    heldout_kl: Change | None = None
     heldout_score: Change | None = None
     alike: list[str] | None = None
     """Signs that the answers became like each other"""
+
+
+@dataclass(frozen=True)
+class GuardLook:
+    """A look of the guard, and how strong the policy was then, by the judgements of all looks."""
+
+    step: int
+    since: int
+    """The step from which training went on to this one"""
+    judgements: int
+    won: float
+    """By the newer answer, of these; alike counts half"""
+    strength: float
+    """Log-odds with which its answers win against those of the beginning"""
+    strength_ci95: Interval
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,8 @@ class GuardResult:
     """That the model is of"""
     guard_story: list[str] | None
     """The decisions, a sentence each"""
+    guard_strengths: list[GuardLook] | None = None
+    """All looks, as they are seen at the end"""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from truing.core.errors import RewardError
 from truing.core.records import Sample, Text
 from truing.core.results import Change, HeldoutResult
 from truing.data.encode import EncodedPrompt
+from truing.data.token_texts import token_texts
 from truing.evaluation.changes import change_between
 from truing.evaluation.decision import Evaluation
 from truing.evaluation.drift import Metrics, drift_warnings
@@ -86,6 +87,8 @@ class HeldoutEvaluator:
             _row(step, sample, nats) | {"judges": {name: scores[i] for name, scores in judged.items()}}
             for i, (sample, nats) in enumerate(zip(samples, rollout.kl(ref_logprobs).tolist(), strict=True))
         ]
+        ratios = (rollout.logprobs - ref_logprobs).tolist()
+        rows = [row | self._tokens(sample, own) for row, sample, own in zip(rows, samples, ratios, strict=True)]
         if self._reward is not None:
             scores, parts = score_with_parts(self._reward, samples)
             rows = [row | {"score": score} for row, score in zip(rows, _numbers(scores), strict=True)]
@@ -97,12 +100,19 @@ class HeldoutEvaluator:
         self.rows[step] = rows
         return _means(rows)
 
+    def _tokens(self, sample: Sample, log_ratios: Sequence[float]) -> dict[str, Any]:
+        """What each token brought to the text, and its log π/π_ref in nats; nothing where texts do not add up."""
+        form = self._roles.base.text_format(self._recipe.data)
+        texts = token_texts(form, sample.prompt_tokens, sample.response_tokens, sample.response)
+        return {"tokens": texts, "token_kl": [round(one, 4) for one in log_ratios[: len(texts)]]} if texts else {}
+
     def result(self) -> HeldoutResult:
         """What changed between the first evaluation and the last."""
         changes = self._changes()
+        before, after = ([row["kl"] for row in self.rows[step]] for step in (min(self.rows), max(self.rows)))
         return HeldoutResult(
             heldout_prompts=len(self._prompts),
-            heldout_kl_last=fmean(row["kl"] for row in self.rows[max(self.rows)]),
+            heldout_kl=change_between(before, after),
             judges={name: changes[f"judge_{name}"] for name in self._judges},
             heldout_dropped=self.dropped,
             heldout_score=changes.get("heldout_score"),

@@ -1,4 +1,4 @@
-"""How varied the answers of one evaluation are across answers: a policy may write well, and the same to everybody."""
+"""How varied answers are, across those of one evaluation and each in itself: a policy may say the same to everybody."""
 
 import re
 from collections import Counter
@@ -29,6 +29,12 @@ def shared_phrases(answers: Sequence[str]) -> float:
     counts = Counter(phrase for answer in answers for phrase in set(pairwise(_words(answer))))
     shared = sum(count * (count - 1) for count in counts.values())
     return shared / max(1, (len(answers) - 1) * counts.total())
+
+
+def repeated_phrases(answer: str) -> float:
+    """Share of an answer's phrases, two neighbouring words each, that it has said before; 0 where there are none."""
+    phrases = list(pairwise(_words(answer)))
+    return 1 - len(set(phrases)) / len(phrases) if phrases else 0.0
 
 
 def signs_of_likeness(before: Sequence[str], after: Sequence[str]) -> list[str]:

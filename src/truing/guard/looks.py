@@ -8,13 +8,14 @@ looked at as often as one likes. The KL, which moves before a judge can see harm
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from truing.config.judging import Guard as GuardSettings
 from truing.core.records import Text
-from truing.core.results import GuardResult
+from truing.core.results import GuardLook, GuardResult
 from truing.data.encode import EncodedPrompt
 from truing.evaluation.decision import Decision, Evaluation, GoOn, RollBack, Stop
 from truing.evaluation.heldout import HeldoutEvaluator
@@ -32,6 +33,9 @@ WALK = 0.15
 """Log-odds of winning by which an update is expected to change a policy, as a standard deviation"""
 STEEPER = 3.0
 """What beta is multiplied by where that is more than the setting"""
+
+HALF_WIDTH = NormalDist().inv_cdf(0.975)
+"""Of a 95% interval, in standard deviations"""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -158,7 +162,29 @@ class Guard:
         """Of result.json."""
         state = self.state
         kept = state.best if self.acts else len(state.looks)
-        return GuardResult(state.labels, len(state.looks), state.turns, state.step(kept), list(state.story))
+        return GuardResult(
+            guard_labels=state.labels,
+            guard_looks=len(state.looks),
+            guard_rollbacks=state.turns,
+            guard_kept_step=state.step(kept),
+            guard_story=list(state.story),
+            guard_strengths=self._strengths(),
+        )
+
+    def _strengths(self) -> list[GuardLook]:
+        means, covariance = smoothed_strengths(*self._compared())
+        strengths, halves = means.tolist(), (HALF_WIDTH * covariance.diagonal().sqrt()).tolist()
+        return [
+            GuardLook(
+                step=look.step,
+                since=self.state.step(look.parent),
+                judgements=len(look.outcomes),
+                won=sum(look.outcomes),
+                strength=strength,
+                strength_ci95=(strength - half, strength + half),
+            )
+            for look, strength, half in zip(self.state.looks, strengths[1:], halves[1:], strict=True)
+        ]
 
     @property
     def acts(self) -> bool:

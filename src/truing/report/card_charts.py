@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from truing.core.results import Check
-from truing.report.drawings import IntervalRow, accuracy_chart, shift_chart
+from truing.core.results import CalibrationPoint, Check
+from truing.report.drawings import IntervalRow, Line, Strengths, accuracy_chart, shift_chart
 
 BAG_OF_WORDS = {("bag-of-words", "bag of words"): "Bag of words"}
 PARTS = {
@@ -29,11 +29,12 @@ SHIFTS = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing, its heading, and the line that says how to read it."""
+    """A drawing, its heading, the line that says how to read it, and the numbers in it."""
 
     heading: str
     drawing: Markup
     reading: str
+    drawn: Sequence[Line | IntervalRow | CalibrationPoint | Strengths]
 
 
 def check_charts(prefix: str, checks: Sequence[Check]) -> Iterator[Chart]:
@@ -44,14 +45,14 @@ def check_charts(prefix: str, checks: Sequence[Check]) -> Iterator[Chart]:
         reading = (
             "By the size of the score difference, and by which side is longer. Bars: 95% intervals. Dashed: chance."
         )
-        yield Chart("Accuracy on parts of the pairs", drawing, reading)
+        yield Chart("Accuracy on parts of the pairs", drawing, reading, parts)
     if shifts:
         drawing = shift_chart(f"{prefix}-shifts", "Shift of the score of changed answers", shifts)
         reading = "To the right, the change is paid; only the answer of another prompt should lie on the left."
-        yield Chart("Score of changed answers", drawing, f"{reading} Bars: 95% intervals.")
+        yield Chart("Score of changed answers", drawing, f"{reading} Bars: 95% intervals.", shifts)
 
 
 def interval_rows(checks: Sequence[Check], names: Mapping[tuple[str, str], str]) -> list[IntervalRow]:
     """The measures of these names that were taken, as they are called; no name from a file is drawn."""
     found = {(check.name, measure.name): measure for check in checks for measure in check.measures}
-    return [(title, found[key].value, found[key].ci95) for key, title in names.items() if key in found]
+    return [IntervalRow(title, found[key].value, found[key].ci95) for key, title in names.items() if key in found]

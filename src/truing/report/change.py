@@ -1,8 +1,51 @@
 """How a metric changed while a policy learnt."""
 
-from truing.core.results import Change
+from dataclasses import dataclass
+
+from truing.core.results import Change, Interval
 from truing.report.run_files import StageFiles
-from truing.report.wording import difference
+from truing.report.wording import difference, interval, nats, numbers
+
+WENT = {"rose": "rose", "fell": "fell", "level": "within noise", "unknown": ""}
+"""Where a metric went, in a word"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one metric of a policy on held-out prompts, for the first screen."""
+
+    title: str
+    unit: str
+    change: Change
+    is_kl: bool = False
+    """It begins at 0 and can only rise, so where it went is not told; what is below a hundredth is rounding"""
+
+    @property
+    def before(self) -> tuple[str, str]:
+        """The number and its interval."""
+        return self._written[0], self._within(self.change.first_ci95)
+
+    @property
+    def after(self) -> tuple[str, str]:
+        """The number and its interval."""
+        return self._written[1], self._within(self.change.last_ci95)
+
+    @property
+    def difference(self) -> tuple[str, str]:
+        """By how much it went where, and its interval; nothing where that is not told or not known."""
+        change = self.change
+        if self.is_kl or change.change_ci95 is None:
+            return "", ""
+        by, ends = difference(change.last - change.first, change.change_ci95).split(" ", 1)
+        return f"{by} {WENT[change.direction]}", ends
+
+    @property
+    def _written(self) -> list[str]:
+        ends = self.change.first, self.change.last
+        return [*map(nats, ends)] if self.is_kl else numbers(*ends)
+
+    def _within(self, ends: Interval | None) -> str:
+        return interval(ends, nats if self.is_kl else None)
 
 
 def heldout_score(stage: StageFiles) -> Change | None:
@@ -15,10 +58,9 @@ def judged(stage: StageFiles, judge: str) -> Change | None:
     return (stage.result.heldout.judges or {}).get(judge) or change_of(stage, f"judge_{judge}")
 
 
-def heldout_kl(stage: StageFiles) -> float | None:
-    """Nats a sequence from the reference: of the step that the model is of, or of the last so far."""
-    kept = stage.result.heldout.heldout_kl_last
-    return stage.latest("heldout_kl") if kept is None else kept
+def heldout_kl(stage: StageFiles) -> Change | None:
+    """Nats a sequence from the reference, before and after: of the step that the model is of, or of the last so far."""
+    return stage.result.heldout.heldout_kl or change_of(stage, "heldout_kl")
 
 
 def change_of(stage: StageFiles, name: str) -> Change | None:

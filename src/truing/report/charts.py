@@ -1,6 +1,6 @@
 """Which curves are drawn, from which metrics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,7 +9,16 @@ from truing.core.metrics import Metric
 from truing.core.results import Change
 from truing.report.card_charts import BAG_OF_WORDS, Chart, interval_rows
 from truing.report.change import heldout_score, judged
-from truing.report.drawings import Line, accuracy_chart, calibration_chart, line_chart
+from truing.report.drawings import (
+    IntervalRow,
+    Line,
+    Strengths,
+    accuracy_chart,
+    calibration_chart,
+    line_chart,
+    strength_chart,
+    thinned,
+)
 from truing.report.run_files import StageFiles
 
 
@@ -67,7 +76,23 @@ def outcome_charts(stages: Sequence[StageFiles]) -> list[Chart]:
     """The score and its parts, beside it every judge, and the KL that was paid: all policies in the same axes."""
     judges = dict.fromkeys(name for stage in stages for name in stage.judges())
     parts = dict.fromkeys(name for stage in stages for name in stage.parts())
-    return _drawn("outcome", [_SCORE, *map(_part_plot, parts), *map(_judge_plot, judges), _KL], stages)
+    plots = [_SCORE, *map(_part_plot, parts), *map(_judge_plot, judges), _KL]
+    return [*_drawn("outcome", plots, stages), *_guard_charts(stages)]
+
+
+def _guard_charts(stages: Sequence[StageFiles]) -> Iterator[Chart]:
+    """How strong the policies were at the looks of their guards, where they had any."""
+    found = [(series, stage.result.guard) for series, stage in enumerate(stages)]
+    drawn = [
+        Strengths(series, one.guard_strengths, one.guard_kept_step or 0) for series, one in found if one.guard_strengths
+    ]
+    if drawn:
+        drawing = strength_chart("guard", "Strength by the guard's judgements", drawn)
+        reading = (
+            "How often judges prefer its answers to those before training: all judgements, smoothed over the looks. "
+            "Band: 95% interval. Circle: the update that is kept. Dashed: no better and no worse."
+        )
+        yield Chart("Guard: judgements", drawing, reading, drawn)
 
 
 def behaviour_charts(stages: Sequence[StageFiles]) -> dict[str, list[Chart]]:
@@ -89,7 +114,7 @@ def _card_charts(stage: StageFiles) -> list[Chart]:
     charts = []
     who = "Implicit reward" if stage.spec.makes_policy else "Reward model"
     accuracies = [
-        (title, value, interval)
+        IntervalRow(title, value, interval)
         for title, value, interval in (
             (who, card.heldout_accuracy, card.heldout_accuracy_ci95),
             (metrics.LONGER_WINS.title, card.longer_wins_accuracy, card.longer_wins_ci95),
@@ -99,11 +124,11 @@ def _card_charts(stage: StageFiles) -> list[Chart]:
     accuracies += interval_rows(stage.result.checks or [], BAG_OF_WORDS)
     if accuracies:
         drawing = accuracy_chart(f"{stage.name}-card", "Held-out accuracy", accuracies)
-        charts.append(Chart("Accuracy on held-out pairs", drawing, f"{_ENDS} Dashed: chance."))
+        charts.append(Chart("Accuracy on held-out pairs", drawing, f"{_ENDS} Dashed: chance.", accuracies))
     if card.calibration:
         drawing = calibration_chart(f"{stage.name}-calibration", "Calibration", card.calibration)
         reading = f"On the dashed line, it is as sure as it should be; larger dots hold more pairs. {_ENDS}"
-        charts.append(Chart("Calibration on held-out pairs", drawing, reading))
+        charts.append(Chart("Calibration on held-out pairs", drawing, reading, card.calibration))
     return charts
 
 
@@ -126,7 +151,7 @@ def _drawn(prefix: str, plots: Sequence[Plot], stages: Sequence[StageFiles], x_l
             drawing = line_chart(f"{prefix}-{place}", plot.metric, lines, x_label)
             alone = plot.thin and not any(stage.series(plot.thick)[1] for stage in stages)
             reading = f"{plot.metric.definition} {_BATCH if alone else plot.legend}".strip()
-            charts.append(Chart(plot.metric.title, drawing, reading))
+            charts.append(Chart(plot.metric.title, drawing, reading, lines))
     return charts
 
 
@@ -137,4 +162,4 @@ def _lines(plot: Plot, stage: StageFiles, series: int) -> list[Line]:
     change = plot.change(stage)
     intervals = (change.first_ci95, change.last_ci95) if change else (None, None)
     lines = [Line(*thin, series, bool(thick[1])), Line(*thick, series, False, *intervals)]
-    return [line for line in lines if line.values]
+    return [replace(line, steps=thinned(line.steps), values=thinned(line.values)) for line in lines if line.values]

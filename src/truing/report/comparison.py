@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from truing.core import metrics
 from truing.core.metrics import Metric
 from truing.core.results import Change
-from truing.report.change import beta, change_in_words, change_of, heldout_score, judged
+from truing.report.change import beta, change_in_words, change_of, heldout_kl, heldout_score, judged
 from truing.report.run_files import StageFiles
 from truing.report.wording import MISSING, arrow, interval, nats, number, setting, share, whole
 
@@ -17,6 +17,7 @@ class Cell:
 
     value: str
     details: list[str]
+    measured: Change | float | None
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ def comparison(stages: Sequence[StageFiles]) -> list[Line]:
     judges = dict.fromkeys(name for stage in stages for name in stage.judges())
     parts = dict.fromkeys(name for stage in stages for name in stage.parts())
     lines = [
-        Line(metrics.UPDATES.heading, [Cell(whole(stage.latest("step")), []) for stage in stages]),
-        Line(metrics.BETA.heading, [Cell(setting(beta(stage)), []) for stage in stages]),
+        Line(metrics.UPDATES.heading, [_number(stage.latest("step"), whole) for stage in stages]),
+        Line(metrics.BETA.heading, [_number(beta(stage), setting) for stage in stages]),
         Line(metrics.SCORE.heading, [_cell(heldout_score(stage)) for stage in stages]),
         *(Line(f"Part: {name}", [_cell(change_of(stage, f"part_{name}")) for stage in stages]) for name in parts),
         *(Line(f"Judge: {name}", [_cell(judged(stage, name)) for stage in stages]) for name in judges),
-        changes(metrics.KL, "heldout_kl", nats),
+        Line(metrics.KL.heading, [_cell(heldout_kl(stage), nats) for stage in stages]),
         changes(metrics.KL_EXACT, "kl_exact", nats),
         changes(metrics.LENGTH, "heldout_length"),
         changes(metrics.EOS_RATE, "heldout_eos_rate", share),
@@ -55,17 +56,21 @@ def comparison(stages: Sequence[StageFiles]) -> list[Line]:
         changes(metrics.DISTINCT_WORDS, "heldout_distinct_words", whole),
         changes(metrics.SHARED_PHRASES, "heldout_shared_phrases", share),
         changes(metrics.ENTROPY, "entropy"),
-        Line(metrics.RATIO_MAX_DEVIATION.heading, [Cell(number(_largest_deviation(stage)), []) for stage in stages]),
+        Line(metrics.RATIO_MAX_DEVIATION.heading, [_number(_largest_deviation(stage), number) for stage in stages]),
     ]
     return [line for line in lines if any(cell.value != MISSING for cell in line.cells)]
 
 
+def _number(value: float | None, form: Callable[[float | None], str]) -> Cell:
+    return Cell(form(value), [], value)
+
+
 def _cell(change: Change | None, form: Callable[[float], str] | None = None) -> Cell:
     if change is None:
-        return Cell(MISSING, [])
-    intervals = f"{interval(change.first_ci95)} → {interval(change.last_ci95)}" if change.first_ci95 else ""
+        return Cell(MISSING, [], None)
+    intervals = f"{interval(change.first_ci95, form)} → {interval(change.last_ci95, form)}" if change.first_ci95 else ""
     details = [detail for detail in (intervals, change_in_words(change)) if detail]
-    return Cell(arrow(change.first, change.last, form), details)
+    return Cell(arrow(change.first, change.last, form), details, change)
 
 
 def _largest_deviation(stage: StageFiles) -> float | None:

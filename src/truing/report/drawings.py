@@ -1,10 +1,12 @@
-"""The four drawings of the report: curves over steps, calibration, accuracies and shifts with their intervals."""
+"""The drawings of the report: curves over steps, strengths over looks, calibration, accuracies and shifts with their
+intervals.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -12,15 +14,45 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from truing.core.metrics import Bounds, Metric
-from truing.core.results import CalibrationPoint, Interval
+from truing.core.results import CalibrationPoint, GuardLook, Interval
 from truing.report.svg import DASHES, INK, MUTED, PAPER, SERIES, blank, inline_svg, series_colour
 
 _MOST_POINTS = 400
 _MOST_DOTS = 30
 _DASHED: Any = {"color": MUTED, "linewidth": 0.8, "linestyle": (0, (4, 3))}
-IntervalRow = tuple[str, float, Interval | None]
-"""What is measured, the number and its interval"""
 _PER_CENT = FuncFormatter(lambda value, _: f"{100 * value:g}%".replace("-", "−"))
+
+
+class IntervalRow(NamedTuple):
+    """What is measured, the number and its interval."""
+
+    title: str
+    value: float
+    ci95: Interval | None
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """How strong the policy of a series was at each look of its guard, and the step that is kept."""
+
+    series: int
+    looks: Sequence[GuardLook]
+    kept: float
+
+    @property
+    def chains(self) -> list[list[GuardLook]]:
+        """Looks one behind the other, each beginning with that from which training went on: a new one after a return.
+
+        The beginning is a look without judgements.
+        """
+        known = {0: GuardLook(0, 0, 0, 0.0, 0.0, (0.0, 0.0))}
+        chains: list[list[GuardLook]] = []
+        for look in self.looks:
+            if not chains or chains[-1][-1].step != look.since:
+                chains.append([known[look.since]])
+            chains[-1].append(look)
+            known[look.step] = look
+        return chains
 
 
 @dataclass(frozen=True)
@@ -51,6 +83,30 @@ def line_chart(name: str, metric: Metric, lines: Sequence[Line], x_label: str = 
     axes.set_xlabel(x_label)
     axes.set_ylabel(metric.unit)
     return inline_svg(figure, name, metric.heading)
+
+
+def strength_chart(name: str, label: str, guards: Sequence[Strengths]) -> Markup:
+    """How often each policy's answers win against those of the beginning, with a 95% band, over the steps of its looks.
+
+    A circle stands round the step that is kept.
+    """
+    figure, axes = blank(3.4, 2.0)
+    axes.axhline(0.5, **_DASHED)
+    for guard in guards:
+        colour, dash = series_colour(guard.series), DASHES[guard.series % SERIES]
+        style: dict[str, Any] = {"color": colour, "linestyle": (0, dash) if dash else "-", "linewidth": 1.5}
+        for chain in guard.chains:
+            steps, lows, highs = zip(*((look.step, *map(_chance, look.strength_ci95)) for look in chain), strict=True)
+            axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(steps, [_chance(look.strength) for look in chain], marker="o", markersize=2.5, **style)
+        kept = [look for look in guard.looks if look.step == guard.kept][-1:]
+        place = [(look.step, _chance(look.strength)) for look in kept] or [(0, 0.5)]
+        axes.plot(*zip(*place, strict=True), "o", color=colour, fillstyle="none", markersize=8, markeredgewidth=1.2)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(_PER_CENT)
+    axes.set_xlabel("update")
+    axes.set_ylabel("wins against the start")
+    return inline_svg(figure, name, label)
 
 
 def calibration_chart(name: str, label: str, bins: Sequence[CalibrationPoint]) -> Markup:
@@ -109,6 +165,10 @@ def _interval_rows(rows: Sequence[IntervalRow], at: float, own: int) -> tuple[Fi
     return figure, axes
 
 
+def _chance(strength: float) -> float:
+    return 1 / (1 + math.exp(-strength))
+
+
 def thinned(values: Sequence[float], most: int = _MOST_POINTS) -> list[float]:
     """Means of runs of neighbours, at most `most` of them, so that a long run stays a small page."""
     run = math.ceil(len(values) / most)
@@ -116,7 +176,7 @@ def thinned(values: Sequence[float], most: int = _MOST_POINTS) -> list[float]:
 
 
 def _draw(axes: Axes, line: Line) -> None:
-    steps, values = thinned(line.steps), thinned(line.values)
+    steps, values = line.steps, line.values
     colour, dash = series_colour(line.series), DASHES[line.series % SERIES]
     marker = "" if len(values) > _MOST_DOTS or (line.thin and len(values) > 1) else "o"
     dots: dict[str, Any] = {"marker": marker, "markersize": 3.2, "markeredgecolor": PAPER, "markeredgewidth": 0.4}

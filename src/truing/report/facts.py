@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from truing.core import metrics
 from truing.core.metrics import Metric
-from truing.core.results import Interval, PairCard, SftResult, StageResult
+from truing.core.results import Interval, Measure, PairCard, SftResult, StageResult
 from truing.report.wording import arrow, interval, listed, number, share, whole
 
 
@@ -16,6 +16,8 @@ class Fact:
     value: str
     detail: str
     meaning: str
+    measured: list[Measure]
+    """What is written out above"""
 
 
 def facts(result: StageResult) -> list[Fact]:
@@ -28,8 +30,9 @@ def _language_model(result: SftResult) -> list[Fact | None]:
     if before is None or after is None:
         return []
     meaning = f"{metrics.LOSS.definition} On {whole(result.heldout_rows)} held-out rows."
+    measured = [Measure("heldout_loss_before", before), Measure("heldout_loss", after)]
     return [
-        Fact(metrics.LOSS.heading, arrow(before, after), "", meaning),
+        Fact(metrics.LOSS.heading, arrow(before, after), "", meaning, measured),
         _fact(metrics.PERPLEXITY, result.heldout_perplexity),
     ]
 
@@ -51,7 +54,8 @@ def _fact(metric: Metric, value: float | None, ends: Interval | None = None) -> 
     if value is None:
         return None
     form = share if metric.percent else number
-    return Fact(metric.title, form(value), interval(ends, metric.percent), metric.definition)
+    measured = [Measure(metric.name, value, ends)]
+    return Fact(metric.title, form(value), interval(ends, form), metric.definition, measured)
 
 
 def _accuracy(card: PairCard, accuracy: float) -> Fact:
@@ -65,11 +69,14 @@ def _accuracy(card: PairCard, accuracy: float) -> Fact:
         unbeaten = [name for name in rivals if name not in beaten]
         meaning += f" The interval lies above {listed(beaten)}." if beaten else ""
         meaning += f" It is not clear of {listed(unbeaten)}." if unbeaten else ""
-    return Fact(metrics.ACCURACY.title, share(accuracy), interval(ends, percent=True), meaning)
+    measured = [Measure(metrics.ACCURACY.name, accuracy, ends)]
+    return Fact(metrics.ACCURACY.title, share(accuracy), interval(ends, share), meaning, measured)
 
 
 def _scale(result: StageResult) -> Fact | None:
     if result.score_mean is None or result.score_std is None:
         return None
-    value = f"{number(result.score_mean)} ± {number(result.score_std)}"
-    return Fact(metrics.SCORE_SCALE.title, value, "", metrics.SCORE_SCALE.definition)
+    mean, deviation = result.score_mean, result.score_std
+    value = f"{number(mean)} ± {number(deviation)}"
+    measured = [Measure("score_mean", mean), Measure("score_std", deviation)]
+    return Fact(metrics.SCORE_SCALE.title, value, "", metrics.SCORE_SCALE.definition, measured)

@@ -19,7 +19,7 @@ def pairs_outcome(stage: StageFiles) -> str:
     if card.heldout_accuracy is None:
         return ""
     right = f"{share(card.heldout_accuracy)} of {whole(card.heldout_pairs)} held-out pairs right"
-    right += f" {interval(card.heldout_accuracy_ci95, True)}" if card.heldout_accuracy_ci95 else ""
+    right += f" {interval(card.heldout_accuracy_ci95, share)}" if card.heldout_accuracy_ci95 else ""
     return f"{right}; 'longer wins' {share(card.longer_wins_accuracy)}."
 
 
@@ -28,7 +28,7 @@ def policy_outcome(stage: StageFiles) -> str:
     changes = {"score": heldout_score(stage)} | {name: judged(stage, name) for name in stage.judges()}
     parts = [f"{name} {arrow(change.first, change.last)}" for name, change in changes.items() if change]
     kl, kept = heldout_kl(stage), stage.result.guard.guard_kept_step
-    parts += [] if kl is None else [f"KL {nats(kl)} nats"]
+    parts += [] if kl is None else [f"KL {nats(kl.last)} nats"]
     parts += [] if kept is None else [f"the guard keeps update {whole(kept)}"]
     return capitalised("; ".join(parts)) + "." if parts else ""
 

@@ -20,31 +20,35 @@ of that interval.
 | not measured    | one within noise             | open | ... moved no further than noise.                        |
 | not measured    | all rose                     | good | ..., which training never saw, rose.                    |
 
-What a guard decided, then what the stage itself found, such as a policy that did not move, come first among the
-sentences. Answers that grew
-alike make a good verdict an open one. A reward model that is not sound comes before all else: what rests on it is bad.
+Behind it come what a guard decided, what the stage itself found, such as a policy that did not move, and what was
+measured. Answers that grew alike make a good verdict an open one. A reward model that is not sound comes before all
+else: what rests on it is bad.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from truing.core import metrics
 from truing.core.results import Change
 from truing.core.soundness import card_in_words, unsound
-from truing.report.change import change_in_words, heldout_kl, heldout_score, judged
+from truing.report.change import Outcome, heldout_kl, heldout_score, judged
 from truing.report.run_files import RunFiles, StageFiles
 from truing.report.stages import learnt_from, policies, scorer_of, start_of
-from truing.report.wording import capitalised, listed, nats, numbers, whole
+from truing.report.wording import capitalised, listed, numbers, whole
 
 Tone = Literal["good", "bad", "open"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome: in short, in sentences, what it took, and the warnings it left."""
+    """An outcome: in short, what a guard decided, what was found, what was measured, what it took, and warnings."""
 
     tone: Tone
     headline: str
-    sentences: list[str]
+    guard: list[str]
+    findings: list[str]
+    measured: list[Outcome]
+    """The score, every judge and the KL"""
     effort: str
     warnings: list[str]
 
@@ -60,20 +64,28 @@ def verdict(stage: StageFiles, scorer: StageFiles | None = None, start: StageFil
 
     `scorer` made the reward model that its score rests on, and `start` the model that it began with.
     """
-    score = heldout_score(stage)
+    score, kl = heldout_score(stage), heldout_kl(stage)
     judges = {name: change for name in stage.judges() if (change := judged(stage, name))}
     peaks = {name: peak for name, change in judges.items() if (peak := _peak(stage, name, change))}
     tone, headline = _headline(stage, score, judges, list(peaks))
-    sentences = [_change_sentence("The score on held-out prompts", score)] if score else []
-    sentences += [_change_sentence(f"The judge {name}, which training never saw,", judges[name]) for name in judges]
-    sentences += [_peak_sentence(name, *peak, judges[name]) for name, peak in peaks.items()]
-    kl = heldout_kl(stage)
-    sentences += [] if kl is None else [f"It ends {nats(kl)} nats a sequence away from the reference (KL)."]
     if stage.result.heldout.alike:
         tone, headline = "open" if tone == "good" else tone, f"{headline} But the answers grew alike."
-    findings = [finding for one in (start, stage) if one for finding in one.result.findings or []]
-    told = [*_guard_sentences(stage), *findings, *sentences]
-    found = Verdict(tone, headline, told, _effort(stage), stage.result.warnings or [])
+    found = Verdict(
+        tone=tone,
+        headline=headline,
+        guard=_guard_sentences(stage),
+        findings=[
+            *(finding for one in (start, stage) if one for finding in one.result.findings or []),
+            *(_peak_sentence(name, *peak, judges[name]) for name, peak in peaks.items()),
+        ],
+        measured=[
+            *([Outcome(metrics.SCORE.title, metrics.SCORE.unit, score)] if score else []),
+            *(Outcome(f"Judge: {name}", "", change) for name, change in judges.items()),
+            *([Outcome(metrics.KL.title, metrics.KL.unit, kl, is_kl=True)] if kl else []),
+        ],
+        effort=_effort(stage),
+        warnings=stage.result.warnings or [],
+    )
     return found if scorer is None else _resting_on(found, scorer)
 
 
@@ -91,9 +103,9 @@ def _resting_on(found: Verdict, scorer: StageFiles) -> Verdict:
     """The verdict, behind what is to be said of the reward model that it rests on."""
     own = scorer.result.findings or []
     if not unsound(scorer.result.card):
-        return replace(found, sentences=[*own, *found.sentences])
+        return replace(found, findings=[*own, *found.findings])
     before = [*own, f"What rests on it says little: {found.headline}"]
-    return replace(found, tone="bad", headline=_unsound_headline(scorer), sentences=[*before, *found.sentences])
+    return replace(found, tone="bad", headline=_unsound_headline(scorer), findings=[*before, *found.findings])
 
 
 def _unsound_headline(scorer: StageFiles) -> str:
@@ -108,12 +120,12 @@ def _no_policy(run: RunFiles) -> Verdict:
     bad = [stage for stage in run.stages if stage.spec.makes == "reward model" and unsound(stage.result.card)]
     if bad:
         waits = [f"So {listed(waiting)} was not begun."] if waiting else []
-        return Verdict("bad", _unsound_headline(bad[0]), [*waits, *findings, *outcomes], "", [])
+        return Verdict("bad", _unsound_headline(bad[0]), [], [*waits, *findings, *outcomes], [], "", [])
     if waiting:
         headline = f"No verdict yet: {listed(waiting)} left no figures so far."
     else:
         headline = "Nothing was optimised for a reward or by preferences in this run, so there is no policy to judge."
-    return Verdict("open", headline, [*findings, *outcomes], "", [])
+    return Verdict("open", headline, [], [*findings, *outcomes], [], "", [])
 
 
 def _headline(
@@ -167,13 +179,6 @@ def _sorted(judges: dict[str, Change]) -> tuple[list[str], list[str], list[str]]
         for directions in (("rose",), ("fell",), ("level", "unknown"))
     )
     return rose, fell, undecided
-
-
-def _change_sentence(subject: str, change: Change) -> str:
-    verb = {"rose": "rose", "fell": "fell", "level": "moved within noise", "unknown": "went"}[change.direction]
-    first, last = numbers(change.first, change.last)
-    by = f" ({change_in_words(change)})" if change.change_ci95 else ""
-    return f"{subject} {verb} from {first} to {last}{by}."
 
 
 def _peak(stage: StageFiles, judge: str, change: Change) -> tuple[float, float] | None:

@@ -49,9 +49,9 @@ def arrow(first: float, last: float, form: Callable[[float], str] | None = None)
     return " → ".join(numbers(first, last) if form is None else map(form, (first, last)))
 
 
-def interval(ends: tuple[float, float] | None, percent: bool = False) -> str:
+def interval(ends: tuple[float, float] | None, form: Callable[[float], str] | None = None) -> str:
     """An interval in square brackets, or nothing."""
-    return "" if ends is None else _bracketed(*(map(share, ends) if percent else numbers(*ends)))
+    return "" if ends is None else _bracketed(*(map(form, ends) if form else numbers(*ends)))
 
 
 def difference(value: float, ends: tuple[float, float]) -> str:

@@ -117,6 +117,11 @@ class RunDirectory:
         return self.root / "report.html"
 
     @property
+    def report_figures(self) -> Path:
+        """What that page shows, as JSON."""
+        return self.root / "report.json"
+
+    @property
     def prepared(self) -> Path:
         """The rows as token ids."""
         return self.root / "prepared"

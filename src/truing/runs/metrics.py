@@ -135,6 +135,8 @@ class _Sample(BaseModel):
     finished: bool
     judges: dict[str, FiniteFloat | None]
     score: FiniteFloat | None = None
+    tokens: list[str] = []
+    token_kl: list[FiniteFloat] = []
 
 
 _METRICS = TypeAdapter(dict[str, FiniteFloat | str | None])
