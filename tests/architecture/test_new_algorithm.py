@@ -43,8 +43,9 @@ def train_toy(job: Job) -> ToyResult:
     plan = [list(range(len(rows)))] * settings.steps
     with open_journal(job, learner, len(plan)) as journal:
         learn_rows(journal, learner, rows, plan, lambda batch: completion_loss(policy, batch), shown=("loss",))
-    job.save_policy(policy, base)
-    return ToyResult(len(plan), len(rows), journal.latest("loss"))
+    result = ToyResult(len(plan), len(rows), journal.latest("loss"))
+    job.save_policy(policy, base, result)
+    return result
 
 
 def toy_outcome(stage: Any) -> str:

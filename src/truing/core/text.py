@@ -1,5 +1,6 @@
 """Foreign text, such as names of files and what rows say, made fit to be shown, and names that were mistyped."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -19,6 +20,17 @@ def visible(text: str) -> str:
 def in_one_line(text: str) -> str:
     """The text of what is one thing, such as a file's name, with its line breaks written out."""
     return text.replace("\n", "⟨U+000A⟩")
+
+
+def markdown(text: str) -> str:
+    """Foreign text within a line of Markdown, where it is text: nothing in it is markup."""
+    return re.sub(r"([\\`*_\[\]<>#|&~!$])", r"\\\1", in_one_line(visible(text)))
+
+
+def code_span(text: str) -> str:
+    """The same as code: a name that is to be copied."""
+    shown = in_one_line(visible(text)).replace("|", "⟨U+007C⟩").replace("`", "⟨U+0060⟩")
+    return f"`{shown}`"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

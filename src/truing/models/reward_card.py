@@ -1,6 +1,4 @@
-"""README.md of a saved reward model: what text to give it, and how its score is normalised, with the code to do so."""
-
-from pathlib import Path
+"""How to use a saved reward model: what text to give it, and how its score is normalised, with the code to do so."""
 
 from transformers import PreTrainedTokenizerBase
 
@@ -9,16 +7,8 @@ from truing.data.chat import TextFormat
 from truing.data.templates import asks_for_the_date, default_prefix
 from truing.models.save import NORMALISATION
 
-HEAD = """\
----
-library_name: transformers
-pipeline_tag: text-classification
----
-
-# Reward model of the stage {stage}
-
-A sequence classifier with one label, trained by truing on pairs of answers, from {start}.
-The higher the score, the more an answer is like those that were preferred.
+WHAT = """\
+It is a sequence classifier with one label. The higher the score, the more an answer is like those that were preferred.
 """
 MESSAGES = """
 It reads a conversation as the chat template beside it writes it, whole: from its beginning to the end of what the
@@ -65,15 +55,10 @@ def score(prompt, completion):
     tokens = {before} + text + {behind}  # {names}'''
 
 
-def write_reward_card(
-    directory: Path, stage: str, start: str, form: TextFormat, chat: bool, normalisation: Normalisation
-) -> None:
-    """Writes it. No path is in it: the same reward model has the same card anywhere.
+def reward_use(form: TextFormat, chat: bool, normalisation: Normalisation) -> str:
+    """What its card says of how to use it.
 
     Args:
-        directory: of the reward model.
-        stage: that made it.
-        start: what that began with, in Markdown.
         form: how text became its tokens.
         chat: whether it learnt from messages.
         normalisation: of its score.
@@ -85,8 +70,7 @@ def write_reward_card(
     around = f"{_names(tokenizer, before)} ... {_names(tokenizer, behind)}".strip()
     encode = OF_MESSAGES if chat else OF_TEXT.format(before=[*before], behind=[*behind], names=around)
     scale = SCALE.format(mean=normalisation.mean, std=normalisation.std, file=NORMALISATION, encode=encode)
-    card = HEAD.format(stage=stage, start=start) + form_of_text + scale
-    (directory / "README.md").write_text(card, encoding="utf-8")
+    return WHAT + form_of_text + scale
 
 
 def _names(tokenizer: PreTrainedTokenizerBase, tokens: tuple[int, ...]) -> str:

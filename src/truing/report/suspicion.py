@@ -17,9 +17,9 @@ REPEATED, REPEATED_RISE = 0.25, 0.1
 ORDERS = (
     "Gains are those of an answer over that before training to the same prompt, in standard deviations over the "
     "answers before training. Disagreement: how far the score rose and a judge fell, the smaller of the two. "
-    "Suspicion: how many of three signs an answer has. They are a score that gained two deviations more than any judge; "
-    "a quarter of its pairs of words said before in it, 10 points more than in the answer before; and half the length, "
-    "or 1.5 times. They say what to read first, not what is wrong."
+    "Suspicion: how many of three signs an answer has, which are a score that gained two deviations more than any "
+    "judge; a quarter of its pairs of words said before in it, 10 points more than in the answer before; and half the "
+    "length, or 1.5 times. They say what to read first, not what is wrong."
 )
 """For people: what is meant by the orders that answers can be put in"""
 

@@ -141,9 +141,8 @@ def train_dpo(job: Job) -> DpoResult:
             every=recipe.evaluation.every,
             remember=lambda: dict(memory),
         )
-    job.save_policy(roles.policy, roles.base)
     first, last = journal.rows[0], journal.rows[-1]
-    return DpoResult(
+    result = DpoResult(
         card=read(PairCard, journal.memory["card"]),
         heldout=evaluator.result(),
         kl_last=last["heldout_kl"],
@@ -162,6 +161,8 @@ def train_dpo(job: Job) -> DpoResult:
         truncation=pairs.report,
         notes=list(roles.base.notes),
     )
+    job.save_policy(roles.policy, roles.base, result)
+    return result
 
 
 def with_reference(reference: Role, pairs: PairRows, recipe: Recipe) -> ReferencedRows:

@@ -161,7 +161,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
     stopped_by, notes = "updates" if stop is None else stop.reason, [*roles.base.notes, *rollouts.notes]
     guarded = None if guard is None else guard.result()
     result = online_result(journal.rows, evaluator, stopped_by, notes, findings, guarded)
-    job.save_policy(roles.policy, roles.base)
+    job.save_policy(roles.policy, roles.base, result)
     return result
 
 

@@ -19,7 +19,7 @@ from truing.functional import bradley_terry_loss
 from truing.models.layout import base_to_train, trained_role
 from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
-from truing.models.reward_card import write_reward_card
+from truing.models.reward_card import reward_use
 from truing.models.roles import Role
 from truing.models.save import merge, outline_classifier, save_normalisation, save_reward_model
 from truing.models.scoring import end_scores, forward_in_micro_batches
@@ -81,8 +81,7 @@ def train_reward(job: Job) -> RewardResult:
         as_text = RowsReward(source, base.text_format(recipe.data), base.context, "preferences" in job.rows.chats)
         checks = checks_on_rows(as_text, pairs, scores, card, journal.rows, given(settings.epochs))
         normalisation = _normalisation(source, samples)
-    _save(job, base, reward, normalisation)
-    return RewardResult(
+    result = RewardResult(
         card=card,
         steps=len(plan),
         train_pairs=len(train),
@@ -93,6 +92,8 @@ def train_reward(job: Job) -> RewardResult:
         truncation=pairs.report,
         notes=list(base.notes),
     )
+    _save(job, base, reward, normalisation, result)
+    return result
 
 
 def _scores(reward: Role, pairs: PairRows, token_budget: int) -> tuple[Tensor, Tensor]:
@@ -114,14 +115,13 @@ def _normalisation(source: RoleReward, samples: Sequence[Sample]) -> Normalisati
     return Normalisation.measure(scores, where="reward model")
 
 
-def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation) -> None:
+def _save(job: Job, base: LoadedBase, reward: Role, normalisation: Normalisation, result: RewardResult) -> None:
     def write(whole: Role, place: Path) -> None:
         assert whole.head is not None
         model = merge(whole)
         save_reward_model(model, whole.head, base.tokenizer, place)
         keep_metadata(job.start, model, base.tokenizer, place)
         save_normalisation(normalisation, place)
-        form, chat = base.text_format(job.recipe.data), "preferences" in job.rows.chats
-        write_reward_card(place, job.name, job.name_of_start(), form, chat, normalisation)
 
-    job.save_model(reward, base, write)
+    use = reward_use(base.text_format(job.recipe.data), job.in_messages, normalisation)
+    job.save_model(reward, base, write, result, use)

@@ -50,9 +50,8 @@ def train_sft(job: Job) -> SftResult:
             every=settings.log_every,
             count_as="tokens",
         )
-    job.save_policy(policy, base)
     before, after = journal.rows[0]["heldout_loss"], journal.latest("heldout_loss")
-    return SftResult(
+    result = SftResult(
         steps=len(plan),
         train_rows=len(rows.train),
         heldout_rows=len(rows.heldout),
@@ -64,6 +63,8 @@ def train_sft(job: Job) -> SftResult:
         notes=list(base.notes),
         findings=demonstration_findings(before, after, job.spec.name),
     )
+    job.save_policy(policy, base, result)
+    return result
 
 
 @torch.no_grad()

@@ -4,19 +4,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Base
+from truing.config.sections import Base, Source
 from truing.config.stages import StageSpec
+from truing.core.results import StageResult, read, to_json
 from truing.core.rows import PairRows, TokenRows
+from truing.core.text import code_span, markdown
 from truing.data.prepared import Prepared, Split
 from truing.data.prompts import PromptSet
 from truing.models.adapter_card import write_card
 from truing.models.layout import RewardModelFiles, role_to_merge
 from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
+from truing.models.model_card import Made, language_model_use, limits_of, write_model_card
 from truing.models.roles import Role
 from truing.models.save import merge, save_adapter, save_policy
 from truing.processes import group
@@ -81,18 +85,31 @@ class Job:
         self.progress.note(f"prompts: {found.report}")
         return found
 
-    def save_policy(self, policy: Role, base: LoadedBase) -> None:
-        """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards."""
+    @property
+    def in_messages(self) -> bool:
+        """Whether what it learns from, or else what it is asked, are messages."""
+        return (*self.spec.datasets, "prompts")[0] in self.rows.chats
+
+    def save_policy(self, policy: Role, base: LoadedBase, result: Any) -> None:
+        """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards.
+
+        What was measured before is in `result`, one of `core.results`, from which the model's card is written.
+        """
 
         def write(whole: Role, place: Path) -> None:
             model = merge(whole)
             save_policy(model, base.tokenizer, place)
             keep_metadata(self.start, model, base.tokenizer, place)
 
-        self.save_model(policy, base, write)
+        self.save_model(policy, base, write, result, language_model_use(self.in_messages, self.start.trust_remote_code))
 
-    def save_model(self, role: Role, base: LoadedBase, write: Callable[[Role, Path], None]) -> None:
-        """The same, where `write` puts a role that can be merged into a directory; all processes come here."""
+    def save_model(
+        self, role: Role, base: LoadedBase, write: Callable[[Role, Path], None], result: Any, use: str
+    ) -> None:
+        """The same, where `write` puts a role that can be merged into a directory; all processes come here.
+
+        use: what its card says of how to use it.
+        """
         weights = role.whole_adapter()
         group.on_owner(lambda: self._save_role_adapter(role, base, weights))
         whole = role_to_merge(role, self.directory.adapter, self.recipe, self.start)
@@ -101,6 +118,7 @@ class Job:
             assert whole is not None
             with self.saved(self.directory.model) as place:
                 write(whole, place)
+                self._write_model_card(place, read(StageResult, to_json(result)), use)
 
         group.on_owner(save)
 
@@ -112,14 +130,36 @@ class Job:
                 save_adapter(role, place, base.tokenizer if rows else None, weights)
                 write_card(place, self.name, self.start, self.name_of_start(), self.start_files, rows.stop)
 
+    def _write_model_card(self, place: Path, result: StageResult, use: str) -> None:
+        recipe, base = self.recipe, self.recipe.base or self.start
+        key, what = self.spec.learns_from
+        counted, beta = getattr(result, key, None), "" if result.beta is None else f", β = {result.beta:.3g}"
+        rows = {name: source.path for name, source in recipe.data if isinstance(source, Source)}
+        made = Made(
+            heading=f"{self.spec.makes.capitalize()} of the stage {markdown(self.name)}",
+            how=f"truing made it by {self.spec.title} on {counted:,} {what}{beta}, seed {recipe.seed}.",
+            start=self.name_of_start(),
+            base=self._name_of(base.path),
+            hub_base=None if Path(base.path).is_dir() else base.path,
+            rows=[f"{name} from {self._name_of(path)}" for name, path in rows.items()],
+            pipeline_tag="text-classification" if self.spec.makes == "reward model" else "text-generation",
+            use=use,
+        )
+        limits = limits_of(result, recipe.rollout.temperature, recipe.rollout.max_new_tokens)
+        write_model_card(place, made, result, limits)
+
     def name_of_start(self) -> str:
         """`sft/model` of the same run for what a stage of it made; else the Hub id or the name of the directory."""
-        path, run = Path(self.start.path), self.directory.root.parent
-        if not path.is_dir():
-            return f"`{self.start.path}`"
+        return self._name_of(self.start.path)
+
+    def _name_of(self, place: str) -> str:
+        """The same of any model or file, in Markdown."""
+        path, run = Path(place), self.directory.root.parent
+        if not path.exists():
+            return code_span(path.name if path.is_absolute() else place)
         path, run = path.resolve(), run.resolve()
         in_run = path.is_relative_to(run)
-        return f"`{path.relative_to(run).as_posix()}` of the same run" if in_run else f"`{path.name}`"
+        return f"{code_span(path.relative_to(run).as_posix())} of the same run" if in_run else code_span(path.name)
 
     @contextmanager
     def saved(self, directory: Path) -> Iterator[Path]:
