@@ -1,6 +1,7 @@
 """`truing judge` puts any reward to the test on any pairs."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,17 @@ def test_the_model_of_a_run_is_judged_by_the_scores_of_plain_transformers(run: R
     assert named(found.checks)["batch"].verdict == "pass"
     for other in (run.root / "reward", place):
         assert judge(str(other), pairs) == replace(found, reward=str(other))
+
+
+def test_pairs_that_the_run_learnt_from_are_told_as_such_wherever_their_file_lies(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    learnt = Path(run.lineage.facts["inputs"]["data.preferences"]["path"])
+    copied = Path(shutil.copyfile(learnt, tmp_path / "copied.jsonl"))
+    for pairs in (learnt, copied):
+        (warning,) = judge(str(run.root), pairs).warnings
+        assert warning.startswith(f"{pairs} has the pairs that the run learnt from")
+    assert judge(str(run.root), pairs_file(tmp_path)).warnings == []
 
 
 def test_a_function_that_measures_length_is_found_out(tmp_path: Path) -> None:

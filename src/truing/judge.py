@@ -18,11 +18,17 @@ from truing.evaluation.pair_card import pair_card
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn
 from truing.runs.directory import RECORD, RunDirectory
+from truing.runs.lineage import fingerprint
 from truing.runs.received import lies_in_a_run
 from truing.score import TOKENS, as_sample, load_reward_model
 from truing.trust.card import report_checks, worst
 from truing.trust.pairs import Answers, ScoredPairs
 from truing.trust.probes import to_probe
+
+LEARNT_FROM = (
+    "{pairs} has the pairs that the run learnt from, those that it held out among them, so what is said of held-out "
+    "pairs here flatters. The card of its held-out pairs alone is in its report; here, name pairs that it has not seen."
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Judgement:
     """The worst of the checks"""
     card: PairCard
     checks: list[Check]
+    warnings: list[str]
+    """What takes away from all of it"""
 
 
 def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
@@ -53,7 +61,7 @@ def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
         RewardError: the function cannot be imported, lies in a run or fails, or a text is longer than the model reads.
         RunError: the run has no such reward model.
     """
-    judged, transcripts = _reward_of(reward, stage)
+    judged, transcripts, run = _reward_of(reward, stage)
     records: list[Preference] = records_of(pairs, "preferences", transcripts)
     chosen = [as_sample(record.prompt, record.chosen) for record in records]
     rejected = [as_sample(record.prompt, record.rejected) for record in records]
@@ -62,22 +70,30 @@ def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
     card = pair_card(better.scores, worse.scores, better.lengths, worse.lengths)
     log_odds = isinstance(judged, ClassifierReward)
     checks = report_checks(scored, card, judged, to_probe(chosen, rejected), log_odds)
-    return Judgement(reward, str(pairs), worst(checks), card, checks)
+    warnings = [LEARNT_FROM.format(pairs=pairs)] if run and _is_learnt_from(pairs, run) else []
+    return Judgement(reward, str(pairs), worst(checks), card, checks, warnings)
 
 
-def _reward_of(reward: str, stage: str | None) -> tuple[RewardFn, bool]:
-    """What is meant, and whether transcripts are read as messages for it."""
+def _is_learnt_from(pairs: Path, run: RunDirectory) -> bool:
+    """Whether a file has what the run's preferences had, by content: a copy elsewhere has it too."""
+    learnt, asked = run.lineage.facts["inputs"].get("data.preferences", {}), fingerprint(str(pairs))
+    return any(name in learnt and learnt[name] == asked.get(name) for name in ("sha256", "files"))
+
+
+def _reward_of(reward: str, stage: str | None) -> tuple[RewardFn, bool, RunDirectory | None]:
+    """What is meant, whether transcripts are read as messages for it, and the run that it is of."""
     file, _, _ = reward.rpartition(":")
     if file.endswith(".py"):
         _refuse_code_of_a_run(reward, Path(file))
-        return FunctionReward.load(reward, Recipe()), False
+        return FunctionReward.load(reward, Recipe()), False, None
     path = Path(reward)
     for root in (path, path.parent, path.parent.parent):
         if (root / RECORD).exists():
             below = path.relative_to(root).parts
-            model, recipe = load_reward_model(RunDirectory(root), stage or next(iter(below), None))
-            return model, recipe.data.transcripts
-    return ClassifierReward.load(reward, torch.device("cpu"), TOKENS, date.fromisoformat(Data().date)), False
+            run = RunDirectory(root)
+            model, recipe = load_reward_model(run, stage or next(iter(below), None))
+            return model, recipe.data.transcripts, run
+    return ClassifierReward.load(reward, torch.device("cpu"), TOKENS, date.fromisoformat(Data().date)), False, None
 
 
 def _refuse_code_of_a_run(reward: str, file: Path) -> None:

@@ -19,6 +19,8 @@ def judge_command(reward: str, pairs: Path, stage: str | None, out: Path | None)
     if out is not None:
         write_json(out, to_json(judgement))
     console = PlainConsole()
+    for warning in judgement.warnings:
+        console.print(warning, style=COLOURS["warn"], soft_wrap=True)
     console.print(_table(judgement.checks))
     for check in judgement.checks:
         if check.verdict in ("warn", "fail"):
