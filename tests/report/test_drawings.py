@@ -5,8 +5,16 @@ import pytest
 from markupsafe import Markup
 
 from truing.core.metrics import SHARE, Metric
-from truing.core.results import CalibrationPoint
-from truing.report.drawings import Line, accuracy_chart, calibration_chart, line_chart, thinned
+from truing.core.results import CalibrationPoint, GuardLook
+from truing.report.drawings import (
+    Line,
+    Strengths,
+    accuracy_chart,
+    calibration_chart,
+    line_chart,
+    strength_chart,
+    thinned,
+)
 
 
 def metric(title: str = "Loss", unit: str = "", **bounds: Any) -> Metric:
@@ -84,3 +92,19 @@ def test_no_text_reaches_the_page_unescaped() -> None:
 def test_more_variants_than_colours_still_differ_from_their_neighbours(count: int) -> None:
     lines = [Line([0, 1], [1.0, 2.0], series) for series in range(count)]
     assert line_chart("a", metric(), lines).count("stroke-width: 1.5") == count
+
+
+def test_strengths_have_a_band_a_branch_where_training_went_back_and_a_circle_round_what_is_kept() -> None:
+    looks = [
+        GuardLook(step, since, 8, 4.0, strength, (strength - 1, strength + 1))
+        for step, since, strength in ((3, 0, 0.5), (6, 3, 1.0), (9, 6, -1.0), (9, 6, 1.5))
+    ]
+    guard = Strengths(1, looks, kept=9)
+    assert [[(look.step, look.strength) for look in chain] for chain in guard.chains] == [
+        [(0, 0.0), (3, 0.5), (6, 1.0), (9, -1.0)],
+        [(6, 1.0), (9, 1.5)],
+    ]
+    drawing = strength_chart("a", "Strength", [guard])
+    assert drawing.count("fill: var(--series-1); fill-opacity: 0.15") == 2
+    assert drawing.count("stroke-width: 1.2") >= 1
+    assert {"wins against the start", "update"} <= set(texts(drawing))
