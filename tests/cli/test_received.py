@@ -193,13 +193,14 @@ def test_an_adapter_inside_a_model_leads_to_no_other_model(received: Path, canar
         assert [problem.code for problem in said.problems] == ["model/embedded-adapter"]
 
 
-def test_an_adapter_imports_nothing(received: Path, canary: Path, truing: Command) -> None:
+@pytest.mark.parametrize("file", ["adapter_config.json", "upper_config.json"])
+def test_an_adapter_imports_nothing(file: str, received: Path, canary: Path, truing: Command) -> None:
     run = received / "run"
     (received / "evil.py").write_text(f"open({str(canary)!r}, 'w')")
-    adapter = run / "reward" / "adapter" / "adapter_config.json"
+    adapter = run / "reward" / "adapter" / file
     edit(adapter, megatron_config={"a": 1}, megatron_core="evil")
     record = json.loads((run / "run.json").read_text())
-    record["stages"][1]["files"]["adapter/adapter_config.json"] = sha256_file(adapter)
+    record["stages"][1]["files"][f"adapter/{file}"] = sha256_file(adapter)
     (run / "run.json").write_text(json.dumps(record))
     unfinished(run)
     said = truing("run", received / "recipe.yaml", "--out", run)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -17,7 +18,7 @@ from truing.config.recipe import Recipe
 from truing.pipeline.execute import run_pipeline
 from truing.runs.progress import SilentProgress
 
-STARTS = {"sft": "base", "reward": "sft/model", "ppo": "sft/model"}
+STAGES = ["sft", "reward", "ppo"]
 TOKENS = torch.tensor([[1, 2, 3, 9, 27]])
 
 
@@ -70,15 +71,16 @@ def test_that_of_a_reward_model_loads_as_its_backbone(
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("stage", STARTS)
-def test_its_card_names_the_base_by_content(stage: str, ran: tuple[Recipe, Path]) -> None:
-    run = ran[1] / "runs" / "a"
-    card = (run / stage / "adapter" / "README.md").read_text()
-    start = ran[1] / "base" if stage == "sft" else run / STARTS[stage]
-    content = hashlib.sha256((start / "model.safetensors").read_bytes()).hexdigest()
+@pytest.mark.parametrize("stage", STAGES)
+def test_it_names_the_recipes_base_by_name_and_by_content(stage: str, ran: tuple[Recipe, Path]) -> None:
+    adapter = ran[1] / "runs" / "a" / stage / "adapter"
+    assert _config(adapter)["base_model_name_or_path"] == str(ran[1] / "base")
+    card = (adapter / "README.md").read_text()
+    content = hashlib.sha256((ran[1] / "base" / "model.safetensors").read_bytes()).hexdigest()
     assert f"| `model.safetensors` | `{content}` |" in card
-    assert f"belongs to `{STARTS[stage]}`" in card
+    assert "belongs to `base`" in card
     assert ("AutoModelForSequenceClassification" in card) == (stage == "reward")
+    assert ("The first 2 of its 4 ranks" in card) == (stage != "sft")
     assert str(ran[1]) not in card
 
 
@@ -86,17 +88,16 @@ def test_its_card_names_the_base_by_content(stage: str, ran: tuple[Recipe, Path]
 def test_the_code_on_its_card_runs(
     stage: str, ran: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second way works where the base has gone from where it was."""
-    run = tmp_path / "moved"
-    shutil.copytree(ran[1] / "runs" / "a", run)
-    shutil.copytree(ran[1] / "base", tmp_path / "base")
+    """In a run that was moved; the second way works where the base has gone from where it was too."""
+    run = shutil.copytree(ran[1] / "runs" / "a", tmp_path / "moved")
+    base = shutil.copytree(ran[1] / "base", tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
     adapter = run / stage / "adapter"
     one, two = re.findall(r"```python\n(.*?)```", (adapter / "README.md").read_text(), re.DOTALL)
-    base = tmp_path / "base" if stage == "sft" else run / STARTS[stage]
     for code in (one, two):
         if code is two:
-            config = json.loads((adapter / "adapter_config.json").read_text())
-            (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "/gone"}))
+            gone = _config(adapter) | {"base_model_name_or_path": "/gone"}
+            (adapter / "adapter_config.json").write_text(json.dumps(gone))
         names: dict[str, torch.nn.Module] = {}
         exec(code.replace("path/to/this/folder", str(adapter)).replace("path/to/the/base", str(base)), names)
         torch.testing.assert_close(
@@ -104,23 +105,46 @@ def test_the_code_on_its_card_runs(
         )
 
 
-def test_at_another_path_only_the_place_of_a_base_within_the_run_differs(
+def test_at_another_path_every_file_of_it_is_the_same(
     ran: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, place = ran
     monkeypatch.chdir(place)
     run_pipeline(recipe, tmp_path / "other", SilentProgress())
-    for stage in STARTS:
-        one, other = (root / stage / "adapter" for root in (place / "runs" / "a", tmp_path / "other"))
-        files = {path.name for path in one.iterdir()}
-        assert files == {path.name for path in other.iterdir()}
-        differing = {name for name in files if (one / name).read_bytes() != (other / name).read_bytes()}
-        assert differing == (set() if stage == "sft" else {"adapter_config.json"})
-        configs = [json.loads((adapter / "adapter_config.json").read_text()) for adapter in (one, other)]
-        where = [config.pop("base_model_name_or_path") for config in configs]
-        assert configs[0] == configs[1]
-        if stage == "reward":
-            cards = [(adapter.parent / "model" / "README.md").read_bytes() for adapter in (one, other)]
-            assert cards[0] == cards[1]
-        roots = [place, place] if stage == "sft" else [place / "runs" / "a", tmp_path / "other"]
-        assert where == [str(root / STARTS[stage]) for root in roots]
+    for stage in STAGES:
+        for kind in ("adapter", "model"):
+            one, other = (root / stage / kind for root in (place / "runs" / "a", tmp_path / "other"))
+            assert {path.name: path.read_bytes() for path in one.iterdir()} == {
+                path.name: path.read_bytes() for path in other.iterdir()
+            }
+
+
+def test_one_on_a_model_that_sft_trained_whole_names_no_base_and_says_how_it_loads(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "files", stages=["sft", "dpo"], **{"sft.method": "full"})
+    run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    adapter = tmp_path / "run" / "dpo" / "adapter"
+    assert _config(adapter)["base_model_name_or_path"] is None
+    card = (adapter / "README.md").read_text()
+    assert "belongs to `sft/model` of the same run" in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    names: dict[str, torch.nn.Module] = {}
+    base = str(tmp_path / "run" / "sft" / "model")
+    exec(code.replace("path/to/this/folder", str(adapter)).replace("path/to/the/base", base), names)
+    expected = _logits(_model(tmp_path / "run" / "dpo" / "model"))
+    torch.testing.assert_close(_logits(names["model"].eval()), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_one_above_rows_of_new_tokens_brings_them_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is in other layers than the one beneath: `lora.layers` is of policies alone."""
+    recipe = tiny.chat_recipe(tmp_path / "files", stages=["sft", "dpo"], **{"lora.layers": 0.5})
+    run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    monkeypatch.chdir(tmp_path)
+    for stage in ("sft", "dpo"):
+        found = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "run" / stage / "adapter").eval()
+        expected = _logits(_model(tmp_path / "run" / stage / "model"))
+        torch.testing.assert_close(_logits(found), expected, atol=1e-4, rtol=1e-4)
+
+
+def _config(adapter: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((adapter / "adapter_config.json").read_text())
+    return config

@@ -27,6 +27,7 @@ from truing.models.fetched import directory_of
 from truing.models.first_layers import layers_of_every_kind
 from truing.models.load import LoadedBase, check_base
 from truing.models.saved import check_saved
+from truing.models.weight_files import ADAPTER, read_settings
 from truing.pipeline.execute import on_threads, run_stage, start_of
 from truing.preflight.functions import call_functions, samples_of
 from truing.runs.directory import RunDirectory, open_run
@@ -96,11 +97,15 @@ def _libraries_kept() -> Iterator[None]:
 
 def _check_saved(stage: Planned, run: RunDirectory, row: EncodedRow) -> None:
     """ModelError where what the stage saved is not what was trained."""
-    directory, start, compute = run.stage(stage.name), start_of(stage, run), stage.recipe.compute
-    is_plain = directory.adapter.exists() and start.quantize == "none" and dtype_of(compute) == "float32"
+    directory, base, compute = run.stage(stage.name), stage.recipe.base, stage.recipe.compute
+    assert base is not None
+    settings = read_settings(directory.adapter / ADAPTER)
+    is_plain = settings is not None and base.quantize == "none" and dtype_of(compute) == "float32"
+    on_base = settings is not None and settings["base_model_name_or_path"] is not None
     tokens = torch.tensor([[*row.prompt, *row.prompt]], device=device_of(compute))
     is_reward = stage.spec.makes == "reward model"
-    check_saved(start, directory.model, directory.adapter if is_plain else None, is_reward, tokens)
+    below = base if on_base else start_of(stage, run)
+    check_saved(below, directory.model, directory.adapter if is_plain else None, is_reward, tokens)
 
 
 def _check_ratio(stage: Planned, run: RunDirectory) -> None:

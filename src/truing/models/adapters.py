@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.trainable_tokens import TrainableTokensLayer
-from peft.utils import TrainableTokensWrapper
+from peft.utils import TrainableTokensWrapper, set_peft_model_state_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -24,6 +24,7 @@ from truing.core.errors import ModelError, RecipeError, first_line
 from truing.kernels.backbone import LANGUAGE_MODEL, decoder_layers
 from truing.kernels.backend import Backend
 from truing.kernels.next_token import WHOLE
+from truing.models.stacking import trained_part
 from truing.models.weight_files import refuse_unsafe_weights
 
 if TYPE_CHECKING:
@@ -99,12 +100,15 @@ class Adapters:
         self.copy(name, source)
 
     def load(self, name: str, directory: str) -> None:
-        """An adapter saved by PEFT: low-rank and in safetensors, ModelError for any other."""
+        """An adapter as a stage trained it: low-rank and in safetensors, ModelError for any other."""
         refuse_unsafe_weights(Path(directory))
-        config = _saved_config(directory)
+        _refuse_other(LoraConfig.from_pretrained(directory), directory)
+        saved = trained_part(Path(directory))
+        config = LoraConfig.from_peft_type(**saved.config)  # type: ignore[no-untyped-call]
+        _refuse_other(config, directory)
         config.inference_mode = False
         self._build(name, config)
-        self.peft.load_adapter(directory, adapter_name=name, is_trainable=True)  # into the layers that were built
+        set_peft_model_state_dict(self.peft, saved.weights, name)
         self._cut(name)
 
     def _build(self, name: str, config: LoraConfig) -> None:
@@ -204,13 +208,11 @@ def _embed(layer: TrainableTokensLayer, tokens: Tensor, active: Sequence[str]) -
     return torch.where((tokens < first)[..., None], embedded, own.to(embedded.dtype))
 
 
-def _saved_config(directory: str) -> LoraConfig:
-    """The configuration of a saved adapter. ModelError for one that would load more than itself."""
-    config = LoraConfig.from_pretrained(directory)
+def _refuse_other(config: PeftConfig, directory: str) -> None:
+    """ModelError for a saved configuration that would load more than itself."""
     if type(config) is not LoraConfig or config.megatron_config:  # which names a module to import
         what, hint = "holds no plain low-rank adapter.", "Put back what the stage left there."
         raise ModelError(what, code="model/other-adapter", where=directory, hint=hint)
-    return config
 
 
 def lora_config(base: PreTrainedModel, lora: Lora, above: int) -> LoraConfig:

@@ -5,7 +5,6 @@ AutoModelForSequenceClassification loads, and the adapters beside them.
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -22,6 +21,8 @@ from truing.core.errors import ModelError
 from truing.core.normalisation import Normalisation
 from truing.models.heads import HEAD
 from truing.models.roles import Role
+from truing.models.stacking import write_config
+from truing.models.weight_files import ADAPTER
 
 NORMALISATION = "score_normalisation.json"
 OTHER_REWARD = (
@@ -36,7 +37,7 @@ def save_adapter(
     tokenizer: PreTrainedTokenizerBase | None = None,
     whole: dict[str, Tensor] | None = None,
 ) -> None:
-    """The role's PEFT adapter, and beside it its scalar head where it has one.
+    """The role's PEFT adapter, and beside it its scalar head where it has one. It names no base: see `name_base`.
 
     The adapter's weights are `whole`, where this process keeps but a part of them.
 
@@ -54,11 +55,21 @@ def save_adapter(
     for file in nested.iterdir():
         file.rename(directory / file.name)
     nested.rmdir()
-    _tidy(directory / "adapter_config.json")
+    name_base(directory, None)
     if tokenizer is not None:
         tokenizer.save_pretrained(str(directory))
     if role.head is not None:
         save_file(role.head.state_dict(), directory / HEAD)
+
+
+def name_base(directory: Path, path: str | None) -> None:
+    """Has a saved adapter name the Hub id or directory that it loads on, wherever one stands; None for nothing.
+
+    PEFT itself names the base as it was named when it was loaded, perhaps from the working directory.
+    """
+    file = directory / ADAPTER
+    absolute = str(Path(path).absolute()) if path and Path(path).is_dir() else path
+    write_config(file, json.loads(file.read_bytes()) | {"base_model_name_or_path": absolute})
 
 
 def merge(role: Role) -> PreTrainedModel:
@@ -158,21 +169,3 @@ def load_normalisation(directory: Path) -> Normalisation | None:
     """What `save_normalisation` wrote, or None where nothing was."""
     path = directory / NORMALISATION
     return Normalisation(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-
-def _tidy(path: Path) -> None:
-    """An adapter's config as one can rely on it.
-
-    PEFT writes sets in the order of the process's hash seed; sorted, the same adapter is the same file. And it names
-    the base as that was named when it was loaded, perhaps from the working directory; others load it from elsewhere.
-    """
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    ordered: dict[str, Any] = {key: sorted(value) if _names(value) else value for key, value in config.items()}
-    base = ordered["base_model_name_or_path"]
-    if base and Path(base).is_dir():
-        ordered["base_model_name_or_path"] = str(Path(base).absolute())
-    path.write_text(json.dumps(ordered, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _names(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -25,7 +25,7 @@ def check_saved(start: Base, model: Path, adapter: Path | None, is_reward: bool,
     """Holds that a directory is loaded by the library, and gives what the base and an adapter give beside each other.
 
     Args:
-        start: the model that was begun with.
+        start: the model that the adapter belongs to.
         model: what was made of it, a language model or a reward model.
         adapter: what was merged into it, in single precision; None where nothing was, or where rounding hides it.
         is_reward: whether it gives a score.

@@ -119,11 +119,22 @@ def start_of(stage: Planned, run: RunDirectory) -> Base:
     return base if before is None else run_model(run.stage(before).model, base)
 
 
+def adapter_beneath(stage: Planned, run: RunDirectory) -> Path | None:
+    """The adapter from which the model that a stage begins with was merged, where an earlier stage made it so."""
+    before = stage.builds_on.get(stage.spec.starts_from or "")
+    return run.stage(before).adapter if before and run.stage(before).adapter.exists() else None
+
+
+def files_of_base(run: RunDirectory) -> dict[str, str]:
+    """SHA-256 of the files of the recipe's base, by their names; none where they are not on record."""
+    return dict(run.lineage.facts["inputs"].get("base", {}).get("files", {}))
+
+
 def files_of_start(stage: Planned, run: RunDirectory) -> dict[str, str]:
-    """SHA-256 of the files of the model that a stage begins with, by their names; none where they are not on record."""
+    """The same of the model that a stage begins with."""
     before = stage.builds_on.get(stage.spec.starts_from or "")
     if before is None:
-        return dict(run.lineage.facts["inputs"].get("base", {}).get("files", {}))
+        return files_of_base(run)
     folder = f"{run.stage(before).model.name}/"
     made = next((record.files or {} for record in run.lineage.stages if record.name == before), {})
     return {name.removeprefix(folder): digest for name, digest in made.items() if name.startswith(folder)}
@@ -163,7 +174,9 @@ def run_stage(
         recipe=recipe,
         directory=directory,
         start=start_of(stage, run),
+        beneath=adapter_beneath(stage, run),
         start_files=files_of_start(stage, run),
+        base_files=files_of_base(run),
         reward=None if scorer is None else RewardModelFiles(run.stage(scorer).model, run.stage(scorer).adapter),
         rows=rows,
         progress=progress,

@@ -22,7 +22,8 @@ from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
 from truing.models.model_card import Made, language_model_use, limits_of, write_model_card
 from truing.models.roles import Role
-from truing.models.save import merge, save_adapter, save_policy
+from truing.models.save import merge, name_base, save_adapter, save_policy
+from truing.models.stacking import stack
 from truing.processes import group
 from truing.runs.directory import StageDirectory
 from truing.runs.files import complete_directory
@@ -51,8 +52,12 @@ class Job:
     tracker: Tracker
     stop: Interruption
     """Whether somebody has asked the run to end"""
+    beneath: Path | None = None
+    """The adapter from which `start` was merged; None where it was not, or is the recipe's base"""
     start_files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the files of `start`, by their names, where they are known"""
+    base_files: Mapping[str, str] = field(default_factory=dict)
+    """The same of the recipe's base"""
     whole: Stopwatch = field(default_factory=Stopwatch)
     """Of the stage, in every process that got it further"""
     saving: Stopwatch = field(default_factory=Stopwatch)
@@ -123,12 +128,18 @@ class Job:
         group.on_owner(save)
 
     def _save_role_adapter(self, role: Role, base: LoadedBase, weights: dict[str, Tensor] | None) -> None:
+        """`adapter/`, on the recipe's base wherever it can be said on that; what is a part of the run is not named."""
         self.rows.keep_template(base.tokenizer)
-        if role.adapters is not None:
-            rows = base.new_rows
-            with self.saved(self.directory.adapter) as place:
-                save_adapter(role, place, base.tokenizer if rows else None, weights)
-                write_card(place, self.name, self.start, self.name_of_start(), self.start_files, rows.stop)
+        if role.adapters is None:
+            return
+        with self.saved(self.directory.adapter) as place:
+            save_adapter(role, place, base.tokenizer if base.new_rows else None, weights)
+            below, files = self.start, self.start_files
+            if self.beneath is not None and self.recipe.base is not None and stack(place, self.beneath):
+                below, files = self.recipe.base, self.base_files
+            is_apart = below == self.recipe.base and self.recipe.world is None
+            name_base(place, below.path if is_apart else None)
+            write_card(place, self.name, below, self._name_of(below.path), files)
 
     def _write_model_card(self, place: Path, result: StageResult, use: str) -> None:
         recipe, base = self.recipe, self.recipe.base or self.start
@@ -149,11 +160,11 @@ class Job:
         write_model_card(place, made, result, limits)
 
     def name_of_start(self) -> str:
-        """`sft/model` of the same run for what a stage of it made; else the Hub id or the name of the directory."""
+        """What the model that the stage began with is called, in Markdown."""
         return self._name_of(self.start.path)
 
     def _name_of(self, place: str) -> str:
-        """The same of any model or file, in Markdown."""
+        """`sft/model` of the same run for what a stage of it made; else the Hub id or the name of the directory."""
         path, run = Path(place), self.directory.root.parent
         if not path.exists():
             return code_span(path.name if path.is_absolute() else place)
