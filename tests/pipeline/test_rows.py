@@ -10,9 +10,11 @@ import pytest
 import tiny
 
 from truing.config.recipe import Recipe
-from truing.core.errors import InputError, TrainingError
+from truing.core.errors import InputError, ModelError, TrainingError
 from truing.data import encode, prepared, read
-from truing.pipeline.execute import run_pipeline
+from truing.data.prepared import Prepared
+from truing.models.load import LoadedBase
+from truing.pipeline.execute import Rehearse, run_pipeline
 from truing.runs.progress import SilentProgress
 
 FOUR = {"stages": ["sft", "reward", "ppo", "dpo"], "variants": {"other": {"dpo.beta": 0.5}}, "dpo.batch_size": 8}
@@ -53,7 +55,9 @@ def once(place: Path) -> Counter[Any]:
     return Counter([*files, *{row["prompt"] for row in rows}, *sides])
 
 
-def run_until_dpo(recipe: Recipe, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_until_dpo(
+    recipe: Recipe, root: Path, monkeypatch: pytest.MonkeyPatch, rehearse: Rehearse | None = None
+) -> None:
     """A run whose stage of preferences is stopped as it begins."""
 
     def failing(_: object) -> None:
@@ -62,7 +66,7 @@ def run_until_dpo(recipe: Recipe, root: Path, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patched:
         patched.setattr("truing.stages.dpo.train_dpo", failing)
         with pytest.raises(TrainingError):
-            run_pipeline(recipe, root, SilentProgress())
+            run_pipeline(recipe, root, SilentProgress(), rehearse=rehearse)
 
 
 def test_every_row_is_read_and_encoded_once_a_run(
@@ -83,12 +87,26 @@ def test_the_rows_of_a_world_are_kept_too(
     world = {"demonstrations": 30, "preferences": 30, "prompts": 9}
     recipe = tiny.recipe(tmp_path, **TWO, world=world)
     recipe = recipe.model_copy(update={"base": None, "data": Recipe().data})
-    run_until_dpo(recipe, tmp_path / "run", monkeypatch)
+    run_until_dpo(recipe, tmp_path / "run", monkeypatch, lambda *_: "Rehearsed.")
     files = {path.name: count for path, count in counts.items() if isinstance(path, Path)}
     assert files == {"demonstrations.jsonl": 1, "preferences.jsonl": 1, "prompts.jsonl": 1}
     counts.clear()
-    run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    run_pipeline(recipe, tmp_path / "run", SilentProgress(), rehearse=lambda *_: "Rehearsed.")
     assert not counts
+
+
+def test_a_world_is_rehearsed_and_one_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate({"world": {"demonstrations": 30, "preferences": 30, "prompts": 90}})
+    rehearsed: list[str] = []
+
+    def rehearse(recipe: Recipe, rows: Prepared, base: LoadedBase) -> str:
+        rehearsed.extend(file.name for file in (tmp_path / "run").iterdir() if file.is_dir())
+        raise ModelError("cannot be saved.", code="model/other-head", hint="Use another.")
+
+    with pytest.raises(ModelError, match=r"cannot be saved\."):
+        run_pipeline(recipe, tmp_path / "run", SilentProgress(), rehearse=rehearse)
+    assert rehearsed == ["world"]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("damaged", ["prompts.parquet", "key"])

@@ -31,6 +31,9 @@ from truing.runs.trackers import Tracker, open_tracker
 from truing.training.job import Job
 from truing.training.memory import memory_faults
 
+Rehearse = Callable[[Recipe, Prepared, LoadedBase], str]
+"""Takes one step of each stage, and says what was done; from a recipe, its rows and its base without weights"""
+
 
 def run_pipeline(
     recipe: Recipe,
@@ -38,7 +41,7 @@ def run_pipeline(
     progress: Progress,
     stop: Interruption | None = None,
     fork_of: Path | None = None,
-    rehearse: Callable[[Recipe, Prepared, LoadedBase], str] | None = None,
+    rehearse: Rehearse | None = None,
 ) -> RunDirectory:
     """Runs what is left of a recipe's stages in `root`.
 
@@ -67,6 +70,7 @@ def run_pipeline(
             progress.note(f"{root}: every stage is done, so there is nothing left to run")
             return run
         run.lineage.go_on(recipe)
+        read = read or group.on_owner(lambda: _world_rehearsed(stages[0].recipe, run, progress, rehearse))
         rows = rows_of_run(run, stages[0].recipe, read, stop)
         for remark in [*too_small_to_share(stages[0].recipe), *rows.remarks]:
             progress.note(remark)
@@ -79,7 +83,7 @@ def run_pipeline(
 
 
 def _checked(
-    recipe: Recipe, root: Path, progress: Progress, rehearse: Callable[[Recipe, Prepared, LoadedBase], str] | None
+    recipe: Recipe, root: Path, progress: Progress, rehearse: Rehearse | None
 ) -> tuple[Prepared | None, dict[str, Fingerprint]]:
     """Before a run is opened: the rows of a new one, read and rehearsed with, and the recipe's functions."""
     checked = group.on_owner(lambda: None if RunDirectory(root).record.exists() else check_inputs(recipe))
@@ -91,6 +95,18 @@ def _checked(
 
     group.on_owner(rehearsed)
     return None if checked is None else checked[0], functions
+
+
+def _world_rehearsed(
+    recipe: Recipe, run: RunDirectory, progress: Progress, rehearse: Rehearse | None
+) -> Prepared | None:
+    """The rows of an embedded world, rehearsed with; its files are there once a run is opened, unlike any others."""
+    if recipe.world is None or rehearse is None or run.prepared.exists():
+        return None
+    checked = check_inputs(recipe)
+    assert checked is not None, "the world has its base with it"
+    progress.note(rehearse(recipe, *checked))
+    return checked[0]
 
 
 def _fork(older: RunDirectory, run: RunDirectory, progress: Progress) -> None:

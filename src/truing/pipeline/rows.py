@@ -19,7 +19,7 @@ from truing.runs.interruption import Interruption
 def check_inputs(recipe: Recipe) -> tuple[Prepared, LoadedBase] | None:
     """The rows of a run that has not begun, and its base without weights.
 
-    None on the embedded world, and where the base has yet to be fetched.
+    None where the base has yet to be fetched, or to be written with the embedded world.
 
     Raises:
         InputError: all that is wrong with the recipe's models and rows, or that a stage would refuse.
