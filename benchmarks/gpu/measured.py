@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu.subjects import Subject, base_of
+from gpu.subjects import EOS_TOKEN, PAD_TOKEN, Subject, base_of
 from torch.profiler import ProfilerActivity, profile
 from transformers import GenerationConfig, PreTrainedConfig
 
@@ -18,9 +18,13 @@ from truing.config.recipe import Recipe
 from truing.core.batches import Sequences
 from truing.core.errors import InterruptedRunError
 from truing.core.experience import Rollout
+from truing.core.rows import TokenRows
+from truing.data.batching import plan_by_tokens
 from truing.estimate.work import Case, phases
 from truing.estimate.work import Update as Sizes
 from truing.functional import kl_exact
+from truing.kernels.backend import Backend
+from truing.kernels.packed_rows import hidden_causal
 from truing.kernels.precision import Precision
 from truing.models.device import device_of
 from truing.models.scoring import response_hidden, response_logprobs
@@ -31,6 +35,8 @@ from truing.rollout.episodes import respond
 from truing.runs.interruption import Interruption
 from truing.runs.progress import Figures, SilentProgress
 from truing.stages.online import Scored, learn
+from truing.stages.sft import completion_loss
+from truing.training.learner import Learner, Trained
 
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 """What the host calls to wait for a device"""
@@ -143,6 +149,22 @@ def updating(subject: Subject, device: torch.device, ceiling: Mapping[str, float
     if device.type == "cuda":
         found["peak"] = float(torch.cuda.max_memory_reserved(device))
     return found
+
+
+def padding(subject: Subject, device: torch.device) -> dict[str, float]:
+    """Seconds of learning with padded rows over those of the way that is chosen."""
+    policy, recipe, work = subject.roles.policy, subject.recipe, subject.work
+    lengths = torch.linspace(work.response_tokens // 8, work.response_tokens, work.episodes).int().tolist()
+    rows = TokenRows([(EOS_TOKEN,)] * work.episodes, [(EOS_TOKEN,) * length for length in lengths], PAD_TOKEN)
+
+    def taken(backend: Backend) -> float:
+        role = replace(policy, backend=backend)
+        learner = Learner([Trained("policy", role, 1e-5)], recipe.ppo.optimiser, 1, recipe.compute.learn_tokens or 1)
+        learner.forward_backward(rows, lambda batch: completion_loss(role, batch))
+        return seconds(device, lambda: learner.forward_backward(rows, lambda batch: completion_loss(role, batch)))
+
+    padded = replace(policy.backend, hidden=hidden_causal, micro_batches=plan_by_tokens)
+    return {"packing": taken(padded) / taken(policy.backend)}
 
 
 def determinism(subject: Subject, device: torch.device) -> dict[str, float]:

@@ -56,6 +56,7 @@ COLUMNS: tuple[tuple[str, str, str, str], ...] = (
     ("times `generate` with a dynamic cache, as many rows", "times_generate", "{:.1f}", "≥ 5"),
     ("rollout: share", "rollout_share", "{:.0%}", "≥ 25 / 50 / 60%"),
     ("learning: operations of products over the ceiling", "learn_mfu", "{:.0%}", "≥ 20 / 40 / 50%"),
+    ("learning, rows of an eighth of the length to all of it: seconds padded over packed", "packing", "{:.2f}", ""),
     ("update, s", "update_s", "{:.2f}", ""),
     ("of it rollout, s", "rollout_s", "{:.2f}", ""),
     ("score, s", "score_s", "{:.2f}", ""),
@@ -141,6 +142,7 @@ def main() -> None:
         parts.run(f"{name}: sampling", found, lambda: _sampling(measured.sampling(made, device)))
         parts.run(f"{name}: update", found, lambda: _updating(measured.updating(made, device, parts.checks)))
         parts.run(f"{name}: waits", found, lambda: measured.waiting(made))
+        parts.run(f"{name}: padding", found, lambda: measured.padding(made, device))
         if name == smallest:
             parts.run("deterministic", parts.checks, lambda: measured.determinism(made, device))
 

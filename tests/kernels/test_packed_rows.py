@@ -1,12 +1,15 @@
 """Packed rows give what padded rows give, in every family that is packed, and nothing is computed for padding."""
 
+from contextlib import nullcontext
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import tiny
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from truing.config.sections import Lora
@@ -14,14 +17,16 @@ from truing.core.batches import Sequences
 from truing.kernels import packed_rows
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
-from truing.kernels.packed_rows import PackedRows, hidden_causal, hidden_packed
+from truing.kernels.packed_rows import PackedRows, hidden_causal, hidden_packed, hidden_varlen
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
+from truing.models.exactness import exact_backend
 from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches, response_logprobs
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+NARROW = Precision(torch.bfloat16, torch.bfloat16)
 PAD = len(tiny.LETTERS) + 1
 BATCH = Sequences.collate(
     [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11], [3]], [[9, 12], [10, 11, 12, 13], [14, 2, 3], [15, 16, 20], [1]], PAD
@@ -125,7 +130,7 @@ def test_a_forward_that_fails_leaves_the_models_own_attention() -> None:
 
 @pytest.mark.parametrize("shape", ["llama", "qwen", "qwen3"])
 def test_rows_that_are_padded_on_the_right_need_no_mask(shape: str) -> None:
-    backend = choose_backend(_model(shape), torch.device("cuda"), Precision())
+    backend = choose_backend(_model(shape), CUDA, Precision())
     assert backend.hidden is hidden_causal
     plain, bare = (
         Role(_model(shape), backend=replace(Backend(), hidden=of)) for of in (Backend().hidden, hidden_causal)
@@ -138,4 +143,53 @@ def test_rows_that_are_padded_on_the_right_need_no_mask(shape: str) -> None:
 
 def test_a_model_that_looks_through_windows_keeps_its_mask() -> None:
     for model in (tiny.model("gemma"), tiny.model("gpt2")):
-        assert choose_backend(model, torch.device("cuda"), Precision()).hidden is Backend().hidden
+        assert choose_backend(model, CUDA, NARROW).hidden is Backend().hidden
+
+
+def _row_by_row(*packed: Any, scale: float, window_size: tuple[int, int], enable_gqa: bool) -> Tensor:
+    """What the documentation of `varlen_attn` says of queries, keys and values (N, heads, d) and where rows begin."""
+    *parts, begins, of_keys, longest, of_longest_keys = packed
+    assert (begins.dtype, window_size) == (torch.int32, (-1, 0))
+    bounds = [*pairwise(begins.tolist())]
+    assert begins is of_keys
+    assert longest == of_longest_keys == max(end - start for start, end in bounds)
+    mixed = []
+    for start, end in bounds:
+        row = (part[start:end].transpose(0, 1)[None] for part in parts)
+        found = scaled_dot_product_attention(*row, is_causal=True, scale=scale, enable_gqa=enable_gqa)
+        mixed.append(found[0].transpose(0, 1))
+    return torch.cat(mixed)
+
+
+@pytest.mark.parametrize("shape", ["llama", "qwen", "qwen3"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_rows_for_a_kernel_that_reads_different_lengths_are_read_as_padded_rows_are(
+    shape: str, checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_rows, "varlen_attn", _row_by_row)
+    model = _model(shape)
+    if checkpointing:
+        checkpoint_layers(model)
+    ours, theirs = (Role(model, backend=backend) for backend in (Backend(hidden=hidden_varlen), Backend()))
+    for found, expected in zip(_learnt(ours), _learnt(theirs), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", ["llama", "qwen", "qwen3"])
+def test_a_gpu_reads_rows_of_different_lengths_in_bfloat16(shape: str) -> None:
+    """By what PyTorch's own kernel says of shapes and numbers where there is no memory."""
+    model = _model(shape).bfloat16().to("meta")
+    backend = choose_backend(model, CUDA, NARROW)
+    assert backend.micro_batches([9, 2, 5, 3], 19) == [[0, 2, 3, 1]]
+    tokens = BATCH.tokens.to("meta")
+    hidden = backend.hidden(model, tokens, tokens, lambda _: nullcontext(), None, BATCH.token_counts)
+    assert (hidden.shape, hidden.dtype) == ((*tokens.shape, 16), torch.bfloat16)
+
+
+def test_where_there_is_no_such_kernel_rows_are_padded_and_that_is_told() -> None:
+    """As on this CPU."""
+    backend = choose_backend(tiny.model(), CUDA, NARROW)
+    found, notes = exact_backend(tiny.model(), replace(Backend(), hidden=backend.hidden), PAD)
+    assert found.hidden is hidden_causal
+    assert notes == ["LlamaForCausalLM is not read exactly in rows of different lengths, so they are padded."]
+    assert found.micro_batches([9, 2, 5, 3], 19) != [[0, 2, 3, 1]]

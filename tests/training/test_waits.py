@@ -15,6 +15,7 @@ from truing.core.batches import Sequences
 from truing.core.experience import Experience
 from truing.core.rows import PairRows, TokenRows
 from truing.functional import gae
+from truing.kernels import packed_rows
 from truing.kernels.backend import choose_backend
 from truing.kernels.precision import Precision
 from truing.models.heads import scalar_head
@@ -107,11 +108,14 @@ def _losses(role: Role, sequences: Sequences) -> dict[str, tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "policy", "critic"])
-def test_a_forward_waits_for_nothing(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_forward_waits_for_nothing(stage: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16, rows of different lengths are laid end to end."""
     monkeypatch.setattr(torch.Tensor, "backward", lambda _: None)  # autograd asks for a real device
+    monkeypatch.setattr(packed_rows, "varlen_attn", lambda queries, *_, **__: queries)
     with fake_device() as device:
-        model, head = tiny.model().to(FAKE), scalar_head(tiny.model(), seed=1, bias=True).to(FAKE)
-        role = Role(model, head=head, backend=choose_backend(model, FAKE, Precision()))
+        model, head = tiny.model().to(dtype).to(FAKE), scalar_head(tiny.model(), seed=1, bias=True).to(FAKE)
+        role = Role(model, head=head, backend=choose_backend(model, FAKE, Precision(dtype, dtype)))
         batch, loss = _losses(role, Sequences.collate(LONG.prompts, LONG.responses, PAD).to(FAKE))[stage]
         learner = Learner([Trained(stage, role, 0.1)], Optimiser(learning_rate=0.1), steps=3, token_budget=20)
         assert len(role.micro_batches(batch.token_counts, 20)) > 1

@@ -1,6 +1,6 @@
 """What is known of a model's layers, and how they are run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -62,7 +62,12 @@ def forward(model: PreTrainedModel, tokens: Tensor, mask: Tensor, cache: Any = N
 
 
 def hidden_padded(
-    model: PreTrainedModel, tokens: Tensor, mask: Tensor, skip: SkipPrefix, states: Tensor | None
+    model: PreTrainedModel,
+    tokens: Tensor,
+    mask: Tensor,
+    skip: SkipPrefix,
+    states: Tensor | None,
+    lengths: Sequence[int] | None = None,
 ) -> Tensor:
     """(B, T, D) last hidden states of right-padded rows (B, T), from the `states` behind a prefix where it has run."""
     with skip(states):
@@ -71,10 +76,15 @@ def hidden_padded(
 
 
 def hidden_unpadded(
-    model: PreTrainedModel, tokens: Tensor, mask: Tensor, skip: SkipPrefix, states: Tensor | None
+    model: PreTrainedModel,
+    tokens: Tensor,
+    mask: Tensor,
+    skip: SkipPrefix,
+    states: Tensor | None,
+    lengths: Sequence[int] | None = None,
 ) -> Tensor:
     """`hidden_padded` for a model that reads padding too: rows of equal length go through it together."""
-    lengths: list[int] = mask.sum(1).tolist()
+    lengths = lengths or mask.sum(1).tolist()
     found: dict[int, Tensor] = {}
     for length in sorted(set(lengths)):
         rows = [row for row, own in enumerate(lengths) if own == length]

@@ -4,7 +4,7 @@ A `Backend` is the few functions that the rest asks for. The plain one works eve
 faster takes the place of its functions in `choose_backend`, and nobody else decides.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +22,13 @@ from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onedn
 from truing.kernels.gpu.light_adapters import light_decoding
 from truing.kernels.gpu.static_step import static_decoding
 from truing.kernels.next_token import Vocabulary
-from truing.kernels.packed_rows import has_known_attention, hidden_causal, hidden_packed, packs_rows
+from truing.kernels.packed_rows import (
+    has_known_attention,
+    hidden_causal,
+    hidden_packed,
+    hidden_varlen,
+    packs_rows,
+)
 from truing.kernels.precision import Precision
 from truing.kernels.vocabulary import LogitTransform, token_logprobs
 
@@ -45,14 +51,18 @@ class DecodeStep(Protocol):
 Decoding = Callable[[PreTrainedModel, str | None, int | None], AbstractContextManager[DecodeStep | None]]
 """A model, the adapter in force and the depth of a frozen prefix to a block in which the model decodes and its weights
 stay as they are: by the step that it yields, or by its own layers"""
-Hidden = Callable[[PreTrainedModel, Tensor, Tensor, SkipPrefix, Tensor | None], Tensor]
-"""A model, tokens (B, T) and mask (B, T) of right-padded rows, what skips a frozen prefix, and the states that left it
-where they are known, to last hidden states (B, T, D), arbitrary on padding"""
+Hidden = Callable[[PreTrainedModel, Tensor, Tensor, SkipPrefix, Tensor | None, Sequence[int] | None], Tensor]
+"""A model, tokens (B, T) and mask (B, T) of right-padded rows, what skips a frozen prefix, the states that left it
+where they are known, and the tokens of each row where the host knows them, to last hidden states (B, T, D), arbitrary
+on padding"""
 
 TokenLogprobs = Callable[
     [Tensor, Tensor, Tensor | None, Tensor, float, LogitTransform, Tensor | None, Vocabulary], Tensor
 ]
 """See `vocabulary.token_logprobs`"""
+
+plan_packed = partial(plan_by_tokens, padded=False)
+"""Rows that are laid end to end"""
 
 LOOK_EVERY = 16
 """Token steps after which it is looked at what a device has drawn. It is waited for as often; a row that has finished
@@ -92,7 +102,7 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
     """The backend for a model on a device; it may be an outline of one, on torch's meta device."""
     backend = plain_backend(device, precision)
     if device.type == "cpu" and packs_rows(model):
-        backend = replace(backend, hidden=hidden_packed, micro_batches=partial(plan_by_tokens, padded=False))
+        backend = replace(backend, hidden=hidden_packed, micro_batches=plan_packed)
     if device.type == "cpu" and precision.compute == torch.float32:
         backend = replace(
             backend,
@@ -105,4 +115,18 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
         known = has_known_attention(model)
         backend = replace(backend, decoding=static_decoding if known else light_decoding)
         backend = replace(backend, hidden=hidden_causal) if known else backend
+        if known and precision.compute == torch.bfloat16:
+            backend = replace(backend, hidden=hidden_varlen, micro_batches=plan_packed)
     return backend
+
+
+def ways_to_learn(backend: Backend) -> Iterator[tuple[Backend, str | None]]:
+    """The backend, then ones that ask less of a model and of its device, and in what these are slower, in words."""
+    yield backend, None
+    padded = replace(backend, micro_batches=plan_by_tokens)
+    if backend.hidden is hidden_varlen:
+        what = "is not read exactly in rows of different lengths, so they are padded"
+        yield replace(padded, hidden=hidden_causal), what
+    if backend.hidden is not hidden_padded:
+        what = "needs its mask of padding, so it learns with slower attention"
+        yield replace(padded, hidden=hidden_padded), what

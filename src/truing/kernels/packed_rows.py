@@ -5,22 +5,35 @@ padded, on the right, their attention needs no mask but the causal one: no token
 """
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Any
+from itertools import accumulate, chain, groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from truing.core.transfer import integers
 from truing.kernels.backbone import SkipPrefix, decoder_layers, hidden_padded, is_known
 
 MIN_LAYER_WEIGHTS = 1 << 20
 """Weights of a layer from which on a product with a token costs more than looking at rows one by one"""
 ATTENTION = "truing_packed"
 """What the library knows our attention by"""
+CAUSAL = (-1, 0)
+"""How far a token sees to the left and to the right of it: as far as its row goes, and not at all"""
+
+
+class Bounds(NamedTuple):
+    """Where rows begin that are laid end to end, and where the last one ends."""
+
+    places: Tensor
+    """(B + 1,) int32"""
+    longest: int
+    """Tokens of the longest"""
 
 
 class PackedRows:
@@ -33,12 +46,13 @@ class PackedRows:
         device: of what is to be packed.
         """
         self._shape = torch.Size((len(lengths), width))
-        steps = [torch.arange(length, device=device) for length in lengths]
-        self._places = torch.cat([row * width + own for row, own in enumerate(steps)])
-        self.positions = torch.cat(steps)[None]
+        places = chain(*(range(row * width, row * width + length) for row, length in enumerate(lengths)))
+        self._places, positions = integers([[*places], [*chain(*map(range, lengths))]], device)
+        self.positions = positions[None]
         """(1, N) where in its row each token stands"""
         self.seqlens = [(len(list(rows)), length) for length, rows in groupby(lengths)]
         """(rows, tokens of each) of neighbours that are equally long"""
+        self.bounds = Bounds(integers([*accumulate(lengths, initial=0)], device).int(), max(lengths))
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, T, ...) to (1, N, ...)."""
@@ -49,8 +63,13 @@ class PackedRows:
         whole = packed.new_zeros(self._shape.numel(), packed.shape[-1])
         return whole.index_copy(0, self._places, packed[0]).view(*self._shape, -1)
 
-    def hidden(self, model: PreTrainedModel, tokens: Tensor, skip: SkipPrefix, states: Tensor | None = None) -> Tensor:
-        """(B, T, D) last hidden states of these rows (B, T), 0 on padding; `states` as in `hidden_padded`."""
+    def hidden(
+        self, model: PreTrainedModel, tokens: Tensor, skip: SkipPrefix, states: Tensor | None, by_kernel: bool = False
+    ) -> Tensor:
+        """(B, T, D) last hidden states of these rows (B, T), 0 on padding; `states` as in `hidden_padded`.
+
+        Attention looks at all rows at once where there is a kernel for that, else at neighbours of one length.
+        """
         model.config._attn_implementation = ATTENTION  # for good: a layer may run again, in its backward
         with skip(None if states is None else self.pack(states)):
             output = model.base_model(
@@ -58,7 +77,7 @@ class PackedRows:
                 attention_mask=_no_mask(tokens),
                 position_ids=self.positions,
                 use_cache=False,
-                seqlens=self.seqlens,
+                seqlens=self.bounds if by_kernel else self.seqlens,
             )
         return self.unpack(output.last_hidden_state)
 
@@ -81,16 +100,42 @@ def packs_rows(model: PreTrainedModel) -> bool:
 
 
 def hidden_packed(
-    model: PreTrainedModel, tokens: Tensor, mask: Tensor, skip: SkipPrefix, states: Tensor | None
+    model: PreTrainedModel,
+    tokens: Tensor,
+    mask: Tensor,
+    skip: SkipPrefix,
+    states: Tensor | None,
+    lengths: Sequence[int] | None = None,
 ) -> Tensor:
     """`hidden_padded`, without computing anything for padding."""
-    if bool(mask.all()):
+    lengths, width = lengths or mask.sum(1).tolist(), tokens.shape[1]
+    if min(lengths) == width:
         return hidden_padded(model, tokens, mask, skip, states)
-    return PackedRows(mask.sum(1).tolist(), tokens.shape[1], tokens.device).hidden(model, tokens, skip, states)
+    return PackedRows(lengths, width, tokens.device).hidden(model, tokens, skip, states)
+
+
+def hidden_varlen(
+    model: PreTrainedModel,
+    tokens: Tensor,
+    mask: Tensor,
+    skip: SkipPrefix,
+    states: Tensor | None,
+    lengths: Sequence[int] | None = None,
+) -> Tensor:
+    """`hidden_packed` for a GPU, by its kernel for rows of different lengths."""
+    lengths, width = lengths or mask.sum(1).tolist(), tokens.shape[1]
+    if min(lengths) == width:
+        return hidden_causal(model, tokens, mask, skip, states)
+    return PackedRows(lengths, width, tokens.device).hidden(model, tokens, skip, states, by_kernel=True)
 
 
 def hidden_causal(
-    model: PreTrainedModel, tokens: Tensor, mask: Tensor, skip: SkipPrefix, states: Tensor | None
+    model: PreTrainedModel,
+    tokens: Tensor,
+    mask: Tensor,
+    skip: SkipPrefix,
+    states: Tensor | None,
+    lengths: Sequence[int] | None = None,
 ) -> Tensor:
     """`hidden_padded`, without the mask of padding: attention has faster kernels, and no device is waited for to see
     whether there is padding at all.
@@ -114,6 +159,9 @@ def _no_mask(like: Tensor) -> Tensor:
 
 def _attention(module: nn.Module, *inputs: Any, seqlens: Any = None, **options: Any) -> Any:
     """The library's, of queries, keys, values and mask. Packed ones, (1, heads, N, d) each, see their own row alone."""
+    if isinstance(seqlens, Bounds):
+        queries, keys, values, *_ = inputs
+        return _by_kernel(queries, keys, values, seqlens, options["scaling"])[None], None
     attention: Any = sdpa_attention_forward
     if seqlens is None:
         mask = inputs[3]
@@ -125,6 +173,15 @@ def _attention(module: nn.Module, *inputs: Any, seqlens: Any = None, **options: 
         mixed.append(attention(module, *own, None, **options)[0].flatten(0, 1))
         start = end
     return torch.cat(mixed)[None], None
+
+
+def _by_kernel(queries: Tensor, keys: Tensor, values: Tensor, bounds: Bounds, scaling: float) -> Tensor:
+    """(N, heads, d) from packed queries, keys and values, in the numbers of these last, as autocast would have it."""
+    queries, keys, values = (part[0].transpose(0, 1).to(values.dtype) for part in (queries, keys, values))
+    at, most = bounds
+    mixed = varlen_attn(queries, keys, values, at, at, most, most, scale=scaling, window_size=CAUSAL, enable_gqa=True)
+    assert isinstance(mixed, Tensor)
+    return mixed
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)

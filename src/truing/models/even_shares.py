@@ -20,4 +20,4 @@ def refuse_uneven_heads(heads: int, key_heads: int, processes: int, where: str |
     for name, count in {"heads": heads, "heads of keys and values": key_heads}.items():
         if count % processes:
             what = f"has {count} {name}, which {processes} processes cannot share out."
-            raise ModelError(what, code="model/not-cut", where=where, hint=layers_hint("--tp"))
+            raise ModelError(what, code="model/uneven-heads", where=where, hint=layers_hint("--tp"))

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from truing.core.errors import ModelError
 from truing.kernels.backbone import hidden_padded, hidden_unpadded
-from truing.kernels.backend import Backend
+from truing.kernels.backend import Backend, ways_to_learn
 from truing.kernels.precision import rounding
 from truing.kernels.text_config import logit_transforms
 from truing.kernels.vocabulary import LogitTransform
@@ -67,16 +67,10 @@ def exact_backend(model: PreTrainedModel, backend: Backend, pad: int) -> tuple[B
     probe = _Probe.of(Role(model, backend=backend))
     backend = replace(backend, transform=probe.transform(Role(model, backend=backend)))
     probe = probe.measured(Role(model, backend=backend))
-    notes, fastest = [], backend.hidden
-    for hidden in dict.fromkeys((fastest, hidden_padded)):
-        backend = replace(backend, hidden=hidden)
-        if probe.learns_exactly(Role(model, backend=backend), pad):
-            break
-    else:
-        backend = replace(backend, hidden=hidden_unpadded)
-        notes.append(f"{name} reads padding too, so it learns from rows of equal length side by side.")
-    if backend.hidden is hidden_padded is not fastest:
-        notes.append(f"{name} needs its mask of padding, so it learns with slower attention.")
+    exact = (way for way in ways_to_learn(backend) if probe.learns_exactly(Role(model, backend=way[0]), pad))
+    unpadded = "reads padding too, so it learns from rows of equal length side by side"
+    backend, slow_in = next(exact, (replace(backend, hidden=hidden_unpadded), unpadded))
+    notes = [f"{name} {slow_in}."] if slow_in else []
     for way in WAYS if keeps_a_cache(model) else WAYS[2:]:
         backend = replace(backend, pads=way.pads, caches=way.caches)
         if probe.samples_exactly(Role(model, backend=backend), pad):
@@ -172,7 +166,12 @@ class _Probe:
         """Whether rows padded on the right have the logits of each alone."""
         tokens = pad_sequence(list(self.rows), batch_first=True, padding_value=pad)
         mask = pad_sequence([torch.ones_like(row) for row in self.rows], batch_first=True)
-        hidden = role.hidden(tokens, mask)
+        try:
+            hidden = role.hidden(tokens, mask)
+        except (RuntimeError, TypeError):  # of a kernel that this device or this torch lacks, or not for such heads
+            if role.backend.hidden is hidden_padded:
+                raise
+            return False
         return all(
             self._close(role.logits(hidden[place, : len(row)]), self.alone[place])
             for place, row in enumerate(self.rows)

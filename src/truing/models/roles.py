@@ -125,13 +125,20 @@ class Role:
         with self._computing(tokens.device):
             return forward(self.model, tokens, attention_mask, cache, use_cache)
 
-    def hidden(self, tokens: Tensor, attention_mask: Tensor, prefix_states: Tensor | None = None) -> Tensor:
+    def hidden(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor,
+        prefix_states: Tensor | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> Tensor:
         """(B, T, D) last hidden states; from those that left the frozen prefix, `prefix_states`, where they are known.
 
-        Rows are padded on the right. What stands on padding is arbitrary.
+        Rows are padded on the right. What stands on padding is arbitrary. A device may be waited for where the host
+        does not know the `lengths` of the rows.
         """
         with self._computing(tokens.device):
-            return self.backend.hidden(self.model, tokens, attention_mask, self.skip_prefix, prefix_states)
+            return self.backend.hidden(self.model, tokens, attention_mask, self.skip_prefix, prefix_states, lengths)
 
     def skip_prefix(self, states: Tensor | None) -> AbstractContextManager[object]:
         """Inside, a forward goes on from what left the frozen prefix, where that is known."""

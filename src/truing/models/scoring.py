@@ -18,7 +18,9 @@ def response_hidden(role: Role, sequences: Sequences) -> Tensor:
 
     So the last token is not read.
     """
-    hidden = role.hidden(sequences.tokens[:, :-1], sequences.attention_mask[:, :-1], sequences.prefix_states)
+    tokens, mask = sequences.tokens[:, :-1], sequences.attention_mask[:, :-1]
+    lengths = sequences.lengths.clamp(max=tokens.shape[1]).tolist()
+    hidden = role.hidden(tokens, mask, sequences.prefix_states, lengths)
     before = (sequences.response_index - 1)[..., None].expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, before)
 
@@ -42,7 +44,7 @@ def response_values(role: Role, sequences: Sequences) -> Tensor:
 
 def end_scores(role: Role, sequences: Sequences) -> Tensor:
     """(B,) the scalar head on the last counted token, eos included where there is one."""
-    hidden = role.hidden(sequences.tokens, sequences.attention_mask)
+    hidden = role.hidden(sequences.tokens, sequences.attention_mask, lengths=sequences.token_counts)
     rows = torch.arange(len(sequences), device=hidden.device)
     return role.scalar(hidden[rows, sequences.attention_mask.sum(1) - 1])
 
