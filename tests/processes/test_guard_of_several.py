@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tiny
 from processes.several import REWARD, SOON, said, start
 
@@ -44,14 +45,21 @@ def _recipe(place: Path, **changes: Any) -> Path:
     return tiny.recipe_file(place, **PPO | {"rewards.sources": [reward], "guard": guard} | changes)
 
 
-def test_a_judge_that_failed_once_is_asked_once_and_takes_two_processes_back_as_it_does_one(tmp_path: Path) -> None:
+SLOW = [pytest.param(options, marks=pytest.mark.slow) for options in (("--pp", "2"), ("--set", "compute.shard=true"))]
+
+
+@pytest.mark.parametrize("options", [(), *SLOW])
+def test_a_judge_that_failed_once_is_asked_once_and_takes_two_processes_back_as_it_does_one(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
     recipes = {processes: _recipe(tmp_path / f"made-{processes}") for processes in (1, 2)}
     outs = {processes: tmp_path / f"run-{processes}" for processes in (1, 2)}
-    assert start(recipes[2], outs[2], 2).wait(SOON) == 2, said(outs[2])
+    assert start(recipes[2], outs[2], 2, *options).wait(SOON) == 2, said(outs[2])
     assert said(outs[2]).count("no verdict") == 1, said(outs[2])
     for processes, recipe in recipes.items():
         (recipe.parent / "mended").touch()
-        assert start(recipe, outs[processes], processes).wait(SOON) == 0, said(outs[processes])
+        apart = options if processes == 2 else ()
+        assert start(recipe, outs[processes], processes, *apart).wait(SOON) == 0, said(outs[processes])
     one, two = (json.loads((outs[processes] / "ppo" / "result.json").read_text()) for processes in (1, 2))
     assert (one["guard_rollbacks"], one["guard_kept_step"]) == (1, 1)
     guarded = [name for name in one if name.startswith("guard_")]
