@@ -76,5 +76,5 @@ def test_report_json_has_the_numbers_that_the_page_shows(tmp_path: Path) -> None
     assert values == pytest.approx(thick["values"], abs=0.1)
     first = figures["samples"]["exchanges"][0]["responses"][1]
     assert first["tokens"] == [[22, 0.5], [0, 0.25]]
-    assert {a["data-tokens"] for _, a in page.tags if "data-tokens" in a} == {"16 0.50 0 0.25", "22 0.50 0 0.25"}
+    assert {a["data-tokens"] for _, a in page.tags if "data-tokens" in a} == {"14 0.50 0 0.25", "22 0.50 0 0.25"}
     assert str(root) not in json.dumps(figures)
