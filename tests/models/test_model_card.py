@@ -41,6 +41,7 @@ def test_it_has_the_figures_with_their_intervals(tmp_path: Path) -> None:
     assert "| Accuracy | 76.5% | [70.2%, 81.8%] |" in text
     assert "drawn at temperature 0.7, of at most 48 tokens, to 128 held-out prompts" in text
     assert "No judge outside of training" not in text
+    assert "It began with `sft/model` of the same run. The base model of the run is `owner/name`." in text
     assert text.startswith(
         '---\nlibrary_name: transformers\npipeline_tag: text-generation\nbase_model: "owner/name"\n---\n'
     )

@@ -30,6 +30,7 @@ DRAWN = (
     "held-out prompts of the same rows; other prompts and other ways to draw were not tried."
 )
 NO_JUDGE = "No judge outside of training has confirmed that the score stands for quality."
+OF_ROWS = "Its loss is of {rows} held-out rows like those that it learnt from; what it answers was not measured."
 OF_PAIRS = "Its figures are of {pairs} held-out pairs of the same rows; answers unlike those were not tried."
 
 
@@ -69,7 +70,8 @@ def write_model_card(directory: Path, made: Made, result: StageResult, limits: S
         "---\n" + "\n".join(front) + "\n---",
         f"# {made.heading}",
         made.how,
-        f"It began with {made.start}; the run's base model is {made.base}.",
+        f"It began with {made.start}."
+        + (f" The base model of the run is {made.base}." if made.base != made.start else ""),
         f"Rows of the run: {', '.join(made.rows)}." if made.rows else "",
         "## What was measured",
         "\n".join(_measured(result)),
@@ -91,7 +93,8 @@ def language_model_use(in_messages: bool, trust_remote_code: bool) -> str:
 def limits_of(result: StageResult, temperature: float, tokens: int) -> list[str]:
     """What has to be said of any result of its kind, with what its answers were drawn at and their longest length."""
     heldout, pairs = result.heldout, result.card.heldout_pairs
-    told = [OF_PAIRS.format(pairs=pairs)] if pairs else []
+    told = [OF_ROWS.format(rows=result.sft.heldout_rows)] if result.sft.heldout_rows else []
+    told += [OF_PAIRS.format(pairs=pairs)] if pairs else []
     if heldout.heldout_prompts:
         told.append(DRAWN.format(temperature=temperature, tokens=tokens, prompts=heldout.heldout_prompts))
         told += [] if heldout.judges else [NO_JUDGE]
