@@ -12,6 +12,7 @@ from truing.models.model_card import Made, language_model_use, limits_of, write_
 HOSTILE = "<script>alert(1)</script> | [x](javascript:y) `code` *b* _i_ &lt; \u202e\n# heading ![i](u)"
 CHANGE = {"first": -0.0412, "last": 0.9, "first_ci95": [-0.2, 0.1], "last_ci95": [0.7, 1.1]}
 CHANGE |= {"change": 0.9412, "change_ci95": [0.75, 1.13]}
+KL = {"heldout_kl_first": -9.9e-8, "heldout_kl_last": 9.0712, "heldout_kl_first_ci95": [-2e-7, 4e-7]}
 MADE = Made(
     heading="Policy of the stage ppo",
     how="truing made it.",
@@ -33,13 +34,14 @@ def card(place: Path, **result: Any) -> str:
 def test_it_has_the_figures_with_their_intervals(tmp_path: Path) -> None:
     heldout = {f"heldout_score_{key}": value for key, value in CHANGE.items()}
     pairs = {"heldout_accuracy": 0.765, "heldout_accuracy_ci95": [0.702, 0.818], "heldout_pairs": 200, "ece": 0.061}
-    text = card(tmp_path, judges={"gold": CHANGE}, heldout_prompts=128, **heldout, **pairs)
+    text = card(tmp_path, judges={"gold": CHANGE}, heldout_prompts=128, **heldout, **pairs, **KL)
     row = "-0.0412 [-0.2, 0.1] | 0.9 [0.7, 1.1] | +0.941 [0.75, 1.13] |"
     assert f"| Score, SFT deviations | {row}" in text
     assert f"| Judge: gold | {row}" in text
     assert "| on 200 held-out pairs | | 95% interval |" in text
     assert "| Accuracy | 76.5% | [70.2%, 81.8%] |" in text
     assert "drawn at temperature 0.7, of at most 48 tokens, to 128 held-out prompts" in text
+    assert "| KL to the reference, nats a sequence | 0 [0, 0] | 9.07 | " in text
     assert "No judge outside of training" not in text
     assert "It began with `sft/model` of the same run. The base model of the run is `owner/name`." in text
     assert text.startswith(

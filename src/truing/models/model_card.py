@@ -112,7 +112,7 @@ def _measured(result: StageResult) -> Iterator[str]:
         yield ""
     if shares:
         yield f"| on {result.card.heldout_pairs} held-out pairs | | 95% interval |\n|---|---|---|"
-        yield from (f"| {title} | {value:.1%} | {_interval(ends, '.1%')} |" for title, value, ends in shares)
+        yield from (f"| {title} | {value:.1%} | {_interval(ends, percent=True)} |" for title, value, ends in shares)
     yield from _card_in_words(result.checks or [])
     if not changes and not shares:
         yield "Nothing that is held out."
@@ -151,11 +151,19 @@ def _card_in_words(checks: Sequence[Check]) -> Iterator[str]:
 
 
 def _row(title: str, change: Change) -> str:
-    by = "" if change.change is None else f"{change.change:+.3g} {_interval(change.change_ci95, '.3g')}"
+    by = "" if change.change is None else f"{_number(change.change, '+')} {_interval(change.change_ci95)}"
     sides = ((change.first, change.first_ci95), (change.last, change.last_ci95))
-    before, after = (f"{value:.3g} {_interval(ends, '.3g')}".strip() for value, ends in sides)
+    before, after = (f"{_number(value)} {_interval(ends)}".strip() for value, ends in sides)
     return f"| {title} | {before} | {after} | {by.strip()} |"
 
 
-def _interval(ends: Interval | None, form: str) -> str:
-    return "" if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
+def _interval(ends: Interval | None, percent: bool = False) -> str:
+    if ends is None:
+        return ""
+    low, high = (f"{end:.1%}" if percent else _number(end) for end in ends)
+    return f"[{low}, {high}]"
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Three digits, and what is below 0.0001 is rounding: the KL of a policy that has not moved is 0."""
+    return f"{round(value, 4) + 0.0:{sign}.3g}"
