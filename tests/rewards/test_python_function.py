@@ -17,6 +17,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Functions, Rewards
 from truing.core.errors import RewardError
 from truing.core.records import Message, Sample
+from truing.processes import group
 from truing.rewards import process as function_process
 from truing.rewards.python_function import FunctionReward
 
@@ -95,6 +96,25 @@ def test_a_function_that_turns_gradients_off_does_so_for_itself_alone(place: str
     (tmp_path / "own.py").write_text(place.format(head) + "    return [0.0] * len(responses)\n")
     assert FunctionReward.load(f"{tmp_path / 'own.py'}:score", RECIPE).score(SAMPLES) == [0.0, 0.0, 0.0]
     assert torch.is_grad_enabled()
+
+
+def test_what_other_processes_hear_of_a_module_that_cannot_be_run_is_the_error_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exit code is theirs."""
+    heard = list[type]()
+
+    def broadcast(answer: Callable[[], Any]) -> Any:
+        try:
+            return answer()
+        except Exception as error:
+            heard.append(type(error))
+            raise
+
+    monkeypatch.setattr(group, "broadcast", broadcast)
+    with pytest.raises(RewardError):
+        FunctionReward.load(f"{tmp_path / 'none.py'}:score", Recipe())
+    assert heard == [RewardError]
 
 
 def test_what_is_no_function_is_refused() -> None:

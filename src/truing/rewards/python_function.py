@@ -51,22 +51,26 @@ class FunctionReward:
             RewardError: the module or the function is not there or of another form, or the module cannot be run.
         """
         reward = cls(path, recipe.functions, drops=recipe.rewards.on_bad_score == "drop")
+        reward.file = group.broadcast(lambda: reward._imported(signature))
+        return reward
+
+    def _imported(self, signature: str) -> str | None:
+        """The file that the function is in. RewardError as `load`, which other processes so hear the exit code of."""
         try:
-            reward.file = group.broadcast(reward._process.start)
+            return self._process.start()
         except FunctionError as fault:
             if fault.reason.startswith(NO_FIT):
                 hint = f"{signature} It is written in {fault.place}."
-                raise RewardError(f"{fault.reason}.", code="rewards/signature", where=path, hint=hint) from fault
+                raise RewardError(f"{fault.reason}.", code="rewards/signature", where=self.name, hint=hint) from fault
             raise RewardError(
                 f"{NO_FUNCTION}."
                 if fault.reason == NO_FUNCTION
                 else f"cannot be imported ({fault.reason.removeprefix('raised ')}).",
                 code="rewards/not-imported",
-                where=path,
+                where=self.name,
                 hint=more_of(fault.limit)
                 or "Write it as module:function; the module is looked for beside the recipe and on the Python path.",
             ) from fault
-        return reward
 
     def score(self, samples: Sequence[Sample]) -> list[float]:
         """One number a sample, NaN for one that is to be dropped.
