@@ -16,6 +16,7 @@ from truing.functional import (
     expected_calibration_error,
     explained_variance,
     mean_interval,
+    mean_interval_of_few,
     wilson_interval,
 )
 
@@ -32,6 +33,19 @@ def test_wilson_interval_of_nothing_and_of_nonsense():
     for successes, total in ((3, 2), (-1, 2)):
         with pytest.raises(ValueError, match="successes"):
             wilson_interval(successes, total)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 8, 31])
+def test_mean_interval_of_few(count, confidence):
+    values = [math.sin(5 * place) for place in range(count)]
+    low, high = scipy.stats.t.interval(confidence, count - 1, loc=np.mean(values), scale=scipy.stats.sem(values))
+    assert mean_interval_of_few(values, confidence) == pytest.approx((np.mean(values), low, high))
+
+
+def test_one_value_has_no_spread():
+    with pytest.raises(ValueError, match="two values"):
+        mean_interval_of_few([1.0])
 
 
 def test_mean_interval():

@@ -1,9 +1,10 @@
 """The mathematics: tensors in, tensors out. No I/O, no modules, no configuration."""
 
 from truing.functional.advantages import gae
-from truing.functional.best_of_n import best_of_n_kl_bound
+from truing.functional.best_of_n import best_of_n_kl_bound, best_of_n_mean
 from truing.functional.comparisons import Compared, evidence_of_loss, smoothed_strengths
 from truing.functional.correlation import correlation_interval, pearson, within_groups
+from truing.functional.frontier import FrontierFit, fit_frontier
 from truing.functional.importance import truncated_importance_weights
 from truing.functional.kl import kl_estimate, kl_exact
 from truing.functional.logprobs import token_entropy, token_logprobs
@@ -19,13 +20,16 @@ from truing.functional.statistics import (
     expected_calibration_error,
     explained_variance,
     mean_interval,
+    mean_interval_of_few,
     wilson_interval,
 )
 
 __all__ = [
     "CalibrationBin",
     "Compared",
+    "FrontierFit",
     "best_of_n_kl_bound",
+    "best_of_n_mean",
     "best_temperature",
     "bradley_terry_loss",
     "calibration_bins",
@@ -35,12 +39,14 @@ __all__ = [
     "evidence_of_loss",
     "expected_calibration_error",
     "explained_variance",
+    "fit_frontier",
     "gae",
     "kl_estimate",
     "kl_exact",
     "masked_mean",
     "masked_whiten",
     "mean_interval",
+    "mean_interval_of_few",
     "pearson",
     "ppo_policy_loss",
     "ppo_value_loss",
