@@ -84,9 +84,16 @@ def _end_as_truing(arguments: Sequence[str], end: Callable[[int], object] = os._
 
 
 class Rank:
-    """One of the processes that `truing run --processes` starts, forked from their launcher: as `subprocess.Popen`."""
+    """One of the processes that `truing` starts, forked from the one that does: as `subprocess.Popen`."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], start_new_session: bool) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        start_new_session: bool,
+        stdout: Any = None,
+        stderr: int = 0,
+    ) -> None:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -96,6 +103,8 @@ class Rank:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             os.environ.update(env)
+            for stream in (1, 2) if stdout is not None else ():
+                os.dup2(stdout.fileno(), stream)
             # as Python ends: the first rank keeps what the others leave word in, and is not gone at once
             _end_as_truing(command[command.index("truing") + 1 :], ctypes.pythonapi.Py_Exit)
 

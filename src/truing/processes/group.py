@@ -86,7 +86,8 @@ def joined(tensor: int = 1, pipeline: int = 1) -> Iterator[None]:
     """
     global _peers
     if not is_expected():
-        yield
+        with _under_a_launcher():
+            yield
         return
     from truing.processes.peers import Peers
 
@@ -97,6 +98,21 @@ def joined(tensor: int = 1, pipeline: int = 1) -> Iterator[None]:
     finally:
         _peers = None
         peers.leave()
+
+
+@contextmanager
+def _under_a_launcher() -> Iterator[None]:
+    """Inside, a process that truing has started, if not with others, is asked to end once its launcher is gone."""
+    if LAUNCHER not in os.environ:
+        yield
+        return
+    from truing.processes.watchdog import GRACE_SECONDS, Watchdog
+
+    watchdog = Watchdog(GRACE_SECONDS)
+    try:
+        yield
+    finally:
+        watchdog.close()
 
 
 @contextmanager

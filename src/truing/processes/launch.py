@@ -10,12 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any, TypeAlias
 
 from truing.processes.group import ADDRESS, LAUNCHER, LOCAL_RANK, RANK, SIZE
 from truing.processes.watchdog import ENDING
 
+Process: TypeAlias = "subprocess.Popen[bytes]"
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 """So that no other machine can speak to them"""
 LOOK_SECONDS = 0.1
@@ -37,8 +40,26 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
         "MASTER_PORT": str(free_port()),
         **LOOPBACK,
     }
+    started: list[Process] = []
+    with signals_passed_on(started) as passed_on:
+        for rank in range(processes):
+            started.append(start_truing(arguments, shared | {RANK: str(rank), LOCAL_RANK: str(rank)}))
+        first = _wait_for_all(started, passed_on)
+        return _verdict([process.wait() for process in started], first, passed_on)
+
+
+def start_truing(arguments: Sequence[str], environment: Mapping[str, str], **streams: Any) -> Process:
+    """`truing` with these arguments in a process that a terminal's Ctrl-C does not reach by itself."""
     command = [sys.executable, "-m", "truing", *arguments]
-    started: list[subprocess.Popen[bytes]] = []
+    return subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+
+
+@contextmanager
+def signals_passed_on(started: Sequence[Process]) -> Iterator[Sequence[int]]:
+    """Inside, a signal that ends a run goes to each of these, which may become more; those that came so far.
+
+    Whatever still runs afterwards is killed.
+    """
     passed_on: list[int] = []
 
     def pass_on(number: int, _: FrameType | None) -> None:
@@ -50,11 +71,7 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
     heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup has it
     before = {number: signal.signal(number, pass_on) for number in heard}
     try:
-        for rank in range(processes):
-            place = {RANK: str(rank), LOCAL_RANK: str(rank)}
-            started.append(subprocess.Popen(command, env=shared | place, start_new_session=True))
-        first = _wait_for_all(started, passed_on)
-        return _verdict([process.wait() for process in started], first, passed_on)
+        yield passed_on
     finally:
         for process in started:
             process.kill()
@@ -62,7 +79,7 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
             signal.signal(number, handler)
 
 
-def _wait_for_all(started: Sequence["subprocess.Popen[bytes]"], passed_on: Sequence[int]) -> int | None:
+def _wait_for_all(started: Sequence[Process], passed_on: Sequence[int]) -> int | None:
     """Until all have ended; the rank that first ended badly, if one did.
 
     The others are then asked to end, where nobody has asked them yet: the owner, busy with what takes long, hears of it
@@ -85,7 +102,7 @@ def _wait_for_all(started: Sequence["subprocess.Popen[bytes]"], passed_on: Seque
     return _failed(started) if first is None else first
 
 
-def _failed(started: Sequence["subprocess.Popen[bytes]"]) -> int | None:
+def _failed(started: Sequence[Process]) -> int | None:
     """The lowest rank that has ended badly."""
     return next((rank for rank, process in enumerate(started) if process.poll()), None)
 
