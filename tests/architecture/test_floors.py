@@ -38,11 +38,13 @@ HOUSE = """
 5 | estimate   | core config data worlds kernels models rewards runs    | torch transformers
   |            | preflight pipeline                                     |
 6 | report     | core config runs evaluation                            | jinja2 markupsafe matplotlib
+6 | sweep      | core config data functional evaluation models pipeline | markupsafe matplotlib pydantic torch
+  |            | preflight processes report rewards rollout runs        |
 6 | score      | core config data models rewards runs                   | torch
 6 | judge      | core config data evaluation rewards runs trust score   | torch
 6 | chat       | core config data models runs rollout pipeline          |
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
-  |            | estimate report chat score judge                       |
+  |            | estimate report sweep chat score judge                 |
 """
 """Floor, room, and what it imports of the house and of the libraries"""
 ANYONE = "__version__"

@@ -1,6 +1,8 @@
 """The documentation points at what is there, and defines every metric that is logged."""
 
 import re
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,15 @@ import tiny
 from docs.code_links import PAGES, ROOT, code_links
 from docs.metric_tables import TABLES, table
 
+from truing.config import load_recipe, recipe_shelf
 from truing.config.stages import STAGES
 from truing.pipeline.execute import run_pipeline
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
+from truing.sweep.grid import read_grid
 from truing.trust.questions import QUESTIONS
 
+SWEEP = re.compile(r"^truing sweep (.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
@@ -54,3 +59,13 @@ def test_the_page_on_trust_has_every_question_as_it_is_put():
     ]
     assert [text for text in told if text not in page] == []
     assert page.count("\n### ") == len(QUESTIONS)
+
+
+def test_every_sweep_that_a_page_shows_has_a_sound_grid():
+    lines = [
+        line for page in PAGES for line in re.findall("^truing sweep (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert lines
+    for line in lines:
+        overrides = [value for option, value in pairwise(shlex.split(line, comments=True)) if option == "--set"]
+        assert len(read_grid(overrides, lambda given: load_recipe(recipe_shelf()["quickstart"], given))) > 1

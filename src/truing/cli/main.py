@@ -56,6 +56,27 @@ def run(
 
 
 @app.command()
+def sweep(
+    recipe: RecipeFile,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE[,VALUE...]", help="One value overrides a field, several make a grid."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each point: the recipe's seed and those after it.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each a process of its own.")] = 1,
+    best_of: Annotated[
+        int,
+        typer.Option(min=1, help="Responses of the start to each held-out prompt, for best-of-n; 1 for no baseline."),
+    ] = 64,
+    out: Annotated[Path | None, typer.Option(help="Directory of the sweep; without it, runs/NAME-sweep.")] = None,
+) -> None:
+    """Run a recipe over a grid of options and seeds, and draw reward against KL; an interrupted one goes on."""
+    from truing.cli.sweep import sweep_command
+
+    sweep_command(recipe, set_ or [], seeds, jobs, best_of, out)
+
+
+@app.command()
 def validate(recipe: RecipeFile, set_: Overrides = None) -> None:
     """Check a recipe and its data without running anything."""
     from truing.cli.validate import validate_command
@@ -172,7 +193,11 @@ def main() -> None:
         app(arguments, prog_name="truing")
     except SystemExit as leaving:  # which is how typer ends
         if _is_ctrl_c(leaving) and group.is_first():
-            goes_on = " The same command goes on from what is saved, or begins again." if "run" in arguments[:1] else ""
+            goes_on = (
+                " The same command goes on from what is saved, or begins again."
+                if arguments[:1] in (["run"], ["sweep"])
+                else ""
+            )
             tell(f"interrupted.{goes_on}")
         raise
     except TruingError as error:

@@ -24,6 +24,17 @@ def assign(document: dict[str, Any], key: str, value: Any) -> None:
     here[_spot(here, last, ".".join(parents))] = value
 
 
+def value_at(document: dict[str, Any], key: str) -> Any:
+    """What stands at a dotted key; None where nothing does."""
+    here: Any = document
+    for part in key.split("."):
+        if isinstance(here, list):
+            here = here[int(part)] if part.isdecimal() and int(part) < len(here) else None
+        else:
+            here = here.get(part) if isinstance(here, dict) else None
+    return here
+
+
 def flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections as dotted keys, each at the place of its last mention; lists and `WHOLE` stay as they are."""
     result: dict[str, Any] = {}

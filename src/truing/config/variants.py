@@ -42,7 +42,7 @@ def repeated_stages(stages: Iterable[str], changes: Iterable[str]) -> list[str]:
     """Those of the stages that have another result once these keys are changed, or build on one that has."""
     repeated: list[str] = []
     for spec in (STAGES[stage] for stage in stages):
-        if any(_concerns(key, spec.depends_on) for key in changes) or not set(spec.builds_on).isdisjoint(repeated):
+        if any(concerns(key, spec.depends_on) for key in changes) or not set(spec.builds_on).isdisjoint(repeated):
             repeated.append(spec.name)
     return repeated
 
@@ -75,6 +75,6 @@ def flatten_variants(document: dict[str, Any]) -> None:
             variants[name] = flat(changes)
 
 
-def _concerns(key: str, fields: tuple[str, ...]) -> bool:
+def concerns(key: str, fields: tuple[str, ...]) -> bool:
     """Whether a key is one of these fields, lies in one, or is a section around one."""
     return within(key, fields) or any(within(field, (key,)) for field in fields)

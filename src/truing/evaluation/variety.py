@@ -18,7 +18,7 @@ COMMON, RARE = 0.8, 0.4
 
 def distinct_words(answers: Sequence[str]) -> int:
     """Different words over all answers."""
-    return len({word for answer in answers for word in _words(answer)})
+    return len({word for answer in answers for word in words_of(answer)})
 
 
 def shared_phrases(answers: Sequence[str]) -> float:
@@ -26,14 +26,14 @@ def shared_phrases(answers: Sequence[str]) -> float:
 
     Σ_f c_f·(c_f − 1) / ((N − 1)·Σ_f c_f)        c_f of N answers have the phrase f, two neighbouring words
     """
-    counts = Counter(phrase for answer in answers for phrase in set(pairwise(_words(answer))))
+    counts = Counter(phrase for answer in answers for phrase in set(pairwise(words_of(answer))))
     shared = sum(count * (count - 1) for count in counts.values())
     return shared / max(1, (len(answers) - 1) * counts.total())
 
 
 def repeated_phrases(answer: str) -> float:
     """Share of an answer's phrases, two neighbouring words each, that it has said before; 0 where there are none."""
-    phrases = list(pairwise(_words(answer)))
+    phrases = list(pairwise(words_of(answer)))
     return 1 - len(set(phrases)) / len(phrases) if phrases else 0.0
 
 
@@ -64,12 +64,13 @@ def signs_of_likeness(before: Sequence[str], after: Sequence[str]) -> list[str]:
 
 def _taken_over(before: Sequence[str], after: Sequence[str]) -> list[str]:
     """The word that spread most, if it was rare and now stands in nearly every answer."""
-    then, now = (Counter(word for answer in answers for word in set(_words(answer))) for answers in (before, after))
+    then, now = (Counter(word for answer in answers for word in set(words_of(answer))) for answers in (before, after))
     word = max(now, key=lambda one: (now[one] - then[one], one), default="")
     if now[word] < COMMON * len(after) or then[word] >= RARE * len(before):
         return []
     return [f"{word!r} stands in {now[word]} of {len(after)}, at the start in {then[word]}"]
 
 
-def _words(answer: str) -> list[str]:
+def words_of(answer: str) -> list[str]:
+    """In small letters."""
     return _WORD.findall(answer.lower())

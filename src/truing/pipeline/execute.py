@@ -59,7 +59,7 @@ def run_pipeline(
     """
     stop = stop or Interruption()
     older = None if fork_of is None else older_run(fork_of, root)
-    recipe = group.broadcast(lambda: _as_begun(recipe, RunDirectory(root)))
+    recipe = group.broadcast(lambda: recipe_as_begun(recipe, RunDirectory(root)))
     read, functions = _checked(recipe, root, progress, rehearse)
     with open_run(root, recipe) as run:
         stages = open_stages(run, recipe, functions, stop, progress.note)
@@ -115,8 +115,8 @@ def _fork(older: RunDirectory, run: RunDirectory, progress: Progress) -> None:
     run.lineage.record_fork(older.root, changes(older, run))
 
 
-def _as_begun(recipe: Recipe, run: RunDirectory) -> Recipe:
-    """With what a run that an older truing began has where today's recipe leaves it to be chosen."""
+def recipe_as_begun(recipe: Recipe, run: RunDirectory) -> Recipe:
+    """The recipe, with what a run that an older truing began has where today's leaves it to be chosen."""
     if not (run.record.is_file() and run.recipe.is_file()):
         return recipe
     refuse_links(run.root)

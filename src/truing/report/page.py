@@ -3,6 +3,7 @@
 import hashlib
 import json
 from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,6 @@ def write_report(run: Path) -> Path:
 
 def render(told: Content) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     presentation = {
         "marks": MARKS,
         "dashes": [_dash_array(series) for series in range(len(told.policies))],
@@ -60,7 +53,20 @@ def render(told: Content) -> str:
         "script": Markup(SCRIPT),
         "script_hash": SCRIPT_HASH,
     }
-    return environment.get_template("template.html").render(vars(told) | presentation)
+    return fill(HERE / "template.html", vars(told) | presentation)
+
+
+def fill(template: Path, content: Mapping[str, Any]) -> str:
+    """A page, every text in it escaped; beside its own template it may include files of this folder."""
+    environment = Environment(
+        loader=FileSystemLoader([template.parent, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template.name).render(content)
 
 
 def _shown(value: Any) -> Any:

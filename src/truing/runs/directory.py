@@ -122,6 +122,11 @@ class RunDirectory:
         return self.root / "report.json"
 
     @property
+    def lock(self) -> Path:
+        """The file that whoever writes here holds."""
+        return self.root / _LOCK
+
+    @property
     def prepared(self) -> Path:
         """The rows as token ids."""
         return self.root / "prepared"
@@ -168,11 +173,11 @@ def open_run(root: Path, recipe: Recipe) -> Iterator[RunDirectory]:
         yield run
         return
     with disk_faults(root, "cannot be used"):
-        _refuse_foreign(run, recipe)
+        refuse_foreign(run, recipe)
         made = not root.exists()
         root.mkdir(parents=True, exist_ok=True)
-    with locked(root / _LOCK):
-        _refuse_foreign(run, recipe)  # a run that was begun elsewhere may have come first
+    with locked(run.lock):
+        refuse_foreign(run, recipe)  # a run that was begun elsewhere may have come first
         sweep(root)
         if run.record.exists():
             yield run
@@ -195,7 +200,7 @@ def _give_back(root: Path, made: bool) -> None:
         root.rmdir()
 
 
-def _refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
+def refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
     """RunError unless `run` is absent, empty, half created, or holds exactly this recipe's run."""
     if not run.root.exists():
         return
