@@ -15,7 +15,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("options", "spot"),
     [
-        (["--set", "ppo.kl.beta=0.1,-1"], ("recipe/range", "ppo.kl.beta", "--set ppo.kl.beta=-1")),
+        (["--set", "ppo.kl.beta=0.1,-1"], ("recipe/wrong-value", "ppo.kl.beta", "--set ppo.kl.beta=-1")),
         (["--set", "seed=1,2"], ("recipe/swept-seed", None, "--set seed")),
     ],
 )

@@ -23,7 +23,8 @@ import transformers.models.llama.modeling_llama  # noqa: F401
 
 import truing.pipeline.execute
 import truing.report.drawings
-import truing.rollout.local  # noqa: F401
+import truing.rollout.local
+import truing.sweep.figures  # noqa: F401
 from truing.cli import main
 from truing.config.stages import STAGES
 from truing.estimate import rehearsal

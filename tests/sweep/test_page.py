@@ -57,6 +57,11 @@ BOUNDS = ((1, 0.0, 0.0), (2, 0.193, 0.5), (4, 0.636, 0.8))
 ORDINARY = frontier(policy("ppo.kl.beta=0.1", 0.1, 4.0, 2.0), policy("ppo.kl.beta=1.0", 1.0, 0.25, 0.5))
 
 
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(render(ORDINARY))
+
+
 def test_the_interval_over_seeds_is_students() -> None:
     values = {17: 0.2, 18: 0.9, 19: 0.4}
     found = mean_of(values)
@@ -67,8 +72,7 @@ def test_the_interval_over_seeds_is_students() -> None:
     assert (low, high) == (0.0, 1.0)  # as far as a share goes
 
 
-def test_the_table_has_a_row_for_each_policy_between_the_start_and_best_of_n() -> None:
-    page = Page(render(ORDINARY))
+def test_the_table_has_a_row_for_each_policy_between_the_start_and_best_of_n(page: Page) -> None:
     rows = page.tables["table"]
     assert list(rows)[1:] == ["start", "1. ppo.kl.beta=0.1", "2. ppo.kl.beta=1.0", "best of 4"]
     assert [cell.split()[0] for cell in rows["1. ppo.kl.beta=0.1"]] == ["4.18", "2.18", "−1.82", "1.18"]
@@ -76,8 +80,8 @@ def test_the_table_has_a_row_for_each_policy_between_the_start_and_best_of_n() -
     assert rows["best of 4"][3] == "–"
 
 
-def test_fits_say_where_they_peak_and_where_they_are_poor() -> None:
-    rows = Page(render(ORDINARY)).tables["fits"]
+def test_fits_say_where_they_peak_and_where_they_are_poor(page: Page) -> None:
+    rows = page.tables["fits"]
     assert rows["Score"][-1] == "1.50, 2.25 nats"
     assert rows["Judge: gold"][-1] == "a poor fit"
     assert "peak" not in " ".join(one for one in sentences(ORDINARY) if "gold" in one)
@@ -91,8 +95,7 @@ def test_the_first_sentences_say_what_ends_highest_and_beside_what() -> None:
     assert sentences(half)[0].startswith("2 of 6 runs are done")
 
 
-def test_each_policy_is_drawn_in_its_colour_and_best_of_n_beside_it() -> None:
-    page = Page(render(ORDINARY))
+def test_each_policy_is_drawn_in_its_colour_and_best_of_n_beside_it(page: Page) -> None:
     drawing = page.drawing("Score, SFT deviations against √KL")
     assert {f"--series-{place}" for place in (0, 1)} == set(re.findall(r"--series-\d", drawing))
     assert "var(--muted)" in drawing
@@ -109,9 +112,8 @@ def test_nothing_that_a_recipe_says_acts_on_the_page() -> None:
     assert not re.search(r"https?://(?!www\.w3\.org)", page.html)
 
 
-def test_the_figures_are_written_beside_the_page(tmp_path: Path) -> None:
-    page = write_frontier(ORDINARY, tmp_path)
-    assert page.read_text(encoding="utf-8") == render(ORDINARY)
+def test_the_figures_are_written_beside_the_page(tmp_path: Path, page: Page) -> None:
+    assert write_frontier(ORDINARY, tmp_path).read_text(encoding="utf-8") == page.html
     found = json.loads((tmp_path / "frontier.json").read_text(encoding="utf-8"))
     assert found["policies"][0]["last"]["score"]["by_seed"] == {"17": 2.17, "18": 2.18, "19": 2.19}
     assert found["fits"][0]["found"]["alpha"] == 0.5
