@@ -1,6 +1,7 @@
 """The page of a sweep: its table, its sentences and its drawings are those of its figures, and no text in it acts."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import scipy.stats
 from report.reading import Page
 
 from truing.functional import FrontierFit
-from truing.sweep.frontier import BEST, ONLINE, BestOf, Evaluation, Fit, Frontier, Mean, Policy, mean_of
+from truing.sweep.frontier import BEST, ONLINE, BestOf, Evaluation, Fit, Frontier, Mean, Policy, fits_of, mean_of
 from truing.sweep.page import render, write_frontier
 from truing.sweep.words import sentences
 
@@ -36,8 +37,8 @@ def policy(name: str, value: object, kl: float, score: float, judge: str = "judg
 
 
 def frontier(*policies: Policy, judge: str = "judge_gold") -> Frontier:
-    fit = Fit("score", "", FrontierFit(ONLINE, 0.5, 0.2, 0.9, 12), peak=1.5, start=0.0, to=3.0)
-    poor = Fit(judge, "", FrontierFit(BEST, 0.5, 0.2, 0.1, 12), peak=1.25, start=0.0, to=3.0)
+    fit = Fit("score", "", None, FrontierFit(ONLINE, 0.5, 0.2, 0.9, 12), peak=1.5, start=0.0, to=3.0)
+    poor = Fit(judge, "", None, FrontierFit(BEST, 0.5, 0.2, 0.1, 12), peak=1.25, start=0.0, to=3.0)
     best = [BestOf(n, kl, {"score": Mean(gain, None, {}), judge: Mean(gain, None, {})}) for n, kl, gain in BOUNDS]
     return Frontier(
         name="recipe",
@@ -82,9 +83,33 @@ def test_the_table_has_a_row_for_each_policy_between_the_start_and_best_of_n(pag
 
 def test_fits_say_where_they_peak_and_where_they_are_poor(page: Page) -> None:
     rows = page.tables["fits"]
-    assert rows["Score"][-1] == "1.50, 2.25 nats"
+    assert rows["Score"][-1] == "√KL 1.50, 2.25 nats"
     assert rows["Judge: gold"][-1] == "a poor fit"
     assert "peak" not in " ".join(one for one in sentences(ORDINARY) if "gold" in one)
+
+
+def test_each_seed_has_a_fit_of_its_own_beside_that_of_all() -> None:
+    curves = {17: (0.7, 0.4), 18: (0.3, 0.1)}
+    evaluations = [
+        Evaluation(seed, step, (0.5 * step) ** 2, {"score": 1.0 + _gain(0.5 * step, *curves[seed])})
+        for seed in curves
+        for step in range(8)
+    ]
+    first = {"score": mean_of(dict.fromkeys(curves, 1.0))}
+    own = Policy("ppo", "ppo", {}, "", last=first, first=first, evaluations=evaluations)
+    fits = {fit.seed: fit for fit in fits_of("score", [own], {})}
+    assert list(fits) == [None, 17, 18]
+    for seed, curve in curves.items():
+        assert (fits[seed].found.alpha, fits[seed].found.beta) == pytest.approx(curve)
+        assert fits[seed].start == 1.0
+    assert fits[17].peak == pytest.approx(math.exp(0.7 / 0.4 - 1))
+    assert fits[18].peak is None  # at e², beyond 3.5
+    assert fits[None].found.points == 14
+    assert fits[None].found.explained < 0.9
+
+
+def _gain(distance: float, alpha: float, beta: float) -> float:
+    return distance * (alpha - beta * math.log(distance)) if distance else 0.0
 
 
 def test_the_first_sentences_say_what_ends_highest_and_beside_what() -> None:

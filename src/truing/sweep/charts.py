@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from truing.core.metrics import Bounds
-from truing.report.svg import INK, MUTED, PAPER, SERIES, blank, inline_svg, series_colour
+from truing.report.svg import INK, MUTED, PAPER, RULE, SERIES, blank, inline_svg, series_colour
 from truing.report.wording import setting
 from truing.sweep.frontier import ONLINE, Fit, Frontier, Mean, Policy, curve
 from truing.sweep.measures import KL, metric_of
@@ -37,7 +37,7 @@ def reward_chart(name: str, found: Frontier, origin: str, measure: str) -> Marku
     best = [(math.sqrt(one.kl_bound), one.rewards[measure].mean) for one in found.baselines.get(origin, [])]
     _draw_best_of(axes, best)
     for fit in found.fits:
-        if (fit.origin, fit.measure, fit.found.form) == (origin, measure, ONLINE):
+        if (fit.origin, fit.measure, fit.seed, fit.found.form) == (origin, measure, None, ONLINE):
             _draw_fit(axes, fit)
     reached = [(each.distance, each.rewards[measure]) for _, policy in own for each in policy.evaluations] + best
     axes.set_xlim(0, 1.06 * max(distance for distance, _ in reached) or 1.0)
@@ -112,8 +112,9 @@ def _draw_mean(axes: Axes, across: int, mean: Mean, place: int) -> None:
 
 
 def _draw_fit(axes: Axes, fit: Fit) -> None:
-    axes.plot(*curve(fit), color=INK, linewidth=1.0)
-    if fit.peak is not None:
+    """The curve, with its peak; one that fits poorly is pale and has none."""
+    axes.plot(*curve(fit), color=RULE if fit.is_poor else INK, linewidth=1.0)
+    if fit.peak is not None and not fit.is_poor:
         top = fit.start + fit.found.gain(fit.peak)
         axes.plot([fit.peak], [top], marker="|", color=INK, markersize=9, markeredgewidth=1.2)
 

@@ -4,7 +4,7 @@ Every figure of `frontier.json` and of the page is made here.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -21,6 +21,8 @@ from truing.sweep.series import Series
 
 ONLINE: Form = "reinforcement learning"
 BEST: Form = "best-of-n"
+POOR = 0.5
+"""Share of the variance below which a form says too little of the points to be read off"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Fit:
 
     measure: str
     origin: str
+    seed: int | None
+    """Whose reward model alone it is of; None for all together"""
     found: FrontierFit
     peak: float | None
     """√KL at which it is highest, where that lies among the distances that were measured"""
@@ -91,6 +95,10 @@ class Fit:
     """What the gain is added to"""
     to: float
     """The largest distance that was measured"""
+
+    @property
+    def is_poor(self) -> bool:
+        return self.found.explained < POOR
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ def frontier(
         rewards=rewards,
         policies=policies,
         baselines=baselines,
-        fits=[fit for reward in rewards for fit in _fits(reward, policies, baselines)],
+        fits=[fit for reward in rewards for fit in fits_of(reward, policies, baselines)],
     )
 
 
@@ -208,35 +216,40 @@ def _best_of(by_seed: Mapping[int, Drawn]) -> list[BestOf]:
     ]
 
 
-def _fits(reward: str, policies: Sequence[Policy], baselines: Mapping[str, Sequence[BestOf]]) -> list[Fit]:
+def fits_of(reward: str, policies: Sequence[Policy], baselines: Mapping[str, Sequence[BestOf]]) -> Iterator[Fit]:
     """Both forms, for the policies of each origin together: a frontier is of a reward, and not of a price of KL."""
-    found = []
     for origin in dict.fromkeys(policy.origin for policy in policies):
         own = [policy for policy in policies if policy.origin == origin and reward in policy.first]
-        reached = [
-            (each.distance, each.rewards[reward] - policy.first[reward].by_seed[each.seed])
-            for policy in own
-            for each in policy.evaluations
-            if each.step and reward in each.rewards
-        ]
         start = fmean(policy.first[reward].mean for policy in own) if own else 0.0
-        found.append(_fit(reward, origin, ONLINE, reached, start))
-        best = [one for one in baselines.get(origin, []) if reward in one.rewards]
+        seeds = sorted({seed for policy in own for seed in policy.first[reward].by_seed})
+        for seed in [None, *(seeds if len(seeds) > 1 else [])]:
+            yield from _fit(reward, origin, seed, ONLINE, _gains(reward, own, seed), start)
+        best = baselines.get(origin, [])
         if best:
             least = best[0].rewards[reward].mean
-            gained = [(math.sqrt(one.kl_bound), one.rewards[reward].mean - least) for one in best]
-            found.append(_fit(reward, origin, BEST, gained, least))
-    return [fit for fit in found if fit is not None]
+            gains = [(math.sqrt(one.kl_bound), one.rewards[reward].mean - least) for one in best]
+            yield from _fit(reward, origin, None, BEST, gains, least)
 
 
-def _fit(reward: str, origin: str, form: Form, reached: Sequence[tuple[float, float]], start: float) -> Fit | None:
+def _gains(reward: str, policies: Sequence[Policy], seed: int | None) -> list[tuple[float, float]]:
+    """Distance from the start, and what was gained over it, at each evaluation of one seed or of all."""
+    return [
+        (each.distance, each.rewards[reward] - policy.first[reward].by_seed[each.seed])
+        for policy in policies
+        for each in policy.evaluations
+        if each.step and seed in (None, each.seed)
+    ]
+
+
+def _fit(
+    reward: str, origin: str, seed: int | None, form: Form, reached: Sequence[tuple[float, float]], start: float
+) -> Iterator[Fit]:
+    """The form, if there are points enough."""
     distances, gains = [distance for distance, _ in reached], [gain for _, gain in reached]
     fit = fit_frontier(form, distances, gains)
-    if fit is None:
-        return None
-    inside = fit.peak is not None and min(distances) <= fit.peak <= max(distances)
-    peak = fit.peak if inside else None
-    return Fit(reward, origin, fit, peak, start, max(distances))
+    if fit is not None:
+        inside = fit.peak is not None and min(distances) <= fit.peak <= max(distances)
+        yield Fit(reward, origin, seed, fit, fit.peak if inside else None, start, max(distances))
 
 
 def curve(fit: Fit, points: int = 60) -> tuple[list[float], list[float]]:

@@ -9,8 +9,6 @@ from truing.report.wording import MISSING, interval, listed, nats, number, numbe
 from truing.sweep.frontier import BEST, ONLINE, Fit, Frontier, Mean, Policy
 from truing.sweep.measures import KL, metric_of
 
-POOR = 0.5
-"""Share of the variance below which a form says too little of the points to be read off"""
 START = "start"
 _FORMS: dict[Form, str] = {ONLINE: "d(α − β log d)", BEST: "d(α − βd)"}
 
@@ -78,7 +76,8 @@ def sentences(found: Frontier) -> list[str]:
         return told
     for reward in found.rewards:
         told += _best(reward, found)
-        told += [fit_in_words(fit) for fit in found.fits if fit.measure == reward and fit.found.form == ONLINE]
+        own = [fit for fit in found.fits if fit.measure == reward and fit.found.form == ONLINE]
+        told += [fit_in_words(fit, [one for one in own if one.origin == fit.origin]) for fit in own if fit.seed is None]
     return told
 
 
@@ -112,26 +111,31 @@ def _is_clear(best: Policy, other: Policy, reward: str) -> bool:
     return len(differences) > 1 and mean_interval_of_few(differences)[1] > 0
 
 
-def fit_in_words(fit: Fit) -> str:
-    """What a form says, and how far to trust it."""
+def fit_in_words(fit: Fit, alike: Sequence[Fit] = ()) -> str:
+    """What a form says, and how far to trust it; among those `alike`, what it says of single seeds."""
     title, found = metric_of(fit.measure).title, fit.found
     where = f" where {fit.origin}" if fit.origin else ""
     alpha, beta = numbers(found.alpha, found.beta)
     told = f"{title}{where}: {_FORMS[found.form]} with α = {alpha}, β = {beta} explains "
     told += f"{share(max(0.0, found.explained))} of the variance of {found.points} points"
-    if found.explained < POOR:
-        return f"{told}: too little to read a peak off it."
-    if fit.peak is None:
-        return f"{told}; it has no peak within the distances that were measured."
-    gain = number(fit.start + found.gain(fit.peak))
-    return f"{told}; its peak is at √KL = {number(fit.peak)}, {nats(fit.peak**2)} nats, where it is {gain}."
+    if fit.is_poor:
+        told += ": too little to read a peak off it"
+    elif fit.peak is None:
+        told += "; it has no peak within the distances that were measured"
+    else:
+        gain = number(fit.start + found.gain(fit.peak))
+        told += f"; its peak is at √KL = {number(fit.peak)}, {nats(fit.peak**2)} nats, where it is {gain}"
+    single = [one for one in alike if one.seed is not None]
+    if any(one.peak is not None and not one.is_poor for one in single):
+        told += f". Seed by seed, its peak is at {'; '.join(f'{_peak(one)} (seed {one.seed})' for one in single)}"
+    return f"{told}."
 
 
 def fit_table(found: Frontier) -> list[FitRow]:
     """Every form that was fitted, with its peak where that can be told."""
     return [
         FitRow(
-            ", ".join(filter(None, [metric_of(fit.measure).title, fit.origin])),
+            _what(fit),
             _FORMS[fit.found.form],
             number(fit.found.alpha),
             number(fit.found.beta),
@@ -143,10 +147,16 @@ def fit_table(found: Frontier) -> list[FitRow]:
     ]
 
 
+def _what(fit: Fit) -> str:
+    """The gain of what, from which start and at which seed."""
+    seed = None if fit.seed is None else f"seed {fit.seed}"
+    return ", ".join(filter(None, [metric_of(fit.measure).title, fit.origin, seed]))
+
+
 def _peak(fit: Fit) -> str:
-    if fit.found.explained < POOR:
+    if fit.is_poor:
         return "a poor fit"
-    return "beyond what was measured" if fit.peak is None else f"{number(fit.peak)}, {nats(fit.peak**2)} nats"
+    return "none within what was measured" if fit.peak is None else f"√KL {number(fit.peak)}, {nats(fit.peak**2)} nats"
 
 
 def _cell(mean: Mean | None) -> Cell:
