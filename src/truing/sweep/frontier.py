@@ -220,10 +220,11 @@ def fits_of(reward: str, policies: Sequence[Policy], baselines: Mapping[str, Seq
     """Both forms, for the policies of each origin together: a frontier is of a reward, and not of a price of KL."""
     for origin in dict.fromkeys(policy.origin for policy in policies):
         own = [policy for policy in policies if policy.origin == origin and reward in policy.first]
-        start = fmean(policy.first[reward].mean for policy in own) if own else 0.0
-        seeds = sorted({seed for policy in own for seed in policy.first[reward].by_seed})
-        for seed in [None, *(seeds if len(seeds) > 1 else [])]:
-            yield from _fit(reward, origin, seed, ONLINE, _gains(reward, own, seed), start)
+        begun = [one for policy in own for one in policy.first[reward].by_seed.items()]
+        seeds = sorted({seed for seed, _ in begun})
+        for seed in [None, *seeds] if len(seeds) > 1 else [None]:
+            starts = [value for own_seed, value in begun if seed in (None, own_seed)]
+            yield from _fit(reward, origin, seed, ONLINE, _gains(reward, own, seed), fmean(starts or [0.0]))
         best = baselines.get(origin, [])
         if best:
             least = best[0].rewards[reward].mean

@@ -102,6 +102,6 @@ def _part(number: int, origin: str, found: Frontier) -> Part:
 
 _HOW_TO_READ = (
     "Small: evaluations along each run; large: where each policy ended, with 95% intervals over seeds, which the frame "
-    "may cut off. Dashed: "
-    "best-of-n from the same start, at the most KL it can have. Line: d(α − β log d), fitted to all evaluations; pale where it fits poorly."
+    "may cut off. Dashed: best-of-n from the same start, at the most KL it can have. Line: d(α − β log d), fitted to "
+    "all evaluations; pale where it fits poorly."
 )
