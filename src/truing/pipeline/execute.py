@@ -70,8 +70,8 @@ def run_pipeline(
             progress.note(f"{root}: every stage is done, so there is nothing left to run")
             return run
         run.lineage.go_on(recipe)
-        read = read or group.on_owner(lambda: _world_rehearsed(stages[0].recipe, run, progress, rehearse))
-        rows = rows_of_run(run, stages[0].recipe, read, stop)
+        of_world = group.on_owner(lambda: _world_rehearsed(stages[0].recipe, run, progress, rehearse))
+        rows = rows_of_run(run, stages[0].recipe, read or of_world, stop)
         for remark in [*too_small_to_share(stages[0].recipe), *rows.remarks]:
             progress.note(remark)
         with closing(open_tracker(recipe.track if group.is_owner() else [], recipe.name, root)) as tracker:
