@@ -1,15 +1,20 @@
 """`truing score` gives the scores that PPO is given, for rows that a person has."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.core.errors import DataError, RunError
+from truing.judge import judge
 from truing.pipeline.execute import run_pipeline
 from truing.runs.directory import RunDirectory
 from truing.runs.progress import SilentProgress
@@ -47,3 +52,38 @@ def test_a_stage_without_a_reward_model_and_rows_that_are_none_are_refused(run: 
     pairs = tiny.write_rows(tmp_path / "pairs.jsonl", tiny.preferences(2))
     with pytest.raises(DataError, match="It is a pair: make a row of each side that you want"):
         score_file(run, pairs)
+
+
+def test_of_several_members_it_is_their_mean_and_a_card_is_of_the_mean_log_odds(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["reward"], **{"reward.members": 2})
+    run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    directory = run.stage("reward")
+    of_samples = list(zip(*json.loads(directory.member_scores.read_text()), strict=True))
+    scales = [(fmean(scores), pstdev(scores)) for scores in of_samples]
+    members = [_merged(tmp_path / "base", member.adapter) for member in directory.members]
+    texts = {text: [model(f"how?{text}") for model in members] for text in ("aa", "zzy")}
+    rows = tiny.write_rows(tmp_path / "rows.jsonl", [{"prompt": "how?", "completion": text} for text in texts])
+
+    def mean(raw: Sequence[float]) -> float:
+        return fmean((score - centre) / width for score, (centre, width) in zip(raw, scales, strict=True))
+
+    on_samples = [mean(raw) for raw in zip(*of_samples, strict=True)]
+    expected = [(mean(raw) - fmean(on_samples)) / pstdev(on_samples) for raw in texts.values()]
+    assert [score for _, score in score_file(run, rows)] == pytest.approx(expected, abs=1e-4)
+    pair = tiny.write_rows(tmp_path / "pair.jsonl", [{"prompt": "how?", "chosen": "aa", "rejected": "zzy"}])
+    gap = judge(str(run.root), pair).card.score_gap_mean
+    assert gap == pytest.approx(fmean(texts["aa"]) - fmean(texts["zzy"]), abs=1e-4)
+
+
+def _merged(base: Path, adapter: Path) -> Callable[[str], float]:
+    """A member by the libraries alone: the score of a text that has ended."""
+    words, plain = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
+    backbone = PeftModel.from_pretrained(plain, adapter).merge_and_unload().model.eval()
+    head = load_file(adapter / "head.safetensors")["weight"][0]
+
+    def score(text: str) -> float:
+        with torch.no_grad():
+            hidden = backbone(torch.tensor([[*words.encode(text), words.eos_token_id]])).last_hidden_state
+        return float(hidden[0, -1] @ head)
+
+    return score

@@ -12,7 +12,7 @@ from truing.config.sections import Data
 from truing.core.errors import RewardError
 from truing.core.records import Preference, Sample
 from truing.core.results import Check, CheckVerdict, PairCard
-from truing.data.chat import encode_completion
+from truing.data.chat import TextFormat, encode_completion
 from truing.data.datasets import records_of
 from truing.evaluation.pair_card import pair_card
 from truing.rewards.python_function import FunctionReward
@@ -20,7 +20,7 @@ from truing.rewards.sources import ClassifierReward, RewardFn
 from truing.runs.directory import RECORD, RunDirectory
 from truing.runs.lineage import fingerprint
 from truing.runs.received import lies_in_a_run
-from truing.score import TOKENS, as_sample, load_reward_model
+from truing.score import TOKENS, as_sample, load_stage_reward
 from truing.trust.card import report_checks, worst
 from truing.trust.pairs import Answers, ScoredPairs
 from truing.trust.probes import to_probe
@@ -61,15 +61,14 @@ def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
         RewardError: the function cannot be imported, lies in a run or fails, or a text is longer than the model reads.
         RunError: the run has no such reward model.
     """
-    judged, transcripts, run = _reward_of(reward, stage)
+    judged, form, transcripts, run = _reward_of(reward, stage)
     records: list[Preference] = records_of(pairs, "preferences", transcripts)
     chosen = [as_sample(record.prompt, record.chosen) for record in records]
     rejected = [as_sample(record.prompt, record.rejected) for record in records]
-    better, worse = _answers(judged, chosen), _answers(judged, rejected)
+    better, worse = _answers(judged, form, chosen), _answers(judged, form, rejected)
     scored = ScoredPairs(better, worse, [one.prompt for one in records], [one.source for one in records])
     card = pair_card(better.scores, worse.scores, better.lengths, worse.lengths)
-    log_odds = isinstance(judged, ClassifierReward)
-    checks = report_checks(scored, card, judged, to_probe(chosen, rejected), log_odds)
+    checks = report_checks(scored, card, judged, to_probe(chosen, rejected), log_odds=form is not None)
     warnings = [LEARNT_FROM.format(pairs=pairs)] if run and _is_learnt_from(pairs, run) else []
     return Judgement(reward, str(pairs), worst(checks), card, checks, warnings)
 
@@ -80,20 +79,21 @@ def _is_learnt_from(pairs: Path, run: RunDirectory) -> bool:
     return any(name in learnt and learnt[name] == asked.get(name) for name in ("sha256", "files"))
 
 
-def _reward_of(reward: str, stage: str | None) -> tuple[RewardFn, bool, RunDirectory | None]:
-    """What is meant, whether transcripts are read as messages for it, and the run that it is of."""
+def _reward_of(reward: str, stage: str | None) -> tuple[RewardFn, TextFormat | None, bool, RunDirectory | None]:
+    """What is meant, how it reads text where it is a model, whether transcripts are messages to it, and its run."""
     file, _, _ = reward.rpartition(":")
     if file.endswith(".py"):
         _refuse_code_of_a_run(reward, Path(file))
-        return FunctionReward.load(reward, Recipe()), False, None
+        return FunctionReward.load(reward, Recipe()), None, False, None
     path = Path(reward)
     for root in (path, path.parent, path.parent.parent):
         if (root / RECORD).exists():
             below = path.relative_to(root).parts
             run = RunDirectory(root)
-            model, recipe = load_reward_model(run, stage or next(iter(below), None))
-            return model, recipe.data.transcripts, run
-    return ClassifierReward.load(reward, torch.device("cpu"), TOKENS, date.fromisoformat(Data().date)), False, None
+            made = load_stage_reward(run, stage or next(iter(below), None))
+            return made.raw, made.models[0].form, made.recipe.data.transcripts, run
+    model = ClassifierReward.load(reward, torch.device("cpu"), TOKENS, date.fromisoformat(Data().date))
+    return model, model.form, False, None
 
 
 def _refuse_code_of_a_run(reward: str, file: Path) -> None:
@@ -104,11 +104,11 @@ def _refuse_code_of_a_run(reward: str, file: Path) -> None:
         raise RewardError(what, code="rewards/in-a-run", where=reward, hint=hint)
 
 
-def _answers(reward: RewardFn, samples: Sequence[Sample]) -> Answers:
+def _answers(reward: RewardFn, form: TextFormat | None, samples: Sequence[Sample]) -> Answers:
     """One side, as it scores; its lengths are in the classifier's tokens, or in characters where there are none."""
     texts = [sample.response for sample in samples]
-    if isinstance(reward, ClassifierReward):
-        lengths = [len(encode_completion(reward.form, sample.prompt, sample.response)) for sample in samples]
+    if form is not None:
+        lengths = [len(encode_completion(form, sample.prompt, sample.response)) for sample in samples]
     else:
         lengths = list(map(len, texts))
     return Answers(texts, lengths, reward.score(samples))

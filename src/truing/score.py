@@ -1,19 +1,25 @@
 """Scores of the reward model of a run, for texts that a person has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import torch
 
+from truing.config.plan import Planned
 from truing.config.recipe import Recipe
+from truing.config.sections import Compute
 from truing.core.errors import RunError
-from truing.core.normalisation import Normalisation
+from truing.core.normalisation import Normalisation, scales_of
 from truing.core.records import Demonstration, Sample, Text
 from truing.data.datasets import records_of
-from truing.models.save import load_normalisation
-from truing.rewards.sources import ClassifierReward
-from truing.runs.directory import RunDirectory
+from truing.models.layout import base_to_train, reward_members
+from truing.models.save import load_member_scores, load_normalisation
+from truing.pipeline.execute import reward_files, start_of
+from truing.rewards.combined import MembersReward
+from truing.rewards.sources import ClassifierReward, RewardFn
+from truing.runs.directory import RunDirectory, StageDirectory
 from truing.runs.received import received_plan
 
 TOKENS = 4096
@@ -36,16 +42,38 @@ def score_file(run: RunDirectory, rows: Path, stage: str | None = None) -> Itera
         ModelError: the reward model cannot be loaded.
         RunError: the run has no such reward model.
     """
-    reward, recipe = load_reward_model(run, stage)
-    records: list[Demonstration] = records_of(rows, "demonstrations", recipe.data.transcripts)
-    normalisation = load_normalisation(Path(reward.where)) or Normalisation()
+    reward = load_stage_reward(run, stage)
+    records: list[Demonstration] = records_of(rows, "demonstrations", reward.recipe.data.transcripts)
     samples = [as_sample(record.prompt, record.completion) for record in records]
-    scores = normalisation.apply(reward.score(samples))
-    return zip([record.where for record in records], scores, strict=True)
+    return zip([record.where for record in records], reward.normalised(samples), strict=True)
 
 
-def load_reward_model(run: RunDirectory, stage: str | None = None) -> tuple[ClassifierReward, Recipe]:
-    """The reward model of a run's stage, or of its first, and the stage's recipe without consents.
+@dataclass(frozen=True)
+class StageReward:
+    """What a reward stage of a run made: a reward model, or several of which the mean is taken."""
+
+    models: list[ClassifierReward]
+    directory: StageDirectory
+    recipe: Recipe
+    """The stage's, without consents"""
+
+    @property
+    def raw(self) -> RewardFn:
+        """Gives scores whose differences are log-odds."""
+        return MembersReward(self.models, [Normalisation()] * len(self.models))
+
+    def normalised(self, samples: Sequence[Sample]) -> list[float]:
+        """The scores on the scale of the SFT model's."""
+        if len(self.models) == 1:
+            normalisation = load_normalisation(self.directory.model) or Normalisation()
+            return normalisation.apply(self.models[0].score(samples))
+        of_members = load_member_scores(self.directory.member_scores)
+        together = MembersReward(self.models, scales_of(of_members.T.tolist()))
+        return together.normalisation(of_members).apply(together.score(samples))
+
+
+def load_stage_reward(run: RunDirectory, stage: str | None = None) -> StageReward:
+    """The reward model of a run's stage, or of its first.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -58,9 +86,24 @@ def load_reward_model(run: RunDirectory, stage: str | None = None) -> tuple[Clas
         what = f"has no finished reward model{f' of a stage {stage}' if stage else ''}."
         hint = f"Finished: {', '.join(finished) or 'none'}. Choose with --stage."
         raise RunError(what, code="run/no-reward-model", where=str(run.root), hint=hint)
-    recipe = next(planned.recipe for planned in made if planned.name == name)
-    place, today = run.stage(name).model, date.fromisoformat(recipe.data.date)
-    return ClassifierReward.load(str(place), torch.device("cpu"), TOKENS, today), recipe
+    planned = next(planned for planned in made if planned.name == name)
+    directory, today = run.stage(name), date.fromisoformat(planned.recipe.data.date)
+    if directory.members:
+        return StageReward(_load_members(planned, run), directory, planned.recipe)
+    model = ClassifierReward.load(str(directory.model), torch.device("cpu"), TOKENS, today)
+    return StageReward([model], directory, planned.recipe)
+
+
+def _load_members(planned: Planned, run: RunDirectory) -> list[ClassifierReward]:
+    """Adapters on what the stage began with, or models."""
+    recipe, directory = planned.recipe, run.stage(planned.name)
+    start, by_adapter = start_of(planned, run).model_copy(update={"quantize": "none"}), recipe.roles == "shared"
+    compute = Compute(device="cpu", dtype="float32")
+    base = base_to_train(start, compute, by_adapter)
+    beside = base.role(adapters=base.adapters(recipe.lora, recipe.seed) if by_adapter else None)
+    today, path = date.fromisoformat(recipe.data.date), str(directory.model)
+    roles = reward_members(beside, base, reward_files(directory), compute)
+    return [ClassifierReward.of_role(role, base.endings, path, TOKENS, today) for role in roles]
 
 
 def as_sample(prompt: Text, completion: Text) -> Sample:

@@ -23,7 +23,7 @@ HOUSE = """
 2 | runs       | core config processes                                  | filelock pydantic rich safetensors torch
 3 | rollout    | core functional config data processes kernels models   | numpy torch
   |            | runs                                                   |
-3 | rewards    | core config data processes models rollout              | torch transformers
+3 | rewards    | core functional config data processes models rollout   | torch transformers
 3 | evaluation | core functional config data models runs rollout        | torch
   |            | rewards                                                |
 3 | trust      | core functional data rewards evaluation                | sklearn torch
@@ -40,7 +40,7 @@ HOUSE = """
 6 | report     | core config runs evaluation                            | jinja2 markupsafe matplotlib
 6 | sweep      | core config data functional evaluation models pipeline | markupsafe matplotlib pydantic torch
   |            | preflight processes report rewards rollout runs        |
-6 | score      | core config data models rewards runs                   | torch
+6 | score      | core config data models rewards runs pipeline          | torch
 6 | judge      | core config data evaluation rewards runs trust score   | torch
 6 | chat       | core config data models runs rollout pipeline          |
 7 | cli        | core config data processes runs preflight pipeline     | rich typer

@@ -42,7 +42,7 @@ def train_toy(job: Job) -> ToyResult:
     learner = Learner([trained], settings.optimiser, settings.steps, recipe.compute.learn_tokens)
     plan = [list(range(len(rows)))] * settings.steps
     with open_journal(job, learner, len(plan)) as journal:
-        learn_rows(journal, learner, rows, plan, lambda batch: completion_loss(policy, batch), shown=("loss",))
+        learn_rows(journal, learner, rows, plan, [lambda batch: completion_loss(policy, batch)], shown=("loss",))
     result = ToyResult(len(plan), len(rows), journal.latest("loss"))
     job.save_policy(policy, base, result)
     return result

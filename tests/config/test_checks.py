@@ -10,6 +10,7 @@ NF4 = "base: {path: org/model, quantize: nf4}\n"
 DEMONSTRATIONS, PREFERENCES, PROMPTS = (
     f"{name}: {{path: org/rows}}" for name in ("demonstrations", "preferences", "prompts")
 )
+SOFT = "rewards: {sources: [{kind: stage, combine: soft_minimum, tau: 1.0}]}"
 
 
 def data(*sources: str) -> str:
@@ -41,6 +42,7 @@ def data(*sources: str) -> str:
         NF4 + data(PREFERENCES) + "stages: [reward]\nsft: {method: full}",
         WORLD + "lora: {layers: 0.5}",
         WORLD + "roles: separate\nlora: {layers: 1.0}",
+        WORLD + SOFT + "\nreward: {members: 2}",
         WORLD + "roles: separate\nlora: {layers: 0.5}\nstages: [sft, reward]",
     ],
 )
@@ -63,6 +65,11 @@ def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
             "rewards.sources.1",
             6,
         ),
+        (WORLD + SOFT, "one-member", "rewards.sources.0.combine", 2),
+        (WORLD + SOFT.replace(", tau: 1.0", ""), "contradiction", "rewards.sources.0", 2),
+        (WORLD + SOFT.replace("soft_minimum", "mean"), "contradiction", "rewards.sources.0", 2),
+        (WORLD + SOFT.replace("tau", "variance_price"), "contradiction", "rewards.sources.0", 2),
+        (WORLD + SOFT.replace("stage", "model, path: org/judge"), "contradiction", "rewards.sources.0", 2),
         (BASE + data(PREFERENCES), "no-rows", "data", 2),
         (BASE + data(DEMONSTRATIONS), "no-rows", "data", 2),
         (BASE + data(DEMONSTRATIONS) + "stages: [dpo]", "no-rows", "data", 2),

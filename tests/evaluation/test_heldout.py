@@ -17,7 +17,7 @@ from truing.core.results import to_json
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
-from truing.rewards.sources import WeightedPart, WeightedReward
+from truing.rewards.combined import WeightedPart, WeightedReward
 
 
 def _evaluator(

@@ -145,3 +145,10 @@ def test_dpo_gradient_and_precision(variant, label_smoothing):
 def test_dpo_refuses_what_has_no_meaning(beta, variant, label_smoothing, complaint):
     with pytest.raises(ValueError, match=complaint):
         dpo_loss(*map(tensor, SEQUENCES), beta, variant, label_smoothing)
+
+
+def test_a_pair_that_counts_twice_and_one_that_does_not_count():
+    weights = np.array([2.0, 0, 1, 1, 0, 3])
+    each = [losses.bradley_terry(CHOSEN[row : row + 1], REJECTED[row : row + 1], MARGIN[:1], 0.1) for row in range(6)]
+    actual = bradley_terry_loss(tensor(CHOSEN), tensor(REJECTED), float(MARGIN[0]), 0.1, tensor(weights))
+    assert actual.item() == pytest.approx(float(weights @ np.array(each)) / 6)

@@ -9,7 +9,7 @@ from toy_decoder import FOUR, SHARED, TOY
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from truing.config.recipe import Recipe
-from truing.preflight.layouts import Layout, Numbers, Shape, held, numbers_of
+from truing.preflight.layouts import Layout, Models, Numbers, Shape, held, models_of, numbers_of
 from truing.preflight.shapes import shape_of
 
 NUMBERS = Numbers(
@@ -143,3 +143,17 @@ def test_layouts_are_told_as_they_are_typed() -> None:
     assert Layout(data=2, tensor=2).options == "--processes 4 --tp 2"
     assert Layout(data=2, pipeline=3).options == "--processes 6 --pp 3"
     assert Layout().options == ""
+
+
+@pytest.mark.parametrize(
+    ("roles", "stage", "expected"),
+    [
+        ("shared", "reward", Models(0, 1, 3, 0, True)),
+        ("shared", "ppo", Models(0, 1, 2, 6, True)),  # three members, and an adapter of three times their rank
+        ("separate", "reward", Models(3, 0, 0, 0, True)),
+        ("separate", "ppo", Models(2, 5, 0, 0, True)),  # reference, three members and the model of averaged weights
+    ],
+)
+def test_members_of_a_reward_model_are_held_each(roles: str, stage: str, expected: Models) -> None:
+    recipe = Recipe.model_validate({"world": {}, "roles": roles, "reward": {"members": 3}})
+    assert models_of(recipe, stage) == expected

@@ -18,6 +18,7 @@ STAGE, CLASSIFIER = {"kind": "stage"}, {"kind": "model", "path": "PLACE/classifi
 ADAPTERS: dict[str, Any] = {"roles": "shared"}
 FULL: dict[str, Any] = {"roles": "separate", "sft.method": "full"}
 SHARDED = {"compute.shard": True}
+MEMBERS = {"reward.members": 2}
 IN_GROUPS = tiny.IN_GROUPS
 
 
@@ -34,17 +35,17 @@ class Layout(NamedTuple):
 LAYOUTS = {
     "llama-shared": Layout("llama", ADAPTERS),
     "qwen-separate": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}),
-    "gpt2-shared": Layout("gpt2", ADAPTERS),
-    "qwen-sharded": Layout("qwen", FULL | SHARDED),
-    "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS | {"lora.layers": 0.5}, tensor=2),
+    "gpt2-shared": Layout("gpt2", ADAPTERS | MEMBERS),
+    "qwen-sharded": Layout("qwen", FULL | SHARDED | MEMBERS),
+    "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS | MEMBERS | {"lora.layers": 0.5}, tensor=2),
     "qwen3-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2),
     "qwen-pipeline": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}, pipeline=2),
 }
 SLOW = {
-    "llama-sharded": Layout("llama", ADAPTERS | SHARDED),
+    "llama-sharded": Layout("llama", ADAPTERS | SHARDED | MEMBERS),
     "llama-data-and-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS, tensor=2, processes=4),
     "qwen3-data-and-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2, processes=4),
-    "llama-pipeline": Layout("llama", ADAPTERS | {"lora.layers": 0.5}, pipeline=2),
+    "llama-pipeline": Layout("llama", ADAPTERS | MEMBERS | {"lora.layers": 0.5}, pipeline=2),
     "gpt2-pipeline": Layout("gpt2", ADAPTERS, pipeline=2),
     "qwen-data-and-pipeline": Layout("qwen", FULL, pipeline=2, processes=4),
     "llama-data-and-pipeline": Layout("llama", ADAPTERS, pipeline=2, processes=4),

@@ -17,7 +17,8 @@ from truing.core.records import Message, Sample
 from truing.data.endings import Endings
 from truing.models.heads import scalar_head
 from truing.models.roles import Role
-from truing.rewards.sources import ClassifierReward, RoleReward, WeightedPart, WeightedReward
+from truing.rewards.combined import WeightedPart, WeightedReward
+from truing.rewards.sources import ClassifierReward, RoleReward
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 CPU = torch.device("cpu")

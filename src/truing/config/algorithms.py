@@ -26,6 +26,9 @@ class Reward(Section):
     batch_size: Count | None = Field(None, description=f"Pairs an optimiser step{CHOSEN}")
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(0.0, description="Share of labels taken as wrong.")
     log_every: Count = Field(10, description="Steps between two looks at the held-out pairs.")
+    members: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Reward models that learn beside each other, each on its own bootstrap sample of the prompts."
+    )
     use_margin: bool = Field(False, description="Ask for a score difference of at least the row's margin.")
     optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
 

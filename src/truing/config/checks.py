@@ -101,6 +101,10 @@ def _rewards(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
             what = "is the model of the reward stage, which is not among the stages."
             hint = f"Add {makers} to stages, or give rewards.sources of kind model or function."
             yield Problem("recipe/no-reward-stage", key, what, hint)
+        for spec in specs if source.combine != "mean" else ():
+            if spec.makes == "reward model" and getattr(recipe, spec.name).members == 1:
+                what = f"{source.combine} is of several members, and the reward stage makes one."
+                yield Problem("recipe/one-member", f"{key}.combine", what, f"Raise {spec.name}.members, or take mean.")
 
 
 def _judges(recipe: Recipe, _: Specs) -> Iterator[Problem]:
@@ -200,7 +204,7 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     (_upper_layers, ("stages", "roles", "lora.layers")),
     (_rows, ("stages", "base", "world", "data")),
     (_heldout, ("world", "data")),
-    (_rewards, ("stages", "rewards.sources")),
+    (_rewards, ("stages", "rewards.sources", *(f"{stage}.members" for stage in STAGES))),
     (_judges, ("evaluation.judges",)),
     (
         _guard,

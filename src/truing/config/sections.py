@@ -159,6 +159,28 @@ class RewardConfig(Section):
     path: str | None = Field(None, description="model: its directory or Hub id. function: module:function.")
     weight: Number = Field(1.0, description="Its weight in the sum.")
     normalise: bool = Field(True, description="Shift and scale to mean 0 and deviation 1 on samples of the SFT model.")
+    bounded: bool = Field(
+        False, description="Squash the score to σ(score), between 0 and 1: far above the others is paid hardly more."
+    )
+    combine: Literal["mean", "soft_minimum", "less_variance", "averaged_weights"] = Field(
+        "mean", description="stage: how the scores of reward.members become one, or their weights one model (WARM)."
+    )
+    tau: Positive | None = Field(
+        None, description="soft_minimum: −τ·log mean exp(−score/τ); near 0 that is the lowest, for a large τ the mean."
+    )
+    variance_price: Positive | None = Field(
+        None, description="less_variance: the mean less this times the variance over the members."
+    )
+
+    @model_validator(mode="after")
+    def _combined_where_there_are_members(self) -> Self:
+        if self.combine != "mean" and self.kind != "stage":
+            raise ValueError(f"combine: {self.combine} is for kind stage, whose model may have members")
+        knobs = {"soft_minimum": "tau", "less_variance": "variance_price"}
+        for combine, knob in knobs.items():
+            if (self.combine == combine) != (getattr(self, knob) is not None):
+                raise ValueError(f"combine: {combine} and {knob} belong together: set both, or neither")
+        return self
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:

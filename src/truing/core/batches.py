@@ -174,6 +174,8 @@ class PairBatch:
     rejected: Sequences
     margin: Tensor
     """(B,) float; 0 where the data says nothing"""
+    weights: Tensor | None = None
+    """(B, k) float: how often each counts for each of k that learn from them; None where all count once"""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -184,7 +186,9 @@ class PairBatch:
         return len(self)
 
     def rows(self, index: Sequence[int]) -> Self:
-        return type(self)(self.chosen.rows(index), self.rejected.rows(index), self.margin[torch.as_tensor(index)])
+        chosen = torch.as_tensor(index)
+        weights = None if self.weights is None else self.weights[chosen]
+        return type(self)(self.chosen.rows(index), self.rejected.rows(index), self.margin[chosen], weights)
 
 
 def _steps(count: int, like: Tensor) -> Tensor:

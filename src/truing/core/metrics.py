@@ -87,6 +87,15 @@ JUDGE = Metric("judge_NAME", "Judge", "",
     zero=True)
 PART = Metric("part_NAME", "Part of the score", "SFT deviations",
     "Of a sum of several rewards, what one of them gives: its own score, normalised, times its weight.")
+MEMBER_SPREAD = Metric("member_spread", "Spread of the members", "SFT deviations",
+    "Standard deviation over the members of the reward model of a response's score, each on its own scale; the mean "
+    "over responses.", bounds=NONNEGATIVE)
+MEMBER_ACCURACIES = Metric("member_accuracies", "Accuracy of members", "% of pairs",
+    "Each member's accuracy on the held-out pairs.", bounds=SHARE)
+MEMBER_AGREEMENT = Metric("member_agreement", "Agreement of members", "% of pairs",
+    "Share of held-out pairs of which all members prefer the same side.", bounds=SHARE)
+AVERAGED_ACCURACY = Metric("averaged_accuracy", "Accuracy of averaged weights", "% of pairs",
+    "Of the model that has the mean of the members' weights, which is the one in model/.", bounds=SHARE)
 KL = Metric("kl", "KL to the reference", "nats a sequence",
     "How far the policy has moved from the model it began as: mean log π − log π_ref, summed over a response.")
 KL_EXACT = Metric("kl_exact", "Exact KL", "nats a sequence",
@@ -154,7 +163,8 @@ _PAIRS = (
     ACCURACY, heldout(PAIR_LOSS), LONGER_WINS, ECE, SCORE_GAP, LENGTH_CORRELATION,
 )
 _RESPONSES = (
-    heldout(SCORE), heldout(KL), heldout(LENGTH), heldout(EOS_RATE), DISTINCT_WORDS, SHARED_PHRASES, PART, JUDGE,
+    heldout(SCORE), heldout(MEMBER_SPREAD), heldout(KL), heldout(LENGTH), heldout(EOS_RATE), DISTINCT_WORDS,
+    SHARED_PHRASES, PART, JUDGE,
 )
 
 SFT = (
@@ -163,6 +173,7 @@ SFT = (
 )
 REWARD = (
     PAIR_LOSS, *_PAIRS, SCORE_SCALE, replace(SCORE_SCALE, name="score_std"),
+    MEMBER_ACCURACIES, MEMBER_AGREEMENT, AVERAGED_ACCURACY,
     Metric("checks", "Report card", "",
         "Sixteen questions, each with a verdict, what was measured and what to do: docs/trust.md."),
     GRAD_NORM, _LEARNING_RATE,
@@ -179,7 +190,7 @@ PPO = (
     Metric("score_std", "Score deviation", "SFT deviations", "Standard deviation of the score over the update."),
     Metric("objective", "Objective", "SFT deviations",
         "What is maximised: the mean of the score, after the rule for a missing eos, less β × KL."),
-    KL, KL_EXACT, BETA, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2,
+    MEMBER_SPREAD, KL, KL_EXACT, BETA, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2,
     Metric("policy_loss", "Policy loss", "", "Mean of the clipped objective, negated."),
     VALUE_LOSS, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION,
     Metric("value_clip_fraction", "Value clip fraction", "% of tokens", "Share of tokens whose clipped value counts."),

@@ -36,3 +36,8 @@ class Normalisation:
             hint = "Check the reward model's accuracy, or set normalise: false for a rule that rarely fires."
             raise RewardError(what, code="rewards/constant-scores", where=where, hint=hint)
         return cls(mean, std)
+
+
+def scales_of(members: Sequence[Sequence[float]]) -> list[Normalisation]:
+    """Of each of several reward models, from their scores of the SFT samples. RewardError as `measure`."""
+    return [Normalisation.measure(scores, where=f"member {number}") for number, scores in enumerate(members, start=1)]

@@ -172,6 +172,10 @@ class RewardResult:
     findings: list[str] | None = None
     checks: list[Check] | None = None
     """The report card, question by question"""
+    member_accuracies: list[float] | None = None
+    """Of several reward models; the card is then of the mean of their scores"""
+    member_agreement: Number = None
+    averaged_accuracy: Number = None
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ class PairRows:
     """0 where the data says nothing"""
     sources: Sequence[str] = ()
     """Where each is from, empty where its row does not say; none at all where nobody knows"""
+    weights: Sequence[Sequence[int]] = ()
+    """How often each counts for each of several that learn from them; empty where all count once"""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -96,6 +98,7 @@ class PairRows:
             self.rejected.rows(index),
             [self.margins[row] for row in index],
             [self.sources[row] for row in index] if self.sources else (),
+            [self.weights[row] for row in index] if self.weights else (),
         )
 
     def closed_by(self, closing: Tokens, ends: Tokens) -> Self:
@@ -110,4 +113,5 @@ class PairRows:
         from truing.core.transfer import to_device
 
         margins = to_device(torch.tensor(self.margins), device)
-        return PairBatch(self.chosen.to(device), self.rejected.to(device), margins)
+        weights = to_device(torch.tensor(self.weights, dtype=margins.dtype), device) if self.weights else None
+        return PairBatch(self.chosen.to(device), self.rejected.to(device), margins, weights)

@@ -36,6 +36,7 @@ from truing.preflight.layouts import (
     bytes_of_frozen,
     layers_of_process,
     parameters_of_process,
+    reward_models,
 )
 
 
@@ -173,8 +174,8 @@ def update_of(recipe: Recipe, stage: str, text_tokens: int) -> Update:
         epochs=section.epochs if sampled else 1,
         minibatches=getattr(section, "minibatches", 1),
         samples=sampled,
-        scored=spec.makes_policy + sampled * (1 + (spec.scored_by in recipe.stages)),
-        learning=2 if hasattr(section, "critic_learning_rate") else 1,
+        scored=spec.makes_policy + sampled * (1 + reward_models(recipe, spec)),
+        learning=2 if hasattr(section, "critic_learning_rate") else getattr(section, "members", 1),
     )
 
 

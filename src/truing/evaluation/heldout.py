@@ -21,11 +21,15 @@ from truing.evaluation.learning import alike_finding, endless_finding
 from truing.evaluation.variety import distinct_words, shared_phrases, signs_of_likeness
 from truing.models.layout import Roles
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
+from truing.rewards.combined import scores_of
 from truing.rewards.python_function import FunctionReward
-from truing.rewards.sources import RewardFn, score_with_parts
+from truing.rewards.sources import RewardFn
 from truing.rollout.episodes import NO_SCORES_HINT, as_samples, dropped_warnings, respond
 from truing.rollout.local import LocalEngine
 from truing.runs.metrics import JsonLines
+
+MEANS = {"score": "score", "member_spread": "member_spread", "kl": "kl", "length": "length", "eos_rate": "finished"}
+"""What each mean over held-out responses is called, and what it is of"""
 
 
 class HeldoutEvaluator:
@@ -90,9 +94,12 @@ class HeldoutEvaluator:
         ratios = (rollout.logprobs - ref_logprobs).tolist()
         rows = [row | self._tokens(sample, own) for row, sample, own in zip(rows, samples, ratios, strict=True)]
         if self._reward is not None:
-            scores, parts = score_with_parts(self._reward, samples)
-            rows = [row | {"score": score} for row, score in zip(rows, _numbers(scores), strict=True)]
-            named = {label: _numbers(scores) for label, scores in parts.items()}
+            found = scores_of(self._reward, samples)
+            rows = [row | {"score": score} for row, score in zip(rows, _numbers(found.total), strict=True)]
+            if found.spread is not None:
+                spread = _numbers(found.spread)
+                rows = [row | {"member_spread": own} for row, own in zip(rows, spread, strict=True)]
+            named = {label: _numbers(scores) for label, scores in found.parts.items()}
             if named:
                 rows = [row | {"parts": {label: of[i] for label, of in named.items()}} for i, row in enumerate(rows)]
         for row in rows:
@@ -189,9 +196,7 @@ def _row(step: int, sample: Sample, kl: float) -> dict[str, Any]:
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
     means: dict[str, Any] = {
-        f"heldout_{name}": _mean([row[key] for row in rows])
-        for name, key in (("score", "score"), ("kl", "kl"), ("length", "length"), ("eos_rate", "finished"))
-        if key in rows[0]
+        f"heldout_{name}": _mean([row[key] for row in rows]) for name, key in MEANS.items() if key in rows[0]
     }
     if "response" in rows[0]:
         said = [row["response"] for row in rows]

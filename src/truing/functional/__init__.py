@@ -9,6 +9,7 @@ from truing.functional.importance import truncated_importance_weights
 from truing.functional.kl import kl_estimate, kl_exact
 from truing.functional.logprobs import token_entropy, token_logprobs
 from truing.functional.masked import masked_mean, masked_whiten
+from truing.functional.members import mean_less_variance, soft_minimum
 from truing.functional.ppo import ppo_policy_loss, ppo_value_loss
 from truing.functional.preference import bradley_terry_loss, dpo_loss
 from truing.functional.rewards import shape_rewards
@@ -47,11 +48,13 @@ __all__ = [
     "masked_whiten",
     "mean_interval",
     "mean_interval_of_few",
+    "mean_less_variance",
     "pearson",
     "ppo_policy_loss",
     "ppo_value_loss",
     "shape_rewards",
     "smoothed_strengths",
+    "soft_minimum",
     "token_entropy",
     "token_logprobs",
     "truncated_importance_weights",

@@ -9,21 +9,27 @@ from truing.functional.shapes import Number, Scalar, Values
 
 
 def bradley_terry_loss(
-    chosen: Values, rejected: Values, margin: Values | Number | None = None, label_smoothing: Values | Number = 0.0
+    chosen: Values,
+    rejected: Values,
+    margin: Values | Number | None = None,
+    label_smoothing: Values | Number = 0.0,
+    weights: Values | None = None,
 ) -> Scalar:
     """Negative log-likelihood that the chosen response wins.
 
-        h = r_chosen − r_rejected − margin      L = mean −(1 − ε)·log σ(h) − ε·log σ(−h)
+        h = r_chosen − r_rejected − margin      L = mean w·(−(1 − ε)·log σ(h) − ε·log σ(−h))
 
     Bradley & Terry 1952; Ouyang et al. 2022 (arXiv:2203.02155), equation 1; the margin is that of Touvron et al. 2023
-    (arXiv:2307.09288), equation 2; ε is the share of labels taken to be flipped.
+    (arXiv:2307.09288), equation 2; ε is the share of labels taken to be flipped; w says how often each pair counts.
 
-    chosen, rejected (B,) scores; margin and label_smoothing (B,) or one number. Returns a scalar.
+    chosen, rejected (B,) scores; margin and label_smoothing (B,) or one number; weights (B,), 1 where there are none.
+    Returns a scalar: the sum divided by B.
     """
     h = chosen - rejected
     if margin is not None:
         h = h - margin
-    return -((1 - label_smoothing) * logsigmoid(h) + label_smoothing * logsigmoid(-h)).mean()
+    losses = -((1 - label_smoothing) * logsigmoid(h) + label_smoothing * logsigmoid(-h))
+    return (losses if weights is None else weights * losses).mean()
 
 
 def dpo_loss(

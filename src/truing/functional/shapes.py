@@ -21,6 +21,9 @@ MaskOfValues = Shaped[Tensor, "*shape"]
 PerSequence = Float[Tensor, "*B"]
 """(B) one float a sequence"""
 
+PerMember = Float[Tensor, "*B k"]
+"""(B, k) one float a sequence by each of k reward models"""
+
 PerToken = Float[Tensor, "*B R"]
 """(B, R) one float a response token"""
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -98,6 +98,23 @@ class Adapters:
         self._build(name, deepcopy(config))
         self._cut(name)
         self.copy(name, source)
+
+    @torch.no_grad()
+    def add_mean(self, name: str, sources: Sequence[str]) -> None:
+        """An adapter that changes each layer by the mean of what others of equal rank do: their ranks side by side."""
+        config: Any = deepcopy(self.peft.peft_config[sources[0]])
+        config.r, config.lora_alpha = config.r * len(sources), config.lora_alpha * len(sources)  # at the same scale
+        known = [self._whole_weights(source) for source in sources]
+        self._build(name, config)
+        for path, weight in self.named_parameters(name).items():
+            weight.copy_(_mean_of_adapters(path, [weights[path] for weights in known]))
+        self._cut(name)
+
+    def _whole_weights(self, name: str) -> Mapping[str, Tensor]:
+        """As `named_parameters`, with the parts of all processes, which come here."""
+        if self._parts is None:
+            return self.named_parameters(name)
+        return {path: self._parts.whole(weight) for path, weight in self.named_parameters(name).items()}
 
     def load(self, name: str, directory: str) -> None:
         """An adapter as a stage trained it: low-rank and in safetensors, ModelError for any other."""
@@ -206,6 +223,17 @@ def _embed(layer: TrainableTokensLayer, tokens: Tensor, active: Sequence[str]) -
     first = len(base.weight) - len(rows)
     own = F.embedding((tokens - first).clamp(min=0), rows.to(embedded.dtype)) * getattr(base, "embed_scale", 1)
     return torch.where((tokens < first)[..., None], embedded, own.to(embedded.dtype))
+
+
+def _mean_of_adapters(path: str, weights: Sequence[Tensor]) -> Tensor:
+    """One weight of the adapter whose B·A is the mean of theirs; rows of the vocabulary, which stand for themselves,
+    are averaged.
+    """
+    if "lora_A" in path:
+        return torch.cat(list(weights), 0)
+    if "lora_B" in path:
+        return torch.cat(list(weights), 1) / len(weights)
+    return torch.stack(list(weights)).mean(0)
 
 
 def _refuse_other(config: PeftConfig, directory: str) -> None:

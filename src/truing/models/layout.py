@@ -1,23 +1,23 @@
 """Which weights play which role: adapters on one frozen base, or a full model for each."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
-from truing.core.normalisation import Normalisation
+from truing.core.normalisation import Normalisation, scales_of
 from truing.models.arrival import is_spread, parts_to_keep
 from truing.models.device import precision_of
 from truing.models.heads import load_head, scalar_head
 from truing.models.load import LoadedBase, load_base, prepare
 from truing.models.prefix import frozen_prefix_of, prefix_depth
 from truing.models.roles import Role
-from truing.models.save import load_normalisation
+from truing.models.save import load_member_scores, load_normalisation
 from truing.models.spread import refuse_new_rows, spread
 from truing.models.weights import load_weights, outline
 from truing.processes import group
@@ -33,6 +33,10 @@ class RewardModelFiles:
 
     model: Path
     adapter: Path
+    members: "tuple[RewardModelFiles, ...]" = ()
+    """Of several reward models; `model` and `adapter` are then of their averaged weights"""
+    member_scores: Path | None = None
+    """What each of these gives to samples of the SFT model"""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,22 @@ class Roles:
     """None where the recipe takes its reward from elsewhere"""
     normalisation: Normalisation
     """Of the reward role's score"""
+    members: tuple[Role, ...] = field(default=(), kw_only=True)
+    """Where there are several reward models: each, and `reward` is their averaged weights"""
+    member_scores: Tensor | None = field(default=None, kw_only=True)
+    """(N, k) of theirs on samples of the SFT model"""
+
+    @property
+    def member_scales(self) -> list[Normalisation]:
+        """Of each member's score."""
+        return [] if self.member_scores is None else scales_of(self.member_scores.T.tolist())
+
+    @property
+    def first_reward(self) -> tuple[Role, Normalisation] | None:
+        """The reward model, or the first of several, and the normalisation of its score."""
+        if self.members:
+            return self.members[0], self.member_scales[0]
+        return None if self.reward is None else (self.reward, self.normalisation)
 
 
 @dataclass(frozen=True)
@@ -150,9 +170,16 @@ def policy_roles(
     else:
         policy = _role_of_all_weights(base)
         reference = spread(load_base(start, recipe.compute), recipe.compute).role()
-    normalisation = load_normalisation(reward.model) if reward else None
+    if reward is None:
+        return Roles(base, policy, reference, None, Normalisation())
     return Roles(
-        base, policy, reference, _reward_role(policy, base, reward, recipe.compute), normalisation or Normalisation()
+        base,
+        policy,
+        reference,
+        _reward_role("reward_model", policy, base, reward, recipe.compute),
+        load_normalisation(reward.model) or Normalisation(),
+        members=reward_members(policy, base, reward, recipe.compute),
+        member_scores=None if reward.member_scores is None else load_member_scores(reward.member_scores),
     )
 
 
@@ -163,22 +190,29 @@ def _why_no_prefix(base: LoadedBase) -> str:
 
 
 def ppo_roles(recipe: Recipe, start: Base, reward: RewardModelFiles | None) -> PpoRoles:
-    """The same and a critic, which starts as the reward model."""
+    """The same and a critic, which starts as the reward model, or as the first of several."""
     roles = policy_roles(recipe, start, reward)
-    critic = _critic(recipe, start, roles, reward)
-    if roles.reward is not None and roles.reward.head is not None and critic.head is not None:
-        _start_head(critic.head, roles.reward.head, roles.normalisation)
-    return PpoRoles(roles.base, roles.policy, roles.reference, roles.reward, roles.normalisation, critic)
+    critic = _critic(recipe, start, roles, reward.members[0] if reward and reward.members else reward)
+    if roles.first_reward is not None:
+        role, normalisation = roles.first_reward
+        assert role.head is not None
+        assert critic.head is not None
+        _start_head(critic.head, role.head, normalisation)
+    return PpoRoles(**vars(roles), critic=critic)
 
 
-def _reward_role(policy: Role, base: LoadedBase, reward: RewardModelFiles | None, compute: Compute) -> Role | None:
-    if reward is None:
-        return None
+def reward_members(policy: Role, base: LoadedBase, reward: RewardModelFiles, compute: Compute) -> tuple[Role, ...]:
+    """Each of several reward models that a stage left; by adapters beside those of the `policy`, where it has some."""
+    numbered = enumerate(reward.members, start=1)
+    return tuple(_reward_role(f"member_{number}", policy, base, files, compute) for number, files in numbered)
+
+
+def _reward_role(name: str, policy: Role, base: LoadedBase, reward: RewardModelFiles, compute: Compute) -> Role:
     if policy.adapters is None:
         backbone = _load_backbone(reward.model, base, compute, trains=False)
         return backbone.role(head=_frozen_head(base, reward.model))
-    policy.adapters.load("reward_model", str(reward.adapter))
-    return base.role(adapters=policy.adapters, adapter="reward_model", head=_frozen_head(base, reward.adapter))
+    policy.adapters.load(name, str(reward.adapter))
+    return base.role(adapters=policy.adapters, adapter=name, head=_frozen_head(base, reward.adapter))
 
 
 def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles | None) -> Role:
@@ -193,8 +227,10 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
         adapters.load("critic", str(reward.adapter))
     else:
         adapters.add("critic", above=depth)
-        if reward is not None:
-            adapters.copy("critic", "reward_model")
+        if roles.first_reward is not None:
+            source = roles.first_reward[0].adapter
+            assert source is not None
+            adapters.copy("critic", source)
     return base.role(adapters=adapters, adapter="critic", head=head, prefix=roles.policy.prefix)
 
 

@@ -10,6 +10,13 @@ from truing.models.save import NORMALISATION
 WHAT = """\
 It is a sequence classifier with one label. The higher the score, the more an answer is like those that were preferred.
 """
+AVERAGED = """
+Its weights are the mean of those of {count} reward models, each trained on its own bootstrap sample of the prompts.
+They are in `members/` beside this folder. What the stage measured is the mean of their scores.
+"""
+MEMBER = """
+It is one of {count} reward models, each trained on its own bootstrap sample of the prompts.
+"""
 MESSAGES = """
 It reads a conversation as the chat template beside it writes it, whole: from its beginning to the end of what the
 template writes behind the assistant's last turn. An answer that was cut off is read without what closes the turn.{date}
@@ -55,13 +62,14 @@ def score(prompt, completion):
     tokens = {before} + text + {behind}  # {names}'''
 
 
-def reward_use(form: TextFormat, chat: bool, normalisation: Normalisation) -> str:
+def reward_use(form: TextFormat, chat: bool, normalisation: Normalisation, members: str = "") -> str:
     """What its card says of how to use it.
 
     Args:
         form: how text became its tokens.
         chat: whether it learnt from messages.
         normalisation: of its score.
+        members: what it has to do with others beside it, in sentences.
     """
     tokenizer = form.tokenizer
     before, behind = default_prefix(tokenizer), form.endings.text
@@ -70,7 +78,7 @@ def reward_use(form: TextFormat, chat: bool, normalisation: Normalisation) -> st
     around = f"{_names(tokenizer, before)} ... {_names(tokenizer, behind)}".strip()
     encode = OF_MESSAGES if chat else OF_TEXT.format(before=[*before], behind=[*behind], names=around)
     scale = SCALE.format(mean=normalisation.mean, std=normalisation.std, file=NORMALISATION, encode=encode)
-    return WHAT + form_of_text + scale
+    return WHAT + members + form_of_text + scale
 
 
 def _names(tokenizer: PreTrainedTokenizerBase, tokens: tuple[int, ...]) -> str:

@@ -169,3 +169,13 @@ def load_normalisation(directory: Path) -> Normalisation | None:
     """What `save_normalisation` wrote, or None where nothing was."""
     path = directory / NORMALISATION
     return Normalisation(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def save_member_scores(scores: Tensor, file: Path) -> None:
+    """(N, k) what each of k reward models gives to each of N samples of the SFT model, a list a sample."""
+    file.write_text(json.dumps(scores.tolist()) + "\n", encoding="utf-8")
+
+
+def load_member_scores(file: Path) -> Tensor:
+    """What `save_member_scores` wrote."""
+    return torch.tensor(json.loads(file.read_text(encoding="utf-8")), dtype=torch.float64)

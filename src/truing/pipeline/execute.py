@@ -22,7 +22,7 @@ from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.processes import group
 from truing.runs.differences import Fingerprint
-from truing.runs.directory import RunDirectory, open_run
+from truing.runs.directory import RunDirectory, StageDirectory, open_run
 from truing.runs.files import refuse_links, write_json
 from truing.runs.interruption import Interruption
 from truing.runs.memory import release_memory
@@ -156,6 +156,12 @@ def files_of_start(stage: Planned, run: RunDirectory) -> dict[str, str]:
     return {name.removeprefix(folder): digest for name, digest in made.items() if name.startswith(folder)}
 
 
+def reward_files(stage: StageDirectory) -> RewardModelFiles:
+    """What a finished reward stage left there."""
+    members = tuple(RewardModelFiles(member.model, member.adapter) for member in stage.members)
+    return RewardModelFiles(stage.model, stage.adapter, members, stage.member_scores if members else None)
+
+
 @contextmanager
 def on_threads(number: int) -> Iterator[None]:
     """Inside, torch has so many threads."""
@@ -193,7 +199,7 @@ def run_stage(
         beneath=adapter_beneath(stage, run),
         start_files=files_of_start(stage, run),
         base_files=files_of_base(run),
-        reward=None if scorer is None else RewardModelFiles(run.stage(scorer).model, run.stage(scorer).adapter),
+        reward=None if scorer is None else reward_files(run.stage(scorer)),
         rows=rows,
         progress=progress,
         tracker=tracker,

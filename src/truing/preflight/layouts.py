@@ -4,6 +4,8 @@ What is assumed:
 
 - A weight that learns takes 16 bytes: itself, its gradient and AdamW's two moments, all float32. One that is frozen
   takes what `compute.dtype` does, or in 4 bit 0.516 bytes of a product. Adapters are float32.
+- Of several members of a reward model each learns and scores as one does, and a stage that is scored holds their
+  averaged weights too: an adapter of all their ranks, or a model.
 - A micro-batch has at most a process's share of a step's rows. Learning keeps, of each layer and token of it, hidden
   states four times (before and behind two norms) and the inputs and outputs of its products; with checkpointing, one
   hidden state of each layer and all of one. Scoring keeps less. Logits come in small chunks and are left out, as are
@@ -28,7 +30,7 @@ from math import ceil
 
 from truing.config.recipe import Recipe
 from truing.config.sections import MOST
-from truing.config.stages import STAGES
+from truing.config.stages import STAGES, StageSpec
 from truing.models.stage_plan import MICRO_BATCHES
 
 FLOAT = 4
@@ -183,12 +185,19 @@ def models_of(recipe: Recipe, stage: str) -> Models:
     """What a stage of the recipe holds: its base once with adapters on it, or a model for each role."""
     spec, section = STAGES[stage], getattr(recipe, stage)
     by_adapter = section.method == "lora" if hasattr(section, "method") else recipe.roles == "shared"
-    trained = 2 if hasattr(section, "critic_learning_rate") else 1
-    scored = int(spec.scored_by in recipe.stages)
+    trained = 2 if hasattr(section, "critic_learning_rate") else getattr(section, "members", 1)
+    scored = reward_models(recipe, spec)
+    averaged = scored if scored > 1 else 0  # ranks of an adapter of averaged weights; a model of these is one
     if by_adapter:
         share = recipe.lora.layers if spec.makes_policy else 1.0
-        return Models(0, 1, trained * share, scored, spec.samples)
-    return Models(trained, spec.makes_policy + scored, 0, 0, spec.samples)
+        return Models(0, 1, trained * share, scored + averaged, spec.samples)
+    return Models(trained, spec.makes_policy + scored + min(averaged, 1), 0, 0, spec.samples)
+
+
+def reward_models(recipe: Recipe, spec: StageSpec) -> int:
+    """Those that score the responses of a stage: the members of what the recipe's reward stage makes."""
+    members: int = getattr(recipe, spec.scored_by).members if spec.scored_by in recipe.stages and spec.scored_by else 0
+    return members
 
 
 def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int) -> Numbers:

@@ -1,8 +1,11 @@
 """The recipe's list of rewards becomes one weighted sum."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
+
+from torch import Tensor
 
 from truing.config.defaults import given
 from truing.config.recipe import Recipe
@@ -11,16 +14,12 @@ from truing.core.errors import RecipeError
 from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
 from truing.data.prompts import PromptSet
+from truing.functional import mean_less_variance, soft_minimum
 from truing.models.layout import Roles
+from truing.models.roles import Role
+from truing.rewards.combined import MembersReward, WeightedPart, WeightedReward, mean
 from truing.rewards.python_function import FunctionReward
-from truing.rewards.sources import (
-    ClassifierReward,
-    RewardFn,
-    RoleReward,
-    WeightedPart,
-    WeightedReward,
-    refuse_bad,
-)
+from truing.rewards.sources import ClassifierReward, RewardFn, RoleReward, refuse_bad
 from truing.rollout.episodes import reference_samples
 
 
@@ -41,7 +40,7 @@ def build_reward(
         elif not settings.normalise:
             normalisation = Normalisation()
         elif settings.kind == "stage":
-            normalisation = roles.normalisation
+            normalisation = _of_the_stage(source, roles)
         else:
             calibration = calibration or reference_samples(roles.reference, prompts, recipe, roles.base)
             scores = source.score(calibration)
@@ -49,7 +48,7 @@ def build_reward(
                 refuse_bad(scores, calibration, name)
             normalisation = Normalisation.measure(scores, where=name)
         label = _label(settings, [part.label for part in parts])
-        parts.append(WeightedPart(name, source, settings.weight, normalisation, label))
+        parts.append(WeightedPart(name, source, settings.weight, normalisation, label, settings.bounded))
     return WeightedReward(tuple(parts), drops)
 
 
@@ -71,4 +70,26 @@ def _source(settings: RewardConfig, recipe: Recipe, roles: Roles) -> RewardFn:
     if roles.reward is None:
         what = "rewards.sources asks for the reward stage's model, but stages has no reward before ppo."
         raise RecipeError(what, code="recipe/no-reward-stage")
-    return RoleReward(roles.reward, roles.base.tokenizer.pad_token_id, roles.base.endings, budget)
+
+    def of_role(role: Role) -> RoleReward:
+        return RoleReward(role, roles.base.tokenizer.pad_token_id, roles.base.endings, budget)
+
+    if roles.members and settings.combine != "averaged_weights":
+        return MembersReward([*map(of_role, roles.members)], roles.member_scales, combination(settings))
+    return of_role(roles.reward)
+
+
+def _of_the_stage(source: RewardFn, roles: Roles) -> Normalisation:
+    """Measured as the reward stage ended, on samples of the SFT model: of its model, or of its members together."""
+    if isinstance(source, MembersReward) and roles.member_scores is not None:
+        return source.normalisation(roles.member_scores)
+    return roles.normalisation
+
+
+def combination(settings: RewardConfig) -> Callable[[Tensor], Tensor]:
+    """From (N, k) scores of the reward stage's members to (N,), as a source of the recipe has it."""
+    if settings.tau is not None:
+        return partial(soft_minimum, tau=settings.tau)
+    if settings.variance_price is not None:
+        return partial(mean_less_variance, price=settings.variance_price)
+    return mean

@@ -1,7 +1,7 @@
 """Reward sources: where the score of a response comes from.
 
-Three kinds (the reward stage's model, any sequence-classification model, a Python function), and a weighted sum of
-them. A source scores samples; it knows nothing of PPO.
+Three kinds: the reward stage's model, any sequence-classification model, a Python function. A source scores samples; it
+knows nothing of PPO.
 """
 
 import math
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from truing.core.errors import ModelError, RewardError, first_line
-from truing.core.normalisation import Normalisation
 from truing.core.records import Sample, Tokens
 from truing.core.rows import TokenRows
 from truing.core.transfer import to_device
@@ -113,6 +113,12 @@ class ClassifierReward:
         model.requires_grad_(False).train(False)
         return cls(model, TextFormat(tokenizer, endings_of(tokenizer, declared_ends(model)), today), token_budget, path)
 
+    @classmethod
+    def of_role(cls, role: Role, endings: Endings, path: str, token_budget: int, today: date) -> "ClassifierReward":
+        """A role with a scalar head that reads text by the tokenizer saved at a path, and closes it as `endings` do."""
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        return cls(RoleAsClassifier(role), TextFormat(tokenizer, endings, today), token_budget, path)
+
     @torch.no_grad()
     def score(self, samples: Sequence[Sample]) -> list[float]:
         """RewardError where a text is longer than the classifier can read; ModelError where its tokenizer fails."""
@@ -156,6 +162,29 @@ class ClassifierReward:
         return endings.closed(tokens, chat=False) if sample.finished else endings.content(tokens)
 
 
+@dataclass(frozen=True)
+class RoleAsClassifier:
+    """A role with a scalar head, called as a sequence classifier is."""
+
+    role: Role
+
+    @property
+    def config(self) -> Any:
+        """Of its model."""
+        return self.role.model.config
+
+    @property
+    def device(self) -> torch.device:
+        """Of its model."""
+        return self.role.model.device
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
+        """(B, 1) logits of (B, T) tokens that are padded on the right."""
+        hidden = self.role.hidden(input_ids, attention_mask)
+        ends = hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.sum(1) - 1]
+        return SequenceClassifierOutput(logits=self.role.scalar(ends)[:, None])
+
+
 def _refusal(path: str, error: Exception) -> ModelError:
     what = f"no sequence-classification model could be loaded from here ({first_line(error)})."
     hint = "A reward of kind model takes a directory with safetensors weights and a tokenizer, or a Hub id."
@@ -166,66 +195,6 @@ def _unread(path: str, error: Exception) -> ModelError:
     what = f"its tokenizer cannot read a prompt and its response ({first_line(error)})."
     hint = "Take a model whose tokenizer knows the characters of your data."
     return ModelError(what, code="model/not-tokenised", where=path, hint=hint)
-
-
-@dataclass(frozen=True)
-class WeightedPart:
-    """One source in a sum."""
-
-    name: str
-    source: RewardFn
-    weight: float
-    normalisation: Normalisation
-    label: str = ""
-    """In the names of metrics"""
-
-
-@dataclass(frozen=True)
-class WeightedReward:
-    """The sum of normalised, weighted sources."""
-
-    parts: tuple[WeightedPart, ...]
-    drops: bool = False
-    """Whether a sample without a finite score passes as NaN"""
-
-    @property
-    def normalisations(self) -> list[tuple[float, float]]:
-        """Mean and deviation of each part, for a checkpoint."""
-        return [(part.normalisation.mean, part.normalisation.std) for part in self.parts]
-
-    def score(self, samples: Sequence[Sample]) -> list[float]:
-        """The sums.
-
-        Raises:
-            RewardError: one is not finite, and it is not to be dropped.
-        """
-        return summed(self.scores_of_parts(samples))
-
-    def scores_of_parts(self, samples: Sequence[Sample]) -> list[list[float]]:
-        """What each part gives to the sums: its normalised score times its weight. RewardError as above."""
-        given = []
-        for part in self.parts:
-            scores = part.normalisation.apply(part.source.score(samples))
-            if not self.drops:
-                refuse_bad(scores, samples, part.name)
-            given.append([part.weight * score for score in scores])
-        return given
-
-
-def summed(parts: Sequence[Sequence[float]]) -> list[float]:
-    """The sum of what all parts give, sample by sample."""
-    total = [0.0] * len(parts[0])
-    for scores in parts:
-        total = [one + other for one, other in zip(total, scores, strict=True)]
-    return total
-
-
-def score_with_parts(reward: RewardFn, samples: Sequence[Sample]) -> tuple[list[float], dict[str, list[float]]]:
-    """The scores; and of a sum of several sources, what each of them gives to it, by its label."""
-    if not isinstance(reward, WeightedReward) or len(reward.parts) == 1:
-        return reward.score(samples), {}
-    given = reward.scores_of_parts(samples)
-    return summed(given), {part.label: scores for part, scores in zip(reward.parts, given, strict=True)}
 
 
 def refuse_bad(scores: Sequence[float], samples: Sequence[Sample], where: str) -> None:

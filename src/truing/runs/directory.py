@@ -20,6 +20,7 @@ from truing.runs.lock import locked
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOCK = ".lock"
 LOOK = "guard-look-{}.jsonl"
+MEMBERS = "members"
 RECORD = "run.json"
 """The file that makes a directory a run"""
 
@@ -68,6 +69,21 @@ class StageDirectory:
     def adapter(self) -> Path:
         """The PEFT adapter directory beside the merged model."""
         return self.root / "adapter"
+
+    def member(self, number: int) -> "StageDirectory":
+        """The model or the adapter of one of several reward models, from 1."""
+        return StageDirectory(self.root / MEMBERS / str(number))
+
+    @property
+    def members(self) -> list["StageDirectory"]:
+        """All that are there, the first first."""
+        numbers = (int(place.name) for place in (self.root / MEMBERS).glob("[1-9]*") if place.name.isdigit())
+        return [self.member(number) for number in sorted(numbers)]
+
+    @property
+    def member_scores(self) -> Path:
+        """What each of several reward models gives to samples of the SFT model, by which they are put on one scale."""
+        return self.root / MEMBERS / "sft_scores.json"
 
     def reset(self) -> None:
         """Make the directory, empty but for what an interrupted attempt can go on from.

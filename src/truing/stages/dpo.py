@@ -135,7 +135,7 @@ def train_dpo(job: Job) -> DpoResult:
             learner,
             train,
             plan,
-            loss=lambda batch: preference_loss(roles.policy, batch, settings),
+            losses=[lambda batch: preference_loss(roles.policy, batch, settings)],
             shown=("loss", "accuracy", "margin"),
             evaluate=evaluate,
             every=recipe.evaluation.every,

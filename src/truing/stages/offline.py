@@ -15,7 +15,7 @@ def learn_rows(
     learner: Learner,
     rows: Batch[Micro],
     plan: Sequence[Sequence[int]],
-    loss: LossFn[Micro],
+    losses: Sequence[LossFn[Micro]],
     shown: Sequence[str],
     evaluate: Callable[[int], dict[str, Any]] | None = None,
     every: int = 1,
@@ -30,7 +30,7 @@ def learn_rows(
         learner: what learns.
         rows: those to learn from.
         plan: the rows of each step, by their indices.
-        loss: of a micro-batch.
+        losses: of a micro-batch, one for each role that learns by itself.
         shown: the metrics worth watching.
         evaluate: metrics of a step; asked every so many steps and at the last.
         every: steps between two evaluations.
@@ -43,7 +43,7 @@ def learn_rows(
         journal.log(0, evaluate(0))
     for step in journal.remaining(steps):
         batch = rows.rows(plan[step - 1])
-        metrics: dict[str, Any] = learner.train_step(batch, loss)
+        metrics: dict[str, Any] = learner.train_step(batch, *losses)
         if count_as is not None:
             metrics[count_as] = batch.count
         if evaluate is not None and (step % every == 0 or step == steps):

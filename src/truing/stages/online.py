@@ -4,9 +4,11 @@ What makes an algorithm is an `Objective`: how scores and log-probabilities beco
 update has. The rest (sampling, scoring, the KL penalty's price, evaluation, checkpoints) is the same for all.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import fmean
 from typing import Any, Protocol
 
 import torch
@@ -29,6 +31,7 @@ from truing.models.layout import Roles
 from truing.models.roles import Role
 from truing.models.scoring import distribution_metrics, forward_in_micro_batches, response_values
 from truing.rewards.build import build_reward
+from truing.rewards.combined import Scores, scores_of
 from truing.rewards.sources import RewardFn
 from truing.rollout.ahead import Rollouts
 from truing.rollout.correction import corrected
@@ -184,8 +187,8 @@ class Update:
             asked, rollout, drawn = self.rollouts.rollout(number)
             samples = as_samples(asked, rollout, self.roles.base.text_format(self.recipe.data))
         with phases["score_s"]:
-            scores = self.reward.score(samples)
-            rollout, samples, scores = with_score(rollout, samples, scores, settings.minibatches)
+            found = scores_of(self.reward, samples)
+            rollout, samples, scores = with_score(rollout, samples, found.total, settings.minibatches)
             names = [f"the response {sample.response[:80]!r}" for sample in samples]
             rollout = replace(rollout, sequences=replace(rollout.sequences, names=names))
             scored = score_rollout(rollout, scores, self.roles, self.objective.critic, self.recipe)
@@ -196,7 +199,8 @@ class Update:
             learnt = rate | learn(experience, self.objective, self.learner, self.recipe.seed, number)
         timing = {name: watch.seconds for name, watch in phases.items()}
         dropped = {"dropped": len(asked) - len(samples)}
-        return rollout_metrics(scored, experience, beta) | agreement | drawn | learnt | dropped | timing
+        metrics = rollout_metrics(scored, experience, beta) | spread_metrics(found)
+        return metrics | agreement | drawn | learnt | dropped | timing
 
 
 def score_rollout(
@@ -257,6 +261,12 @@ def _minibatches(count: int, settings: OnlineSettings, seed: int, number: int) -
     for epoch in range(settings.epochs):
         order = rng.permutation(seed, "minibatches", number, epoch, count=count)
         yield from (order[start:end] for start, end in pairwise(cuts))
+
+
+def spread_metrics(scores: Scores) -> dict[str, float]:
+    """How far the members of the reward model differ, over responses that all of them could score."""
+    known = [spread for spread in scores.spread or () if math.isfinite(spread)]
+    return {"member_spread": fmean(known)} if known else {}
 
 
 def rollout_metrics(scored: Scored, experience: Experience, beta: float) -> dict[str, Any]:

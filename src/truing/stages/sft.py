@@ -44,7 +44,7 @@ def train_sft(job: Job) -> SftResult:
             learner,
             rows.train,
             plan,
-            loss=lambda batch: completion_loss(policy, batch),
+            losses=[lambda batch: completion_loss(policy, batch)],
             shown=("loss", "heldout_loss"),
             evaluate=lambda _: {"heldout_loss": heldout_loss(policy, rows.heldout, given(recipe.compute.score_tokens))},
             every=settings.log_every,

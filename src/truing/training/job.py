@@ -22,7 +22,7 @@ from truing.models.load import LoadedBase
 from truing.models.metadata import keep_metadata
 from truing.models.model_card import Made, language_model_use, limits_of, write_model_card
 from truing.models.roles import Role
-from truing.models.save import merge, name_base, save_adapter, save_policy
+from truing.models.save import merge, name_base, save_adapter, save_member_scores, save_policy
 from truing.models.stacking import stack
 from truing.processes import group
 from truing.runs.directory import StageDirectory
@@ -115,24 +115,47 @@ class Job:
 
         use: what its card says of how to use it.
         """
-        weights = role.whole_adapter()
-        group.on_owner(lambda: self._save_role_adapter(role, base, weights))
-        whole = role_to_merge(role, self.directory.adapter, self.recipe, self.start)
+        self._save_adapter(role, base, self.directory)
+        self._save_merged(role, write, self.directory, result, use)
+
+    def save_member(
+        self, number: int, role: Role, base: LoadedBase, write: Callable[[Role, Path], None], result: Any, use: str
+    ) -> None:
+        """One of several, beside what is made of all: its adapter, or its model where it has none."""
+        directory = self.directory.member(number)
+        self._save_adapter(role, base, directory)
+        if role.adapters is None:
+            self._save_merged(role, write, directory, result, use)
+
+    def save_member_scores(self, scores: Tensor) -> None:
+        """(N, k) what each of k members gives to samples of the SFT model."""
+        group.on_owner(lambda: save_member_scores(scores, self.directory.member_scores))
+
+    def _save_merged(
+        self, role: Role, write: Callable[[Role, Path], None], directory: StageDirectory, result: Any, use: str
+    ) -> None:
+        whole = role_to_merge(role, directory.adapter, self.recipe, self.start)
 
         def save() -> None:
             assert whole is not None
-            with self.saved(self.directory.model) as place:
+            with self.saved(directory.model) as place:
                 write(whole, place)
                 self._write_model_card(place, read(StageResult, to_json(result)), use)
 
         group.on_owner(save)
 
-    def _save_role_adapter(self, role: Role, base: LoadedBase, weights: dict[str, Tensor] | None) -> None:
+    def _save_adapter(self, role: Role, base: LoadedBase, directory: StageDirectory) -> None:
+        weights = role.whole_adapter()
+        group.on_owner(lambda: self._write_adapter(role, base, directory, weights))
+
+    def _write_adapter(
+        self, role: Role, base: LoadedBase, directory: StageDirectory, weights: dict[str, Tensor] | None
+    ) -> None:
         """`adapter/`, on the recipe's base wherever it can be said on that; what is a part of the run is not named."""
         self.rows.keep_template(base.tokenizer)
         if role.adapters is None:
             return
-        with self.saved(self.directory.adapter) as place:
+        with self.saved(directory.adapter) as place:
             save_adapter(role, place, base.tokenizer if base.new_rows else None, weights)
             below, files = self.start, self.start_files
             if self.beneath is not None and self.recipe.base is not None and stack(place, self.beneath):

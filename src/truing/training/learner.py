@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NoReturn, TypeVar
 
 import torch
@@ -45,18 +46,20 @@ class Trained:
 class Learner:
     """Roles that learn together: their parameters, one optimiser over all of them, and its schedule."""
 
-    def __init__(self, trained: Sequence[Trained], optimiser: Optimiser, steps: int, token_budget: int) -> None:
+    def __init__(
+        self, trained: Sequence[Trained], optimiser: Optimiser, steps: int, token_budget: int, apart: bool = False
+    ) -> None:
         """Args:
         trained: the roles; the gradients of all of them are clipped as one.
         optimiser: how they learn.
         steps: optimiser steps of the whole stage, for the schedule.
         token_budget: tokens in one forward and backward.
+        apart: whether each role's gradient is clipped by itself, so that each learns as it would alone.
         """
         self._rates = [one.learning_rate for one in trained]
         groups = [stepped_weights(one.name, one.role) for one in trained]
         self._stepped = {path: weight for own in groups for path, weight in own.items()}
-        self._parts = [weight.part for weight in self._stepped.values()]
-        self._in_parts = [weight for weight in self._stepped.values() if weight.is_part]
+        self._clipped = [[*own.values()] for own in groups] if apart else [[*self._stepped.values()]]
         self._is_in_parts = any(one.role.is_in_parts for one in trained)
         self._whole = [weight.part for weight in self._stepped.values() if not weight.is_part]
         to_add_up = [weight for weight in self._stepped.values() if not weight.is_added_up]
@@ -119,15 +122,15 @@ class Learner:
     def step(self) -> float:
         """Clips the joint gradient, steps the optimiser and the schedule; returns the gradient's norm before clipping.
 
+        Where gradients are clipped apart, that is the mean of their norms.
+
         Raises:
             TrainingError: the gradient is not finite, or the weights no longer are.
         """
         for weight in self._stepped.values():
             weight.take_gradient()
         group.add_up_gradients(self._to_add_up)
-        norm = self._norm(lambda part: part.grad)
-        nn.utils.clip_grads_with_norm_(self._parts, self._settings.max_grad_norm, norm)
-        before_clipping = norm.item()
+        before_clipping = fmean([self._clip(weights) for weights in self._clipped])
         if not math.isfinite(before_clipping):
             self._refuse(f"the gradient's norm became {before_clipping}")
         factor = learning_rate_factor(self._done, self._steps, self._settings)
@@ -135,25 +138,34 @@ class Learner:
             settings["lr"] = rate * factor
         self.steps_begun += 1
         self._optimiser.step()
-        if not bool(self._norm(lambda part: part.detach()).isfinite()):
+        if not bool(self._norm(self._stepped.values(), lambda part: part.detach()).isfinite()):
             self._refuse("the step left weights that are not finite")
         self._optimiser.zero_grad(set_to_none=True)
         self._done += 1
         return before_clipping
 
-    def _norm(self, of: Callable[[nn.Parameter], Tensor | None]) -> Tensor:
+    def _clip(self, weights: Sequence[Stepped]) -> float:
+        """Scales their gradient down where it is too long; returns how long it was."""
+        norm = self._norm(weights, lambda part: part.grad)
+        nn.utils.clip_grads_with_norm_([one.part for one in weights], self._settings.max_grad_norm, norm)
+        return norm.item()
+
+    def _norm(self, weights: Iterable[Stepped], of: Callable[[nn.Parameter], Tensor | None]) -> Tensor:
         """As of one: all that is there `of` each weight's part, with the parts of other processes where it has any."""
-        whole = nn.utils.get_total_norm([found for part in self._whole if (found := of(part)) is not None])
+        weights = [*weights]
+        own_whole = (one.part for one in weights if not one.is_part)
+        whole = nn.utils.get_total_norm([found for part in own_whole if (found := of(part)) is not None])
         if not self._is_in_parts:
             return whole
-        counted = (one.part for one in self._in_parts if one.counts)
+        counted = (one.part for one in weights if one.is_part and one.counts)
         own = nn.utils.get_total_norm([found for part in counted if (found := of(part)) is not None])
         return torch.tensor(math.hypot(float(whole), *group.gather_parts(float(own))))
 
-    def train_step(self, batch: Batch[Micro], loss_fn: LossFn[Micro]) -> dict[str, float]:
-        """One optimiser step on one batch: its metrics, `grad_norm`, and the `learning_rate`."""
+    def train_step(self, batch: Batch[Micro], *losses: LossFn[Micro]) -> dict[str, float]:
+        """One optimiser step on one batch: the means of what its losses measure, `grad_norm` and `learning_rate`."""
         rate = self.learning_rate
-        metrics = self.forward_backward(batch, loss_fn)
+        found = [self.forward_backward(batch, loss) for loss in losses]
+        metrics = {name: fmean([one[name] for one in found]) for name in found[0]}
         return metrics | {"grad_norm": self.step(), "learning_rate": rate}
 
     def checksum(self) -> int:

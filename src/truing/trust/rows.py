@@ -10,8 +10,9 @@ from truing.core.records import Sample, Tokens
 from truing.core.results import Check, PairCard
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import TextFormat, decode_response, encode_response
+from truing.data.endings import Endings
 from truing.data.prepared import Split
-from truing.rewards.sources import RoleReward
+from truing.rewards.sources import RewardFn
 from truing.trust.bag_of_words import MOST_LEARNT, TextPairs
 from truing.trust.card import Learning, report_checks
 from truing.trust.pairs import Answers, ScoredPairs
@@ -24,9 +25,12 @@ a pair two forwards and two backwards, each worth two: probes take a twentieth o
 
 @dataclass(frozen=True)
 class RowsReward:
-    """A role that scores rows of tokens, and texts that were changed: these are encoded again, as its rows are."""
+    """What scores rows of tokens, and texts that were changed: these are encoded again, as its rows are."""
 
-    role: RoleReward
+    source: RewardFn
+    """Reads the tokens of samples"""
+    endings: Endings
+    """That it closes rows by"""
     form: TextFormat
     context: int
     """Tokens that the model reads; a text is cut where it would be longer"""
@@ -34,7 +38,7 @@ class RowsReward:
     """Whether its rows are messages"""
 
     def score(self, samples: Sequence[Sample]) -> list[float]:
-        return self.role.score([replace(sample, response_tokens=self._tokens(sample)) for sample in samples])
+        return self.source.score([replace(sample, response_tokens=self._tokens(sample)) for sample in samples])
 
     def samples(self, rows: TokenRows) -> list[Sample]:
         """Rows as text; their prompts stay tokens."""
@@ -44,14 +48,14 @@ class RowsReward:
                 response=decode_response(self.form, prompt, response, self.chat),
                 prompt_tokens=prompt,
                 response_tokens=response,
-                finished=response[-1] in self.role.endings.tokens,
+                finished=response[-1] in self.endings.tokens,
             )
             for prompt, response in zip(rows.prompts, rows.responses, strict=True)
         ]
 
     def _tokens(self, sample: Sample) -> Tokens:
         tokens = encode_response(self.form, sample.response, self.chat)
-        content, closing = self.role.endings.content(tokens), len(self.role.endings.closed((), self.chat))
+        content, closing = self.endings.content(tokens), len(self.endings.closed((), self.chat))
         room = self.context - len(sample.prompt_tokens) - closing
         return content[:room] + (tokens[len(content) :] if sample.finished else ())
 
@@ -67,7 +71,7 @@ def checks_on_rows(
     """All questions.
 
     Args:
-        reward: the role.
+        reward: what learnt.
         pairs: that it learnt from, and those that it was measured on.
         scores: (N,) of the latter's chosen and rejected sides.
         card: the latter as a whole.
