@@ -226,9 +226,7 @@ def _embed(layer: TrainableTokensLayer, tokens: Tensor, active: Sequence[str]) -
 
 
 def _mean_of_adapters(path: str, weights: Sequence[Tensor]) -> Tensor:
-    """One weight of the adapter whose B·A is the mean of theirs; rows of the vocabulary, which stand for themselves,
-    are averaged.
-    """
+    """One weight of the adapter whose B·A is the mean of theirs; rows of the vocabulary are averaged themselves."""
     if "lora_A" in path:
         return torch.cat(list(weights), 0)
     if "lora_B" in path:

@@ -93,8 +93,7 @@ def train_reward(job: Job) -> RewardResult:
         )
         scores = _scores(members, heldout, budget)
         card = _card(heldout, scores)
-        sources = [_source(role, base, budget) for role in members]
-        reward = _reading_text(job, base, sources)
+        reward = _reading_text(job, base, members, budget)
         checks = checks_on_rows(reward, pairs, _means(scores), card, journal.rows, given(settings.epochs))
         made = members[0] if len(members) == 1 else averaged_role(members, load)
         normalisation = Normalisation.measure(_on(samples, _source(made, base, budget)), where="reward model")
@@ -112,8 +111,8 @@ def train_reward(job: Job) -> RewardResult:
     if len(members) > 1:
         averaged = _card(heldout, _scores([made], heldout, budget))
         result = replace(result, **_member_metrics(scores), averaged_accuracy=averaged.heldout_accuracy)
-        cards = [_card(heldout, (chosen[None], rejected[None])) for chosen, rejected in zip(*scores, strict=True)]
-        _save_members(job, base, members, [_on(samples, source) for source in sources], result, cards)
+        on_samples = [_on(samples, _source(role, base, budget)) for role in members]
+        _save_members(job, base, members, on_samples, result, _cards(heldout, scores))
     about = AVERAGED.format(count=len(members)) if len(members) > 1 else ""
     job.save_model(made, base, partial(_write, job, base, normalisation), result, _use(job, base, normalisation, about))
     return result
@@ -134,8 +133,9 @@ def _source(role: Role, base: LoadedBase, budget: int) -> RoleReward:
     return RoleReward(role, base.tokenizer.pad_token_id, base.endings, budget)
 
 
-def _reading_text(job: Job, base: LoadedBase, sources: Sequence[RoleReward]) -> RowsReward:
+def _reading_text(job: Job, base: LoadedBase, members: Sequence[Role], budget: int) -> RowsReward:
     """The mean of the members' scores, which are log-odds, of rows and of texts."""
+    sources = [_source(role, base, budget) for role in members]
     together = MembersReward(sources, [Normalisation()] * len(sources))
     form, chat = base.text_format(job.recipe.data), "preferences" in job.rows.chats
     return RowsReward(together, base.endings, form, base.context, chat)
@@ -159,6 +159,11 @@ def _means(scores: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 def _card(pairs: PairRows, scores: tuple[Tensor, Tensor]) -> PairCard:
     return pair_card(*_means(scores), pairs.chosen.response_lengths, pairs.rejected.response_lengths)
+
+
+def _cards(pairs: PairRows, scores: tuple[Tensor, Tensor]) -> list[PairCard]:
+    """Of each member alone."""
+    return [_card(pairs, (chosen[None], rejected[None])) for chosen, rejected in zip(*scores, strict=True)]
 
 
 def _member_metrics(scores: tuple[Tensor, Tensor]) -> dict[str, Any]:
