@@ -91,7 +91,7 @@ def left_behind(out: Path) -> dict[str, str]:
     files = {}
     for file in sorted(out.rglob("*")):
         name = file.relative_to(out)
-        if not file.is_file() or name.parts[0] in (".lock", "run.json", "report.html"):
+        if not file.is_file() or name.parts[0] in (".lock", "run.json", "report.html", "report.json"):
             continue
         if file.name == "metrics.jsonl":
             content = json.dumps([_timeless(row) for row in read_jsonl(file)]).encode()
