@@ -5,8 +5,9 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 
-from truing.functional.comparisons import Compared, evidence_of_loss, smoothed_strengths
+from truing.functional.comparisons import Compared, chance_of_weaker, evidence_of_loss, smoothed_strengths
 
 
 def _log_posterior(strength: np.ndarray, wins: float, count: int, deviation: float) -> np.ndarray:
@@ -43,6 +44,14 @@ def test_a_later_look_corrects_an_earlier_one() -> None:
     alone, _ = smoothed_strengths([(0, 0.5), (1, 0.5)], lucky)
     both, _ = smoothed_strengths([(0, 0.5), (1, 0.5)], [*lucky, Compared(2, 0, 10, 26)])
     assert both[1] < alone[1]
+
+
+def test_the_chance_of_being_weaker_is_that_of_a_normal_difference() -> None:
+    strengths = torch.tensor([0.0, 1.0, 0.4], dtype=torch.float64)
+    covariance = torch.tensor([[0, 0, 0], [0, 0.5, 0.2], [0, 0.2, 0.26]], dtype=torch.float64)
+    assert chance_of_weaker(strengths, covariance, 2, 1) == pytest.approx(0.8413447)  # 0.6 over a deviation of 0.6
+    assert chance_of_weaker(strengths, covariance, 1, 2) == pytest.approx(1 - 0.8413447)
+    assert chance_of_weaker(strengths, covariance, 1, 0) == pytest.approx(0.0786496)  # −1 over one of √½
 
 
 def test_evidence_is_one_on_average_where_judgements_are_fair() -> None:

@@ -58,7 +58,7 @@ def test_one_that_gets_worse_goes_back_to_the_best_and_is_held_more_firmly(tmp_p
     assert decided[:2] == [GoOn(pin=True)] * 2
     assert isinstance(decided[2], RollBack)
     assert decided[2].beta == 0.1
-    assert told == ["judges find the answers of step 9 worse than those of step 6; on from there at beta 0.1"]
+    assert told == ["judges find the answers of step 9 worse than those of step 6; on from step 6 at beta 0.1"]
     assert (guard.state.parent, guard.state.turns) == (2, 1)
 
 
@@ -109,11 +109,49 @@ def test_doubtful_judgements_turn_nothing_and_choose_the_best_at_the_end(tmp_pat
     assert guard.result().guard_kept_step == 6
 
 
-def test_the_kl_asks_for_a_higher_beta_once(tmp_path: Any) -> None:
-    decided, guard, _, told = _decisions([1, 2, 3, 4], tmp_path, kl=5.5)
-    assert [one.beta for one in decided if isinstance(one, GoOn)] == [0.1, None, None, None]
-    assert told == ["KL 5.5 nats at step 3: beta is 0.1 from here on"]
-    assert guard.state.beta == 0.1
+@pytest.mark.parametrize(
+    ("mode", "kl", "turns", "kinds"),
+    [
+        ("rollback", 5.5, 0, [GoOn, GoOn, RollBack]),
+        ("rollback", 4.5, 0, [GoOn, GoOn, GoOn]),
+        ("rollback", 5.5, 2, [GoOn, GoOn, GoOn]),
+        ("stop", 5.5, 0, [GoOn, GoOn, GoOn]),
+    ],
+    ids=["far away", "near", "went back too often", "would end"],
+)
+def test_far_from_the_reference_a_suspicion_is_enough_to_go_back(
+    mode: Any, kl: float, turns: int, kinds: list[type], tmp_path: Any
+) -> None:
+    """Thirty losses of forty after two good looks: worse by a chance of 98%, and evidence of 12 where proof is 60."""
+
+    class _Suspicious(_Better):
+        def judge(self, look: int, questions: Any) -> dict[str, float]:
+            wins = [number % 4 == 0 if look == 3 else number % 4 > 0 for number in range(len(questions))]
+            return {one.id: float(one.newer_is_first == won) for one, won in zip(questions, wins, strict=True)}
+
+    answers = {step: [{"prompt": p, "response": f"{step}"} for p in PROMPTS] for step in range(0, 13, 3)}
+    ledger, state = Ledger(tmp_path / "judgements.jsonl", _Suspicious()), State(0.0, turns=turns)
+    settings = Settings(mode=mode, labels=160)
+    guard = Guard(settings, UPDATES, (17, PROMPTS), ledger, answers.__getitem__, str, state)
+    decided = [guard.decide([Evaluation(step, {"heldout_kl": kl})]) for step in (3, 6, 9)]
+    assert [type(one) for one in decided] == kinds
+
+
+@pytest.mark.parametrize(("kl", "kind"), [(5.5, RollBack), (4.5, GoOn)])
+def test_a_policy_that_is_far_away_has_to_be_better_than_it_was(kl: float, kind: type, tmp_path: Any) -> None:
+    """Judges who find all alike: no loss, and nothing to show either."""
+
+    class _Undecided(_Better):
+        def judge(self, look: int, questions: Any) -> dict[str, float]:
+            return {one.id: 0.5 for one in questions}
+
+    answers = {step: [{"prompt": p, "response": f"{step}"} for p in PROMPTS] for step in (0, 3)}
+    ledger, told = Ledger(tmp_path / "judgements.jsonl", _Undecided()), []
+    settings = Settings(mode="rollback")
+    guard = Guard(settings, UPDATES, (17, PROMPTS), ledger, answers.__getitem__, told.append, State(0.0))
+    assert isinstance(guard.decide([Evaluation(3, {"heldout_kl": kl})]), kind)
+    no_better = "judges find the answers of step 3 no better than the first ones, at a KL of 5.5 nats"
+    assert told == ([f"{no_better}; on from step 0 at beta 0.1"] if kind is RollBack else [])
 
 
 def test_labels_are_spread_over_the_looks_that_are_left(tmp_path: Any) -> None:

@@ -36,6 +36,10 @@ class Guard(Section):
     judge: Judge = Field(default_factory=Judge, description="Who judges.")
     labels: Count = Field(400, description="Judgements in the whole stage, spread over its looks.")
     look_every: Count = Field(3, description="Updates between two looks.")
-    alarm_kl: Positive = Field(5.0, description="Held-out KL, nats per sequence, at which beta is raised once.")
-    beta: Positive = Field(0.1, description="What beta is raised to at least; else it is trebled.")
+    alarm_kl: Positive = Field(
+        5.0, description="Held-out KL, nats per sequence, above which rollback takes a suspicion for a turn."
+    )
+    beta: Positive = Field(
+        0.1, description="What beta is raised to at least where the stage goes back; else it is trebled."
+    )
     rollbacks: Count = Field(2, description="How often the stage may go back, at most.")

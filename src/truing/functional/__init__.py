@@ -2,7 +2,7 @@
 
 from truing.functional.advantages import gae
 from truing.functional.best_of_n import best_of_n_kl_bound, best_of_n_mean
-from truing.functional.comparisons import Compared, evidence_of_loss, smoothed_strengths
+from truing.functional.comparisons import Compared, chance_of_weaker, evidence_of_loss, smoothed_strengths
 from truing.functional.correlation import correlation_interval, pearson, within_groups
 from truing.functional.frontier import FrontierFit, fit_frontier
 from truing.functional.importance import truncated_importance_weights
@@ -34,6 +34,7 @@ __all__ = [
     "best_temperature",
     "bradley_terry_loss",
     "calibration_bins",
+    "chance_of_weaker",
     "correlation_interval",
     "distinct_n",
     "dpo_loss",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -59,6 +60,13 @@ def smoothed_strengths(steps: Sequence[tuple[int, float]], compared: Iterable[Co
     covariance = torch.zeros_like(precision)
     covariance[1:, 1:] = torch.linalg.inv(curvature[1:, 1:])
     return mode, covariance
+
+
+def chance_of_weaker(strengths: Tensor, covariance: Tensor, one: int, other: int) -> float:
+    """That policy `one` is weaker than `other`, from what `smoothed_strengths` returned."""
+    gap = float(strengths[other] - strengths[one])
+    variance = float(covariance[one, one] + covariance[other, other] - 2 * covariance[one, other])
+    return NormalDist(0.0, variance**0.5).cdf(gap)
 
 
 def _add_difference(matrix: Tensor, one: int, other: int, weight: float) -> None:

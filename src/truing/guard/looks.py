@@ -3,7 +3,7 @@
 At each look the policy as it is and the best step so far have answered the same held-out prompts, and a judge says
 which answers are better. Judgements of all looks are smoothed together, and the best step is the one they rank highest.
 Training has taken a wrong turn once they are strong evidence that it made the policy worse, by a test that may be
-looked at as often as one likes. The KL, which moves before a judge can see harm, only asks for a higher beta.
+looked at as often as one likes; far from the reference, where harm is likelier and dearer, a suspicion is enough.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from truing.core.results import GuardLook, GuardResult
 from truing.data.encode import EncodedPrompt
 from truing.evaluation.decision import Decision, Evaluation, GoOn, RollBack, Stop
 from truing.evaluation.heldout import HeldoutEvaluator
-from truing.functional import Compared, evidence_of_loss, smoothed_strengths
+from truing.functional import Compared, chance_of_weaker, evidence_of_loss, smoothed_strengths
 from truing.guard.contests import questions_about
 from truing.guard.judges import judge_of
 from truing.guard.ledger import Ledger
@@ -29,6 +29,8 @@ from truing.training.journal import Journal
 
 FALSE_TURNS = 0.05
 """Chance that a turn is ever called in a stage that never made its policy worse"""
+SUSPICION = 0.9
+"""Chance that the policy is worse than the best, at which a stage goes back where its KL is above the alarm's"""
 WALK = 0.15
 """Log-odds of winning by which an update is expected to change a policy, as a standard deviation"""
 STEEPER = 3.0
@@ -70,8 +72,6 @@ class State:
     """Number of the look that training went on from"""
     turns: int = 0
     """How often it has gone back"""
-    raised: bool = False
-    """Whether the KL has asked for a higher beta since"""
     warned: bool = False
     story: list[str] = field(default_factory=list)
     """What was decided, a sentence each"""
@@ -147,16 +147,17 @@ class Guard:
         self._look(step)
         now = len(state.looks)
         state.parent = now
-        is_turn, is_best = group.broadcast(self._weighed)  # as the owner rounds, where others round otherwise
-        if is_turn:
-            return self._turned(step)
+        kl = history[-1].metrics["heldout_kl"]
+        turn, is_best = group.broadcast(lambda: self._weighed(kl))  # as the owner rounds, where others do otherwise
+        if turn:
+            return self._turned(turn)
         if is_best:
             state.best = now
         elif step == self._updates and self.acts:
             return Stop(
                 self._tell(f"the judgements rank step {state.step(state.best)} above the last"), keeps_pinned=True
             )
-        return GoOn(pin=is_best and self.acts, beta=self._raised(history[-1].metrics["heldout_kl"]))
+        return GoOn(pin=is_best and self.acts)
 
     def result(self) -> GuardResult:
         """Of result.json."""
@@ -202,11 +203,17 @@ class Guard:
         judged = self._ledger.outcomes(number, questions)
         state.looks.append(Look(step, state.parent, state.best, [*judged], [*judged.values()], state.turns))
 
-    def _weighed(self) -> tuple[bool, bool]:
-        """Whether the judgements say that training has taken a turn, and whether they rank the last look highest."""
-        evidence, (strengths, _) = evidence_of_loss(self._contests()), smoothed_strengths(*self._compared())
-        is_best = strengths[len(self.state.looks)] >= strengths[self.state.best]
-        return evidence >= (1 + self._settings.rollbacks) / FALSE_TURNS, bool(is_best)
+    def _weighed(self, kl: float) -> tuple[str, bool]:
+        """In what training has taken a turn, empty where it has not, and whether the last look is ranked highest."""
+        now, best = len(self.state.looks), self.state.best
+        strengths, covariance = smoothed_strengths(*self._compared())
+        answers, far = f"judges find the answers of step {self.state.step(now)}", self._is_far(kl)
+        turn = ""
+        if self._is_proved() or (far and chance_of_weaker(strengths, covariance, now, best) >= SUSPICION):
+            turn = f"{answers} worse than those of step {self.state.step(best)}"
+        elif far and strengths[now] <= 0:
+            turn = f"{answers} no better than the first ones, at a KL of {kl:.1f} nats"
+        return turn, bool(strengths[now] >= strengths[best])
 
     def _contests(self) -> list[Sequence[float]]:
         """The outcomes since training last went back, against each best step in turn."""
@@ -225,11 +232,18 @@ class Guard:
         ]
         return steps, compared
 
-    def _turned(self, step: int) -> Decision:
-        """Training has made the policy worse."""
+    def _is_proved(self) -> bool:
+        """Whether the judgements prove that training made the policy worse."""
+        return evidence_of_loss(self._contests()) >= (1 + self._settings.rollbacks) / FALSE_TURNS
+
+    def _is_far(self, kl: float) -> bool:
+        """Whether the policy is where harm costs most, and may go back on less than a proof."""
+        goes_back = self._settings.mode == "rollback" and self.state.turns < self._settings.rollbacks
+        return goes_back and kl > self._settings.alarm_kl
+
+    def _turned(self, found: str) -> Decision:
+        """What follows once training has taken a turn, which was found in something."""
         state, settings = self.state, self._settings
-        best = state.step(state.best)
-        found = f"judges find the answers of step {step} worse than those of step {best}"
         if settings.mode == "warn":
             if not state.warned:
                 self._tell(found)
@@ -237,18 +251,10 @@ class Guard:
             return GoOn()
         if settings.mode == "stop" or state.turns == settings.rollbacks:
             return Stop(self._tell(found), keeps_pinned=True)
-        state.turns, state.parent, state.raised = state.turns + 1, state.best, True
+        state.turns, state.parent = state.turns + 1, state.best
         state.beta = self._steeper()
-        return RollBack(self._tell(f"{found}; on from there at beta {state.beta:g}"), state.beta)
-
-    def _raised(self, kl: float) -> float | None:
-        """The beta that the KL asks for, once; None where it is silent."""
-        state = self.state
-        if self._settings.mode != "rollback" or state.raised or kl <= self._settings.alarm_kl:
-            return None
-        state.raised, state.beta = True, self._steeper()
-        self._tell(f"KL {kl:.1f} nats at step {state.looks[-1].step}: beta is {state.beta:g} from here on")
-        return state.beta
+        onward = f"on from step {state.step(state.best)} at beta {state.beta:g}"
+        return RollBack(self._tell(f"{found}; {onward}"), state.beta)
 
     def _steeper(self) -> float:
         return max(STEEPER * self.state.beta, self._settings.beta)
