@@ -9,9 +9,7 @@ Runs are kept in `--cache`; what is there is not made again. Each has one thread
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import comb
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -23,6 +21,7 @@ from truing.config.sections import RewardConfig
 from truing.config.variants import with_changes
 from truing.core.records import Sample
 from truing.data.prepared import prepare
+from truing.functional import best_of_n_mean
 from truing.models.layout import Roles, policy_roles
 from truing.models.load import run_model
 from truing.pipeline.execute import reward_files, run_pipeline
@@ -94,14 +93,6 @@ def ppo_rows(run: RunDirectory, members: int) -> Iterator[str]:
             yield f"| {run.root.name} | {members} | {told} | {figures} | {spread} |"
 
 
-def best_of(scores: Sequence[Sequence[float]], gold: Sequence[Sequence[float]], n: int) -> float:
-    """Mean gold of the best by score of n of a prompt's samples, over all ways to draw them: rows are prompts."""
-    count = len(scores[0])
-    chance = [comb(rank, n - 1) / comb(count, n) for rank in range(count)]
-    ranked = ([g for _, g in sorted(zip(*row, strict=True))] for row in zip(scores, gold, strict=True))
-    return fmean(sum(p * g for p, g in zip(chance, row, strict=True)) for row in ranked)
-
-
 @torch.no_grad()
 def best_of_rows(cache: Path, seed: int) -> Iterator[str]:
     """A line for each way to score the same samples."""
@@ -116,7 +107,7 @@ def best_of_rows(cache: Path, seed: int) -> Iterator[str]:
     samples = as_samples(asked, rollout, alone.base.text_format(recipe.data))
     gold = _by_prompt(gold_scores([str(sample.prompt) for sample in samples], [sample.response for sample in samples]))
     for name, scores in {"gold": gold, **_scored(recipe, alone, together, samples)}.items():
-        figures = " | ".join(f"{best_of(scores, gold, n):+.2f}" for n in BEST_OF)
+        figures = " | ".join(f"{best_of_n_mean(_tensor(scores), _tensor(gold), n):+.2f}" for n in BEST_OF)
         yield f"| {seed} | {name} | {figures} |"
 
 
@@ -138,6 +129,10 @@ def _scored(
     ways["lowest"] = combination(RewardConfig(kind="stage", combine="soft_minimum", tau=1e-3))
     found |= {name: combine(reward.on_scale(raw)).tolist() for name, combine in ways.items()}
     return {name: _by_prompt(scores) for name, scores in found.items()}
+
+
+def _tensor(values: Sequence[Sequence[float]]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def _by_prompt(values: Sequence[float]) -> list[list[float]]:

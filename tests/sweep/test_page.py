@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import scipy.stats
 from report.reading import Page
 
 from truing.functional import FrontierFit
+from truing.sweep.baseline import Drawn
 from truing.sweep.frontier import BEST, ONLINE, BestOf, Evaluation, Fit, Frontier, Mean, Policy, fits_of, mean_of
 from truing.sweep.page import render, write_frontier
 from truing.sweep.words import sentences
@@ -148,3 +150,26 @@ def test_more_than_six_policies_are_told_apart_by_their_shapes() -> None:
     page = render(frontier(*(policy(f"ppo.kl.beta={place}", place, 1.0 + place, 1.0) for place in range(8))))
     shapes = re.findall(r'<path d="([^"]+)" style="fill: var\(--series-(\d)\)', page)
     assert len(set(shapes[:8])) == 8
+
+
+def test_judges_may_be_what_differs_between_origins() -> None:
+    policies = [
+        policy("judges=a", "a", 4.0, 2.0, judge="judge_a", origin="judges=a"),
+        policy("judges=b", "b", 1.0, 1.0, judge="judge_b", origin="judges=b"),
+    ]
+    best = {
+        f"judges={name}": [
+            BestOf(n, kl, dict.fromkeys(("score", f"judge_{name}"), Mean(0.0, None, {}))) for n, kl, _ in BOUNDS
+        ]
+        for name in "ab"
+    }
+    for baselines in (best, {}):
+        found = replace(frontier(*policies), baselines=baselines, rewards=["score", "judge_a", "judge_b"], fits=[])
+        shown = render(found)
+        assert shown.count("<h4>Judge: a</h4>") == shown.count("<h4>Judge: b</h4>") == 1
+        assert not [fit for fit in fits_of("judge_a", policies, baselines) if fit.origin == "judges=b"]
+
+
+def test_no_baseline_where_no_prompt_has_numbers_for_all_of_its_answers() -> None:
+    assert Drawn("digest", 4, {"score": []}, dropped=3).numbers == []
+    assert Drawn("digest", 4, {"score": [[0.0, 1.0, 2.0, 3.0]]}, dropped=2).numbers == [1, 2, 4]

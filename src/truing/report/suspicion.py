@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import pstdev
-from typing import Any
 
 from truing.evaluation.drift import LENGTH_FACTORS
 from truing.evaluation.variety import repeated_phrases
+from truing.report.run_files import Row
 from truing.report.wording import numbers, share
 
 AHEAD = 2.0
@@ -22,9 +22,6 @@ ORDERS = (
     "length, or 1.5 times. They say what to read first, not what is wrong."
 )
 """For people: what is meant by the orders that answers can be put in"""
-
-Row = Mapping[str, Any]
-"""A line of samples.jsonl"""
 
 
 @dataclass(frozen=True)

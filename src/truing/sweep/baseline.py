@@ -19,8 +19,8 @@ from truing.config.stages import EVERY_POLICY, EVERY_STAGE, within
 from truing.core.errors import RunError
 from truing.data.prompts import PromptSet
 from truing.functional import best_of_n_mean
-from truing.models.layout import RewardModelFiles, policy_roles
-from truing.pipeline.execute import on_threads, start_of
+from truing.models.layout import policy_roles
+from truing.pipeline.execute import on_threads, reward_files, start_of
 from truing.pipeline.rows import rows_of_run
 from truing.pipeline.world import with_world
 from truing.rewards.build import build_reward
@@ -65,8 +65,8 @@ class Drawn:
 
     @property
     def numbers(self) -> list[int]:
-        """1, 2, 4 and so on, as far as there are answers."""
-        return [2**power for power in range(self.responses.bit_length())]
+        """1, 2, 4 and so on, as far as there are answers; none where no prompt has numbers for all of them."""
+        return [2**power for power in range(self.responses.bit_length())] if self.measures[SCORE] else []
 
 
 def has_score(stage: Planned) -> bool:
@@ -111,8 +111,7 @@ def _measured(
     """By measure, for each held-out prompt, a number for each answer; NaN where there is none."""
     recipe, prompts = stage.recipe, _prompts(stage, trial, stop)
     scorer = stage.builds_on.get(stage.spec.scored_by or "")
-    files = None if scorer is None else trial.run.stage(scorer)
-    reward_model = None if files is None else RewardModelFiles(files.model, files.adapter)
+    reward_model = None if scorer is None else reward_files(trial.run.stage(scorer))
     roles = policy_roles(recipe, start_of(stage, trial.run), reward_model)
     judges = {JUDGE + name: FunctionReward.load(path, recipe) for name, path in recipe.evaluation.judges.items()}
     scorers: dict[str, RewardFn] = {SCORE: build_reward(recipe, roles, prompts), **judges}

@@ -34,7 +34,11 @@ def reward_chart(name: str, found: Frontier, origin: str, measure: str) -> Marku
     ]
     for place, policy in own:
         _draw_policy(axes, policy, measure, place)
-    best = [(math.sqrt(one.kl_bound), one.rewards[measure].mean) for one in found.baselines.get(origin, [])]
+    best = [
+        (math.sqrt(one.kl_bound), one.rewards[measure].mean)
+        for one in found.baselines.get(origin, [])
+        if measure in one.rewards
+    ]
     _draw_best_of(axes, best)
     for fit in found.fits:
         if (fit.origin, fit.measure, fit.seed, fit.found.form) == (origin, measure, None, ONLINE):

@@ -225,7 +225,7 @@ def fits_of(reward: str, policies: Sequence[Policy], baselines: Mapping[str, Seq
         for seed in [None, *seeds] if len(seeds) > 1 else [None]:
             starts = [value for own_seed, value in begun if seed in (None, own_seed)]
             yield from _fit(reward, origin, seed, ONLINE, _gains(reward, own, seed), fmean(starts or [0.0]))
-        best = baselines.get(origin, [])
+        best = [one for one in baselines.get(origin, []) if reward in one.rewards]
         if best:
             least = best[0].rewards[reward].mean
             gains = [(math.sqrt(one.kl_bound), one.rewards[reward].mean - least) for one in best]

@@ -87,6 +87,7 @@ def _part(number: int, origin: str, found: Frontier) -> Part:
             f"{metric_of(reward).definition} {_HOW_TO_READ}",
         )
         for place, reward in enumerate(found.rewards)
+        if any(reward in policy.last for _, policy in own)  # judges may be what differs
     ]
     measures = [
         Chart(
