@@ -208,3 +208,10 @@ def test_a_policy_s_log_says_how_far_the_members_differ(shared: Made, tmp_path: 
     assert all(row["member_spread"] > 0 for row in metrics[1:])
     spread = [row["member_spread"] for row in samples if row["step"] == 0]
     assert metrics[0]["heldout_member_spread"] == pytest.approx(statistics.fmean(spread))
+
+
+def test_the_card_of_averaged_weights_has_their_own_accuracy(shared: Made) -> None:
+    _, job, result = shared
+    card = (job.directory.model / "README.md").read_text()
+    assert f"| Accuracy | {result['averaged_accuracy']:.1%} |" in card
+    assert "questions of its report card" not in card

@@ -12,7 +12,8 @@ It is a sequence classifier with one label. The higher the score, the more an an
 """
 AVERAGED = """
 Its weights are the mean of those of {count} reward models, each trained on its own bootstrap sample of the prompts.
-They are in `members/` beside this folder. What the stage measured is the mean of their scores.
+They are in `members/` beside this folder. The figures above are its own; the report card of the stage is of the mean of
+their scores.
 """
 MEMBER = """
 It is one of {count} reward models, each trained on its own bootstrap sample of the prompts.

@@ -75,11 +75,6 @@ def train_reward(job: Job) -> RewardResult:
     plan = optimiser_batches(len(train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name)
     learner = _learner(members, settings, len(plan), given(recipe.compute.learn_tokens))
     with open_journal(job, learner, len(plan)) as journal:
-
-        def evaluate(_: int) -> dict[str, Any]:
-            now = to_json(_card(heldout, _scores(members, heldout, budget)))
-            return {name: now[name] for name in LOGGED}
-
         learn_rows(
             journal,
             learner,
@@ -87,7 +82,7 @@ def train_reward(job: Job) -> RewardResult:
             plan,
             losses=[partial(pair_loss, role, settings=settings, member=index) for index, role in enumerate(members)],
             shown=("loss", "accuracy"),
-            evaluate=evaluate,
+            evaluate=lambda _: _logged(_card(heldout, _scores(members, heldout, budget))),
             every=settings.log_every,
             at_start=False,
         )
@@ -108,13 +103,15 @@ def train_reward(job: Job) -> RewardResult:
         truncation=pairs.report,
         notes=list(base.notes),
     )
+    of_it = result
     if len(members) > 1:
         averaged = _card(heldout, _scores([made], heldout, budget))
         result = replace(result, **_member_metrics(scores), averaged_accuracy=averaged.heldout_accuracy)
         on_samples = [_on(samples, _source(role, base, budget)) for role in members]
         _save_members(job, base, members, on_samples, result, _cards(heldout, scores))
+        of_it = replace(result, card=averaged, checks=None)
     about = AVERAGED.format(count=len(members)) if len(members) > 1 else ""
-    job.save_model(made, base, partial(_write, job, base, normalisation), result, _use(job, base, normalisation, about))
+    job.save_model(made, base, partial(_write, job, base, normalisation), of_it, _use(job, base, normalisation, about))
     return result
 
 
@@ -159,6 +156,11 @@ def _means(scores: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 def _card(pairs: PairRows, scores: tuple[Tensor, Tensor]) -> PairCard:
     return pair_card(*_means(scores), pairs.chosen.response_lengths, pairs.rejected.response_lengths)
+
+
+def _logged(card: PairCard) -> dict[str, Any]:
+    measured = to_json(card)
+    return {name: measured[name] for name in LOGGED}
 
 
 def _cards(pairs: PairRows, scores: tuple[Tensor, Tensor]) -> list[PairCard]:
