@@ -13,8 +13,9 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from truing.core.errors import DataError, RunError
+from truing.core.errors import DataError, ModelError, RunError
 from truing.judge import judge
+from truing.models.save import load_member_scores
 from truing.pipeline.execute import run_pipeline
 from truing.runs.directory import RunDirectory
 from truing.runs.progress import SilentProgress
@@ -87,3 +88,12 @@ def _merged(base: Path, adapter: Path) -> Callable[[str], float]:
         return float(hidden[0, -1] @ head)
 
     return score
+
+
+@pytest.mark.parametrize("content", ["[[1.0, 2.0], [1.0]]", "[[1.0]]", "{", "[[1.0, NaN]]", "7"])
+def test_scores_of_members_that_are_damaged_are_told_as_that(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "sft_scores.json"
+    file.write_text(content)
+    with pytest.raises(ModelError) as damaged:
+        load_member_scores(file, 2)
+    assert damaged.value.code == "model/damaged-scores"

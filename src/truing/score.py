@@ -27,7 +27,7 @@ TOKENS = 4096
 
 
 def score_file(run: RunDirectory, rows: Path, stage: str | None = None) -> Iterator[tuple[str, float]]:
-    """Where each row of a file stands, and the score of its completion: normalised, as PPO is given it.
+    """Where each row of a file stands, and the score of its completion: normalised on samples of the SFT model.
 
     A row is a demonstration: prompt and completion, or messages, of which the last is scored. It counts as a response
     that has ended.
@@ -67,7 +67,7 @@ class StageReward:
         if len(self.models) == 1:
             normalisation = load_normalisation(self.directory.model) or Normalisation()
             return normalisation.apply(self.models[0].score(samples))
-        of_members = load_member_scores(self.directory.member_scores)
+        of_members = load_member_scores(self.directory.member_scores, len(self.models))
         together = MembersReward(self.models, scales_of(of_members.T.tolist()))
         return together.normalisation(of_members).apply(together.score(samples))
 

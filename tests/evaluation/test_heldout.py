@@ -144,8 +144,8 @@ def test_each_token_has_its_text_and_its_share_of_the_kl(tmp_path: Path) -> None
     prompts = tiny.prepared(recipe).prompts(recipe).heldout
     for prompt, row in zip(prompts, evaluator.rows[0], strict=True):
         assert "".join(row["tokens"]) == row["response"]
-        assert len(row["token_kl"]) == len(row["tokens"]) == row["length"]
-        assert sum(row["token_kl"]) == pytest.approx(row["kl"], abs=1e-3)
+        assert len(row["token_log_ratios"]) == len(row["tokens"]) == row["length"]
+        assert sum(row["token_log_ratios"]) == pytest.approx(row["kl"], abs=1e-3)
         said = [tiny.LETTERS.index(text) if text else len(tiny.LETTERS) for text in row["tokens"]]
         inputs, at = torch.tensor([[*prompt.tokens, *said]]), len(prompt.tokens)
         with torch.no_grad():
@@ -153,4 +153,4 @@ def test_each_token_has_its_text_and_its_share_of_the_kl(tmp_path: Path) -> None
                 role.model(inputs).logits[0, at - 1 : -1].log_softmax(-1)[range(len(said)), said]
                 for role in (roles.policy, roles.reference)
             )
-        assert row["token_kl"] == pytest.approx((policy - reference).tolist(), abs=1e-3)
+        assert row["token_log_ratios"] == pytest.approx((policy - reference).tolist(), abs=1e-3)

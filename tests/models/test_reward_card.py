@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import tiny
 from truing.core.records import Message, Sample, Text
 from truing.data.chat import encode_completion, encode_prompt
 from truing.models.layout import policy_roles
+from truing.models.reward_card import _names
 from truing.rewards.sources import RoleReward
 from truing.stages.reward import train_reward
 
@@ -44,3 +46,8 @@ def test_its_code_gives_the_scores_of_the_stage(chat: bool, roles: str, tmp_path
     found = [names["score"](one) for one in said] if chat else [names["score"](*one) for one in ASKED]
     assert found == pytest.approx(roles_of_ppo.normalisation.apply(stage), abs=1e-4)
     assert len({round(score, 3) for score in found}) == len(ASKED)
+
+
+def test_a_token_ends_neither_the_line_nor_the_code_that_it_stands_in() -> None:
+    hostile: Any = SimpleNamespace(convert_ids_to_tokens=lambda _: ["</s>\n    import os", "```"])
+    assert _names(hostile, (1, 2)) == "</s>⟨U+000A⟩    import os ⟨U+0060⟩⟨U+0060⟩⟨U+0060⟩"

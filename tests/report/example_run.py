@@ -173,5 +173,5 @@ def _policy_line(step: int, kind: str, hacked: bool, judge: str) -> dict[str, An
 
 def _sample(step: int, prompt: str, response: str, judge: str) -> dict[str, Any]:
     measured = {"score": 0.1 * step, "kl": 0.2 * step, "length": 14, "judges": {judge: 0.05 * step}}
-    tokens = {"tokens": [response, ""], "token_kl": [0.5, 0.25]}
+    tokens = {"tokens": [response, ""], "token_log_ratios": [0.5, 0.25]}
     return {"step": step, "prompt": prompt, "response": response, "finished": step > 0, **measured, **tokens}

@@ -15,7 +15,7 @@ from truing.report.stages import policies
 
 def line(step: int, said: str, tokens: list[str], ratios: list[float], **more: Any) -> dict[str, Any]:
     row = {"step": step, "prompt": "p :", "response": said, "kl": sum(ratios), "length": len(tokens), "finished": True}
-    return row | {"judges": {"gold": 0.5}, "score": 0.1 * step, "tokens": tokens, "token_kl": ratios} | more
+    return row | {"judges": {"gold": 0.5}, "score": 0.1 * step, "tokens": tokens, "token_log_ratios": ratios} | more
 
 
 def shown(root: Path, lines: list[dict[str, Any]], **guard: Any) -> list[Response]:
@@ -49,6 +49,11 @@ def test_a_cut_text_has_the_tokens_that_are_shown(root: Path) -> None:
     said = "a" * 5000
     _, after = shown(root, [line(0, "x", ["x"], [0.0]), line(20, said, ["a" * 3000, "a" * 2000], [0.5, 1.0])])
     assert after.tokens == [(3000, 0.5)]
+
+
+def test_a_judge_that_is_called_score_stands_beside_the_score(root: Path) -> None:
+    _, after = shown(root, [line(0, "x", ["x"], [0.0]), line(20, "y", ["y"], [0.0], judges={"score": 7.0})])
+    assert after.facts[:2] == ["score 2.00", "score 7.00"]
 
 
 def test_where_a_guard_chose_the_step_its_answers_are_those_after(root: Path) -> None:

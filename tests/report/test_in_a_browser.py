@@ -56,7 +56,7 @@ def sample(step: int, number: int) -> dict[str, Any]:
         "kl": float((number * 7) % PROMPTS) if after else 0.0,
         "judges": {HOSTILE: -1.0 if after and number in (3, 20) else 0.0},
         "tokens": tokens,
-        "token_kl": ratios,
+        "token_log_ratios": ratios,
     }
 
 

@@ -41,7 +41,7 @@ def policy(name: str, value: object, kl: float, score: float, judge: str = "judg
 def frontier(*policies: Policy, judge: str = "judge_gold") -> Frontier:
     fit = Fit("score", "", None, FrontierFit(ONLINE, 0.5, 0.2, 0.9, 12), peak=1.5, start=0.0, to=3.0)
     poor = Fit(judge, "", None, FrontierFit(BEST, 0.5, 0.2, 0.1, 12), peak=1.25, start=0.0, to=3.0)
-    best = [BestOf(n, kl, {"score": Mean(gain, None, {}), judge: Mean(gain, None, {})}) for n, kl, gain in BOUNDS]
+    best = [BestOf(n, kl, {"score": Mean(gain, None, {}), judge: Mean(gain, None, {})}, 0) for n, kl, gain in BOUNDS]
     return Frontier(
         name="recipe",
         keys=["ppo.kl.beta"],
@@ -159,7 +159,7 @@ def test_judges_may_be_what_differs_between_origins() -> None:
     ]
     best = {
         f"judges={name}": [
-            BestOf(n, kl, dict.fromkeys(("score", f"judge_{name}"), Mean(0.0, None, {}))) for n, kl, _ in BOUNDS
+            BestOf(n, kl, dict.fromkeys(("score", f"judge_{name}"), Mean(0.0, None, {})), 0) for n, kl, _ in BOUNDS
         ]
         for name in "ab"
     }

@@ -145,3 +145,15 @@ def test_killed_and_stopped_anywhere_it_ends_as_if_it_had_not_been(recipe: Path,
     assert start(recipe, out).wait() == 0
     after = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.parent != out}
     assert after == before  # a finished one is read, and the page written again
+
+
+def test_runs_that_began_with_other_files_are_not_joined_with_new_ones(recipe: Path, undisturbed: Path) -> None:
+    functions, page = recipe.parent / "own.py", (undisturbed / "frontier.json").read_bytes()
+    functions.write_text(FUNCTIONS.replace('count("a")', 'count("b")'))
+    try:
+        assert start(recipe, undisturbed).wait() == 2
+    finally:
+        functions.write_text(FUNCTIONS)
+    said = " ".join(undisturbed.with_suffix(".log").read_text().split())
+    assert said.count("the run was begun with other content of") == len(RUNS)
+    assert (undisturbed / "frontier.json").read_bytes() == page

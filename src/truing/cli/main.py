@@ -128,7 +128,7 @@ def score(
     rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Rows of prompt and completion, or of messages.")],
     stage: Annotated[str | None, typer.Option(help="Whose reward model; without it, the run's first.")] = None,
 ) -> None:
-    """Score rows of one's own with the reward model of a run, as PPO is given its scores."""
+    """Score rows of one's own with the reward model of a run; of several members, by the mean of their scores."""
     from truing.cli.score import score_command
 
     score_command(run, rows, stage)

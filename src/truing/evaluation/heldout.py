@@ -111,7 +111,9 @@ class HeldoutEvaluator:
         """What each token brought to the text, and its log π/π_ref in nats; nothing where texts do not add up."""
         form = self._roles.base.text_format(self._recipe.data)
         texts = token_texts(form, sample.prompt_tokens, sample.response_tokens, sample.response)
-        return {"tokens": texts, "token_kl": [round(one, 4) for one in log_ratios[: len(texts)]]} if texts else {}
+        return (
+            {"tokens": texts, "token_log_ratios": [round(one, 4) for one in log_ratios[: len(texts)]]} if texts else {}
+        )
 
     def result(self) -> HeldoutResult:
         """What changed between the first evaluation and the last."""

@@ -168,6 +168,8 @@ class _Probe:
         mask = pad_sequence([torch.ones_like(row) for row in self.rows], batch_first=True)
         try:
             hidden = role.hidden(tokens, mask)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, TypeError):  # of a kernel that this device or this torch lacks, or not for such heads
             if role.backend.hidden is hidden_padded:
                 raise

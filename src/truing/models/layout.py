@@ -179,7 +179,9 @@ def policy_roles(
         _reward_role("reward_model", policy, base, reward, recipe.compute),
         load_normalisation(reward.model) or Normalisation(),
         members=reward_members(policy, base, reward, recipe.compute),
-        member_scores=None if reward.member_scores is None else load_member_scores(reward.member_scores),
+        member_scores=None
+        if reward.member_scores is None
+        else load_member_scores(reward.member_scores, len(reward.members)),
     )
 
 

@@ -3,6 +3,7 @@
 from transformers import PreTrainedTokenizerBase
 
 from truing.core.normalisation import Normalisation
+from truing.core.text import in_one_line, visible
 from truing.data.chat import TextFormat
 from truing.data.templates import asks_for_the_date, default_prefix
 from truing.models.save import NORMALISATION
@@ -83,4 +84,5 @@ def reward_use(form: TextFormat, chat: bool, normalisation: Normalisation, membe
 
 
 def _names(tokenizer: PreTrainedTokenizerBase, tokens: tuple[int, ...]) -> str:
-    return " ".join(tokenizer.convert_ids_to_tokens(list(tokens)))
+    """On one line and no end of code: a token is foreign text, and readers copy the lines around it."""
+    return in_one_line(visible(" ".join(tokenizer.convert_ids_to_tokens(list(tokens))))).replace("`", "⟨U+0060⟩")

@@ -176,6 +176,14 @@ def save_member_scores(scores: Tensor, file: Path) -> None:
     file.write_text(json.dumps(scores.tolist()) + "\n", encoding="utf-8")
 
 
-def load_member_scores(file: Path) -> Tensor:
-    """What `save_member_scores` wrote."""
-    return torch.tensor(json.loads(file.read_text(encoding="utf-8")), dtype=torch.float64)
+def load_member_scores(file: Path, members: int) -> Tensor:
+    """What `save_member_scores` wrote of so many reward models. ModelError where the file is damaged."""
+    try:
+        scores = torch.tensor(json.loads(file.read_text(encoding="utf-8")), dtype=torch.float64)
+    except (ValueError, TypeError):
+        scores = torch.empty(0)
+    if scores.ndim != 2 or scores.shape[1] != members or not scores.isfinite().all():
+        what = f"has not the scores of {members} reward models, a row of {members} numbers for each sample."
+        hint = "Was it edited by hand? Put it back, or train the reward stage again."
+        raise ModelError(what, code="model/damaged-scores", where=str(file), hint=hint)
+    return scores

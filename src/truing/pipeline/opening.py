@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -88,6 +89,16 @@ def waiting_stages(run: RunDirectory, stages: list[Planned]) -> list[Planned]:
 def refuse_changed(run: RunDirectory, functions: Mapping[str, Fingerprint]) -> None:
     """RunError where the file of a reward or judge is no longer as it was recorded: a stage is about to import it."""
     run.lineage.record_inputs({name: fingerprint(found["path"]) for name, found in functions.items()})
+
+
+def refuse_other_inputs(
+    run: RunDirectory, recipe: Recipe, fingerprint_of: Callable[[str], Fingerprint] = fingerprint
+) -> None:
+    """RunError where a run was begun with other content of its models, data or functions than they have now."""
+    named = {} if recipe.world else dict(_inputs(recipe))
+    kept = {name: str(found.get("path", "")) for name, found in run.lineage.facts["inputs"].items()}
+    functions = {name: path for name, path in kept.items() if name not in named and Path(path).is_file()}
+    run.lineage.refuse_other_inputs({name: fingerprint_of(path) for name, path in (named | functions).items()})
 
 
 def _refuse_damaged(name: str, run: RunDirectory) -> None:

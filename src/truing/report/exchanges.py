@@ -35,9 +35,9 @@ class Response:
     @property
     def facts(self) -> list[str]:
         """The score and the judges' that are there, in forms that can be compared; KL and length."""
-        given = ({} if self.score is None else {"score": self.score}) | self.judges
-        forms = numbers(*given.values()) if given else []
-        scored = [f"{name} {form}" for name, form in zip(given, forms, strict=True)]
+        given = [*([] if self.score is None else [("score", self.score)]), *self.judges.items()]  # one may be called so
+        forms = numbers(*(value for _, value in given)) if given else []
+        scored = [f"{name} {form}" for (name, _), form in zip(given, forms, strict=True)]
         return [*scored, f"KL {nats(self.kl)} nats", f"{whole(self.length)} tokens"]
 
     @property
@@ -153,7 +153,7 @@ def _tokens(row: Row) -> list[tuple[int, float]]:
 
     What a token without a text brought is counted with the next, but for that of the last: it ends the response.
     """
-    texts, ratios = [visible(text) for text in row.get("tokens", [])], row.get("token_kl", [])
+    texts, ratios = [visible(text) for text in row.get("tokens", [])], row.get("token_log_ratios", [])
     if len(texts) != len(ratios) or "".join(texts) != visible(row["response"]):
         return []
     tokens, waiting, room = [], 0.0, len(visible(row["response"][:MOST_CHARACTERS]))

@@ -189,6 +189,19 @@ class Lineage:
         Raises:
             RunError: the run has fingerprints already and one differs: half of it would rest on other data.
         """
+        self.refuse_other_inputs(inputs)
+        known: dict[str, Fingerprint] = self._facts["inputs"]
+        shared = sorted(known.keys() & inputs.keys())
+        beside = [file for name in shared for file in mended(name, known[name], inputs[name])]
+        if beside:
+            self._facts.setdefault("mended", []).append({"at": _now(), "files": beside})
+        if known != known | dict(inputs):
+            known.update(inputs)
+            self._write()
+        return beside
+
+    def refuse_other_inputs(self, inputs: Mapping[str, Fingerprint]) -> None:
+        """RunError where the run was begun with other content of one of these."""
         known: dict[str, Fingerprint] = self._facts["inputs"]
         shared = sorted(known.keys() & inputs.keys())
         changed = {name: found for name in shared if (found := input_differences(name, known[name], inputs[name]))}
@@ -200,13 +213,6 @@ class Lineage:
                 where=str(self._path.parent),
                 hint=f"Put the old files back. {OTHERWISE}",
             )
-        beside = [file for name in shared for file in mended(name, known[name], inputs[name])]
-        if beside:
-            self._facts.setdefault("mended", []).append({"at": _now(), "files": beside})
-        if known != known | dict(inputs):
-            known.update(inputs)
-            self._write()
-        return beside
 
     def _write(self) -> None:
         if group.is_owner():

@@ -136,7 +136,7 @@ class _Sample(BaseModel):
     judges: dict[str, FiniteFloat | None]
     score: FiniteFloat | None = None
     tokens: list[str] = []
-    token_kl: list[FiniteFloat] = []
+    token_log_ratios: list[FiniteFloat] = []
 
 
 _METRICS = TypeAdapter(dict[str, FiniteFloat | str | None])

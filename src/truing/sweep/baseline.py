@@ -38,7 +38,7 @@ from truing.sweep.trials import Trial
 SCORE, JUDGE = "score", "judge_"
 """A measure, and how those of judges begin"""
 
-WEIGHTS = ("normalisation.json", ".safetensors")
+WEIGHTS = ("normalisation.json", "sft_scores.json", ".safetensors")
 """Files of a stage that say what it made, and neither when nor where"""
 
 

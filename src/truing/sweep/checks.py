@@ -1,13 +1,16 @@
 """What the runs of a sweep would refuse, found before the first of them begins."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from truing.pipeline.execute import recipe_as_begun
+from truing.pipeline.opening import refuse_other_inputs
 from truing.pipeline.rows import check_inputs
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
 from truing.preflight.model_directories import rewards_and_judges
 from truing.runs.directory import refuse_foreign
+from truing.runs.lineage import fingerprint
 from truing.runs.trackers import missing_trackers
 from truing.sweep.trials import Trial
 
@@ -15,13 +18,15 @@ from truing.sweep.trials import Trial
 def refuse_unusable(trials: Sequence[Trial]) -> None:
     """InputError with all that is wrong with models, rows and functions of a point, or with a run's directory.
 
-    A run that has begun already has been through this.
+    A run that has begun already has been through this, and rests on what its files held then.
     """
-    found = Findings()
+    found, fingerprint_of = Findings(), cache(fingerprint)
     imported: set[str] = set()
     for trial in trials:
         with found.noting():
             refuse_foreign(trial.run, recipe_as_begun(trial.recipe, trial.run))
+            if trial.run.record.exists():
+                refuse_other_inputs(trial.run, trial.recipe, fingerprint_of)
         if trial.seed == trials[0].seed and not trial.run.record.exists():  # rows are those of every seed
             found.problems += missing_trackers(trial.recipe.track)
             with found.noting():

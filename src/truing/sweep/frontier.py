@@ -78,6 +78,8 @@ class BestOf:
     kl_bound: float
     """Nats that it is at most away: log n − (n − 1)/n"""
     rewards: dict[str, Mean]
+    dropped: int
+    """Prompts left out, over all seeds, since an answer to them was given no number"""
 
 
 @dataclass(frozen=True)
@@ -210,8 +212,9 @@ def mean_of(by_seed: Mapping[int, float], bounds: Bounds = (None, None)) -> Mean
 def _best_of(by_seed: Mapping[int, Drawn]) -> list[BestOf]:
     """For every n of which all seeds have answers enough."""
     numbers = min((drawn.numbers for drawn in by_seed.values()), key=len, default=[])
+    dropped = sum(drawn.dropped for drawn in by_seed.values())
     return [
-        BestOf(n, best_of_n_kl_bound(n), _means({seed: drawn.best_of(n) for seed, drawn in by_seed.items()}))
+        BestOf(n, best_of_n_kl_bound(n), _means({seed: drawn.best_of(n) for seed, drawn in by_seed.items()}), dropped)
         for n in numbers
     ]
 

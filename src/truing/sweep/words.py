@@ -93,6 +93,7 @@ def _best(reward: str, found: Frontier) -> Iterator[str]:
             for one in found.baselines.get(origin, [])[-1:]:
                 told += f", the best of {one.n} of its answers at {_mean(one.rewards[reward])} and at most "
                 told += f"{nats(one.kl_bound)} nats"
+                told += f" ({one.dropped:,} prompts left out, an answer to each had no number)" if one.dropped else ""
             yield f"{told}.{_alike(best, own, reward)}"
 
 
