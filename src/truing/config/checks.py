@@ -132,7 +132,7 @@ def _guard(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
             hint = "Set it to fixed, or guard.mode to warn or stop."
             yield Problem("recipe/two-set-beta", f"{name}.kl.controller", what, hint)
         looks = -(-section.updates // guard.look_every)
-        if guard.labels < looks:
+        if guard.judge.kind != "none" and guard.labels < looks:
             what = f"({guard.labels}) are fewer than the looks, of which there are {looks}."
             yield Problem("recipe/too-few-labels", "guard.labels", what, "Raise it, or guard.look_every.")
     if guard.judge.path:

@@ -19,6 +19,8 @@ class GoOn:
 
     pin: bool = False
     """Whether this step's checkpoint is kept, to go back to"""
+    beta: float | None = None
+    """The price of a nat from here on; None leaves it"""
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,14 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from truing.config.judging import Guard as GuardSettings
 from truing.core.records import Text
 from truing.core.results import GuardLook, GuardResult
-from truing.data.encode import EncodedPrompt
 from truing.evaluation.decision import Decision, Evaluation, GoOn, RollBack, Stop
-from truing.evaluation.heldout import HeldoutEvaluator
 from truing.functional import Compared, chance_of_weaker, evidence_of_loss, smoothed_strengths
 from truing.guard.contests import questions_about
-from truing.guard.judges import judge_of
 from truing.guard.ledger import Ledger
 from truing.processes import group
-from truing.training.job import Job
-from truing.training.journal import Journal
 
 FALSE_TURNS = 0.05
 """Chance that a turn is ever called in a stage that never made its policy worse"""
@@ -86,26 +79,14 @@ class State:
         return self.looks[number - 1].step if number else 0
 
 
-def open_guard(
-    job: Job, updates: int, beta: float, journal: Journal, evaluator: HeldoutEvaluator, prompts: Sequence[EncodedPrompt]
-) -> "Guard | None":
-    """The guard of a stage of so many updates, begun at this price of a nat or taken up again; None where it is off.
+def looks_at(settings: GuardSettings, updates: int, step: int) -> bool:
+    """Whether there is a look after this step of so many."""
+    return step % settings.look_every == 0 or step == updates
 
-    Raises:
-        RewardError: the judge's function cannot be imported.
-    """
-    recipe, name, directory = job.recipe, job.name, job.directory
-    if recipe.guard.mode == "off":
-        return None
-    return Guard(
-        recipe.guard,
-        updates,
-        (recipe.seed, [prompt.text for prompt in prompts]),
-        Ledger(directory.judgements, judge_of(recipe, directory)),
-        lambda step: evaluator.rows[step],
-        lambda said: job.progress.note(f"{name}: {said}"),
-        TypeAdapter(State).validate_python(journal.recall("guard", {"beta": beta})),
-    )
+
+def steeper(settings: GuardSettings, beta: float) -> float:
+    """The price of a nat that is raised from this one."""
+    return max(STEEPER * beta, settings.beta)
 
 
 class Guard:
@@ -137,7 +118,7 @@ class Guard:
 
     def looks_at(self, step: int) -> bool:
         """Whether there is a look after this step."""
-        return step % self._settings.look_every == 0 or step == self._updates
+        return looks_at(self._settings, self._updates, step)
 
     def decide(self, history: Sequence[Evaluation]) -> Decision:
         """What follows from the answers after the last step that was evaluated."""
@@ -252,12 +233,9 @@ class Guard:
         if settings.mode == "stop" or state.turns == settings.rollbacks:
             return Stop(self._tell(found), keeps_pinned=True)
         state.turns, state.parent = state.turns + 1, state.best
-        state.beta = self._steeper()
+        state.beta = steeper(settings, state.beta)
         onward = f"on from step {state.step(state.best)} at beta {state.beta:g}"
         return RollBack(self._tell(f"{found}; {onward}"), state.beta)
-
-    def _steeper(self) -> float:
-        return max(STEEPER * self.state.beta, self._settings.beta)
 
     def _tell(self, what: str) -> str:
         self.state.story.append(what)

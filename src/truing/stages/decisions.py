@@ -24,6 +24,9 @@ def decided(
         evaluator.forget_after(journal.step)
         rollouts.take_up(journal.step, journal.tensors)
         controller = replace(controller, beta=decision.beta)
-    if isinstance(decision, GoOn) and decision.pin:
-        journal.pin()
+    if isinstance(decision, GoOn):
+        if decision.pin:
+            journal.pin()
+        if decision.beta is not None:
+            controller = replace(controller, beta=decision.beta)
     return controller, decision if isinstance(decision, Stop) else None

@@ -26,7 +26,7 @@ from truing.evaluation.decision import Decide, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import online_findings, refuse_ratio
 from truing.functional import distinct_n, explained_variance, masked_mean
-from truing.guard.looks import open_guard
+from truing.guard.opening import open_guard
 from truing.models.layout import Roles
 from truing.models.roles import Role
 from truing.models.scoring import distribution_metrics, forward_in_micro_batches, response_values
