@@ -11,6 +11,7 @@ from truing.core.results import GuardResult
 from truing.evaluation.decision import Decision, Evaluation, GoOn
 from truing.evaluation.drift import KL_RANGE
 from truing.guard.looks import State, looks_at, steeper
+from truing.processes import group
 
 KL_ALARM = KL_RANGE[1]
 """Nats per sequence: that of the warning at a run's end"""
@@ -58,7 +59,7 @@ class SmokeDetectors:
         state, now = self.state, history[-1]
         if state.warned or not self.looks_at(now.step):
             return GoOn()
-        found = alarms(history[0].metrics, now.metrics)
+        found = group.broadcast(lambda: alarms(history[0].metrics, now.metrics))  # as the owner rounds
         if not found:
             return GoOn()
         state.warned = True
