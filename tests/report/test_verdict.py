@@ -124,7 +124,7 @@ def test_an_explosion_of_kl_is_warned_of() -> None:
     # evaluation/drift.py: warns above 20 nats, whatever the score and the judges say.
     warnings = drift_warnings({"kl": 0.0}, {"kl": 31.4})
     given = verdict(policy(ROSE, {"gold": ROSE}, [{"step": 40, "heldout_kl": 31.4}], warnings=warnings))
-    assert told(given)[-1][:3] == ("KL to the reference", "31.4", "31.4")
+    assert told(given)[-1][:3] == ("KL to the reference", "31.40", "31.40")
     assert [warning.split(":")[0] for warning in given.warnings] == ["KL to the reference is 31.4 nats a sequence"]
 
 

@@ -85,18 +85,13 @@ def test_another_recipe_is_refused_with_what_differs(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE):
         pass
     sources = [RewardConfig(kind="stage"), RewardConfig(kind="function", path="a:b", weight=0.5)]
-    other = Recipe(
-        seed=2,
-        ppo=Ppo(kl=Kl(beta=0.1)),
-        rewards=Rewards(sources=sources),
-        variants={"no-kl": {"ppo.kl.beta": False}},
-    )
-    message = refused(tmp_path, other)
+    message = refused(tmp_path, Recipe(seed=2, ppo=Ppo(kl=Kl(beta=0.1)), rewards=Rewards(sources=sources)))
     assert message.startswith(f"{tmp_path}: holds the run of another recipe (")
     assert "seed: 1 → 2;" in message
     assert "ppo.kl.beta: 0.05 → 0.1;" in message
     assert 'rewards.sources.1.path: absent → "a:b";' in message
-    assert "variants.no-kl.ppo.kl.beta: 0.0 → false" in message
+    variants = {"no-kl": {"ppo.kl.beta": False}}
+    assert "variants.no-kl.ppo.kl.beta: 0.0 → false" in refused(tmp_path, Recipe(seed=2, variants=variants))
     assert message.endswith("Give another --out, or add --fork-to NEW to begin a run from the stages that still match.")
 
 

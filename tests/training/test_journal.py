@@ -36,7 +36,7 @@ def _learner(width: int = 3) -> Learner:
 
 def _step(learner: Learner, step: int) -> None:
     """A gradient that differs from step to step, so that moments matter."""
-    (weight,) = learner._parts
+    (weight,) = learner._whole
     weight.grad = torch.sin(weight.detach() + step)
     learner.step()
 

@@ -32,7 +32,7 @@ def _learn(journal: Journal, learner: Learner, steps: range) -> dict[int, dict[s
     """So many steps, each with a line in both logs; the learner's tensors after each."""
     states = {}
     for step in steps:
-        for weight in learner._parts:
+        for weight in learner._whole:
             weight.grad = torch.sin(weight.detach() + step)
         learner.step()
         journal.samples.append({"step": step})

@@ -29,7 +29,7 @@ class Role:
 
 
 def reward(role: Role, context: int = 64) -> RowsReward:
-    return RowsReward(role, FORM, context, chat=False)  # type: ignore[arg-type]
+    return RowsReward(role, FORM.endings, FORM, context, chat=False)
 
 
 def test_rows_read_as_text_are_encoded_as_they_were() -> None:
