@@ -64,8 +64,11 @@ def heldout_kl(stage: StageFiles) -> Change | None:
 
 
 def change_of(stage: StageFiles, name: str) -> Change | None:
-    """A metric's first and last value, so far."""
-    _, values = stage.series(name)
+    """A metric's first and last value, so far; where a guard has chosen the model's step, no later ones."""
+    steps, values = stage.series(name)
+    kept = stage.result.guard.guard_kept_step
+    if kept is not None:
+        values = [value for step, value in zip(steps, values, strict=True) if step <= kept] or values[:1]
     return Change(values[0], values[-1]) if values else None
 
 
