@@ -42,3 +42,10 @@ def test_rows_functions_and_directories_of_all_points_are_looked_at_first(
     assert {code for code, _, _ in said.spots} >= {"run/not-a-run", "rewards/not-imported"}
     assert any("none.jsonl" in (where or "") for _, _, where in said.spots)
     assert [file.name for file in (tmp_path / "out").rglob("*") if file.is_file()] == ["mine.txt"]
+
+
+def test_a_run_is_no_place_for_a_sweep(truing: Command, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    said = truing("sweep", recipe, "--set", "ppo.kl.beta=0.1,1.0", "--out", tmp_path)
+    assert (said.code, [code for code, _, _ in said.spots]) == (2, ["run/no-sweep"])
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]

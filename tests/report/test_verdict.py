@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from report.example_run import compared, write_json, write_run
 
-from truing.core.results import StageResult, read
+from truing.core.results import Change, StageResult, read
 from truing.evaluation.drift import drift_warnings
+from truing.report.change import change_of
+from truing.report.outcomes import policy_outcome
 from truing.report.run_files import StageFiles, read_run
 from truing.report.verdict import Verdict, verdict, verdicts
 from truing.runs.lineage import StageRecord
@@ -203,3 +205,16 @@ def test_what_a_guard_decided_is_told_and_the_figures_are_those_of_the_step_that
     ]
     assert told(given)[-1] == ("KL to the reference", "0.00", "2.50", "")
     assert verdict(policy(ROSE)).guard == []
+
+
+def test_changes_of_a_guarded_policy_end_at_the_step_that_is_kept() -> None:
+    lengths = [{"step": step, "heldout_length": length} for step, length in ((0, 16.0), (6, 15.0), (12, 13.0))]
+    for kept, last in ((0, 16.0), (6, 15.0), (12, 13.0)):
+        stage = policy(ROSE, metrics=lengths, guard_labels=9, guard_kept_step=kept)
+        assert change_of(stage, "heldout_length") == Change(16.0, last)
+
+
+def test_a_guard_without_a_judge_is_not_said_to_have_chosen() -> None:
+    watched = policy(ROSE, guard_labels=0, guard_looks=1, guard_kept_step=40, guard_story=["nobody judged"])
+    assert verdict(watched).guard == ["Nobody judged."]
+    assert "keeps" not in policy_outcome(watched)

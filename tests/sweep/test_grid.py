@@ -97,6 +97,7 @@ def test_a_point_is_named_where_its_values_do_not_go_together(file: Path) -> Non
     ("overrides", "code"),
     [
         (["seed=1,2"], "recipe/swept-seed"),
+        (["ppo.kl.beta=0.1,1e-1"], "recipe/doubled-value"),
         (["checkpoints.keep_last=1,2"], "recipe/idle-axis"),
         (["dpo.beta=0.1,0.2"], "recipe/idle-axis"),
         (["stages=[sft]"], "recipe/no-policy"),

@@ -40,7 +40,7 @@ def sweep_command(
     from truing.sweep.workers import run_trials
 
     with python_beside(path):
-        refuse_unusable(trials)
+        refuse_unusable(trials, root)
         with disk_faults(root, "cannot be used"):
             root.mkdir(parents=True, exist_ok=True)
         with locked(RunDirectory(root).lock):

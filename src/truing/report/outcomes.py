@@ -27,7 +27,8 @@ def policy_outcome(stage: StageFiles) -> str:
     """What changed on held-out prompts: the score where there is one, every judge, and the price in nats."""
     changes = {"score": heldout_score(stage)} | {name: judged(stage, name) for name in stage.judges()}
     parts = [f"{name} {arrow(change.first, change.last)}" for name, change in changes.items() if change]
-    kl, kept = heldout_kl(stage), stage.result.guard.guard_kept_step
+    guard = stage.result.guard
+    kl, kept = heldout_kl(stage), guard.guard_kept_step if guard.guard_labels else None
     parts += [] if kl is None else [f"KL {nats(kl.last)} nats"]
     parts += [] if kept is None else [f"the guard keeps update {whole(kept)}"]
     return capitalised("; ".join(parts)) + "." if parts else ""

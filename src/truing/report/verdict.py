@@ -94,10 +94,13 @@ def _guard_sentences(stage: StageFiles) -> list[str]:
     guard = stage.result.guard
     if guard.guard_labels is None or guard.guard_kept_step is None:
         return []
+    story = [f"{capitalised(one)}." for one in guard.guard_story or []]
+    if not guard.guard_labels:
+        return story
     looks = "1 look" if guard.guard_looks == 1 else f"{whole(guard.guard_looks or 0)} looks"
     asked = f"The guard took {whole(guard.guard_labels)} judgements at {looks}"
     kept = f"{asked}; the model is that of update {whole(guard.guard_kept_step)}."
-    return [kept, *(f"{capitalised(one)}." for one in guard.guard_story or [])]
+    return [kept, *story]
 
 
 def _resting_on(found: Verdict, scorer: StageFiles) -> Verdict:

@@ -2,26 +2,30 @@
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
+from truing.core.errors import RunError
 from truing.pipeline.execute import recipe_as_begun
 from truing.pipeline.opening import refuse_other_inputs
 from truing.pipeline.rows import check_inputs
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
 from truing.preflight.model_directories import rewards_and_judges
-from truing.runs.directory import refuse_foreign
+from truing.runs.directory import RunDirectory, refuse_foreign
 from truing.runs.lineage import fingerprint
 from truing.runs.trackers import missing_trackers
 from truing.sweep.trials import Trial
 
 
-def refuse_unusable(trials: Sequence[Trial]) -> None:
-    """InputError with all that is wrong with models, rows and functions of a point, or with a run's directory.
+def refuse_unusable(trials: Sequence[Trial], root: Path) -> None:
+    """InputError with all that is wrong with models, rows and functions of a point, or with a directory.
 
     A run that has begun already has been through this, and rests on what its files held then.
     """
     found, fingerprint_of = Findings(), cache(fingerprint)
     imported: set[str] = set()
+    with found.noting():
+        _refuse_run(root)
     for trial in trials:
         with found.noting():
             refuse_foreign(trial.run, recipe_as_begun(trial.recipe, trial.run))
@@ -36,3 +40,10 @@ def refuse_unusable(trials: Sequence[Trial]) -> None:
                 check_functions(trial.recipe, found)
             imported.add(functions)
     found.check()
+
+
+def _refuse_run(root: Path) -> None:
+    """RunError where a sweep would put its runs into one."""
+    if RunDirectory(root).record.exists():
+        what = "holds a run, and a sweep has a directory of its own, with its runs below."
+        raise RunError(what, code="run/no-sweep", where=str(root), hint="Give another --out.")

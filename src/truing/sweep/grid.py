@@ -4,6 +4,7 @@ The variants of a recipe are points of its grid too: in a sweep, what a variant 
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -58,7 +59,7 @@ def read_grid(overrides: Sequence[str], load: Load) -> list[Point]:
         RecipeError: everything that is wrong with the options or with a point, which is named.
     """
     axes = [_axis(override) for override in overrides]
-    _refuse_useless(axes)
+    _refuse_misread(axes)
     recipes = _loaded(axes, load)
     keys = [_key(axis) for axis in axes if len(axis) > 1]
     found: dict[str, tuple[tuple[str, ...], Recipe]] = {}
@@ -90,8 +91,13 @@ def _key(axis: Sequence[str]) -> str:
     return current_key(axis[0].partition("=")[0].strip())
 
 
-def _refuse_useless(axes: Sequence[Sequence[str]]) -> None:
-    """RecipeError for keys that cannot have several values."""
+def _refuse_misread(axes: Sequence[Sequence[str]]) -> None:
+    """RecipeError for several values of what cannot have them, and for one that is named twice."""
+    for axis in axes:
+        twice = [value for value, count in Counter(axis).items() if count > 1]
+        if twice:
+            what, hint = f"{twice[0]} is named twice.", "Name each value once; --seeds N repeats a point."
+            raise RecipeError(what, code="recipe/doubled-value", where=f"--set {_key(axis)}", hint=hint)
     if any(_key(axis) == "seed" for axis in axes if len(axis) > 1):
         what, hint = "seed has several values.", "Give --seeds N instead: it counts from the recipe's seed."
         raise RecipeError(what, code="recipe/swept-seed", where="--set seed", hint=hint)
