@@ -51,8 +51,8 @@ from truing.runs.directory import StageDirectory
 from truing.runs.interruption import Interruption
 from truing.runs.progress import SilentProgress
 from truing.runs.trackers import open_tracker
-from truing.stages.online import Update
 from truing.stages.ppo import ppo_objective
+from truing.stages.update import Update
 from truing.training.job import Job
 from truing.training.learner import Learner, Trained
 
@@ -275,8 +275,8 @@ def ppo_update(of: Recipe, roles: PpoRoles, prompts: PromptSet | None = None, re
     steps = settings.updates * settings.epochs * settings.minibatches
     learner = Learner(objective.trained, settings.optimiser, steps, given(of.compute.learn_tokens))
     scores = reward or build_reward(of, roles, asked)
-    engine = LocalEngine(roles.policy)
-    rollouts = Rollouts(of, roles.base, asked, engine, settings.episodes, settings.updates)
+    sizes = settings.episodes, settings.responses_per_prompt, settings.updates
+    rollouts = Rollouts(of, roles.base, asked, LocalEngine(roles.policy), *sizes)
     return Update(of, roles, objective, rollouts, scores, learner)
 
 

@@ -34,8 +34,9 @@ from truing.preflight.shapes import shape_of
 from truing.rollout.episodes import respond
 from truing.runs.interruption import Interruption
 from truing.runs.progress import Figures, SilentProgress
-from truing.stages.online import Scored, learn
+from truing.stages.objective import Scored
 from truing.stages.sft import completion_loss
+from truing.stages.update import learn
 from truing.training.learner import Learner, Trained
 
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")

@@ -28,8 +28,8 @@ from truing.models.load import LoadedBase, prepare
 from truing.preflight.sizes import sizes_of
 from truing.rollout.ahead import Rollouts
 from truing.rollout.selection import open_engine
-from truing.stages.online import Update
 from truing.stages.ppo import ppo_objective
+from truing.stages.update import Update
 from truing.training.learner import Learner
 
 EOS_TOKEN, PAD_TOKEN = 1, 0

@@ -34,8 +34,9 @@ from truing.models.scoring import (
     response_logprobs,
     response_values,
 )
-from truing.stages.online import Scored, learn, score_rollout
+from truing.stages.objective import Scored
 from truing.stages.ppo import make_experience, ppo_objective
+from truing.stages.update import learn, score_rollout
 from truing.training.learner import Learner
 
 

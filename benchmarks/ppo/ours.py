@@ -21,8 +21,8 @@ from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles
 from truing.rewards.build import build_reward
 from truing.rollout.ahead import Rollouts
 from truing.rollout.local import LocalEngine
-from truing.stages.online import Update
 from truing.stages.ppo import ppo_objective
+from truing.stages.update import Update
 from truing.training.learner import Learner
 
 RESERVED = 0.01

@@ -35,8 +35,8 @@ def data(*sources: str) -> str:
         WORLD + "stages: [sft]\nrollout: {max_new_tokens: 512}",
         WORLD + "rollout: {engine: vllm, vllm: {url: 'https://host.example:1'}}",
         WORLD + "rollout: {engine: vllm, max_staleness: 2}",
-        WORLD + "rollout: {max_new_tokens: 511, responses_per_prompt: 4}",
-        WORLD + "stages: [sft]\nrollout: {responses_per_prompt: 3}",
+        WORLD + "rollout: {max_new_tokens: 511}\nppo: {responses_per_prompt: 4}",
+        WORLD + "stages: [sft]\nppo: {responses_per_prompt: 3}",
         NF4 + data(DEMONSTRATIONS, PREFERENCES),
         NF4 + data(DEMONSTRATIONS) + "stages: [sft]\nroles: separate",
         NF4 + data(PREFERENCES) + "stages: [reward]\nsft: {method: full}",
@@ -91,7 +91,7 @@ def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
             2,
         ),
         (WORLD + "rollout: {max_new_tokens: 512}", "no-room", "rollout.max_new_tokens", 2),
-        (WORLD + "rollout: {responses_per_prompt: 3}", "torn-groups", "rollout.responses_per_prompt", 2),
+        (WORLD + "ppo: {responses_per_prompt: 3}", "torn-groups", "ppo.responses_per_prompt", 2),
         (NF4 + data(DEMONSTRATIONS, PREFERENCES) + "roles: separate", "frozen-weights", "roles", 3),
         (NF4 + data(DEMONSTRATIONS) + "stages: [sft]\nsft: {method: full}", "frozen-weights", "sft.method", 4),
         (
@@ -150,7 +150,7 @@ def test_rows_that_are_missing_are_named_with_the_stage_that_needs_them(sentence
         (WORLD + "data: {max_length: no}\nrollout: {max_new_tokens: 600}", "wrong-type", "data.max_length"),
         (WORLD + "stages: [sft, rewrd, ppo]", "wrong-value", "stages.1"),
         (WORLD + "stages: [ppo]\nrewards: {sources: [{kind: stag}]}", "wrong-value", "rewards.sources.0.kind"),
-        (WORLD + "ppo: {episodes: 64, minibatches: 5}\nrollout: {responses_per_prompt: 7}", "contradiction", "ppo"),
+        (WORLD + "ppo: {episodes: 64, minibatches: 5, responses_per_prompt: 7}", "contradiction", "ppo"),
     ],
 )
 def test_what_would_follow_from_a_wrong_field_is_not_reported(spots: Any, text: str, code: str, field: str) -> None:

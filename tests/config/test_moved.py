@@ -23,6 +23,7 @@ VALUES = {
     "ppo.heldout_every": 6,
     "dpo.heldout_every": 6,
     "judges": {"mine": "m:f"},
+    "rollout.responses_per_prompt": 4,
 }
 """Another value than the default, for each key but variants"""
 KEYS = {old: new for _, old, new in MOVED if old in VALUES}

@@ -127,7 +127,7 @@ def test_the_history_is_of_what_was_written_before_and_since_and_a_stage_that_go
 def test_held_out_prompts_are_asked_once_each_however_many_responses_an_update_has(tmp_path: Path) -> None:
     lines: list[list[dict[str, Any]]] = []
     for size in (1, 4):
-        recipe = tiny.recipe(tmp_path / str(size), **{"rollout.responses_per_prompt": size})
+        recipe = tiny.recipe(tmp_path / str(size), **{"ppo.responses_per_prompt": size})
         evaluator = _evaluator(recipe, _roles(recipe))
         evaluator.evaluate(0)
         lines.append(evaluator.rows[0])

@@ -17,7 +17,7 @@ from truing.functional import rewards as reward_shaping
 from truing.kernels import next_token
 from truing.models.roles import Role
 from truing.stages import ppo
-from truing.stages.online import Scored
+from truing.stages.objective import Scored
 
 Mutant = Callable[[pytest.MonkeyPatch, World, float], None]
 

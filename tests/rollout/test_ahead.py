@@ -24,7 +24,8 @@ from truing.rollout import server
 from truing.runs.checkpoints import newest_checkpoint
 from truing.runs.metrics import read_jsonl
 from truing.stages import online
-from truing.stages.online import Objective, train_online
+from truing.stages.objective import Objective
+from truing.stages.online import train_online
 from truing.stages.ppo import ppo_objective, train_ppo
 from truing.training.job import Job
 

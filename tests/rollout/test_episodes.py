@@ -114,12 +114,12 @@ def _asked(recipe: Recipe, count: int, first: int = 0) -> Rollout:
 def test_neighbours_are_a_group_counted_over_the_whole_run(
     size: int, first: int, groups: list[int], tmp_path: Path
 ) -> None:
-    recipe = tiny.recipe(tmp_path, **{"rollout.responses_per_prompt": size})
+    recipe = tiny.recipe(tmp_path, **{"ppo.responses_per_prompt": size})
     assert _asked(recipe, 4, first).groups.tolist() == groups
 
 
 def test_responses_without_a_score_leave_and_the_others_keep_their_group(tmp_path: Path) -> None:
-    rollout = _asked(tiny.recipe(tmp_path, **{"rollout.responses_per_prompt": 2}), 6)
+    rollout = _asked(tiny.recipe(tmp_path, **{"ppo.responses_per_prompt": 2}), 6)
     samples: list[Any] = list(range(6))
     kept, names, scores = with_score(rollout, samples, [1.0, math.nan, 3.0, 4.0, math.inf, 6.0], least=4)
     assert (names, scores, kept.groups.tolist()) == ([0, 2, 3, 5], [1.0, 3.0, 4.0, 6.0], [0, 1, 1, 2])

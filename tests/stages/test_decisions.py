@@ -21,8 +21,9 @@ from truing.evaluation.heldout import HeldoutEvaluator
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.save import save_adapter
 from truing.runs.metrics import read_jsonl
-from truing.stages.online import Update, train_online
+from truing.stages.online import train_online
 from truing.stages.ppo import ppo_objective
+from truing.stages.update import Update
 from truing.training.job import Job
 from truing.training.journal import Journal
 

@@ -22,12 +22,14 @@ from truing.functional import masked_mean, ppo_policy_loss
 from truing.models.layout import Roles, policy_roles, ppo_roles
 from truing.models.scoring import response_logprobs
 from truing.runs.metrics import read_jsonl
-from truing.stages.online import LossTerm, Objective, Scored, Update, after_missing_eos, train_online
+from truing.stages.objective import LossTerm, Objective, Scored
+from truing.stages.online import train_online
+from truing.stages.update import Update, after_missing_eos
 from truing.training.job import Job
 from truing.training.learner import Trained
 
 LETTERS = {"kind": "function", "path": "letters:letter_a", "normalise": False}
-BY_FUNCTION = {"rewards.sources": [LETTERS], "rollout.responses_per_prompt": 2}
+BY_FUNCTION = {"rewards.sources": [LETTERS], "ppo.responses_per_prompt": 2}
 CRITICS = {"value_loss", "value_clip_fraction", "explained_variance"}
 
 
@@ -66,7 +68,7 @@ def _watched(place: Path, drops: bool = False, **changes: Any) -> _Watching:
 
 
 def test_neighbours_answer_the_same_prompt_with_draws_of_their_own(tmp_path: Path) -> None:
-    watching = _watched(tmp_path, **{"rollout.responses_per_prompt": 2, "rollout.max_new_tokens": 12})
+    watching = _watched(tmp_path, **{"ppo.responses_per_prompt": 2, "rollout.max_new_tokens": 12})
     for number in (1, 2):
         watching.update.run(number, 0.05)
     asked = [prompt for scored in watching.scored for prompt in scored.rollout.sequences.prompts]
@@ -90,7 +92,7 @@ def test_alone_every_response_is_that_of_its_episode_and_a_group_of_its_own(tmp_
 
 
 def test_groups_outlive_a_score_that_is_dropped(tmp_path: Path) -> None:
-    watching = _watched(tmp_path, drops=True, **{"rollout.responses_per_prompt": 2})
+    watching = _watched(tmp_path, drops=True, **{"ppo.responses_per_prompt": 2})
     metrics = watching.update.run(1, 0.05)
     (scored,) = watching.scored
     assert metrics["dropped"] == 1
@@ -152,7 +154,7 @@ def test_an_algorithm_without_a_critic_runs_to_its_end(
 
 
 def test_its_advantages_are_those_of_the_formula(tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, **BY_FUNCTION | {"ppo.minibatches": 1, "rollout.responses_per_prompt": 4})
+    recipe = tiny.recipe(tmp_path, **BY_FUNCTION | {"ppo.minibatches": 1, "ppo.responses_per_prompt": 4})
     assert recipe.base is not None
     roles = ppo_roles(recipe, recipe.base, None)
     made = replace(tiny.ppo_update(recipe, roles, reward=object()), objective=rloo(recipe, roles, clipped))

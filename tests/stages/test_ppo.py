@@ -21,9 +21,10 @@ from truing.core.results import to_json
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.scoring import response_logprobs
 from truing.runs.metrics import read_jsonl
-from truing.stages.online import Scored, Update, after_missing_eos, learn, rollout_metrics
+from truing.stages.objective import Scored
 from truing.stages.ppo import make_experience, policy_loss, ppo_objective, train_ppo
 from truing.stages.reward import train_reward
+from truing.stages.update import Update, after_missing_eos, learn, rollout_metrics
 from truing.training.learner import Learner
 
 PAD = len(tiny.LETTERS) + 1

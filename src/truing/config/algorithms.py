@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from truing.config.sections import Count, Fraction, NonNegative, Optimiser, Positive, Section
+from truing.config.sections import MOST, Count, Fraction, NonNegative, Optimiser, Positive, Section
 
 CHOSEN = "; null to have it chosen by how many rows there are."
 
@@ -42,25 +42,20 @@ class Kl(Section):
     horizon: Positive = Field(10_000.0, description="Adaptive: episodes over which beta adapts.")
 
 
-class Ppo(Section):
-    """Proximal policy optimisation."""
+class OnOwnResponses(Section):
+    """What all algorithms have in common that learn from a policy's own responses."""
 
     updates: Count = Field(100, description="Rounds of sampling and learning.")
     episodes: Count = Field(64, description="Responses an update.")
+    responses_per_prompt: Count = Field(1, description="Responses to each prompt of an update; they form a group.")
     epochs: Count = Field(4, description="Passes over the responses of an update.")
     minibatches: Count = Field(1, description="Optimiser steps a pass.")
     kl: Kl = Field(default_factory=Kl, description="The penalty.")
-    gamma: Fraction = Field(1.0, description="Discount a token.")
-    gae_lambda: Fraction = Field(0.95, description="Decay of the advantage estimator.")
     clip_range: Positive = Field(0.2, description="How far the probability ratio may move.")
-    value_clip_range: Positive = Field(0.2, description="How far a value may move in one update.")
-    value_coefficient: Positive = Field(0.1, description="Weight of the value loss in the joint gradient.")
-    whiten_rewards: bool = Field(False, description="Divide per-token rewards by their deviation, keeping the mean.")
     optimiser: Optimiser = Field(
         default_factory=lambda: Optimiser(learning_rate=None, adam_eps=1e-5, schedule="linear"),
         description="How the policy learns.",
     )
-    critic_learning_rate: Positive | None = Field(None, description="The critic's; without it, the policy's.")
 
     @model_validator(mode="after")
     def _whole_minibatches(self) -> Self:
@@ -73,6 +68,17 @@ class Ppo(Section):
         if self.kl.controller == "adaptive" and self.kl.horizon < self.episodes:
             raise ValueError(f"kl.horizon ({self.kl.horizon:g}) must be at least the episodes ({self.episodes})")
         return self
+
+
+class Ppo(OnOwnResponses):
+    """Proximal policy optimisation."""
+
+    gamma: Fraction = Field(1.0, description="Discount a token.")
+    gae_lambda: Fraction = Field(0.95, description="Decay of the advantage estimator.")
+    value_clip_range: Positive = Field(0.2, description="How far a value may move in one update.")
+    value_coefficient: Positive = Field(0.1, description="Weight of the value loss in the joint gradient.")
+    whiten_rewards: bool = Field(False, description="Divide per-token rewards by their deviation, keeping the mean.")
+    critic_learning_rate: Positive | None = Field(None, description="The critic's; without it, the policy's.")
 
 
 class Dpo(Section):
@@ -94,6 +100,46 @@ class Dpo(Section):
         return self
 
 
+Group = Annotated[int, Field(ge=2, le=MOST)]
+"""Responses to a prompt of which each is compared with the others"""
+
+
+class Grpo(OnOwnResponses):
+    """Group relative policy optimisation: the other responses to a prompt in place of a critic."""
+
+    responses_per_prompt: Group = Field(8, description="Responses to each prompt of an update, compared in a group.")
+    advantage: Literal["normalised", "centred"] = Field(
+        "normalised", description="Less the group's mean, in deviations of the group; centred (Dr. GRPO): not divided."
+    )
+    average: Literal["responses", "tokens", "constant"] = Field(
+        "responses",
+        description="Mean over responses of their means (GRPO), over all tokens (DAPO), or of sums over max_new_tokens "
+        "(Dr. GRPO).",
+    )
+    ratio: Literal["token", "response"] = Field(
+        "token", description="Whose probability ratio is clipped; response: the geometric mean over it (GSPO)."
+    )
+    clip_range_high: Positive | None = Field(
+        None, description="How far the ratio may rise (DAPO: 0.28); without it, as far as clip_range lets it fall."
+    )
+    kl_in: Literal["reward", "loss"] = Field(
+        "reward", description="The penalty: k1 in the reward, whose gradient is the KL's, or k3 in the loss (GRPO's)."
+    )
+    drop_even_groups: bool = Field(
+        False, description="Leave out prompts whose responses all score alike (DAPO), so that the rest counts more."
+    )
+
+
+class Rloo(OnOwnResponses):
+    """REINFORCE leave-one-out: a response is one action, its baseline the mean of the others to its prompt."""
+
+    responses_per_prompt: Group = Field(4, description="Responses to each prompt of an update, compared in a group.")
+
+
+class Reinforce(OnOwnResponses):
+    """REINFORCE++: PPO without a critic, advantages normalised over the whole update."""
+
+
 class Algorithms(Section):
     """One field a stage, named as the stage."""
 
@@ -101,3 +147,6 @@ class Algorithms(Section):
     reward: Reward = Field(default_factory=Reward, description="The reward model.")
     ppo: Ppo = Field(default_factory=Ppo, description="Proximal policy optimisation.")
     dpo: Dpo = Field(default_factory=Dpo, description="Direct preference optimisation.")
+    grpo: Grpo = Field(default_factory=Grpo, description="Group relative policy optimisation.")
+    rloo: Rloo = Field(default_factory=Rloo, description="REINFORCE leave-one-out.")
+    reinforce: Reinforce = Field(default_factory=Reinforce, description="REINFORCE++.")

@@ -151,12 +151,12 @@ def _function(path: str, key: str) -> Iterator[Problem]:
 
 def _groups(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
     """The responses of an update are whole groups."""
-    group = recipe.rollout.responses_per_prompt
     for spec in specs:
-        episodes = getattr(getattr(recipe, spec.name), "episodes", 0)
+        section = getattr(recipe, spec.name)
+        episodes, group = getattr(section, "episodes", 0), getattr(section, "responses_per_prompt", 1)
         if episodes % group:
             what = f"({group}) must divide {spec.name}.episodes ({episodes})."
-            yield Problem("recipe/torn-groups", "rollout.responses_per_prompt", what, "Change one of the two.")
+            yield Problem("recipe/torn-groups", f"{spec.name}.responses_per_prompt", what, "Change one of the two.")
 
 
 def _engine(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
@@ -216,7 +216,10 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
             *(f"{stage}.updates" for stage in STAGES),
         ),
     ),
-    (_groups, ("stages", "rollout.responses_per_prompt", *(f"{stage}.episodes" for stage in STAGES))),
+    (
+        _groups,
+        ("stages", *(f"{stage}.{key}" for stage in STAGES for key in ("episodes", "responses_per_prompt"))),
+    ),
     (_engine, ("stages", "roles", "rollout.engine")),
     (_staleness, ("rollout.engine", "rollout.max_staleness", "rollout.vllm.old_logprobs")),
     (_room, ("stages", "rollout.max_new_tokens", "data.max_length")),

@@ -23,6 +23,7 @@ MOVED = (
     ("0.2", "dpo.heldout_every", "evaluation.every"),
     ("0.2", "judges", "evaluation.judges"),
     ("0.2", "ppo.variants", "variants"),
+    ("0.2", "rollout.responses_per_prompt", "ppo.responses_per_prompt"),
 )
 """The version of truing that moved a key, its older name, and its name now"""
 _OLD_VARIANTS = re.compile(r"ppo\.variants(\.[^.]+)?")

@@ -140,7 +140,6 @@ class RolloutConfig(Section):
     )
     max_new_tokens: Count = Field(64, description="Longest response.")
     temperature: Positive = Field(1.0, description="Divides the logits everywhere: sampling, scoring and learning.")
-    responses_per_prompt: Count = Field(1, description="Responses to each prompt of an update; they form a group.")
 
 
 class MissingEos(Section):

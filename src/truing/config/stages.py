@@ -82,6 +82,25 @@ class StageSpec:
         return loaded
 
 
+def _online(name: str, title: str, measured: tuple[Metric, ...]) -> StageSpec:
+    """A stage that learns from its own responses and their scores."""
+    return StageSpec(
+        name=name,
+        title=title,
+        train=f"truing.stages.{name}:train_{name}",
+        outcome="truing.report.outcomes:policy_outcome",
+        learns_from=("episodes", "responses of its own"),
+        metrics=measured,
+        datasets=(),
+        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "guard", name),
+        makes="policy",
+        starts_from="sft",
+        scored_by="reward",
+        rates="online",
+        must_be_scored=True,
+    )
+
+
 _SPECS = (
     StageSpec(
         name="sft",
@@ -115,21 +134,7 @@ _SPECS = (
         makes="reward model",
         starts_from="sft",
     ),
-    StageSpec(
-        name="ppo",
-        title="PPO",
-        train="truing.stages.ppo:train_ppo",
-        outcome="truing.report.outcomes:policy_outcome",
-        learns_from=("episodes", "responses of its own"),
-        metrics=metrics.PPO,
-        datasets=(),
-        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "guard", "ppo"),
-        makes="policy",
-        starts_from="sft",
-        scored_by="reward",
-        rates="online",
-        must_be_scored=True,
-    ),
+    _online("ppo", "PPO", metrics.PPO),
     StageSpec(
         name="dpo",
         title="direct preference optimisation",
@@ -145,6 +150,9 @@ _SPECS = (
         starts_from="sft",
         scored_by="reward",
     ),
+    _online("grpo", "GRPO", metrics.GRPO),
+    _online("rloo", "RLOO", metrics.CRITIC_FREE),
+    _online("reinforce", "REINFORCE++", metrics.CRITIC_FREE),
 )
 STAGES = {spec.name: spec for spec in _SPECS}
 """By name, in the order in which a run has them"""

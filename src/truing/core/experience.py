@@ -5,7 +5,7 @@ Per-token quantities of a response are (B, R), aligned to the response: see `tru
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -85,13 +85,22 @@ class Experience:
     """(B, R) what the critic is to predict"""
     weights: Tensor | None = None
     """(B, R) by how much each token counts in the policy's loss, where another computation of the policy drew it"""
+    ref_logprobs: Tensor | None = None
+    """(B, R) of the reference, where the loss itself has a penalty"""
+    kl_price: Tensor | None = None
+    """(B,) what a nat costs there"""
+    learnt: Tensor | None = None
+    """(B,) bool: which responses are learnt from; None for all"""
+    by_response: bool = False
+    """Whether the policy's loss is a mean over responses; else over tokens"""
 
     def __len__(self) -> int:
         return len(self.sequences)
 
     @property
     def count(self) -> int:
-        return self.sequences.count
+        """Of what the loss is a mean over."""
+        return len(self) if self.by_response else self.sequences.count
 
     @property
     def token_counts(self) -> list[int]:
@@ -118,11 +127,22 @@ class Experience:
             old_values=part(self.old_values),
             returns=part(self.returns),
             weights=part(self.weights),
+            ref_logprobs=part(self.ref_logprobs),
+            kl_price=None if self.kl_price is None else self.kl_price[chosen],
+            learnt=None if self.learnt is None else self.learnt[chosen],
         )
 
+    def kept(self, least: int) -> Self:
+        """What is learnt from; all of it where less than `least` would be left."""
+        if self.learnt is None:
+            return self
+        index = self.learnt.nonzero()[:, 0].tolist()
+        return self if len(index) < least else self.rows(index)
+
     def to(self, device: torch.device) -> Self:
-        return (
-            self
-            if self.advantages.device == device
-            else replace(self, **{name: value.to(device) for name, value in vars(self).items() if value is not None})
-        )
+        if self.advantages.device == device:
+            return self
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor | Sequences)
+        }
+        return replace(self, **moved)

@@ -77,7 +77,7 @@ SCORE_GAP = Metric("score_gap_mean", "Score gap", "raw",
 MARGIN = Metric("margin", "Reward margin", "β × nats",
     "Mean of DPO's own reward, β × log(π / π_ref), of chosen minus that of rejected.")
 UPDATES = Metric("steps", "Updates", "",
-    "PPO: rounds of sampling and learning from the samples. DPO: optimiser steps.")
+    "Of a policy that learns from its own responses: rounds of sampling and learning. Else optimiser steps.")
 BETA = Metric("beta", "β", "score a nat",
     "The price of KL in the reward: how firmly the policy is held to the reference.", bounds=NONNEGATIVE)
 SCORE = Metric("score", "Score", "SFT deviations",
@@ -184,25 +184,40 @@ DPO = (
     Metric("rejected_reward", "Reward of rejected", "β × nats", "The same of the rejected side; both may well fall."),
     *_RESPONSES, GRAD_NORM, _LEARNING_RATE,
 )
-PPO = (
+EVEN_GROUPS = Metric("even_groups", "Even groups", "% of responses",
+    "Share of responses whose group scored alike, each as all others to its prompt: nothing is learnt from them.",
+    bounds=SHARE)
+_UPDATE = (
     Metric("episodes", "Episodes", "responses", "Sampled so far."),
     SCORE,
     Metric("score_std", "Score deviation", "SFT deviations", "Standard deviation of the score over the update."),
     Metric("objective", "Objective", "SFT deviations",
         "What is maximised: the mean of the score, after the rule for a missing eos, less β × KL."),
-    MEMBER_SPREAD, KL, KL_EXACT, BETA, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2,
+    MEMBER_SPREAD, KL, KL_EXACT, BETA, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, EVEN_GROUPS,
     Metric("policy_loss", "Policy loss", "", "Mean of the clipped objective, negated."),
-    VALUE_LOSS, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION,
-    Metric("value_clip_fraction", "Value clip fraction", "% of tokens", "Share of tokens whose clipped value counts."),
-    EXPLAINED_VARIANCE, GRAD_NORM,
+)
+_STEPS = (
+    GRAD_NORM,
     Metric("learning_rate", "Learning rate", "", "The policy's, at the update's first step."),
     Metric("dropped", "Dropped", "responses", "Of this update, left out for want of a finite score."),
     Metric("rollout_s", "Rollout", "s", "Time in which responses were sampled, or their server was waited for."),
     Metric("score_s", "Scoring", "s", "Time in which they were scored."),
-    Metric("learn_s", "Learning", "s", "Time in which policy and critic learnt from them."),
+    Metric("learn_s", "Learning", "s", "Time in which the policy, and a critic where there is one, learnt from them."),
     *ENGINE,
     *_RESPONSES,
 )
+PPO = (
+    *_UPDATE, VALUE_LOSS, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION,
+    Metric("value_clip_fraction", "Value clip fraction", "% of tokens", "Share of tokens whose clipped value counts."),
+    EXPLAINED_VARIANCE, *_STEPS,
+)
+CRITIC_FREE = (*_UPDATE, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION, *_STEPS)
+GRPO = (
+    *_UPDATE, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION,
+    Metric("kl_loss", "KL in the loss", "nats a token", "Where kl_in is loss: the k3 estimate, over the same average.",
+        bounds=NONNEGATIVE),
+    *_STEPS,
+)
 # fmt: on
 
-_REDUCTIONS = {metric.name: metric.reduce for table in (SFT, REWARD, DPO, PPO) for metric in table}
+_REDUCTIONS = {metric.name: metric.reduce for table in (SFT, REWARD, DPO, PPO, GRPO) for metric in table}

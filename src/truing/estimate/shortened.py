@@ -107,9 +107,9 @@ def one_step(recipe: Recipe, base: Base) -> Recipe:
         "compute.threads": ONE_THREAD,
     }
     once = {"epochs": 1, "updates": 1, "batch_size": 1, "minibatches": 1, "optimiser.learning_rate": RATE}
-    once["episodes"] = PROMPTS * recipe.rollout.responses_per_prompt
     for stage in recipe.stages:
         settings = getattr(recipe, stage)
+        once["episodes"] = PROMPTS * getattr(settings, "responses_per_prompt", 1)
         changes |= {f"{stage}.{key}": value for key, value in once.items() if hasattr(settings, key.partition(".")[0])}
     once_through = with_changes(short, changes)
     return with_changes(once_through, {"variants": _variants_of_other_kind(recipe, once_through)})

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from truing.functional.masked import masked_mean
+from truing.functional.policy_gradient import clipped_policy_loss
 from truing.functional.shapes import Mask, Number, PerToken, Scalar
 
 
@@ -15,32 +16,16 @@ def ppo_policy_loss(
     clip_range: Number = 0.2,
     weights: PerToken | None = None,
 ) -> tuple[Scalar, dict[str, Tensor]]:
-    """The clipped surrogate objective, negated.
+    """The clipped surrogate objective, negated, of single tokens and over all of them.
 
         ratio = π(y_t) / π_old(y_t)      L = −mean w·min(ratio·A, clip(ratio, 1 − c, 1 + c)·A)
 
-    π_old is the policy that sampled the tokens, never the reference. Schulman et al. 2017 (arXiv:1707.06347),
-    equation 7. The weights w are 1 unless another computation of π_old drew the tokens: those of
-    `truncated_importance_weights`, not below 0.
+    Schulman et al. 2017 (arXiv:1707.06347), equation 7. See `clipped_policy_loss`, whose first member this is.
 
-    logprobs, old_logprobs, advantages, mask, weights (B, R). Returns the loss and, detached, over counted tokens:
-    `clip_fraction`, the share whose clipped term is the one that counts (they have no gradient); `approx_kl`,
-    ½·mean (log ratio)², of new against old policy in nats; `ratio_max_deviation`, max |ratio − 1|.
+    logprobs, old_logprobs, advantages, mask, weights (B, R). Returns the loss and, detached, over counted tokens,
+    `clip_fraction`, `approx_kl` and `ratio_max_deviation`.
     """
-    counted = mask.bool()
-    log_ratio = torch.where(counted, logprobs - old_logprobs, 0.0)  # before exp: padding may hold anything
-    gain = torch.where(counted, advantages if weights is None else weights * advantages, 0.0)
-    ratio = log_ratio.exp()
-    unclipped = -gain * ratio
-    clipped = -gain * ratio.clamp(1 - clip_range, 1 + clip_range)
-    loss = masked_mean(torch.maximum(unclipped, clipped), counted)
-    with torch.no_grad():
-        stats = {
-            "clip_fraction": masked_mean((clipped > unclipped).to(loss.dtype), counted),
-            "approx_kl": masked_mean(log_ratio.square(), counted) / 2,
-            "ratio_max_deviation": (ratio - 1).abs().max(),
-        }
-    return loss, stats
+    return clipped_policy_loss(logprobs, old_logprobs, advantages, mask, (clip_range, clip_range), weights)
 
 
 def ppo_value_loss(

@@ -21,6 +21,9 @@ MaskOfValues = Shaped[Tensor, "*shape"]
 PerSequence = Float[Tensor, "*B"]
 """(B) one float a sequence"""
 
+Groups = Int[Tensor, "*B"]
+"""(B) integers, alike for responses to one asking of a prompt"""
+
 PerMember = Float[Tensor, "*B k"]
 """(B, k) one float a sequence by each of k reward models"""
 

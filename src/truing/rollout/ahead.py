@@ -44,6 +44,7 @@ class Rollouts:
     engine: Engine
     episodes: int
     """Of an update"""
+    responses_per_prompt: int
     updates: int
     """Of the stage"""
     _begun: deque[_Begun] = field(default_factory=deque)
@@ -73,7 +74,7 @@ class Rollouts:
         self._begin(update - 1, learnt=update - 1)
         begun = self._begun.popleft()
         assert begun.update == update
-        rollout = drawn_rollout(begun.drawing, begun.asked, self.recipe, self.base, self._first(update))
+        rollout = drawn_rollout(begun.drawing, begun.asked, self.base, self._first(update), self.responses_per_prompt)
         if self.recipe.rollout.max_staleness:
             metrics["staleness"] = update - 1 - begun.version
         return begun.asked, rollout, metrics
@@ -99,7 +100,7 @@ class Rollouts:
         last = min(version + 1 + ahead, self.updates)
         theirs = [update for update in range(learnt + 1, last + 1) if max(0, update - 1 - ahead) == version]
         for update in theirs:
-            first, group = self._first(update), self.recipe.rollout.responses_per_prompt
+            first, group = self._first(update), self.responses_per_prompt
             episodes = range(first, first + self.episodes)
             asked = self.prompts.of_episodes([episode // group for episode in episodes], self.recipe.seed)
             drawing = begin_responses(self.engine, asked, self.recipe, self.base, "rollout", first)

@@ -27,11 +27,8 @@ NO_SCORES_HINT = "Look at the reward and the judges; rewards.on_bad_score: stop 
 def respond(
     engine: Engine, prompts: Sequence[EncodedPrompt], recipe: Recipe, base: LoadedBase, purpose: str, first: int = 0
 ) -> Rollout:
-    """One response to each prompt; the draws depend on the purpose and the episode's number alone.
-
-    Neighbours are groups of `rollout.responses_per_prompt`, counted from the episode `first`.
-    """
-    return drawn_rollout(begin_responses(engine, prompts, recipe, base, purpose, first), prompts, recipe, base, first)
+    """One response to each prompt; the draws depend on the purpose and the episode's number alone, from `first`."""
+    return drawn_rollout(begin_responses(engine, prompts, recipe, base, purpose, first), prompts, base, first)
 
 
 def begin_responses(
@@ -51,10 +48,10 @@ def begin_responses(
 
 
 def drawn_rollout(
-    drawing: Drawing, prompts: Sequence[EncodedPrompt], recipe: Recipe, base: LoadedBase, first: int = 0
+    drawing: Drawing, prompts: Sequence[EncodedPrompt], base: LoadedBase, first: int = 0, group: int = 1
 ) -> Rollout:
-    """What `begin_responses` began, once it is there."""
-    ids, group = range(first, first + len(prompts)), recipe.rollout.responses_per_prompt
+    """What `begin_responses` began, once it is there; so many neighbours, from the episode `first`, are a group."""
+    ids = range(first, first + len(prompts))
     tokens, pad = [prompt.tokens for prompt in prompts], base.tokenizer.pad_token_id
     return as_rollout(tokens, drawing.completions(), [number // group for number in ids], pad)
 

@@ -21,7 +21,8 @@ from truing.functional import gae, masked_whiten, ppo_policy_loss, ppo_value_los
 from truing.models.layout import PpoRoles, ppo_roles
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs, response_values
-from truing.stages.online import LossTerm, Objective, Scored, train_online
+from truing.stages.objective import LossTerm, Objective, Scored
+from truing.stages.online import train_online
 from truing.training.job import Job
 from truing.training.learner import Trained
 
