@@ -39,7 +39,7 @@ from truing.data.chat import TextFormat
 from truing.data.endings import endings_of
 from truing.data.prepared import Prepared, prepare
 from truing.data.prompts import PromptSet
-from truing.models.layout import PpoRoles, RewardModelFiles
+from truing.models.layout import PpoRoles, RewardModelFiles, Roles
 from truing.models.load import LoadedBase, load_base, outline_base
 from truing.models.roles import MicroBatch, Role
 from truing.rewards.build import build_reward
@@ -51,6 +51,7 @@ from truing.runs.directory import StageDirectory
 from truing.runs.interruption import Interruption
 from truing.runs.progress import SilentProgress
 from truing.runs.trackers import open_tracker
+from truing.stages.objective import Objective
 from truing.stages.ppo import ppo_objective
 from truing.stages.update import Update
 from truing.training.job import Job
@@ -65,6 +66,14 @@ IN_GROUPS = "-in-groups"
 """Of a shape with several heads of keys and values, which two processes can share out"""
 DEEP = "-deep"
 """Of a shape with five layers, which three processes can have one after another"""
+_ON_OWN_RESPONSES: dict[str, Any] = {
+    "updates": 2,
+    "episodes": 8,
+    "epochs": 2,
+    "minibatches": 2,
+    "optimiser.learning_rate": 1e-3,
+}
+WITHOUT_CRITIC = ("grpo", "rloo", "reinforce")
 SMALL: dict[str, Any] = ON_CPU | {
     "lora.rank": 2,
     "sft.batch_size": 8,
@@ -77,15 +86,12 @@ SMALL: dict[str, Any] = ON_CPU | {
     "dpo.epochs": 1,
     "dpo.batch_size": 32,
     "dpo.optimiser.learning_rate": 5e-5,
-    "ppo.updates": 2,
-    "ppo.episodes": 8,
-    "ppo.epochs": 2,
-    "ppo.minibatches": 2,
     "rollout.max_new_tokens": 6,
     "evaluation.prompts": 4,
     "on_unsound_reward": "go_on",
     "compute.threads": 1,
-    "ppo.optimiser.learning_rate": 1e-3,
+    "grpo.responses_per_prompt": 4,
+    **{f"{stage}.{key}": value for stage in ("ppo", *WITHOUT_CRITIC) for key, value in _ON_OWN_RESPONSES.items()},
 }
 """What makes a recipe tiny"""
 
@@ -270,8 +276,14 @@ def job(of: Recipe, place: Path, kind: str, reward: Path | None = None) -> Job:
 
 def ppo_update(of: Recipe, roles: PpoRoles, prompts: PromptSet | None = None, reward: Any = None) -> Update:
     """The updates of a PPO stage on these roles, one by one."""
-    objective, settings = ppo_objective(of, roles), of.ppo
-    asked = prompts or prepared(of).prompts(of)
+    return update_of(of, roles, ppo_objective(of, roles), prompts, reward)
+
+
+def update_of(
+    of: Recipe, roles: Roles, objective: Objective, prompts: PromptSet | None = None, reward: Any = None
+) -> Update:
+    """Those of a stage with this objective."""
+    settings, asked = objective.settings, prompts or prepared(of).prompts(of)
     steps = settings.updates * settings.epochs * settings.minibatches
     learner = Learner(objective.trained, settings.optimiser, steps, given(of.compute.learn_tokens))
     scores = reward or build_reward(of, roles, asked)

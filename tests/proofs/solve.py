@@ -1,16 +1,22 @@
 """The stages' own code, run on the enumerable world to its end."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tiny
 from proofs.enumerable import LONGEST, TableReward, World, make_world, prompts, roles_of, total_variation
 
-from truing.config.algorithms import Kl, Ppo
+from truing.config import with_changes
+from truing.config.algorithms import Kl, OnOwnResponses, Ppo
 from truing.config.recipe import Recipe
 from truing.config.sections import Compute, MissingEos, Optimiser, Rewards, RolloutConfig
+from truing.stages.grpo import grpo_objective
+from truing.stages.reinforce import reinforce_objective
+from truing.stages.rloo import rloo_objective
 
 EPISODES = 256
+GROUP = 8
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,18 @@ def solve(world: World, beta: float, updates: int = 200, gae_lambda: float = 0.9
     recipe = recipe_for(world, beta, updates, gae_lambda)
     roles = roles_of(world)
     update = tiny.ppo_update(recipe, roles, prompts(EPISODES), TableReward(world))
+    deviations = [update.run(number, beta)["ratio_max_deviation"] for number in range(1, updates + 1)]
+    return Solution(world.logprobs(roles.policy.model.table), max(deviations))
+
+
+def solve_without_critic(world: World, beta: float, stage: str, updates: int = 200, **own: Any) -> Solution:
+    """The same by GRPO, RLOO or REINFORCE++, with settings of its `own`."""
+    objectives = {"grpo": grpo_objective, "rloo": rloo_objective, "reinforce": reinforce_objective}
+    settings = recipe_for(world, beta, updates, 1.0).ppo.model_dump(include={*OnOwnResponses.model_fields})
+    settings |= {} if stage == "reinforce" else {"responses_per_prompt": GROUP}
+    recipe = with_changes(recipe_for(world, beta, updates, 1.0), {stage: settings | own})
+    roles = roles_of(world)
+    update = tiny.update_of(recipe, roles, objectives[stage](recipe, roles), prompts(EPISODES), TableReward(world))
     deviations = [update.run(number, beta)["ratio_max_deviation"] for number in range(1, updates + 1)]
     return Solution(world.logprobs(roles.policy.model.table), max(deviations))
 

@@ -30,8 +30,9 @@ from truing.functional import (
     token_ratio,
 )
 from truing.functional.policy_gradient import Average
-from truing.stages.objective import Scored
-from truing.stages.online import train_without_critic
+from truing.models.layout import Roles, policy_roles
+from truing.stages.objective import Objective, Scored, without_critic
+from truing.stages.online import train_online
 from truing.training.job import Job
 
 ADVANTAGES = {"normalised": group_normalised, "centred": group_centred}
@@ -40,12 +41,16 @@ RATIOS = {"token": token_ratio, "response": mean_ratio}
 
 def train_grpo(job: Job) -> OnlineResult:
     """Trains the policy, saves `model/` and returns the final metrics."""
-    settings = job.recipe.grpo
-    penalised = {"reward": penalty_in_reward, "loss": penalty_in_loss}[settings.kl_in]
+    roles = policy_roles(job.recipe, job.start, job.reward)
+    return train_online(job, roles, grpo_objective(job.recipe, roles))
+
+
+def grpo_objective(recipe: Recipe, roles: Roles) -> Objective:
+    """The algorithm, with the recipe's settings."""
+    settings = recipe.grpo
+    experience = {"reward": penalty_in_reward, "loss": penalty_in_loss}[settings.kl_in]
     loss = {"reward": policy_loss, "loss": penalised_policy_loss}[settings.kl_in]
-    return train_without_critic(
-        job, settings, partial(penalised, settings=settings), partial(loss, recipe=job.recipe, settings=settings)
-    )
+    return without_critic(recipe, roles, settings, partial(experience, settings=settings), partial(loss, recipe=recipe))
 
 
 def penalty_in_reward(scored: Scored, beta: float, settings: Grpo) -> Experience:
@@ -74,10 +79,9 @@ def make_experience(scored: Scored, rewards: Tensor, settings: Grpo, **penalty: 
     )
 
 
-def policy_loss(
-    logprobs: Tensor, batch: Experience, recipe: Recipe, settings: Grpo
-) -> tuple[Tensor, dict[str, Tensor]]:
+def policy_loss(logprobs: Tensor, batch: Experience, recipe: Recipe) -> tuple[Tensor, dict[str, Tensor]]:
     """The clipped surrogate objective, of the ratio and over the average that the settings name."""
+    settings = recipe.grpo
     low, high = settings.clip_range, settings.clip_range_high or settings.clip_range
     return clipped_policy_loss(
         logprobs,
@@ -87,25 +91,23 @@ def policy_loss(
         (low, high),
         batch.weights,
         RATIOS[settings.ratio],
-        average_of(recipe, settings),
+        average_of(recipe),
     )
 
 
-def penalised_policy_loss(
-    logprobs: Tensor, batch: Experience, recipe: Recipe, settings: Grpo
-) -> tuple[Tensor, dict[str, Tensor]]:
+def penalised_policy_loss(logprobs: Tensor, batch: Experience, recipe: Recipe) -> tuple[Tensor, dict[str, Tensor]]:
     """The same with the published penalty, β·k3 a token. Its gradient is that of KL(ref‖π), not of KL(π‖ref)."""
     assert batch.ref_logprobs is not None
     assert batch.kl_price is not None
-    mask, average = batch.sequences.response_mask, average_of(recipe, settings)
-    loss, stats = policy_loss(logprobs, batch, recipe, settings)
+    mask, average = batch.sequences.response_mask, average_of(recipe)
+    loss, stats = policy_loss(logprobs, batch, recipe)
     now, ref = (torch.where(mask, x, 0.0) for x in (logprobs, batch.ref_logprobs))  # or k3 of padding may overflow
     k3 = kl_estimate(now, ref, "k3")
     return loss + average(batch.kl_price[:, None] * k3, mask), stats | {"kl_loss": average(k3, mask)}
 
 
-def average_of(recipe: Recipe, settings: Grpo) -> Average:
-    """Over a batch's tokens, as the settings have it."""
+def average_of(recipe: Recipe) -> Average:
+    """Over a batch's tokens, as the recipe has it."""
     constant = partial(constant_mean, length=recipe.rollout.max_new_tokens)
     averages: dict[str, Average] = {"responses": response_mean, "tokens": masked_mean, "constant": constant}
-    return averages[settings.average]
+    return averages[recipe.grpo.average]

@@ -7,9 +7,13 @@ from typing import Protocol
 from torch import Tensor
 
 from truing.config.algorithms import Kl
+from truing.config.defaults import given
+from truing.config.recipe import Recipe
 from truing.config.sections import Optimiser
 from truing.core.experience import Experience, Rollout
+from truing.models.layout import Roles
 from truing.models.roles import Role
+from truing.models.scoring import response_logprobs
 from truing.training.learner import LossFn, Trained
 
 
@@ -81,3 +85,23 @@ class Objective:
     losses: Sequence[LossTerm]
     trained: Sequence[Trained]
     critic: Role | None = None
+
+
+def without_critic(
+    recipe: Recipe,
+    roles: Roles,
+    settings: OnlineSettings,
+    experience: Callable[[Scored, float], Experience],
+    policy_loss: Callable[[Tensor, Experience], tuple[Tensor, dict[str, Tensor]]],
+) -> Objective:
+    """That of an algorithm in which the policy learns alone, by a loss of its (B, R) log-probabilities."""
+
+    def loss(batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
+        return policy_loss(response_logprobs(roles.policy, batch.sequences, recipe.rollout.temperature), batch)
+
+    return Objective(
+        settings=settings,
+        experience=experience,
+        losses=(LossTerm("policy_loss", loss),),
+        trained=(Trained("policy", roles.policy, given(settings.optimiser.learning_rate)),),
+    )

@@ -4,30 +4,24 @@ What makes an algorithm is an `Objective`: how scores and log-probabilities beco
 update has. The rest (sampling, scoring, the KL penalty's price, evaluation, checkpoints) is the same for all.
 """
 
-from collections.abc import Callable
-
-from torch import Tensor
-
 from truing.config.defaults import given
-from truing.core.experience import Experience
 from truing.core.results import OnlineResult, to_json
 from truing.evaluation.decision import Decide, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import online_findings, refuse_ratio
 from truing.guard.opening import open_guard
-from truing.models.layout import Roles, policy_roles
-from truing.models.scoring import response_logprobs
+from truing.models.layout import Roles
 from truing.rewards.build import build_reward
 from truing.rollout.ahead import Rollouts
 from truing.rollout.selection import open_engine
 from truing.stages.decisions import decided
 from truing.stages.kl_control import KlController
-from truing.stages.objective import LossTerm, Objective, OnlineSettings, Scored
+from truing.stages.objective import Objective
 from truing.stages.policy_result import online_result
 from truing.stages.update import Update
 from truing.training.job import Job
 from truing.training.journal import open_journal
-from truing.training.learner import Learner, Trained
+from truing.training.learner import Learner
 
 
 def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | None = None) -> OnlineResult:
@@ -83,24 +77,3 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
     result = online_result(journal.rows, evaluator, stopped_by, notes, findings, guarded)
     job.save_policy(roles.policy, roles.base, result)
     return result
-
-
-def train_without_critic(
-    job: Job,
-    settings: OnlineSettings,
-    experience: Callable[[Scored, float], Experience],
-    policy_loss: Callable[[Tensor, Experience], tuple[Tensor, dict[str, Tensor]]],
-) -> OnlineResult:
-    """The same of an algorithm in which the policy learns alone: by its advantages, and a loss of its log π (B, R)."""
-    roles, temperature = policy_roles(job.recipe, job.start, job.reward), job.recipe.rollout.temperature
-
-    def loss(batch: Experience) -> tuple[Tensor, dict[str, Tensor]]:
-        return policy_loss(response_logprobs(roles.policy, batch.sequences, temperature), batch)
-
-    objective = Objective(
-        settings=settings,
-        experience=experience,
-        losses=(LossTerm("policy_loss", loss),),
-        trained=(Trained("policy", roles.policy, given(settings.optimiser.learning_rate)),),
-    )
-    return train_online(job, roles, objective)

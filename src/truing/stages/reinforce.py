@@ -11,19 +11,27 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from truing.config.algorithms import Reinforce
+from truing.config.recipe import Recipe
 from truing.core.experience import Experience
 from truing.core.results import OnlineResult
 from truing.functional import gae, masked_whiten, ppo_policy_loss, shape_rewards
-from truing.stages.objective import Scored
-from truing.stages.online import train_without_critic
+from truing.models.layout import Roles, policy_roles
+from truing.stages.objective import Objective, Scored, without_critic
+from truing.stages.online import train_online
 from truing.training.job import Job
 
 
 def train_reinforce(job: Job) -> OnlineResult:
     """Trains the policy, saves `model/` and returns the final metrics."""
-    settings = job.recipe.reinforce
-    loss = partial(policy_loss, clip_range=settings.clip_range)
-    return train_without_critic(job, settings, make_experience, loss)
+    roles = policy_roles(job.recipe, job.start, job.reward)
+    return train_online(job, roles, reinforce_objective(job.recipe, roles))
+
+
+def reinforce_objective(recipe: Recipe, roles: Roles) -> Objective:
+    """The algorithm, with the recipe's settings."""
+    settings = recipe.reinforce
+    return without_critic(recipe, roles, settings, make_experience, partial(policy_loss, settings=settings))
 
 
 def make_experience(scored: Scored, beta: float) -> Experience:
@@ -34,7 +42,7 @@ def make_experience(scored: Scored, beta: float) -> Experience:
     return Experience(rollout.sequences, rollout.logprobs, masked_whiten(still_to_come, mask), rollout.groups)
 
 
-def policy_loss(logprobs: Tensor, batch: Experience, clip_range: float) -> tuple[Tensor, dict[str, Tensor]]:
+def policy_loss(logprobs: Tensor, batch: Experience, settings: Reinforce) -> tuple[Tensor, dict[str, Tensor]]:
     """The clipped surrogate objective of single tokens."""
     mask = batch.sequences.response_mask
-    return ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, mask, clip_range, batch.weights)
+    return ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, mask, settings.clip_range, batch.weights)

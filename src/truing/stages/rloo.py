@@ -11,19 +11,27 @@ from functools import partial
 
 from torch import Tensor
 
+from truing.config.algorithms import Rloo
+from truing.config.recipe import Recipe
 from truing.core.experience import Experience
 from truing.core.results import OnlineResult
 from truing.functional import clipped_policy_loss, leave_one_out, response_mean, whole_ratio
-from truing.stages.objective import Scored
-from truing.stages.online import train_without_critic
+from truing.models.layout import Roles, policy_roles
+from truing.stages.objective import Objective, Scored, without_critic
+from truing.stages.online import train_online
 from truing.training.job import Job
 
 
 def train_rloo(job: Job) -> OnlineResult:
     """Trains the policy, saves `model/` and returns the final metrics."""
-    settings = job.recipe.rloo
-    loss = partial(policy_loss, clip_range=settings.clip_range)
-    return train_without_critic(job, settings, make_experience, loss)
+    roles = policy_roles(job.recipe, job.start, job.reward)
+    return train_online(job, roles, rloo_objective(job.recipe, roles))
+
+
+def rloo_objective(recipe: Recipe, roles: Roles) -> Objective:
+    """The algorithm, with the recipe's settings."""
+    settings = recipe.rloo
+    return without_critic(recipe, roles, settings, make_experience, partial(policy_loss, settings=settings))
 
 
 def make_experience(scored: Scored, beta: float) -> Experience:
@@ -33,9 +41,9 @@ def make_experience(scored: Scored, beta: float) -> Experience:
     return Experience(rollout.sequences, rollout.logprobs, advantages[:, None] * mask, rollout.groups, by_response=True)
 
 
-def policy_loss(logprobs: Tensor, batch: Experience, clip_range: float) -> tuple[Tensor, dict[str, Tensor]]:
+def policy_loss(logprobs: Tensor, batch: Experience, settings: Rloo) -> tuple[Tensor, dict[str, Tensor]]:
     """The clipped surrogate objective of whole responses."""
-    mask, clip = batch.sequences.response_mask, (clip_range, clip_range)
+    mask, clip = batch.sequences.response_mask, (settings.clip_range, settings.clip_range)
     return clipped_policy_loss(
         logprobs, batch.old_logprobs, batch.advantages, mask, clip, batch.weights, whole_ratio, response_mean
     )
