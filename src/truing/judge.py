@@ -62,9 +62,9 @@ def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
         RunError: the run has no such reward model.
     """
     judged, form, transcripts, run = _reward_of(reward, stage)
-    records: list[Preference] = records_of(pairs, "preferences", transcripts)
-    chosen = [as_sample(record.prompt, record.chosen) for record in records]
-    rejected = [as_sample(record.prompt, record.rejected) for record in records]
+    records: list[Preference] = records_of(pairs, "preferences", transcripts, columns=form is None)
+    chosen = [as_sample(record.prompt, record.chosen, record.columns) for record in records]
+    rejected = [as_sample(record.prompt, record.rejected, record.columns) for record in records]
     better, worse = _answers(judged, form, chosen), _answers(judged, form, rejected)
     scored = ScoredPairs(better, worse, [one.prompt for one in records], [one.source for one in records])
     card = pair_card(better.scores, worse.scores, better.lengths, worse.lengths)

@@ -106,7 +106,7 @@ def _load_members(planned: Planned, run: RunDirectory) -> list[ClassifierReward]
     return [ClassifierReward.of_role(role, base.endings, path, TOKENS, today) for role in roles]
 
 
-def as_sample(prompt: Text, completion: Text) -> Sample:
+def as_sample(prompt: Text, completion: Text, columns: str = "") -> Sample:
     """A row as a response that has ended, in text alone: a classifier and a function read no tokens of ours."""
     response = completion if isinstance(completion, str) else completion[-1].content
-    return Sample(prompt, response, (), (), finished=True)
+    return Sample(prompt, response, (), (), finished=True, columns=columns)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import tiny
 
+from truing.config.sections import Source
 from truing.data.read import READERS
 
 
@@ -243,3 +244,30 @@ def test_functions_are_imported_as_a_run_will_import_them(judge: str, told: str,
     assert said.code == 2
     assert said.err.count(judge.partition(":")[0]) >= 1
     assert told in said.err
+
+
+SUMS = [{"prompt": f"{letter}+{letter}=", "answer": 2 * letter, "level": 1} for letter in tiny.LETTERS[:20]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remarked", "refused"),
+    [
+        ("prompts, responses, answer", ["level"], None),
+        ("prompts, responses, **columns", [], None),
+        ("prompts, responses, level=1", ["answer"], None),
+        ("prompts, responses", ["answer", "level"], None),
+        ("prompts, responses, anser", ["answer", "level"], "Did you mean `answer`?"),
+    ],
+)
+def test_a_column_that_a_function_takes_is_read_and_one_that_is_not_there_is_refused(
+    arguments: str, remarked: list[str], refused: str | None, truing: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.py").write_text(f"def f({arguments}):\n    return [0.0 for _ in responses]\n")
+    prompts = tiny.write_rows(tmp_path / "prompts.jsonl", SUMS)
+    recipe = tiny.recipe_file(tmp_path, **{"data.prompts": Source(path=str(prompts)).model_dump()})
+    said = truing("validate", recipe, "--set", 'judges={x: "rules:f"}')
+    assert [name for name in ("answer", "level") if f"`{name}` is not read" in said.out] == remarked
+    assert (said.code, [code for code, *_ in said.spots]) == ((2, ["rewards/no-column"]) if refused else (0, []))
+    if refused:
+        assert "rules:f: takes `anser`, and no row has a column of that name; there are `answer`, `level`" in said.err
+        assert refused in said.err

@@ -303,3 +303,56 @@ def changed(given: Recipe, changes: dict[str, Any]) -> Recipe:
     for key, value in changes.items():
         assign(document, key, value)
     return Recipe.model_validate(document)
+
+
+RIGHT = "def right(prompts, responses, answer):\n    return [float(r == a) for r, a in zip(responses, answer)]\n"
+ASKED = [
+    {"prompt": "a+a=", "answer": "aa", "id": 1, "when": "now"},
+    {"prompt": "b+b=", "answer": ["b", "b"], "id": 2},
+    {"prompt": "a+a=", "answer": "aa", "id": 3, "when": "now"},
+    {"prompt": "a+a=", "answer": "zz", "id": 4, "when": "now"},
+    *({"prompt": f"{letter}?", "answer": letter, "id": 5} for letter in "cdefgh"),
+]
+
+
+def asking(place: Path, **changes: Any) -> Recipe:
+    """A recipe whose reward reads a column of the prompts."""
+    path = str(tiny.write_rows(place / "asked.jsonl", ASKED))
+    (place / "own.py").write_text(RIGHT)
+    source = {"kind": "function", "path": f"{place / 'own.py'}:right"}
+    return changed(recipe(place), {"data.prompts": {"path": path}, "rewards.sources": [source], **changes})
+
+
+def test_prompts_carry_the_columns_of_all_rows_and_those_that_differ_are_two(tmp_path: Path) -> None:
+    given = asking(tmp_path, **{"data.max_length": 64, "evaluation.prompts": 5})
+    rows, place = saved(tmp_path, given)
+    prompts = rows.prompts(given)
+    both = sorted([*prompts.train, *prompts.heldout], key=lambda one: (one.text, one.columns))
+    assert [(one.text, json.loads(one.columns)) for one in both[:3]] == [
+        ("a+a=", {"answer": "aa", "id": 3, "when": "now"}),
+        ("a+a=", {"answer": "zz", "id": 4, "when": "now"}),
+        ("b+b=", {"answer": ["b", "b"], "id": 2, "when": None}),
+    ]
+    again = f"{tmp_path}/asked.jsonl:4: is the prompt of {tmp_path}/asked.jsonl:3 with another `answer`, and asked too."
+    assert f"prompts: {again}" in rows.remarks
+    loaded = load_prepared(place, "key")
+    assert loaded == rows
+    assert loaded.prompts(given) == prompts
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_prompt_with_two_answers_is_held_out_with_both_or_learnt_from_with_both(seed: int, tmp_path: Path) -> None:
+    given = asking(tmp_path, **{"data.max_length": 64, "evaluation.prompts": 4, "seed": seed})
+    prompts = prepare(given, tiny.text_format(TOKENIZER), 64).prompts(given)
+    train, heldout = ({one.text for one in side} for side in (prompts.train, prompts.heldout))
+    assert (len(train), len(heldout), train & heldout) == (4, 4, set())
+    assert len(prompts.train) + len(prompts.heldout) == 9
+
+
+def test_without_a_function_a_prompt_is_asked_once_whatever_else_its_rows_say(tmp_path: Path) -> None:
+    given = asking(tmp_path, **{"data.max_length": 64, "rewards.sources": [{"kind": "stage"}]})
+    rows = prepare(given, tiny.text_format(TOKENIZER), 64)
+    assert len(rows.rows["prompts"]) == 8
+    assert {row.columns for row in rows.rows["prompts"]} == {""}
+    inputs: dict[str, Any] = {}
+    assert prepared_key(given, inputs) != prepared_key(asking(tmp_path), inputs)

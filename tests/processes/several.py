@@ -13,19 +13,29 @@ from faults.forked import Forked, zygote
 from faults.forked import has_ended as is_gone
 from faults.killed import SHORT
 
+from truing.config.sections import Source
+
 SOON = 120.0
 """Seconds in which everything has ended, on a machine that is busy too"""
 Launcher = Forked | subprocess.Popen[bytes]
 
 REWARD = "def score(prompts, responses):\n    return [float(sum(map(ord, response))) for response in responses]\n"
+REWARD_OF_ROWS = """
+def score(prompts, responses, answer):
+    assert answer == [prompt[::-1] for prompt in prompts]
+    return [float(sum(map(ord, response))) for response in responses]
+"""
 
 
 def sft_and_ppo(place: Path, updates: int) -> Path:
-    """The file of a recipe whose run learns from a function and saves each step."""
-    (place / "own.py").write_text(REWARD)
+    """The file of a recipe whose run learns from a function that knows the row, and saves each step."""
+    (place / "own.py").write_text(REWARD_OF_ROWS)
+    rows = [{"prompt": row["prompt"], "answer": row["prompt"][::-1]} for row in tiny.demonstrations()]
+    prompts = Source(path=str(tiny.write_rows(place / "asked.jsonl", rows)))
     reward = {"kind": "function", "path": f"{place / 'own.py'}:score"}
     changes = SHORT | {"stages": ["sft", "ppo"], "ppo.updates": updates, "checkpoints.every_steps": 1}
-    return tiny.recipe_file(place / "made", **changes, **{"rewards.sources": [reward]})
+    changes |= {"data.prompts": prompts.model_dump(), "rewards.sources": [reward]}
+    return tiny.recipe_file(place / "made", **changes)
 
 
 def start(recipe: Path, out: Path, processes: int, *options: str) -> Forked:

@@ -12,7 +12,7 @@ from truing.data.datasets import read_data
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
-from truing.preflight.model_directories import base_meant
+from truing.preflight.model_directories import base_meant, model_problems
 from truing.preflight.stages import check_stages
 from truing.runs.received import refuse_consents_of_a_run
 from truing.runs.trackers import missing_trackers
@@ -32,17 +32,19 @@ def validate_command(recipe_file: Path, overrides: list[str]) -> None:
 def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     """The recipe, as far as it is sound, and what was found."""
     recipe, problems = read_recipe(path, overrides, tell)
-    datasets = read_data(recipe, thorough=True)
+    refuse_consents_of_a_run(path, recipe, overrides)
+    functions = Findings(problems=[*model_problems(recipe)])
+    with python_beside(path):
+        taken = check_functions(recipe, functions)
+    datasets = read_data(recipe, True, taken)
     found = check_files(recipe, datasets)
+    found.problems += [problem for problem in functions.problems if problem not in found.problems]
     found.problems += missing_trackers(recipe.track)
     try:
         problems.check(RecipeError)
     except RecipeError as error:
         found.problems.insert(0, error.problem)
         found.odd.append("Fix the recipe first; stage checks were skipped.")
-    refuse_consents_of_a_run(path, recipe, overrides)
-    with python_beside(path):
-        check_functions(recipe, found)
     if not problems.count and recipe.base is not None:
         checked = check_stages(recipe, datasets, found, named=None)
         if checked is None:

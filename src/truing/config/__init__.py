@@ -2,7 +2,7 @@
 
 from truing.config.loading import load_recipe, read_recipe, recorded_recipe, resolved_yaml
 from truing.config.shelf import recipe_schema, recipe_shelf
-from truing.config.variants import guard_functions, reward_sources, variant, with_changes
+from truing.config.variants import guard_functions, reward_sources, scores_in_python, variant, with_changes
 
 __all__ = [
     "guard_functions",
@@ -13,6 +13,7 @@ __all__ = [
     "recorded_recipe",
     "resolved_yaml",
     "reward_sources",
+    "scores_in_python",
     "variant",
     "with_changes",
 ]

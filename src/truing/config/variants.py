@@ -67,6 +67,13 @@ def guard_functions(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
             yield f"{root}guard.judge.path", "pairs" if judge.kind == "pairs" else "function", judge.path
 
 
+def scores_in_python(recipe: Recipe) -> bool:
+    """Whether a function scores or judges responses, in the recipe or in a variant of it."""
+    recipes = [recipe, *(variant(recipe, name) for name in recipe.variants)]
+    is_source = any(source.kind == "function" for _, source in reward_sources(recipe))
+    return is_source or any(own.evaluation.judges for own in recipes) or any(guard_functions(recipe))
+
+
 def flatten_variants(document: dict[str, Any]) -> None:
     """Writes `{ppo: {kl: {beta: 0}}}` as `{ppo.kl.beta: 0}`, the form in which variants are kept."""
     variants = document["variants"]

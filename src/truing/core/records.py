@@ -37,6 +37,8 @@ class Demonstration:
     prompt: Text
     completion: Text
     where: str
+    columns: str = ""
+    """The further columns of its row, as JSON, for functions that take them; empty where none are carried"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Preference:
     margin: float | None = None
     source: str = ""
     """Where it is from, where the row says so"""
+    columns: str = ""
+    """As those of a demonstration"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Prompt:
 
     prompt: Text
     where: str
+    columns: str = ""
+    """As those of a demonstration"""
 
 
 @dataclass(frozen=True)
@@ -73,3 +79,5 @@ class Sample:
     prompt_tokens: tuple[int, ...]
     response_tokens: tuple[int, ...]
     finished: bool
+    columns: str = ""
+    """The further columns of the prompt's row, as JSON; rows of one file have the same ones"""

@@ -1,17 +1,18 @@
 """The datasets of a recipe, by their names in its `data`. A file is parsed once, whatever is made of its rows."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from truing.config import scores_in_python
 from truing.config.checks import PROMPTS
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
 from truing.config.stages import STAGES
 from truing.core.errors import DataError, Problem, Problems
 from truing.core.records import Demonstration, Preference, Prompt
-from truing.data.columns import ALIASES
+from truing.data.columns import ALIASES, NONE_TAKEN, Taken, as_json, further, with_every_column
 from truing.data.fields import FieldError
 from truing.data.prompts import prompt_source
 from truing.data.read import RawRow, read_rows
@@ -49,6 +50,10 @@ class Dataset:
     spec: DatasetSpec
     problems: Problems
     transcripts: bool = False
+    columns: bool = False
+    """Whether records carry the further columns of their rows"""
+    taken: Taken = NONE_TAKEN
+    """Those of them that a function takes"""
     records: list[Any] = field(default_factory=list)
     """Of the sound rows"""
     oddities: list[str] = field(default_factory=list)
@@ -77,8 +82,9 @@ class Dataset:
             record = self.spec.parse(row)
             if record is not None:
                 self._refuse_mixture(record)
-                self.records.append(record)
-                return row.read
+                others = further(raw.values) if self.columns else {}
+                self.records.append(replace(record, columns=as_json(others)))
+                return row.read | {name for name in others if name in self.taken}
         except FieldError as fault:
             row.note(fault)
         return {*ALIASES, SOURCE}
@@ -99,10 +105,10 @@ def datasets_of_stages(recipe: Recipe) -> list[str]:
     return [part for name in names for part in (name, HELDOUT + name)] + prompts
 
 
-def read_data(recipe: Recipe, thorough: bool = False) -> dict[str, Dataset]:
+def read_data(recipe: Recipe, thorough: bool = False, taken: Taken = NONE_TAKEN) -> dict[str, Dataset]:
     """Every dataset that the recipe names, and the prompts that its stages have answered, if these have no own file.
 
-    A `thorough` reading describes all problems, and what is odd about rows.
+    A `thorough` reading describes all problems, and what is odd about rows, of which functions have `taken` columns.
     """
     sources = _sources(recipe)
     datasets = {
@@ -110,6 +116,8 @@ def read_data(recipe: Recipe, thorough: bool = False) -> dict[str, Dataset]:
             DATASETS[name.removeprefix(HELDOUT)],
             Problems(source.path, None if thorough else Problems.most),
             recipe.data.transcripts,
+            name == "prompts" and scores_in_python(recipe),
+            taken,
         )
         for name, source in sources.items()
     }
@@ -118,13 +126,13 @@ def read_data(recipe: Recipe, thorough: bool = False) -> dict[str, Dataset]:
     return datasets
 
 
-def records_of(file: Path, name: str, transcripts: bool) -> list[Any]:
-    """The rows of one file, as a dataset of this name has them.
+def records_of(file: Path, name: str, transcripts: bool, columns: bool = False) -> list[Any]:
+    """The rows of one file, as a dataset of this name has them, with their further `columns` if these are asked for.
 
     Raises:
         DataError: one cannot be used.
     """
-    dataset = Dataset(DATASETS[name], Problems(str(file)), transcripts)
+    dataset = Dataset(DATASETS[name], Problems(str(file)), transcripts, columns)
     read_file(Source(path=str(file)), [dataset])
     dataset.problems.check(DataError)
     return dataset.records
@@ -143,6 +151,8 @@ def read_file(source: Source, datasets: Sequence[Dataset], thorough: bool = Fals
             dataset.problems.add(error.problem)
     for dataset in datasets:
         dataset.oddities = remarks.sentences()
+        if dataset.columns:
+            dataset.records = with_every_column(dataset.records)
 
 
 def _sources(recipe: Recipe) -> dict[str, Source]:

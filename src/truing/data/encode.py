@@ -21,6 +21,8 @@ class EncodedPrompt:
 
     text: Text
     tokens: Tokens
+    columns: str = ""
+    """The further columns of its row, as JSON"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class EncodedRow:
     """0 where the data says nothing"""
     source: str = ""
     """Where it is from; empty where the data does not say"""
+    columns: str = ""
+    """The further columns of a prompt, as JSON; empty for rows that are learnt from"""
 
     @property
     def longest(self) -> int:
@@ -96,7 +100,7 @@ def encode_records(
                 break
             continue
         margin, source = getattr(record, "margin", None) or 0.0, getattr(record, "source", "")
-        rows.append(EncodedRow(record.where, beginning.tokens, answers, index, margin, source))
+        rows.append(EncodedRow(record.where, beginning.tokens, answers, index, margin, source, record.columns))
         if note is not None:
             note(record, rows[-1], wholes or [beginning])
     return rows, refused

@@ -8,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from truing.config import scores_in_python
 from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, check
 from truing.core.records import Message, Preference, Text, Tokens
@@ -17,7 +18,7 @@ from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
 from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, interned
 from truing.data.endings import Endings
 from truing.data.length_report import NAMED, LengthReport, Limit
-from truing.data.prompts import PromptSet, prompt_set
+from truing.data.prompts import PromptSet, different, prompt_set
 from truing.data.remarks import Tally, opposites
 from truing.data.round_trip import note_oddities, of_the_template
 from truing.data.split import overlap, split_by_prompt
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 R = TypeVar("R", TokenRows, PairRows)
-FORMAT = 4
+FORMAT = 5
 """Of what `save` writes"""
 MANIFEST = "prepared.json"
 REST = "settings.json"
@@ -76,9 +77,9 @@ class Prepared:
         return self._fitted_split("preferences", recipe, self._pair_rows)
 
     def prompts(self, recipe: Recipe) -> PromptSet:
-        """The prompts that leave room for a response, each once. DataError as above, or where too few are left."""
+        """The prompts that leave room for a response. DataError as above, or where too few are left."""
         rows, report = self.fit("prompts", self.rows_of("prompts"), recipe)
-        prompts = [EncodedPrompt(self.texts[row.prompt_index], row.prompt) for row in rows]
+        prompts = [EncodedPrompt(self.texts[row.prompt_index], row.prompt, row.columns) for row in rows]
         return prompt_set(prompts, recipe, report.sentence())
 
     def rows_of(self, name: str) -> list[EncodedRow]:
@@ -188,8 +189,9 @@ def encode_datasets(
     for name, dataset in used.items():
         records = dataset.records
         if name == "prompts":
-            records = list({record.prompt: record for record in records}.values())
-            texts = [record.prompt for record in records]
+            records, again = different(records)
+            remarks += [f"prompts: {sentence}" for sentence in again]
+            texts = list(dict.fromkeys(record.prompt for record in records))
         note, tally = None, Tally()
         if form and (name != "prompts" or recipe.data.prompts):  # those of other rows are told with these
             note = partial(note_oddities, form, dataset.spec.completions, tally)
@@ -232,6 +234,7 @@ def prepared_key(recipe: Recipe, fingerprints: Mapping[str, Mapping[str, Any]]) 
         "inputs": {name: fingerprints[name] for name in fingerprints if name == "base" or name.startswith("data.")},
         "data": recipe.data.model_dump(exclude={"heldout", "max_length", "too_long"}),
         "stages": recipe.stages,
+        "columns": scores_in_python(recipe),
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 

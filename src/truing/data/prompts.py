@@ -7,7 +7,10 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Data, Source
 from truing.core import rng
 from truing.core.errors import DataError
+from truing.core.records import Prompt, Text
+from truing.data.columns import ID, as_json, parsed
 from truing.data.encode import EncodedPrompt
+from truing.data.remarks import Tally
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,38 @@ def prompt_source(data: Data) -> Source:
     return source
 
 
+def different(records: Iterable[Prompt]) -> tuple[list[Prompt], list[str]]:
+    """Each prompt once for all rows that agree on their further columns, and a remark on prompts that come again.
+
+    With another column a response may be scored otherwise, so it is another prompt; an `id` makes none.
+    """
+    kept = {(record.prompt, _without_id(record.columns)): record for record in records}
+    first, tally = dict[Text, Prompt](), Tally()
+    for record in kept.values():
+        before = first.setdefault(record.prompt, record)
+        if before is not record:
+            ours, theirs = parsed(record.columns), parsed(before.columns)
+            names = ", ".join(f"`{name}`" for name in ours if name != ID and ours[name] != theirs[name])
+            tally.add("again", f"{record.where}: is the prompt of {before.where} with another {names}, and asked too")
+    return list(kept.values()), tally.sentences()
+
+
+def _without_id(columns: str) -> str:
+    return as_json({name: value for name, value in parsed(columns).items() if name != ID})
+
+
 def prompt_set(prompts: Sequence[EncodedPrompt], recipe: Recipe, report: str = "") -> PromptSet:
-    """Some prompts held out of all. DataError where none would be left to learn from."""
-    held = recipe.evaluation.prompts
-    if held >= len(prompts):
+    """Some prompts held out of all, each with all its rows. DataError where none would be left to learn from."""
+    held, texts = recipe.evaluation.prompts, list(dict.fromkeys(prompt.text for prompt in prompts))
+    if held >= len(texts):
         raise DataError(
-            f"there are {len(prompts)} different prompts, of which {held} are to be held out: none is left to learn "
+            f"there are {len(texts)} different prompts, of which {held} are to be held out: none is left to learn "
             "from.",
             code="data/too-few-prompts",
             where=prompt_source(recipe.data).path,
             hint="Lower evaluation.prompts or give more prompts.",
         )
-    order = rng.permutation(recipe.seed, "held-out prompts", count=len(prompts))
-    return PromptSet([prompts[i] for i in sorted(order[held:])], [prompts[i] for i in sorted(order[:held])], report)
+    order = rng.permutation(recipe.seed, "held-out prompts", count=len(texts))
+    heldout = {texts[place] for place in order[:held]}
+    train = [prompt for prompt in prompts if prompt.text not in heldout]
+    return PromptSet(train, [prompt for prompt in prompts if prompt.text in heldout], report)

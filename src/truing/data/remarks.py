@@ -5,10 +5,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from truing.core.records import Preference, Text
-from truing.data.columns import meant_by
+from truing.data.columns import ID, meant_by
 from truing.data.formats import RawRow
 
-ID = "id"
 SOURCE = "source"
 """It is read, and no part of what a row says"""
 LONGEST_NAME = 40

@@ -20,11 +20,13 @@ class Question:
     first: str
     second: str
     newer_is_first: bool
+    columns: str = ""
+    """The further columns of the prompt's row, as JSON"""
 
     @property
     def id(self) -> str:
         """Of what is asked alone: the same two answers to the same prompt are one question."""
-        return _digest(self.shown, self.first, self.second)
+        return _digest(self.shown, self.first, self.second, *filter(None, [self.columns]))
 
     def outcome(self, first_wins: float) -> float:
         """1 where the newer policy's answer won, 0 where it lost, ½ for alike, from the same of the first answer."""
@@ -44,7 +46,7 @@ def questions_about(
 
     Args:
         prompts: that were held out.
-        newer: lines of samples.jsonl of the one policy, one a prompt.
+        newer: lines of samples.jsonl of the one policy, one a prompt; `columns` are the prompt's further ones.
         older: those of the other.
         draw: seed, and the number of the look.
         known: questions that were asked before: judgements of them are no news.
@@ -55,8 +57,9 @@ def questions_about(
     for place in order:
         now, before = newer[place], older[place]
         if now["response"] != before["response"]:
-            one, other = _sides(now["prompt"], now["response"], before["response"], seed)
-            question = Question(prompts[place], now["prompt"], one, other, one == now["response"])
+            shown, columns = now["prompt"], now.get("columns", "")
+            one, other = _sides(shown, now["response"], before["response"], seed)
+            question = Question(prompts[place], shown, one, other, one == now["response"], columns)
             found.setdefault(question.id, question)
     return [question for name, question in found.items() if name not in known]
 

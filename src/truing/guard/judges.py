@@ -11,8 +11,9 @@ from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, Problems, RewardError, WaitingError
 from truing.core.records import Sample
 from truing.guard.contests import Question
+from truing.rewards.keywords import as_plain
 from truing.rewards.process import FunctionError, FunctionProcess
-from truing.rewards.python_function import FunctionReward, as_plain, more_of
+from truing.rewards.python_function import FunctionReward, more_of
 from truing.rewards.worker import shown
 from truing.runs.directory import StageDirectory
 from truing.runs.files import disk_faults, write_text
@@ -67,7 +68,7 @@ class ScoresJudge:
     def judge(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
         """See `Judge`. RewardError where the function has no number for an answer."""
         first, second = (
-            self.reward.score([Sample(one.prompt, getattr(one, side), (), (), True) for one in questions])
+            self.reward.score([Sample(one.prompt, getattr(one, side), (), (), True, one.columns) for one in questions])
             for side in ("first", "second")
         )
         pairs = zip(questions, first, second, strict=True)
@@ -85,7 +86,9 @@ class PairsJudge:
         """See `Judge`. RewardError where the function fails, or its answer is no share."""
         pairs: list[Any] = [[one.first, one.second] for one in questions]
         try:
-            answer = self.process.scores([as_plain(one.prompt) for one in questions], pairs)
+            _, keywords = self.process.start()
+            columns = keywords.given([one.columns for one in questions], {}, self.name)
+            answer = self.process.scores([as_plain(one.prompt) for one in questions], pairs, columns)
         except FunctionError as fault:
             place = f" It was raised in {fault.place}." if fault.place else ""
             hint = (more_of(fault.limit) or SHARES) + place

@@ -107,7 +107,7 @@ class Guard:
         updates: of the whole stage.
         draws: the seed, and the held-out prompts of which some are drawn at each look.
         ledger: where judgements come from.
-        answers: lines of samples.jsonl after a step, one a prompt.
+        answers: lines of samples.jsonl after a step, one a prompt, with the prompt's further `columns`.
         say: tells a person.
         state: to go on from.
         """

@@ -1,6 +1,7 @@
 """Which guard a stage has, by its recipe."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -30,6 +31,10 @@ def open_guard(
     def say(what: str) -> None:
         job.progress.note(f"{name}: {what}")
 
+    def answers(step: int) -> list[dict[str, Any]]:
+        rows = zip(evaluator.rows[step], prompts, strict=True)
+        return [row | {"columns": prompt.columns} for row, prompt in rows]
+
     if recipe.guard.judge.kind == "none":
         return SmokeDetectors(recipe.guard, updates, say, state)
     return Guard(
@@ -37,7 +42,7 @@ def open_guard(
         updates,
         (recipe.seed, [prompt.text for prompt in prompts]),
         Ledger(directory.judgements, judge_of(recipe, directory)),
-        lambda step: evaluator.rows[step],
+        answers,
         say,
         state,
     )

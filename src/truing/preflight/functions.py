@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from truing.config.recipe import Recipe
 from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat, decode_response
+from truing.data.columns import Taken
 from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
 from truing.guard.contests import Question
@@ -17,20 +18,31 @@ CALLED_WITH = 2
 """The first responses that each reward and judge is asked to score: with one, a deviation of all has no value"""
 
 
-def check_functions(recipe: Recipe, found: Findings) -> None:
-    """Adds those that cannot be imported to what was `found`; each is imported in a process of its own."""
+def check_functions(recipe: Recipe, found: Findings) -> Taken:
+    """Adds those that cannot be imported to what was `found`, each in a process of its own; the columns others take."""
+    taken = Taken()
     known = [problem.where for problem in found.problems]
     for (kind, path), key in rewards_and_judges(recipe).items():
         if kind in ("function", "pairs") and f"{key}: {path}" not in known:
             with found.noting():
-                FunctionReward.load(path, recipe, OF_PAIRS if kind == "pairs" else SIGNATURE).end()
+                function = FunctionReward.load(path, recipe, OF_PAIRS if kind == "pairs" else SIGNATURE)
+                function.end()
+                taken |= function.keywords.taken
+    return taken
 
 
 def samples_of(rows: Prepared, recipe: Recipe, form: TextFormat) -> list[Sample]:
     """The recipe's own completions, which `form` makes text of, for its rewards and judges to be asked about."""
     asked, texts, in_messages = _asked(rows, recipe), rows.texts, "prompts" in rows.chats
     return [
-        Sample(texts[row.prompt_index], decode_response(form, row.prompt, said, in_messages), row.prompt, said, True)
+        Sample(
+            texts[row.prompt_index],
+            decode_response(form, row.prompt, said, in_messages),
+            row.prompt,
+            said,
+            True,
+            row.columns,
+        )
         for row, said in zip(asked, _completions(rows, asked), strict=False)
     ]
 
@@ -61,7 +73,7 @@ def call_functions(recipe: Recipe, samples: Sequence[Sample]) -> None:
             function.score(samples)
             function.end()
         elif kind == "pairs":
-            asked = [Question(one.prompt, "", one.response, samples[0].response, True) for one in samples]
+            asked = [Question(one.prompt, "", one.response, samples[0].response, True, one.columns) for one in samples]
             judge = pairs_judge(path, recipe)
             judge.judge(0, asked)
             judge.process.end()

@@ -14,12 +14,14 @@ import subprocess
 import sys
 import time
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from truing.config.sections import Functions
 from truing.processes import group
+from truing.rewards.keywords import Keywords
 
 WORKER = Path(__file__).with_name("worker.py")
 MOST_BYTES = 1 << 26
@@ -51,22 +53,29 @@ class FunctionProcess:
     settings: Functions
     _running: "_Running | None" = field(default=None, init=False)
 
-    def start(self) -> str | None:
-        """Imports the function; returns the file it is in. FunctionError if it cannot be imported."""
+    def start(self) -> tuple[str | None, Keywords]:
+        """Imports the function; the file it is in, and what it takes. FunctionError if it cannot be imported."""
         if self._running is None:
             running = _Running()
             self._running = running
             weakref.finalize(self, running.end)
             memory = None if self.settings.memory_gb is None else int(self.settings.memory_gb * 2**30)
             order = {"function": self.function, "path": sys.path, "memory_bytes": memory}
-            running.file = self._ask(running, order, self.settings.start_seconds, "functions.start_seconds").get("file")
-        return self._running.file
+            loaded = self._ask(running, order, self.settings.start_seconds, "functions.start_seconds")
+            running.file, running.keywords = loaded.get("file"), Keywords(**loaded.get("keywords", {}))
+        return self._running.file, self._running.keywords
 
-    def scores(self, prompts: list[Any], responses: list[str]) -> dict[str, Any]:
-        """`scores`, a number or None each, and `bad`, what stood for each None. FunctionError for all else."""
+    def scores(self, prompts: list[Any], responses: list[Any], columns: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """`scores`, a number or None each, and `bad`, what stood for each None. FunctionError for all else.
+
+        Args:
+            prompts: one a response.
+            responses: or pairs of them.
+            columns: by keyword, also one a response.
+        """
         self.start()
         assert self._running is not None
-        question = {"prompts": prompts, "responses": responses}
+        question = {"prompts": prompts, "responses": responses, "columns": columns}
         return self._ask(self._running, question, self.settings.seconds, "functions.seconds")
 
     def end(self) -> None:
@@ -97,6 +106,7 @@ class _Running:
 
     def __init__(self) -> None:
         self.file: str | None = None
+        self.keywords = Keywords()
         self._line, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(

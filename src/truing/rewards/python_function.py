@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Functions
 from truing.core.errors import RewardError
-from truing.core.records import Sample, Text
+from truing.core.records import Sample
 from truing.processes import group
+from truing.rewards.keywords import Keywords, as_plain, of_samples
 from truing.rewards.process import FunctionError, FunctionProcess
 from truing.rewards.worker import NO_FIT, NO_FUNCTION
 
@@ -36,6 +36,8 @@ class FunctionReward:
     drops: bool
     file: str | None = None
     """Where the function is written"""
+    keywords: Keywords = field(default_factory=Keywords)
+    """What it takes besides prompts and responses"""
     _process: FunctionProcess = field(init=False, repr=False)
     _failed: int = 0
     _answered: bool = False
@@ -51,11 +53,11 @@ class FunctionReward:
             RewardError: the module or the function is not there or of another form, or the module cannot be run.
         """
         reward = cls(path, recipe.functions, drops=recipe.rewards.on_bad_score == "drop")
-        reward.file = group.broadcast(lambda: reward._imported(signature))
+        reward.file, reward.keywords = group.broadcast(lambda: reward._imported(signature))
         return reward
 
-    def _imported(self, signature: str) -> str | None:
-        """The file that the function is in. RewardError as `load`, which other processes so hear the exit code of."""
+    def _imported(self, signature: str) -> tuple[str | None, Keywords]:
+        """The function's file, and what it takes. RewardError as `load`: others so hear the exit code of it."""
         try:
             return self._process.start()
         except FunctionError as fault:
@@ -112,8 +114,9 @@ class FunctionReward:
 
     def _asked(self, samples: Sequence[Sample]) -> list[float]:
         """What the function says. FunctionError if that is not a list of so many."""
+        columns = self.keywords.given([sample.columns for sample in samples], of_samples(samples), self.name)
         prompts = [as_plain(sample.prompt) for sample in samples]
-        answer = self._process.scores(prompts, [sample.response for sample in samples])
+        answer = self._process.scores(prompts, [sample.response for sample in samples], columns)
         scores, bad = answer.get("scores"), answer.get("bad")
         if not isinstance(scores, list) or not isinstance(bad, dict) or len(scores) != len(samples):
             raise FunctionError("disturbed the line to its process")
@@ -148,8 +151,3 @@ def _blaming(sample: Sample, fault: FunctionError) -> FunctionError:
 def more_of(limit: str | None) -> str:
     """The hint for a function that a field of the recipe may have kept from its answer."""
     return f"If it needs more, raise {limit}." if limit else ""
-
-
-def as_plain(prompt: Text) -> Any:
-    """A prompt as a user's function sees it: a string, or a list of {role, content} and what else its messages have."""
-    return prompt if isinstance(prompt, str) else [message.turn for message in prompt]

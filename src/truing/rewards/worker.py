@@ -3,8 +3,8 @@
 Run as a script whose standard input is the socket; each side says one JSON object a line:
 
     <- {"function": "rules.py:short", "path": [...], "memory_bytes": 4294967296}
-    -> {"file": ".../rules.py"}                                or {"fault": ..., "place": ..., "memory": false}
-    <- {"prompts": [...], "responses": [...]}
+    -> {"file": ".../rules.py", "keywords": {...}}             or {"fault": ..., "place": ..., "memory": false}
+    <- {"prompts": [...], "responses": [...], "columns": {"answer": [...]}}
     -> {"scores": [1.5, null], "bad": {"1": "nan"}}            or {"fault": ..., "place": ..., "memory": false}
 
 `memory` says that it could not have as much of it as it asked for.
@@ -50,7 +50,7 @@ def serve(connection: socket.socket) -> None:
     _say(connection, answer)
     for line in lines:
         request = json.loads(line)
-        _say(connection, _scored(function, request["prompts"], request["responses"]))
+        _say(connection, _scored(function, **request))
 
 
 def _loaded(path: str, search: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -66,19 +66,20 @@ def _loaded(path: str, search: list[str]) -> tuple[Any, dict[str, Any]]:
     misfit = _misfit(function)
     if misfit is not None:
         return None, {"fault": f"{NO_FIT} {misfit}", "place": _written_at(function)}
-    return function, {"file": getattr(module, "__file__", None)}
+    return function, {"file": getattr(module, "__file__", None), "keywords": _keywords(function)}
 
 
 def _misfit(function: Any) -> str | None:
     """Why a function cannot be called with prompts and responses; None where nothing speaks against it."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return "it is async, and nobody awaits its answer"
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # written in C
+    signature = _signature(function)
+    if signature is None:
         return None
     try:
-        bound = signature.bind([], [])
+        bound = signature.bind_partial([], [])
+        if _left(signature, bound, inspect.Parameter.POSITIONAL_ONLY):
+            raise TypeError
     except TypeError:
         return f"it takes {signature}, and is called with two lists, prompts and responses"
     first, *rest = bound.arguments
@@ -87,15 +88,43 @@ def _misfit(function: Any) -> str | None:
     return f"its second argument, {rest[0]}, is given the responses" if rest and rest[0] in NAMES_OF_PROMPTS else None
 
 
+def _keywords(function: Any) -> dict[str, Any]:
+    """What it takes behind prompts and responses."""
+    signature = _signature(function)
+    if signature is None:
+        return {}
+    bound = signature.bind_partial([], [])
+    by_name = _left(signature, bound, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        "needed": [one.name for one in by_name if one.default is one.empty],
+        "optional": [one.name for one in by_name if one.default is not one.empty],
+        "others": bool(_left(signature, bound, inspect.Parameter.VAR_KEYWORD)),
+        "own": list(bound.arguments),
+    }
+
+
+def _signature(function: Any) -> inspect.Signature | None:
+    """None for what is written in C."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _left(signature: inspect.Signature, bound: inspect.BoundArguments, *kinds: Any) -> list[inspect.Parameter]:
+    """The parameters of these kinds that are neither prompts nor responses."""
+    return [one for name, one in signature.parameters.items() if name not in bound.arguments and one.kind in kinds]
+
+
 def _written_at(function: Any) -> str | None:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return None if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
 
 
-def _scored(function: Any, prompts: list[Any], responses: list[str]) -> dict[str, Any]:
+def _scored(function: Any, prompts: list[Any], responses: list[Any], columns: dict[str, Any]) -> dict[str, Any]:
     own, wanted = os.getpid(), len(responses)  # the function may empty the list
     try:
-        answer = _numbers(function(prompts, responses), wanted)
+        answer = _numbers(function(prompts, responses, **columns), wanted)
     except BaseException as error:  # the user's code raises what it likes
         answer = _fault(error)
     if os.getpid() != own:

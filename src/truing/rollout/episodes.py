@@ -87,6 +87,7 @@ def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, form: TextFor
             prompt_tokens=prompt.tokens,
             response_tokens=tuple(response),
             finished=finished,
+            columns=prompt.columns,
         )
         for prompt, response, finished in zip(prompts, *said, strict=True)
     ]
