@@ -102,7 +102,7 @@ def test_an_adapter_that_is_lost_in_merging_is_refused(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("written", "code", "told"),
     [
-        ("async def score(prompts, responses): return [0.0]", "rewards/signature", "async"),
+        ("async def score(responses): return [0.0]", "rewards/signature", "is called with two lists"),
         ("def score(*, prompts, responses): return [0.0]", "rewards/signature", "is called with two lists"),
         ("def score(responses): return [0.0]", "rewards/signature", "is called with two lists"),
         ("def score(completions, prompts): return [0.0]", "rewards/signature", "completions, is given the prompts"),

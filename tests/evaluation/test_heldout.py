@@ -71,6 +71,10 @@ def test_the_parts_of_a_sum_are_told_apart_and_add_up(tmp_path: Path) -> None:
     assert (found["part_length"], found["part_short"]) == pytest.approx((length / 2, -2 * (length - 1)))
     assert found["heldout_score"] == pytest.approx(found["part_length"] + found["part_short"])
     assert evaluator.history[0].metrics == found
+    told = to_json(evaluator.result())["parts"]
+    assert {name: told[name]["last"] for name in told} == pytest.approx(
+        {"length": length / 2, "short": -2 * (length - 1)}
+    )
     alone = _evaluator(recipe, roles, WeightedReward(halves[:1]))
     assert not {name for name in alone.evaluate(0) if name.startswith("part_")}
     assert "parts" not in alone.rows[0][0]

@@ -22,7 +22,7 @@ def reward(prompts, responses, answer):
     assert [one == prompt[::-1] for prompt, one in zip(prompts, answer, strict=True)] == [True] * len(responses)
     return [float(sum(map(ord, response))) for response in responses]
 
-def judge(prompts, responses, answer, messages):
+async def judge(prompts, responses, answer, messages):
     assert [turns[0]["content"][::-1] for turns in messages] == answer
     return [float(one in response) for one, response in zip(answer, responses, strict=True)]
 

@@ -252,6 +252,9 @@ class Functions(Section):
     start_seconds: Positive = Field(120.0, description="Longest time to import one.")
     memory_gb: Positive | None = Field(8.0, description="Memory that one may allocate, in GiB; null for no limit.")
     batch_size: Count = Field(256, description="Most responses handed over at once.")
+    concurrency: Count = Field(
+        32, description="Calls of an `async def` function at once, each with one response of the batch."
+    )
 
 
 class Checkpoints(Section):

@@ -87,6 +87,8 @@ JUDGE = Metric("judge_NAME", "Judge", "",
     zero=True)
 PART = Metric("part_NAME", "Part of the score", "SFT deviations",
     "Of a sum of several rewards, what one of them gives: its own score, normalised, times its weight.")
+UPDATE_PART = Metric("update_part_NAME", "Part of an update's score", "SFT deviations",
+    "Of a sum of several rewards, what one of them gives to the update's own responses: normalised, times its weight.")
 MEMBER_SPREAD = Metric("member_spread", "Spread of the members", "SFT deviations",
     "Standard deviation over the members of the reward model of a response's score, each on its own scale; the mean "
     "over responses.", bounds=NONNEGATIVE)
@@ -193,7 +195,7 @@ _UPDATE = (
     Metric("score_std", "Score deviation", "SFT deviations", "Standard deviation of the score over the update."),
     Metric("objective", "Objective", "SFT deviations",
         "What is maximised: the mean of the score, after the rule for a missing eos, less β × KL."),
-    MEMBER_SPREAD, KL, KL_EXACT, BETA, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, EVEN_GROUPS,
+    UPDATE_PART, MEMBER_SPREAD, KL, KL_EXACT, BETA, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, EVEN_GROUPS,
     Metric("policy_loss", "Policy loss", "", "Mean of the clipped objective, negated."),
 )
 _STEPS = (

@@ -110,6 +110,8 @@ class HeldoutResult:
     heldout_score: Change | None = None
     alike: list[str] | None = None
     """Signs that the answers became like each other"""
+    parts: dict[str, Change] | None = None
+    """Of what each of several sources gives to the score"""
 
 
 @dataclass(frozen=True)

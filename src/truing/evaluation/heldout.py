@@ -126,6 +126,7 @@ class HeldoutEvaluator:
             heldout_dropped=self.dropped,
             heldout_score=changes.get("heldout_score"),
             alike=self.alike,
+            parts={name: changes[f"part_{name}"] for name in self._parts} or None,
         )
 
     @property
@@ -163,6 +164,11 @@ class HeldoutEvaluator:
         """Half the width of the 95% interval of each change, by the metric's name: less than that is noise."""
         return {name: change.noise for name, change in self._changes().items()}
 
+    @property
+    def _parts(self) -> list[str]:
+        """Of a summed reward."""
+        return list(self.rows[min(self.rows)][0].get("parts", {}))
+
     def _changes(self) -> dict[str, Change]:
         before, after = self.rows[min(self.rows)], self.rows[max(self.rows)]
         changes = {
@@ -171,6 +177,9 @@ class HeldoutEvaluator:
             )
             for name in self._judges
         }
+        for name in self._parts:
+            given = ([row["parts"][name] for row in rows] for rows in (before, after))
+            changes[f"part_{name}"] = change_between(*given)
         if self._reward is not None:
             changes["heldout_score"] = change_between([row["score"] for row in before], [row["score"] for row in after])
         return changes

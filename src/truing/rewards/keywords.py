@@ -25,6 +25,14 @@ class Keywords:
     own: tuple[str, ...] = ()
     """The names of its first two, which no column can be given by"""
 
+    @classmethod
+    def told(cls, answer: Mapping[str, Any]) -> "Keywords":
+        """As the function's process says it in JSON."""
+        made: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in answer.items()
+        }
+        return cls(**made)
+
     @property
     def taken(self) -> Taken:
         """Columns that it is given where rows have them."""

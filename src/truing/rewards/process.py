@@ -61,12 +61,13 @@ class FunctionProcess:
             weakref.finalize(self, running.end)
             memory = None if self.settings.memory_gb is None else int(self.settings.memory_gb * 2**30)
             order = {"function": self.function, "path": sys.path, "memory_bytes": memory}
+            order["concurrency"] = self.settings.concurrency
             loaded = self._ask(running, order, self.settings.start_seconds, "functions.start_seconds")
-            running.file, running.keywords = loaded.get("file"), Keywords(**loaded.get("keywords", {}))
+            running.file, running.keywords = loaded.get("file"), Keywords.told(loaded.get("keywords", {}))
         return self._running.file, self._running.keywords
 
     def scores(self, prompts: list[Any], responses: list[Any], columns: Mapping[str, list[Any]]) -> dict[str, Any]:
-        """`scores`, a number or None each, and `bad`, what stood for each None. FunctionError for all else.
+        """`scores`, a number or None each, and `bad`, the fault of each None. FunctionError for all else.
 
         Args:
             prompts: one a response.

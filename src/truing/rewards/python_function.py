@@ -1,8 +1,9 @@
 """Python functions as rewards and judges: `module:function` or `file.py:function`, of prompts and responses."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Functions
@@ -10,7 +11,7 @@ from truing.core.errors import RewardError
 from truing.core.records import Sample
 from truing.processes import group
 from truing.rewards.keywords import Keywords, as_plain, of_samples
-from truing.rewards.process import FunctionError, FunctionProcess
+from truing.rewards.process import MEMORY, FunctionError, FunctionProcess
 from truing.rewards.worker import NO_FIT, NO_FUNCTION
 
 LARGEST_SCORE = 1e18
@@ -126,8 +127,7 @@ class FunctionReward:
                 self._answered = True
                 numbers.append(score)
             else:
-                told = f"returned {bad.get(str(index), score)} for the response {sample.response[:80]!r}"
-                numbers.append(self._bad(FunctionError(told)))
+                numbers.append(self._bad(_blamed(bad.get(str(index)) or {"fault": f"returned {score}"}, sample)))
         return numbers
 
     def _bad(self, fault: FunctionError) -> float:
@@ -141,6 +141,14 @@ class FunctionReward:
         place = f" It was raised in {fault.place}." if fault.place else ""
         hint = (more_of(fault.limit) or SCORES) + place
         return RewardError(f"{fault.reason}.", code="rewards/function-fails", where=self.name, hint=hint)
+
+
+def _blamed(fault: Mapping[str, Any], sample: Sample) -> FunctionError:
+    """What a function did on one response of a batch, alone."""
+    if "place" in fault:  # it raised
+        limit = MEMORY if fault.get("memory") else None
+        return _blaming(sample, FunctionError(str(fault["fault"]), fault["place"], limit))
+    return FunctionError(f"{fault['fault']} for the response {sample.response[:80]!r}")
 
 
 def _blaming(sample: Sample, fault: FunctionError) -> FunctionError:

@@ -2,16 +2,17 @@
 
 Run as a script whose standard input is the socket; each side says one JSON object a line:
 
-    <- {"function": "rules.py:short", "path": [...], "memory_bytes": 4294967296}
+    <- {"function": "rules.py:short", "path": [...], "memory_bytes": 4294967296, "concurrency": 32}
     -> {"file": ".../rules.py", "keywords": {...}}             or {"fault": ..., "place": ..., "memory": false}
     <- {"prompts": [...], "responses": [...], "columns": {"answer": [...]}}
-    -> {"scores": [1.5, null], "bad": {"1": "nan"}}            or {"fault": ..., "place": ..., "memory": false}
+    -> {"scores": [1.5, null], "bad": {"1": {"fault": ...}}}   or {"fault": ..., "place": ..., "memory": false}
 
 `memory` says that it could not have as much of it as it asked for.
 
 It imports nothing of truing, so that it starts at once and a function cannot reach what trains.
 """
 
+import asyncio
 import importlib
 import importlib.util
 import inspect
@@ -25,7 +26,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,6 +37,8 @@ NO_FIT = "does not fit:"
 """How the fault of one begins that cannot be called with prompts and responses"""
 NAMES_OF_PROMPTS = ("prompts", "prompt", "questions", "question", "queries", "query", "inputs", "input")
 NAMES_OF_RESPONSES = ("responses", "response", "completions", "completion", "answers", "answer", "outputs", "output")
+Ask = Callable[[list[Any], list[Any], dict[str, list[Any]]], dict[str, Any]]
+"""From prompts, responses and columns to scores and what is bad; or a fault of the whole batch"""
 SHOWN = 200
 """Characters of a value or message that is passed on"""
 
@@ -48,9 +51,11 @@ def serve(connection: socket.socket) -> None:
     _limit_memory(order["memory_bytes"])
     function, answer = _loaded(order["function"], order["path"])
     _say(connection, answer)
-    for line in lines:
-        request = json.loads(line)
-        _say(connection, _scored(function, **request))
+    with asyncio.Runner() as runner:  # one loop as long as the process lives, so that a function may keep a client
+        ask = _one_by_one(function, runner, order["concurrency"]) if _is_async(function) else _together(function)
+        for line in lines:
+            request = json.loads(line)
+            _say(connection, _scored(ask, **request))
 
 
 def _loaded(path: str, search: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -71,8 +76,6 @@ def _loaded(path: str, search: list[str]) -> tuple[Any, dict[str, Any]]:
 
 def _misfit(function: Any) -> str | None:
     """Why a function cannot be called with prompts and responses; None where nothing speaks against it."""
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-        return "it is async, and nobody awaits its answer"
     signature = _signature(function)
     if signature is None:
         return None
@@ -121,10 +124,52 @@ def _written_at(function: Any) -> str | None:
     return None if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
 
 
-def _scored(function: Any, prompts: list[Any], responses: list[Any], columns: dict[str, Any]) -> dict[str, Any]:
-    own, wanted = os.getpid(), len(responses)  # the function may empty the list
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _together(function: Any) -> Ask:
+    """Asks about a whole batch by one call."""
+
+    def ask(prompts: list[Any], responses: list[Any], columns: dict[str, list[Any]]) -> dict[str, Any]:
+        wanted = len(responses)  # the function may empty the list
+        return _numbers(function(prompts, responses, **columns), wanted)
+
+    return ask
+
+
+def _one_by_one(function: Any, runner: asyncio.Runner, limit: int) -> Ask:
+    """Asks a coroutine function about each response by a call of its own, so many of them at once."""
+
+    async def asked(places: asyncio.Semaphore, prompt: Any, response: Any, columns: dict[str, Any]) -> dict[str, Any]:
+        async with places:
+            return _numbers(await function([prompt], [response], **columns), 1)
+
+    async def all_asked(
+        prompts: list[Any], responses: list[Any], columns: dict[str, list[Any]]
+    ) -> list[dict[str, Any] | BaseException]:
+        places = asyncio.Semaphore(limit)
+        own = [{name: [values[index]] for name, values in columns.items()} for index in range(len(responses))]
+        calls = [asked(places, *one) for one in zip(prompts, responses, own, strict=True)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    def ask(prompts: list[Any], responses: list[Any], columns: dict[str, list[Any]]) -> dict[str, Any]:
+        answers = [
+            _fault(one) if isinstance(one, BaseException) else one
+            for one in runner.run(all_asked(prompts, responses, columns))
+        ]
+        scores = [one.get("scores", [None])[0] for one in answers]
+        faults = [one["bad"]["0"] if one.get("bad") else one for one in answers]
+        bad = {str(index): faults[index] for index, score in enumerate(scores) if score is None}
+        return {"scores": scores, "bad": bad}
+
+    return ask
+
+
+def _scored(ask: Ask, prompts: list[Any], responses: list[Any], columns: dict[str, list[Any]]) -> dict[str, Any]:
+    own = os.getpid()
     try:
-        answer = _numbers(function(prompts, responses, **columns), wanted)
+        answer = ask(prompts, responses, columns)
     except BaseException as error:  # the user's code raises what it likes
         answer = _fault(error)
     if os.getpid() != own:
@@ -139,7 +184,14 @@ def _numbers(scores: Any, wanted: int) -> dict[str, Any]:
         return {"fault": f"was given {wanted} responses and returned {returned}"}
     numbers = [_number(score) for score in scores]
     pairs = enumerate(zip(scores, numbers, strict=True))
-    return {"scores": numbers, "bad": {str(index): shown(score) for index, (score, number) in pairs if number is None}}
+    return {
+        "scores": numbers,
+        "bad": {str(index): _returned(score) for index, (score, number) in pairs if number is None},
+    }
+
+
+def _returned(score: Any) -> dict[str, Any]:
+    return {"fault": f"returned {shown(score)}"}
 
 
 def _number(score: Any) -> float | None:

@@ -62,7 +62,7 @@ class Update:
             learnt = rate | learn(experience, self.objective, self.learner, self.recipe.seed, number)
         timing = {name: watch.seconds for name, watch in phases.items()}
         dropped = {"dropped": len(asked) - len(samples)}
-        metrics = rollout_metrics(scored, experience, beta) | spread_metrics(found)
+        metrics = rollout_metrics(scored, experience, beta) | source_metrics(found)
         return metrics | agreement | drawn | learnt | dropped | timing
 
 
@@ -127,10 +127,13 @@ def _minibatches(count: int, settings: OnlineSettings, seed: int, number: int) -
         yield from (order[start:end] for start, end in pairwise(cuts))
 
 
-def spread_metrics(scores: Scores) -> dict[str, float]:
-    """How far the members of the reward model differ, over responses that all of them could score."""
-    known = [spread for spread in scores.spread or () if math.isfinite(spread)]
-    return {"member_spread": fmean(known)} if known else {}
+def source_metrics(scores: Scores) -> dict[str, float]:
+    """What each of several sources gave, and how far a reward model's members differ, where these are numbers."""
+    named = {f"update_part_{label}": part for label, part in scores.parts.items()} | {
+        "member_spread": scores.spread or []
+    }
+    known = {name: [*filter(math.isfinite, values)] for name, values in named.items()}
+    return {name: fmean(values) for name, values in known.items() if values}
 
 
 def rollout_metrics(scored: Scored, experience: Experience, beta: float) -> dict[str, Any]:
