@@ -4,6 +4,7 @@ As a script (it is a side like any other) it measures them; `Ceilings` is what t
 """
 
 import json
+import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,16 @@ from harness.counts import Cost, linears
 ROWS = (1, 8, 32, 64, 256, 768)
 BUFFER = 2**28
 """Bytes read at once: larger than any cache"""
+
+
+def processor() -> str:
+    """Its name and whether it has matrix units, where the system says."""
+    try:
+        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = next((line.partition(":")[2].strip() for line in said.splitlines() if line.startswith("model name")), "")
+    return f"{name or platform.machine()} {'with' if 'amx_tile' in said else 'without'} matrix units"
 
 
 @dataclass(frozen=True)

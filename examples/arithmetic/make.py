@@ -1,6 +1,7 @@
-"""Writes a tiny base model and sums to answer, for the recipe beside this file.
+"""Writes a tiny base model, sums to answer, and the recipe and reward that go with them.
 
     python examples/arithmetic/make.py DIRECTORY
+    truing run DIRECTORY/grpo.yaml --out DIRECTORY/run
 
 Demonstrations are from a class in which few add right: a model that imitates it is right as often as they are. The
 prompts have the right `answer` in a column of their own, which the reward is handed: see reward.py.
@@ -9,6 +10,7 @@ prompts have the right `answer` in a column of their own, which the reward is ha
 import argparse
 import json
 import random
+import shutil
 from pathlib import Path
 
 RIGHT = 0.15
@@ -73,6 +75,8 @@ def main() -> None:
     write_rows(shown, directory / "demonstrations.jsonl")
     write_rows(asked, directory / "prompts.jsonl")
     write_base(directory / "base")
+    for name in ("grpo.yaml", "reward.py"):
+        shutil.copy(Path(__file__).with_name(name), directory / name)
 
 
 if __name__ == "__main__":

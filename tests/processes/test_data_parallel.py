@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 
 import pytest
 import tiny
-from faults.killed import SHORT, STAGES
+from faults.killed import SHORT
+from faults.killed import STAGES as KILLED
 from processes.several import said, start
 from safetensors.torch import load_file
 
 from truing.runs.metrics import read_jsonl
 
 ROUNDING = 1e-5
-CHANGES = SHORT | {"checkpoints.every_steps": 1}
+STAGES = [*KILLED, *tiny.WITHOUT_CRITIC]
+CHANGES = SHORT | {"checkpoints.every_steps": 1, "stages": STAGES}
 STAGE, CLASSIFIER = {"kind": "stage"}, {"kind": "model", "path": "PLACE/classifier"}
 ADAPTERS: dict[str, Any] = {"roles": "shared"}
 FULL: dict[str, Any] = {"roles": "separate", "sft.method": "full"}
@@ -85,7 +87,7 @@ def test_every_step_of_a_stage_is_that_of_one_process(both: tuple[Path, Path], s
                 assert other[name] == pytest.approx(value, abs=ROUNDING, rel=ROUNDING), (row["step"], name)
 
 
-@pytest.mark.parametrize("stage", ["ppo", "dpo"])
+@pytest.mark.parametrize("stage", ["ppo", "dpo", *tiny.WITHOUT_CRITIC])
 def test_it_draws_the_same_responses(both: tuple[Path, Path], stage: str) -> None:
     one, two = (read_jsonl(root / stage / "samples.jsonl") for root in both)
     assert [row["response"] for row in one] == [row["response"] for row in two]
