@@ -53,7 +53,7 @@ def test_reads_are_traced_to_their_section() -> None:
         ("Kl", "beta"),
         ("Recipe", "seed"),
         ("Ppo", "gamma"),
-        ("Ppo", "epochs"),
+        *((name, "epochs") for name in ("Ppo", "Grpo", "Rloo", "Reinforce")),  # which suit the protocol
         ("Optimiser", "warmup"),
         ("RewardConfig", "weight"),
         ("RewardConfig", "path"),

@@ -72,7 +72,7 @@ def fixed_point_of_k3(world: World, beta: float, scale: float) -> np.ndarray:
 
 def test_a_penalty_in_the_loss_leads_to_another_policy() -> None:
     """As published, GRPO has the gradient of KL(ref‖π): it ends where that says, 0.15 from π*."""
-    solution = solve_without_critic(PROOF, 1.0, "grpo", 2 * UPDATES, kl_in="loss", **DR_GRPO)
+    solution = solve_without_critic(PROOF, 1.0, "grpo", 2 * UPDATES, penalty="k3_in_loss", **DR_GRPO)
     theirs = fixed_point_of_k3(PROOF, 1.0, scale=1 - 1 / GROUP)  # each group's mean holds the response itself
     print(
         f"k3 in the loss: {total_variation(solution.logprobs, theirs):.4f} to its own fixed point, "

@@ -26,7 +26,7 @@ PAD = len(tiny.LETTERS) + 1
 LENGTHS = [4, 1, 3, 2]
 MASK = np.arange(4)[None] < np.array(LENGTHS)[:, None]
 BETA = 0.3
-PENALISED = {"kl_in": "loss"}
+PENALISED = {"penalty": "k3_in_loss"}
 KIN: list[dict[str, Any]] = [
     {},
     {"advantage": "centred", "average": "constant"},

@@ -122,8 +122,8 @@ class Grpo(OnOwnResponses):
     clip_range_high: Positive | None = Field(
         None, description="How far the ratio may rise (DAPO: 0.28); without it, as far as clip_range lets it fall."
     )
-    kl_in: Literal["reward", "loss"] = Field(
-        "reward", description="The penalty: k1 in the reward, whose gradient is the KL's, or k3 in the loss (GRPO's)."
+    penalty: Literal["k1_in_reward", "k3_in_loss"] = Field(
+        "k1_in_reward", description="Of KL: in the reward, whose gradient is the KL's, or in the loss (as published)."
     )
     drop_even_groups: bool = Field(
         False, description="Leave out prompts whose responses all score alike (DAPO), so that the rest counts more."

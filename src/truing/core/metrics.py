@@ -216,8 +216,8 @@ PPO = (
 CRITIC_FREE = (*_UPDATE, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION, *_STEPS)
 GRPO = (
     *_UPDATE, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION,
-    Metric("kl_loss", "KL in the loss", "nats a token", "Where kl_in is loss: the k3 estimate, over the same average.",
-        bounds=NONNEGATIVE),
+    Metric("kl_loss", "KL in the loss", "nats a token",
+        "Where the penalty is k3_in_loss: the estimate, over the average that the loss has.", bounds=NONNEGATIVE),
     *_STEPS,
 )
 # fmt: on

@@ -3,7 +3,7 @@
     A_i = (R_i − mean R) / std R over the responses to one prompt,  R = score − β·log(π/π_ref) of the response
     L = −mean over responses of the mean over tokens of min(ρ_t·A, clip(ρ_t)·A)
 
-Shao et al. 2024 (arXiv:2402.03300), which has the penalty as β·k3 in the loss instead (`kl_in: loss`). Its kin
+Shao et al. 2024 (arXiv:2402.03300), which has the penalty as β·k3 in the loss instead (`penalty: k3_in_loss`). Its kin
 choose another function in one of the places below: Dr. GRPO (arXiv:2503.20783), DAPO (arXiv:2503.14476), GSPO
 (arXiv:2507.18071).
 """
@@ -48,8 +48,8 @@ def train_grpo(job: Job) -> OnlineResult:
 def grpo_objective(recipe: Recipe, roles: Roles) -> Objective:
     """The algorithm, with the recipe's settings."""
     settings = recipe.grpo
-    experience = {"reward": penalty_in_reward, "loss": penalty_in_loss}[settings.kl_in]
-    loss = {"reward": policy_loss, "loss": penalised_policy_loss}[settings.kl_in]
+    experience = PENALTIES[settings.penalty]
+    loss = LOSSES[settings.penalty]
     return without_critic(recipe, roles, settings, partial(experience, settings=settings), partial(loss, recipe=recipe))
 
 
@@ -111,3 +111,7 @@ def average_of(recipe: Recipe) -> Average:
     constant = partial(constant_mean, length=recipe.rollout.max_new_tokens)
     averages: dict[str, Average] = {"responses": response_mean, "tokens": masked_mean, "constant": constant}
     return averages[recipe.grpo.average]
+
+
+PENALTIES = {"k1_in_reward": penalty_in_reward, "k3_in_loss": penalty_in_loss}
+LOSSES = {"k1_in_reward": policy_loss, "k3_in_loss": penalised_policy_loss}
