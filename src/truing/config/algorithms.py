@@ -122,8 +122,9 @@ class Grpo(OnOwnResponses):
     clip_range_high: Positive | None = Field(
         None, description="How far the ratio may rise (DAPO: 0.28); without it, as far as clip_range lets it fall."
     )
-    penalty: Literal["k1_in_reward", "k3_in_loss"] = Field(
-        "k1_in_reward", description="Of KL: in the reward, whose gradient is the KL's, or in the loss (as published)."
+    penalty: Literal["k1_in_reward", "k3_in_loss", "corrected_k3_in_loss"] = Field(
+        "k1_in_reward",
+        description="Of KL: in the reward, with the KL's gradient, or in the loss, as published or times the ratio.",
     )
     drop_even_groups: bool = Field(
         False, description="Leave out prompts whose responses all score alike (DAPO), so that the rest counts more."

@@ -217,7 +217,7 @@ CRITIC_FREE = (*_UPDATE, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION, *_STEPS)
 GRPO = (
     *_UPDATE, CLIP_FRACTION, APPROX_KL, RATIO_MAX_DEVIATION,
     Metric("kl_loss", "KL in the loss", "nats a token",
-        "Where the penalty is k3_in_loss: the estimate, over the average that the loss has.", bounds=NONNEGATIVE),
+        "Where the penalty is in the loss: its estimate, over the average that the loss has.", bounds=NONNEGATIVE),
     *_STEPS,
 )
 # fmt: on

@@ -8,6 +8,7 @@ choose another function in one of the places below: Dr. GRPO (arXiv:2503.20783),
 (arXiv:2507.18071).
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -47,10 +48,9 @@ def train_grpo(job: Job) -> OnlineResult:
 
 def grpo_objective(recipe: Recipe, roles: Roles) -> Objective:
     """The algorithm, with the recipe's settings."""
-    settings = recipe.grpo
-    experience = PENALTIES[settings.penalty]
-    loss = LOSSES[settings.penalty]
-    return without_critic(recipe, roles, settings, partial(experience, settings=settings), partial(loss, recipe=recipe))
+    settings, penalty = recipe.grpo, recipe.grpo.penalty
+    experience, loss = partial(PENALTIES[penalty], settings=settings), partial(LOSSES[penalty], recipe=recipe)
+    return without_critic(recipe, roles, settings, experience, loss)
 
 
 def penalty_in_reward(scored: Scored, beta: float, settings: Grpo) -> Experience:
@@ -95,15 +95,30 @@ def policy_loss(logprobs: Tensor, batch: Experience, recipe: Recipe) -> tuple[Te
     )
 
 
-def penalised_policy_loss(logprobs: Tensor, batch: Experience, recipe: Recipe) -> tuple[Tensor, dict[str, Tensor]]:
-    """The same with the published penalty, β·k3 a token. Its gradient is that of KL(ref‖π), not of KL(π‖ref)."""
+def penalised_policy_loss(
+    logprobs: Tensor, batch: Experience, recipe: Recipe, penalty: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The same with β·`penalty` a token, of log π, log π_old and log π_ref."""
     assert batch.ref_logprobs is not None
     assert batch.kl_price is not None
     mask, average = batch.sequences.response_mask, average_of(recipe)
     loss, stats = policy_loss(logprobs, batch, recipe)
-    now, ref = (torch.where(mask, x, 0.0) for x in (logprobs, batch.ref_logprobs))  # or k3 of padding may overflow
-    k3 = kl_estimate(now, ref, "k3")
-    return loss + average(batch.kl_price[:, None] * k3, mask), stats | {"kl_loss": average(k3, mask)}
+    counted = (torch.where(mask, x, 0.0) for x in (logprobs, batch.old_logprobs, batch.ref_logprobs))
+    estimate = penalty(*counted)  # of padding it might overflow
+    return loss + average(batch.kl_price[:, None] * estimate, mask), stats | {"kl_loss": average(estimate, mask)}
+
+
+def k3(logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """(B, R) as published. Over the policy's own tokens its gradient is that of KL(ref‖π), not of KL(π‖ref)."""
+    return kl_estimate(logprobs, ref_logprobs, "k3")
+
+
+def corrected_k3(logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """(B, R) times the ratio of its token, so that its gradient is that of a token's KL(π‖ref).
+
+    What a token does to the KL of those behind it is not in it. DeepSeek-AI 2025 (arXiv:2512.02556).
+    """
+    return (logprobs - old_logprobs).exp() * k3(logprobs, old_logprobs, ref_logprobs)
 
 
 def average_of(recipe: Recipe) -> Average:
@@ -113,5 +128,13 @@ def average_of(recipe: Recipe) -> Average:
     return averages[recipe.grpo.average]
 
 
-PENALTIES = {"k1_in_reward": penalty_in_reward, "k3_in_loss": penalty_in_loss}
-LOSSES = {"k1_in_reward": policy_loss, "k3_in_loss": penalised_policy_loss}
+PENALTIES = {
+    "k1_in_reward": penalty_in_reward,
+    "k3_in_loss": penalty_in_loss,
+    "corrected_k3_in_loss": penalty_in_loss,
+}
+LOSSES: dict[str, Callable[..., tuple[Tensor, dict[str, Tensor]]]] = {
+    "k1_in_reward": policy_loss,
+    "k3_in_loss": partial(penalised_policy_loss, penalty=k3),
+    "corrected_k3_in_loss": partial(penalised_policy_loss, penalty=corrected_k3),
+}
