@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from truing.config.stages import STAGES
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
 
-POLICIES = ("ppo", "dpo")
+POLICIES = tuple(name for name, spec in STAGES.items() if spec.makes_policy)
 SAMPLES = 10
 
 
