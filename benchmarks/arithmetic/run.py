@@ -30,8 +30,8 @@ A Llama of 0.1M parameters has learnt from 5,400 demonstrations of a class in wh
 `347+2=`, and is right as often as they are. Then it learns from a reward that is 1 where its answer is the `answer` of
 the prompt's row and 0 elsewhere (`examples/arithmetic`). 200 prompts are held out; what stands here is the share of
 them that is answered right, one answer drawn at temperature 1 each, with its 95% interval."""
-SETTINGS = """All four have 150 updates of 128 responses to 16 prompts (PPO and REINFORCE++: to 128), 4 passes, one
-learning rate (3e-3) and β = 0.02, tuned for GRPO alone: at rates and numbers of their own the others may do better. The
+SETTINGS = """All four have 150 updates of 192 responses to 24 prompts, 4 passes, one
+learning rate (2e-3) and β = 0.02, tuned for GRPO alone: at rates and numbers of their own the others may do better. The
 reward is 0 or 1 for a whole response, which leaves a critic little to predict and suits algorithms that compare the
 answers to one prompt."""
 
