@@ -24,10 +24,11 @@ HOUSE = """
 3 | rollout    | core functional config data processes kernels models   | numpy torch
   |            | runs                                                   |
 3 | rewards    | core functional config data processes models rollout   | torch transformers
+  |            | runs                                                   |
 3 | evaluation | core functional config data models runs rollout        | torch
   |            | rewards                                                |
 3 | trust      | core functional data rewards evaluation                | sklearn torch
-3 | training   | core config data processes models runs                 | torch
+3 | training   | core config data processes models runs rewards         | torch
 3 | guard      | core functional config data processes runs rewards     | pydantic
   |            | evaluation training                                    |
 4 | stages     | core functional config data models                     | torch

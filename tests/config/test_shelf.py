@@ -41,4 +41,9 @@ def test_the_schema_allows_no_other_keys_and_asks_for_none_that_has_a_default() 
     assert [name for name, section in schema["$defs"].items() if section["additionalProperties"] is not False] == []
     assert schema["additionalProperties"] is False
     required = {name: section["required"] for name, section in schema["$defs"].items() if "required" in section}
-    assert required == {"Base": ["path"], "Source": ["path"], "RewardConfig": ["kind"]}
+    assert required == {
+        "Base": ["path"],
+        "Source": ["path"],
+        "RewardConfig": ["kind"],
+        "LlmJudge": ["base_url", "model"],
+    }

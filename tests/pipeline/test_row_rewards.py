@@ -3,17 +3,21 @@ last step and when the run is taken up again.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+from rewards.llm_server import serving
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
 from truing.core.errors import RewardError, TrainingError
 from truing.estimate.rehearsal import rehearse
 from truing.pipeline.execute import run_pipeline
+from truing.runs.files import read_json
+from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
 from truing.stages.online import Update
 
@@ -87,3 +91,55 @@ def test_a_column_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
     with pytest.raises(RewardError, match="takes `rank`, and no row has a column of that name; there are `answer`"):
         run_pipeline(recipe, tmp_path / "run", SilentProgress(), rehearse=rehearse)
     assert not (tmp_path / "run").exists()
+
+
+def _judging(asked: str) -> str:
+    """Of a pair the first, and of a response a score by its letters, where the rubric has the answer of the prompt."""
+    prompt, answer = re.search(r"<prompt>\n(.*?)\n</prompt>", asked, re.DOTALL), re.search(r"Right is (.*)", asked)
+    assert prompt
+    assert answer
+    assert answer[1] == prompt[1][::-1]
+    if "<first>" in asked:
+        return "Better: first"
+    return f"Score: {1 + sum(map(ord, asked.partition('<response>')[2])) % 10}"
+
+
+def test_a_language_model_rewards_judges_and_guards_and_is_asked_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "sk-secret")
+    rubric = tmp_path / "rubric.txt"
+    rubric.write_text("Right is {answer}")
+    with serving(_judging) as server:
+        judge = {"base_url": server.base_url, "model": "m", "rubric": str(rubric), "key_variable": "JUDGE_KEY"}
+        recipe = _recipe(
+            tmp_path / "made",
+            **{
+                "llm_judges": {"strict": judge, "other": judge | {"model": "n"}},
+                "rewards.sources": [
+                    {"kind": "judge", "path": "strict"},
+                    {"kind": "function", "path": f"{tmp_path / 'made' / 'rules.py'}:reward"},
+                ],
+                "evaluation.judges": {"helpful": "other"},
+                "guard": {"mode": "warn", "judge": {"kind": "llm", "path": "other"}, "look_every": 1, "labels": 12},
+            },
+        )
+        run = run_pipeline(recipe, tmp_path / "run", SilentProgress(), rehearse=rehearse)
+        in_rehearsal = 1 + 1 + 2  # a response to each of reward and judge, a pair in both orders
+        kept = read_jsonl(run.llm_answers)
+        assert len({row["asked"] for row in kept}) == len(kept) == len(server.asked) - in_rehearsal
+        result = read_json(run.stage("ppo").result)
+        used = result["llm_judges"]
+        assert used["strict"]["calls"] + used["other"]["calls"] == len(kept)
+        assert (used["other"]["first_preferred"], used["other"]["contradicted"]) == (1.0, 1.0)
+        assert any("the response shown first won 100%" in note for note in result["notes"])
+        assert set(result["parts"]) == {"strict", "reward"}
+        assert set(result["judges"]) == {"helpful"}
+        logged = read_jsonl(run.stage("ppo").metrics)
+        assert all({"update_part_strict", "update_part_reward"} <= row.keys() for row in logged[1:])
+        asked = len(server.asked)
+        forked = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"judges": {}})})
+        run_pipeline(forked, tmp_path / "forked", SilentProgress(), fork_of=run.root, rehearse=None)
+        assert len(server.asked) == asked  # the same policy says what the first one said
+    written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"sk-secret" not in written

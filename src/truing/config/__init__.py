@@ -2,18 +2,28 @@
 
 from truing.config.loading import load_recipe, read_recipe, recorded_recipe, resolved_yaml
 from truing.config.shelf import recipe_schema, recipe_shelf
-from truing.config.variants import guard_functions, reward_sources, scores_in_python, variant, with_changes
+from truing.config.variants import (
+    guard_functions,
+    judge_kind,
+    llm_rubrics,
+    reads_columns,
+    reward_sources,
+    variant,
+    with_changes,
+)
 
 __all__ = [
     "guard_functions",
+    "judge_kind",
+    "llm_rubrics",
     "load_recipe",
     "read_recipe",
+    "reads_columns",
     "recipe_schema",
     "recipe_shelf",
     "recorded_recipe",
     "resolved_yaml",
     "reward_sources",
-    "scores_in_python",
     "variant",
     "with_changes",
 ]

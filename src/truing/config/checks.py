@@ -96,6 +96,8 @@ def _rewards(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
         key = f"rewards.sources.{index}"
         if source.kind == "function":
             yield from _function(source.path or "", f"{key}.path")
+        if source.kind == "judge":
+            yield from _llm_judge(recipe, source.path or "", f"{key}.path")
         if source.kind == "stage" and not any(spec.makes == "reward model" for spec in specs):
             makers = _any_of([spec.name for spec in STAGES.values() if spec.makes == "reward model"])
             what = "is the model of the reward stage, which is not among the stages."
@@ -112,7 +114,8 @@ def _judges(recipe: Recipe, _: Specs) -> Iterator[Problem]:
         if "." in name:
             what = f"the name {name!r} has a dot, which divides a section from its key."
             yield Problem("recipe/judge-name", "evaluation.judges", what, f"Call it {name.replace('.', '_')}.")
-        yield from _function(path, f"evaluation.judges.{name}")
+        if path not in recipe.llm_judges:
+            yield from _function(path, f"evaluation.judges.{name}")
 
 
 def _guard(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
@@ -135,11 +138,27 @@ def _guard(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
         if guard.judge.kind != "none" and guard.labels < looks:
             what = f"({guard.labels}) are fewer than the looks, of which there are {looks}."
             yield Problem("recipe/too-few-labels", "guard.labels", what, "Raise it, or guard.look_every.")
-    if guard.judge.path:
+    if guard.judge.path and guard.judge.kind == "llm":
+        yield from _llm_judge(recipe, guard.judge.path, "guard.judge.path")
+    elif guard.judge.path:
         yield from _function(guard.judge.path, "guard.judge.path")
     if guard.judge.path in [source.path for source in recipe.rewards.sources if source.path]:
         what = "is a source of the reward too, and sees no harm in what is learnt from it."
         yield Problem("recipe/judge-learnt-from", "guard.judge.path", what, "Name a judge that no stage learns from.")
+
+
+def _llm_judge(recipe: Recipe, name: str, key: str) -> Iterator[Problem]:
+    if name not in recipe.llm_judges:
+        there = ", ".join(recipe.llm_judges) or "none"
+        what = f"{name!r} is no name in llm_judges, where there is {there}."
+        yield Problem("recipe/no-llm-judge", key, what, "Describe it there, with base_url and model.")
+
+
+def _llm_judges(recipe: Recipe, _: Specs) -> Iterator[Problem]:
+    for name in recipe.llm_judges:
+        if not name.isidentifier():
+            what, hint = f"the name {name!r} is none.", "Use letters, digits and '_'."
+            yield Problem("recipe/llm-judge-name", "llm_judges", what, hint)
 
 
 def _function(path: str, key: str) -> Iterator[Problem]:
@@ -204,14 +223,16 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     (_upper_layers, ("stages", "roles", "lora.layers")),
     (_rows, ("stages", "base", "world", "data")),
     (_heldout, ("world", "data")),
-    (_rewards, ("stages", "rewards.sources", *(f"{stage}.members" for stage in STAGES))),
-    (_judges, ("evaluation.judges",)),
+    (_rewards, ("stages", "rewards.sources", "llm_judges", *(f"{stage}.members" for stage in STAGES))),
+    (_llm_judges, ("llm_judges",)),
+    (_judges, ("evaluation.judges", "llm_judges")),
     (
         _guard,
         (
             "stages",
             "guard",
             "rewards.sources",
+            "llm_judges",
             *(f"{stage}.kl" for stage in STAGES),
             *(f"{stage}.updates" for stage in STAGES),
         ),

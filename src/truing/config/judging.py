@@ -4,25 +4,51 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from truing.config.sections import Count, Positive, Section
+from truing.config.sections import Count, NonNegative, Positive, Section
+
+
+class LlmJudge(Section):
+    """A language model on an OpenAI-compatible server, which scores responses or says which of two is better."""
+
+    base_url: str = Field(
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$",
+        description="Address up to what /chat/completions is added to, such as http://localhost:8000/v1.",
+    )
+    model: str = Field(min_length=1, description="What the server calls it.")
+    rubric: str | None = Field(
+        None, description="A text file: what to judge by, or a template with {response}, or with {first} and {second}."
+    )
+    key_variable: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable that has the key; the key itself is written nowhere.",
+    )
+    concurrency: Count = Field(8, description="Requests at once.")
+    seconds: Positive = Field(60.0, description="Longest time for one answer.")
+    attempts: Count = Field(6, description="At each question, before it counts as one without an answer.")
+    max_tokens: Count = Field(512, description="Longest answer.")
+    temperature: NonNegative = Field(0.0, description="Of its sampling.")
 
 
 class Judge(Section):
     """Who says which of two answers to a prompt is the better one."""
 
-    kind: Literal["people", "pairs", "scores", "none"] = Field(
+    kind: Literal["people", "pairs", "scores", "llm", "none"] = Field(
         "people",
         description="people: a file that they fill in. pairs: a function of prompts and pairs of answers. "
-        "scores: a function of prompts and responses; the higher score wins. none: alarms on KL and length alone.",
+        "scores: a function of prompts and responses; the higher score wins. "
+        "llm: a language model, asked in both orders. none: alarms on KL and length alone.",
     )
-    path: str | None = Field(None, description="pairs, scores: module:function or file.py:function.")
+    path: str | None = Field(
+        None, description="pairs, scores: module:function or file.py:function. llm: its name in llm_judges."
+    )
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
-        is_function = self.kind in ("pairs", "scores")
-        if not is_function and self.path is not None:
+        has_path = self.kind in ("pairs", "scores", "llm")
+        if not has_path and self.path is not None:
             raise ValueError(f"kind {self.kind} has no path; a function is of kind pairs or scores")
-        if is_function and self.path is None:
+        if has_path and self.path is None:
             raise ValueError(f"kind {self.kind} needs a path: {{kind: {self.kind}, path: rules.py:judge}}")
         return self
 

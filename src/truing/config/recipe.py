@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from truing.config.algorithms import Algorithms
-from truing.config.judging import Guard
+from truing.config.judging import Guard, LlmJudge
 from truing.config.sections import (
     Base,
     Checkpoints,
@@ -55,6 +55,9 @@ class Recipe(Algorithms, Origin):
     )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="What is measured on held-out prompts.")
     guard: Guard = Field(default_factory=Guard, description="Judgements of the policy's own answers, and what follows.")
+    llm_judges: dict[str, LlmJudge] = Field(
+        default_factory=dict, description="Language models that rewards, evaluation and guard may ask, by name."
+    )
     functions: Functions = Field(default_factory=Functions, description="Limits of rewards and judges in Python.")
     variants: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

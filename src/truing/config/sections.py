@@ -152,10 +152,13 @@ class MissingEos(Section):
 class RewardConfig(Section):
     """One part of the reward."""
 
-    kind: Literal["stage", "model", "function"] = Field(
-        description="stage: the reward stage's model; model: a sequence-classification directory; function: Python."
+    kind: Literal["stage", "model", "function", "judge"] = Field(
+        description="stage: the reward stage's model; model: a sequence-classification directory; function: Python; "
+        "judge: a language model of llm_judges."
     )
-    path: str | None = Field(None, description="model: its directory or Hub id. function: module:function.")
+    path: str | None = Field(
+        None, description="model: its directory or Hub id. function: module:function. judge: its name in llm_judges."
+    )
     weight: Number = Field(1.0, description="Its weight in the sum.")
     normalise: bool = Field(True, description="Shift and scale to mean 0 and deviation 1 on samples of the SFT model.")
     bounded: bool = Field(
@@ -184,7 +187,7 @@ class RewardConfig(Section):
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
         if (self.path is None) != (self.kind == "stage"):
-            raise ValueError("kinds model and function need a path; kind stage has none")
+            raise ValueError("kinds model, function and judge need a path; kind stage has none")
         return self
 
 
@@ -211,7 +214,8 @@ class Evaluation(Section):
         10, description="Steps between two evaluations: updates where a policy samples, else optimiser steps."
     )
     judges: dict[str, str] = Field(
-        default_factory=dict, description="name: module:function. Scores that training never sees, for the report."
+        default_factory=dict,
+        description="name: module:function, or a name in llm_judges. Scores that training never sees.",
     )
 
 

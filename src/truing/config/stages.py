@@ -27,7 +27,7 @@ EVERY_STAGE = (
     "data.date",
 )
 """What the result of every stage depends on"""
-EVERY_POLICY = ("lora.layers", "data", "rollout", "rewards", "evaluation", "functions")
+EVERY_POLICY = ("lora.layers", "data", "rollout", "rewards", "evaluation", "functions", "llm_judges")
 """What the result of a stage that makes a policy and has it answer prompts depends on too"""
 
 

@@ -59,19 +59,34 @@ def reward_sources(recipe: Recipe) -> Iterator[tuple[str, RewardConfig]]:
 
 
 def guard_functions(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
-    """Key, kind (`function`, or `pairs` for one of pairs) and path of the guard's judge, and of those of variants."""
+    """Key, kind (`function`, `pairs`, `llm`) and path of the guard's judge, and of those of variants."""
     recipes = {"": recipe} | {f"variants.{name}.": variant(recipe, name) for name in recipe.variants}
     for root, own in recipes.items():
         judge = own.guard.judge
         if own.guard.mode != "off" and judge.path and (not root or own.guard != recipe.guard):
-            yield f"{root}guard.judge.path", "pairs" if judge.kind == "pairs" else "function", judge.path
+            kind = judge.kind if judge.kind in ("pairs", "llm") else "function"
+            yield f"{root}guard.judge.path", kind, judge.path
 
 
-def scores_in_python(recipe: Recipe) -> bool:
-    """Whether a function scores or judges responses, in the recipe or in a variant of it."""
+def reads_columns(recipe: Recipe) -> bool:
+    """Whether what scores or judges responses may ask for columns of their rows, in the recipe or a variant of it."""
     recipes = [recipe, *(variant(recipe, name) for name in recipe.variants)]
-    is_source = any(source.kind == "function" for _, source in reward_sources(recipe))
+    is_source = any(source.kind in ("function", "judge") for _, source in reward_sources(recipe))
     return is_source or any(own.evaluation.judges for own in recipes) or any(guard_functions(recipe))
+
+
+def judge_kind(recipe: Recipe, path: str) -> str:
+    """`judge` for the name of a language model, else `function`."""
+    return "judge" if path in recipe.llm_judges else "function"
+
+
+def llm_rubrics(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Key and file of every rubric, those of variants too."""
+    recipes = {"": recipe} | {f"variants.{name}.": variant(recipe, name) for name in recipe.variants}
+    for root, own in recipes.items():
+        for name, judge in own.llm_judges.items():
+            if judge.rubric is not None and (not root or judge != recipe.llm_judges.get(name)):
+                yield f"{root}llm_judges.{name}.rubric", judge.rubric
 
 
 def flatten_variants(document: dict[str, Any]) -> None:

@@ -30,6 +30,13 @@ class Message:
 Text = str | tuple[Message, ...]
 
 
+def readable(prompt: Text) -> str:
+    """A prompt as one text for people to read."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt)
+
+
 @dataclass(frozen=True)
 class Demonstration:
     """A prompt and the completion to imitate."""

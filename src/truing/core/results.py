@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from truing.core.llm_usage import LlmUsage
+
 Number = int | float | None
 """As every field, None where a file that was read does not have it"""
 Interval = tuple[float, float]
@@ -112,6 +114,8 @@ class HeldoutResult:
     """Signs that the answers became like each other"""
     parts: dict[str, Change] | None = None
     """Of what each of several sources gives to the score"""
+    llm_judges: dict[str, LlmUsage] | None = None
+    """Of each that the stage asked"""
 
 
 @dataclass(frozen=True)

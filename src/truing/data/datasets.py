@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from truing.config import scores_in_python
+from truing.config import reads_columns
 from truing.config.checks import PROMPTS
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
@@ -116,7 +116,7 @@ def read_data(recipe: Recipe, thorough: bool = False, taken: Taken = NONE_TAKEN)
             DATASETS[name.removeprefix(HELDOUT)],
             Problems(source.path, None if thorough else Problems.most),
             recipe.data.transcripts,
-            name == "prompts" and scores_in_python(recipe),
+            name == "prompts" and reads_columns(recipe),
             taken,
         )
         for name, source in sources.items()

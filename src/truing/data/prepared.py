@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from truing.config import scores_in_python
+from truing.config import reads_columns
 from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, check
 from truing.core.records import Message, Preference, Text, Tokens
@@ -234,7 +234,7 @@ def prepared_key(recipe: Recipe, fingerprints: Mapping[str, Mapping[str, Any]]) 
         "inputs": {name: fingerprints[name] for name in fingerprints if name == "base" or name.startswith("data.")},
         "data": recipe.data.model_dump(exclude={"heldout", "max_length", "too_long"}),
         "stages": recipe.stages,
-        "columns": scores_in_python(recipe),
+        "columns": reads_columns(recipe),
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 

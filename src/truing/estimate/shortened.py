@@ -23,6 +23,7 @@ _STOOD_IN_FOR = (
     "evaluation",
     "guard",
     "functions",
+    "llm_judges",
     "rollout.engine",
     "rollout.vllm",
     "rollout.max_staleness",
@@ -130,7 +131,7 @@ def _variants_of_other_kind(recipe: Recipe, short: Recipe) -> dict[str, dict[str
 
 
 def _without_function(reward: dict[str, Any]) -> dict[str, Any]:
-    """The same reward, or the stand-in where it is a function; only the reward stage's model is normalised."""
-    if reward["kind"] == "function":
-        reward["path"] = STAND_IN
+    """The same reward, or the stand-in for what is asked beyond a model; only the reward stage's is normalised."""
+    if reward["kind"] in ("function", "judge"):
+        reward |= {"kind": "function", "path": STAND_IN}
     return reward | {"normalise": reward["normalise"] and reward["kind"] == "stage"}

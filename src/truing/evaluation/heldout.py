@@ -10,7 +10,8 @@ from typing import Any
 from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.errors import RewardError
-from truing.core.records import Sample, Text
+from truing.core.llm_usage import LlmUsage, in_words
+from truing.core.records import Sample, readable
 from truing.core.results import Change, HeldoutResult
 from truing.data.encode import EncodedPrompt
 from truing.data.token_texts import token_texts
@@ -21,8 +22,9 @@ from truing.evaluation.learning import alike_finding, endless_finding
 from truing.evaluation.variety import distinct_words, shared_phrases, signs_of_likeness
 from truing.models.layout import Roles
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
+from truing.rewards.answers import Answers
+from truing.rewards.build import build_judges
 from truing.rewards.combined import scores_of
-from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import RewardFn
 from truing.rollout.episodes import NO_SCORES_HINT, as_samples, dropped_warnings, respond
 from truing.rollout.local import LocalEngine
@@ -46,6 +48,7 @@ class HeldoutEvaluator:
         prompts: Sequence[EncodedPrompt],
         samples: JsonLines,
         earlier: Sequence[Mapping[str, Any]] = (),
+        answers: Answers | None = None,
     ) -> None:
         """Args:
         recipe: of the stage.
@@ -54,13 +57,15 @@ class HeldoutEvaluator:
         prompts: those that were held out.
         samples: where each response goes, a line each.
         earlier: the lines that are there already.
+        answers: what LLM judges have said in the run.
         """
         self._recipe = recipe
         self._roles = roles
         self._engine = LocalEngine(roles.policy)
         self._reward = reward
         self._prompts = prompts
-        self._judges = {name: FunctionReward.load(path, recipe) for name, path in recipe.evaluation.judges.items()}
+        self._answers = answers or Answers()
+        self._judges = build_judges(recipe, self._answers)
         self._samples = samples
         self.rows = {step: [dict(row) for row in rows] for step, rows in groupby(earlier, key=itemgetter("step"))}
         """What was written to samples.jsonl, by step"""
@@ -127,7 +132,17 @@ class HeldoutEvaluator:
             heldout_score=changes.get("heldout_score"),
             alike=self.alike,
             parts={name: changes[f"part_{name}"] for name in self._parts} or None,
+            llm_judges=self.llm_usage or None,
         )
+
+    def costs(self) -> list[str]:
+        """What each LLM judge was asked in the stage, a sentence each."""
+        return [in_words(name, used) for name, used in self.llm_usage.items()]
+
+    @property
+    def llm_usage(self) -> dict[str, LlmUsage]:
+        """What LLM judges were asked in the stage."""
+        return self._answers.usage()
 
     @property
     def dropped(self) -> int:
@@ -227,10 +242,3 @@ def _mean(values: Sequence[float | None]) -> float:
         what = "no held-out response was given a score."
         raise RewardError(what, code="rewards/no-heldout-scores", hint=NO_SCORES_HINT)
     return fmean(present)
-
-
-def readable(prompt: Text) -> str:
-    """A prompt as one text for people to read."""
-    if isinstance(prompt, str):
-        return prompt
-    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt)

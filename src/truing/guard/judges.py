@@ -1,4 +1,4 @@
-"""Who judges: a function of pairs, a function that scores, or people with a file."""
+"""Who judges: a function of pairs, a function that scores, a language model, or people with a file."""
 
 import codecs
 import json
@@ -11,7 +11,9 @@ from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, Problems, RewardError, WaitingError
 from truing.core.records import Sample
 from truing.guard.contests import Question
+from truing.rewards.answers import Answers
 from truing.rewards.keywords import as_plain
+from truing.rewards.llm_judge import LlmPairs
 from truing.rewards.process import FunctionError, FunctionProcess
 from truing.rewards.python_function import FunctionReward, more_of
 from truing.rewards.worker import shown
@@ -36,12 +38,13 @@ class Judge(Protocol):
         """
 
 
-def judge_of(recipe: Recipe, directory: StageDirectory) -> Judge:
+def judge_of(recipe: Recipe, directory: StageDirectory, said: Answers | None = None) -> Judge:
     """The one that the recipe names.
 
     Args:
         recipe: of the stage.
         directory: of the stage, for the files of people.
+        said: what LLM judges have said in the run.
 
     Raises:
         RewardError: its function cannot be imported.
@@ -51,6 +54,8 @@ def judge_of(recipe: Recipe, directory: StageDirectory) -> Judge:
         return PeopleJudge(directory)
     if settings.kind == "scores":
         return ScoresJudge(FunctionReward.load(settings.path or "", recipe))
+    if settings.kind == "llm":
+        return LlmJudgeOfPairs(LlmPairs.load(settings.path or "", recipe, said))
     return pairs_judge(settings.path or "", recipe)
 
 
@@ -97,6 +102,20 @@ class PairsJudge:
         if not isinstance(shares, list) or len(shares) != len(questions) or not all(map(_is_share, shares)):
             raise RewardError("returned no share of each pair.", code="rewards/no-share", where=self.name, hint=SHARES)
         return {one.id: share for one, share in zip(questions, shares, strict=True)}
+
+
+@dataclass(frozen=True)
+class LlmJudgeOfPairs:
+    """Asks a language model about each pair in both orders."""
+
+    pairs: LlmPairs
+
+    def judge(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
+        """See `Judge`. RewardError where it gives no answer that can be used."""
+        prompts = [(one.prompt, one.columns) for one in questions]
+        answers = [(one.first, one.second) for one in questions]
+        shares = self.pairs.shares(prompts, answers, [one.id for one in questions])
+        return {one.id: share for one, share in zip(questions, shares, strict=True) if share == share}
 
 
 def _is_share(value: Any) -> bool:

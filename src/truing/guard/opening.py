@@ -41,7 +41,7 @@ def open_guard(
         recipe.guard,
         updates,
         (recipe.seed, [prompt.text for prompt in prompts]),
-        Ledger(directory.judgements, judge_of(recipe, directory)),
+        Ledger(directory.judgements, judge_of(recipe, directory, job.llm_answers)),
         answers,
         say,
         state,

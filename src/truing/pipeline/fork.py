@@ -11,7 +11,7 @@ from truing.config.stages import within
 from truing.core.errors import RunError
 from truing.runs.differences import Fingerprint, comparable, differences, differs, flat
 from truing.runs.directory import RunDirectory
-from truing.runs.files import complete_directory, remove
+from truing.runs.files import complete_directory, remove, write_text
 
 _FOLDERS = re.compile(r'"(/|[A-Za-z]:\\)[^"]*[/\\]')
 """Where an absolute path in quotes lies; what is there is compared by content"""
@@ -48,6 +48,8 @@ def take_over(old: RunDirectory, new: RunDirectory) -> list[str]:
             record = next(record for record in old.lineage.stages if record.name == name)
             new.lineage.take_over(record, old.root)
         taken.append(name)
+    if old.llm_answers.exists() and not new.llm_answers.exists():  # what was paid for is not asked for again
+        write_text(new.llm_answers, old.llm_answers.read_text(encoding="utf-8"))
     return taken
 
 

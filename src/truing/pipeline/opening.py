@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from truing.config import guard_functions, reward_sources, variant
+from truing.config import guard_functions, judge_kind, llm_rubrics, reward_sources, variant
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
@@ -135,7 +135,8 @@ def _scorers(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
     judges |= {f"variants.{name}.": variant(recipe, name).evaluation.judges for name in recipe.variants}
     for root, named in judges.items():
         if not root or named != recipe.evaluation.judges:
-            yield from ((f"{root}evaluation.judges.{name}", "function", path) for name, path in named.items())
+            for name, path in named.items():
+                yield f"{root}evaluation.judges.{name}", judge_kind(recipe, path), path
     yield from guard_functions(recipe)
 
 
@@ -146,3 +147,4 @@ def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:
         if isinstance(value, Source):
             yield f"data.{name}", value.path
     yield from ((key, path) for key, kind, path in _scorers(recipe) if kind == "model")
+    yield from llm_rubrics(recipe)

@@ -9,9 +9,10 @@ from truing.data.columns import Taken
 from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
 from truing.guard.contests import Question
-from truing.guard.judges import pairs_judge
+from truing.guard.judges import LlmJudgeOfPairs, pairs_judge
 from truing.preflight.findings import Findings
 from truing.preflight.model_directories import rewards_and_judges
+from truing.rewards.llm_judge import LlmPairs, LlmReward
 from truing.rewards.python_function import OF_PAIRS, SIGNATURE, FunctionReward
 
 CALLED_WITH = 2
@@ -28,6 +29,9 @@ def check_functions(recipe: Recipe, found: Findings) -> Taken:
                 function = FunctionReward.load(path, recipe, OF_PAIRS if kind == "pairs" else SIGNATURE)
                 function.end()
                 taken |= function.keywords.taken
+        elif kind in ("judge", "llm"):
+            with found.noting():
+                taken |= (LlmReward if kind == "judge" else LlmPairs).load(path, recipe).taken
     return taken
 
 
@@ -62,7 +66,7 @@ def _asked(rows: Prepared, recipe: Recipe) -> list[EncodedRow]:
 
 
 def call_functions(recipe: Recipe, samples: Sequence[Sample]) -> None:
-    """Has every reward and judge in Python score some samples.
+    """Has every reward and judge in Python score some samples, and every language model judge one.
 
     Raises:
         RewardError: one does not, named with its file and line.
@@ -77,6 +81,12 @@ def call_functions(recipe: Recipe, samples: Sequence[Sample]) -> None:
             judge = pairs_judge(path, recipe)
             judge.judge(0, asked)
             judge.process.end()
+        elif kind == "judge":
+            LlmReward.load(path, recipe).score(samples[:1])
+        elif kind == "llm":
+            one, other = samples[0], samples[-1]
+            asked = [Question(one.prompt, "", one.response, other.response, True, one.columns)]
+            LlmJudgeOfPairs(LlmPairs.load(path, recipe)).judge(0, asked)
 
 
 def _completions(rows: Prepared, asked: Sequence[EncodedRow]) -> Iterator[Tokens]:

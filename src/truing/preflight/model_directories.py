@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from truing.config import guard_functions, reward_sources
+from truing.config import guard_functions, judge_kind, llm_rubrics, reward_sources
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.core.errors import Problem
@@ -31,6 +31,10 @@ def model_problems(recipe: Recipe) -> Iterator[Problem]:
             yield from _label_faults(key, path)
         elif kind in ("function", "pairs"):
             yield from _function_faults(key, path)
+    for key, rubric in llm_rubrics(recipe):
+        if not os.path.isfile(rubric):
+            hint = f"Paths start where the recipe is or at {Path.cwd()}; check the spelling."
+            yield Problem("rewards/no-rubric-file", key, f"there is no file {rubric}.", hint, f"{key}: {rubric}")
 
 
 def base_meant(recipe: Recipe, folder: Path) -> list[str]:
@@ -69,7 +73,7 @@ def rewards_and_judges(recipe: Recipe) -> dict[tuple[str, str], str]:
     for key, part in reward_sources(recipe):
         keys.setdefault((part.kind, part.path or ""), f"{key}.path")
     for name, path in recipe.evaluation.judges.items():
-        keys.setdefault(("function", path), f"evaluation.judges.{name}")
+        keys.setdefault((judge_kind(recipe, path), path), f"evaluation.judges.{name}")
     for key, kind, path in guard_functions(recipe):
         keys.setdefault((kind, path), key)
     return keys

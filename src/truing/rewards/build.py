@@ -17,24 +17,31 @@ from truing.data.prompts import PromptSet
 from truing.functional import mean_less_variance, soft_minimum
 from truing.models.layout import Roles
 from truing.models.roles import Role
+from truing.rewards.answers import Answers
 from truing.rewards.combined import MembersReward, WeightedPart, WeightedReward, mean
+from truing.rewards.llm_judge import LlmReward
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn, RoleReward, refuse_bad
 from truing.rollout.episodes import reference_samples
 
 
 def build_reward(
-    recipe: Recipe, roles: Roles, prompts: PromptSet, measured: Sequence[tuple[float, float]] | None = None
+    recipe: Recipe,
+    roles: Roles,
+    prompts: PromptSet,
+    measured: Sequence[tuple[float, float]] | None = None,
+    answers: Answers | None = None,
 ) -> WeightedReward:
     """Loads every source; those without a saved normalisation are measured on samples of the SFT model.
 
-    A stage that is taken up hands in the normalisations that were `measured` when it began.
+    A stage that is taken up hands in the normalisations that were `measured` when it began; `answers` are what LLM
+    judges have said in the run.
     """
     calibration: list[Sample] = []
     parts: list[WeightedPart] = []
     drops = recipe.rewards.on_bad_score == "drop"
     for settings in recipe.rewards.sources:
-        source, name = _source(settings, recipe, roles), settings.path or "the reward stage's model"
+        source, name = _source(settings, recipe, roles, answers), settings.path or "the reward stage's model"
         if measured is not None:
             normalisation = Normalisation(*measured[len(parts)])
         elif not settings.normalise:
@@ -52,6 +59,14 @@ def build_reward(
     return WeightedReward(tuple(parts), drops)
 
 
+def build_judges(recipe: Recipe, answers: Answers | None = None) -> dict[str, FunctionReward | LlmReward]:
+    """The recipe's judges of held-out responses, by name. RewardError where a function cannot be imported."""
+    return {
+        name: LlmReward.load(path, recipe, answers) if path in recipe.llm_judges else FunctionReward.load(path, recipe)
+        for name, path in recipe.evaluation.judges.items()
+    }
+
+
 def _label(settings: RewardConfig, taken: Sequence[str]) -> str:
     """The function's name or the model's, with a number where another part has it."""
     name = re.split(r"[:/\\]", settings.path.rstrip("/\\"))[-1] if settings.path else "reward_model"
@@ -60,8 +75,10 @@ def _label(settings: RewardConfig, taken: Sequence[str]) -> str:
     return plain if plain not in taken else next(label for label in numbered if label not in taken)
 
 
-def _source(settings: RewardConfig, recipe: Recipe, roles: Roles) -> RewardFn:
+def _source(settings: RewardConfig, recipe: Recipe, roles: Roles, answers: Answers | None) -> RewardFn:
     budget = given(recipe.compute.score_tokens)
+    if settings.kind == "judge":
+        return LlmReward.load(settings.path or "", recipe, answers)
     if settings.kind == "function":
         return FunctionReward.load(settings.path or "", recipe)
     if settings.kind == "model":

@@ -19,6 +19,7 @@ from truing.runs.lock import locked
 
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOCK = ".lock"
+LLM_ANSWERS = "llm-answers.jsonl"
 LOOK = "guard-look-{}.jsonl"
 MEMBERS = "members"
 RECORD = "run.json"
@@ -50,6 +51,11 @@ class StageDirectory:
     def judgements(self) -> Path:
         """What a judge said of the policy's own answers, one JSON object a question."""
         return self.root / "judgements.jsonl"
+
+    @property
+    def llm_answers(self) -> Path:
+        """What LLM judges said in the whole run, one JSON object an answer; beside the stages, which share it."""
+        return self.root.parent / LLM_ANSWERS
 
     def questions(self, look: int) -> Path:
         """What people are asked at a look, one JSON object a question, in which they answer."""
@@ -136,6 +142,11 @@ class RunDirectory:
     def report_figures(self) -> Path:
         """What that page shows, as JSON."""
         return self.root / "report.json"
+
+    @property
+    def llm_answers(self) -> Path:
+        """What LLM judges said in the run, one JSON object an answer."""
+        return self.root / LLM_ANSWERS
 
     @property
     def lock(self) -> Path:

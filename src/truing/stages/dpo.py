@@ -117,12 +117,12 @@ def train_dpo(job: Job) -> DpoResult:
     with open_journal(job, learner, len(plan)) as journal:
         prompts = job.prompts().without(pairs.train.chosen.prompts)
         scored = roles.reward is not None  # by the reward of the recipe, which DPO does not learn from
-        reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None)) if scored else None
-        evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)
-        memory = {
-            "card": journal.recall("card", None),
-            "normalisations": reward.normalisations if reward else None,
-        }
+        measured = journal.recall("normalisations", None)
+        reward = build_reward(recipe, roles, prompts, measured, job.llm_answers) if scored else None
+        evaluator = HeldoutEvaluator(
+            recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples, job.llm_answers
+        )
+        memory = {"card": journal.recall("card", None), "normalisations": reward.normalisations if reward else None}
 
         def evaluate(step: int) -> dict[str, Any]:
             if step == 0:  # the policy is the reference, so its own reward is 0 for every pair
@@ -159,7 +159,7 @@ def train_dpo(job: Job) -> DpoResult:
         beta=settings.beta,
         variant=settings.variant,
         truncation=pairs.report,
-        notes=list(roles.base.notes),
+        notes=[*roles.base.notes, *evaluator.costs()],
     )
     job.save_policy(roles.policy, roles.base, result)
     return result

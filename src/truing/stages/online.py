@@ -37,9 +37,11 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
         open_journal(job, learner, settings.updates) as journal,
         open_engine(recipe, roles.policy, roles.base, prompts.train, job.directory.root) as engine,
     ):
-        reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None))
+        reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None), job.llm_answers)
         controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
-        evaluator = HeldoutEvaluator(recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples)
+        evaluator = HeldoutEvaluator(
+            recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples, job.llm_answers
+        )
         guard = (
             None if decide else open_guard(job, settings.updates, settings.kl.beta, journal, evaluator, prompts.heldout)
         )

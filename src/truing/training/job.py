@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from truing.models.roles import Role
 from truing.models.save import merge, name_base, save_adapter, save_member_scores, save_policy
 from truing.models.stacking import stack
 from truing.processes import group
+from truing.rewards.answers import Answers
 from truing.runs.directory import StageDirectory
 from truing.runs.files import complete_directory
 from truing.runs.interruption import Interruption
@@ -89,6 +91,11 @@ class Job:
         found = self.rows.prompts(self.recipe)
         self.progress.note(f"prompts: {found.report}")
         return found
+
+    @cached_property
+    def llm_answers(self) -> Answers:
+        """What LLM judges have said in the run, to which the stage adds."""
+        return Answers(self.directory.llm_answers, self.name)
 
     @property
     def in_messages(self) -> bool:
