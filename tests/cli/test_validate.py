@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import tiny
+from rewards.llm_server import serving
 
 from truing.config.sections import Source
 from truing.data.read import READERS
+from truing.preflight.files import keys_in_the_clear
 
 
 def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> None:
@@ -271,3 +273,32 @@ def test_a_column_that_a_function_takes_is_read_and_one_that_is_not_there_is_ref
     if refused:
         assert "rules:f: takes `anser`, and no row has a column of that name; there are `answer`, `level`" in said.err
         assert refused in said.err
+
+
+def test_a_language_model_is_asked_once_and_the_columns_of_its_rubric_are_read(truing: Any, tmp_path: Path) -> None:
+    prompts = tiny.write_rows(tmp_path / "prompts.jsonl", SUMS)
+    (tmp_path / "rubric.txt").write_text("Right is {answer}.")
+    with serving(lambda asked: "Score: 4") as server:
+        judge = {"base_url": server.base_url, "model": "m", "rubric": "rubric.txt"}
+        changes = {"llm_judges": {"strict": judge}, "evaluation.judges": {"right": "strict"}}
+        recipe = tiny.recipe_file(tmp_path, **{"data.prompts": Source(path=str(prompts)).model_dump(), **changes})
+        said = truing("validate", recipe)
+        assert (said.code, len(server.asked)) == (0, 1)
+        assert "Right is aa." in server.asked[0]["messages"][0]["content"]
+        assert [name for name in ("answer", "level") if f"`{name}` is not read" in said.out] == ["level"]
+        (tmp_path / "rubric.txt").write_text("Right is {anser}.")
+        assert [code for code, *_ in truing("validate", recipe).spots] == ["rewards/rubric-column"]
+        assert len(server.asked) == 1
+    said = truing("validate", recipe, "--set", "llm_judges.strict.rubric=no.txt")
+    assert [code for code, *_ in said.spots] == ["rewards/no-rubric-file"]
+    said = truing("validate", recipe, "--set", "llm_judges={}")
+    assert said.spots[0][:2] == ("recipe/no-function", "evaluation.judges.right")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [("http://far.example/v1", True), ("https://far.example/v1", False), ("http://127.0.0.1:1/v1", False)],
+)
+def test_a_key_that_goes_in_the_clear_is_told(url: str, told: bool, tmp_path: Path) -> None:
+    judge = {"base_url": url, "model": "m", "key_variable": "KEY"}
+    assert bool(keys_in_the_clear(tiny.recipe(tmp_path, llm_judges={"strict": judge}))) is told

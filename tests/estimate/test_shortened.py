@@ -55,6 +55,15 @@ def test_people_are_not_asked_about_a_rehearsal(tmp_path: Path) -> None:
     assert short.variants == {"watched": {"roles": "separate"}}
 
 
+def test_no_language_model_is_asked_in_a_dry_run(tmp_path: Path) -> None:
+    judge = {"base_url": "http://elsewhere.example:1/v1", "model": "m"}
+    sources = [{"kind": "judge", "path": "strict", "weight": 2.0}]
+    recipe = tiny.recipe(tmp_path, **{"llm_judges": {"strict": judge}, "rewards.sources": sources})
+    for short in (_short(recipe), one_step(recipe, BASE)):
+        (source,) = short.rewards.sources
+        assert (source.kind, source.path, source.weight) == ("function", "truing.estimate.no_reward:zeros", 2.0)
+
+
 def test_functions_of_the_recipe_are_not_called_and_only_the_reward_stage_is_normalised(tmp_path: Path) -> None:
     rewards = [
         {"kind": "stage", "path": None, "weight": 2.0, "normalise": True},

@@ -165,7 +165,8 @@ def _function(path: str, key: str) -> Iterator[Problem]:
     module, _, function = path.rpartition(":")
     if not module or not function.isidentifier():
         what = f"{path!r} names no function."
-        yield Problem("recipe/no-function", key, what, "Write module:function or file.py:function.")
+        mend = " A judge may also be a name in llm_judges." if key.startswith("evaluation.") else ""
+        yield Problem("recipe/no-function", key, what, f"Write module:function or file.py:function.{mend}")
 
 
 def _groups(recipe: Recipe, specs: Specs) -> Iterator[Problem]:

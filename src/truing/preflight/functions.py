@@ -1,5 +1,6 @@
 """A recipe's rewards and judges in Python, begun and asked as a run will begin and ask them."""
 
+import os
 from collections.abc import Iterator, Sequence
 
 from truing.config.recipe import Recipe
@@ -29,10 +30,16 @@ def check_functions(recipe: Recipe, found: Findings) -> Taken:
                 function = FunctionReward.load(path, recipe, OF_PAIRS if kind == "pairs" else SIGNATURE)
                 function.end()
                 taken |= function.keywords.taken
-        elif kind in ("judge", "llm"):
+        elif kind in ("judge", "llm") and _has_rubric(recipe, path):
             with found.noting():
                 taken |= (LlmReward if kind == "judge" else LlmPairs).load(path, recipe).taken
     return taken
+
+
+def _has_rubric(recipe: Recipe, name: str) -> bool:
+    """Whether a judge is described, and its rubric there; where not, that is told already."""
+    judge = recipe.llm_judges.get(name)
+    return judge is not None and (judge.rubric is None or os.path.isfile(judge.rubric))
 
 
 def samples_of(rows: Prepared, recipe: Recipe, form: TextFormat) -> list[Sample]:

@@ -24,6 +24,8 @@ from truing.core.text import in_one_line
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 120.0
 """Seconds before the second attempt, each further one waits twice as long; and the longest that a server may ask for"""
+GOLDEN = 0.618
+"""Spreads the waits of neighbours, so that those which failed together do not come again together"""
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """What a server says that may do better the next time"""
 MOST_BYTES = 1 << 24
@@ -89,13 +91,14 @@ class ChatServer:
             RewardError: the key is missing, or the server declines what it is asked, which no other attempt mends.
         """
         key, stop = self._key(), threading.Event()
-        numbers, arrived = count(), queue.SimpleQueue[tuple[int, Reply | NoReply | RewardError]]()
+        numbers, arrived = count(), queue.SimpleQueue[tuple[int, Reply | NoReply | BaseException]]()
 
         def work() -> None:
             while not stop.is_set() and (number := next(numbers)) < len(questions):
+                wait = FIRST_WAIT * (1 + number * GOLDEN % 1)
                 try:
-                    arrived.put((number, self._asked(questions[number], key, stop)))
-                except RewardError as error:
+                    arrived.put((number, self._asked(questions[number], key, stop, wait)))
+                except BaseException as error:  # told to the process that waits
                     stop.set()
                     arrived.put((number, error))
 
@@ -104,7 +107,7 @@ class ChatServer:
         try:
             for _ in questions:
                 number, found = arrived.get()
-                if isinstance(found, RewardError):
+                if isinstance(found, BaseException):
                     raise found
                 yield number, found
         finally:
@@ -119,10 +122,13 @@ class ChatServer:
             what = f"asks with the key in {variable}, and the environment has none of that name."
             hint = f"Set it where truing runs: export {variable}=..."
             raise RewardError(what, code="rewards/no-key", where=self.place, hint=hint)
+        if not (key.isascii() and key.isprintable()):
+            what, hint = f"asks with the key in {variable}, which has characters of no key.", "Set it again."
+            raise RewardError(what, code="rewards/no-such-key", where=self.place, hint=hint)
         return key
 
-    def _asked(self, messages: Messages, key: str | None, stop: threading.Event) -> Reply | NoReply:
-        attempts, wait, calls = self.settings.attempts, FIRST_WAIT, 0
+    def _asked(self, messages: Messages, key: str | None, stop: threading.Event, wait: float) -> Reply | NoReply:
+        attempts, calls = self.settings.attempts, 0
         while True:
             calls += 1
             try:
@@ -145,7 +151,7 @@ class ChatServer:
                 text = _read(response, deadline)
         except TimeoutError as error:
             raise _FaultError(f"gave no answer within {seconds:g} s") from error
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:  # the last for a name that is no host
             raise _FaultError(f"gave no answer ({in_one_line(str(error)) or type(error).__name__})") from error
         if response.status in AGAIN:
             said = f"answered {response.status}: {_message(text)}"

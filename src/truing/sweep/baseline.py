@@ -23,6 +23,7 @@ from truing.models.layout import policy_roles
 from truing.pipeline.execute import on_threads, reward_files, start_of
 from truing.pipeline.rows import rows_of_run
 from truing.pipeline.world import with_world
+from truing.rewards.answers import Answers
 from truing.rewards.build import build_judges, build_reward
 from truing.rewards.sources import RewardFn
 from truing.rollout.episodes import as_samples, respond
@@ -112,8 +113,9 @@ def _measured(
     scorer = stage.builds_on.get(stage.spec.scored_by or "")
     reward_model = None if scorer is None else reward_files(trial.run.stage(scorer))
     roles = policy_roles(recipe, start_of(stage, trial.run), reward_model)
-    judges = {JUDGE + name: judge for name, judge in build_judges(recipe).items()}
-    scorers: dict[str, RewardFn] = {SCORE: build_reward(recipe, roles, prompts), **judges}
+    answers = Answers(trial.run.llm_answers, "best of n")
+    judges = {JUDGE + name: judge for name, judge in build_judges(recipe, answers).items()}
+    scorers: dict[str, RewardFn] = {SCORE: build_reward(recipe, roles, prompts, answers=answers), **judges}
     measures: dict[str, list[list[float]]] = {measure: [[] for _ in prompts.heldout] for measure in scorers}
     engine, form = LocalEngine(roles.reference), roles.base.text_format(recipe.data)
     with progress.stage(f"best of {responses}, seed {trial.seed}", responses) as bar:
