@@ -1,5 +1,6 @@
 """What an LLM judge was asked in a stage, what that took, and the same in words."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -22,8 +23,13 @@ class LlmUsage:
     """Share of pairs of which the order alone decided, the same side being preferred in both"""
 
 
-def in_words(name: str, used: LlmUsage) -> str:
-    """One sentence: the cost, what could not be read, and whether the order of two responses decided."""
+def costs(judges: Mapping[str, LlmUsage]) -> list[str]:
+    """What each of a stage's judges was asked, a sentence each."""
+    return [_in_words(name, used) for name, used in judges.items()]
+
+
+def _in_words(name: str, used: LlmUsage) -> str:
+    """The cost, what could not be read, and whether the order of two responses decided."""
     tokens = f"{used.prompt_tokens:,} tokens read and {used.completion_tokens:,} written"
     told = [f"LLM judge {name}: {used.answers:,} answers by {used.calls:,} calls, {tokens}"]
     if used.unreadable:

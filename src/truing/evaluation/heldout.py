@@ -10,7 +10,6 @@ from typing import Any
 from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.errors import RewardError
-from truing.core.llm_usage import LlmUsage, in_words
 from truing.core.records import Sample, readable
 from truing.core.results import Change, HeldoutResult
 from truing.data.encode import EncodedPrompt
@@ -132,17 +131,8 @@ class HeldoutEvaluator:
             heldout_score=changes.get("heldout_score"),
             alike=self.alike,
             parts={name: changes[f"part_{name}"] for name in self._parts} or None,
-            llm_judges=self.llm_usage or None,
+            llm_judges=self._answers.usage() or None,
         )
-
-    def costs(self) -> list[str]:
-        """What each LLM judge was asked in the stage, a sentence each."""
-        return [in_words(name, used) for name, used in self.llm_usage.items()]
-
-    @property
-    def llm_usage(self) -> dict[str, LlmUsage]:
-        """What LLM judges were asked in the stage."""
-        return self._answers.usage()
 
     @property
     def dropped(self) -> int:

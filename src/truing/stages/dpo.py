@@ -11,6 +11,7 @@ from truing.config.algorithms import Dpo
 from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.batches import PairBatch
+from truing.core.llm_usage import costs
 from truing.core.results import DpoResult, PairCard, read, to_json
 from truing.core.rows import PairRows, TokenRows
 from truing.data.batching import optimiser_batches
@@ -117,8 +118,8 @@ def train_dpo(job: Job) -> DpoResult:
     with open_journal(job, learner, len(plan)) as journal:
         prompts = job.prompts().without(pairs.train.chosen.prompts)
         scored = roles.reward is not None  # by the reward of the recipe, which DPO does not learn from
-        measured = journal.recall("normalisations", None)
-        reward = build_reward(recipe, roles, prompts, measured, job.llm_answers) if scored else None
+        scales = journal.recall("normalisations", None)
+        reward = build_reward(recipe, roles, prompts, scales, job.llm_answers) if scored else None
         evaluator = HeldoutEvaluator(
             recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples, job.llm_answers
         )
@@ -159,7 +160,7 @@ def train_dpo(job: Job) -> DpoResult:
         beta=settings.beta,
         variant=settings.variant,
         truncation=pairs.report,
-        notes=[*roles.base.notes, *evaluator.costs()],
+        notes=[*roles.base.notes, *costs(job.llm_answers.usage())],
     )
     job.save_policy(roles.policy, roles.base, result)
     return result

@@ -5,6 +5,7 @@ update has. The rest (sampling, scoring, the KL penalty's price, evaluation, che
 """
 
 from truing.config.defaults import given
+from truing.core.llm_usage import costs
 from truing.core.results import OnlineResult, to_json
 from truing.evaluation.decision import Decide, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
@@ -74,7 +75,8 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
             evaluator.forget_after(journal.take_pinned())
     name, steps = job.spec.name, settings.epochs * settings.minibatches
     findings = online_findings(journal.rows, name, steps, recipe.compute.dtype) + evaluator.findings(name, "kl.beta")
-    stopped_by, notes = "updates" if stop is None else stop.reason, [*roles.base.notes, *rollouts.notes]
+    stopped_by = "updates" if stop is None else stop.reason
+    notes = [*roles.base.notes, *rollouts.notes, *costs(job.llm_answers.usage())]
     guarded = None if guard is None else guard.result()
     result = online_result(journal.rows, evaluator, stopped_by, notes, findings, guarded)
     job.save_policy(roles.policy, roles.base, result)

@@ -44,7 +44,7 @@ def online_result(
         seconds={phase: sum(update[phase] for update in updates) for phase in PHASES},
         warnings=evaluator.warnings(_compared(first, history[0]), _compared(last, history[-1]), dropped),
         findings=list(findings),
-        notes=[*notes, *evaluator.costs()],
+        notes=notes,
         guard=guard,
     )
 
