@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import tiny
-from processes.several import REWARD, SOON, said, start
+from faults.killed import left_behind
+from processes.several import REWARD, SOON, kill, ranks, said, start, wait_for_lines
 
 from truing.runs.metrics import read_jsonl
 
@@ -84,3 +85,24 @@ def test_people_are_waited_for_by_both_and_the_next_question_comes_once_they_hav
         rows = [json.loads(line) | {"better": "first"} for line in questions.read_text().splitlines()]
         questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert said(out).count("ppo: going on after step 1") == 1
+
+
+def test_smoke_is_seen_by_both_and_a_kill_around_the_alarm_changes_nothing(tmp_path: Path) -> None:
+    guard = {"mode": "rollback", "judge": {"kind": "none"}, "look_every": 2}
+    wild = {"ppo.updates": 5, "ppo.optimiser.learning_rate": 0.1, "rollout.max_new_tokens": 24}
+    recipe = _recipe(tmp_path / "made", **wild, **{"guard": guard})
+    one, two, killed = (tmp_path / name for name in ("one", "two", "killed"))
+    for out, processes in ((one, 1), (two, 2)):
+        assert start(recipe, out, processes).wait(SOON) == 0, said(out)
+    for rank, lines in enumerate((3, 4)):  # once the step is logged at which it rings, and the first at another beta
+        going = start(recipe, killed, 2)
+        wait_for_lines(killed / "ppo" / "metrics.jsonl", lines, going)
+        kill(ranks(going)[rank])
+        assert going.wait(SOON) == 1, said(killed)
+    assert start(recipe, killed, 2).wait(SOON) == 0, said(killed)
+    assert left_behind(killed) == left_behind(two)
+    for out in (one, two):
+        result = json.loads((out / "ppo" / "result.json").read_text())
+        assert result["guard_story"][0].startswith("smoke at step 2: KL is ")
+        assert [row["beta"] for row in read_jsonl(out / "ppo" / "metrics.jsonl")[1:]] == [0.05] * 2 + [3 * 0.05] * 3
+        assert said(out).count("smoke at step 2") == 1

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from truing.config.recipe import Recipe
 from truing.core.errors import WaitingError
-from truing.guard import smoke
 from truing.models.layout import ppo_roles
 from truing.models.save import save_adapter
 from truing.runs.metrics import read_jsonl
@@ -139,18 +138,3 @@ def test_a_run_that_waits_for_people_goes_on_from_their_answers(tmp_path: Path) 
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     job = tiny.job(recipe, place, "ppo")
     assert train_ppo(job).guard.guard_labels == len(read_jsonl(job.directory.root / "judgements.jsonl"))
-
-
-def test_without_a_judge_an_alarm_raises_beta_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smoke, "KL_ALARM", 0.1)
-    guard = {"mode": "rollback", "judge": {"kind": "none"}, "look_every": 1, "beta": 2.0}
-    job = tiny.job(_recipe(tmp_path, guard=guard), tmp_path / "run", "ppo")
-    result = train_ppo(job)
-    rows = {row["step"]: row for row in read_jsonl(job.directory.metrics)}
-    rung = min(step for step, row in rows.items() if row["heldout_kl"] > 0.1)
-    assert 1 <= rung < 5
-    assert [rows[step]["beta"] for step in range(1, 6)] == [0.0] * rung + [2.0] * (5 - rung)
-    assert result.stopped_by == "updates"
-    assert result.guard.guard_labels == 0
-    assert len(result.guard.guard_story) == 2
-    assert not (job.directory.root / "judgements.jsonl").exists()
