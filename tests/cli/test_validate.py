@@ -39,6 +39,21 @@ def test_a_tracker_that_is_not_installed_is_told(
 
 
 @pytest.mark.parametrize("command", ["validate", "run"])
+def test_a_guard_with_few_judgements_is_told_before_anything_is_learnt(
+    command: str, truing: Any, tmp_path: Path
+) -> None:
+    judge = {"kind": "pairs", "path": "letters:fewer_a"}
+    guard = {"mode": "warn", "judge": judge, "look_every": 1, "labels": 4}
+    reward = [{"kind": "function", "path": "letters:letter_a"}]
+    recipe = tiny.recipe_file(tmp_path, stages=["ppo"], guard=guard, **{"rewards.sources": reward})
+    said = truing(command, recipe, *(("--out", tmp_path / "run") if command == "run" else ()))
+    assert said.code == 0
+    before, sentence, _ = said.out.partition("ppo: 4 judgements are 2 a look")
+    assert sentence
+    assert "ppo: 2 steps" not in before
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
 def test_each_file_is_parsed_once(command: str, truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
     parse = READERS[".jsonl"]

@@ -12,6 +12,7 @@ from truing.data.datasets import read_data
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
+from truing.preflight.looks import looks_remarks
 from truing.preflight.model_directories import base_meant, model_problems
 from truing.preflight.stages import check_stages
 from truing.runs.received import refuse_consents_of_a_run
@@ -45,6 +46,8 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     except RecipeError as error:
         found.problems.insert(0, error.problem)
         found.odd.append("Fix the recipe first; stage checks were skipped.")
+    if not problems.count:
+        found.odd += looks_remarks(recipe)
     if not problems.count and recipe.base is not None:
         checked = check_stages(recipe, datasets, found, named=None)
         if checked is None:

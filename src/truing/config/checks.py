@@ -134,7 +134,7 @@ def _guard(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
             what = "adaptive sets beta, and so does guard.mode: rollback."
             hint = "Set it to fixed, or guard.mode to warn or stop."
             yield Problem("recipe/two-set-beta", f"{name}.kl.controller", what, hint)
-        looks = -(-section.updates // guard.look_every)
+        looks = guard.looks(section.updates)
         if guard.judge.kind != "none" and guard.labels < looks:
             what = f"({guard.labels}) are fewer than the looks, of which there are {looks}."
             yield Problem("recipe/too-few-labels", "guard.labels", what, "Raise it, or guard.look_every.")

@@ -76,3 +76,7 @@ class Guard(Section):
         if self.mode == "stop" and self.judge.kind == "none":
             raise ValueError("mode stop needs a judge: alarms alone end no stage; set mode to warn or rollback")
         return self
+
+    def looks(self, updates: int) -> int:
+        """How many looks a stage of so many updates has."""
+        return -(-updates // self.look_every)

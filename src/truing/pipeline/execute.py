@@ -20,6 +20,7 @@ from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
 from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
 from truing.pipeline.rows import check_inputs, rows_of_run
+from truing.preflight.looks import looks_remarks
 from truing.processes import group
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory, StageDirectory, open_run
@@ -72,7 +73,7 @@ def run_pipeline(
         run.lineage.go_on(recipe)
         of_world = group.on_owner(lambda: _world_rehearsed(stages[0].recipe, run, progress, rehearse))
         rows = rows_of_run(run, stages[0].recipe, read or of_world, stop)
-        for remark in [*too_small_to_share(stages[0].recipe), *rows.remarks]:
+        for remark in [*too_small_to_share(stages[0].recipe), *looks_remarks(recipe), *rows.remarks]:
             progress.note(remark)
         with closing(open_tracker(recipe.track if group.is_owner() else [], recipe.name, root)) as tracker:
             for stage in waiting:
