@@ -66,6 +66,7 @@ def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
             6,
         ),
         (WORLD + SOFT, "one-member", "rewards.sources.0.combine", 2),
+        (WORLD + SOFT + "\nstages: [sft, reward, dpo]", "one-member", "rewards.sources.0.combine", 2),
         (WORLD + SOFT.replace(", tau: 1.0", ""), "contradiction", "rewards.sources.0", 2),
         (WORLD + SOFT.replace("soft_minimum", "mean"), "contradiction", "rewards.sources.0", 2),
         (WORLD + SOFT.replace("tau", "variance_price"), "contradiction", "rewards.sources.0", 2),

@@ -19,6 +19,7 @@ from truing.estimate import dry_run as module
 from truing.estimate import estimator
 from truing.estimate.dry_run import Meter, Usage, dry_run
 from truing.estimate.estimator import estimate
+from truing.rewards.combined import MembersReward
 
 LAYERS, WIDTH = 8, 256
 LAYER = 4 * WIDTH**2 + 3 * WIDTH * 4 * WIDTH
@@ -91,6 +92,17 @@ def test_libraries_that_a_process_was_born_with_are_counted() -> None:
     libraries = 10**12
     with_them, without = (Meter(torch.device("cpu"), size).usage.peak for size in (libraries, 0))
     assert with_them - without == pytest.approx(libraries, rel=0.01)
+
+
+def test_dpo_is_tried_with_the_members_that_score_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[int] = []
+    right = MembersReward.scores_and_spread
+    monkeypatch.setattr(
+        MembersReward, "scores_and_spread", lambda self, said: (asked.append(len(self.members)), right(self, said))[1]
+    )
+    recipe = tiny.recipe(tmp_path / "recipe", stages=["reward", "dpo"], **{"reward.members": 2})
+    assert list(module._run(recipe, tiny.prepared(recipe), tmp_path / "run", 0) or ()) == ["reward", "dpo"]
+    assert set(asked) == {2}
 
 
 @pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("not enough memory")])

@@ -21,6 +21,7 @@ from truing.models import layout
 from truing.models.first_layers import layers_of_every_kind
 from truing.models.load import outline_base
 from truing.models.save import save_adapter
+from truing.rewards.combined import MembersReward
 
 STAGES = ["sft", "reward", "ppo", "dpo"]
 _SCORED = {"rewards.sources": [{"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": False}]}
@@ -36,6 +37,24 @@ def test_every_stage_takes_a_step_and_the_time_is_told(roles: str, tmp_path: Pat
     said = _rehearsed(tiny.recipe(tmp_path, stages=STAGES, roles=roles))
     assert said.startswith("Rehearsed in ")
     assert "the base itself" in said
+
+
+@pytest.mark.parametrize("roles", ["shared", "separate"])
+def test_what_dpo_says_is_scored_by_all_members_together(
+    roles: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[int] = []
+    right = MembersReward.scores_and_spread
+
+    def noted(self: MembersReward, samples: Any) -> Any:
+        scored.append(len(self.members))
+        return right(self, samples)
+
+    monkeypatch.setattr(MembersReward, "scores_and_spread", noted)
+    soft = [{"kind": "stage", "combine": "soft_minimum", "tau": 1.0}]
+    changes = {"stages": ["sft", "reward", "dpo"], "reward.members": 2, "rewards.sources": soft}
+    _rehearsed(tiny.recipe(tmp_path, roles=roles, **changes))
+    assert set(scored) == {2}
 
 
 def test_a_large_base_is_stood_in_for_by_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

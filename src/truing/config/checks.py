@@ -91,8 +91,9 @@ def _heldout(recipe: Recipe, _: Specs) -> Iterator[Problem]:
 
 
 def _rewards(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
-    """Sources that a stage learns from: their stage is there, their function is named."""
-    for index, source in enumerate(recipe.rewards.sources if any(spec.must_be_scored for spec in specs) else ()):
+    """Sources that a stage learns from or is scored by: their stage is there, their function is named."""
+    is_scored = any(spec.must_be_scored or spec.scored_by in recipe.stages for spec in specs)
+    for index, source in enumerate(recipe.rewards.sources if is_scored else ()):
         key = f"rewards.sources.{index}"
         if source.kind == "function":
             yield from _function(source.path or "", f"{key}.path")
