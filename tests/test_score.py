@@ -1,6 +1,7 @@
 """`truing score` gives the scores that PPO is given, for rows that a person has."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -74,6 +75,16 @@ def test_of_several_members_it_is_their_mean_and_a_card_is_of_the_mean_log_odds(
     pair = tiny.write_rows(tmp_path / "pair.jsonl", [{"prompt": "how?", "chosen": "aa", "rejected": "zzy"}])
     gap = judge(str(run.root), pair).card.score_gap_mean
     assert gap == pytest.approx(fmean(texts["aa"]) - fmean(texts["zzy"]), abs=1e-4)
+
+
+def test_members_on_the_embedded_world_are_loaded_from_its_files(tmp_path: Path) -> None:
+    changes = {"base": None, "world": {"preferences": 40}, "reward.members": 2, "reward.epochs": 1}
+    none = dict.fromkeys(("data.demonstrations", "data.preferences"))
+    recipe = tiny.recipe(tmp_path, stages=["reward"], **changes | none)
+    run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
+    rows = tiny.write_rows(tmp_path / "rows.jsonl", [{"prompt": "review of the lamp :", "completion": "nice"}])
+    ((_, score),) = score_file(run, rows)
+    assert math.isfinite(score)
 
 
 def _merged(base: Path, adapter: Path) -> Callable[[str], float]:

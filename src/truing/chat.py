@@ -1,6 +1,6 @@
 """Talking to the models of a run."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from truing.config.plan import Planned
@@ -13,7 +13,7 @@ from truing.models.fetched import directory_of
 from truing.models.load import LoadedBase, load_base
 from truing.models.own_code import code_elsewhere, foreign_code
 from truing.pipeline.execute import start_of
-from truing.pipeline.world import on_files_of, world_of
+from truing.pipeline.world import on_files
 from truing.rollout.engine import Sampling
 from truing.rollout.local import LocalEngine
 from truing.runs.directory import RunDirectory
@@ -87,8 +87,7 @@ def _planned(run: RunDirectory, stage: str) -> Planned:
     """A stage as the run's own record has it, on ordinary files; RunError where it is not planned there."""
     for planned in received_plan(run):
         if planned.name == stage:
-            recipe = planned.recipe
-            return replace(planned, recipe=recipe if recipe.world is None else on_files_of(world_of(run), recipe))
+            return on_files(planned, run)
     hint = "Was it edited by hand?"
     raise RunError(f"plans no stage {stage}.", code="run/not-planned", where=str(run.recipe), hint=hint)
 

@@ -17,6 +17,7 @@ from truing.data.datasets import records_of
 from truing.models.layout import base_to_train, reward_members
 from truing.models.save import load_member_scores, load_normalisation
 from truing.pipeline.execute import reward_files, start_of
+from truing.pipeline.world import on_files
 from truing.rewards.combined import MembersReward
 from truing.rewards.sources import ClassifierReward, RewardFn
 from truing.runs.directory import RunDirectory, StageDirectory
@@ -86,7 +87,7 @@ def load_stage_reward(run: RunDirectory, stage: str | None = None) -> StageRewar
         what = f"has no finished reward model{f' of a stage {stage}' if stage else ''}."
         hint = f"Finished: {', '.join(finished) or 'none'}. Choose with --stage."
         raise RunError(what, code="run/no-reward-model", where=str(run.root), hint=hint)
-    planned = next(planned for planned in made if planned.name == name)
+    planned = on_files(next(planned for planned in made if planned.name == name), run)
     directory, today = run.stage(name), date.fromisoformat(planned.recipe.data.date)
     if directory.members:
         return StageReward(_load_members(planned, run), directory, planned.recipe)

@@ -1,5 +1,8 @@
 """The embedded world as ordinary files: a recipe on it becomes one on those."""
 
+from dataclasses import replace
+
+from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
 from truing.runs.directory import RunDirectory
@@ -16,6 +19,12 @@ def with_world(recipe: Recipe, run: RunDirectory) -> Recipe:
         with complete_directory(world.directory) as partial:
             write_world(recipe.world, recipe.seed, partial)
     return on_files_of(world, recipe)
+
+
+def on_files(stage: Planned, run: RunDirectory) -> Planned:
+    """A stage of a run as its own record has it, on the files of the run's world where it is on one."""
+    recipe = stage.recipe
+    return stage if recipe.world is None else replace(stage, recipe=on_files_of(world_of(run), recipe))
 
 
 def world_of(run: RunDirectory) -> WorldPaths:
