@@ -11,10 +11,11 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trust.cases import named
 
-from truing.core.errors import RunError
+from truing.core.errors import ModelError, RunError
 from truing.functional import wilson_interval
 from truing.judge import judge
 from truing.pipeline.execute import run_pipeline
+from truing.rewards.sources import ClassifierReward
 from truing.runs.directory import RunDirectory
 from truing.runs.progress import SilentProgress
 
@@ -92,3 +93,35 @@ def test_a_function_that_measures_length_is_found_out(tmp_path: Path) -> None:
 def test_what_has_no_reward_model_is_refused(run: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no finished reward model of a stage ppo"):
         judge(str(run.root / "ppo"), pairs_file(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"), [("runs/mien", "Did you mean runs/mine?"), ("runs/other", "Name a run"), ("./x", "Name a run")]
+)
+def test_a_directory_that_is_not_there_is_told_and_nobody_else_is_asked_for_it(
+    typed: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(ClassifierReward, "load", lambda path, *_: asked.append(path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "run.json").write_text("{}")
+    with pytest.raises(ModelError) as refused:
+        judge(typed, pairs_file(tmp_path))
+    assert (refused.value.code, refused.value.where) == ("model/no-directory", typed)
+    assert str(refused.value.hint).startswith(hint)
+    assert not asked
+
+
+def test_what_may_be_a_hub_id_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked(Exception):  # noqa: N818
+        pass
+
+    def load(path: str, *_: object) -> None:
+        raise Asked(path)
+
+    monkeypatch.setattr(ClassifierReward, "load", load)
+    monkeypatch.chdir(tmp_path)
+    for name in ("org/judge", "judge"):
+        with pytest.raises(Asked, match=name):
+            judge(name, pairs_file(tmp_path))

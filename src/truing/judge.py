@@ -1,5 +1,6 @@
 """The report card of any reward on any file of pairs: a run's reward model, a classifier, or a Python function."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -8,13 +9,16 @@ from pathlib import Path
 import torch
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Data
-from truing.core.errors import RewardError
+from truing.config.sections import Base, Data
+from truing.core.errors import ModelError, RewardError
 from truing.core.records import Preference, Sample
 from truing.core.results import Check, CheckVerdict, PairCard
+from truing.core.text import nearest
 from truing.data.chat import TextFormat, encode_completion
 from truing.data.datasets import records_of
+from truing.data.read import HUB_ID
 from truing.evaluation.pair_card import pair_card
+from truing.models.fetched import directory_of
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn
 from truing.runs.directory import RECORD, RunDirectory
@@ -57,7 +61,7 @@ def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
 
     Raises:
         DataError: rows cannot be used.
-        ModelError: the reward model cannot be loaded.
+        ModelError: there is no such directory, or the reward model in it cannot be loaded.
         RewardError: the function cannot be imported, lies in a run or fails, or a text is longer than the model reads.
         RunError: the run has no such reward model.
     """
@@ -92,8 +96,25 @@ def _reward_of(reward: str, stage: str | None) -> tuple[RewardFn, TextFormat | N
             run = RunDirectory(root)
             made = load_stage_reward(run, stage or next(iter(below), None))
             return made.raw, made.models[0].form, made.recipe.data.transcripts, run
+    _refuse_nowhere(reward)
     model = ClassifierReward.load(reward, torch.device("cpu"), TOKENS, date.fromisoformat(Data().date))
     return model, model.form, False, None
+
+
+def _refuse_nowhere(reward: str) -> None:
+    """A mistyped runs/mine has the form of a Hub id too; it is none where there is a directory runs.
+
+    Raises:
+        ModelError: it is a path, and nothing is there.
+    """
+    path = Path(reward)
+    is_path = HUB_ID.fullmatch(reward) is None or (path.parent != Path() and os.path.isdir(path.parent))
+    if os.path.exists(path) or not is_path or directory_of(Base(path=reward)) is not None:
+        return
+    close = nearest(path.name, [root.parent.name for root in path.parent.glob(f"*/{RECORD}")])
+    meant = f"Did you mean {path.with_name(close)}? " if close else ""
+    hint = f"{meant}Name a run, a classifier's directory or Hub id, or file.py:function; paths start at {Path.cwd()}."
+    raise ModelError("there is no such directory.", code="model/no-directory", where=reward, hint=hint)
 
 
 def _refuse_code_of_a_run(reward: str, file: Path) -> None:

@@ -36,7 +36,7 @@ def accuracy_checks(pairs: ScoredPairs, card: PairCard, rival: Tensor | None, no
     yield _longer_wins(pairs, card)
     yield BAG_OF_WORDS.unanswered(no_rival) if rival is None else _bag_of_words(pairs, rival)
     if len(pairs) < FEW:
-        few = f"{len(pairs)} held-out pairs are too few to be parted."
+        few = f"{len(pairs)} pairs are too few to be parted."
         yield from (question.unanswered(few) for question in (MARGIN, LENGTH, SOURCE))
         return
     yield _margin(pairs)
@@ -54,7 +54,7 @@ def _accuracy(pairs: ScoredPairs, card: PairCard) -> Check:
     own = share_right("accuracy", pairs.right)
     swapped = own.ci95 is not None and own.ci95[1] < 1 / 2
     doubt = ", clearly less than half: the two sides may be swapped" if swapped else ""
-    finding = f"It is right on {_in_words(own)} of {len(pairs):,} held-out pairs{doubt}."
+    finding = f"It is right on {_in_words(own)} of {len(pairs):,} pairs{doubt}."
     return ACCURACY.answered("fail" if near_chance(card) else "pass", finding, [own])
 
 
@@ -105,7 +105,7 @@ def _source(pairs: ScoredPairs) -> Check:
     counts = Counter(source for source in pairs.sources if source)
     large = [source for source, count in counts.most_common(SOURCES) if count >= FEW]
     if not large:
-        told = f"none of {len(counts)} sources has {FEW} held-out pairs" if counts else "no row says its `source`"
+        told = f"none of {len(counts)} sources has {FEW} pairs" if counts else "no row says its `source`"
         return SOURCE.unanswered(f"{told[0].upper()}{told[1:]}.")
     right, overall = pairs.right, float(pairs.right.mean())
     named = [

@@ -81,7 +81,7 @@ def findings(checks: Sequence[Check]) -> list[str]:
 def _rival(pairs: ScoredPairs, learnt: TextPairs | None) -> tuple[Tensor | None, str]:
     """(N,) margins of the bag of words, or why there are none."""
     if len(pairs) < FEW:
-        return None, f"{len(pairs)} held-out pairs are too few for a comparison."
+        return None, f"{len(pairs)} pairs are too few for a comparison."
     if not is_installed():
         return None, MISSING
     asked = TextPairs(pairs.chosen.texts, pairs.rejected.texts)

@@ -155,7 +155,7 @@ class _Answers:
         mean, low, high = shift = mean_interval(shifts)
         turned = float(((self.gaps > 0) & (self.gaps < mean * self.scale)).double().mean())
         finding = f"Score shift {mean:+z.2f} deviations [{low:+z.2f}, {high:+z.2f}] over {len(rows)} answers"
-        finding += f", as much as turns {turned:.0%} of the held-out pairs." if turned else "."
+        finding += f", as much as turns {turned:.0%} of the pairs." if turned else "."
         measures = [Measure("shift", mean, (low, high), len(rows)), Measure("pairs that it would turn", turned)]
         return question.answered(judged(shift), finding, measures)
 

@@ -57,7 +57,7 @@ def calibration(pairs: ScoredPairs, card: PairCard, log_odds: bool) -> Check:
 def length_correlation(pairs: ScoredPairs, card: PairCard) -> Check:
     """Of score and length among the answers to one prompt, beside that over all answers."""
     if len(pairs) < FEW:
-        return LENGTH_CORRELATION.unanswered(f"{len(pairs)} held-out pairs are too few for a correlation.")
+        return LENGTH_CORRELATION.unanswered(f"{len(pairs)} pairs are too few for a correlation.")
     prompts = pairs.groups.repeat(2)
     scores = within_groups(torch.tensor([*pairs.chosen.scores, *pairs.rejected.scores], dtype=torch.float64), prompts)
     lengths = torch.tensor([*pairs.chosen.lengths, *pairs.rejected.lengths], dtype=torch.float64)
