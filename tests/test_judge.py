@@ -108,7 +108,7 @@ def test_a_directory_that_is_not_there_is_told_and_nobody_else_is_asked_for_it(
     (tmp_path / "runs" / "mine" / "run.json").write_text("{}")
     with pytest.raises(ModelError) as refused:
         judge(typed, pairs_file(tmp_path))
-    assert (refused.value.code, refused.value.where) == ("model/no-directory", typed)
+    assert (refused.value.code, refused.value.where) == ("model/no-such-path", typed)
     assert str(refused.value.hint).startswith(hint)
     assert not asked
 

@@ -114,7 +114,7 @@ def _refuse_nowhere(reward: str) -> None:
     close = nearest(path.name, [root.parent.name for root in path.parent.glob(f"*/{RECORD}")])
     meant = f"Did you mean {path.with_name(close)}? " if close else ""
     hint = f"{meant}Name a run, a classifier's directory or Hub id, or file.py:function; paths start at {Path.cwd()}."
-    raise ModelError("there is no such directory.", code="model/no-directory", where=reward, hint=hint)
+    raise ModelError("there is no such directory.", code="model/no-such-path", where=reward, hint=hint)
 
 
 def _refuse_code_of_a_run(reward: str, file: Path) -> None:

@@ -42,7 +42,8 @@ HOUSE = """
 6 | sweep      | core config data functional evaluation models pipeline | markupsafe matplotlib pydantic torch
   |            | preflight processes report rewards rollout runs        |
 6 | score      | core config data models rewards runs pipeline          | torch
-6 | judge      | core config data evaluation rewards runs trust score   | torch
+6 | judge      | core config data evaluation models rewards runs trust  | torch
+  |            | score                                                  |
 6 | chat       | core config data models runs rollout pipeline          |
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
   |            | estimate report sweep chat score judge                 |
