@@ -65,9 +65,9 @@ FINDINGS = (
     "in 4 to 6 of 16 honest runs.",
     "**What no signal saw.** In both worlds what is gamed is bound up with length, so that length does well here is "
     "partly their doing: a policy that says a wrong thing of the right length, near the reference, rings nothing. At "
-    "least half of the alarms ring at the onset or after it, when 0.3 deviations are lost. What raising beta at an "
-    "alarm is worth was not measured. The limit of length was chosen on the honest runs of the reviews, by which "
-    "their false alarms are no test of it; packing's are.",
+    "least half of the alarms ring at the onset or after it, when 0.3 deviations are lost. What raising β at an alarm "
+    "is worth all the same: [measured](raising.md). The limit of length was chosen on the honest runs of the reviews, "
+    "by which their false alarms are no test of it; packing's are.",
 )
 Values = list[float]
 Key = tuple[World, int, Case]

@@ -46,7 +46,7 @@ def by_seed(runs: Runs, world: World) -> str:
 
 def title(case: Case) -> str:
     reward = "true reward, " * case.honest
-    return f"{'guard, ' * case.guarded}{reward}β = {case.beta:g}"
+    return f"{'guard, ' * case.guarded}{'alarms, ' * case.watched}{reward}β = {case.beta:g}"
 
 
 def told(run: Recorded) -> str:

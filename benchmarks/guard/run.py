@@ -8,7 +8,6 @@ those that are there.
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from guard.page import parts  # noqa: E402
 from guard.picture import draw  # noqa: E402
-from guard.runs import CASES, WORLDS, gather, make, recorded  # noqa: E402
+from guard.runs import CASES, WORLDS, gather, make_all  # noqa: E402
 from harness.environments import default_cache  # noqa: E402
 from harness.tables import write  # noqa: E402
 
@@ -37,22 +36,12 @@ def main() -> None:
     torch.set_num_threads(1)
     cache = told.cache.resolve()
     if not told.page_only:
-        make_all(cache, told)
+        worlds = [world for world in WORLDS if world.name in told.worlds]
+        make_all(cache, told.seeds, worlds, [case for case in CASES if case.name in told.cases])
     picture = told.page.with_suffix(".svg")
     runs = gather(cache, told.seeds)
     write(told.page, *parts(runs, picture.name))
     draw(runs, picture)
-
-
-def make_all(cache: Path, told: argparse.Namespace) -> None:
-    """The runs that were asked for and are not there yet, seed by seed."""
-    for seed in told.seeds:
-        for world in (world for world in WORLDS if world.name in told.worlds):
-            for case in (case for case in CASES if case.name in told.cases):
-                if recorded(cache, world, seed, case) is None:
-                    start = time.monotonic()
-                    make(cache, world, seed, case)
-                    print(world.name, seed, case.name, f"{time.monotonic() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The runs that are measured: two worlds, some seeds, with and without a guard. Each is made once, on one thread."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, product
@@ -51,10 +52,13 @@ class Case:
     honest: bool = False
     """Whether the reward is gold itself"""
     guarded: bool = False
+    """Whether judgements of its answers decide what is kept"""
+    watched: bool = False
+    """Whether alarms on its KL and length raise β, and nobody judges"""
 
     @property
     def name(self) -> str:
-        parts = [f"beta-{self.beta:g}", "honest" * self.honest, "guard" * self.guarded]
+        parts = [f"beta-{self.beta:g}", "honest" * self.honest, "guard" * self.guarded, "alarms" * self.watched]
         return "-".join(filter(None, parts))
 
 
@@ -63,6 +67,7 @@ HONEST = Case(0.0, honest=True)
 GUARDED, GUARDED_TENTH, GUARDED_HONEST = (replace(case, guarded=True) for case in (PLAIN[0], PLAIN[2], HONEST))
 CASES = (*PLAIN, HONEST, GUARDED, GUARDED_TENTH, GUARDED_HONEST)
 """The first of them makes the SFT model and the reward model that the others take over"""
+WATCHED, WATCHED_HONEST = (replace(case, watched=True) for case in (PLAIN[0], HONEST))
 
 
 def packing_files(seed: int, cache: Path) -> dict[str, Any]:
@@ -144,6 +149,8 @@ def recipe_of(cache: Path, world: World, seed: int, case: Case) -> Recipe:
         module, benchmarks = world.gold.__module__, str(QUICKSTART.parents[1] / "benchmarks")
         judge.write_text(JUDGE.format(benchmarks=benchmarks, module=module, seed=seed), encoding="utf-8")
         changes["guard"] = {"mode": "rollback", "judge": {"kind": "pairs", "path": f"{judge}:judge"}}
+    if case.watched:
+        changes["guard"] = {"mode": "rollback", "judge": {"kind": "none"}}
     return with_changes(load_recipe(QUICKSTART), changes | world.changes(seed, cache))
 
 
@@ -155,8 +162,17 @@ def make(cache: Path, world: World, seed: int, case: Case) -> None:
     run_pipeline(recipe_of(cache, world, seed, case), root, SilentProgress(), fork_of=older)
 
 
-def gather(cache: Path, seeds: Sequence[int]) -> dict[tuple[World, int, Case], Recorded]:
-    """The runs that are done, of all worlds and cases."""
-    keys = product(WORLDS, seeds, CASES)
+def make_all(cache: Path, seeds: Sequence[int], worlds: Sequence[World], cases: Sequence[Case]) -> None:
+    """The runs that are not there yet, seed by seed."""
+    for seed, world, case in product(seeds, worlds, cases):
+        if recorded(cache, world, seed, case) is None:
+            start = time.monotonic()
+            make(cache, world, seed, case)
+            print(world.name, seed, case.name, f"{time.monotonic() - start:.0f} s", flush=True)
+
+
+def gather(cache: Path, seeds: Sequence[int], cases: Sequence[Case] = CASES) -> dict[tuple[World, int, Case], Recorded]:
+    """The runs of these cases that are done, of all worlds."""
+    keys = product(WORLDS, seeds, cases)
     found = {key: recorded(cache, *key) for key in keys}
     return {key: run for key, run in found.items() if run is not None}

@@ -1,9 +1,16 @@
 """What the guard's page is made of: the second world's gold, a judge who errs, replays, alarms and their lateness."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
+import tiny
 from guard.judging import noisy_judge
 from guard.packing import gold_scores, packing_list
+from guard.raising import by_seed
+from guard.raising import worth as raised_worth
 from guard.replay import replay
+from guard.runs import HONEST, PLAIN, WATCHED, WATCHED_HONEST, WORLDS, Recorded, recipe_of
 from guard.signals import alarm, hacked, peak_step, repetition, threshold, worth
 
 from truing.worlds.writing import Chance
@@ -85,3 +92,45 @@ def test_a_threshold_lets_one_of_eight_honest_runs_alarm() -> None:
 def test_repetition_is_the_share_of_pairs_that_stood_before() -> None:
     assert repetition("a b a b c") == 1 / 4
     assert repetition("a") == 0.0
+
+
+def _recorded(place: Path, looks: Sequence[tuple[float, float]]) -> Recorded:
+    """A run of these KLs and golds, at each third update."""
+    rows = [
+        {"step": 3 * look, "heldout_kl": kl, "heldout_length": 10.0, "judge_gold": gold}
+        for look, (kl, gold) in enumerate(looks)
+    ]
+    (place / "ppo").mkdir(parents=True)
+    tiny.write_rows(place / "ppo" / "metrics.jsonl", rows)
+    (place / "ppo" / "result.json").write_text("{}")
+    return Recorded(place)
+
+
+def test_what_raising_at_an_alarm_was_worth_is_told_by_seed_and_in_brief(tmp_path: Path) -> None:
+    ends = {PLAIN[0]: -1.0, PLAIN[2]: 0.8, WATCHED: 0.75, HONEST: 1.0, WATCHED_HONEST: 0.9}
+    runs = {}
+    for world in WORLDS:
+        for case, end in ends.items():
+            looks = [(0.0, 0.0), (21.0, 0.3), (30.0 if case == PLAIN[0] else 8.0, end)]
+            runs[world, 17, case] = _recorded(tmp_path / world.name / case.name, looks)
+    for world in WORLDS:
+        (cells,) = [line.split(" | ") for line in by_seed(runs, world).split("\n") if line.startswith("| 17")]
+        assert cells[1:5] == ["-1.00 (0.30)", "0.80 (0.80)", "0.75 (0.75)", "1.00 (1.00)"]
+        assert cells[-3:] == ["3", "0.30", "21, 8 |"]
+    told = dict(line.strip("| ").split(" | ")[:2] for line in raised_worth(runs).split("\n")[2:])
+    assert told == {
+        "β = 0, nobody looks: gold at the end, mean, lowest": "-1.00, -1.00",
+        "β = 0, raised at an alarm": "0.75, 0.75",
+        "β = 0.1 from the beginning": "0.80, 0.80",
+        "alarms from β = 0": "1 of 1",
+        "of these, better at the end than without": "1 of 1",
+        "at least 0.9 of what β = 0.1 reaches": "1 of 1, median 0.94",
+        "false alarms, true reward": "1 of 1",
+        "gold that each of them cost": "0.10",
+    }
+
+
+def test_a_watched_run_is_the_unguarded_one_but_for_its_guard(tmp_path: Path) -> None:
+    plain, watched = (recipe_of(tmp_path, WORLDS[0], 18, case) for case in (PLAIN[0], WATCHED))
+    assert (watched.guard.mode, watched.guard.judge.kind) == ("rollback", "none")
+    assert watched.model_copy(update={"guard": plain.guard}) == plain
