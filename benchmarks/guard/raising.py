@@ -32,7 +32,7 @@ FINDINGS = (
     "**It is the penalty that mends.** From β = 0 gold had fallen below −1 at 9 of 15 alarms, and 13 of 15 runs ended "
     "better than without: at a KL of 3 to 10 nats, on average at 0.89 and 1.56 where β = 0.1 from the beginning comes "
     "to 0.80 and 1.51. Nothing had to be taken back, for the penalty draws a policy back by itself as long as there "
-    "are updates left. Two runs were better off alone: reviews 19 by 0.03, and packing 18, which had come back by "
+    "are updates left. Two runs were better off alone: reviews 19 by 0.03, and packing 18, which came back by "
     "itself, by 0.50.",
     "**Judgements add little to that on average, and tell who needs it.** These runs repeat those of [the guard's "
     "page](guard.md) to the digit where both have them. There 400 judgements from β = 0 end at 0.88 and 1.63, and at "
