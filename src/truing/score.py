@@ -1,5 +1,6 @@
-"""Scores of the reward model of a run, for texts that a person has."""
+"""Scores of the reward model of a run, or of any reward that a person names, for texts that they have."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -9,19 +10,24 @@ import torch
 
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
-from truing.config.sections import Compute
-from truing.core.errors import RunError
+from truing.config.sections import Base, Compute, Data
+from truing.core.errors import ModelError, RewardError, RunError
 from truing.core.normalisation import Normalisation, scales_of
 from truing.core.records import Demonstration, Sample, Text
+from truing.core.text import nearest
+from truing.data.chat import TextFormat
 from truing.data.datasets import records_of
+from truing.data.read import HUB_ID
+from truing.models.fetched import directory_of
 from truing.models.layout import base_to_train, reward_members
 from truing.models.save import load_member_scores, load_normalisation
 from truing.pipeline.execute import reward_files, start_of
 from truing.pipeline.world import on_files
 from truing.rewards.combined import MembersReward
+from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn
-from truing.runs.directory import RunDirectory, StageDirectory
-from truing.runs.received import received_plan
+from truing.runs.directory import RECORD, RunDirectory, StageDirectory
+from truing.runs.received import lies_in_a_run, received_plan
 
 TOKENS = 4096
 """In one forward"""
@@ -71,6 +77,79 @@ class StageReward:
         of_members = load_member_scores(self.directory.member_scores, len(self.models))
         together = MembersReward(self.models, scales_of(of_members.T.tolist()))
         return together.normalisation(of_members).apply(together.score(samples))
+
+
+@dataclass(frozen=True)
+class NamedReward:
+    """What a person means by the name of a reward."""
+
+    name: str
+    raw: RewardFn
+    """Of a reward model, differences are log-odds"""
+    form: TextFormat | None = None
+    """How it reads text; None of a function"""
+    transcripts: bool = False
+    """Whether transcripts are messages to it"""
+    run: RunDirectory | None = None
+    stage: StageReward | None = None
+    """Both of a run's reward model"""
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        """On the scale that it is used on: of a run's reward model, the SFT model's."""
+        return self.raw.score(samples) if self.stage is None else self.stage.normalised(samples)
+
+
+def named_reward(reward: str, stage: str | None = None) -> NamedReward:
+    """A reward by its name.
+
+    Args:
+        reward: the directory of a run, of its reward stage or of a sequence classifier, a classifier's Hub id, or
+            `file.py:function`.
+        stage: of a run, whose reward model; without it, the run's first.
+
+    Raises:
+        ModelError: the reward model cannot be loaded.
+        RewardError: the function cannot be imported or lies in a run.
+        RunError: the run has no such reward model.
+    """
+    file, _, _ = reward.rpartition(":")
+    if file.endswith(".py"):
+        _refuse_code_of_a_run(reward, Path(file))
+        return NamedReward(reward, FunctionReward.load(reward, Recipe()))
+    path = Path(reward)
+    for root in (path, path.parent, path.parent.parent):
+        if (root / RECORD).exists():
+            below = path.relative_to(root).parts
+            run = RunDirectory(root)
+            made = load_stage_reward(run, stage or next(iter(below), None))
+            return NamedReward(reward, made.raw, made.models[0].form, made.recipe.data.transcripts, run, made)
+    _refuse_nowhere(reward)
+    model = ClassifierReward.load(reward, torch.device("cpu"), TOKENS, date.fromisoformat(Data().date))
+    return NamedReward(reward, model, model.form)
+
+
+def _refuse_nowhere(reward: str) -> None:
+    """A mistyped runs/mine has the form of a Hub id too; it is none where there is a directory runs.
+
+    Raises:
+        ModelError: it is a path, and nothing is there.
+    """
+    path = Path(reward)
+    is_path = HUB_ID.fullmatch(reward) is None or (path.parent != Path() and os.path.isdir(path.parent))
+    if os.path.exists(path) or not is_path or directory_of(Base(path=reward)) is not None:
+        return
+    close = nearest(path.name, [root.parent.name for root in path.parent.glob(f"*/{RECORD}")])
+    meant = f"Did you mean {path.with_name(close)}? " if close else ""
+    hint = f"{meant}Name a run, a classifier's directory or Hub id, or file.py:function; paths start at {Path.cwd()}."
+    raise ModelError("there is no such directory.", code="model/no-such-path", where=reward, hint=hint)
+
+
+def _refuse_code_of_a_run(reward: str, file: Path) -> None:
+    """Naming it is no consent: who made the run put it there."""
+    if lies_in_a_run(file):
+        what = "lies in a run, whose maker may be somebody else, and would run here."
+        hint = "Look at it; then copy the file out of the run and name the copy."
+        raise RewardError(what, code="rewards/in-a-run", where=reward, hint=hint)
 
 
 def load_stage_reward(run: RunDirectory, stage: str | None = None) -> StageReward:

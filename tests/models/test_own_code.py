@@ -97,7 +97,7 @@ def test_a_trusted_base_goes_on_with_its_own_code_and_chat_asks_again(tmp_path: 
         open_models(run, "dpo", 4, 1.0)
     for stage in ("sft", "dpo"):
         start, result = open_models(run, stage, 4, 1.0, trust_remote_code=True)
-        assert type(start.base.model).__name__ == type(result.base.model).__name__ == "Own"
+        assert type(start.model.base.model).__name__ == type(result.model.base.model).__name__ == "Own"
     config = run.stage("dpo").model / "config.json"
     saved = config.read_text()
     config.write_text(saved.replace('"own.Own"', '"somebody/else--own.Own"'))

@@ -28,6 +28,14 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as ppo.kl.beta=0.1.")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+SpeakingStage = Annotated[
+    str | None, typer.Option("--stage", help="Which result, such as ppo-no-kl; without it, a policy, else sft.")
+]
+Tokens = Annotated[int, typer.Option("--tokens", min=1, help="Longest response, in tokens.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0.01, help="Of the sampling.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code in the result's directory: read it before.")
+]
 
 
 @app.command()
@@ -107,19 +115,36 @@ def report(run: RunPath) -> None:
 @app.command()
 def chat(
     run: RunPath,
-    stage: Annotated[
-        str | None, typer.Option(help="Which result to talk to, such as ppo-no-kl; without it, ppo, dpo or sft.")
-    ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Longest response, in tokens.")] = 64,
-    temperature: Annotated[float, typer.Option(min=0.01, help="Of the sampling.")] = 1.0,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code in the result's directory: read it before.")
-    ] = False,
+    stage: SpeakingStage = None,
+    tokens: Tokens = 64,
+    temperature: Temperature = 1.0,
+    trust_remote_code: TrustCode = False,
 ) -> None:
     """Talk to the start and to the result of a run, side by side."""
     from truing.cli.chat import chat_command
 
     chat_command(run, stage, tokens, temperature, trust_remote_code)
+
+
+@app.command()
+def sample(
+    run: RunPath,
+    prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="Rows with a prompt.")],
+    stage: SpeakingStage = None,
+    tokens: Tokens = 64,
+    temperature: Temperature = 1.0,
+    best_of: Annotated[int, typer.Option(min=1, help="Draw so many to each prompt, and give the best scored.")] = 1,
+    reward: Annotated[
+        str | None,
+        typer.Option(help="Scores them: a run, a classifier, or file.py:function; without it, the run's reward model."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draws; without it, the run's.")] = None,
+    trust_remote_code: TrustCode = False,
+) -> None:
+    """Answer a file of prompts with the result of a run: a line of JSON each."""
+    from truing.cli.sample import sample_command
+
+    sample_command(run, prompts, stage, tokens, temperature, best_of, reward, seed, trust_remote_code)
 
 
 @app.command()

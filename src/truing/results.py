@@ -1,0 +1,143 @@
+"""The language model that a stage of a run made, or began with: loaded, and asked as it was trained.
+
+Nothing is fetched, and no code runs that a model brings along, unless the caller trusts that of the result.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from truing.config.plan import Planned
+from truing.config.recipe import Recipe
+from truing.config.sections import Base, Compute
+from truing.core.errors import ModelError, RunError
+from truing.core.records import Message, Sample, Text, Tokens
+from truing.data.chat import TextFormat, decode_response, encode_prompt
+from truing.data.prepared import chats_of
+from truing.models.fetched import directory_of
+from truing.models.load import LoadedBase, load_base
+from truing.models.own_code import code_elsewhere, foreign_code
+from truing.pipeline.execute import start_of
+from truing.pipeline.world import on_files
+from truing.rollout.engine import Sampling
+from truing.rollout.local import LocalEngine
+from truing.runs.directory import RunDirectory
+from truing.runs.received import received_plan
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A language model and how it is asked."""
+
+    name: str
+    """Its stage, or `start`"""
+    place: str
+    """Its directory or Hub id"""
+    base: LoadedBase
+    form: TextFormat
+    in_messages: bool
+    """Whether it was trained on messages"""
+    recipe: Recipe
+    """The stage's, without consents"""
+
+    def encoded(self, prompt: Text) -> Tokens:
+        """A prompt's tokens; plain text is what a user says, where the model was trained on messages."""
+        if self.in_messages and isinstance(prompt, str):
+            prompt = (Message("user", prompt),)
+        return encode_prompt(self.form, prompt)
+
+    def sampling(self, max_new_tokens: int, temperature: float, rows: int = 1) -> Sampling:
+        """How it draws: so many answers side by side."""
+        ends, pad = self.base.endings.tokens, self.base.tokenizer.pad_token_id
+        return Sampling(max_new_tokens, temperature, ends, pad, rows, self.recipe.compute.pack_weights)
+
+    def answers(
+        self, prompts: Sequence[Text], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
+    ) -> list[Sample]:
+        """One answer to each of B prompts; the draws of one depend on (seed, purpose, its id) and nothing else."""
+        asked = [self.encoded(prompt) for prompt in prompts]
+        drawn = LocalEngine(self.base.role()).generate(asked, ids, sampling, seed, purpose)
+        given = [tuple(one.tokens.tolist()) for one in drawn]
+        return [
+            Sample(prompt, decode_response(self.form, tokens, answer, self.in_messages), tokens, answer, one.finished)
+            for prompt, tokens, answer, one in zip(prompts, asked, given, drawn, strict=True)
+        ]
+
+
+def open_result(run: RunDirectory, stage: str, trust_remote_code: bool = False) -> LanguageModel:
+    """The model that a stage of the run made.
+
+    Raises:
+        ModelError: it cannot be loaded so.
+        RunError: the run plans no such stage.
+    """
+    return _opened(run, stage, stage, result_of(run, stage, trust_remote_code))
+
+
+def open_start(run: RunDirectory, stage: str, trust_remote_code: bool = False) -> LanguageModel:
+    """The model that it began with. Trust is in the code of the result: only copies of that run."""
+    start = start_of(planned_stage(run, stage), run)
+    trusted = trust_remote_code and _is_copy(start, run.stage(stage).model)
+    return _opened(run, stage, "start", start.model_copy(update={"trust_remote_code": trusted}))
+
+
+def result_of(run: RunDirectory, stage: str, trust_remote_code: bool = False) -> Base:
+    """Where the model that a stage made lies, and how it is loaded. ModelError where its code lies elsewhere."""
+    model = run.stage(stage).model
+    if trust_remote_code:
+        _refuse_code_elsewhere(model)
+    quantize = start_of(planned_stage(run, stage), run).quantize
+    return Base(path=str(model), quantize=quantize, trust_remote_code=trust_remote_code)
+
+
+def planned_stage(run: RunDirectory, stage: str) -> Planned:
+    """A stage as the run's own record has it, on ordinary files; RunError where it is not planned there."""
+    for planned in received_plan(run):
+        if planned.name == stage:
+            return on_files(planned, run)
+    hint = "Was it edited by hand?"
+    raise RunError(f"plans no stage {stage}.", code="run/not-planned", where=str(run.recipe), hint=hint)
+
+
+def is_asked_in_messages(run: RunDirectory, planned: Planned, has_template: bool) -> bool:
+    """Whether what the stage learnt from, or else what it was asked, are messages."""
+    chats, learnt_from = chats_of(run.prepared), (*planned.spec.datasets, "prompts")[0]
+    return has_template if chats is None else learnt_from in chats
+
+
+@contextmanager
+def naming_consent(run: RunDirectory, stage: str, trust_remote_code: bool) -> Iterator[None]:
+    """A model that wants to run code in the block is refused with what a person may do about it."""
+    try:
+        yield
+    except ModelError as error:
+        if error.code != "model/remote-code":
+            raise
+        where, model = str(error.where), run.stage(stage).model
+        hint = f"Read that code. If you trust it as it is in {model}, add --trust-remote-code."
+        what = "this model wants to run Python code that it brings along, and the run's own recipe cannot allow that."
+        if trust_remote_code:
+            what, hint = "this model has other code than the result, whose code alone you trusted.", "Compare the two."
+        raise ModelError(what, code="model/remote-code-of-run", where=where, hint=hint) from error
+
+
+def _opened(run: RunDirectory, stage: str, name: str, place: Base) -> LanguageModel:
+    planned = planned_stage(run, stage)
+    base = load_base(place, Compute(), fetch=False)
+    in_messages = is_asked_in_messages(run, planned, base.tokenizer.chat_template is not None)
+    return LanguageModel(name, place.path, base, base.text_format(planned.recipe.data), in_messages, planned.recipe)
+
+
+def _is_copy(place: Base, trusted: Path) -> bool:
+    directory = directory_of(place)
+    return directory is not None and not foreign_code(directory, trusted, place.path)
+
+
+def _refuse_code_elsewhere(model: Path) -> None:
+    """Trust is in the code that lies here, where it can be read."""
+    elsewhere = code_elsewhere(model)
+    if elsewhere:
+        what = f"refers to code in another place ({', '.join(elsewhere)}), where nobody has seen what it is today."
+        hint = "Copy that code here and refer to it by its file."
+        raise ModelError(what, code="model/code-elsewhere", where=str(model), hint=hint)

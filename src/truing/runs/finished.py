@@ -1,0 +1,29 @@
+"""Which of a run's finished stages is meant, where it may be named and need not be. Imports nothing heavy."""
+
+from truing.config.stages import STAGES
+from truing.core.errors import RunError
+from truing.runs.directory import RunDirectory
+
+SPEAKING = sorted(
+    (spec for spec in STAGES.values() if spec.makes != "reward model"), key=lambda spec: not spec.makes_policy
+)
+"""The kinds of stages whose result is taken where none is named: the first that is finished, policies before"""
+
+
+def speaking_stage(run: RunDirectory, stage: str | None = None) -> str:
+    """The stage whose language model is meant.
+
+    Raises:
+        RunError: `run` is no run, or the stage has finished none.
+    """
+    kinds = [spec.name for spec in SPEAKING]
+    finished = [record.name for record in run.lineage.stages if record.state == "done" and record.kind in kinds]
+    stage = stage or next((name for name in kinds if name in finished), kinds[0])
+    if stage not in finished:
+        raise RunError(
+            f"the stage {stage} has no finished policy to talk to.",
+            code="run/no-such-policy",
+            where=str(run.root),
+            hint=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
+        )
+    return stage

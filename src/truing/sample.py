@@ -1,0 +1,108 @@
+"""Answers of a run's result to prompts that a person has: one to each, or the best of several by a reward."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from truing.core.errors import DataError
+from truing.core.records import Prompt, Sample
+from truing.data.datasets import records_of
+from truing.results import LanguageModel
+from truing.rewards.keywords import as_plain
+from truing.rewards.sources import refuse_bad
+from truing.runs.directory import RunDirectory
+from truing.score import NamedReward, named_reward
+
+ROWS = 32
+"""Answers that are drawn side by side"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one prompt."""
+
+    row: str
+    """Where the prompt stands"""
+    prompt: Any
+    """Text, or a list of {role, content}"""
+    response: str
+    finished: bool
+    """Whether the model ended it; else it was cut off"""
+    score: float | None = None
+    """Of a reward, where one was asked"""
+    scores: list[float] | None = None
+    """Of all answers that were drawn, in that order, where there were several"""
+
+
+def sample_file(
+    model: LanguageModel,
+    prompts: Path,
+    tokens: int,
+    temperature: float,
+    best_of: int = 1,
+    reward: NamedReward | None = None,
+    seed: int | None = None,
+) -> Iterator[Answer]:
+    """Answers to the prompts of a file, in order, each as soon as it is there.
+
+    Args:
+        model: that answers.
+        prompts: a file of them, in any format that a recipe's data may have.
+        tokens: of the longest answer.
+        temperature: of the draws.
+        best_of: so many answers are drawn to each prompt, and the first of those with the highest score is given.
+        reward: scores them.
+        seed: of the draws; without it, the run's. Same seed, same answers.
+
+    Raises:
+        DataError: rows cannot be used, or a prompt and its answer are longer than the model reads.
+        RewardError: the reward fails, or has no number for an answer.
+    """
+    assert best_of == 1 or reward is not None
+    records: list[Prompt] = records_of(prompts, "prompts", model.recipe.data.transcripts)
+    _refuse_longer(model, records, tokens)
+    sampling, seed = model.sampling(tokens, temperature, ROWS), model.recipe.seed if seed is None else seed
+    together = max(1, ROWS // best_of)
+    for start in range(0, len(records), together):
+        part = records[start : start + together]
+        asked = [record.prompt for record in part for _ in range(best_of)]
+        ids = range(start * best_of, start * best_of + len(asked))
+        drawn = model.answers(asked, ids, sampling, seed, "sample")
+        scores = None if reward is None else _scores(reward, drawn)
+        for place, record in enumerate(part):
+            own = slice(place * best_of, (place + 1) * best_of)
+            yield _best(record, drawn[own], None if scores is None else scores[own])
+
+
+def reward_for(run: RunDirectory, named: str | None, best_of: int) -> NamedReward | None:
+    """The reward that is named, or the run's own where several answers are drawn. Errors as `named_reward`."""
+    if named is None and best_of == 1:
+        return None
+    return named_reward(named or str(run.root))
+
+
+def _scores(reward: NamedReward, drawn: Sequence[Sample]) -> list[float]:
+    scores = reward.score(drawn)
+    refuse_bad(scores, drawn, reward.name)
+    return scores
+
+
+def _best(record: Prompt, drawn: Sequence[Sample], scores: Sequence[float] | None) -> Answer:
+    prompt = as_plain(record.prompt)
+    if scores is None:
+        return Answer(record.where, prompt, drawn[0].response, drawn[0].finished)
+    best = max(range(len(drawn)), key=scores.__getitem__)
+    chosen, several = drawn[best], list(scores) if len(drawn) > 1 else None
+    return Answer(record.where, prompt, chosen.response, chosen.finished, scores[best], several)
+
+
+def _refuse_longer(model: LanguageModel, records: Sequence[Prompt], tokens: int) -> None:
+    """Said before anything is drawn."""
+    for record in records:
+        length = len(model.encoded(record.prompt))
+        if length + tokens > model.base.context:
+            may = f"the prompt has {length:,} tokens and may be answered with {tokens:,}"
+            what = f"{may}; the model reads {model.base.context:,} in all."
+            hint = "Shorten the prompt, or lower --tokens."
+            raise DataError(what, code="data/beyond-context", where=record.where, hint=hint)

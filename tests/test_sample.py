@@ -1,0 +1,104 @@
+"""`truing sample` answers as the saved model does, and best-of-n gives the answer with the highest score."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from truing.core import rng
+from truing.core.errors import DataError, RewardError
+from truing.pipeline.execute import run_pipeline
+from truing.results import LanguageModel, open_result
+from truing.runs.directory import RunDirectory
+from truing.runs.progress import SilentProgress
+from truing.sample import reward_for, sample_file
+from truing.score import named_reward, score_file
+
+PROMPTS = ["ab?", "c?", "de e?"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    place = tmp_path_factory.mktemp("sampled")
+    return run_pipeline(tiny.recipe(place, stages=["sft", "reward"]), place / "run", SilentProgress())
+
+
+@pytest.fixture(scope="module")
+def model(run: RunDirectory) -> LanguageModel:
+    return open_result(run, "sft")
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    return tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
+
+
+def by_hand(run: RunDirectory, prompt: str, number: int, tokens: int, seed: int) -> str:
+    """Inverse sampling by plain transformers: the first token whose cumulated chance is above a uniform draw."""
+    place = run.stage("sft").model
+    words, plain = AutoTokenizer.from_pretrained(place), AutoModelForCausalLM.from_pretrained(place).eval()
+    ids = words.encode(prompt)
+    start = len(ids)
+    for uniform in rng.uniform(seed, "sample", number, count=tokens):
+        with torch.no_grad():
+            chances = plain(torch.tensor([ids])).logits[0, -1].double().softmax(-1)
+        ids.append(int((chances.cumsum(-1) > uniform).nonzero()[0]))
+        if ids[-1] == words.eos_token_id:
+            break
+    return words.decode(ids[start:], skip_special_tokens=True)
+
+
+def test_answers_are_draws_from_the_saved_model_and_the_same_again(
+    run: RunDirectory, model: LanguageModel, prompts: Path
+) -> None:
+    answers = list(sample_file(model, prompts, 6, 1.0))
+    assert [answer.row for answer in answers] == [f"{prompts}:{line}" for line in (1, 2, 3)]
+    assert [answer.prompt for answer in answers] == PROMPTS
+    expected = [by_hand(run, prompt, number, 6, model.recipe.seed) for number, prompt in enumerate(PROMPTS)]
+    assert [answer.response for answer in answers] == expected
+    assert list(sample_file(model, prompts, 6, 1.0)) == answers
+    assert list(sample_file(model, prompts, 6, 1.0, seed=model.recipe.seed + 1)) != answers
+    assert {answer.score for answer in answers} == {None}
+
+
+def test_best_of_n_is_the_answer_with_the_highest_score(
+    run: RunDirectory, model: LanguageModel, prompts: Path, tmp_path: Path
+) -> None:
+    answers = list(sample_file(model, prompts, 4, 1.0, best_of=5, reward=reward_for(run, None, 5)))
+    texts = [
+        by_hand(run, prompt, 5 * place + draw, 4, model.recipe.seed)
+        for place, prompt in enumerate(PROMPTS)
+        for draw in range(5)
+    ]
+    for place, answer in enumerate(answers):
+        assert answer.scores is not None
+        assert answer.score == max(answer.scores)
+        assert answer.response == texts[5 * place + answer.scores.index(answer.score)]
+        if answer.finished and answer.response:  # the score of a response that has ended is that of a row
+            row = {"prompt": answer.prompt, "completion": answer.response}
+            ((_, score),) = score_file(run, tiny.write_rows(tmp_path / "row.jsonl", [row]))
+            assert answer.score == pytest.approx(score, abs=1e-4)
+
+
+def test_any_reward_may_choose_and_one_that_has_no_number_is_refused(
+    run: RunDirectory, model: LanguageModel, prompts: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text("def longest(prompts, responses):\n    return [len(one) for one in responses]\n")
+    named = named_reward(f"{tmp_path / 'own.py'}:longest")
+    for answer in sample_file(model, prompts, 4, 1.0, best_of=3, reward=named):
+        assert answer.score == len(answer.response)
+    assert reward_for(run, None, 1) is None
+    (tmp_path / "nan.py").write_text("def none(prompts, responses):\n    return [float('nan') for _ in responses]\n")
+    with pytest.raises(RewardError):
+        list(sample_file(model, prompts, 4, 1.0, best_of=2, reward=named_reward(f"{tmp_path / 'nan.py'}:none")))
+
+
+def test_a_prompt_that_leaves_no_room_for_its_answer_is_refused_before_anything_is_drawn(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    rows = tiny.write_rows(tmp_path / "long.jsonl", [{"prompt": "a?"}, {"prompt": "e" * 60}])
+    with pytest.raises(DataError) as refused:
+        next(sample_file(model, rows, 8, 1.0))
+    assert (refused.value.code, refused.value.where) == ("data/beyond-context", f"{rows}:2")
