@@ -5,7 +5,7 @@ import sys
 import warnings
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -145,6 +145,40 @@ def sample(
     from truing.cli.sample import sample_command
 
     sample_command(run, prompts, stage, tokens, temperature, best_of, reward, seed, trust_remote_code)
+
+
+@app.command()
+def export(
+    run: RunPath,
+    to: Annotated[Path, typer.Option(help="New directory for it.")],
+    stage: SpeakingStage = None,
+    adapter: Annotated[bool, typer.Option("--adapter", help="The adapter alone, for who has the base.")] = False,
+    gguf: Annotated[
+        Literal["auto", "f32", "f16", "bf16", "q8_0"] | None,
+        typer.Option(help="Write a GGUF file too, with numbers of this kind, by llama.cpp's converter."),
+    ] = None,
+    converter: Annotated[Path | None, typer.Option(help="That converter, where it is not on PATH.")] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Push it to this repository of the Hugging Face Hub too.")
+    ] = None,
+    trust_remote_code: TrustCode = False,
+) -> None:
+    """Write the result of a run in the forms that servers load, with its card."""
+    from truing.cli.export import export_command
+
+    export_command(run, to, stage, adapter, gguf, converter, push, trust_remote_code)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, the first to compare with.")],
+    prompts: Annotated[int, typer.Option(min=0, help="Held-out prompts whose answers are shown.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Write all of it to this file too, as JSON.")] = None,
+) -> None:
+    """Put runs side by side: what differs between them, their figures and their answers."""
+    from truing.cli.compare import compare_command
+
+    compare_command(runs, prompts, out)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from truing.core.metrics import ACCURACY, ECE, KL, LONGER_WINS, LOSS, SCORE
 from truing.core.results import Change, Check, Interval, PairCard, StageResult
 from truing.core.text import markdown
 
+MEASURED = "## What was measured"
 CAUSAL_LM = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -73,7 +74,7 @@ def write_model_card(directory: Path, made: Made, result: StageResult, limits: S
         f"It began with {made.start}."
         + (f" The base model of the run is {made.base}." if made.base != made.start else ""),
         f"Rows of the run: {', '.join(made.rows)}." if made.rows else "",
-        "## What was measured",
+        MEASURED,
         "\n".join(_measured(result)),
         "## To use it",
         made.use.strip(),

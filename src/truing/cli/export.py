@@ -1,0 +1,60 @@
+"""truing export."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from truing.cli.output import say, tell
+from truing.core.errors import RecipeError
+from truing.runs.directory import RunDirectory
+from truing.runs.finished import speaking_stage
+
+if TYPE_CHECKING:
+    from truing.export.gguf import GgufType
+    from truing.export.result import Exported
+
+
+def export_command(
+    root: Path,
+    to: Path,
+    stage: str | None,
+    adapter: bool,
+    gguf: "GgufType | None",
+    converter: Path | None,
+    repository: str | None,
+    trust: bool,
+) -> None:
+    """Writes the directory, pushes it where that is asked for, and prints where it is and what is in it."""
+    run = RunDirectory(root)
+    stage = speaking_stage(run, stage)
+    if adapter and gguf:
+        what = "an adapter alone has no GGUF file: that is of a whole model."
+        raise RecipeError(what, code="recipe/adapter-as-gguf", where="--gguf", hint="Leave one of the two out.")
+    exported = _export(run, stage, to, adapter, gguf, converter, trust)
+    for note in exported.notes:
+        tell(note)
+    for name in exported.files:
+        say(str(to / name))
+    if repository is not None:
+        from truing.export.push import push
+
+        say(push(to, repository))
+
+
+def _export(
+    run: RunDirectory,
+    stage: str,
+    to: Path,
+    adapter: bool,
+    gguf: "GgufType | None",
+    converter: Path | None,
+    trust: bool,
+) -> "Exported":
+    from truing.export.gguf import find_converter  # imports torch
+    from truing.export.result import Gguf, export_adapter, export_model
+    from truing.results import naming_consent
+
+    if adapter:
+        return export_adapter(run, stage, to)
+    wanted = Gguf(gguf, find_converter(converter)) if gguf else None
+    with naming_consent(run, stage, trust):
+        return export_model(run, stage, to, wanted, trust)

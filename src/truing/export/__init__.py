@@ -1,0 +1,1 @@
+"""A run's result in the forms that servers load."""

@@ -1,0 +1,71 @@
+"""`truing compare` says what differs between runs, puts their figures and answers side by side, and what cannot be."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.example_run import write_run
+
+from truing.compare import OTHER_PROMPTS, OTHER_REWARD, OTHER_START, compare
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    """Two runs that differ in β, and in what the reward model was made of."""
+    first = write_run(tmp_path / "a", ("sft", "reward", "ppo"))
+    second = write_run(tmp_path / "b", ("sft", "reward", "ppo"), responses=("arrived late .", "is best best best ."))
+    for run, beta in ((first, 0.05), (second, 0.5)):
+        (run / "recipe.yaml").write_text(f"name: example\nworld: {{}}\nppo: {{kl: {{beta: {beta}}}}}\n")
+        record(run, "reward", {"model/model.safetensors": "ab" * 32})
+        record(run, "sft", {"model/model.safetensors": "cd" * 32, "model/README.md": str(run)})
+    return first, second
+
+
+def record(run: Path, stage: str, files: dict[str, str]) -> None:
+    document = json.loads((run / "run.json").read_text())
+    next(one for one in document["stages"] if one["name"] == stage)["files"] = files
+    (run / "run.json").write_text(json.dumps(document))
+
+
+def test_it_says_what_differs_and_puts_figures_and_answers_side_by_side(two: tuple[Path, Path]) -> None:
+    first, second = two
+    found = compare(two)
+    assert [(one.run, one.differences) for one in found.differing] == [(str(second), ["ppo.kl.beta: 0.05 → 0.5"])]
+    assert found.warnings == []
+    assert [(one.run, one.stage) for one in found.policies] == [(str(first), "ppo"), (str(second), "ppo")]
+    assert {len(line.cells) for line in found.figures} == {2}
+    last = [json.loads((run / "ppo" / "metrics.jsonl").read_text().splitlines()[-1]) for run in two]
+    updates = next(line for line in found.figures if line.title == "Updates")
+    assert [cell.measured for cell in updates.cells] == [one["step"] for one in last]
+    answers = [response.text for response in found.samples.exchanges[0].responses]
+    assert answers == ["arrived late .", "is lovely and sturdy .", "is best best best ."]
+    assert {(one.run, one.stage, one.state) for one in found.stages} >= {(str(first), "sft", "done")}
+
+
+def test_what_cannot_be_compared_is_said(two: tuple[Path, Path], tmp_path: Path) -> None:
+    record(two[1], "reward", {"model/model.safetensors": "ef" * 32})
+    assert compare(two).warnings == [OTHER_REWARD]
+    record(two[1], "sft", {"model/model.safetensors": "01" * 32})
+    assert compare(two).warnings == [OTHER_REWARD, OTHER_START]
+    shutil.rmtree(two[1])
+    write_run(two[1], ("ppo",), prompts=["another :"])
+    assert OTHER_PROMPTS in compare(two).warnings
+
+
+def test_a_run_without_a_policy_shows_its_stages(tmp_path: Path) -> None:
+    found = compare([write_run(tmp_path / "a", ("sft", "reward"))])
+    assert (found.policies, found.figures, found.samples.exchanges) == ([], [], [])
+    assert all(one.outcome for one in found.stages)
+
+
+def test_the_command_prints_it_and_writes_all_of_it(two: tuple[Path, Path], truing: Any, tmp_path: Path) -> None:
+    said = truing("compare", *two, "--prompts", 1, "--out", tmp_path / "found.json")
+    assert said.code == 0
+    assert f"{two[1]} differs from {two[0]} in: ppo.kl.beta: 0.05 → 0.5" in said.out
+    for text in ("is lovely and sturdy .", "is best best best .", "--prompts N shows more"):
+        assert text in said.out
+    written = json.loads((tmp_path / "found.json").read_text())
+    assert [one["stage"] for one in written["policies"]] == ["ppo", "ppo"]
+    assert len(written["samples"]["exchanges"]) == 4
