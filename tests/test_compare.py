@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from report.example_run import write_run
@@ -58,14 +57,3 @@ def test_a_run_without_a_policy_shows_its_stages(tmp_path: Path) -> None:
     found = compare([write_run(tmp_path / "a", ("sft", "reward"))])
     assert (found.policies, found.figures, found.samples.exchanges) == ([], [], [])
     assert all(one.outcome for one in found.stages)
-
-
-def test_the_command_prints_it_and_writes_all_of_it(two: tuple[Path, Path], truing: Any, tmp_path: Path) -> None:
-    said = truing("compare", *two, "--prompts", 1, "--out", tmp_path / "found.json")
-    assert said.code == 0
-    assert f"{two[1]} differs from {two[0]} in: ppo.kl.beta: 0.05 → 0.5" in said.out
-    for text in ("is lovely and sturdy .", "is best best best .", "--prompts N shows more"):
-        assert text in said.out
-    written = json.loads((tmp_path / "found.json").read_text())
-    assert [one["stage"] for one in written["policies"]] == ["ppo", "ppo"]
-    assert len(written["samples"]["exchanges"]) == 4

@@ -42,11 +42,16 @@ HOUSE = """
 6 | sweep      | core config data functional evaluation models pipeline | markupsafe matplotlib pydantic torch
   |            | preflight processes report rewards rollout runs        |
 6 | score      | core config data models rewards runs pipeline          | torch
-6 | judge      | core config data evaluation models rewards runs trust  | torch
-  |            | score                                                  |
-6 | chat       | core config data models runs rollout pipeline          |
+6 | judge      | core data evaluation rewards runs trust score          |
+6 | results    | core config data models rollout runs pipeline          |
+6 | chat       | core results rollout runs                              |
+6 | sample     | core data results rewards runs score                   |
+6 | compare    | report runs                                            |
+6 | export     | core config data models report results runs            | huggingface_hub
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
-  |            | estimate report sweep chat score judge                 |
+  |            | estimate report sweep chat score judge results sample  |
+  |            | compare export                                         |
+7 | notebook   | core config cli report results runs sample score       | markupsafe pandas transformers
 """
 """Floor, room, and what it imports of the house and of the libraries"""
 ANYONE = "__version__"

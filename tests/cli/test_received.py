@@ -16,8 +16,10 @@ from cli.conftest import Command
 from faults.test_canary import Canary
 from transformers.utils import logging as transformers_logging
 
+import truing as package
 from truing.cli.recipe_file import python_beside
 from truing.config import resolved_yaml
+from truing.core.errors import ModelError
 from truing.pipeline.execute import run_pipeline
 from truing.runs.files import sha256_file
 from truing.runs.progress import SilentProgress
@@ -162,6 +164,68 @@ def test_judge(received: Path, canary: Path, truing: Command) -> None:
     assert [problem.code for problem in said.problems] == ["rewards/in-a-run"]
 
 
+@pytest.mark.parametrize("options", [(), ("--stage", "sft"), ("--trust-remote-code", "--stage", "none")])
+def test_export(options: tuple[str, ...], received: Path, canary: Path, truing: Command) -> None:
+    plant(received / "run", canary)
+    word(received / "run", base={"trust_remote_code": True})
+    said = truing("export", received / "run", "--to", received / "out", *options)
+    assert said.code == 2
+    says_nothing_raw(said)
+    assert not (received / "out").exists()
+
+
+def test_export_of_an_adapter(received: Path, canary: Path, truing: Command) -> None:
+    """It is copied and not loaded, with a card of what the run says of itself."""
+    plant(received / "run", canary)
+    word(received / "run", base={"trust_remote_code": True})
+    said = truing("export", received / "run", "--to", received / "out", "--adapter")
+    says_nothing_raw(said)
+    assert not [file for file in (received / "out").rglob("*") if file.suffix in (".py", ".bin")]
+
+
+def test_an_export_has_nothing_from_outside_its_directory(received: Path, truing: Command) -> None:
+    """The record may name files elsewhere: what is handed on is what lies in the result."""
+    record = json.loads((received / "run" / "run.json").read_text())
+    (received / "secret.txt").write_text("dear to me")
+    record["stages"][-1]["files"]["model/../../../secret.txt"] = sha256_file(received / "secret.txt")
+    (received / "run" / "run.json").write_text(json.dumps(record))
+    assert truing("export", received / "run", "--to", received / "out").code == 0
+    assert [file.parent for file in received.rglob("secret.txt")] == [received]
+
+
+def test_sample(received: Path, canary: Path, truing: Command) -> None:
+    run = received / "run"
+    plant(run, canary)
+    word(run, base={"trust_remote_code": True})
+    for more in ((), ("--best-of", 2), ("--reward", f"{run / 'evil.py'}:f", "--best-of", 2)):
+        said = truing("sample", run, received / "demonstrations.jsonl", *more)
+        assert said.code == 2
+        says_nothing_raw(said)
+    assert [problem.code for problem in said.problems] == ["rewards/in-a-run"]
+
+
+def test_compare(received: Path, canary: Path, truing: Command) -> None:
+    run = received / "run"
+    own = shutil.copytree(run, received / "own")
+    plant(run, canary)
+    word(run, base={"trust_remote_code": True})
+    for runs in ((own, run), (run, own), (run,)):
+        said = truing("compare", *runs, "--out", received / "found.json")
+        assert said.code == 0
+        says_nothing_raw(said)
+
+
+def test_python(received: Path, canary: Path) -> None:
+    run = received / "run"
+    plant(run, canary)
+    word(run, base={"trust_remote_code": True})
+    opened = package.load(run)
+    assert not set(STEERS).intersection(opened._repr_html_())
+    for asked in (lambda: opened.policy, lambda: opened.reward):
+        with pytest.raises(ModelError):
+            asked()
+
+
 @pytest.mark.parametrize("trusts", [False, True])
 @pytest.mark.parametrize("fork", [False, True])
 def test_run(trusts: bool, fork: bool, received: Path, canary: Path, truing: Command) -> None:
@@ -279,6 +343,9 @@ def test_a_link_in_a_run_leads_to_nothing_of_mine(link: str, received: Path, tru
         ("chat", run),
         ("score", run, received / "demonstrations.jsonl"),
         ("judge", run, received / "preferences.jsonl"),
+        ("sample", run, received / "demonstrations.jsonl"),
+        ("compare", run),
+        ("export", run, "--to", received / "out"),
         ("run", recipe, "--out", run),
         ("run", recipe, "--out", run, "--fork-to", received / "new"),
     ):

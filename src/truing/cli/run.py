@@ -3,15 +3,19 @@
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
 from truing.cli.closing import closing_table
 from truing.cli.output import patient_console, tell
 from truing.cli.recipe_file import named_recipe, python_beside
 from truing.cli.shelf import recipe_path
+from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError, RewardError
 from truing.preflight.model_directories import check_layout
 from truing.processes import group
 from truing.processes.launch import launch
 from truing.report import write_report
+from truing.runs.directory import RunDirectory
 from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import SilentProgress, open_progress
 
@@ -53,6 +57,21 @@ def _run(recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Pat
     recipe = named_recipe(path, overrides, say=tell if group.is_owner() else silent)
     check_layout(recipe.base, group.tensor_size(), group.pipeline_size())
     console = patient_console()
+    done = execute(path, recipe, out, fork_to, console)
+    if group.is_owner():
+        closing_table(done, console)
+
+
+def execute(path: Path, recipe: Recipe, out: Path | None, fork_to: Path | None, console: Console) -> RunDirectory:
+    """Runs what is left of a sound recipe, tells how it goes, and writes the report.
+
+    Args:
+        path: of the recipe's file.
+        recipe: that was read there.
+        out: the run's directory; without it, that of the recipe's name.
+        fork_to: another, begun from what `out` has of it.
+        console: where it is told.
+    """
     from truing.estimate.rehearsal import rehearse  # imports torch, so only once the recipe is sound
     from truing.pipeline.execute import run_pipeline
 
@@ -68,8 +87,7 @@ def _run(recipe_file: Path, out: Path | None, overrides: list[str], fork_to: Pat
             raise
         if group.is_owner():
             write_report(done.root)
-    if group.is_owner():
-        closing_table(done, console)
+    return done
 
 
 def refuse_odd_layout(processes: int, tensor: int, pipeline: int) -> None:

@@ -41,17 +41,16 @@ def modelfile(form: TextFormat, in_messages: bool, model: str, temperature: floa
 
 def go_template(turns: Turns) -> str:
     """The same in the language of Go's text/template, over Ollama's `.System` and `.Messages`."""
-    system = ""
-    if turns.system is not None:
-        before, behind = map(_literal, turns.system)
-        system = f'{{{{ if eq .Role "system" }}}}{before}{{{{ .Content }}}}{behind}{{{{ end }}}}'
-    before, behind = map(_literal, turns.user)
-    user = f'{{{{ if eq .Role "user" }}}}{before}{{{{ .Content }}}}{behind}{{{{ end }}}}'
-    answer = f'{{{{ if eq .Role "assistant" }}}}{{{{ .Content }}}}{_literal(turns.answer)}{{{{ end }}}}'
+    around = {"system": turns.system, "user": turns.user, "assistant": turns.answer}
+    written = "".join(
+        f'{{{{ if eq .Role "{role}" }}}}{_literal(texts[0])}{{{{ .Content }}}}{_literal(texts[1])}{{{{ end }}}}'
+        for role, texts in around.items()
+        if texts is not None
+    )
     opening = _literal(turns.opening)
     if opening and turns.system is not None:
         opening = f"{{{{ if not .System }}}}{opening}{{{{ end }}}}"
-    return f"{opening}{{{{ range .Messages }}}}{system}{user}{answer}{{{{ end }}}}"
+    return f"{opening}{{{{ range .Messages }}}}{written}{{{{ end }}}}"
 
 
 def _literal(text: str) -> str:

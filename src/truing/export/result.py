@@ -88,7 +88,7 @@ def export_adapter(run: RunDirectory, stage: str, to: Path) -> Exported:
     settings = read_settings(source / ADAPTER)
     if settings is None:
         hint = "Export the model: leave out --adapter."
-        raise ModelError("has no adapter.", code="model/no-adapter", where=str(source.parent), hint=hint)
+        raise ModelError("has no adapter.", code="model/nothing-adapted", where=str(source.parent), hint=hint)
     if not isinstance(settings.get("base_model_name_or_path"), str):
         what = "belongs to a model that is a part of the run, so it can be loaded on nothing that another person has."
         hint = "Export the model, which is whole: leave out --adapter."

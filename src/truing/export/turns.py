@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from truing.core.errors import ModelError
 from truing.core.records import Message, Speaker
-from truing.data.chat import TextFormat, prompt_text
+from truing.data.chat import TextFormat, answered_text, prompt_text
 from truing.data.templates import decoded_prefix
 
-MARKS = tuple(f"⟦{place}⟧" for place in range(7))
+MARKS = tuple(f"⟦Mark {place}⟧" for place in range(7))
 """What is said in the conversations that are rendered"""
 TRIED: tuple[tuple[Speaker, ...], ...] = (
     ("user",),
@@ -30,12 +30,11 @@ class Turns:
     system: tuple[str, str] | None
     """None where the template takes no system turn"""
     user: tuple[str, str]
-    answer: str
-    """Behind an answer"""
+    answer: tuple[str, str]
 
     def written(self, conversation: Sequence[Message]) -> str:
         """The text from which a conversation is answered."""
-        around = {"user": self.user, "assistant": ("", self.answer), "system": self.system or ("", "")}
+        around = {"user": self.user, "assistant": self.answer, "system": self.system or ("", "")}
         opening = "" if conversation[0].role == "system" else self.opening
         turns = ((*around[turn.role], turn.content) for turn in conversation)
         return opening + "".join(f"{before}{content}{behind}" for before, behind, content in turns)
@@ -60,14 +59,25 @@ def _asked(form: TextFormat) -> Turns:
     """From two or three conversations. ValueError where a mark is not there as it was said."""
     opened, behind = _between(form, ("user",))
     _, before_answer, after_answer, _ = _between(form, ("user", "assistant", "user"))
-    if before_answer != behind:
+    if not before_answer.startswith(behind):
         raise ValueError("an answer is asked for in another way than it is written")
+    closing = _closing(form)
+    if not after_answer.startswith(closing):
+        closing = ""
     system = _around_system(form)
-    before_user = _common_end(opened, after_answer, *(system[1:] if system else ()))
-    opening, answer = opened.removesuffix(before_user), after_answer.removesuffix(before_user)
-    if system is not None:
-        system = system[0], system[1].removesuffix(before_user)
-    return Turns(opening, system, (before_user, behind), answer)
+    before_user = _common_end(opened, after_answer.removeprefix(closing), *(system[1:] if system else ()))
+    return Turns(
+        opening=opened.removesuffix(before_user),
+        system=system and (system[0], system[1].removesuffix(before_user)),
+        user=(before_user, behind),
+        answer=(before_answer.removeprefix(behind), after_answer.removesuffix(before_user)),
+    )
+
+
+def _closing(form: TextFormat) -> str:
+    """What is written behind the last answer of a conversation."""
+    asked = _conversation(("user",))
+    return answered_text(form, asked, MARKS[1], prompt_text(form, asked)).rpartition(MARKS[1])[2]
 
 
 def _around_system(form: TextFormat) -> tuple[str, str] | None:

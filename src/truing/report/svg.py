@@ -6,6 +6,7 @@ page and paper. They hold numbers and the project's own words, no text from data
 
 import re
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -23,6 +24,9 @@ DASHES = [(), (4.0, 1.5), (1.0, 1.2), (6.0, 1.5, 1.0, 1.5), (8.0, 2.0), (3.0, 1.
 INK, MUTED, RULE, PAPER = "#0b0b01", "#0b0b02", "#0b0b03", "#0b0b04"
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
 _VARIABLES |= {f"#0c0c0{index}": f"series-{index}" for index in range(SERIES)}
+THEME = Path(__file__).with_name("style.css").read_text(encoding="utf-8").partition("* {")[0]
+"""The colours by name, light and dark: what the page's style begins with"""
+NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "truing",
@@ -72,6 +76,13 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
         f"{width:g}", f"{height:g}", visible(label)
     )
     return opening + Markup(_body(buffer.getvalue(), name))
+
+
+def standalone(drawing: Markup) -> str:
+    """What `inline_svg` made as a file of its own, which brings the colours of both themes along."""
+    style = f"<style>{THEME} svg {{ font-family: sans-serif; }}</style>"
+    opening, rest = str(drawing).split(">", 1)
+    return f"{opening} {NAMESPACES}>{style}{rest}"
 
 
 def _body(drawing: str, name: str) -> str:

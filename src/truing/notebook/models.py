@@ -1,0 +1,90 @@
+"""A run's models, for Python: ordinary ones of the library, and what they are asked here in a line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from truing.core.records import Message, Sample, Text
+from truing.results import LanguageModel, naming_consent, open_result
+from truing.runs.directory import RunDirectory
+from truing.sample import ROWS
+from truing.score import StageReward, as_sample, load_stage_reward
+
+Turns = Sequence[dict[str, str]]
+"""A conversation: a role and content each"""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A language model that a run made."""
+
+    loaded: LanguageModel
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The library's."""
+        return self.loaded.base.model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The library's."""
+        return self.loaded.base.tokenizer
+
+    def answers(
+        self, prompts: Sequence[str | Turns], tokens: int = 64, temperature: float = 1.0, seed: int | None = None
+    ) -> list[str]:
+        """One to each prompt, drawn as in training.
+
+        Args:
+            prompts: B texts or conversations.
+            tokens: of the longest answer.
+            temperature: of the draws.
+            seed: of the draws; without it, the run's. The same seed gives the same answers.
+        """
+        sampling = self.loaded.sampling(tokens, temperature, ROWS)
+        draws = self.loaded.recipe.seed if seed is None else seed
+        asked = [_text(prompt) for prompt in prompts]
+        return [one.response for one in self.loaded.answers(asked, range(len(asked)), sampling, draws, "sample")]
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward model that a run made."""
+
+    loaded: StageReward
+
+    @property
+    def model(self) -> Any:
+        """The library's sequence classifier; of several members, the first as it is computed here."""
+        return self.loaded.models[0].model
+
+    def score(self, prompts: Sequence[str | Turns], responses: Sequence[str]) -> list[float]:
+        """One number a response, on the scale of the SFT model's: 0 is one of those on average, 1 a deviation better.
+
+        Args:
+            prompts: B texts or conversations.
+            responses: B texts, each an answer that has ended.
+        """
+        pairs = zip(prompts, responses, strict=True)
+        samples: list[Sample] = [as_sample(_text(prompt), response) for prompt, response in pairs]
+        return self.loaded.normalised(samples)
+
+
+def load_policy(run: RunDirectory, stage: str, trust_remote_code: bool) -> Policy:
+    """Errors as `open_result`."""
+    with naming_consent(run, stage, trust_remote_code):
+        return Policy(open_result(run, stage, trust_remote_code))
+
+
+def load_reward(run: RunDirectory) -> Reward:
+    """Errors as `load_stage_reward`."""
+    return Reward(load_stage_reward(run))
+
+
+def _text(prompt: str | Turns) -> Text:
+    """As rows have it."""
+    if isinstance(prompt, str):
+        return prompt
+    return tuple(Message(turn["role"], turn["content"]) for turn in prompt)  # type: ignore[arg-type]
