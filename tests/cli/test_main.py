@@ -41,7 +41,20 @@ def run(place: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["validate", "quickstart"], ["recipes"]])
+def test_the_package_is_imported_in_no_time_and_knows_what_it_offers() -> None:
+    code = (
+        f"import sys, truing; print([name for name in {[*HEAVY, 'typer', 'rich', 'pydantic']} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert {"run", "load"} <= {*dir(package)}
+    with pytest.raises(AttributeError, match="no attribute 'align'"):
+        _ = package.align
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["export", "--help"], ["run", "--help"], ["validate", "quickstart"], ["recipes"]]
+)
 def test_what_needs_no_model_imports_no_library_for_models(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", IMPORTED, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "imported: []"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from truing.config.recipe import Recipe
 from truing.core.errors import InputError
 from truing.notebook.figures import HERE, Figure, Figures
 from truing.report.charts import behaviour_charts, outcome_charts, stage_charts
@@ -55,11 +54,6 @@ class Run:
         return read_run(self.root)
 
     @property
-    def recipe(self) -> Recipe:
-        """That it was begun with."""
-        return RunDirectory(self.root).recorded
-
-    @property
     def stages(self) -> dict[str, str]:
         """How far each stage came: pending, running or done."""
         return {stage.name: stage.record.state for stage in self.files.stages}
@@ -69,6 +63,11 @@ class Run:
         """The closing figures of each finished stage, as in its result.json."""
         finished = [stage.name for stage in self.files.stages if stage.done]
         return {name: read_json(RunDirectory(self.root).stage(name).result) for name in finished}
+
+    @property
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """What was chosen for each stage of what the recipe leaves out, by dotted keys."""
+        return {stage.name: stage.record.chosen or {} for stage in self.files.stages}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
