@@ -11,7 +11,7 @@ from pathlib import Path
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute
-from truing.core.errors import ModelError, RunError
+from truing.core.errors import DataError, ModelError, RunError
 from truing.core.records import Message, Sample, Text, Tokens
 from truing.data.chat import TextFormat, decode_response, encode_prompt
 from truing.data.prepared import chats_of
@@ -46,6 +46,15 @@ class LanguageModel:
         if self.in_messages and isinstance(prompt, str):
             prompt = (Message("user", prompt),)
         return encode_prompt(self.form, prompt)
+
+    def refuse_longer(self, prompt: Text, max_new_tokens: int, where: str) -> None:
+        """DataError where a prompt and its answer may be longer than the model reads."""
+        length = len(self.encoded(prompt))
+        if length + max_new_tokens > self.base.context:
+            may = f"the prompt has {length:,} tokens and may be answered with {max_new_tokens:,}"
+            what = f"{may}; the model reads {self.base.context:,} in all."
+            hint = "Shorten the prompt, or ask for fewer tokens."
+            raise DataError(what, code="data/beyond-context", where=where, hint=hint)
 
     def sampling(self, max_new_tokens: int, temperature: float, rows: int = 1) -> Sampling:
         """How it draws: so many answers side by side."""

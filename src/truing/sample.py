@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from truing.core.errors import DataError
 from truing.core.records import Prompt, Sample
 from truing.data.datasets import records_of
 from truing.results import LanguageModel
@@ -61,7 +60,8 @@ def sample_file(
     """
     assert best_of == 1 or reward is not None
     records: list[Prompt] = records_of(prompts, "prompts", model.recipe.data.transcripts)
-    _refuse_longer(model, records, tokens)
+    for record in records:  # before anything is drawn
+        model.refuse_longer(record.prompt, tokens, record.where)
     sampling, seed = model.sampling(tokens, temperature, ROWS), model.recipe.seed if seed is None else seed
     together = max(1, ROWS // best_of)
     for start in range(0, len(records), together):
@@ -95,14 +95,3 @@ def _best(record: Prompt, drawn: Sequence[Sample], scores: Sequence[float] | Non
     best = max(range(len(drawn)), key=scores.__getitem__)
     chosen, several = drawn[best], list(scores) if len(drawn) > 1 else None
     return Answer(record.where, prompt, chosen.response, chosen.finished, scores[best], several)
-
-
-def _refuse_longer(model: LanguageModel, records: Sequence[Prompt], tokens: int) -> None:
-    """Said before anything is drawn."""
-    for record in records:
-        length = len(model.encoded(record.prompt))
-        if length + tokens > model.base.context:
-            may = f"the prompt has {length:,} tokens and may be answered with {tokens:,}"
-            what = f"{may}; the model reads {model.base.context:,} in all."
-            hint = "Shorten the prompt, or lower --tokens."
-            raise DataError(what, code="data/beyond-context", where=record.where, hint=hint)

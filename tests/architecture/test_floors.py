@@ -51,7 +51,7 @@ HOUSE = """
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
   |            | estimate report sweep chat score judge results sample  |
   |            | compare export                                         |
-7 | notebook   | core config cli report results runs sample score       | markupsafe pandas transformers
+7 | notebook   | core cli report results runs sample score              | markupsafe pandas transformers
 """
 """Floor, room, and what it imports of the house and of the libraries"""
 ANYONE = "__version__"

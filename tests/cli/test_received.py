@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 import truing as package
 from truing.cli.recipe_file import python_beside
 from truing.config import resolved_yaml
-from truing.core.errors import ModelError
+from truing.core.errors import ModelError, RecipeError
 from truing.pipeline.execute import run_pipeline
 from truing.runs.files import sha256_file
 from truing.runs.progress import SilentProgress
@@ -224,6 +224,10 @@ def test_python(received: Path, canary: Path) -> None:
     for asked in (lambda: opened.policy, lambda: opened.reward):
         with pytest.raises(ModelError):
             asked()
+    word(run)
+    with pytest.raises(RecipeError) as refused:
+        package.run(run / "recipe.yaml", out=received / "new")
+    assert {problem.code for problem in refused.value.problems} == {"recipe/not-your-word"}
 
 
 @pytest.mark.parametrize("trusts", [False, True])

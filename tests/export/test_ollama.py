@@ -54,6 +54,10 @@ def test_a_model_of_plain_text_is_given_the_prompt_as_it_is() -> None:
     assert execute(template_of(text), [], prompt="{{ as it is }}") == "{{ as it is }}"
 
 
-@pytest.mark.parametrize("template", [COUNTING, '{% for message in messages %}"""{{ message.content }}{% endfor %}'])
+QUOTED = '{% for message in messages %}"""{{ message.content }}{% endfor %}'
+HIDDEN = "{% for message in messages %}\u2060{{ message.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [COUNTING, QUOTED, HIDDEN])
 def test_what_a_modelfile_cannot_say_is_told(template: str) -> None:
     assert modelfile(form(template), True, ".", 1.0) == (None, [NOT_SAID])

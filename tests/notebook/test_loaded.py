@@ -15,7 +15,7 @@ from report.example_run import write_run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import truing
-from truing.core.errors import InputError, RunError
+from truing.core.errors import DataError, InputError, RunError
 from truing.notebook.figures import Figures
 from truing.notebook.loaded import Run
 from truing.pipeline.execute import run_pipeline
@@ -84,6 +84,11 @@ def test_the_policy_is_the_librarys_and_answers_as_truing_sample_does(run: Run) 
     assert run.policy_of("sft").loaded.place == str(run.root / "sft" / "model")
     with pytest.raises(RunError, check=lambda error: error.code == "run/no-such-policy"):
         run.policy_of("reward")
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(run: Run) -> None:
+    with pytest.raises(DataError, check=lambda error: error.where == "prompts[1]"):
+        run.policy.answers(["a?", "e" * 60], tokens=8)
 
 
 def test_the_reward_is_that_of_truing_score(run: Run, tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ def write_export_card(directory: Path, run: RunFiles, stage: str, recipe: Recipe
     file = directory / CARD
     card = ModelCard(file.read_text(encoding="utf-8") if file.is_file() else f"# {markdown(run.name)}\n")
     licence = licence_of(recipe)
-    for key, value in licence.items():
+    base = None if recipe.base is None or Path(recipe.base.path).is_dir() else recipe.base.path
+    front = licence | ({"base_model": base} if base else {})
+    for key, value in front.items():
         setattr(card.data, key, value)
     judged = next((one for one, made in zip(verdicts(run), policies(run), strict=False) if made.name == stage), None)
     sections = [

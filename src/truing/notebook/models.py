@@ -42,10 +42,15 @@ class Policy:
             tokens: of the longest answer.
             temperature: of the draws.
             seed: of the draws; without it, the run's. The same seed gives the same answers.
+
+        Raises:
+            DataError: a prompt and its answer may be longer than the model reads.
         """
         sampling = self.loaded.sampling(tokens, temperature, ROWS)
         draws = self.loaded.recipe.seed if seed is None else seed
         asked = [_text(prompt) for prompt in prompts]
+        for place, prompt in enumerate(asked):
+            self.loaded.refuse_longer(prompt, tokens, f"prompts[{place}]")
         return [one.response for one in self.loaded.answers(asked, range(len(asked)), sampling, draws, "sample")]
 
 
