@@ -5,7 +5,7 @@ from truing.data.templates import decoded
 from truing.export.turns import Turns, turns_of
 
 NOT_SAID = (
-    "its chat template does more than write printable text around turns, and Ollama's say no more than that, so there is "
+    "its chat template does more than write printable text around turns, which is all that Ollama can say, so there is "
     "no Modelfile. llama.cpp reads the template that a GGUF file has in it: `llama-server -m model.gguf --jinja`."
 )
 NO_SYSTEM = "Its chat template takes no system turn, so Ollama leaves one out."
