@@ -82,6 +82,17 @@ def test_best_of_n_is_the_answer_with_the_highest_score(
             assert answer.score == pytest.approx(score, abs=1e-4)
 
 
+def test_how_many_are_drawn_side_by_side_changes_no_answer(
+    run: RunDirectory, model: LanguageModel, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward = reward_for(run, None, 3)
+    answers = list(sample_file(model, prompts, 4, 1.0, best_of=3, reward=reward))
+    monkeypatch.setattr("truing.sample.ROWS", 4)
+    apart = list(sample_file(model, prompts, 4, 1.0, best_of=3, reward=reward))
+    assert [(one.row, one.response) for one in apart] == [(one.row, one.response) for one in answers]
+    assert [one.scores for one in apart] == [pytest.approx(one.scores, abs=1e-4) for one in answers]
+
+
 def test_any_reward_may_choose_and_one_that_has_no_number_is_refused(
     run: RunDirectory, model: LanguageModel, prompts: Path, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_the_policy_is_the_librarys_and_answers_as_truing_sample_does(run: Run) 
     ids = torch.tensor([words.encode("ab?")])
     with torch.no_grad():
         assert torch.allclose(run.policy.model(ids).logits, plain(ids).logits, atol=1e-5)
+    assert repr(run.policy) == f"Policy('{run.root / 'ppo' / 'model'}')"
     assert run.policy.tokenizer.encode("ab?") == words.encode("ab?")
     answers = run.policy.answers(["ab?", "c?"], tokens=4, seed=3)
     assert answers == run.policy.answers(["ab?", "c?"], tokens=4, seed=3)
@@ -97,6 +98,7 @@ def test_the_reward_is_that_of_truing_score(run: Run, tmp_path: Path) -> None:
     assert run.reward.score(["how?", "how?"], ["aa", "zzy"]) == pytest.approx(expected, abs=1e-6)
     turns = [{"role": "user", "content": "how?"}]
     assert len(run.reward.score([turns], ["aa"])) == 1
+    assert repr(run.reward) == f"Reward('{run.root / 'reward'}')"
 
 
 def test_figures_are_whole_pictures_without_scripts_or_addresses(example: Run, tmp_path: Path) -> None:

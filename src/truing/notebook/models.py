@@ -16,11 +16,14 @@ Turns = Sequence[dict[str, str]]
 """A conversation: a role and content each"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Policy:
     """A language model that a run made."""
 
     loaded: LanguageModel
+
+    def __repr__(self) -> str:
+        return f"Policy({self.loaded.place!r})"
 
     @property
     def model(self) -> PreTrainedModel:
@@ -54,11 +57,14 @@ class Policy:
         return [one.response for one in self.loaded.answers(asked, range(len(asked)), sampling, draws, "sample")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reward:
     """A reward model that a run made."""
 
     loaded: StageReward
+
+    def __repr__(self) -> str:
+        return f"Reward({str(self.loaded.directory.root)!r})"
 
     @property
     def model(self) -> Any:
