@@ -131,6 +131,11 @@ def test_a_notebook_shows_verdict_stages_and_figures_and_no_markup_of_others(exa
     for stage in example.stages:
         assert f"<td>{stage}</td>" in page
     assert "The reward rose" in page
+    legend, _, _ = example.figures[0]._repr_html_().partition("<figure")
+    assert [text.strip(" ·\n") for text in re.split(r"<[^>]*>", legend) if text.strip(" ·\n")] == list(
+        example.figures[0].labels
+    )
+    assert [label.partition(",")[0] for label in example.figures[0].labels] == ["ppo", "ppo-no-kl"]
 
 
 def test_a_run_that_is_none_is_refused_at_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import overload
 
 from truing.report.card_charts import Chart
 from truing.report.page import fill
-from truing.report.svg import standalone
+from truing.report.svg import standalone, swatch
 
 HERE = Path(__file__).parent
 
@@ -22,16 +22,18 @@ class Figure:
     """How to read it"""
     svg: str
     """A file of its own: it follows the reader's light or dark theme"""
+    labels: Sequence[str] = ()
+    """What its lines are of, in the order of their colours, where there are several"""
 
     @classmethod
-    def of(cls, chart: Chart) -> "Figure":
+    def of(cls, chart: Chart, labels: Sequence[str] = ()) -> "Figure":
         """A chart of the report."""
-        return cls(chart.heading, chart.reading, standalone(chart.drawing))
+        return cls(chart.heading, chart.reading, standalone(chart.drawing), labels if len(labels) > 1 else ())
 
     @property
     def source(self) -> str:
-        """An address that is the drawing itself: apart from the page, so that no two drawings disturb each other."""
-        return f"data:image/svg+xml;base64,{b64encode(self.svg.encode()).decode()}"
+        """See `source`."""
+        return source(self.svg)
 
     def save(self, path: str | Path) -> None:
         """Writes it as an SVG file."""
@@ -67,4 +69,11 @@ class Figures(Sequence[Figure]):
         raise KeyError(f"{title!r} is none of {', '.join(repr(figure.title) for figure in self)}")
 
     def _repr_html_(self) -> str:
-        return fill(HERE / "figures.html", {"figures": self._figures})
+        labels = next((figure.labels for figure in self if figure.labels), ())
+        legend = [(source(standalone(swatch(series))), label) for series, label in enumerate(labels)]
+        return fill(HERE / "figures.html", {"figures": self._figures, "legend": legend})
+
+
+def source(svg: str) -> str:
+    """An address that is the drawing itself: apart from the page, so that no two drawings disturb each other."""
+    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"

@@ -93,9 +93,10 @@ class Run:
     def figures(self) -> Figures:
         """The drawings of its report: of all policies, of how they write and learnt, and of each stage."""
         trained = policies(self.files)
+        labels = [label(stage) for stage in trained]
         charts = [*outcome_charts(trained), *(one for group in behaviour_charts(trained).values() for one in group)]
-        charts += [one for stage in self.files.stages for one in stage_charts(stage)]
-        return Figures([Figure.of(chart) for chart in charts])
+        of_stages = [one for stage in self.files.stages for one in stage_charts(stage)]
+        return Figures([*(Figure.of(chart, labels) for chart in charts), *map(Figure.of, of_stages)])
 
     @cached_property
     def policy(self) -> "Policy":
@@ -130,7 +131,7 @@ class Run:
         trained = policies(self.files)
         headlines = [verdict.headline for verdict in verdicts(self.files)]
         names = [label(stage) for stage in trained] or [""]
-        figures = Figures([Figure.of(chart) for chart in outcome_charts(trained)])
+        figures = Figures([Figure.of(chart, names) for chart in outcome_charts(trained)])
         told = {
             "title": self.files.title,
             "verdicts": list(zip(names, headlines, strict=True)),

@@ -15,7 +15,7 @@ from truing.core.text import visible
 from truing.report.content import Content, content, plain
 from truing.report.run_files import read_run
 from truing.report.suspicion import ORDERS
-from truing.report.svg import DASHES, SERIES
+from truing.report.svg import dash_array
 from truing.runs.directory import RunDirectory
 from truing.runs.files import write_text
 
@@ -47,7 +47,7 @@ def render(told: Content) -> str:
     """The page as text."""
     presentation = {
         "marks": MARKS,
-        "dashes": [_dash_array(series) for series in range(len(told.policies))],
+        "dashes": [dash_array(series) for series in range(len(told.policies))],
         "yaml": write_yaml,
         "orders": ORDERS,
         "script": Markup(SCRIPT),
@@ -72,7 +72,3 @@ def fill(template: Path, content: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> Any:
     """Every piece of text that reaches the page passes here, before it is escaped."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else visible(value)
-
-
-def _dash_array(series: int) -> str:
-    return " ".join(f"{2 * length:g}" for length in DASHES[series % SERIES]) or "none"

@@ -57,6 +57,20 @@ def series_colour(series: int) -> str:
     return f"#0c0c0{series % SERIES}"
 
 
+def dash_array(series: int) -> str:
+    """How a line of a variant is broken, as SVG and CSS have it."""
+    return " ".join(f"{2 * length:g}" for length in DASHES[series % SERIES]) or "none"
+
+
+def swatch(series: int) -> Markup:
+    """A piece of a variant's line, for legends; of the same form as `inline_svg`."""
+    line = Markup(
+        '<line x1="0" y1="4" x2="28" y2="4" stroke="var(--series-{})" stroke-width="2" stroke-dasharray="{}"/>'
+    )
+    drawn = line.format(series % SERIES, dash_array(series))
+    return Markup('<svg viewBox="0 0 28 8" role="presentation">') + drawn + Markup("</svg>")
+
+
 def blank(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty drawing, in inches of 72 units."""
     with matplotlib.rc_context(_STYLE):

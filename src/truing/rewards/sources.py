@@ -25,7 +25,7 @@ from truing.data.batching import plan_by_tokens
 from truing.data.chat import TextFormat, encode_answered, prompt_text
 from truing.data.endings import Endings, endings_of
 from truing.models.context import context_length
-from truing.models.description import declared_ends
+from truing.models.description import declared_ends, quiet_transformers
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.models.weights import load_weights, reraise_as
@@ -103,6 +103,7 @@ class ClassifierReward:
         Raises:
             ModelError: nothing can be loaded from there, or it has more than one label.
         """
+        quiet_transformers()
         with reraise_as(partial(_refusal, path)):
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             model = model_of(path, device)
