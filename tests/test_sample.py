@@ -106,6 +106,18 @@ def test_any_reward_may_choose_and_one_that_has_no_number_is_refused(
         list(sample_file(model, prompts, 4, 1.0, best_of=2, reward=named_reward(f"{tmp_path / 'nan.py'}:none")))
 
 
+def test_a_function_is_given_the_columns_of_the_prompts_row(model: LanguageModel, tmp_path: Path) -> None:
+    rows = [{"prompt": "ab?", "answer": "a"}, {"prompt": "c?", "answer": "z"}]
+    prompts = tiny.write_rows(tmp_path / "prompts.jsonl", rows)
+    (tmp_path / "own.py").write_text(
+        "def counted(prompts, responses, answer):\n"
+        "    return [one.count(wanted) for one, wanted in zip(responses, answer, strict=True)]\n"
+    )
+    named = named_reward(f"{tmp_path / 'own.py'}:counted")
+    for answer, row in zip(sample_file(model, prompts, 6, 1.0, best_of=4, reward=named), rows, strict=True):
+        assert answer.score == answer.response.count(row["answer"])
+
+
 def test_a_prompt_that_leaves_no_room_for_its_answer_is_refused_before_anything_is_drawn(
     model: LanguageModel, tmp_path: Path
 ) -> None:

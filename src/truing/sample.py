@@ -1,7 +1,7 @@
 """Answers of a run's result to prompts that a person has: one to each, or the best of several by a reward."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ def sample_file(
         RewardError: the reward fails, or has no number for an answer.
     """
     assert best_of == 1 or reward is not None
-    records: list[Prompt] = records_of(prompts, "prompts", model.recipe.data.transcripts)
+    takes_columns = reward is not None and reward.form is None
+    records: list[Prompt] = records_of(prompts, "prompts", model.recipe.data.transcripts, columns=takes_columns)
     for record in records:  # before anything is drawn
         model.refuse_longer(record.prompt, tokens, record.where)
     sampling, seed = model.sampling(tokens, temperature, ROWS), model.recipe.seed if seed is None else seed
@@ -68,7 +69,8 @@ def sample_file(
         part = records[start : start + together]
         asked = [record.prompt for record in part for _ in range(best_of)]
         ids = range(start * best_of, start * best_of + len(asked))
-        drawn = model.answers(asked, ids, sampling, seed, "sample")
+        answers = model.answers(asked, ids, sampling, seed, "sample")
+        drawn = [replace(one, columns=part[place // best_of].columns) for place, one in enumerate(answers)]
         scores = None if reward is None else _scores(reward, drawn)
         for place, record in enumerate(part):
             own = slice(place * best_of, (place + 1) * best_of)
