@@ -53,6 +53,13 @@ def test_what_cannot_be_compared_is_said(two: tuple[Path, Path], tmp_path: Path)
     assert OTHER_PROMPTS in compare(two).warnings
 
 
+def test_a_variant_with_rewards_of_its_own_is_not_compared_by_score(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", ("sft", "reward", "ppo", "ppo-no-kl"))
+    for changes, warnings in (("{ppo.kl.beta: 0}", []), ("{rewards.missing_eos.value: 2}", [OTHER_REWARD])):
+        (run / "recipe.yaml").write_text(f"name: example\nworld: {{}}\nvariants: {{no-kl: {changes}}}\n")
+        assert compare([run]).warnings == warnings
+
+
 def test_a_run_without_a_policy_shows_its_stages(tmp_path: Path) -> None:
     found = compare([write_run(tmp_path / "a", ("sft", "reward"))])
     assert (found.policies, found.figures, found.samples.exchanges) == ([], [], [])

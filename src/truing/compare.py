@@ -13,7 +13,7 @@ from truing.report.exchanges import Samples, samples
 from truing.report.run_files import RunFiles, StageFiles, read_run
 from truing.report.stages import policies, scorer_of, start_of
 from truing.report.verdict import Tone, verdicts
-from truing.runs.differences import comparable, differences, input_differences
+from truing.runs.differences import comparable, differences, flat, input_differences
 from truing.runs.directory import RunDirectory
 
 OTHER_REWARD = "The scores are of different rewards, on scales of their own: compare what judges say, not the scores."
@@ -115,8 +115,11 @@ def _warnings(trained: Sequence[tuple[RunFiles, StageFiles]]) -> list[str]:
 
 
 def _reward(run: RunFiles, stage: StageFiles) -> Any:
-    """What a policy's score is of: the recipe's rewards, and the content of the stage's reward model."""
-    return run.recipe.get("rewards"), _model_files(scorer_of(stage, run))
+    """What a policy's score is of: the rewards of its recipe, and the content of the stage's reward model."""
+    variants, variant = run.recipe.get("variants"), stage.name.removeprefix(f"{stage.record.kind}-")
+    own = variants.get(variant) if isinstance(variants, dict) else None
+    changes = {key: value for key, value in flat(own or {}).items() if key.startswith("rewards")}
+    return run.recipe.get("rewards"), changes, _model_files(scorer_of(stage, run))
 
 
 def _model_files(stage: StageFiles | None) -> dict[str, str]:

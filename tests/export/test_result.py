@@ -27,6 +27,8 @@ from truing.runs.files import sha256_file
 from truing.runs.progress import SilentProgress
 from truing.score import score_file
 
+NOT_SHARED = "model/base-not-shared"
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
@@ -186,10 +188,16 @@ def test_what_could_run_when_it_is_read_stays_behind(copy: RunDirectory, tmp_pat
     assert not {"extra.bin", "rng.pt", "notes.pkl", ".hidden.json"} & {*exported.files}
 
 
+def test_an_adapter_whose_base_is_a_directory_here_is_not_pushed(run: RunDirectory, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="of this machine", check=lambda error: error.code == NOT_SHARED):
+        export_adapter(run, "ppo", tmp_path / "out", is_pushed=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_adapter_that_belongs_to_a_part_of_the_run_is_no_use_to_others(copy: RunDirectory, tmp_path: Path) -> None:
     config = copy.stage("ppo").adapter / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": None}))
-    with pytest.raises(ModelError, check=lambda error: error.code == "model/adapter-in-run"):
+    with pytest.raises(ModelError, match="a part of the run", check=lambda error: error.code == NOT_SHARED):
         export_adapter(copy, "ppo", tmp_path / "out")
     shutil.rmtree(copy.stage("ppo").adapter)
     with pytest.raises(ModelError, check=lambda error: error.code == "model/nothing-adapted"):

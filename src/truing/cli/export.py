@@ -29,7 +29,12 @@ def export_command(
     if gguf and (adapter or has_reward_model(run, stage)):
         what = "a GGUF file is of a whole language model, and an adapter or a reward model is none."
         raise RecipeError(what, code="recipe/no-gguf", where="--gguf", hint="Leave it out.")
-    exported = _export(run, stage, to, adapter, gguf, converter, trust)
+    if adapter:
+        from truing.export.result import export_adapter  # imports torch
+
+        exported = export_adapter(run, stage, to, is_pushed=repository is not None)
+    else:
+        exported = _export(run, stage, to, gguf, converter, trust)
     for note in exported.notes:
         tell(note)
     for name in exported.files:
@@ -41,20 +46,13 @@ def export_command(
 
 
 def _export(
-    run: RunDirectory,
-    stage: str,
-    to: Path,
-    adapter: bool,
-    gguf: "GgufType | None",
-    converter: Path | None,
-    trust: bool,
+    run: RunDirectory, stage: str, to: Path, gguf: "GgufType | None", converter: Path | None, trust: bool
 ) -> "Exported":
+    """The whole of it."""
     from truing.export.gguf import find_converter  # imports torch
-    from truing.export.result import Gguf, export_adapter, export_model, export_reward_model
+    from truing.export.result import Gguf, export_model, export_reward_model
     from truing.results import naming_consent
 
-    if adapter:
-        return export_adapter(run, stage, to)
     wanted = Gguf(gguf, find_converter(converter)) if gguf else None
     with naming_consent(run, stage, trust):
         if has_reward_model(run, stage):

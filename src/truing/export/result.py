@@ -93,11 +93,12 @@ def export_reward_model(run: RunDirectory, stage: str, to: Path, trust_remote_co
     return Exported(to, _names(to), [])
 
 
-def export_adapter(run: RunDirectory, stage: str, to: Path) -> Exported:
+def export_adapter(run: RunDirectory, stage: str, to: Path, is_pushed: bool = False) -> Exported:
     """The adapter alone, for who has the base.
 
     Raises:
-        ModelError: there is none, or it belongs to what another stage of the run made.
+        ModelError: there is none, or it belongs to what others have not: what another stage of the run made, or, where
+            it is pushed, a directory of this machine.
         RunError: as `export_model`.
     """
     planned, source = planned_stage(run, stage), run.stage(stage).adapter
@@ -105,16 +106,18 @@ def export_adapter(run: RunDirectory, stage: str, to: Path) -> Exported:
     if settings is None:
         hint = "Export the model: leave out --adapter."
         raise ModelError("has no adapter.", code="model/nothing-adapted", where=str(source.parent), hint=hint)
-    if not isinstance(settings.get("base_model_name_or_path"), str):
-        what = "belongs to a model that is a part of the run, so it can be loaded on nothing that another person has."
+    base = settings.get("base_model_name_or_path")
+    is_here = isinstance(base, str) and Path(base).is_absolute()
+    if not isinstance(base, str) or (is_here and is_pushed):
+        where = f"a directory of this machine, {base}," if is_here else "a part of the run,"
+        what = f"belongs to a model that is {where} so nobody else could load it."
         hint = "Export the model, which is whole: leave out --adapter."
-        raise ModelError(what, code="model/adapter-in-run", where=str(source), hint=hint)
+        raise ModelError(what, code="model/base-not-shared", where=str(source), hint=hint)
     _refuse_code(source)
     with complete_directory(to) as partial:
         _copy(run, stage, source, partial, trusted=False)
         _write_card(run, planned, partial)
-    base = Path(settings["base_model_name_or_path"])
-    notes = [f"It names its base by a directory of this machine, {base}."] if base.is_absolute() else []
+    notes = [f"It names its base by a directory of this machine, {base}."] if is_here else []
     return Exported(to, _names(to), notes)
 
 
