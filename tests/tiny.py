@@ -86,6 +86,15 @@ SMALL: dict[str, Any] = ON_CPU | {
     "dpo.epochs": 1,
     "dpo.batch_size": 32,
     "dpo.optimiser.learning_rate": 5e-5,
+    "kto.epochs": 1,
+    "kto.batch_size": 32,
+    "kto.optimiser.learning_rate": 5e-5,
+    "simpo.epochs": 1,
+    "simpo.batch_size": 32,
+    "simpo.optimiser.learning_rate": 5e-5,
+    "orpo.epochs": 1,
+    "orpo.batch_size": 32,
+    "orpo.optimiser.learning_rate": 5e-5,
     "rollout.max_new_tokens": 6,
     "evaluation.prompts": 4,
     "on_unsound_reward": "go_on",
@@ -216,6 +225,15 @@ def preferences(count: int = 24) -> list[dict[str, str]]:
     return [{"prompt": p, "chosen": c, "rejected": r} for p, (c, r) in zip(_prompts(count), sides, strict=True)]
 
 
+def ratings(count: int = 24) -> list[dict[str, Any]]:
+    """Each side of such pairs by itself, with its label."""
+    return [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+        for pair in preferences(count)
+        for side in ("chosen", "rejected")
+    ]
+
+
 def _prompts(count: int) -> list[str]:
     return [f"{LETTERS[i % 26]}{LETTERS[i // 26]}{' ' * (i % 2)}{'e' * (i % 3)}?" for i in range(count)]
 
@@ -229,6 +247,8 @@ def recipe(place: Path, shape: str = "llama", pad: str | None = "<|pad|>", **cha
         "demonstrations": write_rows(place / "demonstrations.jsonl", demonstrations()),
         "preferences": write_rows(place / "preferences.jsonl", preferences()),
     }
+    if "kto" in changes.get("stages", ()):
+        files["ratings"] = write_rows(place / "ratings.jsonl", ratings())
     data = {f"data.{name}": Source(path=str(path)).model_dump() for name, path in files.items()}
     for key, value in (data | SMALL | changes).items():
         assign(document, key, value)

@@ -1,7 +1,7 @@
 """What a reward model learns of a rule at each rate, number of passes and batch size, and what PPO makes of it.
 
     python benchmarks/defaults/run.py table     # a reward model for each of CELLS, or of --cells
-    python benchmarks/defaults/run.py dpo       # DPO for each of DPO_CELLS, or of --cells
+    python benchmarks/defaults/run.py dpo       # DPO for each of POLICY_CELLS, or of --cells; kto, simpo and orpo alike
     python benchmarks/defaults/run.py readme    # the README's recipe, all that it leaves out chosen by truing
 
 A base is one of stories.SHAPES, made here, or what `--base NAME=PATH` names: a directory, or a GGUF file.
@@ -48,13 +48,21 @@ CELLS = (
     "0.3M:450:separate:6:16:1e-3",
 )
 """base:pairs:roles:epochs:batch:rate; the first is what truing 0.1 did by default"""
-DPO_CELLS = (
-    "0.3M:450:shared:1:32:1.5e-4",
-    "0.3M:450:shared:1:32:5e-4",
-    "0.3M:450:shared:1:32:1.5e-3",
-    "0.3M:450:shared:3:8:1.5e-4",
-    "0.3M:450:shared:3:8:5e-4",
-)
+RATES = ("1e-4", "3e-4", "1e-3", "3e-3")
+OWN_CELLS = (*(f"0.3M:450:shared:1:8:{rate}" for rate in RATES), "0.3M:450:separate:1:8:1e-4")
+POLICY_CELLS = {
+    "dpo": (
+        "0.3M:450:shared:1:32:1.5e-4",
+        "0.3M:450:shared:1:32:5e-4",
+        "0.3M:450:shared:1:32:1.5e-3",
+        "0.3M:450:shared:3:8:1.5e-4",
+        "0.3M:450:shared:3:8:5e-4",
+    ),
+    "kto": tuple(cell.replace(":450:", ":900:") for cell in OWN_CELLS),
+    "simpo": OWN_CELLS,
+    "orpo": OWN_CELLS,
+}
+"""Of KTO the ratings are counted, two a pair"""
 METHODS = {"shared": "adapters", "separate": "all weights"}
 JUDGE = f"{Path(__file__).parent / 'stories.py'}:mentions_animal"
 README = {
@@ -93,21 +101,40 @@ def base_model(name: str, cache: Path, brought: dict[str, Path]) -> dict[str, An
     return Base(path=str(place)).model_dump()
 
 
-def rows(name: str, made: list[dict[str, str]], cache: Path) -> dict[str, Any]:
+def rows(name: str, made: list[dict[str, Any]], cache: Path) -> dict[str, Any]:
     path = cache / f"{name}.jsonl"
     stories.write_rows(made, path)
     return Source(path=str(path)).model_dump()
 
 
+def sides(pairs: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Each side of the pairs by itself, with its label."""
+    return [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+        for pair in pairs
+        for side in ("chosen", "rejected")
+    ]
+
+
 def trained(stage: str, setting: Setting, base: dict[str, Any], cache: Path, changes: dict[str, Any]) -> dict[str, Any]:
-    """Trains one reward model, or one policy by DPO; returns its figures."""
+    """Trains one reward model, or one policy; returns its figures."""
     root = cache / "runs" / f"{stage}-{setting.name}"
+    heldout = stories.preferences(HELDOUT, 3)
+    if stage == "kto":
+        learnt = sides(stories.preferences(setting.pairs // 2, 1))
+        changes = changes | {
+            "data.ratings": rows(f"ratings-{setting.pairs}", learnt, cache),
+            "data.heldout_ratings": rows("heldout-ratings", sides(heldout), cache),
+        }
+    else:
+        changes = changes | {
+            "data.preferences": rows(f"pairs-{setting.pairs}", stories.preferences(setting.pairs, 1), cache),
+            "data.heldout_preferences": rows("heldout", heldout, cache),
+        }
     changes = changes | {
         "base": base,
         "stages": [stage],
         "roles": setting.roles,
-        "data.preferences": rows(f"pairs-{setting.pairs}", stories.preferences(setting.pairs, 1), cache),
-        "data.heldout_preferences": rows("heldout", stories.preferences(HELDOUT, 3), cache),
         "compute.threads": 1,
         f"{stage}.epochs": setting.epochs,
         f"{stage}.batch_size": setting.batch,
@@ -134,9 +161,10 @@ def table(settings: list[Setting], bases: dict[str, dict[str, Any]], cache: Path
         )
 
 
-def dpo_table(settings: list[Setting], bases: dict[str, dict[str, Any]], cache: Path) -> None:
-    print("| base | method | epochs | batch | rate | steps | held-out accuracy | judge's change | KL |")
-    print("|---" * 9 + "|")
+def policy_table(stage: str, settings: list[Setting], bases: dict[str, dict[str, Any]], cache: Path) -> None:
+    head = "base | method | epochs | batch | rate | steps | held-out accuracy | judge's change | KL | log π of chosen"
+    print(f"| {head} |")
+    print("|---" * 10 + "|")
     changes = {
         "data.prompts": rows("prompts", stories.demonstrations(2_000, 4), cache),
         "rollout.max_new_tokens": 64,
@@ -144,12 +172,14 @@ def dpo_table(settings: list[Setting], bases: dict[str, dict[str, Any]], cache: 
         "evaluation.judges": {"animals": JUDGE},
     }
     for one in settings:
-        found = trained("dpo", one, bases[one.base], cache, changes)
+        found = trained(stage, one, bases[one.base], cache, changes)
+        kl = found["kl_last"]
         low, high = found["judges"]["animals"]["change_ci95"]
         print(
             f"| {one.base} | {METHODS[one.roles]} | {one.epochs} | {one.batch} | {one.rate:g} | {found['steps']} "
             f"| {found['heldout_accuracy']:.0%} | {found['judges']['animals']['change']:+.2f} [{low:.2f}, {high:.2f}] "
-            f"| {found['heldout_kl_last']:.1f} |",
+            f"| {'' if kl is None else f'{kl:.1f}'} "
+            f"| {found['chosen_logprob_first']:.1f} → {found['chosen_logprob_last']:.1f} |",
             flush=True,
         )
 
@@ -185,7 +215,7 @@ def readme(base: dict[str, Any], cache: Path, seeds: list[int], overrides: list[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["table", "dpo", "readme"])
+    parser.add_argument("what", choices=["table", *POLICY_CELLS, "readme"])
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "truing" / "defaults")
     parser.add_argument("--cells", nargs="*", help="base:pairs:roles:epochs:batch:rate")
     parser.add_argument("--base", nargs="*", default=[], help="NAME=PATH of a base that is not made here")
@@ -198,10 +228,13 @@ def main() -> None:
     if given.what == "readme":
         readme(base_model("0.3M", given.cache, brought), given.cache, given.seeds, given.set)
         return
-    cells = [cell.split(":") for cell in given.cells or {"table": CELLS, "dpo": DPO_CELLS}[given.what]]
+    cells = [cell.split(":") for cell in given.cells or ({"table": CELLS} | POLICY_CELLS)[given.what]]
     settings = [Setting(b, int(p), r, int(e), int(s), float(rate)) for b, p, r, e, s, rate in cells]
     bases = {name: base_model(name, given.cache, brought) for name in dict.fromkeys(one.base for one in settings)}
-    {"table": table, "dpo": dpo_table}[given.what](settings, bases, given.cache)
+    if given.what == "table":
+        table(settings, bases, given.cache)
+    else:
+        policy_table(given.what, settings, bases, given.cache)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -132,7 +133,7 @@ def _nouns(text: str) -> int:
     return sum(word in ANIMALS or word in THINGS for word in re.findall(r"[a-z]+", text.lower()))
 
 
-def write_rows(rows: list[dict[str, str]], path: Path) -> None:
+def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 
 BETA = 0.3
-"""Of DPO"""
+"""Of DPO and KTO"""
+UNDESIRABLE = 1.5
+"""KTO's weight of unwanted responses"""
+SIMPO_BETA, GAMMA = 2.0, 1.0
+"""Of SimPO"""
+ODDS = 0.2
+"""ORPO's weight of the odds ratio"""
+SFT = 0.5
+"""Weight of DPO's SFT term"""
 SMOOTHING = 0.1
 """Share of labels taken to be flipped"""
 
@@ -14,7 +22,7 @@ class Case:
 
     name: str
     stage: str
-    """sft, reward or dpo"""
+    """sft, reward, dpo, kto, simpo or orpo"""
     title: str
     rows: int
     micro: int
@@ -22,6 +30,10 @@ class Case:
     margin: bool = False
     loss_type: str = "sigmoid"
     smoothing: float = 0.0
+    normalised: bool = False
+    """Whether log-ratios are means over tokens"""
+    sft: float = 0.0
+    """Weight of an SFT term"""
 
 
 CASES = (
@@ -37,6 +49,14 @@ CASES = (
     Case("dpo-ipo", "dpo", "DPO ipo", 5, 5, loss_type="ipo"),
     Case("dpo-conservative", "dpo", f"DPO sigmoid, ε = {SMOOTHING}", 5, 5, smoothing=SMOOTHING),
     Case("dpo-uneven", "dpo", "DPO sigmoid, micro-batches of 2 + 2 + 1", 5, 2),
+    Case("dpo-normalised", "dpo", "DPO, length-normalised", 5, 5, loss_type="sigmoid_norm", normalised=True),
+    Case("dpo-sft", "dpo", f"DPO with an SFT term of {SFT}", 5, 5, sft=SFT),
+    Case("dpo-sft-one", "dpo", "the same, of one pair", 1, 1, sft=SFT),
+    Case("kto", "kto", "KTO, one batch of 6", 6, 6),
+    Case("kto-micro", "kto", "KTO, micro-batches of 3 + 3", 6, 3),
+    Case("simpo", "simpo", "SimPO", 5, 5),
+    Case("simpo-uneven", "simpo", "SimPO, micro-batches of 2 + 2 + 1", 5, 2),
+    Case("orpo", "orpo", "ORPO", 5, 5),
 )
 
 

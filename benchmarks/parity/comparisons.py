@@ -42,7 +42,7 @@ class Row:
 
 
 def offline_rows(material: Path, peer: Path) -> Iterator[Row]:
-    """SFT, reward and DPO."""
+    """All but PPO."""
     for case in CASES:
         theirs, measured = load_file(peer / f"{case.name}.safetensors"), ours.measure(case, material)
         row = Row(case.title, float(theirs["loss"]), float(measured["loss"]), gap(theirs, measured))
@@ -53,8 +53,12 @@ def offline_rows(material: Path, peer: Path) -> Iterator[Row]:
 
 
 def _with_defect(case: Case, material: Path, peer: Path) -> tuple[str, ours.Measured]:
+    if case.stage == "orpo" or case.sft:
+        return ("prompts_in_sft" if case.stage == "orpo" else "sft_by_tokens"), ours.measure_as_trl_says(case, material)
     if case.micro < case.rows:
         micro_batches = json.loads((peer / f"{case.name}.json").read_text(encoding="utf-8"))
+        if case.stage == "kto":
+            return "own_reference_points", ours.measure_own_reference_points(case, material, micro_batches)
         return "equal_micro_batches", ours.measure_equal_micro_batches(case, material, micro_batches)
     return "no_smoothing", ours.measure(replace(case, smoothing=0.0), material)
 

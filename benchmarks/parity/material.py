@@ -26,6 +26,14 @@ PREFERENCES = [
     ("a?", "b", "Q?", 0.25),
     ("tell me a longer story", " once, it ended.", " I will not", 2.0),
 ]
+RATINGS = [
+    ("what is it?", " a cat.", True),
+    ("on the table?", " Bread and wine", False),
+    ("no", " way, Sir: never!", True),
+    ("a?", "b", True),
+    ("tell me a longer story", " once, and only once, it ended.", False),
+    ("Z", " the end", False),
+]
 PROMPTS = ["what is it?", "on the table", "no", "a?", "tell me more, Sir", "Z", "why not:", "The end"]
 
 
@@ -46,6 +54,7 @@ def write(place: Path) -> None:
     rows = {
         "demonstrations": [{"prompt": p, "completion": c} for p, c in DEMONSTRATIONS],
         "preferences": [{"prompt": p, "chosen": c, "rejected": r, "margin": m} for p, c, r, m in PREFERENCES],
+        "ratings": [{"prompt": p, "completion": c, "label": label} for p, c, label in RATINGS],
         "prompts": PROMPTS,
     }
     for name, values in rows.items():

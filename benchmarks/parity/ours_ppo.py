@@ -108,6 +108,7 @@ def recipe_of(case: PpoCase) -> Recipe:
         {
             "ppo": ppo | {"episodes": PPO["responses"], "epochs": 1, "kl": {"beta": PPO["kl_coef"]}},
             "rollout": {"max_new_tokens": PPO["length"], "temperature": PPO["temperature"]},
+            "compute": {"score_tokens": 2048},
             "rewards": {"missing_eos": {"policy": "subtract", "value": PPO["missing_eos_penalty"]}},
         }
     )

@@ -13,7 +13,7 @@ from comparisons import Row
 DEFECTS = {
     "equal_micro_batches": (
         "micro-batches weigh the same whatever they hold",
-        "The means of the micro-batches are averaged. In the reward and DPO trainers the pairs of a last "
+        "The means of the micro-batches are averaged. In the reward, DPO and CPO trainers the pairs of a last "
         "batch that is not full weigh more than the others; in PPO the tokens of a micro-batch with shorter responses "
         "do. Ours weighs by what is counted. TRL's SFT counts the tokens of all micro-batches first, and agrees.",
     ),
@@ -21,6 +21,22 @@ DEFECTS = {
         "`label_smoothing` has no effect on the sigmoid loss",
         "It is used in the losses robust, EXO and AOT only, and documented so but for AOT. With the default loss it is "
         "accepted, changes nothing and says nothing, so conservative DPO cannot be had.",
+    ),
+    "own_reference_points": (
+        "KTO's reference point is of a micro-batch, not of the batch",
+        "Each micro-batch estimates the KL by its own mismatched responses, and the micro-batches weigh the same. So "
+        "loss and gradient change with `per_device_train_batch_size`, and a micro-batch of one row has no mismatched "
+        "response at all. Ours takes one pass over the whole batch before the step.",
+    ),
+    "sft_by_tokens": (
+        "the SFT term of DPO averages over the tokens of a batch",
+        "A convention more than an error: Pang et al. 2024 (equation 1) average over the tokens of each response, and "
+        "then over pairs, as ours does. For one pair the two are the same, as the table shows.",
+    ),
+    "prompts_in_sft": (
+        "ORPO's SFT term learns the prompt too",
+        "Its −log probability is of prompt and chosen response, averaged over all their tokens in the batch; the "
+        "paper's (equation 6) is of the chosen response. With long prompts most of what is learnt is to write prompts.",
     ),
     "past_eos": (
         "the score is placed one position after eos",
@@ -170,14 +186,16 @@ own with {libraries}; Python {platform.python_version()}, one thread, float32, r
 width 16. `Δ gradient` is the largest difference in any entry of any parameter's gradient over the largest entry.
 Differences that are rounding have one digit and depend on the machine.
 
-## SFT, reward model, DPO (TRL 1.16)
+## SFT, reward model, DPO, KTO, SimPO, ORPO (TRL 1.16)
 
 The trainers run as their users run them: rows of text in, `train()` for one optimiser step, no clipping. So their
 tokenisation, collator, loss and accumulation are compared, with ours.
 
 {comparison(findings.offline)}
 
-TRL's `ipo` averages log-probabilities over the tokens of a response, as ours does.
+TRL's `ipo` averages log-probabilities over the tokens of a response, as ours does; its `sigmoid_norm` is our
+`length_normalised`. SimPO is the `simpo` loss of its CPO trainer. KTO pairs each prompt with the response of the row
+before, on both sides.
 
 ## PPO (TRL 1.12)
 

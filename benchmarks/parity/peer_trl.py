@@ -1,4 +1,4 @@
-"""One optimiser step of TRL's own SFT, reward and DPO trainers for every case; their loss and gradients to disk.
+"""One optimiser step of TRL's own trainers for every case but PPO's; their loss and gradients to disk.
 
     python peer_trl.py MATERIAL OUT        (in an environment with TRL 1.16, benchmarks/ on its PYTHONPATH)
 
@@ -8,10 +8,11 @@ optimiser would step, and what `training_step` returns is summed over the micro-
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
-from cases import BETA, CASES, Case
+from cases import BETA, CASES, GAMMA, ODDS, SIMPO_BETA, UNDESIRABLE, Case
 from datasets import Dataset, disable_progress_bars
 from harness.trainers import PLAIN
 from safetensors.torch import save_file
@@ -23,7 +24,18 @@ from transformers import (
     Trainer,
     TrainerCallback,
 )
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
+from trl import (
+    DPOConfig,
+    DPOTrainer,
+    KTOConfig,
+    KTOTrainer,
+    RewardConfig,
+    RewardTrainer,
+    SFTConfig,
+    SFTTrainer,
+)
+from trl.experimental.cpo import CPOConfig, CPOTrainer
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 
 class GradientReader(TrainerCallback):
@@ -45,8 +57,9 @@ def measure(case: Case, material: Path, scratch: Path) -> tuple[dict[str, torch.
     step = trainer.training_step
 
     def recorded(model, inputs, *args, **kwargs):
-        counts = inputs["attention_mask"].sum(1).tolist()
-        micro_batches.append([row[:n] for row, n in zip(inputs["input_ids"].tolist(), counts, strict=True)])
+        side = "" if "input_ids" in inputs else "chosen_"
+        counts = inputs[f"{side}attention_mask"].sum(1).tolist()
+        micro_batches.append([row[:n] for row, n in zip(inputs[f"{side}input_ids"].tolist(), counts, strict=True)])
         losses.append(step(model, inputs, *args, **kwargs))
         return losses[-1]
 
@@ -72,16 +85,36 @@ def build(case: Case, material: Path, scratch: Path) -> Trainer:
         return SFTTrainer(
             causal(material / "base"), SFTConfig(**common), train_dataset=rows, processing_class=tokenizer
         )
+    if case.stage == "kto":
+        return KTOTrainer(
+            causal(material / "base"),
+            causal(material / "reference"),
+            KTOConfig(beta=BETA, undesirable_weight=UNDESIRABLE, **common),
+            train_dataset=load_rows(material / "ratings.json", case.rows),
+            processing_class=tokenizer,
+        )
     rows = load_rows(material / "preferences.json", case.rows)
     if not case.margin:
         rows = rows.remove_columns("margin")
     if case.stage == "reward":
         model = AutoModelForSequenceClassification.from_pretrained(material / "reward", dtype=torch.float32)
         return RewardTrainer(model, RewardConfig(**common), train_dataset=rows, processing_class=tokenizer)
+    if case.stage in ("simpo", "orpo"):
+        own = common | {"remove_unused_columns": False}
+        trainer, settings = {
+            "simpo": (
+                CPOTrainer,
+                partial(CPOConfig, loss_type="simpo", cpo_alpha=0.0, beta=SIMPO_BETA, simpo_gamma=GAMMA),
+            ),
+            "orpo": (ORPOTrainer, partial(ORPOConfig, beta=ODDS)),
+        }[case.stage]
+        return trainer(causal(material / "base"), settings(**own), train_dataset=rows, processing_class=tokenizer)
+    losses = [case.loss_type, "sft"] if case.sft else [case.loss_type]
+    weights = [1.0, case.sft] if case.sft else None
     return DPOTrainer(
         causal(material / "base"),
         causal(material / "reference"),
-        DPOConfig(beta=BETA, loss_type=[case.loss_type], label_smoothing=case.smoothing, **common),
+        DPOConfig(beta=BETA, loss_type=losses, loss_weights=weights, label_smoothing=case.smoothing, **common),
         train_dataset=rows,
         processing_class=tokenizer,
     )

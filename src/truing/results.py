@@ -111,7 +111,7 @@ def planned_stage(run: RunDirectory, stage: str) -> Planned:
 
 def is_asked_in_messages(run: RunDirectory, planned: Planned, has_template: bool) -> bool:
     """Whether what the stage learnt from, or else what it was asked, are messages."""
-    chats, learnt_from = chats_of(run.prepared), (*planned.spec.datasets, "prompts")[0]
+    chats, learnt_from = chats_of(run.prepared), (*planned.spec.datasets_of(planned.recipe), "prompts")[0]
     return has_template if chats is None else learnt_from in chats
 
 

@@ -21,10 +21,11 @@ def test_without_a_recipe_the_machine_is_told(truing: Any) -> None:
 
 
 def test_every_stage_is_told_with_peak_and_time(truing: Any, tmp_path: Path) -> None:
-    said = truing("doctor", tiny.recipe_file(tmp_path, stages=["sft", "reward", "ppo", "dpo"]))
+    stages = ["sft", "reward", "ppo", "dpo", "kto", "simpo", "orpo"]
+    said = truing("doctor", tiny.recipe_file(tmp_path, stages=stages))
     assert said.code == 0
     rows = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()}
-    for stage in ("sft", "reward", "ppo", "dpo"):
+    for stage in stages:
         assert [unit for unit in rows[stage] if unit.isalpha()] == ["GB", "GB", "s"]
     # 24 rows less those held out, by 8 in 2 passes; 2 updates.
     steps = {stage: int(cells[-2]) for stage, cells in rows.items() if stage in ("sft", "reward", "ppo")}

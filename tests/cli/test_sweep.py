@@ -49,3 +49,12 @@ def test_a_run_is_no_place_for_a_sweep(truing: Command, recipe: Path, tmp_path: 
     said = truing("sweep", recipe, "--set", "ppo.kl.beta=0.1,1.0", "--out", tmp_path)
     assert (said.code, [code for code, _, _ in said.spots]) == (2, ["run/no-sweep"])
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_policy_whose_distance_nobody_measures_has_no_place_on_a_frontier(
+    truing: Command, recipe: Path, tmp_path: Path
+) -> None:
+    options = ["--set", "simpo.beta=1.0,2.0", "--set", "stages=[sft, simpo]", "--set", "roles=separate"]
+    said = truing("sweep", recipe, *options, "--out", tmp_path / "out")
+    assert (said.code, {(code, field) for code, field, _ in said.spots}) == (2, {("recipe/no-distance", "roles")})
+    assert not (tmp_path / "out").exists()

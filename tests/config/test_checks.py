@@ -7,8 +7,8 @@ import pytest
 WORLD = "world: {}\n"
 BASE = "base: {path: org/model}\n"
 NF4 = "base: {path: org/model, quantize: nf4}\n"
-DEMONSTRATIONS, PREFERENCES, PROMPTS = (
-    f"{name}: {{path: org/rows}}" for name in ("demonstrations", "preferences", "prompts")
+DEMONSTRATIONS, PREFERENCES, RATINGS, PROMPTS = (
+    f"{name}: {{path: org/rows}}" for name in ("demonstrations", "preferences", "ratings", "prompts")
 )
 SOFT = "rewards: {sources: [{kind: stage, combine: soft_minimum, tau: 1.0}]}"
 
@@ -26,6 +26,8 @@ def data(*sources: str) -> str:
         BASE + data(DEMONSTRATIONS) + "stages: [sft]",
         BASE + data(PREFERENCES) + "stages: [reward]",
         BASE + data(PREFERENCES) + "stages: [dpo]",
+        BASE + data(PREFERENCES) + "stages: [sft, simpo, orpo]\nsft: {data: preferences}",
+        BASE + data(RATINGS) + "stages: [kto]",
         BASE + data(DEMONSTRATIONS, PREFERENCES) + "stages: [sft, dpo]",
         BASE + data(PREFERENCES) + "stages: [reward, ppo]",
         BASE + data(PROMPTS) + "stages: [ppo]\nrewards: {sources: [{kind: model, path: org/judge}]}",
@@ -74,6 +76,8 @@ def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
         (BASE + data(PREFERENCES), "no-rows", "data", 2),
         (BASE + data(DEMONSTRATIONS), "no-rows", "data", 2),
         (BASE + data(DEMONSTRATIONS) + "stages: [dpo]", "no-rows", "data", 2),
+        (BASE + data(PREFERENCES) + "stages: [kto]", "no-rows", "data", 2),
+        (BASE + data(DEMONSTRATIONS) + "stages: [sft]\nsft: {data: preferences}", "no-rows", "data", 2),
         (BASE + "stages: [ppo]\nrewards: {sources: [{kind: model, path: org/judge}]}", "no-rows", "data", None),
         (
             BASE + data(DEMONSTRATIONS, f"heldout_{PREFERENCES}") + "stages: [sft]",
@@ -142,7 +146,7 @@ def test_fields_that_contradict_each_other_are_named(
 def test_rows_that_are_missing_are_named_with_the_stage_that_needs_them(sentences: Any) -> None:
     (sentence,) = sentences(BASE + "stages: [ppo]\nrewards: {sources: [{kind: model, path: org/judge}]}")
     assert sentence == (
-        "r.yaml: data: stage ppo needs prompts, demonstrations or preferences, and none are named. "
+        "r.yaml: data: stage ppo needs prompts, demonstrations, preferences or ratings, and none are named. "
         "Add data.prompts.path, or take ppo out of stages."
     )
 

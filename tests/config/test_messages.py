@@ -69,7 +69,7 @@ WORLD = "world: {}\n"
         (
             "data: {heldout: own.jsonl}",
             "data.heldout: expected a number, got the text 'own.jsonl'. A file goes into data.heldout_demonstrations "
-            "or data.heldout_preferences, as {path: FILE}.",
+            "or data.heldout_preferences or data.heldout_ratings, as {path: FILE}.",
         ),
         ("data: {heldout: 1}", "data.heldout: expected less than 1, got 1."),
         ("ppo: {episodes: 10, minibatches: 3}", "ppo: episodes (10) must be a multiple of minibatches (3)."),

@@ -7,8 +7,8 @@ import pytest
 from truing.core.results import (
     CalibrationPoint,
     Change,
-    DpoResult,
     HeldoutResult,
+    OfflineResult,
     PairCard,
     RewardResult,
     StageResult,
@@ -35,7 +35,7 @@ HELDOUT = HeldoutResult(
 REWARD = RewardResult(
     card=CARD, steps=3, train_pairs=90, score_mean=0.1, score_std=2.0, truncation="90 of 90 rows kept.", notes=[]
 )
-DPO = DpoResult(
+DPO = OfflineResult(
     card=CARD,
     heldout=HELDOUT,
     kl_last=0.5,
@@ -47,6 +47,7 @@ DPO = DpoResult(
     train_pairs=90,
     beta=0.1,
     variant="sigmoid",
+    chosen_logprob=ROSE,
     truncation="",
     notes=[],
 )
@@ -68,7 +69,7 @@ def test_a_score_that_nothing_gave_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("result", [REWARD, DPO, CARD])
-def test_what_was_written_reads_back_as_it_was(result: RewardResult | DpoResult | PairCard) -> None:
+def test_what_was_written_reads_back_as_it_was(result: RewardResult | OfflineResult | PairCard) -> None:
     back = read(type(result), to_json(result))
     assert back == result
     assert repr(back) == repr(result)  # 3 has not become 3.0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from truing.config.sections import Source
 from truing.core.errors import DataError, Problems
-from truing.core.records import Demonstration, Message, Preference, Prompt
+from truing.core.records import Demonstration, Message, Preference, Prompt, Rating
 from truing.data.datasets import DATASETS, Dataset, read_file
 
 Rows = list[dict[str, Any]]
@@ -104,6 +104,44 @@ def test_preferences(tmp_path: Path, row: dict[str, Any], prompt: Any, chosen: A
 )
 def test_prompts(tmp_path: Path, row: dict[str, Any], prompt: Any) -> None:
     assert read(tmp_path, "prompt", [row]) == [Prompt(prompt, f"{tmp_path}/rows.jsonl:1")]
+
+
+@pytest.mark.parametrize("label", [True, False])
+@pytest.mark.parametrize(
+    ("row", "prompt", "completion"),
+    [
+        ({"prompt": "p ", "completion": " c"}, "p ", " c"),
+        ({"prompt": [USER], "completion": "good"}, messages(USER), messages(GOOD)),
+        ({"messages": [SYSTEM, USER, GOOD]}, messages(SYSTEM, USER), messages(GOOD)),
+    ],
+)
+def test_ratings(tmp_path: Path, row: dict[str, Any], prompt: Any, completion: Any, label: bool) -> None:
+    (record,) = read(tmp_path, "rating", [row | {"label": label}])
+    assert record == Rating(prompt, completion, label, f"{tmp_path / 'rows.jsonl'}:1")
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [(1, "is 1"), ("true", "is 'true'"), (None, "is null"), ([True], "is a list")],
+)
+def test_a_label_is_true_or_false_and_nothing_like_it(tmp_path: Path, label: object, told: str) -> None:
+    (complaint,) = complaints(tmp_path, "rating", [{"prompt": "p", "completion": "c", "label": label}])
+    assert complaint.startswith(f"rows.jsonl:1: `label` {told}. Make it true where")
+
+
+def test_a_label_that_is_missing_is_told_with_what_may_be_meant_by_it(tmp_path: Path) -> None:
+    (complaint,) = complaints(tmp_path, "rating", [{"prompt": "p", "completion": "c", "desirable": True}])
+    assert "`label` is missing" in complaint
+    assert "If 'desirable' is what you mean, rename it to `label`." in complaint
+
+
+def test_a_label_in_csv_is_its_word(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("prompt,completion,label\np,c,true\nq,c,False\n")
+    assert [record.label for record in read_path(file, "rating")] == [True, False]
+    file.write_text("prompt,completion,label\np,c,1\n")
+    with pytest.raises(DataError, match="`label` is '1'"):
+        read_path(file, "rating")
 
 
 @pytest.mark.parametrize(("margin", "expected"), [(0, 0.0), (2, 2.0), (0.5, 0.5), (None, None)])
@@ -344,7 +382,7 @@ def faults(kind: str, path: Path, transcripts: bool) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("kind", ["demonstration", "preference", "prompt"])
+@pytest.mark.parametrize("kind", ["demonstration", "preference", "rating", "prompt"])
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
 @given(lines=st.lists(LINES, min_size=1, max_size=3), transcripts=st.booleans())
 @settings(max_examples=60)
@@ -360,7 +398,7 @@ def test_whatever_a_file_holds_it_is_read_or_told_by_line(
         assert by_line or fault.startswith((*of_the_file, *of_the_array)), fault
 
 
-@pytest.mark.parametrize("kind", ["demonstration", "preference", "prompt"])
+@pytest.mark.parametrize("kind", ["demonstration", "preference", "rating", "prompt"])
 @given(rows=st.lists(st.dictionaries(NAMES, FIELD, max_size=4), min_size=1, max_size=3))
 @settings(max_examples=40)
 def test_whatever_an_array_of_rows_holds_it_is_read_or_told_by_row(

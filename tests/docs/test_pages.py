@@ -40,9 +40,7 @@ def test_a_page_defines_metrics_as_the_code_does(name: str):
 
 
 def test_every_metric_that_a_run_logs_is_defined(tmp_path: Path):
-    recipe = tiny.recipe(
-        tmp_path, stages=["sft", "reward", "ppo", "dpo"], **{"evaluation.judges": {"letters": "letters:letter_a"}}
-    )
+    recipe = tiny.recipe(tmp_path, stages=list(STAGES), **{"evaluation.judges": {"letters": "letters:letter_a"}})
     run = run_pipeline(recipe, tmp_path / "run", SilentProgress())
     for kind in recipe.stages:
         defined = {metric.name for metric in STAGES[kind].metrics} | {"step"}

@@ -26,19 +26,23 @@ def test_seconds_are_those_of_one_process_shared_out_and_what_goes_over_the_link
 def test_a_step_is_an_update_where_a_policy_answers_and_a_batch_of_rows_elsewhere() -> None:
     recipe = Recipe.model_validate(
         {
-            "stages": ["sft", "reward", "ppo", "dpo"],
+            "stages": ["sft", "reward", "ppo", "dpo", "kto", "simpo"],
+            "kto": {"batch_size": 9},
+            "simpo": {"batch_size": 4},
             "reward": {"batch_size": 6},
             "ppo": {"episodes": 12, "epochs": 3, "minibatches": 2},
             "dpo": {"batch_size": 5},
             "rollout": {"max_new_tokens": 7},
         }
     )
-    found = {stage: update_of(recipe, stage, 10) for stage in ("reward", "ppo", "dpo")}
-    assert [found[stage].episodes for stage in found] == [2 * 6, 12, 2 * 5]
+    found = {stage: update_of(recipe, stage, 10) for stage in ("reward", "ppo", "dpo", "kto", "simpo")}
+    assert [found[stage].episodes for stage in found] == [2 * 6, 12, 2 * 5, 9, 2 * 4]
     assert [(one.scored, one.learning, one.samples) for one in found.values()] == [
         (0, 1, False),
         (3, 2, True),
         (1, 1, False),
+        (3, 1, False),  # the reference on a rating and on its mismatched response, and the policy on the latter
+        (0, 1, False),  # no reference
     ]
     assert (found["ppo"].prompt_tokens, found["ppo"].response_tokens) == (3, 7)
     assert (found["ppo"].epochs, found["ppo"].minibatches) == (3, 2)

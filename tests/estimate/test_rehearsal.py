@@ -23,7 +23,7 @@ from truing.models.load import outline_base
 from truing.models.save import save_adapter
 from truing.rewards.combined import MembersReward
 
-STAGES = ["sft", "reward", "ppo", "dpo"]
+STAGES = ["sft", "reward", "ppo", "dpo", "kto", "simpo", "orpo"]
 _SCORED = {"rewards.sources": [{"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": False}]}
 
 

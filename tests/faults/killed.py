@@ -13,7 +13,8 @@ from faults.forked import Death, has_ended, zygote
 
 from truing.runs.metrics import read_jsonl
 
-STAGES = ["sft", "reward", "ppo", "dpo"]
+STAGES = ["sft", "reward", "ppo", "dpo", "kto", "simpo"]
+"""All but ORPO, which is SimPO with another formula"""
 SHORT = {
     "stages": STAGES,
     "reward.epochs": 1,
@@ -21,8 +22,11 @@ SHORT = {
     "evaluation.every": 2,
     "ppo.kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
     "dpo.batch_size": 8,
+    "kto.batch_size": 16,
+    "simpo.batch_size": 8,
+    "orpo.batch_size": 8,
 }
-"""Every stage, three steps each, and twice three for SFT, whose second epoch begins in the middle"""
+"""Three steps of each stage, and twice three for SFT, whose second epoch begins in the middle"""
 
 
 class Runs:

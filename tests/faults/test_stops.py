@@ -50,6 +50,12 @@ PLACES: list[tuple[str, Death, str]] = [
     ("an evaluation", ("before", "truing.evaluation.heldout", "as_samples", 1), "ppo is saved after step 1"),
     ("a line of the log", ("before", "truing.training.journal", "Journal.done", 1), "ppo is saved after step 1"),
     ("DPO", ("before", "truing.stages.dpo", "dpo_loss", 10), "dpo is saved after step 1"),
+    (
+        "a reference point, which takes a pass of its own",
+        ("before", "truing.stages.kto", "kto_reference_point", 2),
+        "kto is saved after step 1",
+    ),
+    ("SimPO", ("before", "truing.stages.simpo", "simpo_loss", 10), "simpo is saved after step 1"),
     ("the report", ("before", "truing.cli.run", "write_report", 1), AT_ONCE),
 ]
 """Where a run is left, time after time, and what it says of itself then"""

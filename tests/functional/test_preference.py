@@ -6,7 +6,7 @@ import torch
 from oracles import losses
 from oracles.cases import draw, tensor
 
-from truing.functional import bradley_terry_loss, dpo_loss
+from truing.functional import bradley_terry_loss, dpo_loss, log_odds, orpo_loss, simpo_loss
 
 CHOSEN, REJECTED, MARGIN = draw(0, 6), draw(1, 6), abs(draw(2, 6))
 SEQUENCES = [draw(seed, 6, scale=5.0) - 20 for seed in range(4)]
@@ -152,3 +152,49 @@ def test_a_pair_that_counts_twice_and_one_that_does_not_count():
     each = [losses.bradley_terry(CHOSEN[row : row + 1], REJECTED[row : row + 1], MARGIN[:1], 0.1) for row in range(6)]
     actual = bradley_terry_loss(tensor(CHOSEN), tensor(REJECTED), float(MARGIN[0]), 0.1, tensor(weights))
     assert actual.item() == pytest.approx(float(weights @ np.array(each)) / 6)
+
+
+MEANS = [-abs(draw(seed, 6)) - 0.01 for seed in (7, 8)]
+"""Log-probabilities averaged over tokens"""
+
+
+@pytest.mark.parametrize(("beta", "gamma"), [(2.0, 1.0), (2.5, 0.0), (0.1, 3.0)])
+def test_simpo_loss(beta: float, gamma: float) -> None:
+    actual = simpo_loss(*map(tensor, MEANS), beta, gamma)
+    assert actual.item() == pytest.approx(losses.simpo(*MEANS, beta, gamma))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1, 2.0])
+def test_orpo_loss(weight: float) -> None:
+    assert orpo_loss(*map(tensor, MEANS), weight).item() == pytest.approx(losses.orpo(*MEANS, weight))
+
+
+def test_without_its_odds_ratio_orpo_is_the_sft_loss_of_the_chosen_side() -> None:
+    assert orpo_loss(*map(tensor, MEANS), 0.0).item() == pytest.approx(-MEANS[0].mean())
+
+
+@pytest.mark.parametrize("loss", [simpo_loss, orpo_loss])
+def test_losses_without_a_reference_have_the_gradient_of_their_formula(loss) -> None:
+    inputs = [tensor(x).requires_grad_() for x in MEANS]
+    assert torch.autograd.gradcheck(loss, inputs)
+    single = loss(*(x.float() for x in inputs))
+    assert single.dtype == torch.float32
+    assert single.item() == pytest.approx(loss(*inputs).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_odds_of_what_is_certain_and_of_what_is_impossible_have_an_end(dtype) -> None:
+    logprobs = torch.tensor([0.0, -1e-12, -1e4, math.log(0.5)], dtype=dtype, requires_grad=True)
+    odds = log_odds(logprobs)
+    odds.sum().backward()
+    assert bool(odds.isfinite().all())
+    assert logprobs.grad is not None
+    assert bool(logprobs.grad.isfinite().all())
+    assert odds[2:].tolist() == pytest.approx([-1e4, 0.0], abs=1e-6)
+
+
+def test_losses_without_a_reference_refuse_what_has_no_meaning() -> None:
+    with pytest.raises(ValueError, match="beta must be above 0"):
+        simpo_loss(*map(tensor, MEANS), beta=0.0)
+    with pytest.raises(ValueError, match="weight must not be below 0"):
+        orpo_loss(*map(tensor, MEANS), weight=-0.1)

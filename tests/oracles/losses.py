@@ -75,3 +75,34 @@ def dpo(
             case "ipo":
                 losses.append((h - 0.5 / beta) ** 2)
     return mean(losses)
+
+
+def simpo(chosen: np.ndarray, rejected: np.ndarray, beta: float, gamma: float) -> float:
+    """Pair by pair, from the odds e^(βa − γ) : e^(βb) of the two sides."""
+    return mean([np.logaddexp(0, beta * lose + gamma - beta * win) for win, lose in zip(chosen, rejected, strict=True)])
+
+
+def orpo(chosen: np.ndarray, rejected: np.ndarray, weight: float) -> float:
+    """Pair by pair, from the probabilities themselves: σ(log(a/b)) is a / (a + b)."""
+    losses = []
+    for win, lose in zip(np.exp(chosen), np.exp(rejected), strict=True):
+        odds, other = win / (1 - win), lose / (1 - lose)
+        losses.append(-math.log(win) - weight * math.log(odds / (odds + other)))
+    return mean(losses)
+
+
+def kto(
+    logprobs: np.ndarray,
+    ref_logprobs: np.ndarray,
+    desirable: np.ndarray,
+    reference_point: float,
+    beta: float,
+    weights: tuple[float, float],
+) -> float:
+    """Row by row, by cases as the paper has them: λ − λ·(value of a gain, or of a loss)."""
+    losses = []
+    for now, ref, wanted in zip(logprobs, ref_logprobs, desirable, strict=True):
+        gain = beta * (now - ref - reference_point) if wanted else beta * (reference_point - (now - ref))
+        weight = weights[0] if wanted else weights[1]
+        losses.append(weight - weight / (1 + math.exp(-gain)))
+    return mean(losses)

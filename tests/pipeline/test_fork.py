@@ -213,3 +213,19 @@ def test_a_fork_tells_other_content_and_no_folders(old: tuple[Recipe, Path], tmp
             'evaluation.judges.length: "judge.py:score" → absent',
             "other data.demonstrations",
         ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"), [({}, ["sft"]), ({"other": "pairs"}, []), ({"sft.data": "demonstrations"}, [])]
+)
+def test_sft_on_the_chosen_side_rests_on_the_pairs(changes: dict[str, Any], kept: list[str], tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **{"stages": ["sft"], "sft.data": "preferences", "sft.epochs": 1})
+    root = tmp_path / "run"
+    run_pipeline(recipe, root, SilentProgress())
+    other = changes.pop("other", None)
+    with open_run(tmp_path / "new", changed(recipe, **changes)) as new:
+        inputs = read_json(root / "run.json")["inputs"]
+        (tmp_path / "file").write_text("other")
+        own = {"data.preferences": fingerprint(str(tmp_path / "file"))} if other else {}
+        new.lineage.record_inputs(inputs | own)
+        assert matching(RunDirectory(root), new) == kept

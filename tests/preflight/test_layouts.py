@@ -157,3 +157,11 @@ def test_layouts_are_told_as_they_are_typed() -> None:
 def test_members_of_a_reward_model_are_held_each(roles: str, stage: str, expected: Models) -> None:
     recipe = Recipe.model_validate({"world": {}, "roles": roles, "reward": {"members": 3}})
     assert models_of(recipe, stage) == expected
+
+
+@pytest.mark.parametrize(("stage", "frozen"), [("dpo", 1), ("kto", 1), ("simpo", 0), ("orpo", 0)])
+def test_a_loss_without_a_reference_holds_none(stage: str, frozen: int) -> None:
+    apart = Recipe.model_validate({"world": {}, "stages": [stage], "roles": "separate"})
+    assert models_of(apart, stage) == Models(1, frozen, 0, 0, True)
+    shared = Recipe.model_validate({"world": {}, "stages": [stage]})
+    assert models_of(shared, stage) == Models(0, 1, 1, 0, True)

@@ -183,3 +183,22 @@ def test_what_is_missing_of_a_hub_model_is_left_to_the_run_to_fetch(
     assert told.problems == []
     (sentence,) = told.unchecked
     assert "Row lengths were not checked, and nothing was rehearsed, for want of the base: someone/model: " in sentence
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_ratings_of_one_kind_are_told_before_anything_is_learnt(
+    known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe(tmp_path, stages=["kto"])
+    if not known:
+        monkeypatch.setattr("truing.preflight.stages.is_fetched", lambda _: False)
+    assert found(recipe).problems == []
+    tiny.write_rows(tmp_path / "ratings.jsonl", [row for row in tiny.ratings() if row["label"]])
+    assert {problem.code for problem in found(recipe).problems} == {"data/one-label"}
+
+
+def test_sft_on_the_chosen_side_needs_pairs_and_no_demonstrations(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **{"stages": ["sft"], "sft.data": "preferences", "data.demonstrations": None})
+    assert found(recipe).problems == []
+    tiny.write_rows(tmp_path / "preferences.jsonl", [row | {"prompt": "a?"} for row in tiny.preferences()])
+    assert [problem.code for problem in found(recipe).problems] == ["data/none-to-hold-out"]

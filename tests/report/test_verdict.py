@@ -144,6 +144,13 @@ def test_dpo_is_judged_by_the_same_rules() -> None:
     assert given.effort == "20 updates on 630 preference pairs."
 
 
+def test_a_policy_whose_distance_nobody_measured_is_judged_without_it() -> None:
+    given = verdict(policy(ROSE, {"gold": ROSE}, [{"step": 20, "loss": 0.6}], kind="simpo", train_pairs=630))
+    assert given.tone == "good"
+    assert given.effort == "20 updates on 630 preference pairs."
+    assert [outcome.title for outcome in given.measured] == ["Score", "Judge: gold"]
+
+
 def reward_model(accuracy: float, ends: tuple[float, float], longer: float = 0.5, **result: Any) -> StageFiles:
     card = {"heldout_accuracy": accuracy, "heldout_accuracy_ci95": list(ends), "longer_wins_accuracy": longer}
     return policy(kind="reward", heldout_pairs=50, **card, **result)

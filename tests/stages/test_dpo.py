@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 from oracles import losses
+from oracles.responses import logprob
 from transformers import AutoModelForCausalLM
 
 from truing.config.algorithms import Dpo
@@ -28,18 +29,12 @@ PROMPTS = [[1, 2], [3]]
 CHOSEN, REJECTED = [[4, EOS], [5, 6, 7, EOS]], [[8, 9, EOS], [10]]
 
 
-def _logprob(model: torch.nn.Module, prompt: list[int], response: list[int]) -> float:
-    with torch.no_grad():
-        logprobs = model(torch.tensor([prompt + response])).logits[0].log_softmax(-1)
-    return float(sum(logprobs[len(prompt) - 1 + t, token] for t, token in enumerate(response)))
-
-
 @pytest.mark.parametrize(("variant", "smoothing"), [("sigmoid", 0.0), ("sigmoid", 0.2), ("robust", 0.2), ("ipo", 0.0)])
 def test_the_loss_is_that_of_the_formula(variant: str, smoothing: float) -> None:
     policy, reference = Role(tiny.model(seed=0)), tiny.model(seed=1)
 
     def of(model: torch.nn.Module, responses: list[list[int]]) -> np.ndarray:
-        sums = [_logprob(model, prompt, said) for prompt, said in zip(PROMPTS, responses, strict=True)]
+        sums = [logprob(model, prompt, said) for prompt, said in zip(PROMPTS, responses, strict=True)]
         return np.array(
             [total / (len(said) if variant == "ipo" else 1) for total, said in zip(sums, responses, strict=True)]
         )
@@ -62,12 +57,12 @@ def test_the_card_is_of_beta_times_the_log_ratio(variant: str, tmp_path: Path) -
     policy, reference = tiny.model(seed=0), tiny.model(seed=1)
 
     def reward(prompt: list[int], said: list[int]) -> float:
-        log_ratio = _logprob(policy, prompt, said) - _logprob(reference, prompt, said)
+        log_ratio = logprob(policy, prompt, said) - logprob(reference, prompt, said)
         return 0.3 * log_ratio / (len(said) if variant == "ipo" else 1)
 
     sides = [TokenRows(PROMPTS, side, PAD) for side in (CHOSEN, REJECTED)]
     pairs = dpo.with_reference(Role(reference), PairRows(*sides, [0.0, 0.0]), recipe)
-    card = to_json(dpo.heldout_card(Role(policy), pairs, recipe))
+    card = to_json(dpo.score_heldout(Role(policy), pairs, recipe).card())
     gaps = np.array([reward(p, c) - reward(p, r) for p, c, r in zip(PROMPTS, CHOSEN, REJECTED, strict=True)])
     assert card["score_gap_mean"] == pytest.approx(gaps.mean(), rel=1e-4)
     assert card["heldout_loss"] == pytest.approx(np.log1p(np.exp(-gaps)).mean(), rel=1e-4)

@@ -14,7 +14,7 @@ from truing.models.roles import Role
 from truing.runs.checkpoints import newest_checkpoint
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
-from truing.stages.sft import completion_loss, heldout_loss, train_sft
+from truing.stages.sft import completion_loss, heldout_loss, rows_to_say, train_sft
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 PROMPTS, COMPLETIONS = [(1, 2), (3,), (4, 5, 6)], [(7, EOS), (8, 9, 10, EOS), (11,)]
@@ -118,3 +118,13 @@ def test_notes_and_truncation_are_told(tmp_path: Path) -> None:
     assert "no pad token" in result["notes"][0]
     assert "dropped as too long" in result["truncation"]
     assert read_json(tmp_path / "sft" / "model" / "config.json")["pad_token_id"] == EOS + 1
+
+
+def test_the_chosen_side_of_preferences_is_learnt_and_split_as_pairs_are(tmp_path: Path) -> None:
+    changes = {"stages": ["sft"], "sft.data": "preferences", "data.demonstrations": None}
+    job = tiny.job(tiny.recipe(tmp_path, **changes), tmp_path, "sft")
+    pairs, rows = job.rows.preferences(job.recipe), rows_to_say(job)
+    assert (rows.train, rows.heldout) == (pairs.train.chosen, pairs.heldout.chosen)
+    result = to_json(train_sft(job))
+    assert (result["train_rows"], result["heldout_rows"]) == (len(pairs.train), len(pairs.heldout))
+    assert result["heldout_loss"] < result["heldout_loss_before"]

@@ -30,6 +30,13 @@ def test_the_readers_of_every_recipe_read_it(world: WorldPaths) -> None:
     assert len({row.prompt for row in asked}) == 10
 
 
+def test_its_ratings_are_the_sides_of_its_pairs_where_a_stage_learns_from_them(world: WorldPaths) -> None:
+    recipe = on_files_of(world, Recipe(stages=["sft", "kto"]))
+    rated = read_data(recipe)["ratings"].records
+    sides = [(r["prompt"], r[side], side == "chosen") for r in preferences(20, 17) for side in ("chosen", "rejected")]
+    assert [(row.prompt, row.completion, row.label) for row in rated] == sides
+
+
 def test_the_base_is_a_tiny_llama_that_transformers_loads(world: WorldPaths) -> None:
     model = AutoModelForCausalLM.from_pretrained(world.base)
     tokenizer = AutoTokenizer.from_pretrained(world.base)
@@ -44,7 +51,13 @@ def test_the_base_is_a_tiny_llama_that_transformers_loads(world: WorldPaths) -> 
 
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(world: WorldPaths, tmp_path: Path) -> None:
     again, other = write_world(WORLD, 17, tmp_path / "again"), write_world(WORLD, 18, tmp_path / "other")
-    for name in ("demonstrations.jsonl", "preferences.jsonl", "prompts.jsonl", "base/model.safetensors"):
+    for name in (
+        "demonstrations.jsonl",
+        "preferences.jsonl",
+        "ratings.jsonl",
+        "prompts.jsonl",
+        "base/model.safetensors",
+    ):
         first, same, different = ((place.base.parent / name).read_bytes() for place in (world, again, other))
         assert first == same
         assert first != different

@@ -12,6 +12,9 @@ CHOSEN = "; null to have it chosen by how many rows there are."
 class Sft(Section):
     """Supervised fine-tuning."""
 
+    data: Literal["demonstrations", "preferences"] = Field(
+        "demonstrations", description="Which rows it learns to say; of preferences the chosen side."
+    )
     method: Literal["full", "lora"] = Field("lora", description="Train all weights, or an adapter that is then merged.")
     epochs: Count | None = Field(None, description=f"Passes over the demonstrations{CHOSEN}")
     batch_size: Count | None = Field(None, description=f"Demonstrations an optimiser step{CHOSEN}")
@@ -91,6 +94,10 @@ class Dpo(Section):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
         0.0, description="Share of labels taken as wrong; sigmoid: conservative DPO."
     )
+    length_normalised: bool = Field(
+        False, description="Log-probabilities are means over a response's tokens, not sums; ipo's always are."
+    )
+    sft_weight: NonNegative = Field(0.0, description="Weight of the SFT loss on the chosen side, added to DPO's.")
     optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
 
     @model_validator(mode="after")
@@ -141,6 +148,36 @@ class Reinforce(OnOwnResponses):
     """REINFORCE++: PPO without a critic, advantages normalised over the whole update."""
 
 
+class Kto(Section):
+    """Kahneman-Tversky optimisation: from ratings of single responses to a policy."""
+
+    epochs: Count | None = Field(None, description=f"Passes over the ratings{CHOSEN}")
+    batch_size: Count | None = Field(None, description=f"Ratings an optimiser step{CHOSEN}")
+    beta: Positive = Field(0.1, description="How soon a reward saturates away from the reference point; per nat.")
+    desirable_weight: Positive = Field(1.0, description="Weight of a response that is wanted.")
+    undesirable_weight: Positive = Field(1.0, description="Weight of a response that is not wanted.")
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
+
+
+class Simpo(Section):
+    """Simple preference optimisation: from the preferences to a policy, without a reference."""
+
+    epochs: Count | None = Field(None, description=f"Passes over the pairs{CHOSEN}")
+    batch_size: Count | None = Field(None, description=f"Pairs an optimiser step{CHOSEN}")
+    beta: Positive = Field(2.0, description="Scale of the reward, the mean log-probability of a response's tokens.")
+    gamma: NonNegative = Field(1.0, description="Margin of reward by which the chosen side is to win.")
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
+
+
+class Orpo(Section):
+    """Odds ratio preference optimisation: SFT on the chosen side and a preference for it, without a reference."""
+
+    epochs: Count | None = Field(None, description=f"Passes over the pairs{CHOSEN}")
+    batch_size: Count | None = Field(None, description=f"Pairs an optimiser step{CHOSEN}")
+    weight: NonNegative = Field(0.1, description="Weight of the odds ratio beside the SFT loss; 0 is SFT alone.")
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
+
+
 class Algorithms(Section):
     """One field a stage, named as the stage."""
 
@@ -151,3 +188,6 @@ class Algorithms(Section):
     grpo: Grpo = Field(default_factory=Grpo, description="Group relative policy optimisation.")
     rloo: Rloo = Field(default_factory=Rloo, description="REINFORCE leave-one-out.")
     reinforce: Reinforce = Field(default_factory=Reinforce, description="REINFORCE++.")
+    kto: Kto = Field(default_factory=Kto, description="Kahneman-Tversky optimisation.")
+    simpo: Simpo = Field(default_factory=Simpo, description="Simple preference optimisation.")
+    orpo: Orpo = Field(default_factory=Orpo, description="Odds ratio preference optimisation.")

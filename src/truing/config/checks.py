@@ -6,7 +6,7 @@ from truing.config.recipe import Recipe
 from truing.config.stages import STAGES, StageSpec, within
 from truing.core.errors import Problem
 
-PROMPTS = ("prompts", "demonstrations", "preferences")
+PROMPTS = ("prompts", "demonstrations", "preferences", "ratings")
 """Rows that have a prompt, the first that are named being those that are answered"""
 CANNOT_TRAIN = "recipe/frozen-weights"
 Specs = Sequence[StageSpec]
@@ -75,7 +75,7 @@ def _rows(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
             yield Problem("recipe/rows-beside-world", f"data.{name}", what, "Remove it, or world.")
     elif recipe.base is not None:
         for spec in specs:
-            wanted = [*((name,) for name in spec.datasets), *([PROMPTS] if spec.samples else [])]
+            wanted = [*((name,) for name in spec.datasets_of(recipe)), *([PROMPTS] if spec.samples else [])]
             for names in [names for names in wanted if named.keys().isdisjoint(names)][:1]:
                 what = f"stage {spec.name} needs {_any_of(names)}, and none are named."
                 hint = f"Add data.{names[0]}.path, or take {spec.name} out of stages."
@@ -223,7 +223,7 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     (_order, ("stages",)),
     (_quantised, ("stages", "base", "roles", "compute", *(f"{stage}.method" for stage in STAGES))),
     (_upper_layers, ("stages", "roles", "lora.layers")),
-    (_rows, ("stages", "base", "world", "data")),
+    (_rows, ("stages", "base", "world", "data", *(f"{stage}.data" for stage in STAGES))),
     (_heldout, ("world", "data")),
     (_rewards, ("stages", "rewards.sources", "llm_judges", *(f"{stage}.members" for stage in STAGES))),
     (_llm_judges, ("llm_judges",)),

@@ -55,9 +55,11 @@ class Data(Section):
     preferences: Source | None = Field(
         None, description="prompt (or shared beginning), chosen, rejected, margin, source."
     )
-    prompts: Source | None = Field(None, description="Prompts to answer; else those of the demonstrations or pairs.")
+    ratings: Source | None = Field(None, description="prompt and completion, or messages; label: true or false.")
+    prompts: Source | None = Field(None, description="Prompts to answer; else those of rows that are learnt from.")
     heldout_demonstrations: Source | None = Field(None, description="Instead of a split of `demonstrations`.")
     heldout_preferences: Source | None = Field(None, description="Instead of a split of `preferences`.")
+    heldout_ratings: Source | None = Field(None, description="Instead of a split of `ratings`.")
     heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.1, description="Share of the rows held out, chosen by prompt so that no prompt is on both sides."
     )

@@ -48,7 +48,7 @@ class StageSpec:
     metrics: tuple[Metric, ...]
     """All that it measures"""
     datasets: tuple[str, ...]
-    """The rows in `data` that it learns from"""
+    """The rows in `data` that it learns from by default: see `datasets_of`"""
     depends_on: tuple[str, ...]
     """The sections and fields of the recipe that its result depends on"""
     makes: Literal["language model", "reward model", "policy"]
@@ -63,12 +63,24 @@ class StageSpec:
     """The stage whose reward model it uses, where the recipe has that stage"""
     samples: bool = True
     """Whether a model answers prompts in it"""
+    read_besides: int = 1
+    """How often a text that a policy learns from is read beside learning: once by the reference, where it has one"""
     must_be_scored: bool = False
     """Whether it learns from `rewards`; others are scored by them where there is a reward stage"""
 
     @property
     def makes_policy(self) -> bool:
         return self.makes == "policy"
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether a policy is held to the model that it began as; one that is not needs no such model in memory."""
+        return self.makes_policy and self.read_besides > 0
+
+    def datasets_of(self, recipe: Any) -> tuple[str, ...]:
+        """The same `datasets`, or those that its section of a recipe names instead."""
+        own: str | None = getattr(getattr(recipe, self.name), "data", None)
+        return self.datasets if own is None else (own,)
 
     @property
     def builds_on(self) -> tuple[str, ...]:
@@ -153,6 +165,53 @@ _SPECS = (
     _online("grpo", "GRPO", metrics.GRPO),
     _online("rloo", "RLOO", metrics.CRITIC_FREE),
     _online("reinforce", "REINFORCE++", metrics.CRITIC_FREE),
+    StageSpec(
+        name="kto",
+        title="Kahneman-Tversky optimisation",
+        train="truing.stages.kto:train_kto",
+        outcome="truing.report.outcomes:preference_policy_outcome",
+        learns_from=("train_rows", "ratings"),
+        metrics=metrics.KTO,
+        datasets=("ratings",),
+        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "kto"),
+        makes="policy",
+        rates="preferences",
+        repeats=False,
+        starts_from="sft",
+        scored_by="reward",
+        read_besides=3,
+    ),
+    StageSpec(
+        name="simpo",
+        title="simple preference optimisation",
+        train="truing.stages.simpo:train_simpo",
+        outcome="truing.report.outcomes:preference_policy_outcome",
+        learns_from=("train_pairs", "preference pairs"),
+        metrics=metrics.SIMPO,
+        datasets=("preferences",),
+        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "simpo"),
+        makes="policy",
+        rates="preferences",
+        repeats=False,
+        starts_from="sft",
+        scored_by="reward",
+        read_besides=0,
+    ),
+    StageSpec(
+        name="orpo",
+        title="odds ratio preference optimisation",
+        train="truing.stages.orpo:train_orpo",
+        outcome="truing.report.outcomes:preference_policy_outcome",
+        learns_from=("train_pairs", "preference pairs"),
+        metrics=metrics.ORPO,
+        datasets=("preferences",),
+        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "orpo"),
+        makes="policy",
+        repeats=False,
+        starts_from="sft",
+        scored_by="reward",
+        read_besides=0,
+    ),
 )
 STAGES = {spec.name: spec for spec in _SPECS}
 """By name, in the order in which a run has them"""

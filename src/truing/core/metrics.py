@@ -60,6 +60,15 @@ PAIR_LOSS = Metric("loss", "Pair loss", "nats a pair",
     "Bradley-Terry: −log σ(score of chosen − score of rejected); 0.69 is chance.", bounds=NONNEGATIVE)
 DPO_LOSS = Metric("loss", "DPO loss", "",
     "Of the recipe's variant; sigmoid: −log σ of the reward margin in nats, which begins at 0.69.")
+KTO_LOSS = Metric("loss", "KTO loss", "",
+    "Mean of 1 − σ(distance of the reward from the reference point, to the side that the label asks for); begins at "
+    "0.5, where both labels weigh 1.", bounds=NONNEGATIVE)
+SIMPO_LOSS = Metric("loss", "SimPO loss", "",
+    "−log σ of the reward margin less γ; the reward is β × the mean log-probability of a response's tokens.",
+    bounds=NONNEGATIVE)
+ORPO_LOSS = Metric("loss", "ORPO loss", "nats a token",
+    "The SFT loss on the chosen side, plus the weight times −log σ of the log odds ratio of both sides.",
+    bounds=NONNEGATIVE)
 ACCURACY = Metric("heldout_accuracy", "Accuracy", "% of pairs",
     "Share of pairs whose preferred side scores higher; ties count half.", bounds=SHARE)
 CI95 = Metric("ci95", "95% interval", "",
@@ -76,6 +85,12 @@ SCORE_GAP = Metric("score_gap_mean", "Score gap", "raw",
     "Mean score of chosen minus mean score of rejected, on held-out pairs.")
 MARGIN = Metric("margin", "Reward margin", "β × nats",
     "Mean of DPO's own reward, β × log(π / π_ref), of chosen minus that of rejected.")
+OWN_MARGIN = replace(MARGIN, title="Margin of own reward", unit="",
+    definition="Mean of the policy's own reward, which comes of what it alone says, of chosen minus that of rejected.")
+RATED_MARGIN = replace(MARGIN, title="Margin of ratings",
+    definition="Mean distance of β × log(π / π_ref) from β × the reference point, to the side that the label asks for.")
+CHOSEN_LOGPROB = Metric("chosen_logprob", "Log-probability of chosen", "nats a response",
+    "Mean of log π of whole responses that were preferred, or are wanted; if it falls, they are said less often.")
 UPDATES = Metric("steps", "Updates", "",
     "Of a policy that learns from its own responses: rounds of sampling and learning. Else optimiser steps.")
 BETA = Metric("beta", "β", "score a nat",
@@ -130,10 +145,10 @@ RATIO_MAX_DEVIATION = Metric("ratio_max_deviation", "Ratio check", "",
     "Largest |ratio − 1| on the first minibatch of any update; above rounding, sampler and learner disagree.",
     reduce="max")
 GLOSSARY = (
-    LOSS, PERPLEXITY, PAIR_LOSS, DPO_LOSS, ACCURACY, CI95, LONGER_WINS, ECE, LENGTH_CORRELATION, SCORE_SCALE, SCORE_GAP,
-    MARGIN, UPDATES, BETA, SCORE, JUDGE, KL, KL_EXACT, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, DISTINCT_WORDS,
-    SHARED_PHRASES, CLIP_FRACTION, APPROX_KL, EXPLAINED_VARIANCE, VALUE_LOSS, GRAD_NORM,
-    RATIO_MAX_DEVIATION,
+    LOSS, PERPLEXITY, PAIR_LOSS, DPO_LOSS, KTO_LOSS, SIMPO_LOSS, ORPO_LOSS, ACCURACY, CI95, LONGER_WINS, ECE,
+    LENGTH_CORRELATION, SCORE_SCALE, SCORE_GAP, MARGIN, OWN_MARGIN, RATED_MARGIN, CHOSEN_LOGPROB, UPDATES, BETA, SCORE,
+    JUDGE, KL, KL_EXACT, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, DISTINCT_WORDS, SHARED_PHRASES, CLIP_FRACTION,
+    APPROX_KL, EXPLAINED_VARIANCE, VALUE_LOSS, GRAD_NORM, RATIO_MAX_DEVIATION,
 )
 """What the report shows, in the order in which it explains it"""
 
@@ -184,8 +199,26 @@ DPO = (
     DPO_LOSS, *_PAIRS, MARGIN,
     Metric("chosen_reward", "Reward of chosen", "β × nats", "Mean of β × log(π / π_ref) of the chosen side."),
     Metric("rejected_reward", "Reward of rejected", "β × nats", "The same of the rejected side; both may well fall."),
-    *_RESPONSES, GRAD_NORM, _LEARNING_RATE,
+    CHOSEN_LOGPROB, heldout(CHOSEN_LOGPROB), *_RESPONSES, GRAD_NORM, _LEARNING_RATE,
 )
+KTO = (
+    KTO_LOSS,
+    Metric("accuracy", "Accuracy", "% of ratings",
+        "Share of the batch's rewards that are on the right side of the reference point."),
+    *_PAIRS[1:], RATED_MARGIN,
+    Metric("reference_point", "Reference point", "nats",
+        "Estimate of KL(π‖π_ref) from responses to other prompts, not below 0; the batch's, before its step.",
+        bounds=NONNEGATIVE),
+    heldout(CHOSEN_LOGPROB), *_RESPONSES, GRAD_NORM, _LEARNING_RATE,
+)
+_OWN_REWARD = (
+    *_PAIRS, OWN_MARGIN,
+    Metric("chosen_reward", "Reward of chosen", "", "Mean of the policy's own reward of the chosen side."),
+    Metric("rejected_reward", "Reward of rejected", "", "The same of the rejected side."),
+    CHOSEN_LOGPROB, heldout(CHOSEN_LOGPROB), *_RESPONSES, GRAD_NORM, _LEARNING_RATE,
+)
+SIMPO = (SIMPO_LOSS, *_OWN_REWARD)
+ORPO = (ORPO_LOSS, *_OWN_REWARD)
 EVEN_GROUPS = Metric("even_groups", "Even groups", "% of responses",
     "Share of responses whose group scored alike, each as all others to its prompt: nothing is learnt from them.",
     bounds=SHARE)
@@ -222,4 +255,6 @@ GRPO = (
 )
 # fmt: on
 
-_REDUCTIONS = {metric.name: metric.reduce for table in (SFT, REWARD, DPO, PPO, GRPO) for metric in table}
+_REDUCTIONS = {
+    metric.name: metric.reduce for table in (SFT, REWARD, DPO, PPO, KTO, SIMPO, ORPO, GRPO) for metric in table
+}

@@ -64,6 +64,17 @@ class Preference:
 
 
 @dataclass(frozen=True)
+class Rating:
+    """A prompt and a completion, and whether it is one that is wanted."""
+
+    prompt: Text
+    completion: Text
+    label: bool
+    where: str
+    columns: str = ""
+
+
+@dataclass(frozen=True)
 class Prompt:
     """A prompt to be answered."""
 
@@ -71,6 +82,9 @@ class Prompt:
     where: str
     columns: str = ""
     """As those of a demonstration"""
+
+
+Record = Demonstration | Preference | Rating | Prompt
 
 
 @dataclass(frozen=True)

@@ -213,8 +213,8 @@ class OnlineResult:
 
 
 @dataclass(frozen=True)
-class DpoResult:
-    """Of DPO: `first` and `last` are of the responses to held-out prompts."""
+class OfflineResult:
+    """Of a policy that learns from preferences or ratings: `first` and `last` are of responses to held-out prompts."""
 
     card: PairCard
     heldout: HeldoutResult
@@ -224,12 +224,16 @@ class DpoResult:
     eos_rate_last: Number
     warnings: list[str] | None
     steps: Number
-    train_pairs: Number
-    beta: Number
-    variant: str | None
     truncation: str | None
     notes: list[str] | None
     findings: list[str] | None = None
+    chosen_logprob: Change | None = None
+    """Of held-out preferred responses, nats a response"""
+    train_pairs: Number = None
+    train_rows: Number = None
+    """Of ratings"""
+    beta: Number = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +244,7 @@ class StageResult:
     card: PairCard
     heldout: HeldoutResult
     guard: GuardResult
+    chosen_logprob: Change | None
     train_rows: Number
     train_pairs: Number
     episodes: Number

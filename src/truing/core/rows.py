@@ -4,9 +4,10 @@ Both kinds are batches (`truing.core.batches.Batch`): any part of them can be ta
 They can be made and counted without torch, which is imported only where they go to a device.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from truing.core.records import Tokens
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from truing.core.batches import PairBatch, Sequences
+
+Rows = TypeVar("Rows", bound="TokenRows | PairRows | RatedRows")
 
 
 @dataclass(frozen=True)
@@ -115,3 +118,67 @@ class PairRows:
         margins = to_device(torch.tensor(self.margins), device)
         weights = to_device(torch.tensor(self.weights, dtype=margins.dtype), device) if self.weights else None
         return PairBatch(self.chosen.to(device), self.rejected.to(device), margins, weights)
+
+
+@dataclass(frozen=True)
+class RatedRows:
+    """Prompts, each with a response and whether it is one that is wanted."""
+
+    responses: TokenRows
+    desired: Sequence[bool]
+
+    def __len__(self) -> int:
+        return len(self.responses)
+
+    @property
+    def count(self) -> int:
+        """Responses."""
+        return len(self)
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.responses.names
+
+    @property
+    def token_counts(self) -> list[int]:
+        return self.responses.token_counts
+
+    def rows(self, index: Sequence[int]) -> Self:
+        return type(self)(self.responses.rows(index), [self.desired[row] for row in index])
+
+    def mismatched(self) -> TokenRows:
+        """The prompts, each with the response of a row that has another prompt, and every response once.
+
+        A response is cut where it would make its row longer than the longest. Where one prompt has more than half of
+        the rows, some of its rows keep a response to it.
+        """
+        rows, firsts = self.responses, dict[Tokens, int]()
+        groups = [firsts.setdefault(prompt, row) for row, prompt in enumerate(rows.prompts)]
+        order = sorted(range(len(self)), key=groups.__getitem__)  # all rows of a prompt next to each other
+        most = max(Counter(groups).values())
+        shift, longest = (most if most < len(self) else 1), max(rows.token_counts)
+        partners = {row: order[place - shift] for place, row in enumerate(order)}
+        room = [longest - len(prompt) for prompt in rows.prompts]
+        return replace(rows, responses=[rows.responses[partners[row]][: room[row]] for row in range(len(self))])
+
+
+@dataclass(frozen=True)
+class RowsWith(Generic[Rows]):
+    """Rows that wait, with what was measured of each beside them: as a batch, they are what the rows are."""
+
+    own: Rows
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    @property
+    def count(self) -> int:
+        return self.own.count
+
+    @property
+    def token_counts(self) -> list[int]:
+        return self.own.token_counts
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.own.names

@@ -19,6 +19,7 @@ ALIASES = {
     "rejected": ("dispreferred", "worse", "loser", "rejected_response", "response_rejected", "other"),
     "messages": ("conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
     "margin": (),
+    "label": ("desirable", "is_desirable", "kto_tag", "liked", "thumbs_up", "rating"),
 }
 """All that is read of a row, each with what it is often called elsewhere"""
 

@@ -11,13 +11,13 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Source
 from truing.config.stages import STAGES
 from truing.core.errors import DataError, Problem, Problems
-from truing.core.records import Demonstration, Preference, Prompt
+from truing.core.records import Record
 from truing.data.columns import ALIASES, NONE_TAKEN, Taken, as_json, further, with_every_column
 from truing.data.fields import FieldError
 from truing.data.prompts import prompt_source
 from truing.data.read import RawRow, read_rows
 from truing.data.remarks import SOURCE, Remarks
-from truing.data.rows import Row, parse_demonstration, parse_preference, parse_prompt
+from truing.data.rows import Row, parse_demonstration, parse_preference, parse_prompt, parse_rating
 
 HELDOUT = "heldout_"
 """Before the name of a dataset: the file of its own that its held-out rows may have"""
@@ -28,7 +28,7 @@ class DatasetSpec:
     """One kind of rows."""
 
     name: str
-    parse: Callable[[Row], Demonstration | Preference | Prompt | None]
+    parse: Callable[[Row], Record | None]
     completions: tuple[str, ...]
     """The fields of a record that follow its prompt"""
 
@@ -38,6 +38,7 @@ DATASETS = {
     for spec in (
         DatasetSpec("demonstrations", parse_demonstration, ("completion",)),
         DatasetSpec("preferences", parse_preference, ("chosen", "rejected")),
+        DatasetSpec("ratings", parse_rating, ("completion",)),
         DatasetSpec("prompts", parse_prompt, ()),
     )
 }
@@ -89,7 +90,7 @@ class Dataset:
             row.note(fault)
         return {*ALIASES, SOURCE}
 
-    def _refuse_mixture(self, record: Demonstration | Preference | Prompt) -> None:
+    def _refuse_mixture(self, record: Record) -> None:
         """FieldError where the file mixes plain text with conversations."""
         if self.records and isinstance(record.prompt, str) != isinstance(self.records[0].prompt, str):
             here, there = ("text", "messages") if isinstance(record.prompt, str) else ("messages", "text")
@@ -100,7 +101,7 @@ class Dataset:
 def datasets_of_stages(recipe: Recipe) -> list[str]:
     """Those that its stages learn from, hold out or have answered, whether or not it names a file for each."""
     specs = [STAGES[stage] for stage in recipe.stages]
-    names = dict.fromkeys(name for spec in specs for name in spec.datasets)
+    names = dict.fromkeys(name for spec in specs for name in spec.datasets_of(recipe))
     prompts = ["prompts"] if any(spec.samples for spec in specs) else []
     return [part for name in names for part in (name, HELDOUT + name)] + prompts
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line
-from truing.core.records import Demonstration, Preference, Prompt, Text, Tokens
+from truing.core.records import Record, Text, Tokens
 from truing.data.chat import TextFormat, Written, completion_tokens, write_answered
 from truing.data.endings import drops_answers
 from truing.data.length_report import ALIKE_HINT, TOKENIZER_HINT, LengthReport, Limit, too_long
 
-Record = Demonstration | Preference | Prompt
 TRIED = 20
 """Rows that cannot be encoded, after which no more are tried"""
 _IDS: dict[int, int] = {}
@@ -41,6 +40,8 @@ class EncodedRow:
     """Where it is from; empty where the data does not say"""
     columns: str = ""
     """The further columns of a prompt, as JSON; empty for rows that are learnt from"""
+    label: bool = True
+    """Of a rating: whether its completion is wanted"""
 
     @property
     def longest(self) -> int:
@@ -87,9 +88,9 @@ def encode_records(
         return [], [Problem("model/template-drops-answers", None, what, hint, form.tokenizer.name_or_path)]
     prompts: dict[Text, int] = {}
     for record in records:
-        index = prompts.setdefault(record.prompt, len(prompts))
+        index, label = prompts.setdefault(record.prompt, len(prompts)), getattr(record, "label", True)
         if form is None:
-            rows.append(EncodedRow(record.where, (), {}, index))
+            rows.append(EncodedRow(record.where, (), {}, index, label=label))
             continue
         try:
             beginning, wholes, answers = _written(record, completions, form, write_prompt)
@@ -100,7 +101,7 @@ def encode_records(
                 break
             continue
         margin, source = getattr(record, "margin", None) or 0.0, getattr(record, "source", "")
-        rows.append(EncodedRow(record.where, beginning.tokens, answers, index, margin, source, record.columns))
+        rows.append(EncodedRow(record.where, beginning.tokens, answers, index, margin, source, record.columns, label))
         if note is not None:
             note(record, rows[-1], wholes or [beginning])
     return rows, refused

@@ -74,6 +74,16 @@ def as_margin(value: object, typed: bool) -> float | None:
     return margin
 
 
+def as_label(value: object, typed: bool) -> bool:
+    """Whether a completion is wanted. Without types, true and false are words."""
+    if isinstance(value, bool):
+        return value
+    if not typed and str(value).strip().lower() in ("true", "false"):
+        return str(value).strip().lower() == "true"
+    hint = "Make it true where the completion is wanted, and false where it is not."
+    raise FieldError("label", f"is {shown(value)}", hint, code="data/bad-label")
+
+
 def kind(value: object) -> str:
     """What a value is, in the words of JSON."""
     return "null" if value is None else _KINDS.get(type(value), f"of type {type(value).__name__}")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from truing.config import reads_columns
 from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, check
-from truing.core.records import Message, Preference, Text, Tokens
-from truing.core.rows import PairRows, TokenRows
+from truing.core.records import Message, Preference, Rating, Text, Tokens
+from truing.core.rows import PairRows, RatedRows, TokenRows
 from truing.data.chat import TextFormat, Written, write_prompt
 from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
 from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, interned
@@ -27,9 +27,11 @@ from truing.data.templates import chat_template
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-R = TypeVar("R", TokenRows, PairRows)
-FORMAT = 5
+R = TypeVar("R", TokenRows, PairRows, RatedRows)
+FORMAT = 6
 """Of what `save` writes"""
+RATINGS = "ratings"
+"""The dataset whose rows are wanted or not, and must be of both kinds"""
 MANIFEST = "prepared.json"
 REST = "settings.json"
 
@@ -76,6 +78,15 @@ class Prepared:
         """Prompts with the preferred and the other completion. DataError as above."""
         return self._fitted_split("preferences", recipe, self._pair_rows)
 
+    def ratings(self, recipe: Recipe) -> Split[RatedRows]:
+        """Prompts with a completion and whether it is wanted. DataError as above, or where all have one label."""
+        return self._fitted_split(RATINGS, recipe, self._rated_rows)
+
+    def learnt_prompts(self, names: Iterable[str], recipe: Recipe) -> list[Tokens]:
+        """Those of the rows of these datasets that are learnt from."""
+        kept = (self.fit(name, self.split(name, recipe)[0], recipe)[0] for name in names)
+        return [row.prompt for rows in kept for row in rows]
+
     def prompts(self, recipe: Recipe) -> PromptSet:
         """The prompts that leave room for a response. DataError as above, or where too few are left."""
         rows, report = self.fit("prompts", self.rows_of("prompts"), recipe)
@@ -98,9 +109,15 @@ class Prepared:
     def fit(self, name: str, rows: Sequence[EncodedRow], recipe: Recipe) -> tuple[list[EncodedRow], LengthReport]:
         """Some rows of a dataset under the recipe's length policy; prompts leave room for a response."""
         room = recipe.rollout.max_new_tokens if name == "prompts" else 0
-        return fit(
+        fitted, report = fit(
             rows, Limit(recipe.data, self.context - max(0, len(self.closing(name)) - 1), room, self.named), self.bos
         )
+        if name == RATINGS and len({row.label for row in fitted}) < 2:
+            label = str(fitted[0].label).lower()
+            what = f"all {len(fitted)} ratings that are learnt from, or that are held out, have the label {label}."
+            hint = "Bring rows of both labels to either part: more rows, data.heldout_ratings or a larger data.heldout."
+            raise DataError(what, code="data/one-label", where=fitted[0].where, hint=hint)
+        return fitted, report
 
     def closing(self, name: str) -> Tokens:
         """What a reward model reads in place of the token that ends a response of this dataset."""
@@ -143,6 +160,9 @@ class Prepared:
     def _pair_rows(self, rows: list[EncodedRow]) -> PairRows:
         chosen, rejected = self._token_rows(rows, "chosen"), self._token_rows(rows, "rejected")
         return PairRows(chosen, rejected, [row.margin for row in rows], [row.source for row in rows])
+
+    def _rated_rows(self, rows: list[EncodedRow]) -> RatedRows:
+        return RatedRows(self._token_rows(rows, "completion"), [row.label for row in rows])
 
     def _token_rows(self, rows: list[EncodedRow], completion: str) -> TokenRows:
         names = [row.where for row in rows]
@@ -199,8 +219,8 @@ def encode_datasets(
         rows[name], wrong = encode_records(records, dataset.spec.completions, form, written_once, note)
         remarks += [f"data.{name}: {sentence}" for sentence in tally.sentences()]
         refused += wrong
-        pairs = [record for record in records if isinstance(record, Preference)]
-        remarks += [f"data.{name}: {sentence}" for sentence in [*opposites(pairs), *_margins(pairs, recipe)]]
+        judged = [record for record in records if isinstance(record, Preference | Rating)]
+        remarks += [f"data.{name}: {sentence}" for sentence in [*opposites(judged), *_margins(judged, recipe)]]
         own = used.get(HELDOUT + name)
         refused += overlap(own.records, records, name) if own else []
     chats = tuple(name for name, dataset in used.items() if dataset.is_chat)
@@ -211,9 +231,9 @@ def encode_datasets(
     return Prepared(rows, texts, context, pad, bos, form.endings, chats, tuple(remarks), named), refused
 
 
-def _margins(pairs: Sequence[Preference], recipe: Recipe) -> Iterator[str]:
+def _margins(judged: Sequence[Preference | Rating], recipe: Recipe) -> Iterator[str]:
     """A sentence where no stage makes anything of margins that pairs have."""
-    given = [pair for pair in pairs if pair.margin]
+    given = [pair for pair in judged if isinstance(pair, Preference) and pair.margin]
     if given and not any(getattr(getattr(recipe, stage), "use_margin", False) for stage in recipe.stages):
         what = f"`margin` changes nothing; reward.use_margin asks for it; {len(given):,} rows have one"
         yield f"{given[0].where}: {what}."

@@ -40,7 +40,7 @@ class PromptSet:
 
 def prompt_source(data: Data) -> Source:
     """The file of prompts, or the first file whose rows have one."""
-    source = data.prompts or data.demonstrations or data.preferences
+    source = data.prompts or data.demonstrations or data.preferences or data.ratings
     if source is None:
         raise DataError("the recipe names no prompts to answer.", code="data/not-named", hint="Set data.prompts.path.")
     return source

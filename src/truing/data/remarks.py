@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from truing.core.records import Preference, Text
+from truing.core.records import Preference, Rating, Text
 from truing.data.columns import ID, meant_by
 from truing.data.formats import RawRow
 
@@ -43,14 +43,19 @@ class Tally:
         return list(map(str, self._found.values()))
 
 
-def opposites(pairs: Iterable[Preference]) -> list[str]:
-    """A sentence where pairs prefer what others before them reject, and the other way round."""
-    tally, seen = Tally(), dict[tuple[Text, ...], str]()
-    for pair in pairs:
-        if (pair.prompt, pair.rejected, pair.chosen) in seen:
-            before = seen[pair.prompt, pair.rejected, pair.chosen]
-            tally.add("opposite", f"{pair.where}: says the opposite of {before}")
-        seen.setdefault((pair.prompt, pair.chosen, pair.rejected), pair.where)
+def opposites(records: Iterable[Preference | Rating]) -> list[str]:
+    """A sentence where pairs prefer what others before them reject, or ratings want what others do not."""
+    tally, seen = Tally(), dict[tuple[Text | bool, ...], str]()
+    for record in records:
+        if isinstance(record, Preference):
+            said: tuple[Text | bool, ...] = (record.prompt, record.chosen, record.rejected)
+            opposite: tuple[Text | bool, ...] = (record.prompt, record.rejected, record.chosen)
+        else:
+            said = (record.prompt, record.completion, record.label)
+            opposite = (record.prompt, record.completion, not record.label)
+        if opposite in seen:
+            tally.add("opposite", f"{record.where}: says the opposite of {seen[opposite]}")
+        seen.setdefault(said, record.where)
     return tally.sentences()
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from truing.core.errors import ModelError
-from truing.core.records import Message, Text, Tokens
+from truing.core.records import Message, Record, Text, Tokens
 from truing.data.chat import TextFormat, Written, answered_text, prompt_text
-from truing.data.encode import EncodedRow, Record
+from truing.data.encode import EncodedRow
 from truing.data.remarks import Tally
 from truing.data.templates import asks_for_the_date, decoded, decoded_prefix, default_prefix
 from truing.data.turns import is_transcript

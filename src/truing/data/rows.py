@@ -1,8 +1,9 @@
-"""Raw rows to records: which columns make a demonstration, a preference or a prompt. Column names are TRL's.
+"""Raw rows to records: which columns make a demonstration, a preference, a rating or a prompt. Names are TRL's.
 
     demonstration   prompt, completion           or   messages (the last turn is the completion)
     preference      prompt, chosen, rejected     or   chosen, rejected (their shared beginning is the prompt);
                     margin, source
+    rating          a demonstration's, and label
     prompt          prompt                       or   the prompt of a demonstration or preference
 
 Every field is plain text or a list of messages; after a prompt of messages, a completion may be text. A prompt of
@@ -13,9 +14,9 @@ are left out. What is wrong with a row is added to the problems of its file, and
 from dataclasses import replace
 
 from truing.core.errors import Problems
-from truing.core.records import Demonstration, Message, Preference, Prompt, Text
+from truing.core.records import Demonstration, Message, Preference, Prompt, Rating, Text
 from truing.data.columns import meant_as
-from truing.data.fields import FieldError, as_margin, as_text, shown
+from truing.data.fields import FieldError, as_label, as_margin, as_text, shown
 from truing.data.read import RawRow
 from truing.data.turns import Part, shared_prompt
 
@@ -40,15 +41,26 @@ class Row:
 
     def text(self, name: str, part: Part) -> Text | None:
         try:
-            if not self.has(name):
-                there = ", ".join(map(shown, list(self.raw.values)[:6])) or "nothing"
-                hint = f"Every row needs one; this one has {there}.{self._mend(name)}"
-                raise FieldError(name, "is missing", hint, code="data/missing-field")
-            self.read.add(name)
-            return as_text(name, self.raw.values[name], part, self.transcripts)
+            return as_text(name, self._value(name), part, self.transcripts)
         except FieldError as fault:
             self.note(fault)
             return None
+
+    def label(self) -> bool | None:
+        try:
+            return as_label(self._value("label"), self.raw.typed)
+        except FieldError as fault:
+            self.note(fault)
+            return None
+
+    def _value(self, name: str) -> object:
+        """What stands in a column; FieldError where it is missing."""
+        if not self.has(name):
+            there = ", ".join(map(shown, list(self.raw.values)[:6])) or "nothing"
+            hint = f"Every row needs one; this one has {there}.{self._mend(name)}"
+            raise FieldError(name, "is missing", hint, code="data/missing-field")
+        self.read.add(name)
+        return self.raw.values[name]
 
     def _mend(self, missing: str) -> str:
         """What may be meant by a row that lacks a field."""
@@ -119,6 +131,14 @@ def parse_preference(row: Row) -> Preference | None:
         raise FieldError("chosen", "equals `rejected`", hint, code="data/equal-sides")
     parts = _shared(chosen, rejected) if prompt is None else _last_turns(prompt, chosen, rejected)
     return Preference(*parts, row.raw.where, margin, row.source())
+
+
+def parse_rating(row: Row) -> Rating | None:
+    """A demonstration's prompt and completion, and whether that is wanted. None where a fault was noted."""
+    label, answered = row.label(), parse_demonstration(row)
+    if label is None or answered is None:
+        return None
+    return Rating(answered.prompt, answered.completion, label, row.raw.where)
 
 
 def parse_prompt(row: Row) -> Prompt | None:

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from truing.core import rng
 from truing.core.errors import DataError, Problem
-from truing.core.records import Demonstration, Preference
+from truing.core.records import Demonstration, Preference, Rating
 from truing.data.encode import EncodedRow
 
-R = TypeVar("R", Demonstration, Preference)
+R = TypeVar("R", Demonstration, Preference, Rating)
 
 
 def overlap(heldout: Sequence[R], records: Sequence[R], name: str) -> list[Problem]:
@@ -25,7 +25,7 @@ def overlap(heldout: Sequence[R], records: Sequence[R], name: str) -> list[Probl
     return [Problem("data/heldout-learnt-from", None, what, hint, where)]
 
 
-def _said(record: Demonstration | Preference) -> Demonstration | Preference:
+def _said(record: Demonstration | Preference | Rating) -> Demonstration | Preference | Rating:
     """A record without where it stands and is from."""
     if isinstance(record, Preference):
         return replace(record, where="", source="")

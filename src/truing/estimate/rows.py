@@ -26,7 +26,7 @@ class HeaviestRows:
 
     def tokens_of_text(self, recipe: Recipe, stage: str) -> int:
         """Of an average text that a stage reads: a prompt and one completion, or a response as long as may be."""
-        names = STAGES[stage].datasets
+        names = STAGES[stage].datasets_of(recipe)
         rows = [row for name in names or ("prompts",) for row in self.rows.rows[name]]
         if not names:
             return ceil(fmean(len(row.prompt) for row in rows)) + recipe.rollout.max_new_tokens
@@ -42,8 +42,8 @@ def heaviest_rows(recipe: Recipe, prepared: Prepared) -> HeaviestRows:
     chosen: dict[str, list[EncodedRow]] = {}
     typical: dict[str, float] = {}
     counts: dict[str, int] = {}
-    for name in dict.fromkeys(name for stage in recipe.stages for name in STAGES[stage].datasets):
-        stages = [stage for stage in recipe.stages if name in STAGES[stage].datasets]
+    for name in dict.fromkeys(name for stage in recipe.stages for name in STAGES[stage].datasets_of(recipe)):
+        stages = [stage for stage in recipe.stages if name in STAGES[stage].datasets_of(recipe)]
         size = max(rows_of_step(recipe, stage) for stage in stages)
         for part, rows in zip((name, HELDOUT + name), prepared.split(name, recipe), strict=True):
             fitted, _ = prepared.fit(name, rows, recipe)
@@ -61,13 +61,16 @@ def heaviest_rows(recipe: Recipe, prepared: Prepared) -> HeaviestRows:
 def shortest_rows(recipe: Recipe, prepared: Prepared) -> Prepared:
     """A row of each dataset to learn from, one to hold out, and prompts of which one is held out.
 
+    Of ratings there is one with each label.
+
     Raises:
         DataError: a stage has no rows, or they cannot be used.
     """
     chosen: dict[str, list[EncodedRow]] = {}
-    for name in dict.fromkeys(name for stage in recipe.stages for name in STAGES[stage].datasets):
+    for name in dict.fromkeys(name for stage in recipe.stages for name in STAGES[stage].datasets_of(recipe)):
         for part, rows in zip((name, HELDOUT + name), prepared.split(name, recipe), strict=True):
-            chosen[part] = _shortest_of(prepared.fit(name, rows, recipe)[0], 1)
+            fitted, _ = prepared.fit(name, rows, recipe)
+            chosen[part] = [row for own in _by_label(fitted) for row in _shortest_of(own, 1)]
     if any(STAGES[stage].samples for stage in recipe.stages):
         learnt_from = {row.prompt for rows in chosen.values() for row in rows}
         fitted, _ = prepared.fit("prompts", prepared.rows_of("prompts"), recipe)
@@ -85,7 +88,16 @@ def heaviest(lengths: Sequence[int], size: int, seed: int) -> list[int]:
 
 
 def _heaviest_of(rows: Sequence[EncodedRow], size: int, seed: int) -> list[EncodedRow]:
-    return [rows[row] for row in heaviest(list(map(_tokens, rows)), size, seed)]
+    """With one of each label, without which ratings are refused."""
+    chosen = [rows[row] for row in heaviest(list(map(_tokens, rows)), size, seed)]
+    there = {row.label for row in chosen}
+    return [*chosen, *(max(own, key=_tokens) for own in _by_label(rows) if own[0].label not in there)]
+
+
+def _by_label(rows: Sequence[EncodedRow]) -> list[list[EncodedRow]]:
+    """The rows of each label that there is; rows without any have the same."""
+    found = ([row for row in rows if row.label is label] for label in (True, False))
+    return [own for own in found if own]
 
 
 def _shortest_of(rows: Sequence[EncodedRow], count: int) -> list[EncodedRow]:

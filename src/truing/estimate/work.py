@@ -174,7 +174,7 @@ def update_of(recipe: Recipe, stage: str, text_tokens: int) -> Update:
         epochs=section.epochs if sampled else 1,
         minibatches=getattr(section, "minibatches", 1),
         samples=sampled,
-        scored=spec.makes_policy + sampled * (1 + reward_models(recipe, spec)),
+        scored=spec.makes_policy * spec.read_besides + sampled * (1 + reward_models(recipe, spec)),
         learning=2 if hasattr(section, "critic_learning_rate") else getattr(section, "members", 1),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.errors import RewardError
+from truing.core.experience import Rollout
 from truing.core.records import Sample, readable
 from truing.core.results import Change, HeldoutResult
 from truing.data.encode import EncodedPrompt
@@ -51,7 +52,7 @@ class HeldoutEvaluator:
     ) -> None:
         """Args:
         recipe: of the stage.
-        roles: of which the policy answers and the reference says how far it has moved.
+        roles: of which the policy answers and the reference, where there is one, says how far it has moved.
         reward: what learning is after; None where nothing scores.
         prompts: those that were held out.
         samples: where each response goes, a line each.
@@ -82,21 +83,13 @@ class HeldoutEvaluator:
         """Writes one line a prompt to samples.jsonl and returns the means."""
         recipe = self._recipe
         rollout = respond(self._engine, self._prompts, recipe, self._roles.base, "held-out look")
-        temperature = recipe.rollout.temperature
-        (ref_logprobs,) = forward_in_micro_batches(
-            self._roles.reference,
-            rollout.sequences,
-            given(recipe.compute.score_tokens),
-            lambda rows, _: (response_logprobs(self._roles.reference, rows, temperature),),
-        )
         samples = as_samples(self._prompts, rollout, self._roles.base.text_format(recipe.data))
         judged = {name: _numbers(judge.score(samples)) for name, judge in self._judges.items()}
+        distances = self._distances(rollout, samples)
         rows = [
-            _row(step, sample, nats) | {"judges": {name: scores[i] for name, scores in judged.items()}}
-            for i, (sample, nats) in enumerate(zip(samples, rollout.kl(ref_logprobs).tolist(), strict=True))
+            _row(step, sample, distance) | {"judges": {name: scores[i] for name, scores in judged.items()}}
+            for i, (sample, distance) in enumerate(zip(samples, distances, strict=True))
         ]
-        ratios = (rollout.logprobs - ref_logprobs).tolist()
-        rows = [row | self._tokens(sample, own) for row, sample, own in zip(rows, samples, ratios, strict=True)]
         if self._reward is not None:
             found = scores_of(self._reward, samples)
             rows = [row | {"score": score} for row, score in zip(rows, _numbers(found.total), strict=True)]
@@ -111,6 +104,20 @@ class HeldoutEvaluator:
         self.rows[step] = rows
         return _means(rows)
 
+    def _distances(self, rollout: Rollout, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        """Of each response, how far the policy has moved from the reference; nothing where there is none."""
+        reference, temperature = self._roles.reference, self._recipe.rollout.temperature
+        if reference is None:
+            return [{}] * len(samples)
+        (ref_logprobs,) = forward_in_micro_batches(
+            reference,
+            rollout.sequences,
+            given(self._recipe.compute.score_tokens),
+            lambda rows, _: (response_logprobs(reference, rows, temperature),),
+        )
+        ratios, nats = (rollout.logprobs - ref_logprobs).tolist(), rollout.kl(ref_logprobs).tolist()
+        return [{"kl": kl} | self._tokens(sample, own) for kl, sample, own in zip(nats, samples, ratios, strict=True)]
+
     def _tokens(self, sample: Sample, log_ratios: Sequence[float]) -> dict[str, Any]:
         """What each token brought to the text, and its log π/π_ref in nats; nothing where texts do not add up."""
         form = self._roles.base.text_format(self._recipe.data)
@@ -122,10 +129,10 @@ class HeldoutEvaluator:
     def result(self) -> HeldoutResult:
         """What changed between the first evaluation and the last."""
         changes = self._changes()
-        before, after = ([row["kl"] for row in self.rows[step]] for step in (min(self.rows), max(self.rows)))
+        before, after = ([row.get("kl") for row in self.rows[step]] for step in (min(self.rows), max(self.rows)))
         return HeldoutResult(
             heldout_prompts=len(self._prompts),
-            heldout_kl=change_between(before, after),
+            heldout_kl=None if self._roles.reference is None else change_between(before, after),
             judges={name: changes[f"judge_{name}"] for name in self._judges},
             heldout_dropped=self.dropped,
             heldout_score=changes.get("heldout_score"),
@@ -146,15 +153,18 @@ class HeldoutEvaluator:
         """
         return [*drift_warnings(first, last, self.uncertainty()), *dropped_warnings(dropped, self.dropped)]
 
-    def findings(self, stage: str, beta_key: str) -> list[str]:
-        """What became of the answers: whether they still end, and whether they still differ from each other."""
+    def findings(self, stage: str, beta_key: str | None) -> list[str]:
+        """What became of the answers: whether they still end, and whether they still differ from each other.
+
+        stage: its section. beta_key: what in it holds the policy to its start, where anything does.
+        """
         before, after = (self.rows[step] for step in (min(self.rows), max(self.rows)))
         first, last = (fmean(row["finished"] for row in rows) for rows in (before, after))
         base = self._roles.base
         ends = [str(base.tokenizer.convert_ids_to_tokens(token)) for token in base.endings.tokens]
         return [
             *endless_finding(first, last, self._recipe.rollout.max_new_tokens, ends),
-            *alike_finding(self.alike, f"{stage}.{beta_key}"),
+            *alike_finding(self.alike, f"{stage}.{beta_key}" if beta_key else None),
         ]
 
     @property
@@ -199,14 +209,14 @@ def _without_number(row: dict[str, Any]) -> bool:
     return None in (row.get("score", 0.0), *row["judges"].values())
 
 
-def _row(step: int, sample: Sample, kl: float) -> dict[str, Any]:
+def _row(step: int, sample: Sample, distance: dict[str, Any]) -> dict[str, Any]:
     return {
         "step": step,
         "prompt": readable(sample.prompt),
         "response": sample.response,
-        "kl": kl,
         "length": len(sample.response_tokens),
         "finished": sample.finished,
+        **distance,
     }
 
 

@@ -6,6 +6,7 @@ from statistics import fmean, median
 from typing import Any
 
 from truing.core.errors import TrainingError
+from truing.core.results import Change
 from truing.evaluation.drift import NONE_ENDS
 
 Rows = Sequence[Mapping[str, Any]]
@@ -15,6 +16,8 @@ UNTAUGHT = 0.01
 """Nats a token by which the held-out loss falls where demonstrations teach anything"""
 STILL = 0.01
 """Nats a sequence from the reference, below which a policy has not moved"""
+FALL = 1.0
+"""Nats a response by which preferred ones became less likely, from which that is told: they are e times rarer"""
 HARDLY_CLIPPED = 1e-3
 """Share of tokens at the clip range, below which the steps of an update are too small to count"""
 LAST = 5
@@ -46,13 +49,25 @@ def demonstration_findings(before: float, after: float, stage: str) -> list[str]
     ]
 
 
-def still_finding(kl: float, stage: str, beta_key: str) -> list[str]:
+def still_finding(kl: float | None, stage: str, beta_key: str | None) -> list[str]:
     """A policy that ends where it began: its KL to the reference in nats a sequence, on held-out prompts."""
-    if abs(kl) >= STILL:
+    if kl is None or abs(kl) >= STILL:
         return []
+    lower = f", a lower {stage}.{beta_key}," if beta_key else ""
     return [
         f"The policy did not move: it ends {abs(kl):.2g} nats a sequence from its start. Try a higher "
-        f"{stage}.optimiser.learning_rate (three to ten times), a lower {stage}.{beta_key}, or a longer stage."
+        f"{stage}.optimiser.learning_rate (three to ten times){lower} or a longer stage."
+    ]
+
+
+def chosen_falls_warning(change: Change) -> list[str]:
+    """Preferred responses that became less likely: their log-probability in nats a response, on held-out pairs."""
+    if change.direction != "fell" or change.first - change.last < FALL:
+        return []
+    return [
+        f"Held-out responses that were preferred became less likely, from {change.first:.1f} to {change.last:.1f} nats "
+        "a response: the loss asks only that the others become rarer still. A lower learning rate, fewer epochs or an "
+        "SFT term keeps them."
     ]
 
 
@@ -95,14 +110,12 @@ def endless_finding(first: float, last: float, longest: int, ends: Sequence[str]
     return [f"{1 - last:.0%} of the responses are cut off, and hardly any ends by itself. {cause}"]
 
 
-def alike_finding(signs: Sequence[str], beta: str) -> list[str]:
-    """Answers that grew alike, by the signs of it; beta is the key of what holds a policy to its start."""
+def alike_finding(signs: Sequence[str], beta: str | None) -> list[str]:
+    """Answers that grew alike, by the signs of it; beta is the key of what holds a policy to its start, if any does."""
     if not signs:
         return []
-    return [
-        f"The held-out answers grew alike: {'; '.join(signs)}. Read them; then try a higher {beta}, or end "
-        "the stage earlier."
-    ]
+    higher = f"try a higher {beta}, or " if beta else ""
+    return [f"The held-out answers grew alike: {'; '.join(signs)}. Read them; then {higher}end the stage earlier."]
 
 
 def refuse_ratio(deviation: float, dtype: str) -> None:

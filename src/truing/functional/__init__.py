@@ -20,7 +20,8 @@ from truing.functional.policy_gradient import (
     whole_ratio,
 )
 from truing.functional.ppo import ppo_policy_loss, ppo_value_loss
-from truing.functional.preference import bradley_terry_loss, dpo_loss
+from truing.functional.preference import bradley_terry_loss, dpo_loss, log_odds, orpo_loss, simpo_loss
+from truing.functional.ratings import kto_loss, kto_reference_point
 from truing.functional.rewards import shape_rewards
 from truing.functional.statistics import (
     CalibrationBin,
@@ -59,18 +60,23 @@ __all__ = [
     "has_contrast",
     "kl_estimate",
     "kl_exact",
+    "kto_loss",
+    "kto_reference_point",
     "leave_one_out",
+    "log_odds",
     "masked_mean",
     "masked_whiten",
     "mean_interval",
     "mean_interval_of_few",
     "mean_less_variance",
     "mean_ratio",
+    "orpo_loss",
     "pearson",
     "ppo_policy_loss",
     "ppo_value_loss",
     "response_mean",
     "shape_rewards",
+    "simpo_loss",
     "smoothed_strengths",
     "soft_minimum",
     "token_entropy",

@@ -71,3 +71,40 @@ def dpo_loss(
         case "robust" | "ipo":
             raise ValueError(f"the variant {variant} has no label smoothing of {label_smoothing}")
     raise ValueError(f"unknown DPO variant {variant!r}; there are 'sigmoid', 'robust' and 'ipo'")
+
+
+def simpo_loss(chosen: Values, rejected: Values, beta: Number = 2.0, gamma: Number = 1.0) -> Scalar:
+    """Simple preference optimisation: the reward is what the policy itself samples by, and no reference is asked.
+
+        L = mean −log σ(β·(log π(chosen)/|chosen| − log π(rejected)/|rejected|) − γ)
+
+    Meng et al. 2024 (arXiv:2405.14734), equation 6; γ is the margin by which the chosen side is to win.
+
+    chosen, rejected (B,) log-probabilities of responses averaged over their tokens, nats. Returns a scalar. Raises
+    ValueError unless β > 0.
+    """
+    if not beta > 0:
+        raise ValueError(f"beta must be above 0, not {beta}")
+    return -logsigmoid(beta * (chosen - rejected) - gamma).mean()
+
+
+def orpo_loss(chosen: Values, rejected: Values, weight: Number = 0.1) -> Scalar:
+    """Odds ratio preference optimisation: learn to say the chosen side, and to prefer it, in one loss.
+
+        L = mean −log p(chosen) − λ·log σ(log odds(chosen) − log odds(rejected)),    odds(y) = p(y) / (1 − p(y))
+
+    Hong et al. 2024 (arXiv:2403.07691), equations 6 and 7; p(y) is the geometric mean of the probabilities of a
+    response's tokens, and λ the `weight`. λ = 0 is supervised fine-tuning on the chosen side.
+
+    chosen, rejected (B,) log p, that is log-probabilities averaged over tokens, nats. Returns a scalar. Raises
+    ValueError if λ < 0.
+    """
+    if weight < 0:
+        raise ValueError(f"weight must not be below 0, but is {weight}")
+    return -(chosen + weight * logsigmoid(log_odds(chosen) - log_odds(rejected))).mean()
+
+
+def log_odds(logprobs: Values) -> Values:
+    """log(p / (1 − p)) from log p, nats; p is held one rounding below 1, where the odds would have no end."""
+    below_one = logprobs.clamp(max=-torch.finfo(logprobs.dtype).eps)
+    return below_one - torch.log(-torch.expm1(below_one))

@@ -45,7 +45,8 @@ class Roles:
 
     base: LoadedBase
     policy: Role
-    reference: Role
+    reference: Role | None
+    """None where nothing is held to it and it would be a model of its own"""
     reward: Role | None
     """None where the recipe takes its reward from elsewhere"""
     normalisation: Normalisation
@@ -146,9 +147,11 @@ def policy_roles(
     start: Base,
     reward: RewardModelFiles | None,
     tokens: Callable[[], Collection[int]] = frozenset,
+    reference: bool = True,
 ) -> Roles:
     """A policy to train, the model it begins as to hold it against, and the reward model where there is one.
 
+    Without a `reference` there is none where it would be a second model; as the base below an adapter it costs nothing.
     `tokens` are those of the rows that it learns from: none by default, as for one that learns from its own responses,
     which would not have the new ones of a base.
     """
@@ -166,16 +169,16 @@ def policy_roles(
         adapters = base.adapters(recipe.lora, recipe.seed)
         adapters.add("policy", above=depth)
         policy = base.role(adapters=adapters, adapter="policy", prefix=prefix)
-        reference = base.role(adapters=adapters, prefix=prefix)
+        start_role: Role | None = base.role(adapters=adapters, prefix=prefix)
     else:
         policy = _role_of_all_weights(base)
-        reference = spread(load_base(start, recipe.compute), recipe.compute).role()
+        start_role = spread(load_base(start, recipe.compute), recipe.compute).role() if reference else None
     if reward is None:
-        return Roles(base, policy, reference, None, Normalisation())
+        return Roles(base, policy, start_role, None, Normalisation())
     return Roles(
         base,
         policy,
-        reference,
+        start_role,
         _reward_role("reward_model", policy, base, reward, recipe.compute),
         load_normalisation(reward.model) or Normalisation(),
         members=reward_members(policy, base, reward, recipe.compute),

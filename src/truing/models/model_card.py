@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from truing.core.metrics import ACCURACY, ECE, KL, LONGER_WINS, LOSS, SCORE
+from truing.core.metrics import ACCURACY, CHOSEN_LOGPROB, ECE, KL, LONGER_WINS, LOSS, SCORE
 from truing.core.results import Change, Check, Interval, PairCard, StageResult
 from truing.core.text import markdown
 
@@ -130,6 +130,8 @@ def _changes(result: StageResult) -> Iterator[tuple[str, Change]]:
         yield f"Judge: {markdown(name)}", change
     if heldout.heldout_kl is not None:
         yield KL.heading, heldout.heldout_kl
+    if result.chosen_logprob is not None:
+        yield CHOSEN_LOGPROB.heading, result.chosen_logprob
 
 
 def _shares(card: PairCard) -> Iterator[tuple[str, float, Interval | None]]:

@@ -9,6 +9,7 @@ from truing.config import recorded_recipe
 from truing.config.plan import Planned, plan
 from truing.config.stages import within
 from truing.core.errors import RunError
+from truing.data.datasets import HELDOUT
 from truing.runs.differences import Fingerprint, comparable, differences, differs, flat
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory, remove, write_text
@@ -90,6 +91,7 @@ def _depended_on(stage: Planned) -> dict[str, str]:
 
 
 def _same_inputs(stage: Planned, old: Mapping[str, Fingerprint], new: Mapping[str, Fingerprint]) -> bool:
-    sections = (*stage.spec.depends_on, *([f"variants.{stage.variant}"] if stage.variant else []))
+    rows = [f"data.{part}{name}" for name in stage.spec.datasets_of(stage.recipe) for part in ("", HELDOUT)]
+    sections = (*stage.spec.depends_on, *rows, *([f"variants.{stage.variant}"] if stage.variant else []))
     names = [name for name in {*old, *new} if within(name, sections)]
     return all(name in old and name in new and not differs(old[name], new[name]) for name in names)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
+from truing.data.datasets import datasets_of_stages
 from truing.runs.directory import RunDirectory
 from truing.runs.files import complete_directory
 from truing.worlds.reviews import GOLD, WorldPaths, write_world
@@ -35,6 +36,7 @@ def world_of(run: RunDirectory) -> WorldPaths:
 def on_files_of(world: WorldPaths, recipe: Recipe) -> Recipe:
     """A recipe on a world that has been written, as one on ordinary files."""
     files = {"demonstrations": world.demonstrations, "preferences": world.preferences, "prompts": world.prompts}
+    files |= {"ratings": world.ratings} if "ratings" in datasets_of_stages(recipe) else {}
     data = recipe.data.model_copy(update={name: Source(path=str(file)) for name, file in files.items()})
     judges = {"gold": GOLD} | recipe.evaluation.judges
     evaluation = recipe.evaluation.model_copy(update={"judges": judges})

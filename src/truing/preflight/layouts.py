@@ -191,7 +191,7 @@ def models_of(recipe: Recipe, stage: str) -> Models:
     if by_adapter:
         share = recipe.lora.layers if spec.makes_policy else 1.0
         return Models(0, 1, trained * share, scored + averaged, spec.samples)
-    return Models(trained, spec.makes_policy + scored + min(averaged, 1), 0, 0, spec.samples)
+    return Models(trained, spec.has_reference + scored + min(averaged, 1), 0, 0, spec.samples)
 
 
 def reward_models(recipe: Recipe, spec: StageSpec) -> int:

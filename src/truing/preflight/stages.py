@@ -43,7 +43,7 @@ def check_stages(
         found.problems += unlearnt_tokens(recipe, base, prepared)
     sound = not refused and all(dataset.is_sound for name, dataset in datasets.items() if name != "prompts")
     for stage in plan(recipe):
-        for name in stage.spec.datasets:
+        for name in stage.spec.datasets_of(stage.recipe):
             with found.noting():
                 _check_rows(name, stage.recipe, prepared, sound, found)
         if base and sound and stage.spec.datasets:
@@ -78,7 +78,7 @@ def unlearnt_tokens(recipe: Recipe, base: "LoadedBase", prepared: Prepared) -> I
         return
     learnt: dict[str | None, frozenset[int]] = {}
     for spec in (STAGES[name] for name in recipe.stages):
-        own = without & prepared.tokens(spec.datasets)
+        own = without & prepared.tokens(spec.datasets_of(recipe))
         read = own | without & prepared.tokens(["prompts"] if spec.samples else [])
         ends = frozenset(base.endings.turn if "prompts" in prepared.chats else base.endings.text)
         if spec.makes_policy and ends <= without:  # all that it could say to end
@@ -142,5 +142,5 @@ def _check_prompts(stage: Planned, prepared: Prepared, measured: bool, found: Fi
     _, report = prepared.fit("prompts", prepared.rows_of("prompts"), recipe)
     found.odd += [f"prompts: {sentence}" for sentence in report.remarks()]
     prompts = prepared.prompts(recipe)
-    if measured and stage.spec.makes_policy and "preferences" in stage.spec.datasets:
-        prompts.without(prepared.preferences(recipe).train.chosen.prompts)
+    if measured and stage.spec.makes_policy:
+        prompts.without(prepared.learnt_prompts(stage.spec.datasets, recipe))

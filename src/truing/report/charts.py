@@ -42,9 +42,12 @@ _PAIRS = "Dots: held-out pairs; thin: each step's batch."
 _STAGE = [
     Plot(metrics.LOSS, "heldout_loss", "loss", "Dots: held-out rows; thin: each step's batch."),
     Plot(metrics.PAIR_LOSS, "heldout_loss", "loss", _PAIRS),
-    Plot(metrics.DPO_LOSS, thin="loss"),
+    *(Plot(loss, thin="loss") for loss in (metrics.DPO_LOSS, metrics.KTO_LOSS, metrics.SIMPO_LOSS, metrics.ORPO_LOSS)),
     Plot(metrics.ACCURACY, "heldout_accuracy", "accuracy", _PAIRS),
     Plot(metrics.MARGIN, "score_gap_mean", "margin", _PAIRS),
+    Plot(metrics.OWN_MARGIN, "score_gap_mean", "margin", _PAIRS),
+    Plot(metrics.RATED_MARGIN, thin="margin"),
+    Plot(metrics.CHOSEN_LOGPROB, "heldout_chosen_logprob", "chosen_logprob", _PAIRS),
 ]
 """Drawn for each stage that has the metric"""
 _SCORE = Plot(metrics.SCORE, "heldout_score", "score", f"{_PROMPTS} {_ENDS}", heldout_score)

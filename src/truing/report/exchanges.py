@@ -25,7 +25,7 @@ class Response:
     series: int | None
     score: float | None
     judges: dict[str, float]
-    kl: float
+    kl: float | None
     length: float
     found: Suspicion | None
     """What stands out in it beside that before; None for before training"""
@@ -38,7 +38,8 @@ class Response:
         given = [*([] if self.score is None else [("score", self.score)]), *self.judges.items()]  # one may be called so
         forms = numbers(*(value for _, value in given)) if given else []
         scored = [f"{name} {form}" for (name, _), form in zip(given, forms, strict=True)]
-        return [*scored, f"KL {nats(self.kl)} nats", f"{whole(self.length)} tokens"]
+        moved = [] if self.kl is None else [f"KL {nats(self.kl)} nats"]
+        return [*scored, *moved, f"{whole(self.length)} tokens"]
 
     @property
     def keys(self) -> dict[str, float | None]:
@@ -141,7 +142,7 @@ def _response(label: str, row: Row, series: int | None, found: Suspicion | None)
         series=series,
         score=row.get("score"),
         judges={name: value for name, value in row["judges"].items() if value is not None},
-        kl=row["kl"],
+        kl=row.get("kl"),
         length=row["length"],
         found=found,
         tokens=_tokens(row),

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from truing.core import metrics
 from truing.core.metrics import Metric
-from truing.core.results import Interval, Measure, PairCard, SftResult, StageResult
+from truing.core.results import Change, Interval, Measure, PairCard, SftResult, StageResult
+from truing.report.change import change_in_words
 from truing.report.wording import arrow, interval, listed, number, share, whole
 
 
@@ -22,7 +23,8 @@ class Fact:
 
 def facts(result: StageResult) -> list[Fact]:
     """A line a metric; metrics that were not measured are left out."""
-    return [fact for fact in [*_language_model(result.sft), *_card(result.card), _scale(result)] if fact]
+    found = [*_language_model(result.sft), *_card(result.card), _chosen(result.chosen_logprob), _scale(result)]
+    return [fact for fact in found if fact]
 
 
 def _language_model(result: SftResult) -> list[Fact | None]:
@@ -71,6 +73,18 @@ def _accuracy(card: PairCard, accuracy: float) -> Fact:
         meaning += f" It is not clear of {listed(unbeaten)}." if unbeaten else ""
     measured = [Measure(metrics.ACCURACY.name, accuracy, ends)]
     return Fact(metrics.ACCURACY.title, share(accuracy), interval(ends, share), meaning, measured)
+
+
+def _chosen(change: Change | None) -> Fact | None:
+    """The log-probability of preferred responses, before and after."""
+    if change is None:
+        return None
+    metric = metrics.CHOSEN_LOGPROB
+    measured = [
+        Measure(f"{metric.name}_first", change.first, change.first_ci95),
+        Measure(f"{metric.name}_last", change.last, change.last_ci95),
+    ]
+    return Fact(metric.heading, arrow(change.first, change.last), change_in_words(change), metric.definition, measured)
 
 
 def _scale(result: StageResult) -> Fact | None:

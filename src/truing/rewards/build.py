@@ -49,7 +49,8 @@ def build_reward(
         elif settings.kind == "stage":
             normalisation = _of_the_stage(source, roles)
         else:
-            calibration = calibration or reference_samples(roles.reference, prompts, recipe, roles.base)
+            begun = roles.reference or roles.policy  # nothing is learnt yet, or it would have been measured
+            calibration = calibration or reference_samples(begun, prompts, recipe, roles.base)
             scores = source.score(calibration)
             if not drops:
                 refuse_bad(scores, calibration, name)

@@ -130,11 +130,12 @@ class _Sample(BaseModel):
     step: FiniteFloat
     prompt: str
     response: str
-    kl: FiniteFloat
     length: FiniteFloat
     finished: bool
     judges: dict[str, FiniteFloat | None]
     score: FiniteFloat | None = None
+    kl: FiniteFloat = 0.0
+    """Not there where the stage kept no model to measure it from"""
     tokens: list[str] = []
     token_log_ratios: list[FiniteFloat] = []
 

@@ -22,6 +22,7 @@ def learn_rows(
     at_start: bool = True,
     remember: Callable[[], dict[str, Any]] = dict,
     count_as: str | None = None,
+    ready: Callable[[Any], Batch[Micro]] = lambda batch: batch,
 ) -> None:
     """One optimiser step on each planned batch of rows.
 
@@ -37,12 +38,13 @@ def learn_rows(
         at_start: whether it is asked before the first step too.
         remember: what to keep in a checkpoint.
         count_as: the name under which a batch's count is logged, if it is.
+        ready: what is made of a step's batch before it is learnt from.
     """
     steps = len(plan)
     if evaluate is not None and at_start and not journal.rows:
         journal.log(0, evaluate(0))
     for step in journal.remaining(steps):
-        batch = rows.rows(plan[step - 1])
+        batch = ready(rows.rows(plan[step - 1]))
         metrics: dict[str, Any] = learner.train_step(batch, *losses)
         if count_as is not None:
             metrics[count_as] = batch.count

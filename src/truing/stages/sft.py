@@ -10,6 +10,7 @@ from truing.core.batches import Sequences
 from truing.core.results import SftResult
 from truing.core.rows import TokenRows
 from truing.data.batching import optimiser_batches
+from truing.data.prepared import Split
 from truing.evaluation.learning import demonstration_findings
 from truing.functional import masked_mean
 from truing.models.layout import base_to_train, trained_role
@@ -27,11 +28,11 @@ def completion_loss(policy: Role, batch: Sequences) -> tuple[Tensor, dict[str, T
 
 
 def train_sft(job: Job) -> SftResult:
-    """Trains on the demonstrations, saves `model/` and returns the result."""
+    """Trains on rows of what to say, saves `model/` and returns the result."""
     recipe, settings = job.recipe, job.recipe.sft
     by_adapter = settings.method == "lora"
     base = base_to_train(job.start, recipe.compute, by_adapter, job.tokens)
-    rows = job.demonstrations()
+    rows = rows_to_say(job)
     policy = trained_role(base, "policy", recipe.lora if by_adapter else None, recipe.seed)
     plan = optimiser_batches(
         len(rows.train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name
@@ -65,6 +66,14 @@ def train_sft(job: Job) -> SftResult:
     )
     job.save_policy(policy, base, result)
     return result
+
+
+def rows_to_say(job: Job) -> Split[TokenRows]:
+    """The demonstrations; or the chosen sides of the preferences, split as these are for those that learn from both."""
+    if job.recipe.sft.data == "demonstrations":
+        return job.demonstrations()
+    pairs = job.preferences()
+    return Split(pairs.train.chosen, pairs.heldout.chosen, pairs.report)
 
 
 @torch.no_grad()

@@ -71,6 +71,7 @@ def score_rollout(
 ) -> Scored:
     """Asks the reference, and the critic where there is one, about what the policy said."""
     budget, temperature = given(recipe.compute.score_tokens), recipe.rollout.temperature
+    assert roles.reference is not None
     ref_logprobs, kl, entropy = distribution_metrics(roles.policy, roles.reference, rollout, temperature, budget)
     values = None
     if critic is not None:

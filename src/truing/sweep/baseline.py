@@ -113,6 +113,7 @@ def _measured(
     scorer = stage.builds_on.get(stage.spec.scored_by or "")
     reward_model = None if scorer is None else reward_files(trial.run.stage(scorer))
     roles = policy_roles(recipe, start_of(stage, trial.run), reward_model)
+    assert roles.reference is not None
     answers = Answers(trial.run.llm_answers, "best of n")
     judges = {JUDGE + name: judge for name, judge in build_judges(recipe, answers).items()}
     scorers: dict[str, RewardFn] = {SCORE: build_reward(recipe, roles, prompts, answers=answers), **judges}
@@ -138,9 +139,8 @@ def _measured(
 def _prompts(stage: Planned, trial: Trial, stop: Interruption) -> PromptSet:
     """Those that the stage holds out."""
     rows = rows_of_run(trial.run, stage.recipe, None, stop)
-    prompts = rows.prompts(stage.recipe)
-    learnt = "preferences" in stage.spec.datasets
-    return prompts.without(rows.preferences(stage.recipe).train.chosen.prompts) if learnt else prompts
+    learnt = rows.learnt_prompts(stage.spec.datasets, stage.recipe)
+    return rows.prompts(stage.recipe).without(learnt) if learnt else rows.prompts(stage.recipe)
 
 
 def _digest(stage: Planned, trial: Trial) -> str:

@@ -1,10 +1,12 @@
 """What the runs of a sweep would refuse, found before the first of them begins."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from truing.core.errors import RunError
+from truing.config.recipe import Recipe
+from truing.config.stages import STAGES
+from truing.core.errors import Problem, RunError
 from truing.pipeline.execute import recipe_as_begun
 from truing.pipeline.opening import refuse_other_inputs
 from truing.pipeline.rows import check_inputs
@@ -35,11 +37,20 @@ def refuse_unusable(trials: Sequence[Trial], root: Path) -> None:
             found.problems += missing_trackers(trial.recipe.track)
             with found.noting():
                 check_inputs(trial.recipe)
+            found.problems += _without_distance(trial.recipe)
             functions = str(rewards_and_judges(trial.recipe))
             if functions not in imported:
                 check_functions(trial.recipe, found)
             imported.add(functions)
     found.check()
+
+
+def _without_distance(recipe: Recipe) -> Iterator[Problem]:
+    """Policies of which nobody measures how far they moved: a frontier has no place for them."""
+    for spec in (STAGES[stage] for stage in recipe.stages):
+        if recipe.roles == "separate" and spec.makes_policy and not spec.has_reference:
+            what = f"separate keeps no model that {spec.name} began with, so the KL that a sweep draws is unknown."
+            yield Problem("recipe/no-distance", "roles", what, "Set roles: shared, or run the points one by one.")
 
 
 def _refuse_run(root: Path) -> None:

@@ -13,7 +13,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
 from truing.config.stages import StageSpec
 from truing.core.results import StageResult, read, to_json
-from truing.core.rows import PairRows, TokenRows
+from truing.core.rows import PairRows, RatedRows, TokenRows
 from truing.core.text import code_span, markdown
 from truing.data.prepared import Prepared, Split
 from truing.data.prompts import PromptSet
@@ -72,7 +72,7 @@ class Job:
 
     def tokens(self) -> set[int]:
         """All that are in the rows that the stage learns from."""
-        return self.rows.tokens(self.spec.datasets)
+        return self.rows.tokens(self.spec.datasets_of(self.recipe))
 
     def demonstrations(self) -> Split[TokenRows]:
         """The recipe's, what became of rows that are too long noted."""
@@ -83,6 +83,12 @@ class Job:
     def preferences(self) -> Split[PairRows]:
         """The same."""
         found = self.rows.preferences(self.recipe)
+        self.progress.note(f"{self.name}: {found.report}")
+        return found
+
+    def ratings(self) -> Split[RatedRows]:
+        """The same."""
+        found = self.rows.ratings(self.recipe)
         self.progress.note(f"{self.name}: {found.report}")
         return found
 
@@ -100,7 +106,7 @@ class Job:
     @property
     def in_messages(self) -> bool:
         """Whether what it learns from, or else what it is asked, are messages."""
-        return (*self.spec.datasets, "prompts")[0] in self.rows.chats
+        return (*self.spec.datasets_of(self.recipe), "prompts")[0] in self.rows.chats
 
     def save_policy(self, policy: Role, base: LoadedBase, result: Any) -> None:
         """`model/`, and `adapter/` where one was trained. It is merged, so nothing can be measured afterwards.

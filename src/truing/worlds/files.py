@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from truing.core import rng
 
@@ -14,7 +14,7 @@ PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 CONTEXT = 128
 
 
-def write_rows(rows: Sequence[Mapping[str, str]], path: Path) -> None:
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """One JSON object a line."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 

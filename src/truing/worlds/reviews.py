@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from truing.config.sections import World
 from truing.core import rng
@@ -71,6 +72,10 @@ class WorldPaths:
         return self.directory / "preferences.jsonl"
 
     @property
+    def ratings(self) -> Path:
+        return self.directory / "ratings.jsonl"
+
+    @property
     def prompts(self) -> Path:
         return self.directory / "prompts.jsonl"
 
@@ -115,12 +120,13 @@ def _off_topic(product: str | None) -> frozenset[str]:
 
 
 def write_world(world: World, seed: int, directory: Path) -> WorldPaths:
-    """Write the base model with its tokenizer and the three data files, in the formats every other recipe uses."""
+    """Write the base model with its tokenizer and the data files, in the formats every other recipe uses."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = WorldPaths(directory)
     world_files.write_base(vocabulary(), seed, paths.base)
     world_files.write_rows(demonstrations(world.demonstrations, seed), paths.demonstrations)
     world_files.write_rows(preferences(world.preferences, seed), paths.preferences)
+    world_files.write_rows(ratings(world.preferences, seed), paths.ratings)
     world_files.write_rows(prompts(world.prompts, seed), paths.prompts)
     return paths
 
@@ -151,6 +157,15 @@ def preferences(count: int, seed: int) -> list[dict[str, str]]:
         chosen, rejected = (first, second) if first_wins else (second, first)
         rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
     return rows
+
+
+def ratings(count: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of `prompt`, `completion` and `label`: the sides of as many pairs, each by itself."""
+    return [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+        for pair in preferences(count, seed)
+        for side in ("chosen", "rejected")
+    ]
 
 
 def prompts(count: int, seed: int) -> list[dict[str, str]]:
