@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ours
+import ours_groups
 import ours_ppo
 from cases import CASES, PPO_CASES, Case
 from compare import Gap, gap
+from group_cases import GROUP_CASES, STEPS
 from ours_ppo import Defects, Update
 from safetensors.torch import load_file
 
@@ -61,6 +63,15 @@ def _with_defect(case: Case, material: Path, peer: Path) -> tuple[str, ours.Meas
             return "own_reference_points", ours.measure_own_reference_points(case, material, micro_batches)
         return "equal_micro_batches", ours.measure_equal_micro_batches(case, material, micro_batches)
     return "no_smoothing", ours.measure(replace(case, smoothing=0.0), material)
+
+
+def group_rows(material: Path, peer: Path) -> Iterator[Row]:
+    """The first optimiser step of each update of GRPO and RLOO and its last."""
+    for case in GROUP_CASES:
+        for number, theirs, measured in ours_groups.measured(case, material, peer):
+            if number in (1, STEPS):
+                title = f"{case.title}; step {number}"
+                yield Row(title, float(theirs["loss"]), float(measured["loss"]), gap(theirs, measured))
 
 
 def read_updates(material: Path, peer: Path) -> dict[str, Update]:

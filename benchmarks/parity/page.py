@@ -9,6 +9,7 @@ from typing import Any
 from cases import PPO
 from compare import TOLERANCE, Gap
 from comparisons import Row
+from group_cases import GROUP, RESPONSES, STEPS
 
 DEFECTS = {
     "equal_micro_batches": (
@@ -57,6 +58,7 @@ class Findings:
     """All that the page tells."""
 
     offline: list[Row]
+    groups: list[Row]
     ppo: list[Row]
     inputs: dict[str, float]
     alone: dict[str, Gap]
@@ -66,7 +68,7 @@ class Findings:
 
     @property
     def rows(self) -> list[Row]:
-        return [*self.offline, *self.ppo]
+        return [*self.offline, *self.groups, *self.ppo]
 
     @property
     def hold(self) -> bool:
@@ -196,6 +198,17 @@ tokenisation, collator, loss and accumulation are compared, with ours.
 TRL's `ipo` averages log-probabilities over the tokens of a response, as ours does; its `sigmoid_norm` is our
 `length_normalised`. SimPO is the `simpo` loss of its CPO trainer. KTO pairs each prompt with the response of the row
 before, on both sides.
+
+## GRPO and RLOO (TRL 1.16)
+
+`train()` runs as it is for one update of {RESPONSES} responses in groups of {GROUP}, with {STEPS} passes; a callback
+reads weights and gradients before each step. Ours takes the sampled tokens and those weights, and computes all else:
+rewards, log-probabilities, advantages (equal within 1e-5), loss. Where the table says corrected, TRL's own default is
+meant (`use_bias_correction_kl`); elsewhere that is off. By the last step many tokens are clipped.
+
+{comparison(findings.groups)}
+
+RLOO has its penalty in the reward on both sides. GRPO's penalty in the reward, which is our default, is not in TRL.
 
 ## PPO (TRL 1.12)
 

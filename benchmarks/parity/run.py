@@ -33,7 +33,10 @@ def measure(cache: Path) -> Findings:
     run_peer(environment("trl-1.16", cache), "peer_trl.py", material, offline)
     run_peer(environment("trl-1.12", cache), "peer_ppo.py", material, ppo)
     updates = comparisons.read_updates(material, ppo)
+    groups = cache / "parity" / "groups-1.16"
+    run_peer(environment("trl-1.16", cache), "peer_groups.py", material, groups)
     return Findings(
+        groups=list(comparisons.group_rows(material, groups)),
         offline=list(comparisons.offline_rows(material, offline)),
         ppo=list(comparisons.ppo_rows(updates)),
         inputs=inputs_gap(updates["ppo"]),
