@@ -23,7 +23,7 @@ from truing.config.recipe import Recipe
 from truing.core import rng
 from truing.core.experience import Experience
 from truing.models.layout import ppo_roles
-from truing.stages import online
+from truing.stages import update as updating
 
 PAGE = Path(__file__).parents[2] / "examples" / "ppo_on_a_page.py"
 METRICS = {"score": "score", "kl": "kl_exact", "entropy": "entropy", "clipped": "clip_fraction", "length": "length"}
@@ -71,9 +71,9 @@ def stage_updates(place: Path, shape: str, monkeypatch: pytest.MonkeyPatch) -> l
     learnt = nn.ModuleDict({"policy": roles.policy.model, "critic": critic})
     update = tiny.ppo_update(recipe, roles)
     seen: list[Experience] = []
-    learn = online.learn
+    learn = updating.learn
     monkeypatch.setattr(
-        online, "learn", lambda experience, *rest: (seen.append(experience), learn(experience, *rest))[1]
+        updating, "learn", lambda experience, *rest: (seen.append(experience), learn(experience, *rest))[1]
     )
     updates = []
     for number in (1, 2):

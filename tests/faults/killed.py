@@ -13,7 +13,7 @@ from faults.forked import Death, has_ended, zygote
 
 from truing.runs.metrics import read_jsonl
 
-STAGES = ["sft", "reward", "ppo", "dpo", "kto", "simpo"]
+STAGES = ["sft", "reward", "ppo", "dpo", "kto"]
 """All but ORPO, which is SimPO with another formula"""
 SHORT = {
     "stages": STAGES,

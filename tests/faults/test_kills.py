@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faults.killed import SHORT, STAGES, Death, Runs, left_behind, running_stage
 
-EVERY = [*STAGES, "orpo"]
+EVERY = [*STAGES, "simpo", "orpo"]
 CHANGES = SHORT | {"stages": EVERY, "checkpoints.every_steps": 1, "reward.members": 2}
 KILLS = 20
 """At random moments, in every stage"""

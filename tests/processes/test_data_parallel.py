@@ -11,10 +11,12 @@ from faults.killed import STAGES as KILLED
 from processes.several import said, start
 from safetensors.torch import load_file
 
+from truing.config import stages as registry
 from truing.runs.metrics import read_jsonl
 
 ROUNDING = 1e-5
-STAGES = [*KILLED, *tiny.WITHOUT_CRITIC]
+TRIED = {*KILLED, *tiny.WITHOUT_CRITIC, "simpo", "orpo"}
+STAGES = [name for name in registry.STAGES if name in TRIED]
 CHANGES = SHORT | {"checkpoints.every_steps": 1, "stages": STAGES}
 STAGE, CLASSIFIER = {"kind": "stage"}, {"kind": "model", "path": "PLACE/classifier"}
 ADAPTERS: dict[str, Any] = {"roles": "shared"}

@@ -89,17 +89,22 @@ def test_a_penalty_in_the_loss_leads_to_another_policy(penalty: str, best: Best)
     assert apart[1] > 2.5 * apart[0]
 
 
-def _changed(module: Any, change: Callable[[Experience, Scored], Experience], name: str) -> Any:
-    right = getattr(module, name)
-    return lambda scored, beta, **settings: change(right(scored, beta, **settings), scored)
+def _changed(right: Callable[..., Experience], change: Callable[[Experience, Scored], Experience]) -> Any:
+    return lambda scored, beta: change(right(scored, beta), scored)
 
 
 def ratio_against_the_reference(patch: pytest.MonkeyPatch, *_: Any) -> None:
     def wrong(experience: Experience, scored: Scored) -> Experience:
         return replace(experience, old_logprobs=scored.ref_logprobs)
 
-    for module, name in ((grpo, "penalty_in_reward"), (rloo, "make_experience"), (reinforce, "make_experience")):
-        patch.setattr(module, name, _changed(module, wrong, name))
+    right = grpo.PENALTIES["k1_in_reward"]
+    patch.setitem(
+        grpo.PENALTIES,
+        "k1_in_reward",
+        lambda scored, beta, settings: wrong(right(scored, beta, settings), scored),
+    )
+    for module in (rloo, reinforce):
+        patch.setattr(module, "make_experience", _changed(module.make_experience, wrong))
 
 
 def no_penalty_at_all(patch: pytest.MonkeyPatch, *_: Any) -> None:

@@ -23,7 +23,7 @@ from truing.models.scoring import response_logprobs
 from truing.rollout import server
 from truing.runs.checkpoints import newest_checkpoint
 from truing.runs.metrics import read_jsonl
-from truing.stages import online
+from truing.stages import update as updates
 from truing.stages.objective import Objective
 from truing.stages.online import train_online
 from truing.stages.ppo import ppo_objective, train_ppo
@@ -105,7 +105,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def on_learn(monkeypatch: pytest.MonkeyPatch) -> Callable[[OnLearn, OnLearn], None]:
     """Has functions called before and after the learner learns from an update."""
-    learn = online.learn
+    learn = updates.learn
 
     def have(before: OnLearn, after: OnLearn) -> None:
         def watched(experience: Experience, objective: Objective, learner: Any, seed: int, number: int) -> Any:
@@ -114,7 +114,7 @@ def on_learn(monkeypatch: pytest.MonkeyPatch) -> Callable[[OnLearn, OnLearn], No
             after(number, experience, objective)
             return metrics
 
-        monkeypatch.setattr(online, "learn", watched)
+        monkeypatch.setattr(updates, "learn", watched)
 
     return have
 
@@ -179,14 +179,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, list[Pat
     """A run of staleness 2, and what a machine that stopped while it learnt from each update would have left."""
     place, copies = tmp_path_factory.mktemp("undisturbed"), list[Path]()
     with serving(Watched(place)) as url, pytest.MonkeyPatch.context() as patch:
-        job, learn = _job(place / "run", url, **{STALENESS: 2}), online.learn
+        job, learn = _job(place / "run", url, **{STALENESS: 2}), updates.learn
 
         def copying(*given: Any) -> Any:
             copies.append(place / f"killed-{len(copies) + 1}")
             shutil.copytree(place / "run", copies[-1])
             return learn(*given)
 
-        patch.setattr(online, "learn", copying)
+        patch.setattr(updates, "learn", copying)
         train_ppo(job)
     return job, copies
 

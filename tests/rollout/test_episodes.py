@@ -17,7 +17,14 @@ from truing.core.experience import Rollout
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet, prompt_source
 from truing.kernels.cpu import linear
-from truing.rollout.episodes import as_samples, reference_samples, respond, with_score
+from truing.rollout.episodes import (
+    as_samples,
+    begin_responses,
+    drawn_rollout,
+    reference_samples,
+    respond,
+    with_score,
+)
 from truing.rollout.local import LocalEngine
 
 SEVEN = PromptSet([EncodedPrompt(str(n), (n,)) for n in range(7)], [])
@@ -105,21 +112,21 @@ def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
     assert said("rollout", 0) != said("held-out look", 0)
 
 
-def _asked(recipe: Recipe, count: int, first: int = 0) -> Rollout:
-    base, prompts = tiny.load(recipe), tiny.prepared(recipe).prompts(recipe).train
-    return respond(LocalEngine(base.role()), prompts[:count], recipe, base, "rollout", first)
+def _asked(recipe: Recipe, count: int, size: int, first: int = 0) -> Rollout:
+    base, prompts = tiny.load(recipe), tiny.prepared(recipe).prompts(recipe).train[:count]
+    drawing = begin_responses(LocalEngine(base.role()), prompts, recipe, base, "rollout", first)
+    return drawn_rollout(drawing, prompts, base, first, size)
 
 
 @pytest.mark.parametrize(("size", "first", "groups"), [(1, 0, [0, 1, 2, 3]), (2, 4, [2, 2, 3, 3]), (4, 8, [2] * 4)])
 def test_neighbours_are_a_group_counted_over_the_whole_run(
     size: int, first: int, groups: list[int], tmp_path: Path
 ) -> None:
-    recipe = tiny.recipe(tmp_path, **{"ppo.responses_per_prompt": size})
-    assert _asked(recipe, 4, first).groups.tolist() == groups
+    assert _asked(tiny.recipe(tmp_path), 4, size, first).groups.tolist() == groups
 
 
 def test_responses_without_a_score_leave_and_the_others_keep_their_group(tmp_path: Path) -> None:
-    rollout = _asked(tiny.recipe(tmp_path, **{"ppo.responses_per_prompt": 2}), 6)
+    rollout = _asked(tiny.recipe(tmp_path), 6, size=2)
     samples: list[Any] = list(range(6))
     kept, names, scores = with_score(rollout, samples, [1.0, math.nan, 3.0, 4.0, math.inf, 6.0], least=4)
     assert (names, scores, kept.groups.tolist()) == ([0, 2, 3, 5], [1.0, 3.0, 4.0, 6.0], [0, 1, 1, 2])
