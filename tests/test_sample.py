@@ -1,5 +1,6 @@
 """`truing sample` answers as the saved model does, and best-of-n gives the answer with the highest score."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from truing.config.sections import RolloutConfig
 from truing.core import rng
-from truing.core.errors import DataError, RewardError
+from truing.core.errors import DataError, RewardError, RunError
 from truing.pipeline.execute import run_pipeline
 from truing.results import LanguageModel, open_result
 from truing.runs.directory import RunDirectory
@@ -61,6 +63,21 @@ def test_answers_are_draws_from_the_saved_model_and_the_same_again(
     assert list(sample_file(model, prompts, 6, 1.0)) == answers
     assert list(sample_file(model, prompts, 6, 1.0, seed=model.recipe.seed + 1)) != answers
     assert {answer.score for answer in answers} == {None}
+
+
+def test_what_is_not_named_is_as_in_the_run(model: LanguageModel, prompts: Path) -> None:
+    rollout = RolloutConfig(max_new_tokens=3, temperature=2.5)
+    other = replace(model, recipe=model.recipe.model_copy(update={"rollout": rollout}))
+    assert list(sample_file(other, prompts)) == list(sample_file(model, prompts, 3, 2.5))
+    assert list(sample_file(other, prompts, 6, 1.0)) == list(sample_file(model, prompts, 6, 1.0))
+    assert (other.sampling(None, None).max_new_tokens, other.sampling(None, None).temperature) == (3, 2.5)
+
+
+def test_best_of_n_without_a_reward_model_asks_for_a_reward(tmp_path: Path) -> None:
+    run = run_pipeline(tiny.recipe(tmp_path, stages=["sft"]), tmp_path / "run", SilentProgress())
+    assert reward_for(run, None, 1) is None
+    with pytest.raises(RunError, check=lambda error: error.code == "run/no-reward-model", match="--reward"):
+        reward_for(run, None, 2)
 
 
 def test_best_of_n_is_the_answer_with_the_highest_score(

@@ -53,13 +53,14 @@ class LanguageModel:
         if length + max_new_tokens > self.base.context:
             may = f"the prompt has {length:,} tokens and may be answered with {max_new_tokens:,}"
             what = f"{may}; the model reads {self.base.context:,} in all."
-            hint = "Shorten the prompt, or ask for fewer tokens."
+            hint = "Shorten the prompt, or ask for fewer with --tokens (in Python, tokens=)."
             raise DataError(what, code="data/beyond-context", where=where, hint=hint)
 
-    def sampling(self, max_new_tokens: int, temperature: float, rows: int = 1) -> Sampling:
-        """How it draws: so many answers side by side."""
-        ends, pad = self.base.endings.tokens, self.base.tokenizer.pad_token_id
-        return Sampling(max_new_tokens, temperature, ends, pad, rows, self.recipe.compute.pack_weights)
+    def sampling(self, max_new_tokens: int | None, temperature: float | None, rows: int = 1) -> Sampling:
+        """How it draws: so many answers side by side; what is None is as in the run."""
+        run, ends, pad = self.recipe.rollout, self.base.endings.tokens, self.base.tokenizer.pad_token_id
+        longest, temperature = max_new_tokens or run.max_new_tokens, temperature or run.temperature
+        return Sampling(longest, temperature, ends, pad, rows, self.recipe.compute.pack_weights)
 
     def answers(
         self, prompts: Sequence[Text], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str

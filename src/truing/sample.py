@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from truing.core.errors import RunError
 from truing.core.records import Prompt, Sample
 from truing.data.datasets import records_of
 from truing.results import LanguageModel
@@ -37,8 +38,8 @@ class Answer:
 def sample_file(
     model: LanguageModel,
     prompts: Path,
-    tokens: int,
-    temperature: float,
+    tokens: int | None = None,
+    temperature: float | None = None,
     best_of: int = 1,
     reward: NamedReward | None = None,
     seed: int | None = None,
@@ -48,8 +49,8 @@ def sample_file(
     Args:
         model: that answers.
         prompts: a file of them, in any format that a recipe's data may have.
-        tokens: of the longest answer.
-        temperature: of the draws.
+        tokens: of the longest answer; without it, the run's `rollout.max_new_tokens`.
+        temperature: of the draws; without it, the run's.
         best_of: so many answers are drawn to each prompt, and the first of those with the highest score is given.
         reward: scores them.
         seed: of the draws; without it, the run's. Same seed, same answers.
@@ -61,9 +62,9 @@ def sample_file(
     assert best_of == 1 or reward is not None
     takes_columns = reward is not None and reward.form is None
     records: list[Prompt] = records_of(prompts, "prompts", model.recipe.data.transcripts, columns=takes_columns)
-    for record in records:  # before anything is drawn
-        model.refuse_longer(record.prompt, tokens, record.where)
     sampling, seed = model.sampling(tokens, temperature, ROWS), model.recipe.seed if seed is None else seed
+    for record in records:  # before anything is drawn
+        model.refuse_longer(record.prompt, sampling.max_new_tokens, record.where)
     together = max(1, ROWS // best_of)
     for start in range(0, len(records), together):
         part = records[start : start + together]
@@ -81,7 +82,14 @@ def reward_for(run: RunDirectory, named: str | None, best_of: int) -> NamedRewar
     """The reward that is named, or the run's own where several answers are drawn. Errors as `named_reward`."""
     if named is None and best_of == 1:
         return None
-    return named_reward(named or str(run.root))
+    try:
+        return named_reward(named or str(run.root))
+    except RunError as error:
+        if named is not None or error.code != "run/no-reward-model":
+            raise
+        hint = "Say what scores the answers: --reward with another run, a classifier, or file.py:function."
+        what = "has no finished reward model to choose the best answer by."
+        raise RunError(what, code="run/no-reward-model", where=str(run.root), hint=hint) from None
 
 
 def _scores(reward: NamedReward, drawn: Sequence[Sample]) -> list[float]:

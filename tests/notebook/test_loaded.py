@@ -82,6 +82,8 @@ def test_the_policy_is_the_librarys_and_answers_as_truing_sample_does(run: Run) 
     answers = run.policy.answers(["ab?", "c?"], tokens=4, seed=3)
     assert answers == run.policy.answers(["ab?", "c?"], tokens=4, seed=3)
     assert answers != run.policy.answers(["ab?", "c?"], tokens=4, seed=4)
+    longest = run.policy.loaded.recipe.rollout.max_new_tokens
+    assert run.policy.answers(["ab?"]) == run.policy.answers(["ab?"], tokens=longest, temperature=1.0)
     assert run.policy_of("sft").loaded.place == str(run.root / "sft" / "model")
     with pytest.raises(RunError, check=lambda error: error.code == "run/no-such-policy"):
         run.policy_of("reward")

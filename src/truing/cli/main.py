@@ -131,8 +131,8 @@ def sample(
     run: RunPath,
     prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="Rows with a prompt.")],
     stage: SpeakingStage = None,
-    tokens: Tokens = 64,
-    temperature: Temperature = 1.0,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Longest response; without it, the run's.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.01, help="Of the draws; without it, the run's.")] = None,
     best_of: Annotated[int, typer.Option(min=1, help="Draw so many to each prompt, and give the best scored.")] = 1,
     reward: Annotated[
         str | None,

@@ -36,14 +36,18 @@ class Policy:
         return self.loaded.base.tokenizer
 
     def answers(
-        self, prompts: Sequence[str | Turns], tokens: int = 64, temperature: float = 1.0, seed: int | None = None
+        self,
+        prompts: Sequence[str | Turns],
+        tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
     ) -> list[str]:
         """One to each prompt, drawn as in training.
 
         Args:
             prompts: B texts or conversations.
-            tokens: of the longest answer.
-            temperature: of the draws.
+            tokens: of the longest answer; without it, the run's `rollout.max_new_tokens`.
+            temperature: of the draws; without it, the run's.
             seed: of the draws; without it, the run's. The same seed gives the same answers.
 
         Raises:
@@ -53,7 +57,7 @@ class Policy:
         draws = self.loaded.recipe.seed if seed is None else seed
         asked = [_text(prompt) for prompt in prompts]
         for place, prompt in enumerate(asked):
-            self.loaded.refuse_longer(prompt, tokens, f"prompts[{place}]")
+            self.loaded.refuse_longer(prompt, sampling.max_new_tokens, f"prompts[{place}]")
         return [one.response for one in self.loaded.answers(asked, range(len(asked)), sampling, draws, "sample")]
 
 

@@ -21,7 +21,7 @@ def speaking_stage(run: RunDirectory, stage: str | None = None) -> str:
     stage = stage or next((name for name in kinds if name in finished), kinds[0])
     if stage not in finished:
         raise RunError(
-            f"the stage {stage} has no finished policy to talk to.",
+            f"the stage {stage} has no finished policy.",
             code="run/no-such-policy",
             where=str(run.root),
             hint=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
