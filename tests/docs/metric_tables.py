@@ -5,13 +5,13 @@ Run as a script, it brings every such table up to date.
 
 import re
 from collections.abc import Sequence
-
-from docs.code_links import ROOT
+from pathlib import Path
 
 from truing.config.stages import STAGES
 from truing.core import metrics
 from truing.core.metrics import Metric
 
+ROOT = Path(__file__).parents[2]
 TABLES: dict[str, Sequence[Metric]] = {
     **{name: spec.metrics for name, spec in STAGES.items()},
     "kl-control": (metrics.KL, metrics.KL_EXACT, metrics.BETA, metrics.APPROX_KL),

@@ -1,7 +1,10 @@
 """The documentation points at what is there, and defines every metric that is logged."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,6 +40,14 @@ def test_links_to_files_lead_somewhere(page: Path):
 def test_a_page_defines_metrics_as_the_code_does(name: str):
     page = (ROOT / "docs" / "algorithms" / f"{name}.md").read_text(encoding="utf-8")
     assert table(TABLES[name]) in page, "python tests/docs/metric_tables.py brings it up to date"
+
+
+@pytest.mark.parametrize("name", ["code_links", "metric_tables"])
+def test_what_brings_pages_up_to_date_runs_as_a_script(name: str):
+    """Loaded here without tests/ on the path, and not run."""
+    loading = f"import runpy; runpy.run_path({str(ROOT / 'tests' / 'docs' / f'{name}.py')!r})"
+    alone = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-P", "-c", loading], check=True, env=alone, cwd=ROOT)
 
 
 def test_every_metric_that_a_run_logs_is_defined(tmp_path: Path):
