@@ -76,7 +76,7 @@ def test_what_is_not_named_is_as_in_the_run(model: LanguageModel, prompts: Path)
 def test_best_of_n_without_a_reward_model_asks_for_a_reward(tmp_path: Path) -> None:
     run = run_pipeline(tiny.recipe(tmp_path, stages=["sft"]), tmp_path / "run", SilentProgress())
     assert reward_for(run, None, 1) is None
-    with pytest.raises(RunError, check=lambda error: error.code == "run/no-reward-model", match="--reward"):
+    with pytest.raises(RunError, check=lambda error: error.code == "run/nothing-to-choose-by", match="--reward"):
         reward_for(run, None, 2)
 
 

@@ -89,7 +89,7 @@ def reward_for(run: RunDirectory, named: str | None, best_of: int) -> NamedRewar
             raise
         hint = "Say what scores the answers: --reward with another run, a classifier, or file.py:function."
         what = "has no finished reward model to choose the best answer by."
-        raise RunError(what, code="run/no-reward-model", where=str(run.root), hint=hint) from None
+        raise RunError(what, code="run/nothing-to-choose-by", where=str(run.root), hint=hint) from None
 
 
 def _scores(reward: NamedReward, drawn: Sequence[Sample]) -> list[float]:
