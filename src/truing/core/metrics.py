@@ -96,7 +96,8 @@ UPDATES = Metric("steps", "Updates", "",
 BETA = Metric("beta", "β", "score a nat",
     "The price of KL in the reward: how firmly the policy is held to the reference.", bounds=NONNEGATIVE)
 SCORE = Metric("score", "Score", "SFT deviations",
-    "Mean reward of whole responses, before the KL penalty, in deviations of the SFT model's score.")
+    "Mean reward of whole responses, before the KL penalty, in deviations of the SFT model's score; as it is where "
+    "no source is normalised, so the share of right answers where the reward is 1 for those and 0 for others.")
 JUDGE = Metric("judge_NAME", "Judge", "",
     "A measure of quality that training never sees; if the score rises and a judge does not, doubt the score.",
     zero=True)
