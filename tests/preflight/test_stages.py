@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, CodeGenConfig, CodeGenForCausalLM
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.data.datasets import read_data
+from truing.estimate.rows import shortest_rows
 from truing.preflight.findings import Findings
 from truing.preflight.stages import check_stages
 
@@ -202,3 +203,11 @@ def test_sft_on_the_chosen_side_needs_pairs_and_no_demonstrations(tmp_path: Path
     assert found(recipe).problems == []
     tiny.write_rows(tmp_path / "preferences.jsonl", [row | {"prompt": "a?"} for row in tiny.preferences()])
     assert [problem.code for problem in found(recipe).problems] == ["data/none-to-hold-out"]
+
+
+def test_a_variant_may_learn_to_say_other_rows(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, **{"stages": ["sft"], "variants": {"chosen": {"sft.data": "preferences"}}})
+    assert found(recipe).problems == []
+    rows = tiny.prepared(recipe)
+    assert rows.tokens(["preferences"])
+    assert shortest_rows(recipe, rows).preferences(recipe).train

@@ -7,6 +7,7 @@ from typing import Any
 
 from truing.config import reads_columns
 from truing.config.checks import PROMPTS
+from truing.config.plan import plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
 from truing.config.stages import STAGES
@@ -100,10 +101,13 @@ class Dataset:
 
 def datasets_of_stages(recipe: Recipe) -> list[str]:
     """Those that its stages learn from, hold out or have answered, whether or not it names a file for each."""
-    specs = [STAGES[stage] for stage in recipe.stages]
-    names = dict.fromkeys(name for spec in specs for name in spec.datasets_of(recipe))
-    prompts = ["prompts"] if any(spec.samples for spec in specs) else []
-    return [part for name in names for part in (name, HELDOUT + name)] + prompts
+    prompts = ["prompts"] if any(STAGES[stage].samples for stage in recipe.stages) else []
+    return [part for name in learnt_datasets(recipe) for part in (name, HELDOUT + name)] + prompts
+
+
+def learnt_datasets(recipe: Recipe) -> list[str]:
+    """Those that its stages learn from, the stages of its variants too."""
+    return list(dict.fromkeys(name for stage in plan(recipe) for name in stage.spec.datasets_of(stage.recipe)))
 
 
 def read_data(recipe: Recipe, thorough: bool = False, taken: Taken = NONE_TAKEN) -> dict[str, Dataset]:

@@ -8,7 +8,7 @@ from statistics import fmean
 from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
 from truing.data.batching import optimiser_batches
-from truing.data.datasets import HELDOUT
+from truing.data.datasets import HELDOUT, learnt_datasets
 from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
 from truing.estimate.shortened import PROMPTS, prompts_of_step, rows_of_step
@@ -67,7 +67,7 @@ def shortest_rows(recipe: Recipe, prepared: Prepared) -> Prepared:
         DataError: a stage has no rows, or they cannot be used.
     """
     chosen: dict[str, list[EncodedRow]] = {}
-    for name in dict.fromkeys(name for stage in recipe.stages for name in STAGES[stage].datasets_of(recipe)):
+    for name in learnt_datasets(recipe):
         for part, rows in zip((name, HELDOUT + name), prepared.split(name, recipe), strict=True):
             fitted, _ = prepared.fit(name, rows, recipe)
             chosen[part] = [row for own in _by_label(fitted) for row in _shortest_of(own, 1)]
