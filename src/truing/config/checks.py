@@ -102,7 +102,7 @@ def _rewards(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
         if source.kind == "stage" and not any(spec.makes == "reward model" for spec in specs):
             makers = _any_of([spec.name for spec in STAGES.values() if spec.makes == "reward model"])
             what = "is the model of the reward stage, which is not among the stages."
-            hint = f"Add {makers} to stages, or give rewards.sources of kind model or function."
+            hint = f"Add {makers} to stages, or give rewards.sources of kind model, function or judge."
             yield Problem("recipe/no-reward-stage", key, what, hint)
         for spec in specs if source.combine != "mean" else ():
             if spec.makes == "reward model" and getattr(recipe, spec.name).members == 1:

@@ -51,7 +51,7 @@ class Recipe(Algorithms, Origin):
     rollout: RolloutConfig = Field(default_factory=RolloutConfig, description="How responses are sampled.")
     rewards: Rewards = Field(default_factory=Rewards, description="What scores a response.")
     on_unsound_reward: Literal["stop", "go_on"] = Field(
-        "stop", description="A reward model no better than chance, or than 'longer wins', ends the run before PPO."
+        "stop", description="stop: no policy learns from a reward model no better than chance, or than 'longer wins'."
     )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="What is measured on held-out prompts.")
     guard: Guard = Field(default_factory=Guard, description="Judgements of the policy's own answers, and what follows.")

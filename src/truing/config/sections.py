@@ -37,7 +37,7 @@ class World(Section):
 
     demonstrations: Count = Field(6000, description="Reviews to imitate.")
     preferences: Count = Field(700, description="Pairs of reviews with a noisy judgement.")
-    prompts: Count = Field(1000, description="Openings for PPO to answer.")
+    prompts: Count = Field(1000, description="Openings for policies to answer.")
 
 
 class Source(Section):

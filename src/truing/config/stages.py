@@ -5,7 +5,7 @@ To add an algorithm: its settings in `algorithms`, an entry here, its file in `t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
 
@@ -113,6 +113,25 @@ def _online(name: str, title: str, measured: tuple[Metric, ...]) -> StageSpec:
     )
 
 
+def _on_preferences(name: str, title: str, measured: tuple[Metric, ...]) -> StageSpec:
+    """A policy that learns from preferences, held to a reference."""
+    return StageSpec(
+        name=name,
+        title=title,
+        train=f"truing.stages.{name}:train_{name}",
+        outcome="truing.report.outcomes:preference_policy_outcome",
+        learns_from=("train_pairs", "preference pairs"),
+        metrics=measured,
+        datasets=("preferences",),
+        depends_on=(*EVERY_STAGE, *EVERY_POLICY, name),
+        makes="policy",
+        rates="preferences",
+        repeats=False,
+        starts_from="sft",
+        scored_by="reward",
+    )
+
+
 _SPECS = (
     StageSpec(
         name="sft",
@@ -147,70 +166,19 @@ _SPECS = (
         starts_from="sft",
     ),
     _online("ppo", "PPO", metrics.PPO),
-    StageSpec(
-        name="dpo",
-        title="direct preference optimisation",
-        train="truing.stages.dpo:train_dpo",
-        outcome="truing.report.outcomes:preference_policy_outcome",
-        learns_from=("train_pairs", "preference pairs"),
-        metrics=metrics.DPO,
-        datasets=("preferences",),
-        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "dpo"),
-        makes="policy",
-        rates="preferences",
-        repeats=False,
-        starts_from="sft",
-        scored_by="reward",
-    ),
+    _on_preferences("dpo", "direct preference optimisation", metrics.DPO),
     _online("grpo", "GRPO", metrics.GRPO),
     _online("rloo", "RLOO", metrics.CRITIC_FREE),
     _online("reinforce", "REINFORCE++", metrics.CRITIC_FREE),
-    StageSpec(
-        name="kto",
-        title="Kahneman-Tversky optimisation",
-        train="truing.stages.kto:train_kto",
-        outcome="truing.report.outcomes:preference_policy_outcome",
+    replace(
+        _on_preferences("kto", "Kahneman-Tversky optimisation", metrics.KTO),
         learns_from=("train_rows", "ratings"),
-        metrics=metrics.KTO,
         datasets=("ratings",),
-        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "kto"),
-        makes="policy",
-        rates="preferences",
-        repeats=False,
-        starts_from="sft",
-        scored_by="reward",
         read_besides=3,
     ),
-    StageSpec(
-        name="simpo",
-        title="simple preference optimisation",
-        train="truing.stages.simpo:train_simpo",
-        outcome="truing.report.outcomes:preference_policy_outcome",
-        learns_from=("train_pairs", "preference pairs"),
-        metrics=metrics.SIMPO,
-        datasets=("preferences",),
-        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "simpo"),
-        makes="policy",
-        rates="preferences",
-        repeats=False,
-        starts_from="sft",
-        scored_by="reward",
-        read_besides=0,
-    ),
-    StageSpec(
-        name="orpo",
-        title="odds ratio preference optimisation",
-        train="truing.stages.orpo:train_orpo",
-        outcome="truing.report.outcomes:preference_policy_outcome",
-        learns_from=("train_pairs", "preference pairs"),
-        metrics=metrics.ORPO,
-        datasets=("preferences",),
-        depends_on=(*EVERY_STAGE, *EVERY_POLICY, "orpo"),
-        makes="policy",
-        repeats=False,
-        starts_from="sft",
-        scored_by="reward",
-        read_besides=0,
+    replace(_on_preferences("simpo", "simple preference optimisation", metrics.SIMPO), read_besides=0),
+    replace(
+        _on_preferences("orpo", "odds ratio preference optimisation", metrics.ORPO), rates="supervised", read_besides=0
     ),
 )
 STAGES = {spec.name: spec for spec in _SPECS}

@@ -53,7 +53,7 @@ class Usage:
     held: float
     """Bytes between two steps: weights, moments, rows, and Python with its libraries"""
     seconds: float
-    """Of a step; of an update for PPO"""
+    """Of a step; of an update where the stage learns from its own responses"""
     steps: int = 0
     """Of the whole stage; 0 for a dry run"""
 

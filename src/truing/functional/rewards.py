@@ -9,7 +9,7 @@ from truing.functional.shapes import Mask, Number, PerSequence, PerToken
 def shape_rewards(
     scores: PerSequence, logprobs: PerToken, ref_logprobs: PerToken, mask: Mask, beta: Number
 ) -> PerToken:
-    """What PPO maximises, token by token.
+    """What a policy maximises that is held to a reference, token by token.
 
         r_t = −β·(log π(y_t) − log π_ref(y_t)) + [t is the last counted token]·score
 

@@ -86,7 +86,7 @@ def _source(settings: RewardConfig, recipe: Recipe, roles: Roles, answers: Answe
         today = roles.base.text_format(recipe.data).today
         return ClassifierReward.load(settings.path or "", roles.base.model.device, budget, today)
     if roles.reward is None:
-        what = "rewards.sources asks for the reward stage's model, but stages has no reward before ppo."
+        what = "rewards.sources asks for the reward stage's model, and no stage of the run made one."
         raise RecipeError(what, code="recipe/no-reward-stage")
 
     def of_role(role: Role) -> RoleReward:

@@ -1,7 +1,7 @@
 """Reward sources: where the score of a response comes from.
 
-Three kinds: the reward stage's model, any sequence-classification model, a Python function. A source scores samples; it
-knows nothing of PPO.
+Four kinds: the reward stage's model, any sequence-classification model, a Python function (`python_function`), a
+language model on a server (`llm_judge`). A source scores samples; it knows nothing of who learns from them.
 """
 
 import math

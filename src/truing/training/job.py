@@ -45,7 +45,7 @@ class Job:
     recipe: Recipe
     directory: StageDirectory
     start: Base
-    """The model this stage begins with; for reward and PPO that is the SFT model"""
+    """The model this stage begins with: the SFT model, where there is one before it"""
     reward: RewardModelFiles | None
     """The reward stage's result, where there is one"""
     rows: Prepared

@@ -58,7 +58,7 @@ CALIBRATION = Question(
 MARGIN = Question(
     "margin",
     "Right where it is surest",
-    "PPO and best-of-n push to the largest scores, so large differences have to be right more often than small ones.",
+    "Policies and best-of-n push to the largest scores, so large differences must be right more often than small ones.",
     "Read the pairs with the largest score differences that are wrong: they show what is overrated.",
 )
 LENGTH = Question(
