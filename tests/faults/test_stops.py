@@ -28,11 +28,11 @@ PLACES: list[tuple[str, Death, str]] = [
     ),
     (
         "the last evaluation of a reward model, once its weights have changed",
-        ("before", "truing.stages.reward", "pair_card", 1),
+        ("before", "truing.stages.reward_scores", "pair_card", 1),
         "reward is at its beginning, and 2 more that were finished will be done again",
     ),
-    ("a report card", ("before", "truing.stages.reward", "pair_card", 2), "reward is saved after step 3"),
-    ("a save, which is finished", ("after", "truing.stages.reward", "save_normalisation", 1), "reward is done"),
+    ("a report card", ("before", "truing.stages.reward_scores", "pair_card", 2), "reward is saved after step 3"),
+    ("a save, which is finished", ("after", "truing.stages.reward_files", "save_normalisation", 1), "reward is done"),
     ("loading", ("before", "truing.models.load", "exact_backend", 1), AT_ONCE),
     (
         "the first evaluation",

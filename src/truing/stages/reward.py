@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from truing.config.algorithms import Reward
@@ -14,32 +11,28 @@ from truing.config.defaults import given
 from truing.core.batches import PairBatch
 from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
-from truing.core.results import PairCard, RewardResult, to_json
-from truing.core.rows import PairRows, TokenRows
+from truing.core.results import RewardResult
 from truing.data.batching import optimiser_batches
 from truing.data.bootstrap import bootstrap_counts
-from truing.evaluation.pair_card import pair_card, wins
 from truing.functional import bradley_terry_loss
 from truing.models.layout import base_to_train
 from truing.models.load import LoadedBase
 from truing.models.members import averaged_role, member_roles
-from truing.models.metadata import keep_metadata
-from truing.models.reward_card import AVERAGED, MEMBER, reward_use
+from truing.models.reward_card import AVERAGED
 from truing.models.roles import Role
-from truing.models.save import merge, outline_classifier, save_normalisation, save_reward_model
-from truing.models.scoring import end_scores, forward_in_micro_batches
+from truing.models.save import outline_classifier
+from truing.models.scoring import end_scores
 from truing.rewards.combined import MembersReward
 from truing.rewards.sources import RoleReward, refuse_bad
 from truing.rollout.episodes import reference_samples
 from truing.stages.offline import learn_rows
+from truing.stages.reward_files import save_members, use, write
+from truing.stages.reward_scores import card_of, logged, means, member_cards, member_metrics, pair_scores
 from truing.training.job import Job
 from truing.training.journal import open_journal
 from truing.training.learner import Learner, Trained
 from truing.trust.card import findings
 from truing.trust.rows import RowsReward, checks_on_rows
-
-LOGGED = ("heldout_accuracy", "heldout_loss")
-"""Of what is measured on held-out pairs, on the way"""
 
 
 def pair_loss(reward: Role, batch: PairBatch, settings: Reward, member: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
@@ -82,14 +75,14 @@ def train_reward(job: Job) -> RewardResult:
             plan,
             losses=[partial(pair_loss, role, settings=settings, member=index) for index, role in enumerate(members)],
             shown=("loss", "accuracy"),
-            evaluate=lambda _: _logged(_card(heldout, _scores(members, heldout, budget))),
+            evaluate=lambda _: logged(card_of(heldout, pair_scores(members, heldout, budget))),
             every=settings.log_every,
             at_start=False,
         )
-        scores = _scores(members, heldout, budget)
-        card = _card(heldout, scores)
+        scores = pair_scores(members, heldout, budget)
+        card = card_of(heldout, scores)
         reward = _reading_text(job, base, members, budget)
-        checks = checks_on_rows(reward, pairs, _means(scores), card, journal.rows, given(settings.epochs))
+        checks = checks_on_rows(reward, pairs, means(scores), card, journal.rows, given(settings.epochs))
         made = members[0] if len(members) == 1 else averaged_role(members, load)
         normalisation = Normalisation.measure(_on(samples, _source(made, base, budget)), where="reward model")
     result = RewardResult(
@@ -105,13 +98,13 @@ def train_reward(job: Job) -> RewardResult:
     )
     of_it = result
     if len(members) > 1:
-        averaged = _card(heldout, _scores([made], heldout, budget))
-        result = replace(result, **_member_metrics(scores), averaged_accuracy=averaged.heldout_accuracy)
+        averaged = card_of(heldout, pair_scores([made], heldout, budget))
+        result = replace(result, **member_metrics(scores), averaged_accuracy=averaged.heldout_accuracy)
         on_samples = [_on(samples, _source(role, base, budget)) for role in members]
-        _save_members(job, base, members, on_samples, result, _cards(heldout, scores))
+        save_members(job, base, members, on_samples, result, member_cards(heldout, scores))
         of_it = replace(result, card=averaged, checks=None)
     about = AVERAGED.format(count=len(members)) if len(members) > 1 else ""
-    job.save_model(made, base, partial(_write, job, base, normalisation), of_it, _use(job, base, normalisation, about))
+    job.save_model(made, base, partial(write, job, base, normalisation), of_it, use(job, base, normalisation, about))
     return result
 
 
@@ -138,74 +131,7 @@ def _reading_text(job: Job, base: LoadedBase, members: Sequence[Role], budget: i
     return RowsReward(together, base.endings, form, base.context, chat)
 
 
-def _scores(roles: Sequence[Role], pairs: PairRows, budget: int) -> tuple[Tensor, Tensor]:
-    """(k, N) of the chosen and of the rejected sides, by each of k roles."""
-
-    def of(role: Role, rows: TokenRows) -> Tensor:
-        return forward_in_micro_batches(role, rows, budget, lambda part, _: (end_scores(role, part),))[0]
-
-    chosen, rejected = (torch.stack([of(role, rows) for role in roles]) for rows in (pairs.chosen, pairs.rejected))
-    return chosen, rejected
-
-
-def _means(scores: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """(N,) of both sides, over the members."""
-    chosen, rejected = scores
-    return chosen.mean(0), rejected.mean(0)
-
-
-def _card(pairs: PairRows, scores: tuple[Tensor, Tensor]) -> PairCard:
-    return pair_card(*_means(scores), pairs.chosen.response_lengths, pairs.rejected.response_lengths)
-
-
-def _logged(card: PairCard) -> dict[str, Any]:
-    measured = to_json(card)
-    return {name: measured[name] for name in LOGGED}
-
-
-def _cards(pairs: PairRows, scores: tuple[Tensor, Tensor]) -> list[PairCard]:
-    """Of each member alone."""
-    return [_card(pairs, (chosen[None], rejected[None])) for chosen, rejected in zip(*scores, strict=True)]
-
-
-def _member_metrics(scores: tuple[Tensor, Tensor]) -> dict[str, Any]:
-    """How often each member is right, and how often all of them prefer the same side."""
-    right = wins(scores[0] - scores[1]).double()
-    alike = (right == right[0]).all(0)
-    return {"member_accuracies": right.mean(1).tolist(), "member_agreement": float(alike.double().mean())}
-
-
 def _on(samples: Sequence[Sample], source: RoleReward) -> list[float]:
     scores = source.score(samples)
     refuse_bad(scores, samples, "reward model")
     return scores
-
-
-def _save_members(
-    job: Job,
-    base: LoadedBase,
-    members: Sequence[Role],
-    scores: Sequence[Sequence[float]],
-    result: RewardResult,
-    cards: Sequence[PairCard],
-) -> None:
-    """Each of them with what was measured of it alone, and its scores of the SFT model's samples."""
-    about = MEMBER.format(count=len(members))
-    for number, (role, own, card) in enumerate(zip(members, scores, cards, strict=True), start=1):
-        scale = Normalisation.measure(own, where=f"member {number}")
-        alone = replace(result, card=card, score_mean=scale.mean, score_std=scale.std, checks=None, findings=None)
-        job.save_member(number, role, base, partial(_write, job, base, scale), alone, _use(job, base, scale, about))
-    job.save_member_scores(torch.tensor(scores, dtype=torch.float64).T)
-
-
-def _use(job: Job, base: LoadedBase, normalisation: Normalisation, about: str) -> str:
-    return reward_use(base.text_format(job.recipe.data), job.in_messages, normalisation, about)
-
-
-def _write(job: Job, base: LoadedBase, normalisation: Normalisation, whole: Role, place: Path) -> None:
-    """A role that can be merged as a sequence classifier."""
-    assert whole.head is not None
-    model = merge(whole)
-    save_reward_model(model, whole.head, base.tokenizer, place)
-    keep_metadata(job.start, model, base.tokenizer, place)
-    save_normalisation(normalisation, place)
