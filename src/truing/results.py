@@ -14,7 +14,7 @@ from truing.config.sections import Base, Compute
 from truing.core.errors import DataError, ModelError, RunError
 from truing.core.records import Message, Sample, Text, Tokens
 from truing.data.chat import TextFormat, decode_response, encode_prompt
-from truing.data.prepared import chats_of
+from truing.data.kept import chats_of
 from truing.models.fetched import directory_of
 from truing.models.load import LoadedBase, load_base
 from truing.models.own_code import code_elsewhere, foreign_code

@@ -16,7 +16,8 @@ from truing.core.errors import DataError
 from truing.core.rows import TokenRows
 from truing.data import chat, encode, prepared
 from truing.data.chat import TextFormat, Written
-from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
+from truing.data.kept import load_prepared, prepared_key, save_prepared
+from truing.data.prepared import Prepared, prepare
 from truing.data.prompts import PromptSet
 
 TOKENIZER = tiny.tokenizer()
@@ -232,7 +233,7 @@ def test_a_text_is_rendered_once_and_tokenised_once_checks_included(
 def saved(place: Path, given: Recipe) -> tuple[Prepared, Path]:
     rows = prepare(given, tiny.text_format(TOKENIZER), 64)
     (place / "prepared").mkdir()
-    rows.save(place / "prepared", "key")
+    save_prepared(rows, place / "prepared", "key")
     return rows, place / "prepared"
 
 
@@ -291,7 +292,12 @@ def test_the_key_changes_with_whatever_the_rows_are_made_of_and_with_nothing_els
     key = prepared_key(given, inputs)
     for other in ({"base": {"files": {"tokenizer.json": "9"}}}, {"data.preferences": {"sha256": "9"}}):
         assert prepared_key(given, inputs | other) != key
-    for changes in ({"data.transcripts": True}, {"data.preferences.split": "test"}, {"stages": ["sft"]}):
+    for changes in (
+        {"data.transcripts": True},
+        {"data.preferences.split": "test"},
+        {"stages": ["sft"]},
+        {"sft.data": "preferences"},
+    ):
         assert prepared_key(changed(given, changes), inputs) != key
     for changes in ({"data.max_length": 9}, {"data.heldout": 0.2}, {"data.too_long": "drop"}, {"seed": 5}):
         assert prepared_key(changed(given, changes), inputs) == key

@@ -1,17 +1,13 @@
-"""The rows of a run as token ids: read and encoded once, kept as long as they are, split and fitted for each stage."""
+"""The rows of a run as token ids: read and encoded once, as long as they are, split and fitted for each stage."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from truing.config import reads_columns
 from truing.config.recipe import Recipe
 from truing.core.errors import DataError, Problem, check
-from truing.core.records import Message, Preference, Rating, Text, Tokens
+from truing.core.records import Preference, Rating, Text, Tokens
 from truing.core.rows import PairRows, RatedRows, TokenRows
 from truing.data.chat import TextFormat, Written, write_prompt
 from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
@@ -28,12 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 R = TypeVar("R", TokenRows, PairRows, RatedRows)
-FORMAT = 6
-"""Of what `save` writes"""
 RATINGS = "ratings"
 """The dataset whose rows are wanted or not, and must be of both kinds"""
-MANIFEST = "prepared.json"
-REST = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -136,21 +128,6 @@ class Prepared:
         if self.chats:
             tokenizer.chat_template = chat_template(tokenizer)
 
-    def save(self, directory: Path, key: str) -> None:
-        """Writes a file a dataset and `prepared.json`, which vouches for them; `key` says of what they were made."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        for name, rows in self.rows.items():
-            columns = [vars(row) | {"completions": row.completions or None} for row in rows]  # no type without a field
-            pq.write_table(pa.Table.from_pylist(columns), directory / f"{name}.parquet")
-        texts = [text if isinstance(text, str) else list(map(asdict, text)) for text in self.texts]
-        rest = {name: getattr(self, name) for name in ("context", "pad", "bos", "chats", "remarks")}
-        rest |= {"texts": texts, "endings": asdict(self.endings)}
-        (directory / REST).write_text(json.dumps(rest), encoding="utf-8")
-        manifest = {"key": key, "files": {file.name: _sha256(file) for file in sorted(directory.iterdir())}}
-        (directory / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-
     def _fitted_split(self, name: str, recipe: Recipe, collect: Callable[[list[EncodedRow]], R]) -> Split[R]:
         train, heldout = self.split(name, recipe)
         train, report = self.fit(name, train, recipe)
@@ -245,59 +222,3 @@ def _mixture(names: Sequence[str], chats: Sequence[str]) -> Iterator[str]:
     if plain and chats:
         several = f"data.{', data.'.join(chats)} are messages, and data.{', data.'.join(plain)} plain text"
         yield f"{several}: a model that is taught in one form and asked or judged in the other does worse."
-
-
-def prepared_key(recipe: Recipe, fingerprints: Mapping[str, Mapping[str, Any]]) -> str:
-    """What the rows of a run are made of, as a hash: its data, the base's tokenizer among its files, and its stages."""
-    made_of = {
-        "format": FORMAT,
-        "inputs": {name: fingerprints[name] for name in fingerprints if name == "base" or name.startswith("data.")},
-        "data": recipe.data.model_dump(exclude={"heldout", "max_length", "too_long"}),
-        "stages": recipe.stages,
-        "columns": reads_columns(recipe),
-    }
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-
-
-def load_prepared(directory: Path, key: str) -> Prepared | None:
-    """What `save` wrote; None where there is nothing, where it was made of other data, or where a file is damaged."""
-    try:
-        manifest = json.loads((directory / MANIFEST).read_bytes())
-        whole = all(_sha256(directory / name) == digest for name, digest in manifest["files"].items())
-        if manifest["key"] != key or not whole:
-            return None
-        rest = json.loads((directory / REST).read_bytes())
-        texts = [
-            text if isinstance(text, str) else tuple(Message(**turn) for turn in text) for text in rest.pop("texts")
-        ]
-        endings: dict[str, Any] = {
-            name: tuple(one) if isinstance(one, list) else one for name, one in rest.pop("endings").items()
-        }
-        rest |= {name: tuple(rest[name]) for name in ("chats", "remarks")} | {"endings": Endings(**endings)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    rows = {file.stem: _read_rows(file) for file in map(directory.joinpath, manifest["files"]) if file.name != REST}
-    return Prepared(rows, texts, **rest)
-
-
-def chats_of(directory: Path) -> tuple[str, ...] | None:
-    """The datasets of messages among what `save` wrote; None where an older truing wrote it, which did not say."""
-    try:
-        return tuple(json.loads((directory / REST).read_bytes())["chats"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _read_rows(file: Path) -> list[EncodedRow]:
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(file).to_pylist()
-    for row in rows:
-        row["prompt"] = interned(row["prompt"])
-        row["completions"] = {name: interned(ids) for name, ids in (row["completions"] or {}).items()}
-    return [EncodedRow(**row) for row in rows]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -5,7 +5,8 @@ from pathlib import Path
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError, check
 from truing.data.datasets import read_data
-from truing.data.prepared import Prepared, load_prepared, prepare, prepared_key
+from truing.data.kept import load_prepared, prepared_key, save_prepared
+from truing.data.prepared import Prepared, prepare
 from truing.models.load import LoadedBase, outline_base
 from truing.preflight.files import check_files
 from truing.preflight.functions import check_functions
@@ -61,5 +62,5 @@ def _kept(place: Path, key: str, recipe: Recipe, rows: Prepared | None, stop: In
         if place.exists():  # of other data, or damaged
             remove(place)
         with complete_directory(place) as partial:
-            rows.save(partial, key)
+            save_prepared(rows, partial, key)
     return rows
