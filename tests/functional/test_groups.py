@@ -48,6 +48,9 @@ def test_what_all_of_a_group_have_alike_changes_nothing(advantages) -> None:
 
 
 @pytest.mark.parametrize("advantages", [leave_one_out, group_centred, group_normalised])
-def test_responses_that_all_score_alike_have_no_advantage(advantages) -> None:
-    rewards, groups = torch.full((4,), 0.1), torch.zeros(4, dtype=torch.int64)
-    assert advantages(rewards, groups).abs().max() < 1e-3
+@pytest.mark.parametrize("score", [0.1, 1000.1, 12345.678])
+@pytest.mark.parametrize("size", [3, 4, 7])
+def test_responses_that_all_score_alike_have_no_advantage(advantages, score: float, size: int) -> None:
+    """Nor by rounding, which a deviation of the same size would blow up to one."""
+    rewards, groups = torch.full((size,), score), torch.zeros(size, dtype=torch.int64)
+    assert advantages(rewards, groups).tolist() == [0.0] * size

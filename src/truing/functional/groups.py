@@ -16,8 +16,9 @@ def leave_one_out(rewards: PerSequence, groups: Groups) -> PerSequence:
 
     rewards (B,); groups (B,) int64, alike within a group. Returns (B,); 0 for a response that is alone in its group.
     """
-    total, sizes = _sums(rewards, groups)
-    return torch.where(sizes > 1, rewards - (total - rewards) / (sizes - 1).clamp(min=1), 0.0)
+    above = rewards - _extremes(rewards, groups)[0]  # as below
+    total, sizes = _sums(above, groups)
+    return torch.where(sizes > 1, above - (total - above) / (sizes - 1).clamp(min=1), 0.0)
 
 
 def group_centred(rewards: PerSequence, groups: Groups) -> PerSequence:
@@ -30,8 +31,9 @@ def group_centred(rewards: PerSequence, groups: Groups) -> PerSequence:
 
     rewards (B,); groups (B,) int64, alike within a group. Returns (B,); 0 for a response that is alone in its group.
     """
-    total, sizes = _sums(rewards, groups)
-    return rewards - total / sizes
+    above = rewards - _extremes(rewards, groups)[0]  # or of large rewards, rounding would pass for contrast
+    total, sizes = _sums(above, groups)
+    return above - total / sizes
 
 
 def group_normalised(rewards: PerSequence, groups: Groups, eps: Number = 1e-4) -> PerSequence:
@@ -53,15 +55,19 @@ def has_contrast(rewards: PerSequence, groups: Groups) -> Tensor:
 
     Yu et al. 2025 (arXiv:2503.14476), DAPO, leaves such groups out. rewards (B,); groups (B,) int64.
     """
-    same = _same(groups)
-    least = torch.where(same, rewards, torch.inf).amin(-1)
-    most = torch.where(same, rewards, -torch.inf).amax(-1)
+    least, most = _extremes(rewards, groups)
     return least < most
 
 
 def _same(groups: Groups) -> Tensor:
     """(B, B) bool: which responses are of one group."""
     return groups[..., :, None] == groups[..., None, :]
+
+
+def _extremes(values: PerSequence, groups: Groups) -> tuple[Tensor, Tensor]:
+    """(B,) least and most of the group of each."""
+    same = _same(groups)
+    return torch.where(same, values, torch.inf).amin(-1), torch.where(same, values, -torch.inf).amax(-1)
 
 
 def _sums(values: PerSequence, groups: Groups) -> tuple[Tensor, Tensor]:
