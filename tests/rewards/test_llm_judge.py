@@ -202,10 +202,25 @@ def test_a_key_comes_from_the_environment_and_goes_nowhere_else(
             LlmReward.load("strict", recipe, answers).score(_samples(misdeed))
         assert "***" in str(refusal.value)
         assert "secret" not in str(refusal.value)
+    server.answer = lambda asked: "sk-secret it is.\nScore: 4"
+    assert LlmReward.load("strict", recipe, answers).score(_samples("abcd")) == [4.0]
     assert "secret" not in (tmp_path / "answers.jsonl").read_text()
     monkeypatch.delenv("JUDGE_KEY")
     with pytest.raises(RewardError, match=r"asks with the key in JUDGE_KEY, and the environment has none"):
         LlmReward.load("strict", recipe).score(_samples("abcd"))
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_a_long_key_that_is_quoted_in_a_long_message_is_struck_out_before_that_is_cut(
+    status: int, server: LlmServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"sk-proj-{'s3cret' * 30}"
+    monkeypatch.setenv("JUDGE_KEY", key)
+    server.misdeeds = [f"{status} Incorrect API key provided: KEY."] * 9
+    with pytest.raises(RewardError) as refusal:
+        LlmReward.load("strict", _recipe(server, key_variable="JUDGE_KEY")).score(_samples("abc"))
+    assert "provided: ***" in str(refusal.value)
+    assert "s3cret" not in str(refusal.value)
 
 
 def test_no_more_are_asked_at_once_than_the_recipe_says(server: LlmServer) -> None:

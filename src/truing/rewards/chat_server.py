@@ -30,6 +30,8 @@ AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """What a server says that may do better the next time"""
 MOST_BYTES = 1 << 24
 """Of an answer"""
+SECRET = 8
+"""Characters of the shortest key that is one; servers that ask for none are often given a word"""
 SHOWN = 200
 """Characters of an answer that an error quotes"""
 
@@ -154,13 +156,13 @@ class ChatServer:
         except (OSError, HTTPException, ValueError) as error:  # the last for a name that is no host
             raise _FaultError(f"gave no answer ({in_one_line(str(error)) or type(error).__name__})") from error
         if response.status in AGAIN:
-            said = f"answered {response.status}: {_message(text)}"
+            said = f"answered {response.status}: {_message(text, key)}"
             raise _FaultError(said, _seconds_asked(response.getheader("Retry-After")))
         if response.status != 200:
-            what = f"declines: {response.status}, {_without(key, _message(text)).rstrip('.')}."
+            what = f"declines: {response.status}, {_message(text, key).rstrip('.')}."
             hint = f"Look at llm_judges.{self.name}: base_url, model and key_variable."
             raise RewardError(what, code="rewards/judge-declines", where=self.place, hint=hint)
-        return _reply(text, calls)
+        return _reply(text, calls, key)
 
 
 def _read(response: Any, deadline: float) -> str:
@@ -175,7 +177,7 @@ def _read(response: Any, deadline: float) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
-def _reply(text: str, calls: int) -> Reply:
+def _reply(text: str, calls: int, key: str | None) -> Reply:
     """What a completion says. _FaultError where it is none: half of one, or another program's answer."""
     try:
         found = json.loads(text)
@@ -186,8 +188,8 @@ def _reply(text: str, calls: int) -> Reply:
         if not isinstance(content, str):
             raise TypeError
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise _FaultError(f"answered what is no completion: {_shown(text)!r}") from error
-    return Reply(content, calls, read, written, choice.get("finish_reason") == "length")
+        raise _FaultError(f"answered what is no completion: {_shown(text, key)!r}") from error
+    return Reply(_without(key, content), calls, read, written, choice.get("finish_reason") == "length")
 
 
 def _seconds_asked(header: str | None) -> float | None:
@@ -204,20 +206,21 @@ def _seconds_asked(header: str | None) -> float | None:
         return None
 
 
-def _message(text: str) -> str:
+def _message(text: str, key: str | None) -> str:
     """What the error of a server says."""
     try:
         found = json.loads(text)
         error = found.get("error", found)
-        return _shown(str((error.get("message") or error.get("detail")) if isinstance(error, dict) else error))
+        return _shown(str((error.get("message") or error.get("detail")) if isinstance(error, dict) else error), key)
     except (ValueError, AttributeError, RecursionError):
-        return _shown(text)
+        return _shown(text, key)
 
 
-def _shown(text: str) -> str:
-    return in_one_line(text.strip())[:SHOWN]
+def _shown(text: str, key: str | None) -> str:
+    """The beginning, of what has no key any more: half of one that was cut would not be found."""
+    return in_one_line(_without(key, text).strip())[:SHOWN]
 
 
 def _without(key: str | None, text: str) -> str:
-    """The text, with the key struck out: servers quote one that they do not know."""
-    return text.replace(key, "***") if key else text
+    """The text, with the key struck out: servers quote one that they do not know. A word like EMPTY is no secret."""
+    return text.replace(key, "***") if key and len(key) >= SECRET else text
