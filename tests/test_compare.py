@@ -60,6 +60,28 @@ def test_a_variant_with_rewards_of_its_own_is_not_compared_by_score(tmp_path: Pa
         assert compare([run]).warnings == warnings
 
 
+def test_scores_of_another_llm_judge_or_of_a_function_that_was_changed_are_of_another_reward(tmp_path: Path) -> None:
+    one, other = (write_run(tmp_path / name, ("sft", "reward", "ppo")) for name in "ab")
+
+    rewards = "rewards: {sources: [{kind: judge, path: strict}, {kind: function, path: r:f}]}"
+
+    def found(model: str, digest: str) -> list[str]:
+        for run, by, content in ((one, "m", "ab"), (other, model, digest)):
+            judges = {
+                "strict": {"base_url": "http://h", "model": by},
+                "other": {"base_url": "http://h", "model": run.name},
+            }
+            (run / "recipe.yaml").write_text(f"world: {{}}\n{rewards}\nllm_judges: {json.dumps(judges)}\n")
+            document = json.loads((run / "run.json").read_text())
+            document["inputs"] |= {"rewards.sources.1": {"path": str(run / "r.py"), "sha256": content}}
+            (run / "run.json").write_text(json.dumps(document))
+        return compare([one, other]).warnings
+
+    assert found("m", "ab") == []
+    assert found("n", "ab") == [OTHER_REWARD]
+    assert found("m", "cd") == [OTHER_REWARD]
+
+
 def test_a_run_without_a_policy_shows_its_stages(tmp_path: Path) -> None:
     found = compare([write_run(tmp_path / "a", ("sft", "reward"))])
     assert (found.policies, found.figures, found.samples.exchanges) == ([], [], [])

@@ -3,11 +3,13 @@
 Files are read, and no model.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from truing.config.stages import within
 from truing.report.comparison import Line, comparison, label
 from truing.report.exchanges import Samples, samples
 from truing.report.run_files import RunFiles, StageFiles, read_run
@@ -108,18 +110,30 @@ def _differences(first: Path, other: Path) -> list[str]:
 def _warnings(trained: Sequence[tuple[RunFiles, StageFiles]]) -> list[str]:
     """What the figures of these policies do not say beside each other."""
     rewards = [_reward(run, stage) for run, stage in trained]
-    starts = [_model_files(start_of(stage, run)) or run.lineage.facts["inputs"].get("base") for run, stage in trained]
+    starts = [_model_files(start_of(stage, run)) or _contents(run, ("base",)) for run, stage in trained]
     asked = [{row["prompt"] for row in stage.samples} for _, stage in trained]
     found = {OTHER_REWARD: rewards, OTHER_START: starts, OTHER_PROMPTS: asked}
     return [warning for warning, each in found.items() if any(one != each[0] for one in each[1:])]
 
 
 def _reward(run: RunFiles, stage: StageFiles) -> Any:
-    """What a policy's score is of: the rewards of its recipe, and the content of the stage's reward model."""
+    """What a policy's score is of: the rewards of its recipe, the content of what they name, and the reward model's."""
     variants, variant = run.recipe.get("variants"), stage.name.removeprefix(f"{stage.record.kind}-")
     own = variants.get(variant) if isinstance(variants, dict) else None
-    changes = {key: value for key, value in flat(own or {}).items() if key.startswith("rewards")}
-    return run.recipe.get("rewards"), changes, _model_files(scorer_of(stage, run))
+    changes = {key: value for key, value in flat(own or {}).items() if within(key, ("rewards", "llm_judges"))}
+    rewards, judges = run.recipe.get("rewards"), run.recipe.get("llm_judges")
+    asked = {name: one for name, one in (judges or {}).items() if f'"{name}"' in json.dumps(rewards, default=str)}
+    named = _contents(run, ("rewards.sources", *(f"llm_judges.{judge}" for judge in asked)))
+    return rewards, changes, asked, named, _model_files(scorer_of(stage, run))
+
+
+def _contents(run: RunFiles, sections: tuple[str, ...]) -> dict[str, Any]:
+    """What is on record of the run's inputs in these sections of the recipe, but for where they lay."""
+    return {
+        name: {key: value for key, value in found.items() if key != "path"}
+        for name, found in run.lineage.facts["inputs"].items()
+        if within(name, sections)
+    }
 
 
 def _model_files(stage: StageFiles | None) -> dict[str, str]:
