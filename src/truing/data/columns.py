@@ -55,8 +55,14 @@ NONE_TAKEN = Taken()
 
 
 def further(values: Mapping[str, object]) -> dict[str, object]:
-    """What a row has beside the columns that make records; a prompt taken from a pair has nothing of its answers."""
-    return {name: value for name, value in values.items() if name not in ALIASES}
+    """What a row has beside the columns that make records; a prompt taken from other rows has nothing of their answers.
+
+    A `label` is of an answer where the row has one, and a column like others where it has none.
+    """
+    is_answered = any(name in values for name in ("completion", "messages"))
+    return {
+        name: value for name, value in values.items() if name not in ALIASES or (name == "label" and not is_answered)
+    }
 
 
 def as_json(columns: Mapping[str, object]) -> str:
