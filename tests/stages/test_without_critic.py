@@ -1,6 +1,7 @@
 """GRPO, RLOO and REINFORCE++: experience by the formulas, and stages that run, stop and go on as PPO does."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from truing.core.experience import Experience, Rollout
 from truing.runs.metrics import read_jsonl
 from truing.stages import grpo, reinforce, rloo
 from truing.stages.objective import Scored
-from truing.stages.update import Update
+from truing.stages.update import Update, group_metrics
 from truing.training.job import Job
 
 LETTERS = {"kind": "function", "path": "letters:letter_a", "normalise": False}
@@ -86,6 +87,14 @@ def test_groups_whose_scores_are_alike_are_left_out_where_that_is_asked_for() ->
     assert len(grpo.penalty_in_reward(scored, BETA, Grpo()).kept(least=1)) == 4
     even = grpo.penalty_in_reward(_scored([1.0] * 4), BETA, Grpo(drop_even_groups=True))
     assert len(even.kept(least=1)) == 4  # or an update would have nothing to take its steps on
+
+
+def test_responses_that_dropped_ones_left_alone_count_as_even() -> None:
+    scored = _scored([1.0, 2.0, 0.0, 0.0])
+    assert group_metrics(scored, 2) == {"even_groups": 0.5}
+    alone = replace(scored, rollout=replace(scored.rollout, groups=torch.arange(4)))
+    assert group_metrics(alone, 2) == {"even_groups": 1.0}
+    assert group_metrics(alone, 1) == {}
 
 
 def test_rloo_compares_with_the_others() -> None:

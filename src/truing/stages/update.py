@@ -63,6 +63,7 @@ class Update:
         timing = {name: watch.seconds for name, watch in phases.items()}
         dropped = {"dropped": len(asked) - len(samples)}
         metrics = rollout_metrics(scored, experience, beta) | source_metrics(found)
+        metrics |= group_metrics(scored, settings.responses_per_prompt)
         return metrics | agreement | drawn | learnt | dropped | timing
 
 
@@ -137,6 +138,13 @@ def source_metrics(scores: Scores) -> dict[str, float]:
     return {name: fmean(values) for name, values in known.items() if values}
 
 
+def group_metrics(scored: Scored, responses_per_prompt: int) -> dict[str, float]:
+    """How much of an update there is nothing to compare with: a response that dropped ones left alone is so too."""
+    if responses_per_prompt == 1:
+        return {}
+    return {"even_groups": float((~has_contrast(scored.rewards, scored.rollout.groups)).float().mean())}
+
+
 def rollout_metrics(scored: Scored, experience: Experience, beta: float) -> dict[str, Any]:
     """What an update's episodes show of the policy; every mean is over counted tokens or over sequences."""
     sequences, mask = scored.rollout.sequences, scored.rollout.sequences.response_mask
@@ -149,9 +157,6 @@ def rollout_metrics(scored: Scored, experience: Experience, beta: float) -> dict
         "beta": beta,
         "entropy": float(masked_mean(scored.entropy, mask)),
     }
-    groups = scored.rollout.groups
-    if len(set(groups.tolist())) < len(groups):
-        metrics["even_groups"] = float((~has_contrast(scored.rewards, groups)).float().mean())
     if scored.values is not None and experience.returns is not None:
         metrics["explained_variance"] = float(explained_variance(scored.values, experience.returns, mask))
     return metrics | {
