@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from truing.config.stages import within
 from truing.report.comparison import Line, comparison, label
 from truing.report.exchanges import Samples, samples
 from truing.report.run_files import RunFiles, StageFiles, read_run
@@ -120,19 +119,19 @@ def _reward(run: RunFiles, stage: StageFiles) -> Any:
     """What a policy's score is of: the rewards of its recipe, the content of what they name, and the reward model's."""
     variants, variant = run.recipe.get("variants"), stage.name.removeprefix(f"{stage.record.kind}-")
     own = variants.get(variant) if isinstance(variants, dict) else None
-    changes = {key: value for key, value in flat(own or {}).items() if within(key, ("rewards", "llm_judges"))}
+    changes = {key: value for key, value in flat(own or {}).items() if key.startswith(("rewards.", "llm_judges."))}
     rewards, judges = run.recipe.get("rewards"), run.recipe.get("llm_judges")
     asked = {name: one for name, one in (judges or {}).items() if f'"{name}"' in json.dumps(rewards, default=str)}
-    named = _contents(run, ("rewards.sources", *(f"llm_judges.{judge}" for judge in asked)))
+    named = _contents(run, ("rewards.sources.", *(f"llm_judges.{judge}." for judge in asked)))
     return rewards, changes, asked, named, _model_files(scorer_of(stage, run))
 
 
-def _contents(run: RunFiles, sections: tuple[str, ...]) -> dict[str, Any]:
-    """What is on record of the run's inputs in these sections of the recipe, but for where they lay."""
+def _contents(run: RunFiles, beginnings: tuple[str, ...]) -> dict[str, Any]:
+    """What is on record of the run's inputs whose names begin so, but for where they lay."""
     return {
         name: {key: value for key, value in found.items() if key != "path"}
         for name, found in run.lineage.facts["inputs"].items()
-        if within(name, sections)
+        if name.startswith(beginnings)
     }
 
 
