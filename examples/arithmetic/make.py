@@ -77,6 +77,7 @@ def main() -> None:
     write_base(directory / "base")
     for name in ("grpo.yaml", "reward.py"):
         shutil.copy(Path(__file__).with_name(name), directory / name)
+    print(f"written; now: truing run {directory / 'grpo.yaml'} --out {directory / 'run'}")
 
 
 if __name__ == "__main__":
