@@ -27,13 +27,13 @@ STAGES = {"ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "reinforce": "REINFORCE+
 INTRODUCTION = """# Sums that can be checked
 
 A Llama of 0.1M parameters has learnt from 5,400 demonstrations of a class in which few add right, sums such as
-`347+2=`, and is right about as often as they are. Then it learns from a reward that is 1 where its answer is the `answer` of
-the prompt's row and 0 elsewhere (`examples/arithmetic`). 200 prompts are held out; what stands here is the share of
-them that is answered right, one answer drawn at temperature 1 each, with its 95% interval."""
-SETTINGS = """All four have 150 updates of 192 responses (GRPO and RLOO: 8 to each of 24 prompts), 4 passes, one learning
-rate (2e-3) and β = 0.02, chosen for GRPO: at rates and numbers of their own the others may do better. PPO, GRPO and RLOO
-cannot be told apart here; REINFORCE++, whose baseline knows nothing of the prompt, comes less far. PPO has a fourth model
-to train."""
+`347+2=`, and is right about as often as they are. Then it learns from a reward that is 1 where its answer is the
+`answer` of the prompt's row and 0 elsewhere (`examples/arithmetic`). 200 prompts are held out; what stands here is the
+share of them that is answered right, one answer drawn at temperature 1 each, with its 95% interval."""
+SETTINGS = """All four have 150 updates of 192 responses (GRPO and RLOO: 8 to each of 24 prompts), 4 passes, one
+learning rate (2e-3) and β = 0.02, chosen for GRPO: at rates and numbers of their own the others may do better. PPO,
+GRPO and RLOO cannot be told apart here; REINFORCE++, whose baseline knows nothing of the prompt, comes less far. PPO
+has a fourth model to train."""
 
 
 def run_seed(cache: Path, seed: int) -> None:
@@ -78,7 +78,8 @@ def main() -> None:
         for seed in told.seeds:
             run_seed(told.cache, seed)
     head = ["", "before, by seed", *(f"after, seed {seed}" for seed in told.seeds), "mean", "KL, nats", "seconds"]
-    how = f"Written by `python benchmarks/arithmetic/run.py`, on one core of {processor()}; seconds are of a stage, on a machine that did other work."
+    where = f"on one core of {processor()} with other work beside it"
+    how = f"Written by `python benchmarks/arithmetic/run.py`, {where}; seconds are of a stage."
     write(told.page, INTRODUCTION, how, table(head, rows(told.cache, told.seeds)), SETTINGS)
 
 
