@@ -55,7 +55,6 @@ PLACES: list[tuple[str, Death, str]] = [
         ("before", "truing.stages.kto", "kto_reference_point", 2),
         "kto is saved after step 1",
     ),
-    ("SimPO", ("before", "truing.stages.simpo", "simpo_loss", 10), "simpo is saved after step 1"),
     ("the report", ("before", "truing.cli.run", "write_report", 1), AT_ONCE),
 ]
 """Where a run is left, time after time, and what it says of itself then"""
