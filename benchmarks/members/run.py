@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from truing.config import load_recipe, recipe_shelf
 from truing.config.defaults import ON_CPU
@@ -72,8 +73,8 @@ def run_of(cache: Path, seed: int, members: int) -> RunDirectory:
 def make(cache: Path, seed: int) -> None:
     """Both runs of a seed, on the same SFT model."""
     one, several = (run_of(cache, seed, members).root for members in (1, MEMBERS))
-    run_pipeline(recipe_of(seed, 1), one, LineProgress())
-    run_pipeline(recipe_of(seed, MEMBERS), several, LineProgress(), fork_of=one)
+    run_pipeline(recipe_of(seed, 1), one, LineProgress(Console(stderr=True)))
+    run_pipeline(recipe_of(seed, MEMBERS), several, LineProgress(Console(stderr=True)), fork_of=one)
 
 
 def ppo_rows(run: RunDirectory, members: int) -> Iterator[str]:
