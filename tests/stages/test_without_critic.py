@@ -1,6 +1,5 @@
 """GRPO, RLOO and REINFORCE++: experience by the formulas, and stages that run, stop and go on as PPO does."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,9 +205,3 @@ def test_a_raised_beta_is_paid_where_the_penalty_is_in_the_loss(layout: str, tmp
 def test_one_response_a_prompt_is_refused_since_it_has_nothing_to_be_compared_with(stage: str) -> None:
     with pytest.raises(ValueError, match="greater than or equal to 2"):
         tiny.Recipe.model_validate({stage: {"responses_per_prompt": 1}})
-
-
-def test_metrics_are_json(tmp_path: Path) -> None:
-    job = _job(tmp_path, "rloo")
-    _train(job)
-    assert json.loads(job.directory.metrics.read_text().splitlines()[-1])["step"] == 2

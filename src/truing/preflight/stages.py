@@ -143,4 +143,4 @@ def _check_prompts(stage: Planned, prepared: Prepared, measured: bool, found: Fi
     found.odd += [f"prompts: {sentence}" for sentence in report.remarks()]
     prompts = prepared.prompts(recipe)
     if measured and stage.spec.makes_policy:
-        prompts.without(prepared.learnt_prompts(stage.spec.datasets, recipe))
+        prompts.without(prepared.learnt_prompts(stage.spec.datasets_of(stage.recipe), recipe))

@@ -93,7 +93,7 @@ def train_offline(job: Job, roles: Roles, objective: OfflineObjective[Micro]) ->
     trained = Trained("policy", roles.policy, given(settings.optimiser.learning_rate))
     learner = Learner([trained], settings.optimiser, len(plan), given(recipe.compute.learn_tokens))
     with open_journal(job, learner, len(plan)) as journal:
-        prompts = job.prompts().without(job.rows.learnt_prompts(job.spec.datasets, recipe))
+        prompts = job.prompts().without(job.rows.learnt_prompts(job.spec.datasets_of(recipe), recipe))
         scored = roles.reward is not None  # by the reward of the recipe, which such a loss does not learn from
         scales, answers = journal.recall("normalisations", None), job.llm_answers
         reward = build_reward(recipe, roles, prompts, scales, answers) if scored else None

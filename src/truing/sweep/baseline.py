@@ -139,7 +139,7 @@ def _measured(
 def _prompts(stage: Planned, trial: Trial, stop: Interruption) -> PromptSet:
     """Those that the stage holds out."""
     rows = rows_of_run(trial.run, stage.recipe, None, stop)
-    learnt = rows.learnt_prompts(stage.spec.datasets, stage.recipe)
+    learnt = rows.learnt_prompts(stage.spec.datasets_of(stage.recipe), stage.recipe)
     return rows.prompts(stage.recipe).without(learnt) if learnt else rows.prompts(stage.recipe)
 
 
