@@ -8,10 +8,13 @@ prompts have the right `answer` in a column of their own, which the reward is ha
 """
 
 import argparse
-import json
 import random
 import shutil
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+from tiny import write_base, write_rows  # beside this directory
 
 RIGHT = 0.15
 """Share of the demonstrations whose sum is right"""
@@ -33,37 +36,6 @@ def demonstration(prompt: str, answer: int, draw: random.Random) -> dict[str, st
     return {"prompt": prompt, "completion": str(answer + slip)}
 
 
-def write_rows(rows: list[dict[str, str]], path: Path) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def write_base(directory: Path) -> None:
-    """A Llama of 0.1M random weights that reads and writes one character a token."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    words = ["<pad>", "<eos>", *CHARACTERS]
-    inner = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<pad>"))
-    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    inner.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>")
-    torch.manual_seed(17)
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=32,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path)
@@ -74,7 +46,7 @@ def main() -> None:
     asked = [{"prompt": prompt, "answer": str(answer)} for prompt, answer in dict(sums(PROMPTS, draw)).items()]
     write_rows(shown, directory / "demonstrations.jsonl")
     write_rows(asked, directory / "prompts.jsonl")
-    write_base(directory / "base")
+    write_base(directory / "base", CHARACTERS)
     for name in ("grpo.yaml", "reward.py"):
         shutil.copy(Path(__file__).with_name(name), directory / name)
     print(f"written; now: truing run {directory / 'grpo.yaml'} --out {directory / 'run'}")

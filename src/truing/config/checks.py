@@ -95,7 +95,7 @@ def _rewards(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
     is_scored = any(spec.must_be_scored or spec.scored_by in recipe.stages for spec in specs)
     for index, source in enumerate(recipe.rewards.sources if is_scored else ()):
         key = f"rewards.sources.{index}"
-        if source.kind == "function":
+        if source.kind in ("function", "environment"):
             yield from _function(source.path or "", f"{key}.path")
         if source.kind == "judge":
             yield from _llm_judge(recipe, source.path or "", f"{key}.path")
@@ -206,11 +206,24 @@ def _staleness(recipe: Recipe, _: Specs) -> Iterator[Problem]:
         yield Problem("recipe/stale-ratio", "rollout.vllm.old_logprobs", what, hint)
 
 
+def _environment(recipe: Recipe, _: Specs) -> Iterator[Problem]:
+    """One answers the policy, between turns of the weights that learn."""
+    numbers = [number for number, source in enumerate(recipe.rewards.sources) if source.kind == "environment"]
+    if len(numbers) > 1:
+        what = "is a second environment, and a policy talks with one."
+        hint = "Take it away, or write one class that does both."
+        yield Problem("recipe/two-environments", f"rewards.sources.{numbers[1]}", what, hint)
+    if numbers and recipe.rollout.max_staleness:
+        what = "lets weights change while responses are drawn, and turns of one episode would be of several policies."
+        yield Problem("recipe/stale-turns", "rollout.max_staleness", what, "Set it to 0 where an environment answers.")
+
+
 def _room(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
     """A response needs a prompt before it."""
-    longest = recipe.data.max_length
-    if any(spec.samples for spec in specs) and recipe.rollout.max_new_tokens >= longest:
-        what = f"leaves no room for a prompt: data.max_length is {longest}, prompt and response together."
+    longest, source = recipe.data.max_length, recipe.environment
+    if any(spec.samples for spec in specs) and recipe.longest_response >= longest:
+        turns = f" ({source.turns} turns of it, and what is said between: {recipe.longest_response})" if source else ""
+        what = f"leaves no room for a prompt: data.max_length is {longest}, prompt and response together{turns}."
         yield Problem("recipe/no-room", "rollout.max_new_tokens", what, "Lower it, or raise data.max_length.")
 
 
@@ -245,6 +258,7 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     ),
     (_engine, ("stages", "roles", "rollout.engine")),
     (_staleness, ("rollout.engine", "rollout.max_staleness", "rollout.vllm.old_logprobs")),
-    (_room, ("stages", "rollout.max_new_tokens", "data.max_length")),
+    (_environment, ("rewards.sources", "rollout.max_staleness")),
+    (_room, ("stages", "rollout.max_new_tokens", "data.max_length", "rewards.sources")),
 )
 """Each with the fields that it reads"""

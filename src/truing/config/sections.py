@@ -1,7 +1,7 @@
 """The sections of a recipe that serve every algorithm, one line an option, documented where it stands."""
 
 from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -69,6 +69,9 @@ class Data(Section):
     )
     date: str = Field(
         "2026-01-01", description="What a chat template is told that asks for the date, so that runs are alike."
+    )
+    tools: list[dict[str, Any]] = Field(
+        default_factory=list, description="Schemas of tools, as JSON has them, that the chat template shows a model."
     )
     transcripts: bool = Field(
         False, description="Read '\\n\\nHuman: ... \\n\\nAssistant: ...' text as chat messages for the chat template."
@@ -154,12 +157,13 @@ class MissingEos(Section):
 class RewardConfig(Section):
     """One part of the reward."""
 
-    kind: Literal["stage", "model", "function", "judge"] = Field(
+    kind: Literal["stage", "model", "function", "judge", "environment"] = Field(
         description="stage: the reward stage's model; model: a sequence-classification directory; function: Python; "
-        "judge: a language model of llm_judges."
+        "judge: a language model of llm_judges; environment: a Python class that also answers the policy."
     )
     path: str | None = Field(
-        None, description="model: its directory or Hub id. function: module:function. judge: its name in llm_judges."
+        None,
+        description="model: its directory or Hub id. function, environment: module:name. judge: a name in llm_judges.",
     )
     weight: Number = Field(1.0, description="Its weight in the sum.")
     normalise: bool = Field(True, description="Shift and scale to mean 0 and deviation 1 on samples of the SFT model.")
@@ -175,6 +179,12 @@ class RewardConfig(Section):
     variance_price: Positive | None = Field(
         None, description="less_variance: the mean less this times the variance over the members."
     )
+    turns: Count | None = Field(
+        None, description="environment: turns of the policy in an episode, at most, each of rollout.max_new_tokens."
+    )
+    observation_tokens: Count | None = Field(
+        None, description="environment: tokens of what it says to one turn, at most, with what the template adds."
+    )
 
     @model_validator(mode="after")
     def _combined_where_there_are_members(self) -> Self:
@@ -189,7 +199,16 @@ class RewardConfig(Section):
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
         if (self.path is None) != (self.kind == "stage"):
-            raise ValueError("kinds model, function and judge need a path; kind stage has none")
+            raise ValueError("kinds model, function, judge and environment need a path; kind stage has none")
+        return self
+
+    @model_validator(mode="after")
+    def _bounds_of_an_environment(self) -> Self:
+        given = [getattr(self, name) is not None for name in ("turns", "observation_tokens")]
+        if self.kind == "environment" and not all(given):
+            raise ValueError("kind environment needs turns and observation_tokens, which bound its episodes")
+        if self.kind != "environment" and any(given):
+            raise ValueError(f"turns and observation_tokens are for kind environment, and this is {self.kind}")
         return self
 
 

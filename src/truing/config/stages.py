@@ -24,6 +24,7 @@ EVERY_STAGE = (
     "data.max_length",
     "data.too_long",
     "data.transcripts",
+    "data.tools",
     "data.date",
 )
 """What the result of every stage depends on"""

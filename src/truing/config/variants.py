@@ -71,7 +71,7 @@ def guard_functions(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
 def reads_columns(recipe: Recipe) -> bool:
     """Whether what scores or judges responses may ask for columns of their rows, in the recipe or a variant of it."""
     recipes = [recipe, *(variant(recipe, name) for name in recipe.variants)]
-    is_source = any(source.kind in ("function", "judge") for _, source in reward_sources(recipe))
+    is_source = any(source.kind in ("function", "judge", "environment") for _, source in reward_sources(recipe))
     return is_source or any(own.evaluation.judges for own in recipes) or any(guard_functions(recipe))
 
 

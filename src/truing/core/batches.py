@@ -61,6 +61,8 @@ class Sequences:
     """Which row each one is, for errors"""
     prefix_states: Tensor | None = None
     """(B, T − 1, D) what the layers below every adapter made of all tokens but the last; None where nobody kept it"""
+    drawn: Tensor | None = None
+    """(B, R) bool: response tokens that the policy drew, on the host; None where it drew all, as without environment"""
 
     @classmethod
     def collate(
@@ -70,8 +72,12 @@ class Sequences:
         pad: int,
         names: Sequence[str] = (),
         prefix_states: Sequence[Tensor] | None = None,
+        drawn: Sequence[Tensor] | None = None,
     ) -> Self:
-        """Joins each prompt to its response and pads on the right; `prefix_states` are (T − 1, D), one a row."""
+        """Joins each prompt to its response and pads on the right.
+
+        One a row: `prefix_states` (T − 1, D); `drawn` (R,) bool.
+        """
         joined = [torch.tensor([*p, *r], dtype=torch.long) for p, r in zip(prompts, responses, strict=True)]
         return cls(
             tokens=pad_sequence(joined, batch_first=True, padding_value=pad),
@@ -79,6 +85,7 @@ class Sequences:
             response_lengths=torch.tensor([len(r) for r in responses]),
             names=names,
             prefix_states=None if prefix_states is None else pad_sequence(list(prefix_states), batch_first=True),
+            drawn=None if drawn is None else pad_sequence(list(drawn), batch_first=True),
         )
 
     def __len__(self) -> int:
@@ -94,6 +101,14 @@ class Sequences:
         """The tokens of every response."""
         rows, lengths = self.response_tokens.tolist(), self.response_lengths.tolist()
         return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+
+    @property
+    def said(self) -> list[list[int]]:
+        """The tokens of every response that the policy drew."""
+        if self.drawn is None:
+            return self.responses
+        rows = zip(self.responses, self.drawn.tolist(), strict=True)
+        return [[token for token, own in zip(*row, strict=False) if own] for row in rows]
 
     @property
     def lengths(self) -> Tensor:
@@ -114,8 +129,13 @@ class Sequences:
 
     @property
     def count(self) -> int:
-        """Response tokens."""
-        return int(self.response_lengths.sum())
+        """Response tokens that the policy drew."""
+        return int(self.drawn_lengths.sum())
+
+    @property
+    def drawn_lengths(self) -> Tensor:
+        """(B,) response tokens that the policy drew; on the host."""
+        return self.response_lengths if self.drawn is None else self.drawn.sum(1)
 
     @property
     def attention_mask(self) -> Tensor:
@@ -125,13 +145,22 @@ class Sequences:
 
     @property
     def response_mask(self) -> Tensor:
-        """(B, R) True on response tokens."""
+        """(B, R) True on response tokens that the policy drew."""
+        if self.drawn is not None:
+            return self._drawn_there
         return _steps(int(self.response_lengths.max()), self.tokens) < self._lengths_there[1][:, None]
+
+    @cached_property
+    def _drawn_there(self) -> Tensor:
+        assert self.drawn is not None
+        return to_device(self.drawn, self.tokens.device)
 
     @cached_property
     def response_places(self) -> Tensor:
         """(N,) places of `response_mask`, flat, where it is True."""
-        mask = torch.arange(int(self.response_lengths.max())) < self.response_lengths[:, None]
+        mask = self.drawn
+        if mask is None:
+            mask = torch.arange(int(self.response_lengths.max())) < self.response_lengths[:, None]
         return to_device(mask.flatten().nonzero()[:, 0], self.tokens.device)
 
     @property
@@ -154,6 +183,7 @@ class Sequences:
             said,
             [self.names[row] for row in index] if self.names else (),
             None if self.prefix_states is None else self.prefix_states[chosen, : longest - 1],
+            None if self.drawn is None else self.drawn[list(index), : int(said.max())],
         )
 
     def to(self, device: torch.device) -> Self:
@@ -163,6 +193,7 @@ class Sequences:
             self.response_lengths,
             self.names,
             None if self.prefix_states is None else self.prefix_states.to(device),
+            self.drawn,
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from truing.core.batches import Sequences
+from truing.core.records import Episode
 from truing.core.transfer import integers
 
 
@@ -42,6 +43,8 @@ class Rollout:
     """(B, R) the same as the engine that drew them gave them, where it computes the policy otherwise"""
     drawn_logprobs: Tensor | None = None
     """(B, R) the same by the learner with the weights that drew, where these may be older than those that learn"""
+    episodes: Sequence[Episode] | None = None
+    """B of them, where an environment answered the policy"""
 
     def rows(self, index: Sequence[int]) -> Self:
         """These responses, trimmed to the longest."""
@@ -61,6 +64,7 @@ class Rollout:
             states,
             part(self.engine_logprobs),
             part(self.drawn_logprobs),
+            None if self.episodes is None else [self.episodes[row] for row in index],
         )
 
     def kl(self, ref_logprobs: Tensor) -> Tensor:

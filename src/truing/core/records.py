@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Speaker = Literal["system", "user", "assistant"]
+Speaker = Literal["system", "user", "assistant", "tool"]
 Tokens = tuple[int, ...]
 
 
@@ -88,11 +88,23 @@ Record = Demonstration | Preference | Rating | Prompt
 
 
 @dataclass(frozen=True)
+class Episode:
+    """What an environment made of a prompt: the policy's turns and its own, one after the other."""
+
+    turns: tuple[Message, ...]
+    """All that followed the prompt, the policy's as the assistant's"""
+    reward: float
+    """The sum of what the environment gave for the policy's turns; NaN where it failed"""
+    observed: int
+    """Tokens of what the environment said"""
+
+
+@dataclass(frozen=True)
 class Sample:
     """A prompt and the policy's response to it, as text and as tokens.
 
     `response` is text without special tokens; the token tuples are what the models see, the closing eos included
-    where the response has one (`finished`).
+    where the response has one (`finished`). Of an `episode`, both are all that followed the prompt.
     """
 
     prompt: Text
@@ -102,3 +114,10 @@ class Sample:
     finished: bool
     columns: str = ""
     """The further columns of the prompt's row, as JSON; rows of one file have the same ones"""
+    episode: Episode | None = None
+    """Where an environment answered the policy"""
+
+    @property
+    def length(self) -> int:
+        """Tokens that the policy drew."""
+        return len(self.response_tokens) - (self.episode.observed if self.episode else 0)

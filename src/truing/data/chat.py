@@ -9,6 +9,7 @@ it there by default. Special tokens are only those that the template writes: whe
 as ordinary text.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +21,7 @@ from truing.core.records import Message, Text, Tokens
 from truing.data.endings import Endings
 from truing.data.stand_ins import StandIns
 from truing.data.templates import TemplateError, decoded, default_prefix, render
+from truing.data.tool_calls import PROBE, CallForm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,11 +47,24 @@ class TextFormat:
     endings: Endings
     today: date
     """What a chat template is told that asks for the date"""
+    tools: str = "[]"
+    """Schemas of the tools that it shows, as JSON"""
 
     @cached_property
     def stand_ins(self) -> StandIns:
         """Of its special tokens."""
         return StandIns.of(self.tokenizer)
+
+    @cached_property
+    def call_form(self) -> CallForm | None:
+        """How its chat template writes a call of a tool; None where it writes none that can be read."""
+        asked, tools = [{"role": "user", "content": "a"}], {"tools": json.loads(self.tools) or None}
+        try:
+            beginning = render(self.tokenizer, asked, self.today, add_generation_prompt=True, **tools)
+            whole = render(self.tokenizer, [*asked, PROBE], self.today, add_generation_prompt=False, **tools)
+        except Exception:  # a template is a program: one that knows of no tools raises what it likes
+            return None
+        return CallForm.of(whole.removeprefix(beginning))
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,16 @@ def write_answered(form: TextFormat, prompt: Text, completion: Text, beginning: 
     """A prompt, whose text alone is `beginning`, with its completion. ModelError as `answered_text`."""
     text, chat = answered_text(form, prompt, completion, beginning), not isinstance(prompt, str)
     return Written(text, _tokens(form, text, chat), chat)
+
+
+def write_turns(form: TextFormat, messages: Sequence[Message], add_generation_prompt: bool) -> Tokens:
+    """The tokens of a conversation as the template writes it. ModelError where the template fails."""
+    return _tokens(form, _render(form, messages, add_generation_prompt), chat=True)
+
+
+def goes_on_with(form: TextFormat, text: str) -> Tokens:
+    """The tokens of plain text that goes on from another."""
+    return _going_on(form.tokenizer, text, special=False)
 
 
 def completion_tokens(form: TextFormat, beginning: Written, whole: Written) -> Tokens:
@@ -198,8 +223,9 @@ def _going_on(tokenizer: "PreTrainedTokenizerBase", text: str, special: bool) ->
 def _render(form: TextFormat, messages: Sequence[Message], add_generation_prompt: bool) -> str:
     """The template's text, with a stand-in for every special token that a message spells out."""
     turns = [form.stand_ins.put_into(message.turn) for message in messages]
+    options = {"tools": tools} if (tools := json.loads(form.tools)) else {}
     try:
-        return render(form.tokenizer, turns, form.today, add_generation_prompt=add_generation_prompt)
+        return render(form.tokenizer, turns, form.today, add_generation_prompt=add_generation_prompt, **options)
     except Exception as error:  # a template is a program: it raises what it likes
         what = f"the chat template cannot render this conversation: {first_line(error)}."
         hint = TEMPLATE_HINT if isinstance(error, TemplateError) else ORDER_HINT

@@ -100,7 +100,7 @@ class Prepared:
 
     def fit(self, name: str, rows: Sequence[EncodedRow], recipe: Recipe) -> tuple[list[EncodedRow], LengthReport]:
         """Some rows of a dataset under the recipe's length policy; prompts leave room for a response."""
-        room = recipe.rollout.max_new_tokens if name == "prompts" else 0
+        room = recipe.longest_response if name == "prompts" else 0
         fitted, report = fit(
             rows, Limit(recipe.data, self.context - max(0, len(self.closing(name)) - 1), room, self.named), self.bos
         )

@@ -29,7 +29,7 @@ from truing.models.load import LoadedBase, check_base
 from truing.models.saved import check_saved
 from truing.models.weight_files import ADAPTER, read_settings
 from truing.pipeline.execute import on_threads, run_stage, start_of
-from truing.preflight.functions import call_functions, samples_of
+from truing.preflight.functions import call_functions, samples_of, try_environments
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import read_json
 from truing.runs.interruption import Interruption
@@ -55,8 +55,10 @@ def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     """
     assert recipe.base is not None
     begun = time.perf_counter()
-    samples = samples_of(rows, recipe, outline.text_format(recipe.data))
+    form = outline.text_format(recipe.data)
+    samples = samples_of(rows, recipe, form)
     call_functions(recipe, samples)
+    try_environments(recipe, samples, form)
     asked = [*ask_classifiers(recipe, samples)]
     layers = max(layers_of_every_kind(outline.model), 1 if recipe.lora.layers == 1 else 2)
     with TemporaryDirectory() as place:

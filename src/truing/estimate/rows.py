@@ -29,7 +29,7 @@ class HeaviestRows:
         names = STAGES[stage].datasets_of(recipe)
         rows = [row for name in names or ("prompts",) for row in self.rows.rows[name]]
         if not names:
-            return ceil(fmean(len(row.prompt) for row in rows)) + recipe.rollout.max_new_tokens
+            return ceil(fmean(len(row.prompt) for row in rows)) + recipe.longest_response
         return ceil(fmean(len(row.prompt) + len(text) for row in rows for text in row.completions.values()))
 
 

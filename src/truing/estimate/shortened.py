@@ -14,6 +14,8 @@ STEPS = 3
 """Of each stage where it is timed: one to warm up, one to time, and the last with an evaluation and a checkpoint"""
 STAND_IN = "truing.estimate.no_reward:zeros"
 """For the recipe's own functions"""
+STOOD_IN: dict[str, Any] = {"kind": "function", "path": STAND_IN, "turns": None, "observation_tokens": None}
+"""What a source has instead that is asked beyond a model"""
 PROMPTS, NEW_TOKENS, RATE = 3, 4, 1e-2
 """Of a rehearsal: prompts, one of them held out, tokens of a response, and learning rate"""
 ONE_THREAD = 1
@@ -96,10 +98,7 @@ def one_step(recipe: Recipe, base: Base) -> Recipe:
     short = shortened(recipe, base, recipe.lora.layers, timed=False)
     sources = [source.model_dump() for source in short.rewards.sources]
     changes: dict[str, Any] = {
-        "rewards.sources": [
-            source if source["kind"] == "stage" else source | {"kind": "function", "path": STAND_IN}
-            for source in sources
-        ],
+        "rewards.sources": [source if source["kind"] == "stage" else source | STOOD_IN for source in sources],
         "rewards.normalisation_samples": PROMPTS,
         "rollout.max_new_tokens": min(NEW_TOKENS, recipe.rollout.max_new_tokens),
         "evaluation.prompts": 1,
@@ -132,6 +131,6 @@ def _variants_of_other_kind(recipe: Recipe, short: Recipe) -> dict[str, dict[str
 
 def _without_function(reward: dict[str, Any]) -> dict[str, Any]:
     """The same reward, or the stand-in for what is asked beyond a model; only the reward stage's is normalised."""
-    if reward["kind"] in ("function", "judge"):
-        reward |= {"kind": "function", "path": STAND_IN}
+    if reward["kind"] in ("function", "judge", "environment"):
+        reward |= STOOD_IN
     return reward | {"normalise": reward["normalise"] and reward["kind"] == "stage"}

@@ -165,7 +165,7 @@ def update_of(recipe: Recipe, stage: str, text_tokens: int) -> Update:
     """A step of a stage of the recipe, which reads texts of so many tokens."""
     spec, section = STAGES[stage], getattr(recipe, stage)
     sampled = spec.must_be_scored
-    response = min(recipe.rollout.max_new_tokens, text_tokens) if sampled else 0
+    response = min(recipe.longest_response, text_tokens) if sampled else 0
     sides = 2 if "preferences" in spec.datasets else 1
     return Update(
         episodes=section.episodes if sampled else section.batch_size * sides,

@@ -26,6 +26,7 @@ from truing.rewards.answers import Answers
 from truing.rewards.build import build_judges
 from truing.rewards.combined import scores_of
 from truing.rewards.sources import RewardFn
+from truing.rollout.conversations import Environment
 from truing.rollout.episodes import NO_SCORES_HINT, as_samples, dropped_warnings, respond
 from truing.rollout.local import LocalEngine
 from truing.runs.metrics import JsonLines
@@ -49,6 +50,7 @@ class HeldoutEvaluator:
         samples: JsonLines,
         earlier: Sequence[Mapping[str, Any]] = (),
         answers: Answers | None = None,
+        environment: Environment | None = None,
     ) -> None:
         """Args:
         recipe: of the stage.
@@ -58,6 +60,7 @@ class HeldoutEvaluator:
         samples: where each response goes, a line each.
         earlier: the lines that are there already.
         answers: what LLM judges have said in the run.
+        environment: what the policy talks with.
         """
         self._recipe = recipe
         self._roles = roles
@@ -66,6 +69,7 @@ class HeldoutEvaluator:
         self._prompts = prompts
         self._answers = answers or Answers()
         self._judges = build_judges(recipe, self._answers)
+        self._environment = environment
         self._samples = samples
         self.rows = {step: [dict(row) for row in rows] for step, rows in groupby(earlier, key=itemgetter("step"))}
         """What was written to samples.jsonl, by step"""
@@ -82,7 +86,9 @@ class HeldoutEvaluator:
     def evaluate(self, step: int) -> dict[str, Any]:
         """Writes one line a prompt to samples.jsonl and returns the means."""
         recipe = self._recipe
-        rollout = respond(self._engine, self._prompts, recipe, self._roles.base, "held-out look")
+        rollout = respond(
+            self._engine, self._prompts, recipe, self._roles.base, "held-out look", environment=self._environment
+        )
         samples = as_samples(self._prompts, rollout, self._roles.base.text_format(recipe.data))
         judged = {name: _numbers(judge.score(samples)) for name, judge in self._judges.items()}
         distances = self._distances(rollout, samples)
@@ -214,7 +220,7 @@ def _row(step: int, sample: Sample, distance: dict[str, Any]) -> dict[str, Any]:
         "step": step,
         "prompt": readable(sample.prompt),
         "response": sample.response,
-        "length": len(sample.response_tokens),
+        "length": sample.length,
         "finished": sample.finished,
         **distance,
     }

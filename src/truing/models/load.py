@@ -1,6 +1,7 @@
 """A base model and its tokenizer, loaded from a directory, a Hub id or a GGUF file, and made fit for training."""
 
 import gc
+import json
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -90,7 +91,7 @@ class LoadedBase:
 
     def text_format(self, data: Data) -> TextFormat:
         """How text becomes tokens in a recipe with this `data`."""
-        return TextFormat(self.tokenizer, self.endings, date.fromisoformat(data.date))
+        return TextFormat(self.tokenizer, self.endings, date.fromisoformat(data.date), json.dumps(data.tools))
 
     def adapters(self, lora: Lora, seed: int) -> Adapters:
         """What holds adapters of this size on the model; `seed` is of their first weights."""

@@ -17,6 +17,7 @@ from truing.models.quantised import check_quantisation
 from truing.models.spread import check_sharding
 from truing.pipeline.world import with_world
 from truing.processes import group
+from truing.rewards.environment import EnvironmentProcess
 from truing.rewards.python_function import OF_PAIRS, SIGNATURE, FunctionReward
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory
@@ -125,6 +126,11 @@ def _functions(recipe: Recipe) -> dict[str, Fingerprint]:
     for function in loaded.values():
         function.end()
     files = {name: loaded[path].file for name, path in named.items()}
+    for key, source in reward_sources(recipe):
+        if source.kind == "environment":
+            environment = EnvironmentProcess.load(source, recipe)
+            environment.end()
+            files[key] = environment.file
     return {name: fingerprint(file) for name, file in files.items() if file is not None}
 
 

@@ -29,7 +29,7 @@ def model_problems(recipe: Recipe) -> Iterator[Problem]:
         if kind == "model":
             yield from _directory_faults(key, Base(path=path))
             yield from _label_faults(key, path)
-        elif kind in ("function", "pairs"):
+        elif kind in ("function", "pairs", "environment"):
             yield from _function_faults(key, path)
     for key, rubric in llm_rubrics(recipe):
         if not os.path.isfile(rubric):

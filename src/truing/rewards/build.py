@@ -19,9 +19,11 @@ from truing.models.layout import Roles
 from truing.models.roles import Role
 from truing.rewards.answers import Answers
 from truing.rewards.combined import MembersReward, WeightedPart, WeightedReward, mean
+from truing.rewards.environment import EpisodeReward
 from truing.rewards.llm_judge import LlmReward
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn, RoleReward, refuse_bad
+from truing.rollout.conversations import Environment
 from truing.rollout.episodes import reference_samples
 
 
@@ -31,6 +33,7 @@ def build_reward(
     prompts: PromptSet,
     measured: Sequence[tuple[float, float]] | None = None,
     answers: Answers | None = None,
+    environment: Environment | None = None,
 ) -> WeightedReward:
     """Loads every source; those without a saved normalisation are measured on samples of the SFT model.
 
@@ -50,7 +53,7 @@ def build_reward(
             normalisation = _of_the_stage(source, roles)
         else:
             begun = roles.reference or roles.policy  # nothing is learnt yet, or it would have been measured
-            calibration = calibration or reference_samples(begun, prompts, recipe, roles.base)
+            calibration = calibration or reference_samples(begun, prompts, recipe, roles.base, environment)
             scores = source.score(calibration)
             if not drops:
                 refuse_bad(scores, calibration, name)
@@ -80,6 +83,8 @@ def _source(settings: RewardConfig, recipe: Recipe, roles: Roles, answers: Answe
     budget = given(recipe.compute.score_tokens)
     if settings.kind == "judge":
         return LlmReward.load(settings.path or "", recipe, answers)
+    if settings.kind == "environment":
+        return EpisodeReward()
     if settings.kind == "function":
         return FunctionReward.load(settings.path or "", recipe)
     if settings.kind == "model":

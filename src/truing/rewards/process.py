@@ -51,12 +51,14 @@ class FunctionProcess:
 
     function: str
     settings: Functions
+    script: Path = WORKER
+    """What the process runs"""
     _running: "_Running | None" = field(default=None, init=False)
 
     def start(self) -> tuple[str | None, Keywords]:
         """Imports the function; the file it is in, and what it takes. FunctionError if it cannot be imported."""
         if self._running is None:
-            running = _Running()
+            running = _Running(self.script)
             self._running = running
             weakref.finalize(self, running.end)
             memory = None if self.settings.memory_gb is None else int(self.settings.memory_gb * 2**30)
@@ -74,9 +76,12 @@ class FunctionProcess:
             responses: or pairs of them.
             columns: by keyword, also one a response.
         """
+        return self.answer({"prompts": prompts, "responses": responses, "columns": columns})
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """What the process says to a question of its script's form. FunctionError where it says nothing of use."""
         self.start()
         assert self._running is not None
-        question = {"prompts": prompts, "responses": responses, "columns": columns}
         return self._ask(self._running, question, self.settings.seconds, "functions.seconds")
 
     def end(self) -> None:
@@ -105,13 +110,13 @@ def _environment() -> dict[str, str]:
 class _Running:
     """One process and the line to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: Path) -> None:
         self.file: str | None = None
         self.keywords = Keywords()
         self._line, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(WORKER)],
+                [sys.executable, "-P", str(script)],
                 stdin=other.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

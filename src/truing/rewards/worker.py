@@ -46,32 +46,35 @@ SHOWN = 200
 def serve(connection: socket.socket) -> None:
     """Answers until the other side hangs up."""
     lines = connection.makefile("rb")
-    threading.Thread(target=_die_with_parent, args=(connection.fileno(),), daemon=True).start()
+    threading.Thread(target=die_with_parent, args=(connection.fileno(),), daemon=True).start()
     order = json.loads(lines.readline())
-    _limit_memory(order["memory_bytes"])
-    function, answer = _loaded(order["function"], order["path"])
-    _say(connection, answer)
+    limit_memory(order["memory_bytes"])
+    function, answer = loaded(order["function"], order["path"], _misfit)
+    if function is not None:
+        answer["keywords"] = keywords(function)
+    say(connection, answer)
     with asyncio.Runner() as runner:  # one loop as long as the process lives, so that a function may keep a client
         ask = _one_by_one(function, runner, order["concurrency"]) if _is_async(function) else _together(function)
         for line in lines:
             request = json.loads(line)
-            _say(connection, _scored(ask, **request))
+            say(connection, _scored(ask, **request))
 
 
-def _loaded(path: str, search: list[str]) -> tuple[Any, dict[str, Any]]:
+def loaded(path: str, search: list[str], misfit_of: Callable[[Any], str | None]) -> tuple[Any, dict[str, Any]]:
+    """What a path names, and what to say of it: the file it is in, or the fault that keeps it from being used."""
     sys.path[:] = search
     place, _, attribute = path.rpartition(":")
     try:
         module = _module(place)
         function = getattr(module, attribute)
     except BaseException as error:  # importing runs the user's code, which raises what it likes
-        return None, _fault(error)
+        return None, fault(error)
     if not callable(function):
         return None, {"fault": NO_FUNCTION}
-    misfit = _misfit(function)
+    misfit = misfit_of(function)
     if misfit is not None:
         return None, {"fault": f"{NO_FIT} {misfit}", "place": _written_at(function)}
-    return function, {"file": getattr(module, "__file__", None), "keywords": _keywords(function)}
+    return function, {"file": getattr(module, "__file__", None)}
 
 
 def _misfit(function: Any) -> str | None:
@@ -91,8 +94,8 @@ def _misfit(function: Any) -> str | None:
     return f"its second argument, {rest[0]}, is given the responses" if rest and rest[0] in NAMES_OF_PROMPTS else None
 
 
-def _keywords(function: Any) -> dict[str, Any]:
-    """What it takes behind prompts and responses."""
+def keywords(function: Any) -> dict[str, Any]:
+    """What it takes by name behind its first two arguments."""
     signature = _signature(function)
     if signature is None:
         return {}
@@ -155,7 +158,7 @@ def _one_by_one(function: Any, runner: asyncio.Runner, limit: int) -> Ask:
 
     def ask(prompts: list[Any], responses: list[Any], columns: dict[str, list[Any]]) -> dict[str, Any]:
         answers = [
-            _fault(one) if isinstance(one, BaseException) else one
+            fault(one) if isinstance(one, BaseException) else one
             for one in runner.run(all_asked(prompts, responses, columns))
         ]
         scores = [one.get("scores", [None])[0] for one in answers]
@@ -171,7 +174,7 @@ def _scored(ask: Ask, prompts: list[Any], responses: list[Any], columns: dict[st
     try:
         answer = ask(prompts, responses, columns)
     except BaseException as error:  # the user's code raises what it likes
-        answer = _fault(error)
+        answer = fault(error)
     if os.getpid() != own:
         os._exit(0)  # the function forked and this is the copy, which has nothing to say
     return answer
@@ -228,7 +231,7 @@ def _module(place: str) -> ModuleType:
     return module
 
 
-def _fault(error: BaseException) -> dict[str, Any]:
+def fault(error: BaseException) -> dict[str, Any]:
     """What was raised, and in which line of the function's own file."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     place = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
@@ -238,26 +241,27 @@ def _fault(error: BaseException) -> dict[str, Any]:
     return {"fault": fault, "place": place, "memory": memory}
 
 
-def _say(connection: socket.socket, answer: dict[str, Any]) -> None:
+def say(connection: socket.socket, answer: dict[str, Any]) -> None:
+    """One line of JSON."""
     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _limit_memory(limit: int | None) -> None:
+def limit_memory(limit: int | None) -> None:
     """Of what the process may allocate; an address space is no measure, libraries reserve much of it in vain."""
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _die_with_parent(descriptor: int) -> None:
-    """A function that hangs does not outlive a run that was killed."""
+def die_with_parent(descriptor: int) -> None:
+    """Waits for the other side to hang up: a function that hangs does not outlive a run that was killed."""
     waiting = select.poll()
     waiting.register(descriptor, select.POLLHUP)
     waiting.poll()
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _socket_of_standard_input() -> socket.socket:
-    """The socket under a number that nobody knows; standard input is empty from here on."""
+def socket_of_standard_input() -> socket.socket:
+    """To the other side: the socket under a number that nobody knows; standard input is empty from here on."""
     connection = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -266,4 +270,4 @@ def _socket_of_standard_input() -> socket.socket:
 
 
 if __name__ == "__main__":
-    serve(_socket_of_standard_input())
+    serve(socket_of_standard_input())

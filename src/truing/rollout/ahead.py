@@ -18,6 +18,7 @@ from truing.core.experience import Rollout
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet
 from truing.models.load import LoadedBase
+from truing.rollout.conversations import Environment
 from truing.rollout.engine import Drawing, Engine
 from truing.rollout.episodes import begin_responses, drawn_rollout
 
@@ -47,6 +48,7 @@ class Rollouts:
     responses_per_prompt: int
     updates: int
     """Of the stage"""
+    environment: Environment | None = None
     _begun: deque[_Begun] = field(default_factory=deque)
 
     def take_up(self, step: int, weights: Mapping[str, Tensor]) -> None:
@@ -103,7 +105,9 @@ class Rollouts:
             first, group = self._first(update), self.responses_per_prompt
             episodes = range(first, first + self.episodes)
             asked = self.prompts.of_episodes([episode // group for episode in episodes], self.recipe.seed)
-            drawing = begin_responses(self.engine, asked, self.recipe, self.base, "rollout", first)
+            drawing = begin_responses(
+                self.engine, asked, self.recipe, self.base, "rollout", first, group, self.environment
+            )
             self._begun.append(_Begun(update, version, asked, drawing))
 
     def _first(self, update: int) -> int:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from truing.core.records import Episode
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -40,6 +42,10 @@ class Completion:
     """(R,) the same as the engine gave them, where it computes the policy otherwise than the learner"""
     drawn_logprobs: Tensor | None = None
     """(R,) the same by the learner with the weights that drew, where these may be older than those that learn"""
+    drawn: Tensor | None = None
+    """(R,) bool: the tokens that the policy drew, where an environment said others"""
+    episode: Episode | None = None
+    """What that environment made of it"""
 
     def without_states(self) -> "Completion":
         """What another process needs to know of it."""

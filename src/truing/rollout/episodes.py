@@ -2,22 +2,25 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from truing.config.defaults import given
 from truing.config.recipe import Recipe
+from truing.core import rng
 from truing.core.batches import Sequences
 from truing.core.errors import RewardError
 from truing.core.experience import LocalStates, Rollout
-from truing.core.records import Sample
+from truing.core.records import Episode, Sample, Tokens, readable
 from truing.core.transfer import integers, to_device
 from truing.data.chat import TextFormat, decode_response
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
+from truing.rollout.conversations import Begun, Environment, converse
 from truing.rollout.engine import Completion, Drawing, Engine, Sampling
 from truing.rollout.local import LocalEngine
 
@@ -25,16 +28,33 @@ NO_SCORES_HINT = "Look at the reward and the judges; rewards.on_bad_score: stop 
 
 
 def respond(
-    engine: Engine, prompts: Sequence[EncodedPrompt], recipe: Recipe, base: LoadedBase, purpose: str, first: int = 0
+    engine: Engine,
+    prompts: Sequence[EncodedPrompt],
+    recipe: Recipe,
+    base: LoadedBase,
+    purpose: str,
+    first: int = 0,
+    environment: Environment | None = None,
 ) -> Rollout:
-    """One response to each prompt; the draws depend on the purpose and the episode's number alone, from `first`."""
-    return drawn_rollout(begin_responses(engine, prompts, recipe, base, purpose, first), prompts, base, first)
+    """One response to each prompt; the draws depend on the purpose and the episode's number alone, from `first`.
+
+    With an `environment`, an episode to each.
+    """
+    drawing = begin_responses(engine, prompts, recipe, base, purpose, first, environment=environment)
+    return drawn_rollout(drawing, prompts, base, first)
 
 
 def begin_responses(
-    engine: Engine, prompts: Sequence[EncodedPrompt], recipe: Recipe, base: LoadedBase, purpose: str, first: int = 0
+    engine: Engine,
+    prompts: Sequence[EncodedPrompt],
+    recipe: Recipe,
+    base: LoadedBase,
+    purpose: str,
+    first: int = 0,
+    group: int = 1,
+    environment: Environment | None = None,
 ) -> Drawing:
-    """The same, not waited for: `drawn_rollout` has them."""
+    """The same, not waited for: `drawn_rollout` has them. So many neighbours meet the same environment."""
     sampling = Sampling(
         max_new_tokens=recipe.rollout.max_new_tokens,
         temperature=recipe.rollout.temperature,
@@ -44,7 +64,12 @@ def begin_responses(
         pack=recipe.compute.pack_weights,
     )
     ids = range(first, first + len(prompts))
-    return engine.begin([prompt.tokens for prompt in prompts], ids, sampling, recipe.seed, purpose)
+    if environment is None:
+        return engine.begin([prompt.tokens for prompt in prompts], ids, sampling, recipe.seed, purpose)
+    seeds = [rng.derived_seed(recipe.seed, f"{purpose}, environment", number // group) for number in ids]
+    begun = [Begun(*one) for one in zip(ids, prompts, seeds, strict=True)]
+    form = base.text_format(recipe.data)
+    return Drawing(partial(converse, engine, environment, begun, form, sampling, recipe.seed, purpose))
 
 
 def drawn_rollout(
@@ -66,37 +91,55 @@ def as_rollout(
     engine_logprobs = [one.engine_logprobs for one in completions if one.engine_logprobs is not None]
     drawn_logprobs = [one.drawn_logprobs for one in completions if one.drawn_logprobs is not None]
     responses = [one.tokens.tolist() for one in completions]
+    drawn = [one.drawn for one in completions if one.drawn is not None]
+    episodes = [one.episode for one in completions if one.episode is not None]
     return Rollout(
-        sequences=Sequences.collate(prompts, responses, pad, prefix_states=prefix_states or None).to(device),
+        sequences=Sequences.collate(
+            prompts, responses, pad, prefix_states=prefix_states or None, drawn=drawn or None
+        ).to(device),
         logprobs=pad_sequence([one.logprobs for one in completions], batch_first=True),
         finished=to_device(torch.tensor([one.finished for one in completions]), device),
         groups=integers(groups, device),
         states=LocalStates(pad_sequence(hidden, batch_first=True)) if hidden else None,
         engine_logprobs=pad_sequence(engine_logprobs, batch_first=True) if engine_logprobs else None,
         drawn_logprobs=pad_sequence(drawn_logprobs, batch_first=True) if drawn_logprobs else None,
+        episodes=episodes or None,
     )
 
 
 def as_samples(prompts: Sequence[EncodedPrompt], rollout: Rollout, form: TextFormat) -> list[Sample]:
     """The responses, as text for reward functions and people and as tokens for reward models."""
     said = rollout.sequences.responses, rollout.finished.tolist()
+    episodes: Sequence[Episode | None] = rollout.episodes or [None] * len(prompts)
     return [
         Sample(
             prompt=prompt.text,
-            response=decode_response(form, prompt.tokens, tuple(response), not isinstance(prompt.text, str)),
+            response=_text_of(form, prompt, tuple(response), episode),
             prompt_tokens=prompt.tokens,
             response_tokens=tuple(response),
             finished=finished,
             columns=prompt.columns,
+            episode=episode,
         )
-        for prompt, response, finished in zip(prompts, *said, strict=True)
+        for prompt, response, finished, episode in zip(prompts, *said, episodes, strict=True)
     ]
 
 
-def reference_samples(reference: Role, prompts: PromptSet, recipe: Recipe, base: LoadedBase) -> list[Sample]:
+def _text_of(form: TextFormat, prompt: EncodedPrompt, response: Tokens, episode: Episode | None) -> str:
+    """A response as text: of an episode in messages, its turns, of which the first alone is not named."""
+    in_messages = not isinstance(prompt.text, str)
+    if episode is None or not in_messages:
+        return decode_response(form, prompt.tokens, response, in_messages)
+    first, *others = episode.turns
+    return "\n\n".join([first.content, *([readable(tuple(others))] if others else [])])
+
+
+def reference_samples(
+    reference: Role, prompts: PromptSet, recipe: Recipe, base: LoadedBase, environment: Environment | None = None
+) -> list[Sample]:
     """Responses of the model that learning begins from to training prompts: the scale that scores are measured on."""
     asked = prompts.of_episodes(range(recipe.rewards.normalisation_samples), recipe.seed)
-    rollout = respond(LocalEngine(reference), asked, recipe, base, "normalisation")
+    rollout = respond(LocalEngine(reference), asked, recipe, base, "normalisation", environment=environment)
     return as_samples(asked, rollout, base.text_format(recipe.data))
 
 

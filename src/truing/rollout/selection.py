@@ -56,7 +56,7 @@ def _vllm(
     recipe: Recipe, policy: Role, base: LoadedBase, prompts: Sequence[EncodedPrompt], adapters: Path
 ) -> VllmEngine:
     settings = recipe.rollout.vllm
-    longest = max(len(prompt.tokens) for prompt in prompts) + recipe.rollout.max_new_tokens
+    longest = max(len(prompt.tokens) for prompt in prompts) + recipe.longest_response
     how_to_start = _how_to_start(recipe, policy, str(base.model.name_or_path), longest)
     server = Server(settings.url, settings.seconds)
 

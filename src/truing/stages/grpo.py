@@ -123,7 +123,7 @@ def corrected_k3(logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor) -
 
 def average_of(recipe: Recipe) -> Average:
     """Over a batch's tokens, as the recipe has it."""
-    constant = partial(constant_mean, length=recipe.rollout.max_new_tokens)
+    constant = partial(constant_mean, length=recipe.most_drawn)
     averages: dict[str, Average] = {"responses": response_mean, "tokens": masked_mean, "constant": constant}
     return averages[recipe.grpo.average]
 

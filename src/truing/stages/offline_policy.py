@@ -96,9 +96,16 @@ def train_offline(job: Job, roles: Roles, objective: OfflineObjective[Micro]) ->
         prompts = job.prompts().without(job.rows.learnt_prompts(job.spec.datasets_of(recipe), recipe))
         scored = roles.reward is not None  # by the reward of the recipe, which such a loss does not learn from
         scales, answers = journal.recall("normalisations", None), job.llm_answers
-        reward = build_reward(recipe, roles, prompts, scales, answers) if scored else None
+        reward = build_reward(recipe, roles, prompts, scales, answers, job.environment) if scored else None
         evaluator = HeldoutEvaluator(
-            recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples, answers
+            recipe,
+            roles,
+            reward,
+            prompts.heldout,
+            journal.samples,
+            journal.earlier_samples,
+            answers,
+            job.environment,
         )
         memory: dict[str, Any] = {
             "card": journal.recall("card", None),

@@ -38,10 +38,19 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
         open_journal(job, learner, settings.updates) as journal,
         open_engine(recipe, roles.policy, roles.base, prompts.train, job.directory.root) as engine,
     ):
-        reward = build_reward(recipe, roles, prompts, journal.recall("normalisations", None), job.llm_answers)
+        answers, environment = job.llm_answers, job.environment
+        scales = journal.recall("normalisations", None)
+        reward = build_reward(recipe, roles, prompts, scales, answers, environment)
         controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
         evaluator = HeldoutEvaluator(
-            recipe, roles, reward, prompts.heldout, journal.samples, journal.earlier_samples, job.llm_answers
+            recipe,
+            roles,
+            reward,
+            prompts.heldout,
+            journal.samples,
+            journal.earlier_samples,
+            answers,
+            environment,
         )
         guard = (
             None if decide else open_guard(job, settings.updates, settings.kl.beta, journal, evaluator, prompts.heldout)
@@ -52,7 +61,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
             journal.pin()
         decide = decide or (always_go_on if guard is None else guard.decide)
         sizes = settings.episodes, settings.responses_per_prompt, settings.updates
-        rollouts = Rollouts(recipe, roles.base, prompts, engine, *sizes)
+        rollouts = Rollouts(recipe, roles.base, prompts, engine, *sizes, environment)
         rollouts.take_up(journal.step, journal.tensors)
         update = Update(recipe, roles, objective, rollouts, reward, learner)
         controller, stop = decided(decide, controller, journal, evaluator, rollouts)

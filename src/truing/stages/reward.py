@@ -61,7 +61,7 @@ def train_reward(job: Job) -> RewardResult:
     pairs = job.preferences()
     closing, ends = job.rows.closing("preferences"), base.endings.tokens
     train, heldout = pairs.train.closed_by(closing, ends), pairs.heldout.closed_by(closing, ends)
-    samples = reference_samples(base.role(), job.prompts(), recipe, base)
+    samples = reference_samples(base.role(), job.prompts(), recipe, base, job.environment)
     members = member_roles(base, load, recipe.lora if by_adapter else None, recipe.seed, _names(settings.members))
     if len(members) > 1:
         train = replace(train, weights=bootstrap_counts(train.chosen.prompts, len(members), recipe.seed))

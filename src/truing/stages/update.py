@@ -160,7 +160,7 @@ def rollout_metrics(scored: Scored, experience: Experience, beta: float) -> dict
     if scored.values is not None and experience.returns is not None:
         metrics["explained_variance"] = float(explained_variance(scored.values, experience.returns, mask))
     return metrics | {
-        "length": float(sequences.response_lengths.float().mean()),
+        "length": float(sequences.drawn_lengths.float().mean()),
         "eos_rate": float(scored.rollout.finished.float().mean()),
-        "distinct_2": distinct_n(sequences.responses, 2),
+        "distinct_2": distinct_n(sequences.said, 2),
     }

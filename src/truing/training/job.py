@@ -27,6 +27,7 @@ from truing.models.save import merge, name_base, save_adapter, save_member_score
 from truing.models.stacking import stack
 from truing.processes import group
 from truing.rewards.answers import Answers
+from truing.rewards.environment import EnvironmentProcess
 from truing.runs.directory import StageDirectory
 from truing.runs.files import complete_directory
 from truing.runs.interruption import Interruption
@@ -102,6 +103,12 @@ class Job:
     def llm_answers(self) -> Answers:
         """What LLM judges have said in the run, to which the stage adds."""
         return Answers(self.directory.llm_answers, self.name)
+
+    @cached_property
+    def environment(self) -> EnvironmentProcess | None:
+        """What the policy talks with, where the recipe has one. RewardError where it cannot be imported."""
+        source = self.recipe.environment
+        return EnvironmentProcess.load(source, self.recipe) if source else None
 
     @property
     def in_messages(self) -> bool:

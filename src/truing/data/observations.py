@@ -1,0 +1,55 @@
+"""What an environment says to a policy's turn, as the tokens that follow that turn.
+
+The policy's own tokens stay as they were drawn: nothing of them is written and tokenised again. What is added is what
+the chat template writes behind an assistant's turn that ends, for the messages that follow it.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from truing.core.errors import ModelError
+from truing.core.records import Message, Text, Tokens
+from truing.data.chat import TextFormat, goes_on_with, write_turns
+from truing.data.templates import decoded
+from truing.data.tool_calls import as_tool_calls
+
+_ANSWER = "a"
+"""Stands for the policy's turn, of which nothing is taken"""
+
+
+def calls_in(form: TextFormat, response: Tokens) -> list[dict[str, Any]]:
+    """The calls of tools in a turn, each a `name` and `arguments`; none where the template writes none that is read."""
+    if form.call_form is None:
+        return []
+    return form.call_form.calls(decoded(form.tokenizer, form.endings.content(response), special=True))
+
+
+def observation_tokens(
+    form: TextFormat, prompt: Text, said: Sequence[Message], calls: Sequence[dict[str, Any]] = ()
+) -> Tokens:
+    """The tokens between a turn that has ended and the one that answers what was `said`.
+
+    Args:
+        form: how text becomes tokens.
+        prompt: of the episode.
+        said: the environment's turns; to a prompt of plain text, that text alone.
+        calls: of tools in the policy's turn.
+
+    Raises:
+        ModelError: the template fails on these turns, or writes earlier ones in another way once they are there.
+    """
+    if isinstance(prompt, str):
+        return goes_on_with(form, "".join(message.content for message in said))
+    more = json.dumps({"tool_calls": as_tool_calls([*calls])}) if calls else ""
+    answered = (*prompt, Message("assistant", "" if calls else _ANSWER, more))
+    asked, head = write_turns(form, prompt, True), write_turns(form, answered, False)
+    whole = write_turns(form, (*answered, *said), True)
+    ends = [place for place, token in enumerate(head) if token in form.endings.tokens and place >= len(asked)]
+    begun = head[: ends[-1] + 1] if ends else head
+    if whole[: len(begun)] != begun:
+        what = "the chat template writes a turn in another way once something follows it."
+        hint = "Take a template that leaves earlier turns as they were, or one environment turn (turns: 1)."
+        where = form.tokenizer.name_or_path
+        raise ModelError(what, code="model/template-changes-turns", where=where, hint=hint)
+    return whole[len(begun) :]

@@ -1,0 +1,158 @@
+"""A user's environment: a Python class, in a process of its own, that answers a policy and rewards its turns.
+
+    class Game:
+        def reset(self, prompt, **columns): ...          an episode begins; its row's columns are taken by name
+        def step(self, response): ...                    a turn of the policy; returns (observation, reward, done)
+
+An episode has an object of its own. What it says is text, or messages; nothing where the episode is done.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from truing.config.recipe import Recipe
+from truing.config.sections import RewardConfig
+from truing.core.errors import RewardError
+from truing.core.records import Message, Sample
+from truing.processes import group
+from truing.rewards.keywords import Keywords, as_plain
+from truing.rewards.process import MEMORY, FunctionError, FunctionProcess
+from truing.rewards.python_function import more_of
+from truing.rollout.conversations import Answer, Begun, Spoken
+
+WORKER = Path(__file__).with_name("environment_worker.py")
+FORM = (
+    "Write it as a class with `reset(self, prompt)` and `step(self, response)`, which returns "
+    "(observation, reward, done): text or None, a finite number, and whether the episode has ended."
+)
+SEED = "seed"
+"""The keyword by which `reset` is given the random seed of an episode"""
+FAILED = Answer((), 0.0, done=True, failed=True)
+
+
+class EpisodeReward:
+    """What the environment gave in an episode, as a source of reward."""
+
+    def score(self, samples: Sequence[Sample]) -> list[float]:
+        """NaN for an episode in which it failed."""
+        return [sample.episode.reward if sample.episode else math.nan for sample in samples]
+
+
+@dataclass
+class EnvironmentProcess:
+    """An `Environment` of a user's class; of several processes of a run, one asks it for all."""
+
+    name: str
+    turns: int
+    observation_tokens: int
+    drops: bool
+    batch: int
+    """Episodes that it is asked about at once, at most"""
+    process: FunctionProcess
+    file: str | None = None
+    """Where it is written"""
+    keywords: Keywords = field(default_factory=Keywords)
+    """What its `reset` takes besides the prompt"""
+
+    @classmethod
+    def load(cls, source: RewardConfig, recipe: Recipe) -> "EnvironmentProcess":
+        """A source of kind environment in a recipe.
+
+        Raises:
+            RewardError: the class is not there or of another form, or its module cannot be run.
+        """
+        limits = recipe.functions
+        assert source.path is not None
+        process = FunctionProcess(source.path, limits, WORKER)
+        bounds = source.turns or 1, source.observation_tokens or 0
+        drops = recipe.rewards.on_bad_score == "drop"
+        environment = cls(source.path, *bounds, drops, limits.batch_size, process)
+        environment.file, environment.keywords = group.broadcast(environment._imported)
+        return environment
+
+    def reset(self, episodes: Sequence[Begun]) -> list[bool]:
+        """See `Environment`."""
+        rows = [one.prompt.columns for one in episodes]
+        made = {SEED: lambda: [one.seed for one in episodes]}
+        columns = self.keywords.given(rows, made, self.name)
+        asked = [
+            {
+                "episode": one.number,
+                "prompt": as_plain(one.prompt.text),
+                "keywords": {name: values[place] for name, values in columns.items()},
+            }
+            for place, one in enumerate(episodes)
+        ]
+        about = [str(one.prompt.text)[:80] for one in episodes]
+        return [answer is not None for answer in self._asked("reset", asked, about)]
+
+    def step(self, turns: Sequence[Spoken]) -> list[Answer]:
+        """See `Environment`."""
+        asked = [
+            {"episode": one.number, "response": one.text, "calls": one.calls, "finished": one.finished} for one in turns
+        ]
+        heard = self._asked("step", asked, [one.text[:80] for one in turns])
+        return [FAILED if answer is None else _answer(answer, one) for answer, one in zip(heard, turns, strict=True)]
+
+    def close(self, numbers: Sequence[int]) -> None:
+        """See `Environment`."""
+        group.broadcast(lambda: [*self._answers("close", [{"episode": number} for number in numbers])])
+
+    def end(self) -> None:
+        """Ends the process; what asks again starts another."""
+        self.process.end()
+
+    def _imported(self) -> tuple[str | None, Keywords]:
+        try:
+            return self.process.start()
+        except FunctionError as fault:
+            what = fault.reason.removeprefix("raised ")
+            hint = more_of(fault.limit) or FORM
+            code = "rewards/no-environment"
+            raise RewardError(f"is no environment ({what}).", code=code, where=self.name, hint=hint) from fault
+
+    def _asked(self, verb: str, asked: list[dict[str, Any]], about: Sequence[str]) -> list[dict[str, Any] | None]:
+        """An answer each; None for an episode that is left out."""
+
+        def ask() -> list[dict[str, Any] | None]:
+            pairs = zip(self._answers(verb, asked), about, strict=True)
+            return [self._sound(verb, answer, text) for answer, text in pairs]
+
+        return group.broadcast(ask)
+
+    def _answers(self, verb: str, asked: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """What the process says of each, a fault of all where it has ended."""
+        for start in range(0, len(asked), self.batch):
+            part = asked[start : start + self.batch]
+            try:
+                answers = self.process.answer({verb: part}).get("answers")
+                if not isinstance(answers, list) or len(answers) != len(part):
+                    raise FunctionError("disturbed the line to its process")
+                yield from answers
+            except FunctionError as fault:
+                among = f" in the {verb} of one of {len(part)} episodes (functions.batch_size: 1 tells of which)"
+                reason = fault.reason + (among if len(part) > 1 else "")
+                yield from [{"fault": reason, "place": fault.place, "limit": fault.limit}] * len(part)
+
+    def _sound(self, verb: str, answer: dict[str, Any], about: str) -> dict[str, Any] | None:
+        """An answer without a fault. RewardError where it has one, and is not left out."""
+        if "fault" not in answer:
+            return answer
+        if self.drops:
+            return None
+        limit = MEMORY if answer.get("memory") else answer.get("limit")
+        place = f" It was raised in {answer['place']}." if answer.get("place") else ""
+        what = f"{verb}: {answer['fault']}. It was asked about {about!r}."
+        hint = (more_of(limit) or FORM) + place
+        raise RewardError(what, code="rewards/environment-fails", where=self.name, hint=hint)
+
+
+def _answer(answer: dict[str, Any], turn: Spoken) -> Answer:
+    """Text is the user's, or the tool's that was called; messages are whose they say."""
+    said = answer["said"]
+    if isinstance(said, str):
+        said = [{"role": "tool" if turn.calls else "user", "content": said}]
+    return Answer(tuple(Message(**one) for one in said or ()), answer["reward"], answer["done"])
