@@ -44,6 +44,7 @@ from truing.models.load import LoadedBase, load_base, outline_base
 from truing.models.roles import MicroBatch, Role
 from truing.rewards.build import build_reward
 from truing.rollout.ahead import Rollouts
+from truing.rollout.conversations import Environment
 from truing.rollout.engine import Sampling
 from truing.rollout.episodes import as_rollout
 from truing.rollout.local import LocalEngine
@@ -300,7 +301,12 @@ def ppo_update(of: Recipe, roles: PpoRoles, prompts: PromptSet | None = None, re
 
 
 def update_of(
-    of: Recipe, roles: Roles, objective: Objective, prompts: PromptSet | None = None, reward: Any = None
+    of: Recipe,
+    roles: Roles,
+    objective: Objective,
+    prompts: PromptSet | None = None,
+    reward: Any = None,
+    environment: Environment | None = None,
 ) -> Update:
     """Those of a stage with this objective."""
     settings, asked = objective.settings, prompts or prepared(of).prompts(of)
@@ -308,7 +314,7 @@ def update_of(
     learner = Learner(objective.trained, settings.optimiser, steps, given(of.compute.learn_tokens))
     scores = reward or build_reward(of, roles, asked)
     sizes = settings.episodes, settings.responses_per_prompt, settings.updates
-    rollouts = Rollouts(of, roles.base, asked, LocalEngine(roles.policy), *sizes)
+    rollouts = Rollouts(of, roles.base, asked, LocalEngine(roles.policy), *sizes, environment)
     return Update(of, roles, objective, rollouts, scores, learner)
 
 

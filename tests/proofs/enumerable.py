@@ -36,13 +36,17 @@ RESPONSES = [(*beginning, EOS) for beginning in BEGINNINGS] + list(product(LETTE
 class Tabular(nn.Module):
     """A causal language model whose hidden state says, one-hot, which beginning it has read."""
 
-    def __init__(self, logits: np.ndarray) -> None:
-        """Logits (OVER + 1, VOCABULARY)."""
+    def __init__(self, logits: np.ndarray, following: list[list[int]] | None = None) -> None:
+        """Logits (rows, VOCABULARY); which row is `following` a row and a token, as in `_transitions` by default.
+
+        The last row is the one in which nothing was read.
+        """
         super().__init__()
-        self.base_model = _Reader()
-        self._projection = nn.Linear(OVER + 1, VOCABULARY, bias=False)
+        rows = len(logits)
+        self.base_model = _Reader(following or _transitions())
+        self._projection = nn.Linear(rows, VOCABULARY, bias=False)
         self._projection.weight.data = torch.tensor(logits, dtype=torch.float32).T.contiguous()
-        self.config = PreTrainedConfig(hidden_size=OVER + 1)
+        self.config = PreTrainedConfig(hidden_size=rows)
         self.device = torch.device("cpu")
 
     def get_output_embeddings(self) -> nn.Module:
@@ -50,22 +54,23 @@ class Tabular(nn.Module):
 
     @property
     def table(self) -> np.ndarray:
-        """(OVER + 1, VOCABULARY) logits as they are now, float64."""
+        """(rows, VOCABULARY) logits as they are now, float64."""
         return self._projection.weight.detach().double().numpy().T
 
 
 class _Reader(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, following: list[list[int]]) -> None:
         super().__init__()
-        self.register_buffer("_next", torch.tensor(_transitions()))
+        self.register_buffer("_next", torch.tensor(following))
 
     def forward(self, input_ids: Tensor, past_key_values: Any, **_: Any) -> SimpleNamespace:
-        row = past_key_values.row if past_key_values else torch.full((len(input_ids),), OVER)
+        start = len(self._next) - 1
+        row = past_key_values.row if past_key_values else torch.full((len(input_ids),), start)
         rows = []
         for column in input_ids.T:
             row = self._next[row, column]
             rows.append(row)
-        hidden = nn.functional.one_hot(torch.stack(rows, 1), OVER + 1).float()
+        hidden = nn.functional.one_hot(torch.stack(rows, 1), len(self._next)).float()
         return SimpleNamespace(last_hidden_state=hidden, past_key_values=_Cache(row))
 
 

@@ -31,7 +31,7 @@ class Solution:
 
 def solve(world: World, beta: float, updates: int = 200, gae_lambda: float = 0.95) -> Solution:
     """PPO from the reference, a table in place of the language model and everything else as it is in a run."""
-    recipe = recipe_for(world, beta, updates, gae_lambda)
+    recipe = recipe_for(world.temperature, beta, updates, gae_lambda)
     roles = roles_of(world)
     update = tiny.ppo_update(recipe, roles, prompts(EPISODES), TableReward(world))
     deviations = [update.run(number, beta)["ratio_max_deviation"] for number in range(1, updates + 1)]
@@ -41,9 +41,9 @@ def solve(world: World, beta: float, updates: int = 200, gae_lambda: float = 0.9
 def solve_without_critic(world: World, beta: float, stage: str, updates: int = 200, **own: Any) -> Solution:
     """The same by GRPO, RLOO or REINFORCE++, with settings of its `own`."""
     objectives = {"grpo": grpo_objective, "rloo": rloo_objective, "reinforce": reinforce_objective}
-    settings = recipe_for(world, beta, updates, 1.0).ppo.model_dump(include={*OnOwnResponses.model_fields})
+    settings = recipe_for(world.temperature, beta, updates, 1.0).ppo.model_dump(include={*OnOwnResponses.model_fields})
     settings |= {} if stage == "reinforce" else {"responses_per_prompt": GROUP}
-    recipe = with_changes(recipe_for(world, beta, updates, 1.0), {stage: settings | own})
+    recipe = with_changes(recipe_for(world.temperature, beta, updates, 1.0), {stage: settings | own})
     roles = roles_of(world)
     update = tiny.update_of(recipe, roles, objectives[stage](recipe, roles), prompts(EPISODES), TableReward(world))
     deviations = [update.run(number, beta)["ratio_max_deviation"] for number in range(1, updates + 1)]
@@ -64,10 +64,10 @@ def expected_distinct(logprobs: np.ndarray, samples: int) -> float:
     return float((1 - (1 - np.exp(logprobs)) ** samples).sum())
 
 
-def recipe_for(world: World, beta: float, updates: int, gae_lambda: float) -> Recipe:
+def recipe_for(temperature: float, beta: float, updates: int, gae_lambda: float) -> Recipe:
     """A recipe for a table: large steps, and a critic that may move as fast as it likes."""
     return Recipe(
-        rollout=RolloutConfig(max_new_tokens=LONGEST, temperature=world.temperature),
+        rollout=RolloutConfig(max_new_tokens=LONGEST, temperature=temperature),
         rewards=Rewards(missing_eos=MissingEos(policy="keep")),
         ppo=Ppo(
             updates=updates,

@@ -21,7 +21,7 @@ from truing.core.records import Message, Text, Tokens
 from truing.data.endings import Endings
 from truing.data.stand_ins import StandIns
 from truing.data.templates import TemplateError, decoded, default_prefix, render
-from truing.data.tool_calls import PROBE, CallForm
+from truing.data.tool_calls import CALLING, CallForm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -61,10 +61,16 @@ class TextFormat:
         asked, tools = [{"role": "user", "content": "a"}], {"tools": json.loads(self.tools) or None}
         try:
             beginning = render(self.tokenizer, asked, self.today, add_generation_prompt=True, **tools)
-            whole = render(self.tokenizer, [*asked, PROBE], self.today, add_generation_prompt=False, **tools)
+            whole = render(
+                self.tokenizer,
+                [*asked, {"role": "assistant", "content": "", **CALLING}],
+                self.today,
+                add_generation_prompt=False,
+                **tools,
+            )
         except Exception:  # a template is a program: one that knows of no tools raises what it likes
             return None
-        return CallForm.of(whole.removeprefix(beginning))
+        return CallForm.of(whole.removeprefix(beginning)) if whole.startswith(beginning) else None
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from truing.core.errors import ModelError
 from truing.core.records import Message, Text, Tokens
 from truing.data.chat import TextFormat, goes_on_with, write_turns
 from truing.data.templates import decoded
-from truing.data.tool_calls import as_tool_calls
+from truing.data.tool_calls import CALLING
 
-_ANSWER = "a"
-"""Stands for the policy's turn, of which nothing is taken"""
+_ANSWER, _CALL = Message("assistant", "a"), Message("assistant", "", json.dumps(CALLING))
+"""Stand for the policy's turn, of which nothing is taken: whatever it said, no template fails on that"""
 
 
 def calls_in(form: TextFormat, response: Tokens) -> list[dict[str, Any]]:
@@ -25,24 +25,21 @@ def calls_in(form: TextFormat, response: Tokens) -> list[dict[str, Any]]:
     return form.call_form.calls(decoded(form.tokenizer, form.endings.content(response), special=True))
 
 
-def observation_tokens(
-    form: TextFormat, prompt: Text, said: Sequence[Message], calls: Sequence[dict[str, Any]] = ()
-) -> Tokens:
+def observation_tokens(form: TextFormat, prompt: Text, said: Sequence[Message], called: bool = False) -> Tokens:
     """The tokens between a turn that has ended and the one that answers what was `said`.
 
     Args:
         form: how text becomes tokens.
         prompt: of the episode.
         said: the environment's turns; to a prompt of plain text, that text alone.
-        calls: of tools in the policy's turn.
+        called: whether the policy's turn called a tool.
 
     Raises:
         ModelError: the template fails on these turns, or writes earlier ones in another way once they are there.
     """
     if isinstance(prompt, str):
         return goes_on_with(form, "".join(message.content for message in said))
-    more = json.dumps({"tool_calls": as_tool_calls([*calls])}) if calls else ""
-    answered = (*prompt, Message("assistant", "" if calls else _ANSWER, more))
+    answered = (*prompt, _CALL if called else _ANSWER)
     asked, head = write_turns(form, prompt, True), write_turns(form, answered, False)
     whole = write_turns(form, (*answered, *said), True)
     ends = [place for place, token in enumerate(head) if token in form.endings.tokens and place >= len(asked)]

@@ -12,12 +12,10 @@ from typing import Any
 
 NAME, ARGUMENTS = "truing_tool", {"truing_key": "truing_value"}
 """Of the call that a template is given"""
-PROBE: dict[str, Any] = {
-    "role": "assistant",
-    "content": "",
-    "tool_calls": [{"id": "truing000", "type": "function", "function": {"name": NAME, "arguments": ARGUMENTS}}],
-}
-"""Its turn; the id has nine characters, as Mistral's templates ask"""
+ID = "truing000"
+"""Nine characters, as Mistral's templates ask"""
+CALLING = {"tool_calls": [{"id": ID, "type": "function", "function": {"name": NAME, "arguments": ARGUMENTS}}]}
+"""What the assistant's turn has that makes it"""
 _JSON = json.JSONDecoder()
 
 
@@ -34,7 +32,7 @@ class CallForm:
 
     @classmethod
     def of(cls, written: str) -> "CallForm | None":
-        """From what a template makes of the turn `PROBE`; None where it has no call as JSON."""
+        """From what a template makes of a turn with `CALLING`; None where it has no call as JSON."""
         for start, value, _ in _values(written):
             for one in _objects(value):
                 name = next((key for key, of_key in one.items() if of_key == NAME), None)
@@ -60,13 +58,6 @@ class CallForm:
                 if isinstance(name, str) and arguments is not None:
                     found.append({"name": name, "arguments": arguments})
         return found
-
-
-def as_tool_calls(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Calls as a chat template takes them in an assistant's turn."""
-    return [
-        {"id": f"call{number:05d}", "type": "function", "function": call} for number, call in enumerate(calls, start=1)
-    ]
 
 
 def _values(text: str) -> Iterator[tuple[int, Any, int]]:

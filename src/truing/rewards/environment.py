@@ -7,6 +7,7 @@
 An episode has an object of its own. What it says is text, or messages; nothing where the episode is done.
 """
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import RewardConfig
 from truing.core.errors import RewardError
 from truing.core.records import Message, Sample
+from truing.data.tool_calls import ID
 from truing.processes import group
 from truing.rewards.keywords import Keywords, as_plain
 from truing.rewards.process import MEMORY, FunctionError, FunctionProcess
@@ -151,8 +153,19 @@ class EnvironmentProcess:
 
 
 def _answer(answer: dict[str, Any], turn: Spoken) -> Answer:
-    """Text is the user's, or the tool's that was called; messages are whose they say."""
+    """Text is the user's, or that of the tool that was called; messages are whose they say."""
     said = answer["said"]
     if isinstance(said, str):
-        said = [{"role": "tool" if turn.calls else "user", "content": said}]
-    return Answer(tuple(Message(**one) for one in said or ()), answer["reward"], answer["done"])
+        said = [{"role": "tool", "content": said, "name": turn.calls[0]["name"]}] if turn.calls else [_user(said)]
+    return Answer(tuple(_message(one) for one in said or ()), answer["reward"], answer["done"])
+
+
+def _user(said: str) -> dict[str, str]:
+    return {"role": "user", "content": said}
+
+
+def _message(one: dict[str, str]) -> Message:
+    """A tool's has the id of the call that stands for the policy's: some templates ask for one."""
+    more = {key: value for key, value in one.items() if key not in ("role", "content")}
+    more |= {"tool_call_id": ID} if one["role"] == "tool" else {}
+    return Message("tool" if one["role"] == "tool" else "user", one["content"], json.dumps(more) if more else "")

@@ -101,9 +101,9 @@ def _checked(returned: Any) -> dict[str, Any]:
 def _is_message(one: Any) -> bool:
     return (
         isinstance(one, dict)
-        and one.keys() == {"role", "content"}
+        and {"role", "content"} <= one.keys() <= {"role", "content", "name"}
         and one["role"] in ("user", "tool")
-        and isinstance(one["content"], str)
+        and all(isinstance(value, str) for value in one.values())
     )
 
 

@@ -106,7 +106,7 @@ class _Conversation:
 
     def hear(self, said: tuple[Message, ...], one: Spoken, form: TextFormat, environment: Environment) -> None:
         """Notes what the environment said to a turn; what cannot be taken in is its failure."""
-        tokens = observation_tokens(form, self.begun.prompt.text, said, one.calls)
+        tokens = observation_tokens(form, self.begun.prompt.text, said, called=bool(one.calls))
         most = environment.observation_tokens
         if 0 < len(tokens) <= most:
             self.parts.append(torch.tensor(tokens))
