@@ -2,8 +2,8 @@
 
 import random
 
-HIGHEST = 7
-"""Three guesses find any of so many numbers, for who halves what is left each time"""
+HIGHEST = 3
+"""Two guesses find any of so many numbers, for who begins in the middle and then goes by what is said"""
 
 
 class Guessing:

@@ -3,7 +3,8 @@
     python examples/guessing/make.py DIRECTORY
     truing run DIRECTORY/grpo.yaml --out DIRECTORY/run
 
-Demonstrations guess digits at random, whatever they are told. What halving is worth is found by learning alone.
+Demonstrations guess digits at random, whatever they are told: what to begin with, and what follows from what is said,
+is found by learning alone.
 """
 
 import argparse
@@ -15,15 +16,15 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))
 from tiny import write_base, write_rows  # beside this directory
 
-HIGHEST, GUESSES = 7, 3
+DIGITS = range(1, 10)
 DEMONSTRATIONS, GAMES = 4000, 400
 CHARACTERS = "0123456789>+-"
 
 
 def demonstration(draw: random.Random) -> dict[str, str]:
     """A guess in a game that has gone on for a while."""
-    digits = [str(draw.randint(1, HIGHEST)) for _ in range(GUESSES)]
-    before = "".join(digit + draw.choice("+-") for digit in digits[: draw.randrange(GUESSES)])
+    digits = [str(draw.choice(DIGITS)) for _ in range(2)]
+    before = "".join(digit + draw.choice("+-") for digit in digits[: draw.randrange(2)])
     return {"prompt": f"{draw.randrange(GAMES)}>{before}", "completion": digits[-1]}
 
 

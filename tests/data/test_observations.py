@@ -21,7 +21,8 @@ LLAMA = (
     "{% for m in messages %}<|turn|>{{ m.role }}\n"
     "{% if m.tool_calls %}{% if m.tool_calls | length > 1 %}{{ raise_exception('one at once') }}{% endif %}"
     '{"name": "{{ m.tool_calls[0].function.name }}", "parameters": {{ m.tool_calls[0].function.arguments | tojson }}}'
-    "{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+    "{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
 )
 MISTRAL = (
     "{% for m in messages %}{% if m.tool_calls %}[TOOL_CALLS] [{% for call in m.tool_calls %}"
@@ -113,5 +114,3 @@ def test_the_template_is_shown_the_tools_of_the_recipe() -> None:
     shown = with_tools(HERMES, TOOLS)
     assert '"name": "add"' in shown.tokenizer.decode(encode_prompt(shown, ASKED))
     assert '"name": "add"' not in shown.tokenizer.decode(encode_prompt(with_tools(HERMES), ASKED))
-
-

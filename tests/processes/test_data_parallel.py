@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import letters
 import pytest
 import tiny
 from faults.killed import SHORT
@@ -19,6 +20,7 @@ TRIED = {*KILLED, *tiny.WITHOUT_CRITIC, "simpo", "orpo"}
 STAGES = [name for name in registry.STAGES if name in TRIED]
 CHANGES = SHORT | {"checkpoints.every_steps": 1, "stages": STAGES}
 STAGE, CLASSIFIER = {"kind": "stage"}, {"kind": "model", "path": "PLACE/classifier"}
+TALK = {"kind": "environment", "path": f"{letters.__file__}:Patient", "turns": 2, "observation_tokens": 4}
 ADAPTERS: dict[str, Any] = {"roles": "shared"}
 FULL: dict[str, Any] = {"roles": "separate", "sft.method": "full"}
 SHARDED = {"compute.shard": True}
@@ -39,11 +41,11 @@ class Layout(NamedTuple):
 LAYOUTS = {
     "llama-shared": Layout("llama", ADAPTERS),
     "qwen-separate": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}),
-    "gpt2-shared": Layout("gpt2", ADAPTERS | MEMBERS),
+    "gpt2-shared": Layout("gpt2", ADAPTERS | MEMBERS | {"rewards.sources": [STAGE, TALK]}),
     "qwen-sharded": Layout("qwen", FULL | SHARDED | MEMBERS),
     "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS | MEMBERS | {"lora.layers": 0.5}, tensor=2),
     "qwen3-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2),
-    "qwen-pipeline": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}, pipeline=2),
+    "qwen-pipeline": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER, TALK]}, pipeline=2),
 }
 SLOW = {
     "llama-sharded": Layout("llama", ADAPTERS | SHARDED | MEMBERS),

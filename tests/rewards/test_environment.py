@@ -35,7 +35,8 @@ def load(place: Path, body: str, **changes: object) -> EnvironmentProcess:
 
 
 def of_step(place: Path, body: str, **changes: object) -> EnvironmentProcess:
-    return load(place, f"class Game:\n    def reset(self, prompt): ...\n    def step(self, response):\n{body}", **changes)
+    head = "class Game:\n    def reset(self, prompt): ...\n    def step(self, response):\n"
+    return load(place, head + body, **changes)
 
 
 def begun(*columns: str) -> list[Begun]:

@@ -22,7 +22,8 @@ from truing.data.tool_calls import ID
 from truing.processes import group
 from truing.rewards.keywords import Keywords, as_plain
 from truing.rewards.process import MEMORY, FunctionError, FunctionProcess
-from truing.rewards.python_function import more_of
+from truing.rewards.python_function import IMPORTED, more_of
+from truing.rewards.worker import NO_FIT
 from truing.rollout.conversations import Answer, Begun, Spoken
 
 WORKER = Path(__file__).with_name("environment_worker.py")
@@ -111,10 +112,13 @@ class EnvironmentProcess:
         try:
             return self.process.start()
         except FunctionError as fault:
-            what = fault.reason.removeprefix("raised ")
-            hint = more_of(fault.limit) or FORM
-            code = "rewards/no-environment"
-            raise RewardError(f"is no environment ({what}).", code=code, where=self.name, hint=hint) from fault
+            what = f"is no environment ({fault.reason.removeprefix('raised ')})."
+            hint = (
+                FORM
+                if fault.reason.startswith(NO_FIT)
+                else more_of(fault.limit) or f"Write it as module:Class; {IMPORTED}"
+            )
+            raise RewardError(what, code="rewards/no-environment", where=self.name, hint=hint) from fault
 
     def _asked(self, verb: str, asked: list[dict[str, Any]], about: Sequence[str]) -> list[dict[str, Any] | None]:
         """An answer each; None for an episode that is left out."""

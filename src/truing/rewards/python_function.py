@@ -14,6 +14,7 @@ from truing.rewards.keywords import Keywords, as_plain, of_samples
 from truing.rewards.process import MEMORY, FunctionError, FunctionProcess
 from truing.rewards.worker import NO_FIT, NO_FUNCTION
 
+IMPORTED = "the module is looked for beside the recipe and on the Python path."
 LARGEST_SCORE = 1e18
 """Its square is still a number in single precision"""
 SCORES = f"It must return one number for each response, in order, each finite and no larger than {LARGEST_SCORE:g}."
@@ -71,8 +72,7 @@ class FunctionReward:
                 else f"cannot be imported ({fault.reason.removeprefix('raised ')}).",
                 code="rewards/not-imported",
                 where=self.name,
-                hint=more_of(fault.limit)
-                or "Write it as module:function; the module is looked for beside the recipe and on the Python path.",
+                hint=more_of(fault.limit) or f"Write it as module:function; {IMPORTED}",
             ) from fault
 
     def score(self, samples: Sequence[Sample]) -> list[float]:

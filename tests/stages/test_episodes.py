@@ -1,0 +1,97 @@
+"""Stages whose policy talks with an environment: they run, die and go on to the bit, and leave failed episodes out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from safetensors.torch import load_file, save_file
+
+from truing.config.stages import STAGES
+from truing.core.errors import RewardError
+from truing.runs.metrics import read_jsonl
+from truing.stages.update import Update
+from truing.training.job import Job
+
+ONLINE = ["ppo", *tiny.WITHOUT_CRITIC]
+SOURCE = {"kind": "environment", "path": "letters:Patient", "turns": 3, "observation_tokens": 4, "normalise": False}
+TALKS: dict[str, Any] = {"rewards.sources": [SOURCE], "rollout.max_new_tokens": 4, "evaluation.every": 2}
+
+
+def _job(place: Path, stage: str, **changes: Any) -> Job:
+    """Of a base that often ends its turn."""
+    job = tiny.job(tiny.recipe(place, **TALKS | changes), place, stage)
+    weights = place / "base" / "model.safetensors"
+    whole = load_file(weights)
+    whole["lm_head.weight"][tiny.tokenizer().eos_token_id] *= 3
+    save_file(whole, weights, {"format": "pt"})
+    return job
+
+
+def _train(job: Job) -> Any:
+    return STAGES[job.spec.name].load(STAGES[job.spec.name].train)(job)
+
+
+@pytest.mark.parametrize("stage", [*ONLINE, "dpo"])
+def test_it_runs_to_its_end_in_several_turns(stage: str, tmp_path: Path) -> None:
+    job = _job(tmp_path, stage)
+    _train(job)
+    said = [row["response"] for row in read_jsonl(job.directory.samples)]
+    assert any(len(text) > 4 + 2 for text in said), "some episodes have a second turn"
+    rows = read_jsonl(job.directory.metrics)
+    assert all(row["heldout_length"] <= 3 * 4 for row in rows if "heldout_length" in row)
+    if stage in ONLINE:
+        assert rows[-1]["ratio_max_deviation"] < 1e-4
+
+
+class _Killed(BaseException):
+    """Nothing catches a kill."""
+
+
+@pytest.mark.parametrize("stage", ["ppo", "grpo"])
+def test_it_goes_on_from_a_checkpoint_to_the_bit(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {f"{stage}.updates": 4, "checkpoints.every_steps": 1}
+    undisturbed = _job(tmp_path / "undisturbed", stage, **changes)
+    _train(undisturbed)
+    right = Update.run
+
+    def dies(self: Update, number: int, beta: float) -> dict[str, Any]:
+        if number == 3:
+            raise _Killed
+        return right(self, number, beta)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Update, "run", dies)
+        with pytest.raises(_Killed):
+            _train(_job(tmp_path / "killed", stage, **changes))
+    job = _job(tmp_path / "killed", stage, **changes)
+    _train(job)
+    for place in (job, undisturbed):
+        assert (place.directory.model / "model.safetensors").is_file()
+    assert job.directory.samples.read_bytes() == undisturbed.directory.samples.read_bytes()
+    models = [(place.directory.model / "model.safetensors").read_bytes() for place in (job, undisturbed)]
+    assert models[0] == models[1]
+
+
+FAILING = """
+class Game:
+    def reset(self, prompt, seed): self.seed = seed
+    def step(self, response):
+        if self.seed % 3 == 0:
+            raise ValueError("no such move")
+        return "a ", 1.0, False
+"""
+
+
+def test_an_episode_in_which_the_environment_fails_ends_the_run_or_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "game.py").write_text(FAILING)
+    source = SOURCE | {"path": f"{tmp_path}/game.py:Game"}
+    with pytest.raises(RewardError, match="no such move"):
+        _train(_job(tmp_path / "stop", "rloo", **{"rewards.sources": [source]}))
+    job = _job(tmp_path / "drop", "rloo", **{"rewards.sources": [source], "rewards.on_bad_score": "drop"})
+    _train(job)
+    rows = read_jsonl(job.directory.metrics)
+    assert sum(row.get("dropped", 0) for row in rows) > 0
+    held = json.loads(job.directory.samples.read_text().splitlines()[0])
+    assert held["score"] is None or held["score"] >= 1
