@@ -14,7 +14,8 @@ from truing.core.results import OfflineResult
 from truing.core.rows import PairRows, RowsWith
 from truing.functional import dpo_loss
 from truing.models.roles import Role
-from truing.stages.offline_policy import HeldoutScores, OfflineObjective, offline_roles, train_offline
+from truing.stages.offline_objective import HeldoutScores, OfflineObjective
+from truing.stages.offline_policy import offline_roles, train_offline
 from truing.stages.pairs import heldout_scores, pair_logprobs, reward_stats, waiting_logprobs
 from truing.training.job import Job
 

@@ -15,7 +15,8 @@ from truing.core.rows import RatedRows, RowsWith, TokenRows
 from truing.functional import kto_loss, kto_reference_point
 from truing.models.roles import Role
 from truing.models.scoring import sequence_logprobs
-from truing.stages.offline_policy import HeldoutScores, OfflineObjective, offline_roles, train_offline
+from truing.stages.offline_objective import HeldoutScores, OfflineObjective
+from truing.stages.offline_policy import offline_roles, train_offline
 from truing.stages.pairs import response_totals
 from truing.training.job import Job
 

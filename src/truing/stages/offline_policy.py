@@ -3,82 +3,30 @@
 A stage brings an `OfflineObjective`: its rows, its loss, and how its own reward scores held-out responses.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, TypeVar
-
-from torch import Tensor
+from dataclasses import replace
+from typing import Any
 
 from truing.config.defaults import given
-from truing.config.sections import Optimiser
-from truing.core.batches import Batch
 from truing.core.llm_usage import costs
 from truing.core.results import OfflineResult, PairCard, read, to_json
 from truing.data.batching import optimiser_batches
 from truing.evaluation.changes import change_between
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import chosen_falls_warning, still_finding
-from truing.evaluation.pair_card import pair_card
 from truing.models.layout import Roles, policy_roles
 from truing.rewards.build import build_reward
 from truing.stages.offline import learn_rows
+from truing.stages.offline_objective import Micro, OfflineObjective
 from truing.training.job import Job
 from truing.training.journal import Journal, open_journal
-from truing.training.learner import Learner, LossFn, Trained
+from truing.training.learner import Learner, Trained
 
-Micro = TypeVar("Micro")
 LOGGED = ("heldout_accuracy", "heldout_loss", "score_gap_mean")
 """Of what is measured on held-out pairs, in every evaluation"""
 
 NO_DISTANCE = (
     "roles: separate keeps no copy of the model that this stage began with, so its KL from it is not measured."
 )
-
-
-class OfflineSettings(Protocol):
-    """What the settings of every such algorithm have."""
-
-    @property
-    def epochs(self) -> int | None: ...
-    @property
-    def batch_size(self) -> int | None: ...
-    @property
-    def optimiser(self) -> Optimiser: ...
-
-
-@dataclass(frozen=True)
-class HeldoutScores:
-    """Held-out responses of which one is preferred to the other, N of each, by the policy as it is now."""
-
-    chosen: Tensor
-    """(N,) the policy's own reward"""
-    rejected: Tensor
-    chosen_lengths: Sequence[int]
-    rejected_lengths: Sequence[int]
-    chosen_logprobs: Tensor
-    """(N,) log π of the whole response, nats"""
-
-    def card(self) -> PairCard:
-        """The policy's own reward, judged as a reward model is."""
-        return pair_card(self.chosen, self.rejected, self.chosen_lengths, self.rejected_lengths)
-
-
-@dataclass(frozen=True)
-class OfflineObjective(Generic[Micro]):
-    """What a stage learns from rows."""
-
-    settings: OfflineSettings
-    train: Batch[Micro]
-    loss: LossFn[Micro]
-    heldout: Callable[[], HeldoutScores]
-    report: str
-    """What became of rows that were too long"""
-    ready: Callable[[Any], Batch[Micro]] = lambda batch: batch
-    """What is made of a step's batch, by the policy as it is before the step"""
-    held_by: str | None = None
-    """The setting that holds the policy to its start, where there is one"""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """More fields of the result"""
 
 
 def offline_roles(job: Job) -> Roles:

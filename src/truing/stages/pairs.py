@@ -14,13 +14,8 @@ from truing.core.results import OfflineResult
 from truing.core.rows import PairRows, TokenRows
 from truing.models.roles import Role
 from truing.models.scoring import forward_in_micro_batches, sequence_logprobs
-from truing.stages.offline_policy import (
-    HeldoutScores,
-    OfflineObjective,
-    OfflineSettings,
-    offline_roles,
-    train_offline,
-)
+from truing.stages.offline_objective import HeldoutScores, OfflineObjective, OfflineSettings
+from truing.stages.offline_policy import offline_roles, train_offline
 from truing.training.job import Job
 
 
