@@ -24,7 +24,8 @@ from truing.runs.metrics import read_jsonl
 from truing.stages.objective import Scored
 from truing.stages.ppo import make_experience, policy_loss, ppo_objective, train_ppo
 from truing.stages.reward import train_reward
-from truing.stages.update import Update, after_missing_eos, learn, rollout_metrics
+from truing.stages.update import Update, after_missing_eos, learn
+from truing.stages.update_metrics import rollout_metrics
 from truing.training.learner import Learner
 
 PAD = len(tiny.LETTERS) + 1

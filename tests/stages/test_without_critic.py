@@ -17,7 +17,8 @@ from truing.core.experience import Experience, Rollout
 from truing.runs.metrics import read_jsonl
 from truing.stages import grpo, reinforce, rloo
 from truing.stages.objective import Scored
-from truing.stages.update import Update, group_metrics
+from truing.stages.update import Update
+from truing.stages.update_metrics import group_metrics
 from truing.training.job import Job
 
 LETTERS = {"kind": "function", "path": "letters:letter_a", "normalise": False}

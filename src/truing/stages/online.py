@@ -6,8 +6,8 @@ update has. The rest (sampling, scoring, the KL penalty's price, evaluation, che
 
 from truing.config.defaults import given
 from truing.core.llm_usage import costs
-from truing.core.results import OnlineResult, to_json
-from truing.evaluation.decision import Decide, always_go_on
+from truing.core.results import GuardResult, OnlineResult, to_json
+from truing.evaluation.decision import Decide, Stop, always_go_on
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import online_findings, refuse_ratio
 from truing.guard.opening import open_guard
@@ -17,11 +17,11 @@ from truing.rollout.ahead import Rollouts
 from truing.rollout.selection import open_engine
 from truing.stages.decisions import decided
 from truing.stages.kl_control import KlController
-from truing.stages.objective import Objective
+from truing.stages.objective import Objective, OnlineSettings
 from truing.stages.policy_result import online_result
 from truing.stages.update import Update
 from truing.training.job import Job
-from truing.training.journal import open_journal
+from truing.training.journal import Journal, open_journal
 from truing.training.learner import Learner
 
 
@@ -82,11 +82,23 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
         journal.keep()
         if stop is not None and stop.keeps_pinned:
             evaluator.forget_after(journal.take_pinned())
-    name, steps = job.spec.name, settings.epochs * settings.minibatches
-    findings = online_findings(journal.rows, name, steps, recipe.compute.dtype) + evaluator.findings(name, "kl.beta")
-    stopped_by = "updates" if stop is None else stop.reason
     notes = [*roles.base.notes, *rollouts.notes, *costs(job.llm_answers.usage())]
-    guarded = None if guard is None else guard.result()
-    result = online_result(journal.rows, evaluator, stopped_by, notes, findings, guarded)
+    result = _result(job, settings, journal, evaluator, stop, notes, None if guard is None else guard.result())
     job.save_policy(roles.policy, roles.base, result)
     return result
+
+
+def _result(
+    job: Job,
+    settings: OnlineSettings,
+    journal: Journal,
+    evaluator: HeldoutEvaluator,
+    stop: Stop | None,
+    notes: list[str],
+    guarded: GuardResult | None,
+) -> OnlineResult:
+    """From the log of every update (the first row is the evaluation before them) to result.json."""
+    name, dtype = job.spec.name, job.recipe.compute.dtype
+    findings = online_findings(journal.rows, name, settings.epochs * settings.minibatches, dtype)
+    findings += evaluator.findings(name, "kl.beta")
+    return online_result(journal.rows, evaluator, "updates" if stop is None else stop.reason, notes, findings, guarded)

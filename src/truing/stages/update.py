@@ -1,10 +1,8 @@
 """One update of a stage that learns from its own responses: the policy answers, answers are scored, roles learn."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -16,17 +14,17 @@ from truing.config.sections import MissingEos
 from truing.core import rng
 from truing.core.experience import Experience, Rollout
 from truing.core.metrics import reduction
-from truing.functional import distinct_n, explained_variance, has_contrast, masked_mean
 from truing.models.layout import Roles
 from truing.models.roles import Role
 from truing.models.scoring import distribution_metrics, forward_in_micro_batches, response_values
-from truing.rewards.combined import Scores, scores_of
+from truing.rewards.combined import scores_of
 from truing.rewards.sources import RewardFn
 from truing.rollout.ahead import Rollouts
 from truing.rollout.correction import corrected
 from truing.rollout.episodes import as_samples, with_score
 from truing.stages.objective import LossTerm, Objective, OnlineSettings, Scored
 from truing.stages.policy_result import PHASES
+from truing.stages.update_metrics import group_metrics, rollout_metrics, source_metrics
 from truing.training.learner import Learner, LossFn
 from truing.training.timing import Stopwatch
 
@@ -127,40 +125,3 @@ def _minibatches(count: int, settings: OnlineSettings, seed: int, number: int) -
     for epoch in range(settings.epochs):
         order = rng.permutation(seed, "minibatches", number, epoch, count=count)
         yield from (order[start:end] for start, end in pairwise(cuts))
-
-
-def source_metrics(scores: Scores) -> dict[str, float]:
-    """What each of several sources gave, and how far a reward model's members differ, where these are numbers."""
-    named = {f"update_part_{label}": part for label, part in scores.parts.items()} | {
-        "member_spread": scores.spread or []
-    }
-    known = {name: [*filter(math.isfinite, values)] for name, values in named.items()}
-    return {name: fmean(values) for name, values in known.items() if values}
-
-
-def group_metrics(scored: Scored, responses_per_prompt: int) -> dict[str, float]:
-    """How much of an update there is nothing to compare with: a response that dropped ones left alone is so too."""
-    if responses_per_prompt == 1:
-        return {}
-    return {"even_groups": float((~has_contrast(scored.rewards, scored.rollout.groups)).float().mean())}
-
-
-def rollout_metrics(scored: Scored, experience: Experience, beta: float) -> dict[str, Any]:
-    """What an update's episodes show of the policy; every mean is over counted tokens or over sequences."""
-    sequences, mask = scored.rollout.sequences, scored.rollout.sequences.response_mask
-    metrics = {
-        "score": float(scored.scores.mean()),
-        "score_std": float(scored.scores.std(correction=0)),
-        "objective": float((scored.rewards - beta * scored.kl).mean()),
-        "kl": float(scored.kl.mean()),
-        "kl_exact": float((scored.kl_exact * mask).sum(1).mean()),
-        "beta": beta,
-        "entropy": float(masked_mean(scored.entropy, mask)),
-    }
-    if scored.values is not None and experience.returns is not None:
-        metrics["explained_variance"] = float(explained_variance(scored.values, experience.returns, mask))
-    return metrics | {
-        "length": float(sequences.drawn_lengths.float().mean()),
-        "eos_rate": float(scored.rollout.finished.float().mean()),
-        "distinct_2": distinct_n(sequences.said, 2),
-    }
