@@ -74,6 +74,7 @@ _ON_OWN_RESPONSES: dict[str, Any] = {
     "minibatches": 2,
     "optimiser.learning_rate": 1e-3,
 }
+_ON_ROWS: dict[str, Any] = {"epochs": 1, "batch_size": 32, "optimiser.learning_rate": 5e-5}
 WITHOUT_CRITIC = ("grpo", "rloo", "reinforce")
 SMALL: dict[str, Any] = ON_CPU | {
     "lora.rank": 2,
@@ -84,24 +85,17 @@ SMALL: dict[str, Any] = ON_CPU | {
     "reward.epochs": 2,
     "reward.optimiser.learning_rate": 1e-2,
     "rewards.normalisation_samples": 8,
-    "dpo.epochs": 1,
-    "dpo.batch_size": 32,
-    "dpo.optimiser.learning_rate": 5e-5,
-    "kto.epochs": 1,
-    "kto.batch_size": 32,
-    "kto.optimiser.learning_rate": 5e-5,
-    "simpo.epochs": 1,
-    "simpo.batch_size": 32,
-    "simpo.optimiser.learning_rate": 5e-5,
-    "orpo.epochs": 1,
-    "orpo.batch_size": 32,
-    "orpo.optimiser.learning_rate": 5e-5,
     "rollout.max_new_tokens": 6,
     "evaluation.prompts": 4,
     "on_unsound_reward": "go_on",
     "compute.threads": 1,
     "grpo.responses_per_prompt": 4,
-    **{f"{stage}.{key}": value for stage in ("ppo", *WITHOUT_CRITIC) for key, value in _ON_OWN_RESPONSES.items()},
+    **{
+        f"{spec.name}.{key}": value
+        for spec in STAGES.values()
+        if spec.makes_policy
+        for key, value in (_ON_OWN_RESPONSES if spec.must_be_scored else _ON_ROWS).items()
+    },
 }
 """What makes a recipe tiny"""
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from faults.killed import STAGES, Runs, left_behind
+from faults.killed import Runs, left_behind
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +20,12 @@ def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def undisturbed(runs: Runs, recipe: Path) -> dict[str, str]:
+def undisturbed(request: pytest.FixtureRequest, runs: Runs, recipe: Path) -> dict[str, str]:
     out = recipe.parent / "undisturbed"
     runs.start(recipe, out)
     assert not runs.end()
     files = left_behind(out)
-    assert all(f"{stage}/result.json" in files and f"{stage}/metrics.jsonl" in files for stage in STAGES)
+    stages = request.module.CHANGES["stages"]
+    assert all(f"{stage}/result.json" in files and f"{stage}/metrics.jsonl" in files for stage in stages)
     assert not any("checkpoints" in name for name in files)
     return files

@@ -11,20 +11,27 @@ from pathlib import Path
 
 from faults.forked import Death, has_ended, zygote
 
+from truing.config.stages import STAGES as REGISTRY
 from truing.runs.metrics import read_jsonl
 
+EVERY = [*REGISTRY]
 STAGES = ["sft", "reward", "ppo", "dpo", "kto"]
-"""All but ORPO, which is SimPO with another formula"""
+"""A stage of each kind, for what takes long with each"""
+_ON_OWN_RESPONSES = {
+    "updates": 3,
+    "kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
+}
 SHORT = {
     "stages": STAGES,
     "reward.epochs": 1,
-    "ppo.updates": 3,
     "evaluation.every": 2,
-    "ppo.kl": {"beta": 0.5, "controller": "adaptive", "target": 1e-3, "horizon": 16.0},
-    "dpo.batch_size": 8,
+    **{
+        f"{spec.name}.{key}": value
+        for spec in REGISTRY.values()
+        if spec.makes_policy
+        for key, value in (_ON_OWN_RESPONSES if spec.must_be_scored else {"batch_size": 8}).items()
+    },
     "kto.batch_size": 16,
-    "simpo.batch_size": 8,
-    "orpo.batch_size": 8,
 }
 """Three steps of each stage, and twice three for SFT, whose second epoch begins in the middle"""
 

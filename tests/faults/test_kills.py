@@ -5,9 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from faults.killed import SHORT, STAGES, Death, Runs, left_behind, running_stage
+from faults.killed import EVERY, SHORT, Death, Runs, left_behind, running_stage
 
-EVERY = [*STAGES, "simpo", "orpo"]
 CHANGES = SHORT | {"stages": EVERY, "checkpoints.every_steps": 1, "reward.members": 2}
 KILLS = 20
 """At random moments, in every stage"""
@@ -50,7 +49,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
 ) -> None:
     """One run after another, until each stage was killed often enough, whatever it was doing then."""
     kills, moments, equal = Counter[str](), random.Random(17), 0
-    while min(kills[stage] for stage in STAGES) < KILLS:
+    while min(kills[stage] for stage in EVERY) < KILLS:
         out = recipe.parent / f"random-{equal}"
         while runs.dies_by_the_clock(recipe, out, moments.randint(0, 2), moments.uniform(0, 0.3)):
             kills[running_stage(out)] += 1

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import tiny
-from faults.killed import SHORT, STAGES, Death, Runs, has_ended, left_behind, running_stage
+from faults.killed import EVERY, SHORT, Death, Runs, has_ended, left_behind, running_stage
 
-CHANGES = SHORT | {"compute.learn_tokens": 20, "checkpoints.every_steps": 1000}
+CHANGES = SHORT | {"stages": EVERY, "compute.learn_tokens": 20, "checkpoints.every_steps": 1000}
 """No checkpoint is due, so that what is kept was saved because of the stop"""
 STOPS = 20
 """At random moments, in every stage"""
@@ -80,7 +80,7 @@ def test_left_at_random_moments_it_ends_as_if_it_had_not_been(
 ) -> None:
     """As `test_kills` does with kills: in its rounds a stage may be left before, amid or after any line of Python."""
     stops, moments, equal = Counter[str](), random.Random(17), 0
-    while min(stops[stage] for stage in STAGES) < STOPS:
+    while min(stops[stage] for stage in EVERY) < STOPS:
         out = recipe.parent / f"random-{equal}"
         number = moments.choice([signal.SIGTERM, signal.SIGINT])
         while runs.dies_by_the_clock(recipe, out, moments.randint(0, 2), moments.uniform(0, 0.3), number):
