@@ -1,10 +1,12 @@
 """A model's card has the figures of its result, no markup from data, and says what they do not show."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from truing.core.metrics import SCORE, score_as_given
 from truing.core.results import StageResult, read
 from truing.core.text import code_span, markdown
 from truing.models.model_card import Made, language_model_use, limits_of, write_model_card
@@ -64,6 +66,18 @@ def test_it_says_what_nothing_confirmed_what_was_found_and_where_a_report_card_d
     assert "- The policy did not move.\n" in text
     assert "Of 1 questions of its report card, 0 pass.\n- warn: Half. It pays.\n" in text
     assert "Nothing that is held out." in text
+
+
+def test_a_score_that_functions_gave_is_in_their_own_unit_and_misses_no_judge(tmp_path: Path) -> None:
+    stage = read(
+        StageResult, {"heldout_prompts": 4, "judges": {}} | {f"heldout_score_{k}": v for k, v in CHANGE.items()}
+    )
+    made = replace(MADE, score=score_as_given(SCORE, [False, False]))
+    write_model_card(tmp_path, made, stage, limits_of(stage, 0.7, 48, by_functions=True))
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| Score, raw | -0.0412 " in text
+    assert "- Functions alone gave the score, and no model: it is worth what they check.\n" in text
+    assert "No judge outside of training" not in text
 
 
 @pytest.mark.parametrize("where", ["judge", "finding", "story"])

@@ -1,6 +1,7 @@
 """Verdicts against the rules that truing.report.verdict tells."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from report.example_run import compared, write_json, write_run
 from truing.core.results import Change, StageResult, read
 from truing.evaluation.drift import drift_warnings
 from truing.report.change import change_of
+from truing.report.comparison import comparison
 from truing.report.outcomes import policy_outcome
 from truing.report.run_files import StageFiles, read_run
 from truing.report.verdict import Verdict, verdict, verdicts
@@ -25,12 +27,13 @@ def policy(
     *,
     kind: str = "ppo",
     state: Any = "done",
+    rewards: Sequence[dict[str, Any]] = ({"kind": "stage"},),
     **result: Any,
 ) -> StageFiles:
     closing = {f"heldout_score_{key}": value for key, value in (score or {}).items()}
     record = StageRecord(kind, kind, state)
     row = closing | {"judges": judges or {}} | result
-    return StageFiles(record, read(StageResult, row), metrics or [], [])
+    return StageFiles(record, read(StageResult, row), metrics or [], [], rewards)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,42 @@ def policy(
 def test_headline(score: Any, judges: dict[str, Any], tone: str, headline: str) -> None:
     given = verdict(policy(score, judges))
     assert (given.tone, given.headline) == (tone, headline)
+
+
+FUNCTION, LLM_JUDGE = {"kind": "function", "path": "a:b", "normalise": False}, {"kind": "judge", "path": "j"}
+
+
+@pytest.mark.parametrize(
+    ("rewards", "score", "judges", "tone", "headline"),
+    [
+        ([FUNCTION], ROSE, {}, "good", "The reward rose. Functions alone gave it, and no model: it is worth what they"),
+        ([FUNCTION], ROSE, {"gold": FELL}, "bad", "The reward rose while gold fell: "),
+        ([FUNCTION], LEVEL, {}, "open", "The reward did not rise beyond noise on held-out prompts."),
+        ([FUNCTION, LLM_JUDGE], ROSE, {}, "open", "The reward rose. No judge outside of training "),
+    ],
+)
+def test_a_reward_that_functions_give_misses_no_judge(
+    rewards: Any, score: Any, judges: Any, tone: str, headline: str
+) -> None:
+    given = verdict(policy(score, judges, rewards=rewards))
+    assert given.tone == tone
+    assert given.headline.startswith(headline)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "unit"),
+    [
+        ([FUNCTION], "raw"),
+        ([FUNCTION, LLM_JUDGE], "SFT deviations"),
+        ([FUNCTION | {"normalise": True}], "SFT deviations"),
+    ],
+)
+def test_a_score_is_in_deviations_where_a_source_is_normalised(rewards: Any, unit: str) -> None:
+    stage = policy(ROSE, rewards=rewards)
+    assert verdict(stage).measured[0].unit == unit
+    assert [line.title for line in comparison([stage])] == [f"Score, {unit}"]
+    both = comparison([stage, policy(ROSE)])[0].title
+    assert both == ("Score" if unit == "raw" else "Score, SFT deviations")
 
 
 def judged_by(*gold: float) -> list[dict[str, Any]]:

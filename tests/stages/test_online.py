@@ -20,6 +20,7 @@ from truing.core.experience import Experience
 from truing.core.results import to_json
 from truing.functional import masked_mean, ppo_policy_loss
 from truing.models.layout import Roles, policy_roles, ppo_roles
+from truing.models.model_card import BY_FUNCTIONS
 from truing.models.scoring import response_logprobs
 from truing.runs.metrics import read_jsonl
 from truing.stages.objective import LossTerm, Objective, Scored
@@ -151,6 +152,9 @@ def test_an_algorithm_without_a_critic_runs_to_its_end(
     assert (result["steps"], result["episodes"], result["stopped_by"]) == (3, 24, "updates")
     assert metrics[-1]["kl_exact"] > 1e-4 > abs(metrics[0]["heldout_kl"])
     AutoModelForCausalLM.from_pretrained(job.directory.model)
+    card = (job.directory.model / "README.md").read_text(encoding="utf-8")
+    assert "| Score, raw | " in card
+    assert BY_FUNCTIONS in card
 
 
 def test_its_advantages_are_those_of_the_formula(tmp_path: Path) -> None:

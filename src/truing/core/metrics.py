@@ -4,6 +4,7 @@
 The learner, the report and the tables of docs/algorithms read them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -44,6 +45,11 @@ class Metric:
 def reduction(name: str) -> Reduction:
     """How the values of micro-batches make that of their batch: the mean where no table has the name."""
     return _REDUCTIONS.get(name, "mean")
+
+
+def score_as_given(metric: Metric, normalised: Iterable[bool]) -> Metric:
+    """The score, or what is on its scale, by whether each source of the rewards is normalised: raw where none is."""
+    return metric if any(normalised) else replace(metric, unit="raw")
 
 
 def heldout(metric: Metric) -> Metric:

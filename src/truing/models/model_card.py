@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from truing.core.metrics import ACCURACY, CHOSEN_LOGPROB, ECE, KL, LONGER_WINS, LOSS, SCORE
+from truing.core.metrics import ACCURACY, CHOSEN_LOGPROB, ECE, KL, LONGER_WINS, LOSS, SCORE, Metric
 from truing.core.results import Change, Check, Interval, PairCard, StageResult
 from truing.core.text import markdown
 
@@ -31,6 +31,7 @@ DRAWN = (
     "held-out prompts of the same rows; other prompts and other ways to draw were not tried."
 )
 NO_JUDGE = "No judge outside of training has confirmed that the score stands for quality."
+BY_FUNCTIONS = "Functions alone gave the score, and no model: it is worth what they check."
 OF_ROWS = "Its loss is of {rows} held-out rows like those that it learnt from; what it answers was not measured."
 OF_PAIRS = "Its figures are of {pairs} held-out pairs of the same rows; answers unlike those were not tried."
 
@@ -53,6 +54,8 @@ class Made:
     pipeline_tag: str
     use: str
     """How to load it, and what to give it"""
+    score: Metric = SCORE
+    """As it was measured"""
 
 
 def write_model_card(directory: Path, made: Made, result: StageResult, limits: Sequence[str]) -> None:
@@ -75,7 +78,7 @@ def write_model_card(directory: Path, made: Made, result: StageResult, limits: S
         + (f" The base model of the run is {made.base}." if made.base != made.start else ""),
         f"Rows of the run: {', '.join(made.rows)}." if made.rows else "",
         MEASURED,
-        "\n".join(_measured(result)),
+        "\n".join(_measured(result, made.score)),
         "## To use it",
         made.use.strip(),
         "## Limits",
@@ -91,20 +94,23 @@ def language_model_use(in_messages: bool, trust_remote_code: bool) -> str:
     return CAUSAL_LM.format(options=options, asked=OF_MESSAGES if in_messages else OF_TEXT)
 
 
-def limits_of(result: StageResult, temperature: float, tokens: int) -> list[str]:
-    """What has to be said of any result of its kind, with what its answers were drawn at and their longest length."""
+def limits_of(result: StageResult, temperature: float, tokens: int, by_functions: bool = False) -> list[str]:
+    """What has to be said of any result of its kind, with what its answers were drawn at and their longest length.
+
+    by_functions: whether Python functions alone gave its score.
+    """
     heldout, pairs = result.heldout, result.card.heldout_pairs
     told = [OF_ROWS.format(rows=result.sft.heldout_rows)] if result.sft.heldout_rows else []
     told += [OF_PAIRS.format(pairs=pairs)] if pairs else []
     if heldout.heldout_prompts:
         told.append(DRAWN.format(temperature=temperature, tokens=tokens, prompts=heldout.heldout_prompts))
-        told += [] if heldout.judges else [NO_JUDGE]
+        told += [] if heldout.judges else [BY_FUNCTIONS if by_functions else NO_JUDGE]
     return told
 
 
-def _measured(result: StageResult) -> Iterator[str]:
+def _measured(result: StageResult, score: Metric) -> Iterator[str]:
     """Tables in Markdown; of a stage that measured nothing, a sentence."""
-    changes = [*_changes(result)]
+    changes = [*_changes(result, score)]
     if changes:
         yield "| on held-out rows, with 95% intervals | before | after | change |\n|---|---|---|---|"
         yield from (_row(title, change) for title, change in changes)
@@ -119,13 +125,13 @@ def _measured(result: StageResult) -> Iterator[str]:
         yield "Nothing that is held out."
 
 
-def _changes(result: StageResult) -> Iterator[tuple[str, Change]]:
+def _changes(result: StageResult, score: Metric) -> Iterator[tuple[str, Change]]:
     before, after = result.sft.heldout_loss_before, result.sft.heldout_loss
     if before is not None and after is not None:
         yield LOSS.heading, Change(before, after)
     heldout = result.heldout
     if heldout.heldout_score is not None:
-        yield SCORE.heading, heldout.heldout_score
+        yield score.heading, heldout.heldout_score
     for name, change in (heldout.judges or {}).items():
         yield f"Judge: {markdown(name)}", change
     if heldout.heldout_kl is not None:

@@ -1,7 +1,9 @@
 """How a metric changed while a policy learnt."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from truing.core.metrics import SCORE, Metric
 from truing.core.results import Change, Interval
 from truing.report.run_files import StageFiles
 from truing.report.wording import difference, interval, nats, numbers
@@ -46,6 +48,12 @@ class Outcome:
 
     def _within(self, ends: Interval | None) -> str:
         return interval(ends, nats if self.is_kl else None)
+
+
+def score_metric(stages: Sequence[StageFiles], metric: Metric = SCORE) -> Metric:
+    """The score of these policies, or what is on its scale; without a unit where theirs differ."""
+    own = [stage.on_its_scale(metric) for stage in stages] or [metric]
+    return own[0] if len({one.unit for one in own}) == 1 else replace(metric, unit="")
 
 
 def heldout_score(stage: StageFiles) -> Change | None:

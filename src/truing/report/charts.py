@@ -8,7 +8,7 @@ from truing.core import metrics
 from truing.core.metrics import Metric
 from truing.core.results import Change
 from truing.report.card_charts import BAG_OF_WORDS, Chart, interval_rows
-from truing.report.change import heldout_score, judged
+from truing.report.change import heldout_score, judged, score_metric
 from truing.report.drawings import (
     IntervalRow,
     Line,
@@ -79,7 +79,9 @@ def outcome_charts(stages: Sequence[StageFiles]) -> list[Chart]:
     """The score and its parts, beside it every judge, and the KL that was paid: all policies in the same axes."""
     judges = dict.fromkeys(name for stage in stages for name in stage.judges())
     parts = dict.fromkeys(name for stage in stages for name in stage.parts())
-    plots = [_SCORE, *map(_part_plot, parts), *map(_judge_plot, judges), _KL]
+    score = replace(_SCORE, metric=score_metric(stages))
+    part = score_metric(stages, metrics.PART)
+    plots = [score, *(_part_plot(name, part) for name in parts), *map(_judge_plot, judges), _KL]
     return [*_drawn("outcome", plots, stages), *_guard_charts(stages)]
 
 
@@ -135,9 +137,8 @@ def _card_charts(stage: StageFiles) -> list[Chart]:
     return charts
 
 
-def _part_plot(name: str) -> Plot:
-    metric = replace(metrics.PART, title=f"Part of the score: {name}")
-    return Plot(metric, f"part_{name}", "", "Dots: held-out prompts.")
+def _part_plot(name: str, metric: Metric) -> Plot:
+    return Plot(replace(metric, title=f"{metric.title}: {name}"), f"part_{name}", "", "Dots: held-out prompts.")
 
 
 def _judge_plot(name: str) -> Plot:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from truing.core import metrics
 from truing.core.metrics import Metric
 from truing.core.results import Change
-from truing.report.change import beta, change_in_words, change_of, heldout_kl, heldout_score, judged
+from truing.report.change import beta, change_in_words, change_of, heldout_kl, heldout_score, judged, score_metric
 from truing.report.run_files import StageFiles
 from truing.report.wording import MISSING, arrow, interval, nats, number, setting, share, whole
 
@@ -45,7 +45,7 @@ def comparison(stages: Sequence[StageFiles]) -> list[Line]:
     lines = [
         Line(metrics.UPDATES.heading, [_number(stage.latest("step"), whole) for stage in stages]),
         Line(metrics.BETA.heading, [_number(beta(stage), setting) for stage in stages]),
-        Line(metrics.SCORE.heading, [_cell(heldout_score(stage)) for stage in stages]),
+        Line(score_metric(stages).heading, [_cell(heldout_score(stage)) for stage in stages]),
         *(Line(f"Part: {name}", [_cell(change_of(stage, f"part_{name}")) for stage in stages]) for name in parts),
         *(Line(f"Judge: {name}", [_cell(judged(stage, name)) for stage in stages]) for name in judges),
         Line(metrics.KL.heading, [_cell(heldout_kl(stage), nats) for stage in stages]),

@@ -1,11 +1,13 @@
 """What is on disk of a run, however far it got."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from truing.config.stages import STAGES, StageSpec
 from truing.config.yaml_text import read_yaml
+from truing.core.metrics import Metric, score_as_given
 from truing.core.results import StageResult, read
 from truing.runs.directory import RunDirectory
 from truing.runs.files import read_json
@@ -26,6 +28,8 @@ class StageFiles:
     result: StageResult
     metrics: list[Row]
     samples: list[Row]
+    rewards: Sequence[Row] = ({"kind": "stage"},)
+    """The sources of its score, as its recipe has them; one without any has the reward stage's model"""
 
     @property
     def name(self) -> str:
@@ -76,6 +80,15 @@ class StageFiles:
         """Names of the parts of a summed reward."""
         return list(dict.fromkeys(self._named("part_")))
 
+    def on_its_scale(self, metric: Metric) -> Metric:
+        """The metric of a score, or of what is on its scale, in the unit that the stage's rewards give it."""
+        return score_as_given(metric, (source.get("normalise", True) for source in self.rewards))
+
+    @property
+    def scored_by_functions(self) -> bool:
+        """Whether Python functions alone make its score, and no model."""
+        return all(source.get("kind") == "function" for source in self.rewards)
+
     def _named(self, prefix: str) -> list[str]:
         return [name.removeprefix(prefix) for row in self.metrics for name in row if name.startswith(prefix)]
 
@@ -109,10 +122,10 @@ def read_run(root: Path) -> RunFiles:
     text = run.recipe.read_text(encoding="utf-8", errors="replace") if run.recipe.is_file() else ""
     recipe = read_yaml(text).value
     known = recipe if isinstance(recipe, dict) else {}
-    return RunFiles(root, known, lineage, [_stage(run, record) for record in lineage.stages])
+    return RunFiles(root, known, lineage, [_stage(run, record, known) for record in lineage.stages])
 
 
-def _stage(run: RunDirectory, record: StageRecord) -> StageFiles:
+def _stage(run: RunDirectory, record: StageRecord, recipe: Row) -> StageFiles:
     files = run.stage(record.name)
     result = read_json(files.result) if files.result.is_file() else {}
     return StageFiles(
@@ -120,4 +133,15 @@ def _stage(run: RunDirectory, record: StageRecord) -> StageFiles:
         read(StageResult, result if isinstance(result, dict) else {}),
         read_metrics(files.metrics) if files.metrics.is_file() else [],
         read_samples(files.samples) if files.samples.is_file() else [],
+        _rewards(record, recipe),
     )
+
+
+def _rewards(record: StageRecord, recipe: Row) -> list[Row]:
+    """The sources of a stage's score: those of its variant, else the recipe's, else those of a recipe without any."""
+    rewards, variants = recipe.get("rewards"), recipe.get("variants")
+    sources = rewards.get("sources") if isinstance(rewards, dict) else None
+    own = variants.get(record.name.removeprefix(f"{record.kind}-")) if isinstance(variants, dict) else None
+    sources = own.get("rewards.sources", sources) if isinstance(own, dict) else sources
+    listed = sources if isinstance(sources, list) else [{"kind": "stage"}]
+    return [source for source in listed if isinstance(source, dict)]

@@ -30,7 +30,8 @@ def policies(run: RunFiles) -> list[StageFiles]:
 
 def scorer_of(stage: StageFiles, run: RunFiles) -> StageFiles | None:
     """The stage whose reward model this one's score is made of, if any."""
-    return _stage_before(stage, stage.spec.scored_by, run) if _asks_for_the_stage(stage, run) else None
+    asked = any(source.get("kind") == "stage" for source in stage.rewards)
+    return _stage_before(stage, stage.spec.scored_by, run) if asked else None
 
 
 def start_of(stage: StageFiles, run: RunFiles) -> StageFiles | None:
@@ -43,17 +44,6 @@ def _stage_before(stage: StageFiles, kind: str | None, run: RunFiles) -> StageFi
     variant = stage.name.removeprefix(stage.record.kind)
     by_name = {one.name: one for one in run.stages}
     return by_name.get(f"{kind}{variant}") or by_name.get(kind or "")
-
-
-def _asks_for_the_stage(stage: StageFiles, run: RunFiles) -> bool:
-    """Whether the rewards of the stage's recipe have the reward stage's model, as those of a recipe without any do."""
-    rewards, variants = run.recipe.get("rewards"), run.recipe.get("variants")
-    sources = rewards.get("sources") if isinstance(rewards, dict) else None
-    variant = stage.name.removeprefix(f"{stage.record.kind}-")
-    own = variants.get(variant) if isinstance(variants, dict) else None
-    sources = own.get("rewards.sources", sources) if isinstance(own, dict) else sources
-    listed = sources if isinstance(sources, list) else [{"kind": "stage"}]
-    return any(isinstance(source, dict) and source.get("kind") == "stage" for source in listed)
 
 
 def learnt_from(stage: StageFiles) -> str:

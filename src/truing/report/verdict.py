@@ -14,6 +14,7 @@ of that interval.
 | rose            | one fell                     | bad  | The reward rose while ... fell: the policy found ...    |
 | rose            | one fell back                | bad  | The reward rose, but ... fell back from its best: ...   |
 | rose            | none                         | open | The reward rose. No judge outside of training ...       |
+| rose            | none, all rewards functions  | good | The reward rose. Functions alone gave it, ...           |
 | rose            | one within noise             | open | The reward rose; ... moved no further than noise.       |
 | rose            | all rose                     | good | The reward rose, and ..., which training never saw, ... |
 | not measured    | one fell or fell back        | bad  | ... fell. or ... fell back from its best: ...           |
@@ -31,7 +32,7 @@ from typing import Literal
 from truing.core import metrics
 from truing.core.results import Change
 from truing.core.soundness import card_in_words, unsound
-from truing.report.change import Outcome, heldout_kl, heldout_score, judged
+from truing.report.change import Outcome, heldout_kl, heldout_score, judged, score_metric
 from truing.report.run_files import RunFiles, StageFiles
 from truing.report.stages import learnt_from, policies, scorer_of, start_of
 from truing.report.wording import capitalised, listed, numbers, whole
@@ -79,7 +80,7 @@ def verdict(stage: StageFiles, scorer: StageFiles | None = None, start: StageFil
             *(_peak_sentence(name, *peak, judges[name]) for name, peak in peaks.items()),
         ],
         measured=[
-            *([Outcome(metrics.SCORE.title, metrics.SCORE.unit, score)] if score else []),
+            *([Outcome(metrics.SCORE.title, score_metric([stage]).unit, score)] if score else []),
             *(Outcome(f"Judge: {name}", "", change) for name, change in judges.items()),
             *([Outcome(metrics.KL.title, metrics.KL.unit, kl, is_kl=True)] if kl else []),
         ],
@@ -143,16 +144,18 @@ def _headline(
         return "bad", "The reward fell on held-out prompts."
     if score.direction == "level":  # which proves no harm either
         return "bad" if _sorted(judges)[1] else "open", "The reward did not rise beyond noise on held-out prompts."
-    return _agreement(judges, fell_back)
+    return _agreement(judges, fell_back, stage.scored_by_functions)
 
 
-def _agreement(judges: dict[str, Change], fell_back: list[str]) -> tuple[Tone, str]:
-    """The reward rose; what do the judges say?"""
+def _agreement(judges: dict[str, Change], fell_back: list[str], by_functions: bool) -> tuple[Tone, str]:
+    """The reward rose; what do the judges say, who are not missed where no model scored?"""
     rose, fell, undecided = _sorted(judges)
     if fell:
         return "bad", f"The reward rose while {listed(fell)} fell: the policy found what the reward overrates."
     if fell_back:
         return "bad", f"The reward rose, but {listed(fell_back)} fell back from its best: it was trained for too long."
+    if not judges and by_functions:
+        return "good", "The reward rose. Functions alone gave it, and no model: it is worth what they check."
     if not judges:
         return "open", "The reward rose. No judge outside of training was there to confirm it."
     if undecided:

@@ -12,6 +12,7 @@ from torch import Tensor
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Source
 from truing.config.stages import StageSpec
+from truing.core.metrics import SCORE, score_as_given
 from truing.core.results import StageResult, read, to_json
 from truing.core.rows import PairRows, RatedRows, TokenRows
 from truing.core.text import code_span, markdown
@@ -198,8 +199,10 @@ class Job:
             rows=[f"{name} from {self._name_of(path)}" for name, path in rows.items()],
             pipeline_tag="text-classification" if self.spec.makes == "reward model" else "text-generation",
             use=use,
+            score=score_as_given(SCORE, (source.normalise for source in recipe.rewards.sources)),
         )
-        limits = limits_of(result, recipe.rollout.temperature, recipe.rollout.max_new_tokens)
+        by_functions = all(source.kind == "function" for source in recipe.rewards.sources)
+        limits = limits_of(result, recipe.rollout.temperature, recipe.rollout.max_new_tokens, by_functions)
         write_model_card(place, made, result, limits)
 
     def name_of_start(self) -> str:
