@@ -16,6 +16,7 @@ from truing.core.errors import DataError
 from truing.core.rows import TokenRows
 from truing.data import chat, encode, prepared
 from truing.data.chat import TextFormat, Written
+from truing.data.columns import Taken
 from truing.data.kept import load_prepared, prepared_key, save_prepared
 from truing.data.prepared import Prepared, prepare
 from truing.data.prompts import PromptSet
@@ -344,6 +345,22 @@ def test_prompts_carry_the_columns_of_all_rows_and_those_that_differ_are_two(tmp
     loaded = load_prepared(place, "key")
     assert loaded == rows
     assert loaded.prompts(given) == prompts
+
+
+@pytest.mark.parametrize(
+    ("taken", "answers"),
+    [({"answer"}, ["aa", "zz"]), ({"when", "id"}, ["zz"]), (set(), ["zz"]), (None, ["aa", "zz"])],
+    ids=["answer", "when", "nothing", "**columns"],
+)
+def test_columns_that_no_function_takes_make_no_prompt_of_their_own(
+    taken: set[str] | None, answers: list[str], tmp_path: Path
+) -> None:
+    given = asking(tmp_path, **{"data.max_length": 64})
+    columns = Taken(others=True) if taken is None else Taken(frozenset(taken))
+    rows = prepare(given, tiny.text_format(TOKENIZER), 64, columns)
+    found = [json.loads(row.columns) for row in rows.rows["prompts"] if rows.texts[row.prompt_index] == "a+a="]
+    assert [row["answer"] for row in found] == answers
+    assert any("is the prompt of" in remark for remark in rows.remarks) == (len(answers) > 1)
 
 
 @pytest.mark.parametrize("seed", range(8))

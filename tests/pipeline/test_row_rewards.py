@@ -16,6 +16,7 @@ from truing.config.sections import Source
 from truing.core.errors import RewardError, TrainingError
 from truing.estimate.rehearsal import rehearse
 from truing.pipeline.execute import run_pipeline
+from truing.pipeline.rows import check_inputs
 from truing.runs.files import read_json
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import SilentProgress
@@ -55,6 +56,17 @@ def _recipe(place: Path, **changes: Any) -> Recipe:
         }
         | changes,
     )
+
+
+def test_a_prompt_of_several_rows_is_asked_once_for_all_that_its_scorers_take_of_them(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path / "run", **{"guard.mode": "off"})
+    rows = [{"prompt": "ab", "answer": "ba", "annotator": number} for number in range(3)]
+    rows += [{"prompt": row["prompt"], "answer": row["prompt"][::-1]} for row in tiny.demonstrations()]
+    assert recipe.data.prompts is not None
+    tiny.write_rows(Path(recipe.data.prompts.path), rows)
+    checked = check_inputs(recipe)
+    assert checked is not None
+    assert len(checked[0].rows["prompts"]) == len({row["prompt"] for row in rows})
 
 
 def _looks(root: Path) -> list[Any]:

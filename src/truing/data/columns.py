@@ -51,7 +51,8 @@ class Taken:
         return Taken(self.names | other.names, self.others or other.others)
 
 
-NONE_TAKEN = Taken()
+ALL_TAKEN = Taken(others=True)
+"""Where it is not known what functions take"""
 
 
 def further(values: Mapping[str, object]) -> dict[str, object]:

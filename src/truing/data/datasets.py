@@ -13,7 +13,7 @@ from truing.config.sections import Source
 from truing.config.stages import STAGES
 from truing.core.errors import DataError, Problem, Problems
 from truing.core.records import Record
-from truing.data.columns import ALIASES, NONE_TAKEN, Taken, as_json, further, with_every_column
+from truing.data.columns import ALIASES, ALL_TAKEN, Taken, as_json, further, with_every_column
 from truing.data.fields import FieldError
 from truing.data.prompts import prompt_source
 from truing.data.read import RawRow, read_rows
@@ -54,7 +54,7 @@ class Dataset:
     transcripts: bool = False
     columns: bool = False
     """Whether records carry the further columns of their rows"""
-    taken: Taken = NONE_TAKEN
+    taken: Taken = ALL_TAKEN
     """Those of them that a function takes"""
     records: list[Any] = field(default_factory=list)
     """Of the sound rows"""
@@ -110,10 +110,10 @@ def learnt_datasets(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(name for stage in plan(recipe) for name in stage.spec.datasets_of(stage.recipe)))
 
 
-def read_data(recipe: Recipe, thorough: bool = False, taken: Taken = NONE_TAKEN) -> dict[str, Dataset]:
+def read_data(recipe: Recipe, thorough: bool = False, taken: Taken = ALL_TAKEN) -> dict[str, Dataset]:
     """Every dataset that the recipe names, and the prompts that its stages have answered, if these have no own file.
 
-    A `thorough` reading describes all problems, and what is odd about rows, of which functions have `taken` columns.
+    A `thorough` reading describes all problems, and what is odd about rows. Functions take the `taken` columns alone.
     """
     sources = _sources(recipe)
     datasets = {

@@ -10,6 +10,7 @@ from truing.core.errors import DataError, Problem, check
 from truing.core.records import Preference, Rating, Text, Tokens
 from truing.core.rows import PairRows, RatedRows, TokenRows
 from truing.data.chat import TextFormat, Written, write_prompt
+from truing.data.columns import ALL_TAKEN, Taken
 from truing.data.datasets import HELDOUT, Dataset, datasets_of_stages, read_data
 from truing.data.encode import EncodedPrompt, EncodedRow, encode_records, fit, interned
 from truing.data.endings import Endings
@@ -146,13 +147,13 @@ class Prepared:
         return TokenRows([row.prompt for row in rows], [row.completions[completion] for row in rows], self.pad, names)
 
 
-def prepare(recipe: Recipe, form: TextFormat, context: int) -> Prepared:
-    """Reads and encodes the rows that the recipe's stages use.
+def prepare(recipe: Recipe, form: TextFormat, context: int, taken: Taken = ALL_TAKEN) -> Prepared:
+    """Reads and encodes the rows that the recipe's stages use, of which functions have the `taken` columns.
 
     Raises:
         InputError: with all that is wrong with the files, or else with all rows that cannot be encoded.
     """
-    datasets = read_data(recipe)
+    datasets = read_data(recipe, taken=taken)
     for dataset in datasets.values():
         dataset.check()
     prepared, refused = encode_datasets(recipe, datasets, form, context)
@@ -186,7 +187,7 @@ def encode_datasets(
     for name, dataset in used.items():
         records = dataset.records
         if name == "prompts":
-            records, again = different(records)
+            records, again = different(records, dataset.taken)
             remarks += [f"prompts: {sentence}" for sentence in again]
             texts = list(dict.fromkeys(record.prompt for record in records))
         note, tally = None, Tally()

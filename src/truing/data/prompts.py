@@ -8,7 +8,7 @@ from truing.config.sections import Data, Source
 from truing.core import rng
 from truing.core.errors import DataError
 from truing.core.records import Prompt, Text
-from truing.data.columns import ID, as_json, parsed
+from truing.data.columns import ALL_TAKEN, ID, Taken, as_json, parsed
 from truing.data.encode import EncodedPrompt
 from truing.data.remarks import Tally
 
@@ -46,24 +46,25 @@ def prompt_source(data: Data) -> Source:
     return source
 
 
-def different(records: Iterable[Prompt]) -> tuple[list[Prompt], list[str]]:
-    """Each prompt once for all rows that agree on their further columns, and a remark on prompts that come again.
+def different(records: Iterable[Prompt], taken: Taken = ALL_TAKEN) -> tuple[list[Prompt], list[str]]:
+    """Each prompt once for all rows that agree on the columns `taken`, and a remark on prompts that come again.
 
-    With another column a response may be scored otherwise, so it is another prompt; an `id` makes none.
+    With another of these a response may be scored otherwise, so it is another prompt; an `id` makes none.
     """
-    kept = {(record.prompt, _without_id(record.columns)): record for record in records}
+    kept = {(record.prompt, as_json(_telling(record, taken))): record for record in records}
     first, tally = dict[Text, Prompt](), Tally()
     for record in kept.values():
         before = first.setdefault(record.prompt, record)
         if before is not record:
-            ours, theirs = parsed(record.columns), parsed(before.columns)
-            names = ", ".join(f"`{name}`" for name in ours if name != ID and ours[name] != theirs[name])
+            ours, theirs = _telling(record, taken), _telling(before, taken)
+            names = ", ".join(f"`{name}`" for name in ours if ours[name] != theirs[name])
             tally.add("again", f"{record.where}: is the prompt of {before.where} with another {names}, and asked too")
     return list(kept.values()), tally.sentences()
 
 
-def _without_id(columns: str) -> str:
-    return as_json({name: value for name, value in parsed(columns).items() if name != ID})
+def _telling(record: Prompt, taken: Taken) -> dict[str, object]:
+    """The columns by which it is told from another row of the same prompt."""
+    return {name: value for name, value in parsed(record.columns).items() if name != ID and name in taken}
 
 
 def prompt_set(prompts: Sequence[EncodedPrompt], recipe: Recipe, report: str = "") -> PromptSet:

@@ -9,7 +9,9 @@ from truing.data.kept import load_prepared, prepared_key, save_prepared
 from truing.data.prepared import Prepared, prepare
 from truing.models.load import LoadedBase, outline_base
 from truing.preflight.files import check_files
+from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
+from truing.preflight.model_directories import model_problems
 from truing.preflight.stages import check_stages, unlearnt_tokens
 from truing.processes import group
 from truing.runs.directory import RunDirectory
@@ -25,11 +27,12 @@ def check_inputs(recipe: Recipe) -> tuple[Prepared, LoadedBase] | None:
     Raises:
         InputError: all that is wrong with the recipe's models and rows, or that a stage would refuse.
     """
-    datasets = read_data(recipe)
+    functions = Findings(problems=[*model_problems(recipe)])
+    datasets = read_data(recipe, taken=check_functions(recipe, functions))
     found = check_files(recipe, datasets)
     checked = None if recipe.base is None else check_stages(recipe, datasets, found)
-    if found.problems:
-        check_functions(recipe, found)  # a sound recipe begins them once it is opened
+    if found.problems:  # where functions alone are at fault, they are refused once they are begun
+        found.problems += [problem for problem in functions.problems if problem not in found.problems]
     found.check()
     return checked
 
@@ -56,7 +59,8 @@ def _kept(place: Path, key: str, recipe: Recipe, rows: Prepared | None, stop: In
     if rows is None:
         assert recipe.base is not None
         base = outline_base(recipe.base, recipe.compute)
-        rows = prepare(recipe, base.text_format(recipe.data), base.context)
+        taken = check_functions(recipe, Findings())
+        rows = prepare(recipe, base.text_format(recipe.data), base.context, taken)
         check([*unlearnt_tokens(recipe, base, rows)])
     with stop.defer():
         if place.exists():  # of other data, or damaged
