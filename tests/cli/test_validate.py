@@ -303,6 +303,11 @@ def test_a_language_model_is_asked_once_and_the_columns_of_its_rubric_are_read(t
         assert [name for name in ("answer", "level") if f"`{name}` is not read" in said.out] == ["level"]
         (tmp_path / "rubric.txt").write_text("Right is {anser}.")
         assert [code for code, *_ in truing("validate", recipe).spots] == ["rewards/rubric-column"]
+        (tmp_path / "rubric.txt").write_text("Right is {answer}.")
+        tiny.write_rows(prompts, [*SUMS, {"prompt": "z=", "answer": None, "level": 1}])
+        refused = truing("validate", recipe)
+        assert [code for code, *_ in refused.spots] == ["rewards/rubric-null"]
+        assert f"names {{answer}}, which is null in {prompts}:{len(SUMS) + 1}." in refused.err
         assert len(server.asked) == 1
     said = truing("validate", recipe, "--set", "llm_judges.strict.rubric=no.txt")
     assert [code for code, *_ in said.spots] == ["rewards/no-rubric-file"]

@@ -1,7 +1,40 @@
 """What rows say against each other."""
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from truing.config.sections import Source
+from truing.core.errors import Problems
 from truing.core.records import Preference, Rating
+from truing.data.datasets import DATASETS, Dataset, read_file
 from truing.data.remarks import opposites
+
+
+ASKED, SAID, OTHER = ({"role": "assistant" if text > "a" else "user", "content": text} for text in "abc")
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "told"),
+    [
+        ("prompts", {"prompt": "a", "answer": "b"}, "`answer` is not read."),
+        ("demonstrations", {"prompt": "a", "completion": "b", "better": "c"}, "`better` is not read."),
+        ("demonstrations", {"prompt": "a", "completion": "b", "margin": 1}, "`margin` is not read."),
+        ("preferences", {"chosen": [ASKED, SAID], "rejected": [ASKED, OTHER], "promt": "a"}, "did you mean `prompt`?."),
+        ("preferences", {"prompt": "a", "chosen": "b", "rejected": "c", "margn": 1}, "did you mean `margin`?."),
+    ],
+)
+def test_a_column_is_taken_for_a_misspelt_one_only_where_that_would_be_read(
+    name: str, row: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    file = tiny.write_rows(tmp_path / "rows.jsonl", [row])
+    dataset = Dataset(DATASETS[name], Problems(str(file)))
+    read_file(Source(path=str(file)), [dataset], thorough=True)
+    assert dataset.is_sound
+    (oddity,) = dataset.oddities
+    assert oddity.endswith(told)
 
 
 def test_pairs_and_ratings_that_contradict_each_other_are_told() -> None:

@@ -68,11 +68,11 @@ class Remarks:
     """Where a row or id came first, and what else stood there"""
 
     def add_row(self, row: RawRow, read: Collection[str]) -> None:
-        """Notes what is odd about the next row, of which these columns were `read`."""
+        """Notes what is odd about the next row; `read` are its columns that were, and those that would have been."""
         for name in row.values:
             if name not in (*read, ID):
                 meant = meant_by(name)
-                hint = f"; did you mean `{meant}`?" if meant and meant not in row.values else ""
+                hint = f"; did you mean `{meant}`?" if meant in read and meant not in row.values else ""
                 self._tally.add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
         content = {name: value for name, value in row.values.items() if name in read and name != SOURCE}
         others = {name: value for name, value in row.values.items() if name not in content}

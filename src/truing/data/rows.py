@@ -29,7 +29,7 @@ class Row:
         self.problems = problems
         self.transcripts = transcripts
         self.read: set[str] = set()
-        """The columns that a record was made of"""
+        """The columns that a record was made of, and those that it could have had"""
 
     def has(self, *names: str) -> bool:
         return all(name in self.raw.values for name in names)
@@ -85,6 +85,8 @@ class Row:
 
     def is_implicit(self) -> bool:
         """Whether `chosen` and `rejected` hold the prompt too: there is none, or only its text beside conversations."""
+        if not self.has("prompt"):
+            self.read.add("prompt")  # asked for, and not there
         sides = self.raw.values.get("chosen"), self.raw.values.get("rejected")
         whole = all(isinstance(side, list) and side and _role(side[0]) != "assistant" for side in sides)
         return not self.has("prompt") or (whole and not isinstance(self.raw.values["prompt"], list))
