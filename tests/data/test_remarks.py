@@ -12,7 +12,6 @@ from truing.core.records import Preference, Rating
 from truing.data.datasets import DATASETS, Dataset, read_file
 from truing.data.remarks import opposites
 
-
 ASKED, SAID, OTHER = ({"role": "assistant" if text > "a" else "user", "content": text} for text in "abc")
 
 

@@ -24,6 +24,7 @@ from truing.guard.judges import LlmJudgeOfPairs
 from truing.rewards import chat_server
 from truing.rewards.answers import Answers
 from truing.rewards.llm_judge import LlmPairs, LlmReward
+from truing.rewards.rubrics import better_in
 
 MODEL = "a-judge"
 
@@ -72,6 +73,21 @@ def test_a_response_is_scored_by_the_last_line_of_the_answer(server: LlmServer) 
         ("Score: 2\nno, wait\nscore : 3.5", 3.5),
         ("9", 9.0),
         (" 10/10.", 10.0),
+        ("8 out of 10", 8.0),
+        ("**8**", 8.0),
+        ("**8**.", 8.0),
+        ("`8`", 8.0),
+        ("It is good.\n\n**Score:** `8` / 10", 8.0),
+        ("Final score: 7.5 out of 10.", 7.5),
+        ("Rating = 4", 4.0),
+        ("8/5", None),
+        ("8/100", None),
+        ("8 out of 100", None),
+        ("8/10.5", None),
+        ("7-8", None),
+        ("7 or 8", None),
+        ("I give it 8 out of 10", None),
+        ("Score: 8 (of 12)", None),
         ("Score: 11", None),
         ("Score: 0", None),
         ("Score: -3", None),
@@ -130,6 +146,34 @@ def test_a_rubric_of_no_use_is_refused(
         LlmReward.load("strict", _recipe(server, rubric=str(rubric))).score(_samples("x", answer=1))
     assert (refusal.value.code, told in str(refusal.value)) == (code, True)
     assert server.asked == []
+
+
+def test_a_column_that_is_null_is_not_asked_about(server: LlmServer, tmp_path: Path) -> None:
+    (tmp_path / "rubric.txt").write_text("Is it {answer}?")
+    reward = LlmReward.load("strict", _recipe(server, rubric=str(tmp_path / "rubric.txt")))
+    with pytest.raises(RewardError) as refusal:
+        reward.score(_samples("x", answer=None))
+    assert refusal.value.code == "rewards/rubric-null"
+    assert "{answer}, which is null in the row of the prompt 'How?'" in str(refusal.value)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "share"),
+    [
+        ("Better: first", 1.0),
+        ("Better: first\n**Better:** `second`.", 0.0),
+        ("Better: the second response.", 0.0),
+        ('"Alike."', 0.5),
+        ("**First**.", 1.0),
+        ("The first response", 1.0),
+        ("first or second", None),
+        ("The first is worse", None),
+        ("Better: neither", None),
+    ],
+)
+def test_which_is_better_is_read_where_it_can_be_read_in_one_way(answer: str, share: float | None) -> None:
+    assert better_in(answer) == share
 
 
 MISDEEDS = ["close", "half", "torn", "garbage", "other []", 'other {"choices": []}', "500", "503", "429", "429 0"]

@@ -29,7 +29,8 @@ from truing.models.load import LoadedBase, check_base
 from truing.models.saved import check_saved
 from truing.models.weight_files import ADAPTER, read_settings
 from truing.pipeline.execute import on_threads, run_stage, start_of
-from truing.preflight.functions import call_functions, samples_of, try_environments
+from truing.preflight.environments import try_environments
+from truing.preflight.functions import call_functions, refuse_nulls_in_rubrics, samples_of
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import read_json
 from truing.runs.interruption import Interruption
@@ -57,6 +58,7 @@ def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
     begun = time.perf_counter()
     form = outline.text_format(recipe.data)
     samples = samples_of(rows, recipe, form)
+    refuse_nulls_in_rubrics(recipe, rows)
     call_functions(recipe, samples)
     try_environments(recipe, samples, form)
     asked = [*ask_classifiers(recipe, samples)]

@@ -1,28 +1,23 @@
 """A recipe's rewards and judges in Python, begun and asked as a run will begin and ask them."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import torch
-from torch import Tensor
-
-from truing.config import reward_sources
 from truing.config.recipe import Recipe
 from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat, decode_response
-from truing.data.columns import Taken
-from truing.data.encode import EncodedPrompt, EncodedRow
+from truing.data.columns import Taken, parsed
+from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
 from truing.guard.contests import Question
 from truing.guard.judges import LlmJudgeOfPairs, pairs_judge
+from truing.preflight.environments import environments
 from truing.preflight.findings import Findings
 from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.environment import EnvironmentProcess
 from truing.rewards.llm_judge import LlmPairs, LlmReward
 from truing.rewards.python_function import OF_PAIRS, SIGNATURE, FunctionReward
-from truing.rollout.conversations import Begun, converse
-from truing.rollout.engine import Completion, Drawing, Sampling
+from truing.rewards.rubrics import refuse_nulls
 
 CALLED_WITH = 2
 """The first responses that each reward and judge is asked to score: with one, a deviation of all has no value"""
@@ -32,12 +27,11 @@ def check_functions(recipe: Recipe, found: Findings) -> Taken:
     """Adds those that cannot be imported to what was `found`, each in a process of its own; the columns others take."""
     taken = Taken()
     known = [problem.where for problem in found.problems]
-    for _, source in reward_sources(recipe):
-        if source.kind == "environment":
-            with found.noting():
-                environment = EnvironmentProcess.load(source, recipe)
-                environment.end()
-                taken |= environment.keywords.taken
+    for source in environments(recipe):
+        with found.noting():
+            environment = EnvironmentProcess.load(source, recipe)
+            environment.end()
+            taken |= environment.keywords.taken
     for (kind, path), key in rewards_and_judges(recipe).items():
         if kind in ("function", "pairs") and f"{key}: {path}" not in known:
             with found.noting():
@@ -54,6 +48,16 @@ def _has_rubric(recipe: Recipe, name: str) -> bool:
     """Whether a judge is described, and its rubric there; where not, that is told already."""
     judge = recipe.llm_judges.get(name)
     return judge is not None and (judge.rubric is None or os.path.isfile(judge.rubric))
+
+
+def refuse_nulls_in_rubrics(recipe: Recipe, rows: Prepared) -> None:
+    """RewardError where a rubric names a column that is null in one of the rows that a run asks about."""
+    asked = [(row.where, parsed(row.columns)) for row in rows.rows.get("prompts", [])]
+    for kind, name in rewards_and_judges(recipe):
+        if kind in ("judge", "llm"):
+            questions = (LlmReward if kind == "judge" else LlmPairs).load(name, recipe).questions
+            for where, columns in asked:
+                refuse_nulls(questions.template, columns, where, questions.place)
 
 
 def samples_of(rows: Prepared, recipe: Recipe, form: TextFormat) -> list[Sample]:
@@ -108,41 +112,6 @@ def call_functions(recipe: Recipe, samples: Sequence[Sample]) -> None:
             one, other = samples[0], samples[-1]
             asked = [Question(one.prompt, "", one.response, other.response, True, one.columns)]
             LlmJudgeOfPairs(LlmPairs.load(path, recipe)).judge(0, asked)
-
-
-@dataclass(frozen=True)
-class _OwnWords:
-    """An `Engine` that answers with a recipe's own completions."""
-
-    of_episode: Sequence[Tokens]
-
-    def sync(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, float]:
-        """It has none."""
-        return {}
-
-    def begin(
-        self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
-    ) -> Drawing:
-        """See `Engine`."""
-        said = [torch.tensor(self.of_episode[number]) for number in ids]
-        return Drawing(lambda: [Completion(tokens, torch.zeros(len(tokens)), finished=True) for tokens in said])
-
-
-def try_environments(recipe: Recipe, samples: Sequence[Sample], form: TextFormat) -> None:
-    """Has every environment answer the recipe's own completions, in whole episodes.
-
-    Raises:
-        RewardError: one fails, named with its file and line, or says more than it may.
-        ModelError: the chat template cannot write what it says.
-    """
-    engine = _OwnWords([one.response_tokens for one in samples])
-    prompts = [EncodedPrompt(one.prompt, one.prompt_tokens, one.columns) for one in samples]
-    begun = [Begun(number, prompt, recipe.seed) for number, prompt in enumerate(prompts)]
-    for source in (source for _, source in reward_sources(recipe) if source.kind == "environment"):
-        environment = EnvironmentProcess.load(source, recipe)
-        sampling = Sampling(recipe.rollout.max_new_tokens, recipe.rollout.temperature, form.endings.tokens, 0, 1)
-        converse(engine, environment, begun, form, sampling, recipe.seed, "rehearsal")
-        environment.end()
 
 
 def _completions(rows: Prepared, asked: Sequence[EncodedRow]) -> Iterator[Tokens]:

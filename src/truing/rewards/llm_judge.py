@@ -44,6 +44,11 @@ class LlmQuestions:
         drops = recipe.rewards.on_bad_score == "drop"
         return cls(ChatServer(name, settings), template, read, form, answers or Answers(), drops)
 
+    @property
+    def place(self) -> str:
+        """Where its template is, for messages."""
+        return self.server.settings.rubric or f"llm_judges.{self.server.name}"
+
     def ask(self, values: Sequence[dict[str, object]], about: Sequence[str], pairs: Sequence[str]) -> list[float]:
         """What each answer says; NaN for one that is to be dropped.
 
@@ -55,8 +60,7 @@ class LlmQuestions:
         Raises:
             RewardError: a question has no answer that says anything, and that ends the run.
         """
-        where = self.server.settings.rubric or f"llm_judges.{self.server.name}"
-        texts = [filled(self.template, one, where) for one in values]
+        texts = [filled(self.template, one, self.place) for one in values]
         asked = [[{"role": "user", "content": text}] for text in texts]
         ids = [digest(self.server.settings.base_url, self.server.body(one)) for one in asked]
         new = {name: place for place, name in enumerate(ids) if name not in self.answers}

@@ -58,11 +58,18 @@ OWN = {SCORES: ("response",), PAIRS: ("first", "second")}
 """What a rubric names that is a template of its own"""
 SHARES = {"first": 1.0, "second": 0.0, "alike": 0.5}
 _SPOT = re.compile(r"\{(\w+)\}")
+_MARKS = r"[\s*_#`\"']*"
+"""What Markdown and quotes put around a word"""
+_END = rf"{_MARKS}\.?{_MARKS}"
+_NUMBER = rf"(\d+(?:\.\d+)?){_MARKS}(?:(?:/|out\s+of){_MARKS}{BEST}(?!\.?\d))?{_END}"
+"""Of a scale that ends at the best score, where one is named"""
+_SIDE = rf"(?:the\s+)?(first|second|alike)(?:\s+response)?{_END}"
 _SCORE = re.compile(
-    r"^[\s*_#]*score[\s*_]*:[\s*_]*(\d+(?:\.\d+)?)(?:\s*/\s*10)?[\s*_.]*$", re.IGNORECASE | re.MULTILINE
+    rf"^{_MARKS}(?:(?:final|overall)\s+)?(?:score|rating){_MARKS}[:=]{_MARKS}{_NUMBER}$", re.IGNORECASE | re.MULTILINE
 )
-_ALONE = re.compile(r"\s*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\s*\.?\s*")
-_BETTER = re.compile(r"^[\s*_#]*better[\s*_]*:[\s*_]*(first|second|alike)[\s*_.]*$", re.IGNORECASE | re.MULTILINE)
+_NUMBER_ALONE = re.compile(_MARKS + _NUMBER, re.IGNORECASE)
+_BETTER = re.compile(rf"^{_MARKS}better{_MARKS}[:=]{_MARKS}{_SIDE}$", re.IGNORECASE | re.MULTILINE)
+_SIDE_ALONE = re.compile(_MARKS + _SIDE, re.IGNORECASE)
 
 
 def template_of(rubric: str | None, usual: str) -> str:
@@ -94,7 +101,7 @@ def filled(template: str, values: Mapping[str, object], where: str) -> str:
     """A template with values in the place of their names, at once, so that none is looked for in another.
 
     Raises:
-        RewardError: it names what there is not.
+        RewardError: it names what there is not, or is null.
     """
     for name in spots_of(template):
         if name not in values:
@@ -102,21 +109,39 @@ def filled(template: str, values: Mapping[str, object], where: str) -> str:
             hint = f"Did you mean {{{meant}}}?" if meant else "Name a column that the rows have."
             what = f"names {{{name}}}, and no row has a column of that name; there are {there}."
             raise RewardError(what, code="rewards/rubric-column", where=where, hint=hint)
+    refuse_nulls(template, values, f"the row of the prompt {str(values['prompt'])[:80]!r}", where)
     return _SPOT.sub(lambda spot: str(values[spot[1]]), template)
 
 
+def refuse_nulls(template: str, columns: Mapping[str, object], row: str, where: str) -> None:
+    """RewardError where a template names a column that has no value in a row, which would be asked about as None."""
+    for name in spots_of(template):
+        if name in columns and columns[name] is None:
+            hint = f"Give the row a value, leave the row out, or do not name {{{name}}}."
+            raise RewardError(
+                f"names {{{name}}}, which is null in {row}.", code="rewards/rubric-null", where=where, hint=hint
+            )
+
+
 def score_in(answer: str) -> float | None:
-    """The last line of the form `Score: N`, or an answer that is a number alone; None for all but 1 to 10."""
-    alone = _ALONE.fullmatch(answer)
+    """The last line of the form `Score: N`, or an answer that is a number alone; None for all but 1 to 10.
+
+    Either may be of 10 (`8/10`, `8 out of 10`) and marked up; a number of another scale, or in a sentence, is none.
+    """
+    alone = _NUMBER_ALONE.fullmatch(answer)
     found = [alone[1]] if alone else _SCORE.findall(answer)
     score = float(found[-1]) if found else 0.0
     return score if 1 <= score <= BEST else None
 
 
 def better_in(answer: str) -> float | None:
-    """1 where the last line of the form `Better: first` says first, 0 for second, ½ for alike; None for none."""
-    found = _BETTER.findall(answer) or [answer.strip().strip('."*').lower()]
-    return SHARES.get(found[-1].lower())
+    """1 where the last line of the form `Better: first` says first, 0 for second, ½ for alike; None for none.
+
+    An answer that is one of these words alone says the same.
+    """
+    alone = _SIDE_ALONE.fullmatch(answer)
+    found = [alone[1]] if alone else _BETTER.findall(answer)
+    return SHARES[found[-1].lower()] if found else None
 
 
 def _read(rubric: str) -> str:

@@ -1,0 +1,57 @@
+"""A recipe's environments, rehearsed: whole episodes with its own completions as the policy's turns."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from truing.config import reward_sources
+from truing.config.recipe import Recipe
+from truing.config.sections import RewardConfig
+from truing.core.records import Sample, Tokens
+from truing.data.chat import TextFormat
+from truing.data.encode import EncodedPrompt
+from truing.rewards.environment import EnvironmentProcess
+from truing.rollout.conversations import Begun, converse
+from truing.rollout.engine import Completion, Drawing, Sampling
+
+
+def environments(recipe: Recipe) -> Iterator[RewardConfig]:
+    """The sources of kind environment, those of variants too."""
+    return (source for _, source in reward_sources(recipe) if source.kind == "environment")
+
+
+@dataclass(frozen=True)
+class _OwnWords:
+    """An `Engine` that answers with a recipe's own completions."""
+
+    of_episode: Sequence[Tokens]
+
+    def sync(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+        """It has none."""
+        return {}
+
+    def begin(
+        self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
+    ) -> Drawing:
+        """See `Engine`."""
+        said = [torch.tensor(self.of_episode[number]) for number in ids]
+        return Drawing(lambda: [Completion(tokens, torch.zeros(len(tokens)), finished=True) for tokens in said])
+
+
+def try_environments(recipe: Recipe, samples: Sequence[Sample], form: TextFormat) -> None:
+    """Has every environment answer the recipe's own completions, in whole episodes.
+
+    Raises:
+        RewardError: one fails, named with its file and line, or says more than it may.
+        ModelError: the chat template cannot write what it says.
+    """
+    engine = _OwnWords([one.response_tokens for one in samples])
+    prompts = [EncodedPrompt(one.prompt, one.prompt_tokens, one.columns) for one in samples]
+    begun = [Begun(number, prompt, recipe.seed) for number, prompt in enumerate(prompts)]
+    for source in environments(recipe):
+        environment = EnvironmentProcess.load(source, recipe)
+        sampling = Sampling(recipe.rollout.max_new_tokens, recipe.rollout.temperature, form.endings.tokens, 0, 1)
+        converse(engine, environment, begun, form, sampling, recipe.seed, "rehearsal")
+        environment.end()
