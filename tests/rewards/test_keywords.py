@@ -80,6 +80,21 @@ def test_what_no_row_has_is_refused_with_what_there_is(tmp_path: Path) -> None:
     assert (str(refusal.value), refusal.value.code) == (f"{function.name}: {told}", "rewards/no-column")
 
 
+def test_a_column_that_is_called_as_what_is_made_is_handed_over_or_refused_and_never_lost(tmp_path: Path) -> None:
+    row = json.dumps({"prompt_tokens": "its own"})
+    samples = [Sample("p", "r", (1,), (2,), True, row)]
+    whole = _function(
+        tmp_path, "def score(p, r, **columns):\n    return [float(columns == {'prompt_tokens': ['its own']})]"
+    )
+    assert whole.score(samples) == [1.0]
+    other = _function(tmp_path, "def score(p, r, response_tokens, **columns):\n    return [float(len(columns))]")
+    assert other.score(samples) == [1.0]
+    for default in ("", "=None"):
+        named = _function(tmp_path, f"def score(p, r, prompt_tokens{default}):\n    return [1.0]")
+        with pytest.raises(RewardError, match=r"takes `prompt_tokens`, which rows have as a column and truing makes"):
+            named.score(samples)
+
+
 def test_tokens_are_not_made_up_where_there_is_text_alone(tmp_path: Path) -> None:
     function = _function(tmp_path, "def score(prompts, responses, response_tokens):\n    return [1.0]")
     with pytest.raises(RewardError, match=r"takes `response_tokens`.*there are `messages`\. Give the rows such"):

@@ -43,20 +43,23 @@ class Keywords:
 
         Args:
             rows: the further columns of each sample's row, as JSON.
-            made: what there is besides; it goes before a column of the same name.
+            made: what there is besides, for a function that names it.
             name: of the function.
 
         Raises:
-            RewardError: the function needs what is not there.
+            RewardError: the function needs what is not there, or what is made and a column have one name.
         """
         columns = [parsed(row) for row in rows]
+        for argument in (*self.needed, *self.optional):
+            if argument in columns[0] and argument in made:
+                raise _two_of_one_name(name, argument)
         there = [*columns[0], *made]
         missing = next((needed for needed in self.needed if needed not in there), None)
         if missing is not None:
             raise _refusal(name, missing, there)
         named = [key for key in (*self.needed, *self.optional) if key in there]
-        named += [key for key in columns[0] if self.others and key not in (*named, *self.own, *made)]
-        return {key: made[key]() if key in made else [row[key] for row in columns] for key in named}
+        named += [key for key in columns[0] if self.others and key not in (*named, *self.own)]
+        return {key: [row[key] for row in columns] if key in columns[0] else made[key]() for key in named}
 
 
 def of_samples(samples: Sequence[Sample]) -> Made:
@@ -79,6 +82,12 @@ def _conversation(sample: Sample) -> list[dict[str, Any]]:
     if sample.episode is not None:
         return [*asked, *(message.turn for message in sample.episode.turns)]
     return [*asked, {"role": "assistant", "content": sample.response}]
+
+
+def _two_of_one_name(name: str, column: str) -> RewardError:
+    what = f"takes `{column}`, which rows have as a column and truing makes for functions: which is meant is not known."
+    hint = "Give the column another name."
+    return RewardError(what, code="rewards/two-of-one-name", where=name, hint=hint)
 
 
 def _refusal(name: str, missing: str, there: Sequence[str]) -> RewardError:
