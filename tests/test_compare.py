@@ -82,6 +82,29 @@ def test_scores_of_another_llm_judge_or_of_a_function_that_was_changed_are_of_an
     assert found("m", "cd") == [OTHER_REWARD]
 
 
+def test_a_variant_that_is_called_as_its_stage_is_not_taken_for_the_base(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", ("ppo", "ppo-ppo"))
+    (run / "recipe.yaml").write_text("world: {}\nvariants: {ppo: {rewards.missing_eos.value: 2}}\n")
+    assert OTHER_REWARD in compare([run]).warnings
+
+
+def test_a_function_of_equal_files_at_two_places_is_one_reward(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, ("sft", "ppo")) for name in "ab"]
+
+    def found(*digests: str) -> list[str]:
+        for run, content in zip(runs, digests, strict=True):
+            rewards = f"{{sources: [{{kind: function, path: '{run}/rules.py:right'}}]}}"
+            judged = f"{{other: {{rewards.sources: [{{kind: function, path: '{run}/rules.py:other'}}]}}}}"
+            (run / "recipe.yaml").write_text(f"world: {{}}\nrewards: {rewards}\nvariants: {judged}\n")
+            document = json.loads((run / "run.json").read_text())
+            document["inputs"] |= {"rewards.sources.0": {"path": f"{run}/rules.py", "sha256": content}}
+            (run / "run.json").write_text(json.dumps(document))
+        return compare(runs).warnings
+
+    assert found("ab", "ab") == []
+    assert found("ab", "cd") == [OTHER_REWARD]
+
+
 def test_a_run_without_a_policy_shows_its_stages(tmp_path: Path) -> None:
     found = compare([write_run(tmp_path / "a", ("sft", "reward"))])
     assert (found.policies, found.figures, found.samples.exchanges) == ([], [], [])

@@ -14,7 +14,7 @@ from truing.report.exchanges import Samples, samples
 from truing.report.run_files import RunFiles, StageFiles, read_run
 from truing.report.stages import policies, scorer_of, start_of
 from truing.report.verdict import Tone, verdicts
-from truing.runs.differences import comparable, differences, flat, input_differences
+from truing.runs.differences import comparable, differences, input_differences, without_places
 from truing.runs.directory import RunDirectory
 
 OTHER_REWARD = "The scores are of different rewards, on scales of their own: compare what judges say, not the scores."
@@ -117,13 +117,14 @@ def _warnings(trained: Sequence[tuple[RunFiles, StageFiles]]) -> list[str]:
 
 def _reward(run: RunFiles, stage: StageFiles) -> Any:
     """What a policy's score is of: the rewards of its recipe, the content of what they name, and the reward model's."""
-    variants, variant = run.recipe.get("variants"), stage.name.removeprefix(f"{stage.record.kind}-")
-    own = variants.get(variant) if isinstance(variants, dict) else None
-    changes = {key: value for key, value in flat(own or {}).items() if key.startswith(("rewards.", "llm_judges."))}
+    variants = run.recipe.get("variants")
+    own = variants.get(stage.record.variant) if isinstance(variants, dict) else None
+    changes = {key: value for key, value in (own or {}).items() if key.startswith(("rewards.", "llm_judges."))}
     rewards, judges = run.recipe.get("rewards"), run.recipe.get("llm_judges")
     asked = {name: one for name, one in (judges or {}).items() if f'"{name}"' in json.dumps(rewards, default=str)}
     named = _contents(run, ("rewards.sources.", *(f"llm_judges.{judge}." for judge in asked)))
-    return rewards, changes, asked, named, _model_files(scorer_of(stage, run))
+    options = [without_places(one) for one in ({"rewards": rewards}, changes, {"llm_judges": asked})]
+    return options, named, _model_files(scorer_of(stage, run))
 
 
 def _contents(run: RunFiles, beginnings: tuple[str, ...]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ CHANCE = CARD | {"heldout_accuracy": 0.46, "heldout_accuracy_ci95": [0.33, 0.6],
         ("rewards: {sources: [{kind: function, path: 'a:b'}, {kind: stage}]}", "ppo", "reward"),
         ("variants: {no-kl: {rewards.sources: [{kind: model, path: m}]}}", "ppo-no-kl", None),
         ("variants: {no-kl: {rewards.sources: [{kind: model, path: m}]}}", "ppo", "reward"),
+        ("variants: {ppo: {rewards.sources: [{kind: model, path: m}]}}", "ppo", "reward"),
     ],
 )
 def test_the_score_rests_on_the_stage_that_the_rewards_ask_for(

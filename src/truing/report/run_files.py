@@ -141,7 +141,7 @@ def _rewards(record: StageRecord, recipe: Row) -> list[Row]:
     """The sources of a stage's score: those of its variant, else the recipe's, else those of a recipe without any."""
     rewards, variants = recipe.get("rewards"), recipe.get("variants")
     sources = rewards.get("sources") if isinstance(rewards, dict) else None
-    own = variants.get(record.name.removeprefix(f"{record.kind}-")) if isinstance(variants, dict) else None
+    own = variants.get(record.variant) if isinstance(variants, dict) else None
     sources = own.get("rewards.sources", sources) if isinstance(own, dict) else sources
     listed = sources if isinstance(sources, list) else [{"kind": "stage"}]
     return [source for source in listed if isinstance(source, dict)]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -57,7 +57,12 @@ def comparable(recipe: Recipe) -> dict[str, str]:
         "compute": {"threads", "shard"},
         "rollout": {"vllm": {"url", "seconds", "largest_mismatch"}},
     }
-    values = flat(recipe.model_dump(exclude=left_out))
+    return without_places(recipe.model_dump(exclude=left_out))
+
+
+def without_places(options: Mapping[str, Any]) -> dict[str, str]:
+    """Options of a recipe as JSON, by their dotted keys, without the places of files."""
+    values = flat(options)
     return {key: json.dumps(without_place(json.loads(value), key), ensure_ascii=False) for key, value in values.items()}
 
 

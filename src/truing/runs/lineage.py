@@ -52,6 +52,7 @@ class StageRecord:
     """One stage of a run. `started`, the first time that it was, and `finished` are ISO 8601 in UTC."""
 
     name: str
+    """Its kind; of a variant's, the kind and the variant's name behind it"""
     kind: str
     state: State = "pending"
     started: str | None = None
@@ -68,6 +69,11 @@ class StageRecord:
     """What was chosen for fields that the recipe leaves out, by dotted keys"""
     remarks: list[str] | None = None
     """On what it was begun with"""
+
+    @property
+    def variant(self) -> str | None:
+        """The variant of the recipe that it belongs to; None for the recipe itself."""
+        return None if self.name == self.kind else self.name.removeprefix(f"{self.kind}-")
 
 
 class Lineage:
