@@ -203,4 +203,4 @@ def test_a_resolved_recipe_loads_as_the_same_recipe(tmp_path_factory: pytest.Tem
 
 def test_a_resolved_recipe_names_every_field_in_order() -> None:
     lines = resolved_yaml(Recipe(world=World())).splitlines()
-    assert [line.partition(":")[0] for line in lines if line[0].isalpha()] == list(Recipe.model_fields)
+    assert [line.partition(":")[0] for line in lines if line[0].isalpha()] == ["schema", *Recipe.model_fields]

@@ -93,6 +93,17 @@ def validate(recipe: RecipeFile, set_: Overrides = None) -> None:
 
 
 @app.command()
+def migrate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, rewritten in place.")],
+    to: Annotated[Path | None, typer.Option(help="Write this new file instead, in the same folder.")] = None,
+) -> None:
+    """Rewrite a recipe of an older truing with the keys of today; its comments stay where they can."""
+    from truing.cli.migrate import migrate_command
+
+    migrate_command(recipe, to)
+
+
+@app.command()
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this recipe.")] = None,
     copy: Annotated[Path | None, typer.Option(help="Copy the named recipe to this new file instead.")] = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from truing.cli.output import tell
 from truing.config import load_recipe
 from truing.config.recipe import Recipe
+from truing.core.errors import RecipeError
 from truing.preflight.model_directories import base_meant
 from truing.runs.received import lies_in_a_run, refuse_consents_of_a_run
 
@@ -36,3 +37,16 @@ def python_beside(recipe_file: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(folder)
+
+
+def write_new_recipe(path: Path, text: str, option: str) -> None:
+    """Writes a recipe to the file that `option` of the command line names. RecipeError if it is there or refused."""
+    if path.exists():
+        what, hint = "exists already and is not written over.", f"Give another {option}."
+        raise RecipeError(what, code="recipe/file-exists", where=str(path), hint=hint)
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        hint = f"Give another {option}, in a folder that exists."
+        what = f"cannot be written: {error.strerror}."
+        raise RecipeError(what, code="recipe/unwritable", where=str(path), hint=hint) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.table import Table
 
 from truing.cli.output import PlainConsole, say
+from truing.cli.recipe_file import write_new_recipe
 from truing.cli.shelf import recipe_path
 from truing.config import recipe_schema, recipe_shelf
 from truing.core.errors import RecipeError
@@ -23,7 +24,8 @@ def recipes_command(name: str | None, copy: Path | None, schema: bool) -> None:
     elif copy is None:
         say(recipe_path(Path(name)).read_text(encoding="utf-8"), end="")
     else:
-        _copy(recipe_path(Path(name)), copy)
+        write_new_recipe(copy, recipe_path(Path(name)).read_text(encoding="utf-8"), "--copy")
+        say(str(copy))
 
 
 def _list() -> None:
@@ -41,16 +43,3 @@ def _summary(path: Path) -> str:
             break
         lines.append(line.lstrip("# "))
     return " ".join(lines)
-
-
-def _copy(source: Path, target: Path) -> None:
-    if target.exists():
-        what, hint = "exists already and is not written over.", "Give another --copy."
-        raise RecipeError(what, code="recipe/file-exists", where=str(target), hint=hint)
-    try:
-        target.write_bytes(source.read_bytes())
-    except OSError as error:
-        hint = "Give another --copy, in a folder that exists."
-        what = f"cannot be written: {error.strerror}."
-        raise RecipeError(what, code="recipe/unwritable", where=str(target), hint=hint) from error
-    say(str(target))

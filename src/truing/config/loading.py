@@ -13,6 +13,7 @@ from truing.config.moved import bring_up_to_date, current_key, moved_note
 from truing.config.overrides import apply_override
 from truing.config.paths import resolve_paths
 from truing.config.recipe import Recipe
+from truing.config.schema import older_note, stated_schema, take_schema
 from truing.config.validation import examine
 from truing.config.yaml_text import YamlText, read_yaml, write_yaml
 from truing.core.errors import Problem, Problems, RecipeError
@@ -40,9 +41,10 @@ def read_recipe(path: Path, overrides: Sequence[str] = (), note: Note = lambda _
     Raises:
         RecipeError: the file holds no recipe.
     """
-    read = _parsed(path)
+    read, stated = _parsed(path)
     notes, found = bring_up_to_date(read.value)
-    document = _completed(Recipe().model_dump(), resolve_paths(read.value, path.parent))
+    notes += older_note(stated, path)
+    document = completed(Recipe().model_dump(), resolve_paths(read.value, path.parent))
     given: dict[str, str] = {}
     for override in overrides:
         key, wrong = apply_override(document, override)
@@ -52,15 +54,15 @@ def read_recipe(path: Path, overrides: Sequence[str] = (), note: Note = lambda _
     notes += bring_up_to_date(document)[0]
     for sentence in dict.fromkeys(notes):
         note(f"{path}: {sentence}")
-    recipe, wrong = examine(_completed(Recipe().model_dump(), document))
+    recipe, wrong = examine(completed(Recipe().model_dump(), document))
     return recipe, _gathered([*found, *wrong], path, read, given)
 
 
 def recorded_recipe(path: Path) -> Recipe:
     """The recipe in a run's directory, whose paths were resolved when the run was begun. RecipeError as above."""
-    read = _parsed(path)
+    read, _ = _parsed(path)
     bring_up_to_date(read.value)
-    document = _completed(Recipe().model_dump(), read.value)
+    document = completed(Recipe().model_dump(), read.value)
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
@@ -68,20 +70,35 @@ def recorded_recipe(path: Path) -> Recipe:
         raise
 
 
+def document_of_now(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The sections of a recipe's file with their keys of today, and a note on each that has moved.
+
+    Raises:
+        RecipeError: it holds no recipe, or something both by its older name and by that of today.
+    """
+    read, _ = _parsed(path)
+    notes, found = bring_up_to_date(read.value)
+    _gathered(found, path, read).check(RecipeError)
+    return read.value, notes
+
+
 def resolved_yaml(recipe: Recipe) -> str:
     """Every field of the recipe as YAML, in the order of their definition; `load_recipe` gives the same recipe back."""
-    return write_yaml(recipe.model_dump())
+    return stated_schema(write_yaml(recipe.model_dump()))
 
 
-def _parsed(path: Path) -> YamlText:
-    """The text of a recipe as sections. RecipeError if it is anything else."""
-    read = read_yaml(_text(path))
+def _parsed(path: Path) -> tuple[YamlText, int | None]:
+    """The text of a recipe as sections, and the schema that it states. RecipeError if it is anything else."""
+    read = read_yaml(recipe_text(path))
     if not isinstance(read.value, dict):
         _gathered([] if read.problems else [_no_recipe(read.value)], path, read).check(RecipeError)
-    return read
+    stated, wrong = take_schema(read.value)
+    _gathered(wrong, path, YamlText(lines=read.lines)).check(RecipeError)
+    return read, stated
 
 
-def _text(path: Path) -> str:
+def recipe_text(path: Path) -> str:
+    """What stands in a recipe's file. RecipeError where it cannot be read."""
     where = str(path)
     try:
         return path.read_text(encoding="utf-8")
@@ -104,14 +121,14 @@ def _no_recipe(value: Any) -> Problem:
     return Problem("recipe/no-sections", None, what)
 
 
-def _completed(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def completed(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The given values over the defaults; a section given as nothing is the default one."""
     result = default | given
     for name, value in default.items():
         if isinstance(value, dict) and result[name] is None:
             result[name] = value
         elif isinstance(value, dict) and isinstance(result[name], dict):
-            result[name] = _completed(value, result[name])
+            result[name] = completed(value, result[name])
     return result
 
 

@@ -1,6 +1,7 @@
 """Keys of a recipe that have moved: an older recipe is read as if it had been written today, with a note on each.
 
-A key brings its whole section along.
+A key brings its whole section along. A name that has moved never gets another meaning, so keys of all schemas can be
+read together, such as an older `--set` beside a recipe of today.
 """
 
 import re
@@ -8,24 +9,25 @@ from contextlib import suppress
 from typing import Any
 
 from truing.config.dotted import NoSuchPlaceError, assign, flat
+from truing.config.schema import RELEASES
 from truing.config.stages import STAGES, within
 from truing.core.errors import Problem
 
 MOVED = (
-    ("0.2", "ppo.max_new_tokens", "rollout.max_new_tokens"),
-    ("0.2", "ppo.temperature", "rollout.temperature"),
-    ("0.2", "ppo.rewards", "rewards.sources"),
-    ("0.2", "ppo.missing_eos", "rewards.missing_eos"),
-    ("0.2", "on_bad_score", "rewards.on_bad_score"),
-    ("0.2", "reward.normalisation_samples", "rewards.normalisation_samples"),
-    ("0.2", "ppo.heldout_prompts", "evaluation.prompts"),
-    ("0.2", "ppo.heldout_every", "evaluation.every"),
-    ("0.2", "dpo.heldout_every", "evaluation.every"),
-    ("0.2", "judges", "evaluation.judges"),
-    ("0.2", "ppo.variants", "variants"),
-    ("0.2", "rollout.responses_per_prompt", "ppo.responses_per_prompt"),
+    (2, "ppo.max_new_tokens", "rollout.max_new_tokens"),
+    (2, "ppo.temperature", "rollout.temperature"),
+    (2, "ppo.rewards", "rewards.sources"),
+    (2, "ppo.missing_eos", "rewards.missing_eos"),
+    (2, "on_bad_score", "rewards.on_bad_score"),
+    (2, "reward.normalisation_samples", "rewards.normalisation_samples"),
+    (2, "ppo.heldout_prompts", "evaluation.prompts"),
+    (2, "ppo.heldout_every", "evaluation.every"),
+    (2, "dpo.heldout_every", "evaluation.every"),
+    (2, "judges", "evaluation.judges"),
+    (2, "ppo.variants", "variants"),
+    (2, "rollout.responses_per_prompt", "ppo.responses_per_prompt"),
 )
-"""The version of truing that moved a key, its older name, and its name now"""
+"""The schema that moved a key, its older name, and its name now"""
 _OLD_VARIANTS = re.compile(r"ppo\.variants(\.[^.]+)?")
 """Variants that were of PPO alone, or one of them: their keys began below `ppo`"""
 _IN_VARIANT = re.compile(r"(ppo\.)?variants\.([^.]+)\.(.+)")
@@ -60,8 +62,8 @@ def current_value(key: str, value: Any) -> Any:
 
 def moved_note(key: str) -> str | None:
     """What the writer of a dotted key should know, if it has moved."""
-    new, version = _moved(key)
-    return f"{key} is called {new} since truing {version}." if version else None
+    new, schema = _moved(key)
+    return f"{key} is called {new} since truing {RELEASES[schema]}." if schema else None
 
 
 def bring_up_to_date(document: dict[str, Any]) -> tuple[list[str], list[Problem]]:
@@ -102,14 +104,14 @@ def _idle(document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in STAGES if name not in stages) if isinstance(stages, list) else ()
 
 
-def _moved(key: str) -> tuple[str, str | None]:
-    """What a dotted key is called now, and the version that moved it, if one did."""
+def _moved(key: str) -> tuple[str, int | None]:
+    """What a dotted key is called now, and the schema that moved it, if one did."""
     if match := _IN_VARIANT.fullmatch(key):
         below, name, inner = match.groups("")
-        new, version = _moved(below + inner)
-        return f"variants.{name}.{new}", version or _moved(f"{below}variants")[1]
+        new, schema = _moved(below + inner)
+        return f"variants.{name}.{new}", schema or _moved(f"{below}variants")[1]
     return next(
-        ((new + key.removeprefix(old), version) for version, old, new in MOVED if within(key, (old,))), (key, None)
+        ((new + key.removeprefix(old), schema) for schema, old, new in MOVED if within(key, (old,))), (key, None)
     )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.config.recipe import Recipe
+from truing.config.schema import DESCRIPTION, KEY, SCHEMA
 from truing.config.sections import Section
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -22,6 +23,8 @@ def recipe_schema() -> dict[str, Any]:
     for name in _sections_with_defaults(Recipe()):
         # What such a section requires is there by default, and a recipe names only what differs.
         schema["$defs"][name].pop("required", None)
+    stated = {"type": "integer", "minimum": 1, "maximum": SCHEMA, "default": SCHEMA, "description": DESCRIPTION}
+    schema["properties"] = {KEY: stated, **schema["properties"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

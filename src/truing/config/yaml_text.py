@@ -5,6 +5,7 @@ and of the words only true, false and null are more than text, so `no`, `off` an
 Anchors, aliases and `<<` work; tags that would build objects do not.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ def read_yaml(text: str) -> YamlText:
     """Reads one YAML document. Never raises: what cannot be read is among the problems."""
     read = YamlText()
     try:
-        node = yaml.compose(text, _Loader)
+        node = compose(text)
         read.value = None if node is None else _Reader(read).value(node, "")
     except yaml.MarkedYAMLError as error:
         what = ", ".join(part for part in (error.context, error.problem) if part)
@@ -92,6 +93,19 @@ def read_yaml(text: str) -> YamlText:
 def write_yaml(value: Any) -> str:
     """The value as YAML in its own order, such that `read_yaml` gives it back."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def write_inline(value: Any) -> str:
+    """The same on one line, as it may stand behind a key."""
+    text = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf, default_flow_style=True
+    )
+    return str(text).removesuffix("\n").removesuffix("\n...")
+
+
+def compose(text: str) -> yaml.Node | None:
+    """The nodes of one YAML document, each with its place in the text. YAMLError or RecursionError as PyYAML's."""
+    return yaml.compose(text, _Loader)
 
 
 class _Reader:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from truing.config import recorded_recipe, resolved_yaml
 from truing.config.recipe import Recipe
+from truing.config.schema import NEWER
 from truing.core.errors import InputError, RecipeError, RunError
 from truing.core.text import nearest
 from truing.processes import group
@@ -273,6 +274,8 @@ def _recorded(path: Path) -> Recipe:
     try:
         return recorded_recipe(path)
     except RecipeError as fault:
+        if fault.code == NEWER:
+            raise
         hint = "Put it back, or give another --out."
         what = "the recipe of this run cannot be read."
         raise RunError(what, code="run/unreadable-recipe", where=str(path), hint=hint) from fault
