@@ -240,10 +240,6 @@ def test_a_signal_ends_the_run_once_the_step_is_saved(number: signal.Signals, co
     assert not (root / "sft" / "result.json").exists()
 
 
-def test_the_version_is_printed(truing: Any) -> None:
-    assert truing("--version").out == f"truing {package.__version__}\n"
-
-
 def test_a_shipped_recipe_can_be_listed_shown_and_copied_but_not_over_a_file(truing: Any, tmp_path: Path) -> None:
     assert "quickstart" in truing("recipes").out
     shown = truing("recipes", "quickstart").out

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from truing import __version__
-from truing.cli.output import say, show_traceback, tell
+from truing.cli.output import show_traceback, tell
 from truing.core.errors import TruingError
 from truing.processes import group
 
@@ -242,10 +241,15 @@ def doctor(
     doctor_command(recipe, set_ or [], processes, tp, pp)
 
 
+Shown = Annotated[bool, typer.Option("--version", help="Print the version, and what a report of a fault needs.")]
+
+
 @app.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def version(show: Shown = False) -> None:
     if show:
-        say(f"truing {__version__}")
+        from truing.cli.version import version_command
+
+        version_command()
         raise typer.Exit
 
 
