@@ -6,7 +6,7 @@ BASE ?= HEAD
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 STAMP := .venv/.installed
 
-.PHONY: quickstart check test style
+.PHONY: quickstart check test style dist fresh lowest newest
 
 quickstart: $(STAMP)
 	$(BIN)/truing run recipes/quickstart.yaml --out runs/quickstart
@@ -21,6 +21,26 @@ style: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Wheel and sdist, into dist/.
+dist: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
+# Both in new environments with libraries of their own: the quickstart, far from here. Minutes, and a network.
+fresh: $(STAMP)
+	$(BIN)/python -m pytest tests/release -m slow -rP
+
+# The tests that meet libraries most, at the lowest versions that pyproject.toml asks for, and at the newest there are.
+lowest: CONSTRAINED := --constraint constraints-lowest.txt
+newest: CONSTRAINED := --upgrade --upgrade-strategy eager
+MEETING := tests/cli/test_main.py tests/cli/test_validate.py tests/core tests/data tests/export tests/functional \
+	tests/models tests/pipeline/test_fork.py tests/stages tests/training
+lowest newest:
+	$(PYTHON) -m venv .venv-$@
+	.venv-$@/bin/python -m pip install --quiet $(CONSTRAINED) --editable '.[test]'
+	.venv-$@/bin/python -m pip check
+	.venv-$@/bin/python -m pytest $(SPREAD) -m 'not slow' -W default $(MEETING)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "truing needs Python 3.11 or newer: make PYTHON=/path/to/it")'
