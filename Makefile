@@ -6,7 +6,7 @@ BASE ?= HEAD
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 STAMP := .venv/.installed
 
-.PHONY: quickstart check test style dist fresh lowest newest
+.PHONY: quickstart check test style docs dist fresh lowest newest
 
 quickstart: $(STAMP)
 	$(BIN)/truing run recipes/quickstart.yaml --out runs/quickstart
@@ -41,6 +41,11 @@ lowest newest:
 	.venv-$@/bin/python -m pip install --quiet $(CONSTRAINED) --editable '.[test]'
 	.venv-$@/bin/python -m pip check
 	.venv-$@/bin/python -m pytest $(SPREAD) -m 'not slow' -W default $(MEETING)
+
+# The pages as a site, offline.
+docs: $(STAMP)
+	$(BIN)/sphinx-build -q -E -W --keep-going -c docs/site . site
+	@echo 'site/index.html'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "truing needs Python 3.11 or newer: make PYTHON=/path/to/it")'
