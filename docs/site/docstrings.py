@@ -10,7 +10,7 @@ SECTION = re.compile(r"(Args|Returns|Raises|Yields):")
 
 
 def as_rst(lines: Iterable[str]) -> Iterator[str]:
-    """Indented lines as they stand, those of a section as a list, `names` as code; no other character means anything."""
+    """Indented lines as they stand, those of a section as a list, `names` as code; nothing else is markup."""
     section = block = False
     for line in lines:
         if SECTION.fullmatch(line):

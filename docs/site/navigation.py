@@ -1,4 +1,4 @@
-"""The navigation is the list of pages that home shows: its headings are the parts, its links their pages, in order."""
+"""The navigation is what an index shows: home's headings are the parts and its links their pages, in order."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ PAGE = re.compile(r"^- \[([^]]+)\]\(([^)#:]+)\.md\)", re.MULTILINE)
 
 
 def add_toctrees(app: Sphinx, docname: str, content: list[str]) -> None:
-    if docname == app.config.root_doc:
+    if docname.endswith("/index"):
         content[0] += "".join(toctrees(content[0]))
 
 
@@ -25,7 +25,9 @@ def toctrees(home: str) -> Iterator[str]:
 def lead_home(app: Sphinx, error: Exception | None) -> None:
     """The top of the site leads to home, which is a page of docs/."""
     home = f"{app.config.root_doc}.html"
-    text = f'<!doctype html><meta charset="utf-8"><title>truing</title><meta http-equiv="refresh" content="0; url={home}">'
+    text = (
+        f'<!doctype html><meta charset="utf-8"><title>truing</title><meta http-equiv="refresh" content="0; url={home}">'
+    )
     if error is None:
         (Path(app.outdir) / "index.html").write_text(f'{text}<a href="{home}">truing</a>\n', encoding="utf-8")
 

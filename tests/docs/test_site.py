@@ -1,4 +1,4 @@
-"""The site is built of the pages as they stand, without a warning and without a network, and its links lead somewhere."""
+"""The site is built of the pages as they stand, without a warning or a network, and its links lead somewhere."""
 
 import os
 import subprocess

@@ -1,0 +1,51 @@
+"""Every cell of the tutorial runs, and holds what its page says: the text's claims are asserted in the cells.
+
+Figures differ between processors, and sampled answers with them; the words around them do not.
+"""
+
+import re
+from itertools import pairwise
+
+import matplotlib
+import pytest
+import torch
+from docs.tutorial import PAGES, TUTORIAL, Cell, cells, run
+
+QUOTED = re.compile("“.*?”")
+NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]\d+)?%?")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Cell, str]]:
+    """Each cell with what it printed here."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]), matplotlib.rc_context():
+        patch.chdir(tmp_path_factory.mktemp("tutorial"))
+        names = {"__name__": "tutorial"}
+        try:
+            return [(cell, run(cell, names)) for cell in cells()]
+        finally:
+            torch.set_num_threads(threads)
+
+
+def words(printed: str) -> list[str]:
+    """Line by line, without quotations, figures and the space between."""
+    return [" ".join(NUMBER.sub("#", QUOTED.sub("“”", line)).split()) for line in printed.splitlines()]
+
+
+def test_cells_print_what_their_page_shows(told: list[tuple[Cell, str]]) -> None:
+    assert len(told) > 40
+    for cell, printed in told:
+        assert words(printed) == words(cell.shown), f"{cell.page.name}:{cell.line}: python tests/docs/tutorial.py"
+
+
+def test_every_page_asserts_what_it_says() -> None:
+    silent = [page.name for page in PAGES if not re.search(r"^ *assert ", page.read_text("utf-8"), re.MULTILINE)]
+    assert silent == []
+
+
+def test_the_index_and_the_pages_before_lead_to_each_page() -> None:
+    index = (TUTORIAL / "index.md").read_text(encoding="utf-8")
+    assert re.findall(r"^- \[[^]]+\]\(([^)]+)\)", index, re.MULTILINE) == [page.name for page in PAGES]
+    for page, following in pairwise(PAGES):
+        assert f"({following.name})" in page.read_text(encoding="utf-8")[-900:]
