@@ -13,8 +13,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "src")]
 
 from truing import __version__  # noqa: E402
 
-project, author, release = "truing", "the authors of truing", __version__
-project_copyright = "Apache-2.0"
+project, release = "truing", __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "code_pages", "navigation", "formulas", "docstrings"]
 root_doc = "docs/index"
 include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**.md", "benchmarks/README.md"]
@@ -37,7 +36,7 @@ html_title = "truing"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 html_math_renderer = "mathml"
 highlight_language = "none"  # of a block that names none: a shell, mostly
 pygments_style, pygments_dark_style = "friendly", "github-dark"
