@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import yaml
 from docs.code_links import PAGES, ROOT, code_links
 from docs.metric_tables import TABLES, table
 
@@ -22,6 +23,7 @@ from truing.sweep.grid import read_grid
 from truing.trust.questions import QUESTIONS
 
 SWEEP = re.compile(r"^truing sweep (.*)$", re.MULTILINE)
+YAML = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
@@ -78,3 +80,12 @@ def test_every_sweep_that_a_page_shows_has_a_sound_grid():
     for line in lines:
         overrides = [value for option, value in pairwise(shlex.split(line, comments=True)) if option == "--set"]
         assert len(read_grid(overrides, lambda given: load_recipe(recipe_shelf()["quickstart"], given))) > 1
+
+
+def test_every_part_of_a_recipe_that_a_page_shows_is_sound_in_that_of_the_readme(tmp_path: Path):
+    parts = [part for page in PAGES for part in YAML.findall(page.read_text(encoding="utf-8"))]
+    recipe = yaml.safe_load(YAML.findall((ROOT / "README.md").read_text(encoding="utf-8"))[0])
+    assert len(parts) > 5
+    for part in parts:
+        (tmp_path / "my.yaml").write_text(yaml.safe_dump(recipe | yaml.safe_load(part)), encoding="utf-8")
+        load_recipe(tmp_path / "my.yaml")

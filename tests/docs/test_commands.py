@@ -1,0 +1,200 @@
+"""Every command that a page shows runs on a tiny stand-in; what cannot run here is read by its parser, and says why."""
+
+import argparse
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from docs.code_links import ROOT
+from docs.commands import Command, commands
+from docs.reader import OF_SECTIONS, at_once, call, made_tiny, meant, write_chat_folder, write_folder
+from rewards.llm_server import serving
+
+from truing.cli.main import app
+
+NOT_RUN: dict[str, str] = {
+    r"truing run .*--(processes|tp|pp) ": "starts processes: tests/processes/test_launch.py",
+    r"truing export .*--push ": "asks the Hub: tests/export/test_push.py",
+    r"truing export .*--gguf ": "asks llama.cpp's converter: tests/export/test_gguf.py",
+    r"truing run CACHE/movies.yaml ": "needs rows and a model that are fetched: tests/examples/test_movies.py",
+    r"torchrun ": "is for several machines: tests/processes/test_several_machines.py",
+    r"(VLLM_\w+=\w+ )?vllm serve ": "wants a GPU: tests/rollout/test_vllm.py asks a stand-in",
+    r"(sbatch|kubectl) ": "asks a cluster: tests/examples/test_clusters.py",
+    r"pip install ": "fetches packages: tests/docs/test_commands.py, whether there is what it names",
+    r"(\.venv/bin/)?(python -m )?pytest ": "runs tests: tests/docs/test_commands.py, whether they are there",
+    r"make (test|check) ": "runs all tests, these too: tests/docs/test_commands.py, what it would run",
+    r"python benchmarks/": "takes minutes to hours: tests/benchmarks/test_harness.py has what they share",
+    r"python examples/movies/": "fetches rows and a model: tests/examples/test_movies.py",
+    r"python tests/docs/": "writes the pages: tests/docs/test_pages.py",
+    r"python -[cm] (?!pytest)": "is truing's other name, or Python's start: tests/cli/test_main.py",
+}
+"""How a command begins: why it is not run here, and the tests of what it does. It is parsed, its files are there."""
+FIRST = (
+    "truing run my.yaml",
+    "truing run my.yaml --set ppo.kl.beta=0.1 --out runs/beta0.1",
+    "truing recipes dpo --copy own.yaml",
+    "python examples/arithmetic/make.py sums",
+)
+"""What others take for done: it is run before them, once"""
+A_CASE = re.compile(r"truing \w+, ")
+"""The name of a case in a table"""
+SHOWN = list({tuple(meant(one.words)): one for one in commands() if not A_CASE.match(one.text)}.values())
+OF_BENCHMARKS = ("argparse", "harness.options")
+"""What a script imports to read its command line"""
+
+
+def reasons(command: Command) -> list[str]:
+    """The entries of NOT_RUN that a command meets."""
+    return [pattern for pattern in NOT_RUN if re.match(pattern, f"{command.text} ")]
+
+
+def named(command: Command) -> str:
+    return f"{command.place}: {command.text[:80]}"
+
+
+RUN = [command for command in SHOWN if not reasons(command) and command.text not in FIRST]
+PARSED = [command for command in SHOWN if reasons(command)]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reader's folder, once the first commands have run."""
+    place = tmp_path_factory.mktemp("plain")
+    write_folder(place)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(place)
+        for command in (Command(text, "README.md") for text in FIRST):
+            run(command, monkeypatch)
+    return place
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("chat")
+    write_chat_folder(place)
+    return place
+
+
+@pytest.fixture
+def _here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A copy of the reader's folder as the current one; nobody types, and the runs of a sweep are calls."""
+    is_of_chat = "MODEL" in request.getfixturevalue("command").text
+    folder = request.getfixturevalue("chat" if is_of_chat else "plain")
+    shutil.copytree(folder, tmp_path / "folder")
+    monkeypatch.chdir(tmp_path / "folder")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("builtins.input", lambda *_: "")
+    monkeypatch.setattr("truing.sweep.workers.start_truing", at_once)
+    with serving(lambda question: f"Score: {1 + sum(map(ord, question)) % 9}") as server:
+        monkeypatch.setitem(OF_SECTIONS, "llm_judges", {"llm_judges.grader.base_url": server.base_url})
+        yield
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("command", RUN, ids=named)
+def test_it_runs(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(command, monkeypatch)
+
+
+@pytest.mark.parametrize("command", PARSED, ids=named)
+def test_what_does_not_run_here_is_read_by_its_parser_and_its_files_are_there(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, *arguments = command.words
+    if program == "truing":
+        parse(arguments)
+    elif program == "torchrun":
+        parse(arguments[arguments.index("truing") + 1 :])
+    elif program == "make":
+        would_run(arguments)
+    elif program == "python" and arguments[0].startswith(("benchmarks/", "examples/")):
+        parse_script(ROOT / arguments[0], arguments[1:], monkeypatch)
+    assert lacking(arguments) == []
+
+
+def test_every_reason_is_somebodys_and_names_tests_that_are_there() -> None:
+    met = {pattern for command in PARSED for pattern in reasons(command)}
+    assert met == set(NOT_RUN)
+    tests = [re.findall(r"tests/[\w/]+\.py", why) for why in NOT_RUN.values()]
+    assert [named for named in tests if len(named) != 1 or not (ROOT / named[0]).exists()] == []
+    assert {command.text for command in SHOWN}.issuperset(FIRST)
+
+
+def run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs it in this process and folder. What a sentence only names, without all that it needs, is parsed."""
+    program, *arguments = command.words
+    if program == "make":
+        (line,) = (line for line in would_run(arguments) if " run " in line)
+        program, *arguments = Command(line, "Makefile").words
+    if program == "python":
+        monkeypatch.setattr(sys, "argv", arguments)
+        runpy.run_path(str(ROOT / arguments[0]), run_name="__main__")
+    elif not (command.is_quoted and is_only_named(meant(arguments))):
+        call(made_tiny(meant(arguments)), monkeypatch)
+
+
+def parse(arguments: list[str]) -> None:
+    """Reads `truing ARGUMENTS` as the command line does. UsageError if there is no such option, or one is missing."""
+    group: Any = typer.main.get_command(app)
+    name, *rest = arguments
+    assert name in group.commands
+    group.commands[name].make_context(name, rest)
+
+
+def is_only_named(arguments: list[str]) -> bool:
+    try:
+        if not arguments[0].startswith("-"):
+            parse(arguments)
+    except Exception as error:
+        if type(error).__name__ != "MissingParameter":
+            raise
+        return True
+    return False
+
+
+def would_run(targets: list[str]) -> list[str]:
+    """What make would."""
+    done = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+class ParsedError(Exception):
+    """A script has read its command line."""
+
+
+def parse_script(script: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs it until it has read its command line; one that reads none is given none."""
+    if not any(name in script.read_text(encoding="utf-8") for name in OF_BENCHMARKS):
+        assert not arguments or "sys.argv" in script.read_text(encoding="utf-8")
+        return
+    read = argparse.ArgumentParser.parse_args
+
+    def stop(*given: Any) -> None:
+        read(*given)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+    monkeypatch.syspath_prepend(str(script.parent))
+    before = set(sys.modules)
+    with pytest.raises(ParsedError):
+        runpy.run_path(str(script), run_name="__main__")
+    for name in set(sys.modules) - before:  # plain names, such as `page`, that other scripts give to other files
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(script.parent)):
+            del sys.modules[name]
+
+
+def lacking(words: list[str]) -> list[str]:
+    """The project's own files and extras, of those that a command names, that are not there."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    files = [file for word in words for file in re.findall(r"\b(?:tests|examples|benchmarks)/[\w./-]+", word)]
+    wanted = [extra for word in words for extra in re.findall(r"^truing\[(\w+)\]$", word)]
+    return [file for file in files if not (ROOT / file).exists()] + [name for name in wanted if name not in extras]
