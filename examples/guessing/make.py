@@ -1,7 +1,7 @@
 """Writes a tiny base model, games to play, and the recipe and environment that go with them.
 
     python examples/guessing/make.py DIRECTORY
-    truing run DIRECTORY/rloo.yaml --out DIRECTORY/run
+    truing run DIRECTORY/ppo.yaml --out DIRECTORY/run
 
 Demonstrations guess digits at random, whatever they are told: what to begin with, and what follows from what is said,
 is found by learning alone.
@@ -37,9 +37,9 @@ def main() -> None:
     write_rows([demonstration(draw) for _ in range(DEMONSTRATIONS)], directory / "demonstrations.jsonl")
     write_rows([{"prompt": f"{number}>"} for number in range(GAMES)], directory / "prompts.jsonl")
     write_base(directory / "base", CHARACTERS)
-    for name in ("rloo.yaml", "game.py"):
+    for name in ("ppo.yaml", "game.py"):
         shutil.copy(Path(__file__).with_name(name), directory / name)
-    print(f"written; now: truing run {directory / 'rloo.yaml'} --out {directory / 'run'}")
+    print(f"written; now: truing run {directory / 'ppo.yaml'} --out {directory / 'run'}")
 
 
 if __name__ == "__main__":

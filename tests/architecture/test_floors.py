@@ -33,7 +33,7 @@ HOUSE = """
   |            | evaluation training                                    |
 4 | stages     | core functional config data models                     | torch
   |            | rollout rewards evaluation trust training guard        |
-5 | preflight  | core config data kernels models rewards guard          | torch transformers
+5 | preflight  | core config data kernels models rollout rewards guard  | torch transformers
 5 | pipeline   | core config data worlds processes models runs rewards  | torch
   |            | training preflight                                     |
 5 | estimate   | core config data worlds kernels models rewards runs    | torch transformers

@@ -79,7 +79,7 @@ WORLD = "world: {}\n"
         ),
         (
             "rewards: {sources: [{kind: model}]}",
-            "rewards.sources.0: kinds model, function and judge need a path; kind stage has none.",
+            "rewards.sources.0: kinds model, function, judge and environment need a path; kind stage has none.",
         ),
         # unknown keys: the nearest here, the namesake elsewhere, or all there are
         (

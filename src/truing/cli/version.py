@@ -47,8 +47,8 @@ def source() -> str:
     """The commit that this code is of, where that can be known."""
     root = Path(__file__).resolve().parents[3]
     if (root / ".git").exists():
-        commit = _printed("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-        return f"a clone at commit {commit}" if commit else "a clone at an unknown commit"
+        described = _printed("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+        return f"a clone at commit {described}" if described else "a clone at an unknown commit"
     try:
         origin = metadata.distribution("truing").read_text("direct_url.json")
     except metadata.PackageNotFoundError:

@@ -161,7 +161,7 @@ def _answer(answer: dict[str, Any], turn: Spoken) -> Answer:
     said = answer["said"]
     if isinstance(said, str):
         said = [{"role": "tool", "content": said, "name": turn.calls[0]["name"]}] if turn.calls else [_user(said)]
-    return Answer(tuple(_message(one) for one in said or ()), answer["reward"], answer["done"])
+    return Answer(tuple(_message(one) for one in said or ()), answer["earned"], answer["done"])
 
 
 def _user(said: str) -> dict[str, str]:
