@@ -11,8 +11,9 @@ from report.example_run import compared, write_json, write_run
 from truing.core.results import Change, StageResult, read
 from truing.evaluation.drift import drift_warnings
 from truing.report.change import change_of
+from truing.report.charts import stage_charts
 from truing.report.comparison import comparison
-from truing.report.outcomes import policy_outcome
+from truing.report.outcomes import policy_outcome, preference_policy_outcome
 from truing.report.run_files import StageFiles, read_run
 from truing.report.verdict import Verdict, verdict, verdicts
 from truing.runs.lineage import StageRecord
@@ -111,6 +112,14 @@ def test_a_score_is_in_deviations_where_a_source_is_normalised(rewards: Any, uni
     assert [line.title for line in comparison([stage])] == [f"Score, {unit}"]
     both = comparison([stage, policy(ROSE)])[0].title
     assert both == ("Score" if unit == "raw" else "Score, SFT deviations")
+
+
+def test_a_policy_that_learnt_from_ratings_is_measured_on_pairs_of_these() -> None:
+    measured = {"heldout_accuracy": 0.75, "heldout_pairs": 40, "longer_wins_accuracy": 0.5}
+    assert preference_policy_outcome(policy(kind="dpo", **measured)).startswith("75.0% of 40 held-out pairs right; ")
+    rated = policy(kind="kto", **measured)
+    assert preference_policy_outcome(rated).startswith("75.0% of 40 pairs of held-out ratings right; ")
+    assert [chart.heading for chart in stage_charts(rated)] == ["Accuracy on pairs of held-out ratings"]
 
 
 def judged_by(*gold: float) -> list[dict[str, Any]]:

@@ -66,6 +66,8 @@ class StageSpec:
     """Whether a model answers prompts in it"""
     read_besides: int = 1
     """How often a text that a policy learns from is read beside learning: once by the reference, where it has one"""
+    heldout_pairs: str = "held-out pairs"
+    """What a reward of its own, or that of the reward model which it makes, is measured on"""
     must_be_scored: bool = False
     """Whether it learns from `rewards`; others are scored by them where there is a reward stage"""
 
@@ -175,6 +177,7 @@ _SPECS = (
         _on_preferences("kto", "Kahneman-Tversky optimisation", metrics.KTO),
         learns_from=("train_rows", "ratings"),
         datasets=("ratings",),
+        heldout_pairs="pairs of held-out ratings",
         read_besides=3,
     ),
     replace(_on_preferences("simpo", "simple preference optimisation", metrics.SIMPO), read_besides=0),

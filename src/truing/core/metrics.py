@@ -88,7 +88,7 @@ LENGTH_CORRELATION = Metric("reward_length_correlation", "Score-length correlati
 SCORE_SCALE = Metric("score_mean", "Score mean and deviation", "raw",
     "Of the reward model on samples of the SFT model; scores are shifted and scaled by them to mean 0 and deviation 1.")
 SCORE_GAP = Metric("score_gap_mean", "Score gap", "raw",
-    "Mean score of chosen minus mean score of rejected, on held-out pairs.")
+    "Mean score of held-out preferred responses minus that of the others in their pairs.")
 MARGIN = Metric("margin", "Reward margin", "β × nats",
     "Mean of DPO's own reward, β × log(π / π_ref), of chosen minus that of rejected.")
 OWN_MARGIN = replace(MARGIN, title="Margin of own reward", unit="",
@@ -101,6 +101,9 @@ UPDATES = Metric("steps", "Updates", "",
     "Of a policy that learns from its own responses: rounds of sampling and learning. Else optimiser steps.")
 BETA = Metric("beta", "β", "score a nat",
     "The price of KL in the reward: how firmly the policy is held to the reference.", bounds=NONNEGATIVE)
+ANY_BETA = replace(BETA, unit="",
+    definition="PPO, GRPO, RLOO and REINFORCE++: the price of KL in the reward, score a nat. DPO: the price that its "
+    "loss assumes. KTO: how soon a reward saturates, per nat. SimPO: the scale of its own reward. Not one scale.")
 SCORE = Metric("score", "Score", "SFT deviations",
     "Mean reward of whole responses, before the KL penalty, in deviations of the SFT model's score; as it is where "
     "no source is normalised, so the share of right answers where the reward is 1 for those and 0 for others.")
@@ -153,8 +156,8 @@ RATIO_MAX_DEVIATION = Metric("ratio_max_deviation", "Ratio check", "",
     reduce="max")
 GLOSSARY = (
     LOSS, PERPLEXITY, PAIR_LOSS, DPO_LOSS, KTO_LOSS, SIMPO_LOSS, ORPO_LOSS, ACCURACY, CI95, LONGER_WINS, ECE,
-    LENGTH_CORRELATION, SCORE_SCALE, SCORE_GAP, MARGIN, OWN_MARGIN, RATED_MARGIN, CHOSEN_LOGPROB, UPDATES, BETA, SCORE,
-    JUDGE, KL, KL_EXACT, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, DISTINCT_WORDS, SHARED_PHRASES, CLIP_FRACTION,
+    LENGTH_CORRELATION, SCORE_SCALE, SCORE_GAP, MARGIN, OWN_MARGIN, RATED_MARGIN, CHOSEN_LOGPROB, UPDATES, ANY_BETA,
+    SCORE, JUDGE, KL, KL_EXACT, ENTROPY, LENGTH, EOS_RATE, DISTINCT_2, DISTINCT_WORDS, SHARED_PHRASES, CLIP_FRACTION,
     APPROX_KL, EXPLAINED_VARIANCE, VALUE_LOSS, GRAD_NORM, RATIO_MAX_DEVIATION,
 )
 """What the report shows, in the order in which it explains it"""

@@ -33,7 +33,7 @@ DRAWN = (
 NO_JUDGE = "No judge outside of training has confirmed that the score stands for quality."
 BY_FUNCTIONS = "Functions alone gave the score, and no model: it is worth what they check."
 OF_ROWS = "Its loss is of {rows} held-out rows like those that it learnt from; what it answers was not measured."
-OF_PAIRS = "Its figures are of {pairs} held-out pairs of the same rows; answers unlike those were not tried."
+OF_PAIRS = "Its figures are of {count} {pairs} of the same rows; answers unlike those were not tried."
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Made:
     """How to load it, and what to give it"""
     score: Metric = SCORE
     """As it was measured"""
+    pairs: str = "held-out pairs"
+    """What its rewards were measured on"""
 
 
 def write_model_card(directory: Path, made: Made, result: StageResult, limits: Sequence[str]) -> None:
@@ -78,7 +80,7 @@ def write_model_card(directory: Path, made: Made, result: StageResult, limits: S
         + (f" The base model of the run is {made.base}." if made.base != made.start else ""),
         f"Rows of the run: {', '.join(made.rows)}." if made.rows else "",
         MEASURED,
-        "\n".join(_measured(result, made.score)),
+        "\n".join(_measured(result, made)),
         "## To use it",
         made.use.strip(),
         "## Limits",
@@ -94,23 +96,26 @@ def language_model_use(in_messages: bool, trust_remote_code: bool) -> str:
     return CAUSAL_LM.format(options=options, asked=OF_MESSAGES if in_messages else OF_TEXT)
 
 
-def limits_of(result: StageResult, temperature: float, tokens: int, by_functions: bool = False) -> list[str]:
+def limits_of(
+    result: StageResult, temperature: float, tokens: int, pairs: str = "held-out pairs", by_functions: bool = False
+) -> list[str]:
     """What has to be said of any result of its kind, with what its answers were drawn at and their longest length.
 
+    pairs: what its rewards were measured on.
     by_functions: whether Python functions alone gave its score.
     """
-    heldout, pairs = result.heldout, result.card.heldout_pairs
+    heldout, count = result.heldout, result.card.heldout_pairs
     told = [OF_ROWS.format(rows=result.sft.heldout_rows)] if result.sft.heldout_rows else []
-    told += [OF_PAIRS.format(pairs=pairs)] if pairs else []
+    told += [OF_PAIRS.format(count=count, pairs=pairs)] if count else []
     if heldout.heldout_prompts:
         told.append(DRAWN.format(temperature=temperature, tokens=tokens, prompts=heldout.heldout_prompts))
         told += [] if heldout.judges else [BY_FUNCTIONS if by_functions else NO_JUDGE]
     return told
 
 
-def _measured(result: StageResult, score: Metric) -> Iterator[str]:
+def _measured(result: StageResult, made: Made) -> Iterator[str]:
     """Tables in Markdown; of a stage that measured nothing, a sentence."""
-    changes = [*_changes(result, score)]
+    changes = [*_changes(result, made.score)]
     if changes:
         yield "| on held-out rows, with 95% intervals | before | after | change |\n|---|---|---|---|"
         yield from (_row(title, change) for title, change in changes)
@@ -118,7 +123,7 @@ def _measured(result: StageResult, score: Metric) -> Iterator[str]:
     if changes and shares:
         yield ""
     if shares:
-        yield f"| on {result.card.heldout_pairs} held-out pairs | | 95% interval |\n|---|---|---|"
+        yield f"| on {result.card.heldout_pairs} {made.pairs} | | 95% interval |\n|---|---|---|"
         yield from (f"| {title} | {value:.1%} | {_interval(ends, percent=True)} |" for title, value, ends in shares)
     yield from _card_in_words(result.checks or [])
     if not changes and not shares:

@@ -37,7 +37,7 @@ _PROMPTS = "Dots: held-out prompts; thin: each update's own."
 _HELDOUT = "Dots: held-out prompts."
 _ENDS = "Bars: 95% intervals."
 _BATCH = "Each step's batch."
-_PAIRS = "Dots: held-out pairs; thin: each step's batch."
+_PAIRS = "Dots: {pairs}; thin: each step's batch."
 
 _STAGE = [
     Plot(metrics.LOSS, "heldout_loss", "loss", "Dots: held-out rows; thin: each step's batch."),
@@ -71,7 +71,11 @@ _OPTIMISATION = [
 
 def stage_charts(stage: StageFiles) -> list[Chart]:
     """What held-out pairs say of a stage's reward, and how the stage learnt."""
-    own = [plot for plot in _STAGE if plot.metric in stage.spec.metrics]
+    own = [
+        replace(plot, legend=plot.legend.format(pairs=stage.spec.heldout_pairs))
+        for plot in _STAGE
+        if plot.metric in stage.spec.metrics
+    ]
     return [*_card_charts(stage), *_drawn(stage.name, own, [stage], "step")]
 
 
@@ -129,11 +133,11 @@ def _card_charts(stage: StageFiles) -> list[Chart]:
     accuracies += interval_rows(stage.result.checks or [], BAG_OF_WORDS)
     if accuracies:
         drawing = accuracy_chart(f"{stage.name}-card", "Held-out accuracy", accuracies)
-        charts.append(Chart("Accuracy on held-out pairs", drawing, f"{_ENDS} Dashed: chance.", accuracies))
+        charts.append(Chart(f"Accuracy on {stage.spec.heldout_pairs}", drawing, f"{_ENDS} Dashed: chance.", accuracies))
     if card.calibration:
         drawing = calibration_chart(f"{stage.name}-calibration", "Calibration", card.calibration)
         reading = f"On the dashed line, it is as sure as it should be; larger dots hold more pairs. {_ENDS}"
-        charts.append(Chart("Calibration on held-out pairs", drawing, reading, card.calibration))
+        charts.append(Chart(f"Calibration on {stage.spec.heldout_pairs}", drawing, reading, card.calibration))
     return charts
 
 

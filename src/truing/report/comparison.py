@@ -44,7 +44,7 @@ def comparison(stages: Sequence[StageFiles]) -> list[Line]:
     parts = dict.fromkeys(name for stage in stages for name in stage.parts())
     lines = [
         Line(metrics.UPDATES.heading, [_number(stage.latest("step"), whole) for stage in stages]),
-        Line(metrics.BETA.heading, [_number(beta(stage), setting) for stage in stages]),
+        Line(metrics.ANY_BETA.heading, [_number(beta(stage), setting) for stage in stages]),
         Line(score_metric(stages).heading, [_cell(heldout_score(stage)) for stage in stages]),
         *(Line(f"Part: {name}", [_cell(change_of(stage, f"part_{name}")) for stage in stages]) for name in parts),
         *(Line(f"Judge: {name}", [_cell(judged(stage, name)) for stage in stages]) for name in judges),

@@ -21,9 +21,9 @@ class Fact:
     """What is written out above"""
 
 
-def facts(result: StageResult) -> list[Fact]:
-    """A line a metric; metrics that were not measured are left out."""
-    found = [*_language_model(result.sft), *_card(result.card), _chosen(result.chosen_logprob), _scale(result)]
+def facts(result: StageResult, pairs: str) -> list[Fact]:
+    """A line a metric; metrics that were not measured are left out. `pairs` are what its rewards were measured on."""
+    found = [*_language_model(result.sft), *_card(result.card, pairs), _chosen(result.chosen_logprob), _scale(result)]
     return [fact for fact in found if fact]
 
 
@@ -39,11 +39,11 @@ def _language_model(result: SftResult) -> list[Fact | None]:
     ]
 
 
-def _card(card: PairCard) -> list[Fact | None]:
+def _card(card: PairCard, pairs: str) -> list[Fact | None]:
     if card.heldout_accuracy is None:
         return []
     return [
-        _accuracy(card, card.heldout_accuracy),
+        _accuracy(card, card.heldout_accuracy, pairs),
         _fact(metrics.LONGER_WINS, card.longer_wins_accuracy, card.longer_wins_ci95),
         _fact(metrics.PAIR_LOSS, card.heldout_loss),
         _fact(metrics.ECE, card.ece),
@@ -60,11 +60,11 @@ def _fact(metric: Metric, value: float | None, ends: Interval | None = None) -> 
     return Fact(metric.title, form(value), interval(ends, form), metric.definition, measured)
 
 
-def _accuracy(card: PairCard, accuracy: float) -> Fact:
+def _accuracy(card: PairCard, accuracy: float, pairs: str) -> Fact:
     """Beside chance and beside 'longer wins', in a sentence."""
     ends = card.heldout_accuracy_ci95
     longer = card.longer_wins_accuracy
-    meaning = metrics.ACCURACY.definition.replace("of pairs", f"of the {whole(card.heldout_pairs)} held-out pairs")
+    meaning = metrics.ACCURACY.definition.replace("of pairs", f"of the {whole(card.heldout_pairs)} {pairs}")
     if ends:
         rivals = {"chance (50%)": 0.5} | ({} if longer is None else {"'longer wins'": longer})
         beaten = [name for name, accuracy_of_it in rivals.items() if ends[0] > accuracy_of_it]

@@ -18,7 +18,7 @@ def pairs_outcome(stage: StageFiles) -> str:
     card = stage.result.card
     if card.heldout_accuracy is None:
         return ""
-    right = f"{share(card.heldout_accuracy)} of {whole(card.heldout_pairs)} held-out pairs right"
+    right = f"{share(card.heldout_accuracy)} of {whole(card.heldout_pairs)} {stage.spec.heldout_pairs} right"
     right += f" {interval(card.heldout_accuracy_ci95, share)}" if card.heldout_accuracy_ci95 else ""
     return f"{right}; 'longer wins' {share(card.longer_wins_accuracy)}."
 

@@ -59,7 +59,7 @@ def sections(run: RunFiles) -> list[Section]:
         Section(
             stage.name,
             capitalised(stage.spec.title),
-            facts(stage.result),
+            facts(stage.result, stage.spec.heldout_pairs),
             stage_charts(stage),
             stage.result.checks or [],
             [*check_charts(f"{stage.name}-card", stage.result.checks or [])],

@@ -200,9 +200,10 @@ class Job:
             pipeline_tag="text-classification" if self.spec.makes == "reward model" else "text-generation",
             use=use,
             score=score_as_given(SCORE, (source.normalise for source in recipe.rewards.sources)),
+            pairs=self.spec.heldout_pairs,
         )
         by_functions = all(source.kind == "function" for source in recipe.rewards.sources)
-        limits = limits_of(result, recipe.rollout.temperature, recipe.rollout.max_new_tokens, by_functions)
+        limits = limits_of(result, recipe.rollout.temperature, recipe.rollout.max_new_tokens, made.pairs, by_functions)
         write_model_card(place, made, result, limits)
 
     def name_of_start(self) -> str:
