@@ -27,7 +27,8 @@ from truing.models.weight_files import ADAPTER
 NORMALISATION = "score_normalisation.json"
 OTHER_REWARD = (
     "Use a base whose classifier has a single linear head, such as Llama, Qwen, Mistral or GPT-2, or leave the reward "
-    "stage out: rewards.sources takes functions and other reward models, and dpo needs none."
+    "stage out: rewards.sources takes functions and other reward models, and a policy that learns from rows "
+    "needs none."
 )
 
 
