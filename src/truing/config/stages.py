@@ -76,6 +76,11 @@ class StageSpec:
         return self.makes == "policy"
 
     @property
+    def texts_per_row(self) -> int:
+        """Responses of a row that it learns from: both of a pair, where it compares them."""
+        return 2 if "preferences" in self.datasets else 1
+
+    @property
     def has_reference(self) -> bool:
         """Whether a policy is held to the model that it began as; one that is not needs no such model in memory."""
         return self.makes_policy and self.read_besides > 0

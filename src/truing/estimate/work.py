@@ -166,9 +166,8 @@ def update_of(recipe: Recipe, stage: str, text_tokens: int) -> Update:
     spec, section = STAGES[stage], getattr(recipe, stage)
     sampled = spec.must_be_scored
     response = min(recipe.longest_response, text_tokens) if sampled else 0
-    sides = 2 if "preferences" in spec.datasets else 1
     return Update(
-        episodes=section.episodes if sampled else section.batch_size * sides,
+        episodes=section.episodes if sampled else section.batch_size * spec.texts_per_row,
         prompt_tokens=text_tokens - response,
         response_tokens=response,
         epochs=section.epochs if sampled else 1,

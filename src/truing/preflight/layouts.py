@@ -205,7 +205,7 @@ def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int) -> N
     compute, section = recipe.compute, getattr(recipe, stage)
     episodes = getattr(section, "episodes", recipe.evaluation.prompts)
     learnt = getattr(section, "batch_size", None) or episodes // section.minibatches
-    texts = learnt * (2 if "preferences" in STAGES[stage].datasets else 1)
+    texts = learnt * STAGES[stage].texts_per_row
     shares = layout.data * (1 if layout.pipeline == 1 else MICRO_BATCHES * layout.pipeline)
     return Numbers(
         rank=recipe.lora.rank,

@@ -12,8 +12,10 @@ from truing.core.batches import PairBatch
 from truing.core.normalisation import Normalisation
 from truing.core.records import Sample
 from truing.core.results import RewardResult
+from truing.core.rows import PairRows
 from truing.data.batching import optimiser_batches
 from truing.data.bootstrap import bootstrap_counts
+from truing.data.prepared import Split
 from truing.functional import bradley_terry_loss
 from truing.models.layout import base_to_train
 from truing.models.load import LoadedBase
@@ -59,21 +61,19 @@ def train_reward(job: Job) -> RewardResult:
     base = load()
     outline_classifier(base.model)  # what could not be saved is refused before it is trained
     pairs = job.preferences()
-    closing, ends = job.rows.closing("preferences"), base.endings.tokens
-    train, heldout = pairs.train.closed_by(closing, ends), pairs.heldout.closed_by(closing, ends)
+    train, heldout = _closed(job, base, pairs, settings.members)
     samples = reference_samples(base.role(), job.prompts(), recipe, base, job.environment)
     members = member_roles(base, load, recipe.lora if by_adapter else None, recipe.seed, _names(settings.members))
-    if len(members) > 1:
-        train = replace(train, weights=bootstrap_counts(train.chosen.prompts, len(members), recipe.seed))
     plan = optimiser_batches(len(train), given(settings.batch_size), given(settings.epochs), recipe.seed, job.spec.name)
     learner = _learner(members, settings, len(plan), given(recipe.compute.learn_tokens))
+    losses = [partial(pair_loss, role, settings=settings, member=index) for index, role in enumerate(members)]
     with open_journal(job, learner, len(plan)) as journal:
         learn_rows(
             journal,
             learner,
             train,
             plan,
-            losses=[partial(pair_loss, role, settings=settings, member=index) for index, role in enumerate(members)],
+            losses,
             shown=("loss", "accuracy"),
             evaluate=lambda _: logged(card_of(heldout, pair_scores(members, heldout, budget))),
             every=settings.log_every,
@@ -96,16 +96,27 @@ def train_reward(job: Job) -> RewardResult:
         truncation=pairs.report,
         notes=list(base.notes),
     )
-    of_it = result
+    of_made, about = result, ""
     if len(members) > 1:
         averaged = card_of(heldout, pair_scores([made], heldout, budget))
         result = replace(result, **member_metrics(scores), averaged_accuracy=averaged.heldout_accuracy)
         on_samples = [_on(samples, _source(role, base, budget)) for role in members]
         save_members(job, base, members, on_samples, result, member_cards(heldout, scores))
-        of_it = replace(result, card=averaged, checks=None)
-    about = AVERAGED.format(count=len(members)) if len(members) > 1 else ""
-    job.save_model(made, base, partial(write, job, base, normalisation), of_it, use(job, base, normalisation, about))
+        of_made, about = replace(result, card=averaged, checks=None), AVERAGED.format(count=len(members))
+    job.save_model(made, base, partial(write, job, base, normalisation), of_made, use(job, base, normalisation, about))
     return result
+
+
+def _closed(job: Job, base: LoadedBase, pairs: Split[PairRows], members: int) -> tuple[PairRows, PairRows]:
+    """The rows that are learnt from and those held out, each response ended as the reward model reads it.
+
+    For each of several members, the former count as often as its bootstrap sample has their prompts.
+    """
+    closing, ends = job.rows.closing("preferences"), base.endings.tokens
+    train, heldout = pairs.train.closed_by(closing, ends), pairs.heldout.closed_by(closing, ends)
+    if members > 1:
+        train = replace(train, weights=bootstrap_counts(train.chosen.prompts, members, job.recipe.seed))
+    return train, heldout
 
 
 def _names(count: int) -> list[str]:
