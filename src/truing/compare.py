@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from truing.report.comparison import Line, comparison, label
+from truing.report.comparison import OTHER_PROMPTS, Line, asked_alike, comparison, label
 from truing.report.exchanges import Samples, samples
 from truing.report.run_files import RunFiles, StageFiles, read_run
 from truing.report.stages import policies, scorer_of, start_of
@@ -19,7 +19,6 @@ from truing.runs.directory import RunDirectory
 
 OTHER_REWARD = "The scores are of different rewards, on scales of their own: compare what judges say, not the scores."
 OTHER_START = "The policies began with different models, so each KL is from another reference."
-OTHER_PROMPTS = "They were not evaluated on the same held-out prompts, so small differences say little."
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,9 @@ def _warnings(trained: Sequence[tuple[RunFiles, StageFiles]]) -> list[str]:
     """What the figures of these policies do not say beside each other."""
     rewards = [_reward(run, stage) for run, stage in trained]
     starts = [_model_files(start_of(stage, run)) or _contents(run, ("base",)) for run, stage in trained]
-    asked = [{row["prompt"] for row in stage.samples} for _, stage in trained]
-    found = {OTHER_REWARD: rewards, OTHER_START: starts, OTHER_PROMPTS: asked}
-    return [warning for warning, each in found.items() if any(one != each[0] for one in each[1:])]
+    found = {OTHER_REWARD: rewards, OTHER_START: starts}
+    told = [warning for warning, each in found.items() if any(one != each[0] for one in each[1:])]
+    return told if asked_alike([stage for _, stage in trained]) else [*told, OTHER_PROMPTS]
 
 
 def _reward(run: RunFiles, stage: StageFiles) -> Any:

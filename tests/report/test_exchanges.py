@@ -8,6 +8,8 @@ import pytest
 from report.example_run import write_json, write_lines, write_run
 from report.reading import report
 
+from truing.report.comparison import OTHER_PROMPTS
+from truing.report.content import content
 from truing.report.exchanges import Response, samples
 from truing.report.run_files import read_run
 from truing.report.stages import policies
@@ -60,6 +62,16 @@ def test_where_a_guard_chose_the_step_its_answers_are_those_after(root: Path) ->
     lines = [line(step, f"at {step}", [f"at {step}"], [0.0]) for step in (0, 10, 20)]
     kept = shown(root, lines, guard_labels=9, guard_looks=2, guard_kept_step=10)
     assert [each.text for each in kept] == ["at 0", "at 10"]
+
+
+def test_policies_that_were_asked_other_prompts_are_said_not_to_compare(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run")
+    assert content(read_run(root)).comparison_note == ""
+    rows = [json.loads(line) for line in (root / "ppo-no-kl" / "samples.jsonl").read_text().splitlines()]
+    other = [row | {"prompt": "another :"} if row["prompt"] == rows[0]["prompt"] else row for row in rows]
+    write_lines(root / "ppo-no-kl" / "samples.jsonl", other)
+    assert content(read_run(root)).comparison_note == OTHER_PROMPTS
+    assert OTHER_PROMPTS in report(root).text("policy")
 
 
 def test_report_json_has_the_numbers_that_the_page_shows(tmp_path: Path) -> None:

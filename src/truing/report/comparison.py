@@ -10,6 +10,11 @@ from truing.report.change import beta, change_in_words, change_of, heldout_kl, h
 from truing.report.run_files import StageFiles
 from truing.report.wording import MISSING, arrow, interval, nats, number, setting, share, whole
 
+OTHER_PROMPTS = (
+    "They were not evaluated on the same held-out prompts, so each has a before of its own, and small differences "
+    "between them say little."
+)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -32,6 +37,15 @@ def label(stage: StageFiles) -> str:
     """A policy's name, with its β where that is known."""
     value = beta(stage)
     return stage.name if value is None else f"{stage.name}, β = {setting(value)}"
+
+
+def asked_alike(stages: Sequence[StageFiles]) -> bool:
+    """Whether those of these policies that were evaluated were on the same held-out prompts.
+
+    One that learns from pairs or ratings leaves out the prompts of those that it learns from.
+    """
+    asked = [{row["prompt"] for row in stage.samples} for stage in stages if stage.samples]
+    return all(one == asked[0] for one in asked)
 
 
 def comparison(stages: Sequence[StageFiles]) -> list[Line]:

@@ -10,7 +10,7 @@ from truing.config.stages import STAGES
 from truing.core.metrics import GLOSSARY, Metric
 from truing.report.card_charts import Chart
 from truing.report.charts import behaviour_charts, outcome_charts
-from truing.report.comparison import Line, comparison, label
+from truing.report.comparison import OTHER_PROMPTS, Line, asked_alike, comparison, label
 from truing.report.exchanges import Samples, samples
 from truing.report.portable import portable
 from truing.report.run_files import RunFiles, StageFiles
@@ -55,6 +55,8 @@ class Content:
     """Kinds of stages that the run has not"""
     sections: list[Section]
     comparison: list[Line]
+    comparison_note: str
+    """What its columns do not say beside each other; empty where they can be compared"""
     behaviour: dict[str, list[Chart]]
     samples: Samples
     facts: dict[str, Any]
@@ -84,6 +86,7 @@ def content(run: RunFiles) -> Content:
         absent=[spec.name for spec in STAGES.values() if not spec.makes_policy and spec.name not in kinds],
         sections=sections(run),
         comparison=comparison(trained),
+        comparison_note="" if asked_alike(trained) else OTHER_PROMPTS,
         behaviour=behaviour_charts(trained),
         samples=samples(trained, labels),
         facts={"seed": facts.get("seed", ""), "threads": _threads(run)} | facts["versions"],
