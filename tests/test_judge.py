@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from rewards.llm_server import serving
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trust.cases import named
 
-from truing.core.errors import ModelError, RunError
+from truing.core.errors import ModelError, RewardError, RunError
 from truing.functional import wilson_interval
 from truing.judge import judge
 from truing.pipeline.execute import run_pipeline
@@ -88,6 +89,44 @@ def test_a_function_that_measures_length_is_found_out(tmp_path: Path) -> None:
     assert (verdicts["cut"], verdicts["batch"], verdicts["foreign-answer"]) == ("pass", "pass", "warn")
     assert (verdicts["calibration"], verdicts["overfitting"], verdicts["source"]) == ("not measured",) * 3
     assert found.verdict == "fail"
+
+
+def _judge_file(place: Path, base_url: str) -> Path:
+    (place / "rubric.txt").write_text("The longer is better: {response}")
+    recipe = place / "judges.yaml"
+    judge = f"{{base_url: '{base_url}', model: m, rubric: rubric.txt}}"
+    recipe.write_text(f"world: {{}}\nllm_judges: {{strict: {judge}}}\nrewards: {{on_bad_score: drop}}\n")
+    return recipe
+
+
+def test_an_llm_judge_is_found_out_as_a_function_is(tmp_path: Path) -> None:
+    with serving(lambda asked: f"Score: {min(10, len(asked.removeprefix('The longer is better: ')))}") as server:
+        recipe, pairs = _judge_file(tmp_path, server.base_url), pairs_file(tmp_path)
+        found = judge(f"{recipe}:strict", pairs)
+        assert (found.card.heldout_accuracy, found.card.longer_wins_accuracy) == (pytest.approx(2 / 3),) * 2
+        assert named(found.checks)["length-correlation"].verdict == "fail"
+        texts = {json.dumps(body) for body in server.asked}
+        assert len(texts) == len(server.asked), "no answer is asked about twice"
+        assert found.notes == [
+            f"LLM judge strict: {len(texts)} answers by {len(texts)} calls, {7 * len(texts):,} tokens read and "
+            f"{2 * len(texts):,} written."
+        ]
+        server.answer = lambda asked: "hm"
+        with pytest.raises(RewardError, match="answered 'hm'") as refused:
+            judge(f"{recipe}:strict", pairs)
+        assert refused.value.code == "rewards/llm-judge-fails"
+
+
+def test_a_judge_that_no_recipe_has_or_that_a_run_has_is_not_asked(run: RunDirectory, tmp_path: Path) -> None:
+    with serving(lambda asked: "Score: 5") as server:
+        recipe, pairs = _judge_file(tmp_path, server.base_url), pairs_file(tmp_path)
+        with pytest.raises(RewardError, match=r"there are strict.*Did you mean .*judges\.yaml:strict\?") as refused:
+            judge(f"{recipe}:strickt", pairs)
+        assert refused.value.code == "rewards/no-llm-judge"
+        with pytest.raises(RewardError, match="would have your texts sent to a server of their choice") as refused:
+            judge(f"{shutil.copy(recipe, run.root / 'judges.yaml')}:strict", pairs)
+        assert refused.value.code == "rewards/in-a-run"
+        assert server.asked == []
 
 
 def test_what_has_no_reward_model_is_refused(run: RunDirectory, tmp_path: Path) -> None:

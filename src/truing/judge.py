@@ -1,14 +1,16 @@
-"""The report card of any reward on any file of pairs: a run's reward model, a classifier, or a Python function."""
+"""The report card of any reward on any file of pairs: a reward model, a classifier, a Python function, an LLM judge."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from truing.core.llm_usage import costs
 from truing.core.records import Preference, Sample
 from truing.core.results import Check, CheckVerdict, PairCard
 from truing.data.chat import TextFormat, encode_completion
 from truing.data.datasets import records_of
 from truing.evaluation.pair_card import pair_card
+from truing.rewards.llm_judge import LlmReward
 from truing.rewards.sources import RewardFn
 from truing.runs.directory import RunDirectory
 from truing.runs.lineage import fingerprint
@@ -36,21 +38,25 @@ class Judgement:
     checks: list[Check]
     warnings: list[str]
     """What takes away from all of it"""
+    notes: list[str]
+    """What it took, where a server was asked"""
 
 
 def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
     """The report card of a reward on pairs that it has not learnt from.
 
     Args:
-        reward: the directory of a run, of its reward stage or of a sequence classifier, a classifier's Hub id, or
-            `file.py:function`.
+        reward: the directory of a run, of its reward stage or of a sequence classifier, a classifier's Hub id,
+            `file.py:function`, or `recipe.yaml:judge` for one of its `llm_judges`.
         pairs: a file of them, in any format that a recipe's data may have.
         stage: of a run, whose reward model; without it, the run's first.
 
     Raises:
         DataError: rows cannot be used.
         ModelError: there is no such directory, or the reward model in it cannot be loaded.
-        RewardError: the function cannot be imported, lies in a run or fails, or a text is longer than the model reads.
+        RecipeError: the recipe of a judge is wrong.
+        RewardError: the function cannot be imported, lies in a run or fails, a text is longer than the model reads, or
+            an LLM judge gives no score.
         RunError: the run has no such reward model.
     """
     named = named_reward(reward, stage)
@@ -63,7 +69,8 @@ def judge(reward: str, pairs: Path, stage: str | None = None) -> Judgement:
     card = pair_card(better.scores, worse.scores, better.lengths, worse.lengths)
     checks = report_checks(scored, card, judged, to_probe(chosen, rejected), log_odds=form is not None)
     warnings = [LEARNT_FROM.format(pairs=pairs)] if named.run and _is_learnt_from(pairs, named.run) else []
-    return Judgement(reward, str(pairs), worst(checks), card, checks, warnings)
+    notes = costs(judged.questions.answers.usage()) if isinstance(judged, LlmReward) else []
+    return Judgement(reward, str(pairs), worst(checks), card, checks, warnings, notes)
 
 
 def _is_learnt_from(pairs: Path, run: RunDirectory) -> bool:

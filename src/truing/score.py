@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from truing.config import load_recipe, with_changes
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Data
@@ -24,6 +25,7 @@ from truing.models.save import load_member_scores, load_normalisation
 from truing.pipeline.execute import reward_files, start_of
 from truing.pipeline.world import on_files
 from truing.rewards.combined import MembersReward
+from truing.rewards.llm_judge import LlmReward
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn
 from truing.runs.directory import RECORD, RunDirectory, StageDirectory
@@ -103,19 +105,23 @@ def named_reward(reward: str, stage: str | None = None) -> NamedReward:
     """A reward by its name.
 
     Args:
-        reward: the directory of a run, of its reward stage or of a sequence classifier, a classifier's Hub id, or
-            `file.py:function`.
+        reward: the directory of a run, of its reward stage or of a sequence classifier, a classifier's Hub id,
+            `file.py:function`, or `recipe.yaml:judge` for one of its `llm_judges`.
         stage: of a run, whose reward model; without it, the run's first.
 
     Raises:
         ModelError: the reward model cannot be loaded.
-        RewardError: the function cannot be imported or lies in a run.
+        RecipeError: the recipe of a judge is wrong.
+        RewardError: the function cannot be imported or lies in a run, or there is no such judge.
         RunError: the run has no such reward model.
     """
-    file, _, _ = reward.rpartition(":")
+    file, _, name = reward.rpartition(":")
     if file.endswith(".py"):
-        _refuse_code_of_a_run(reward, Path(file))
+        _refuse_part_of_a_run(reward, Path(file), "would run here")
         return NamedReward(reward, FunctionReward.load(reward, Recipe()))
+    if file.endswith((".yaml", ".yml")):
+        _refuse_part_of_a_run(reward, Path(file), "would have your texts sent to a server of their choice")
+        return NamedReward(reward, _llm_judge(reward, Path(file), name))
     path = Path(reward)
     for root in (path, path.parent, path.parent.parent):
         if (root / RECORD).exists():
@@ -144,10 +150,21 @@ def _refuse_nowhere(reward: str) -> None:
     raise ModelError("there is no such directory.", code="model/no-such-path", where=reward, hint=hint)
 
 
-def _refuse_code_of_a_run(reward: str, file: Path) -> None:
+def _llm_judge(reward: str, recipe_file: Path, name: str) -> LlmReward:
+    """That of a recipe; an answer that says nothing ends what it is asked for, whatever the recipe does in a run."""
+    recipe = load_recipe(recipe_file)
+    if name not in recipe.llm_judges:
+        there, meant = ", ".join(recipe.llm_judges), nearest(name, recipe.llm_judges)
+        hint = f"Did you mean {recipe_file}:{meant}?" if meant else "Describe it in llm_judges of the recipe."
+        what = f"names no judge of llm_judges; there {f'are {there}' if there else 'are none'}."
+        raise RewardError(what, code="rewards/no-llm-judge", where=reward, hint=hint)
+    return LlmReward.load(name, with_changes(recipe, {"rewards.on_bad_score": "stop"}))
+
+
+def _refuse_part_of_a_run(reward: str, file: Path, threat: str) -> None:
     """Naming it is no consent: who made the run put it there."""
     if lies_in_a_run(file):
-        what = "lies in a run, whose maker may be somebody else, and would run here."
+        what = f"lies in a run, whose maker may be somebody else, and {threat}."
         hint = "Look at it; then copy the file out of the run and name the copy."
         raise RewardError(what, code="rewards/in-a-run", where=reward, hint=hint)
 

@@ -25,6 +25,8 @@ def judge_command(reward: str, pairs: Path, stage: str | None, out: Path | None)
     for check in judgement.checks:
         if check.verdict in ("warn", "fail"):
             console.print(f"{check.name}: {check.why} {check.advice}", style=COLOURS[check.verdict], soft_wrap=True)
+    for note in judgement.notes:
+        console.print(note, soft_wrap=True)
     counts = [f"{sum(check.verdict == each for check in judgement.checks)} {each}" for each in COLOURS]
     console.print(f"{reward}: {', '.join(counts)}.", style=COLOURS[judgement.verdict], soft_wrap=True)
 

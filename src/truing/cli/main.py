@@ -146,7 +146,7 @@ def sample(
     best_of: Annotated[int, typer.Option(min=1, help="Draw so many to each prompt, and give the best scored.")] = 1,
     reward: Annotated[
         str | None,
-        typer.Option(help="Scores them: a run, a classifier, or file.py:function; without it, the run's reward model."),
+        typer.Option(help="Scores them: what truing judge takes; without it, the run's reward model."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the draws; without it, the run's.")] = None,
     trust_remote_code: TrustCode = False,
@@ -209,7 +209,8 @@ def judge(
         str,
         typer.Argument(
             metavar="REWARD",
-            help="A run, its reward stage, the directory or Hub id of a sequence classifier, or file.py:function.",
+            help="A run, its reward stage, the directory or Hub id of a sequence classifier, file.py:function, or "
+            "recipe.yaml:judge, one of its llm_judges.",
         ),
     ],
     pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="Pairs that it has not learnt from.")],
