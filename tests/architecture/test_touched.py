@@ -16,6 +16,7 @@ from architecture.touched import ALWAYS, EVERYTHING, ROOT, touched
         ("tests/faults/killed.py", "tests/faults"),
         ("examples/ppo_on_a_page.py", "tests/examples"),
         ("recipes/quickstart.yaml", "tests/config"),
+        ("pyproject.toml", "tests/release"),
     ],
 )
 def test_a_change_touches_the_tests_of_its_name_or_of_its_room(changed: str, tests: str) -> None:

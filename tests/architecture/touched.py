@@ -13,6 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ALWAYS = ("tests/architecture", "tests/docs")
 ROOMS = {"benchmarks": "tests/benchmarks", "examples": "tests/examples", "recipes": "tests/config"}
+ROOMS |= dict.fromkeys(
+    ("pyproject.toml", "constraints.txt", "constraints-lowest.txt", "Containerfile", ".dockerignore"), "tests/release"
+)
 """Rooms of tests for what lies outside the package"""
 EVERYTHING = "tests"
 

@@ -39,7 +39,7 @@ def take_out(text: str, key: str) -> tuple[str, list[str]]:
         return rest, entry
     rest, emptied = take_out(rest, parent)
     *above, line = emptied
-    return rest, [*above, *entry[:-1], entry[-1] + line[len(line.partition(" #")[0]) :]]
+    return rest, [*above, *entry[:-1], entry[-1] + line[len(line.partition(" #")[0].rstrip()) :]]
 
 
 def insert(text: str, key: str, entry: list[str]) -> str:
