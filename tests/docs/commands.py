@@ -13,7 +13,7 @@ TOLD = [page for page in PAGES if page.name not in ("CHANGELOG.md", "log.md")]
 READ = [*TOLD, *sorted(ROOT.glob("benchmarks/*.md"))]
 COMMENTED = [*sorted(ROOT.glob("recipes/*.yaml")), *sorted(ROOT.glob("examples/*/*.yaml"))]
 
-PROGRAMS = "truing|python|pytest|torchrun|make|pip|vllm|sbatch|kubectl"
+PROGRAMS = "truing|python|pytest|torchrun|make|pip|pipx|uv|docker|podman|vllm|sbatch|kubectl"
 ENVIRONMENT = r"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?"
 STARTS = re.compile(rf"{ENVIRONMENT}(?:{PROGRAMS}) ")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -1,6 +1,7 @@
 """The folder that the reader of a page has, on tiny models and rows, and `truing` called in it."""
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
@@ -41,6 +42,7 @@ FILES = {
 OTHERS = recipe_shelf() | {
     "own.yaml": ROOT / "recipes" / "dpo.yaml",
     "sums/grpo.yaml": ROOT / "examples" / "arithmetic" / "grpo.yaml",
+    "runs/guessing/rloo.yaml": ROOT / "examples" / "guessing" / "rloo.yaml",
 }
 """Recipes whose sizes are not the folder's own"""
 SIZES: dict[str, Any] = tiny.SMALL | {"data.max_length": 60, "evaluation.every": 2, "sft.batch_size": 128}
@@ -61,6 +63,7 @@ def write_folder(place: Path) -> None:
     for key, value in {**SIZES, "base.path": "base", "ppo.kl.beta": document["ppo"]["kl"]["beta"]}.items():
         assign(document, key, value)
     (place / "my.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    (place / "old.yaml").write_text("world: {}\nppo: {max_new_tokens: 6}\n", encoding="utf-8")
     longer_wins = "\n\ndef score(prompts, responses):\n    return [float(len(text)) for text in responses]\n"
     (place / "rules.py").write_text(rules + longer_wins, encoding="utf-8")
 
@@ -96,8 +99,8 @@ def write_chat_folder(place: Path) -> None:
 
 
 def meant(words: Sequence[str]) -> list[str]:
-    """Those of a page as the folder has them, behind `--set KEY=` too."""
-    parts = [word.rpartition("=") for word in words if word != "..."]
+    """Those of a page as the folder has them, behind `--set KEY=` too; without what three dots leave to the reader."""
+    parts = [word.rpartition("=") for word in shlex.split(re.sub(r"(--\w+ )?\.\.\.", "", shlex.join(words)))]
     return [f"{key}{equals}{FILES.get(value, value)}" for key, equals, value in parts]
 
 
@@ -111,7 +114,7 @@ def call(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "argv", ["truing", *words])
         end = stack.enter_context(pytest.raises(SystemExit))
         main()
-    assert not end.value.code, words
+    assert not end.value.code
 
 
 def at_once(arguments: Sequence[str], *_: Any, **__: Any) -> SimpleNamespace:
@@ -122,12 +125,12 @@ def at_once(arguments: Sequence[str], *_: Any, **__: Any) -> SimpleNamespace:
 
 
 def made_tiny(arguments: Sequence[str]) -> list[str]:
-    """The same with tiny sizes for a recipe that is not the folder's own, and with one seed of a sweep."""
+    """The same with tiny sizes for a recipe that is not the folder's own, and for what a sweep does of each run."""
     has_sizes = len(arguments) > 1 and arguments[0] in ("run", "sweep", "validate", "doctor")
     sizes = _sizes_of(arguments[1]) if has_sizes else {}
     sets = [word for key, value in sizes.items() for word in ("--set", f"{key}={value}")]
-    seeds = ["--seeds", "1"] if "--seeds" in arguments else []
-    return [*arguments[:2], *sets, *arguments[2:], *seeds]
+    once = ["--seeds", "1", "--best-of", "4"] if arguments[0] == "sweep" else []
+    return [*arguments[:2], *sets, *arguments[2:], *once]
 
 
 def _sizes_of(recipe: str) -> dict[str, Any]:
