@@ -77,7 +77,9 @@ def test_the_learning_rate_is_chosen_by_what_learns_unless_it_is_named() -> None
 
 @pytest.mark.parametrize(("kind", "path"), [("stage", "x"), ("model", None), ("function", None), ("judge", None)])
 def test_a_reward_has_a_path_where_its_kind_needs_one(kind: str, path: str | None) -> None:
-    with pytest.raises(ValidationError, match="kinds model, function, judge and environment need a path; kind stage has none"):
+    with pytest.raises(
+        ValidationError, match="kinds model, function, judge and environment need a path; kind stage has none"
+    ):
         RewardConfig.model_validate({"kind": kind, "path": path})
 
 
