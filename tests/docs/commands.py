@@ -35,10 +35,14 @@ class Command:
 
     @property
     def words(self) -> list[str]:
-        """Without variables of the environment, and with the program's own name first."""
-        words = shlex.split(self.text)
-        first = next(index for index, word in enumerate(words) if not re.fullmatch(r"[A-Z_]+=.*", word))
-        return [Path(words[first]).name, *words[first + 1 :]]
+        return words_of(self.text)
+
+
+def words_of(text: str) -> list[str]:
+    """Of a command, without variables of the environment, and with the program's own name first."""
+    words = shlex.split(text)
+    first = next(index for index, word in enumerate(words) if not re.fullmatch(r"[A-Z_]+=.*", word))
+    return [Path(words[first]).name, *words[first + 1 :]]
 
 
 def commands() -> list[Command]:

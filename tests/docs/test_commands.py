@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import typer.main
 from docs.code_links import ROOT
-from docs.commands import Command, commands
+from docs.commands import Command, commands, words_of
 from docs.reader import OF_SECTIONS, at_once, call, made_tiny, meant, write_chat_folder, write_folder
 from rewards.llm_server import serving
 
@@ -39,14 +39,15 @@ NOT_RUN: dict[str, str] = {
     r"python -[cm] (?!pytest)": "is truing's other name, or Python's start: tests/cli/test_main.py",
 }
 """How a command begins: why it is not run here, and the tests of what it does. It is parsed, its files are there."""
-FIRST = (
-    "truing run my.yaml",
-    "truing run my.yaml --set ppo.kl.beta=0.1 --out runs/beta0.1",
-    "truing recipes dpo --copy own.yaml",
-    "python examples/arithmetic/make.py sums",
-    "python examples/guessing/make.py runs/guessing",
-)
-"""What others take for done: it is run before them, once"""
+FIRST = "truing run my.yaml"
+"""Whose run most others take for done"""
+BEFORE = {
+    "runs/beta0.1": "truing run my.yaml --set ppo.kl.beta=0.1 --out runs/beta0.1",
+    "own.yaml": "truing recipes dpo --copy own.yaml",
+    "sums/grpo.yaml": "python examples/arithmetic/make.py sums",
+    "runs/guessing/rloo.yaml": "python examples/guessing/make.py runs/guessing",
+}
+"""What makes a word of a command"""
 A_CASE = re.compile(r"truing \w+, ")
 """The name of a case in a table"""
 SHOWN = list({tuple(meant(one.words)): one for one in commands() if not A_CASE.match(one.text)}.values())
@@ -63,19 +64,18 @@ def named(command: Command) -> str:
     return f"{command.place}: {command.text[:80]}"
 
 
-RUN = [command for command in SHOWN if not reasons(command) and command.text not in FIRST]
+RUN = [command for command in SHOWN if not reasons(command) and command.text not in (FIRST, *BEFORE.values())]
 PARSED = [command for command in SHOWN if reasons(command)]
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reader's folder, once the first commands have run."""
+    """The reader's folder, with the first run."""
     place = tmp_path_factory.mktemp("plain")
     write_folder(place)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(place)
-        for command in (Command(text, "README.md") for text in FIRST):
-            run(command, monkeypatch)
+        run(FIRST, monkeypatch)
     return place
 
 
@@ -104,7 +104,10 @@ def _here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("_here")
 @pytest.mark.parametrize("command", RUN, ids=named)
 def test_it_runs(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(command, monkeypatch)
+    for word in BEFORE.keys() & command.words:
+        run(BEFORE[word], monkeypatch)
+    if not is_only_named(command):
+        run(command.text, monkeypatch)
 
 
 @pytest.mark.parametrize("command", PARSED, ids=named)
@@ -128,22 +131,20 @@ def test_every_reason_is_somebodys_and_names_tests_that_are_there() -> None:
     assert met == set(NOT_RUN)
     tests = [re.findall(r"tests/[\w/]+\.py", why) for why in NOT_RUN.values()]
     assert [named for named in tests if len(named) != 1 or not (ROOT / named[0]).exists()] == []
-    assert {command.text for command in SHOWN}.issuperset(FIRST)
+    assert {command.text for command in SHOWN}.issuperset([FIRST, *BEFORE.values()])
 
 
-def run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs it in this process and folder. What a sentence only names, without all that it needs, is parsed."""
-    program, *arguments = command.words
+def run(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a command in this folder: `truing` in this process, make's line of it likewise."""
+    program, *arguments = words_of(text)
     if program == "make":
         (line,) = (line for line in would_run(arguments) if " run " in line)
-        program, *arguments = Command(line, "Makefile").words
+        program, *arguments = words_of(line)
     if program == "python":
-        monkeypatch.setattr(sys, "argv", arguments)
-        runpy.run_path(str(ROOT / arguments[0]), run_name="__main__")
+        subprocess.run([sys.executable, ROOT / arguments[0], *arguments[1:]], check=True)
         return
     assert program == "truing", "tell in NOT_RUN why it does not run here"
-    if not (command.is_quoted and is_only_named(meant(arguments))):
-        call(made_tiny(meant(arguments)), monkeypatch)
+    call(made_tiny(meant(arguments)), monkeypatch)
 
 
 def parse(arguments: list[str]) -> None:
@@ -155,9 +156,12 @@ def parse(arguments: list[str]) -> None:
         group.commands[name].make_context(name, rest)
 
 
-def is_only_named(arguments: list[str]) -> bool:
+def is_only_named(command: Command) -> bool:
+    """Whether a sentence names it without all that it needs. UsageError if it is wrong besides."""
+    if not command.is_quoted or command.words[0] != "truing":
+        return False
     try:
-        parse(arguments)
+        parse(meant(command.words[1:]))
     except Exception as error:
         if type(error).__name__ != "MissingParameter":
             raise
