@@ -61,7 +61,7 @@ _SPOT = re.compile(r"\{(\w+)\}")
 _MARKS = r"[\s*_#`\"']*"
 """What Markdown and quotes put around a word"""
 _END = rf"{_MARKS}\.?{_MARKS}"
-_NUMBER = rf"(\d+(?:\.\d+)?){_MARKS}(?:(?:/|out\s+of){_MARKS}{BEST}(?!\.?\d))?{_END}"
+_NUMBER = rf"(\d+(?:\.\d+)?){_MARKS}(?:(?:/|out\s+of){_MARKS}{BEST})?{_END}"
 """Of a scale that ends at the best score, where one is named"""
 _SIDE = rf"(?:the\s+)?(first|second|alike)(?:\s+response)?{_END}"
 _SCORE = re.compile(
