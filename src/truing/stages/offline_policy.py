@@ -14,7 +14,7 @@ from truing.evaluation.changes import change_between
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import chosen_falls_warning, still_finding
 from truing.models.layout import Roles, policy_roles
-from truing.rewards.build import build_reward
+from truing.stages.evaluating import evaluator_of, reward_of
 from truing.stages.offline import learn_rows
 from truing.stages.offline_objective import Micro, OfflineObjective
 from truing.training.job import Job
@@ -43,18 +43,8 @@ def train_offline(job: Job, roles: Roles, objective: OfflineObjective[Micro]) ->
     with open_journal(job, learner, len(plan)) as journal:
         prompts = job.prompts().without(job.rows.learnt_prompts(job.spec.datasets_of(recipe), recipe))
         scored = roles.reward is not None  # by the reward of the recipe, which such a loss does not learn from
-        scales, answers = journal.recall("normalisations", None), job.llm_answers
-        reward = build_reward(recipe, roles, prompts, scales, answers, job.environment) if scored else None
-        evaluator = HeldoutEvaluator(
-            recipe,
-            roles,
-            reward,
-            prompts.heldout,
-            journal.samples,
-            journal.earlier_samples,
-            answers,
-            job.environment,
-        )
+        reward = reward_of(job, roles, prompts, journal) if scored else None
+        evaluator = evaluator_of(job, roles, reward, prompts, journal)
         memory: dict[str, Any] = {
             "card": journal.recall("card", None),
             "chosen_logprobs": journal.recall("chosen_logprobs", None),

@@ -12,10 +12,10 @@ from truing.evaluation.heldout import HeldoutEvaluator
 from truing.evaluation.learning import online_findings, refuse_ratio
 from truing.guard.opening import open_guard
 from truing.models.layout import Roles
-from truing.rewards.build import build_reward
 from truing.rollout.ahead import Rollouts
 from truing.rollout.selection import open_engine
 from truing.stages.decisions import decided
+from truing.stages.evaluating import evaluator_of, reward_of
 from truing.stages.kl_control import KlController
 from truing.stages.objective import Objective, OnlineSettings
 from truing.stages.policy_result import online_result
@@ -38,20 +38,9 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
         open_journal(job, learner, settings.updates) as journal,
         open_engine(recipe, roles.policy, roles.base, prompts.train, job.directory.root) as engine,
     ):
-        answers, environment = job.llm_answers, job.environment
-        scales = journal.recall("normalisations", None)
-        reward = build_reward(recipe, roles, prompts, scales, answers, environment)
+        reward = reward_of(job, roles, prompts, journal)
         controller = KlController(journal.recall("beta", settings.kl.beta), settings.kl)
-        evaluator = HeldoutEvaluator(
-            recipe,
-            roles,
-            reward,
-            prompts.heldout,
-            journal.samples,
-            journal.earlier_samples,
-            answers,
-            environment,
-        )
+        evaluator = evaluator_of(job, roles, reward, prompts, journal)
         guard = (
             None if decide else open_guard(job, settings.updates, settings.kl.beta, journal, evaluator, prompts.heldout)
         )
@@ -61,7 +50,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
             journal.pin()
         decide = decide or (always_go_on if guard is None else guard.decide)
         sizes = settings.episodes, settings.responses_per_prompt, settings.updates
-        rollouts = Rollouts(recipe, roles.base, prompts, engine, *sizes, environment)
+        rollouts = Rollouts(recipe, roles.base, prompts, engine, *sizes, job.environment)
         rollouts.take_up(journal.step, journal.tensors)
         update = Update(recipe, roles, objective, rollouts, reward, learner)
         controller, stop = decided(decide, controller, journal, evaluator, rollouts)
