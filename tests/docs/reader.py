@@ -42,7 +42,7 @@ FILES = {
 OTHERS = recipe_shelf() | {
     "own.yaml": ROOT / "recipes" / "dpo.yaml",
     "sums/grpo.yaml": ROOT / "examples" / "arithmetic" / "grpo.yaml",
-    "runs/guessing/rloo.yaml": ROOT / "examples" / "guessing" / "rloo.yaml",
+    "runs/guessing/ppo.yaml": ROOT / "examples" / "guessing" / "ppo.yaml",
 }
 """Recipes whose sizes are not the folder's own"""
 SIZES: dict[str, Any] = tiny.SMALL | {"data.max_length": 60, "evaluation.every": 2, "sft.batch_size": 128}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer.main
+import yaml
 from docs.code_links import ROOT
 from docs.commands import Command, commands, words_of
 from docs.reader import OF_SECTIONS, at_once, call, made_tiny, meant, write_chat_folder, write_folder
@@ -45,7 +46,7 @@ BEFORE = {
     "runs/beta0.1": "truing run my.yaml --set ppo.kl.beta=0.1 --out runs/beta0.1",
     "own.yaml": "truing recipes dpo --copy own.yaml",
     "sums/grpo.yaml": "python examples/arithmetic/make.py sums",
-    "runs/guessing/rloo.yaml": "python examples/guessing/make.py runs/guessing",
+    "runs/guessing/ppo.yaml": "python examples/guessing/make.py runs/guessing",
 }
 """What makes a word of a command"""
 A_CASE = re.compile(r"truing \w+, ")
@@ -98,6 +99,8 @@ def _here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("truing.sweep.workers.start_truing", at_once)
     with serving(lambda question: f"Score: {1 + sum(map(ord, question)) % 9}") as server:
         monkeypatch.setitem(OF_SECTIONS, "llm_judges", {"llm_judges.grader.base_url": server.base_url})
+        judges = {"strict": {"base_url": server.base_url, "model": "any"}}
+        Path("recipe.yaml").write_text(yaml.safe_dump({"world": {}, "llm_judges": judges}), encoding="utf-8")
         yield
 
 
