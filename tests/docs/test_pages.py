@@ -15,6 +15,7 @@ from docs.code_links import PAGES, ROOT, code_links
 from docs.metric_tables import TABLES, table
 
 from truing.config import load_recipe, recipe_shelf
+from truing.config.dotted import assign, flat
 from truing.config.stages import STAGES
 from truing.pipeline.execute import run_pipeline
 from truing.runs.metrics import read_jsonl
@@ -84,8 +85,11 @@ def test_every_sweep_that_a_page_shows_has_a_sound_grid():
 
 def test_every_part_of_a_recipe_that_a_page_shows_is_sound_in_that_of_the_readme(tmp_path: Path):
     parts = [part for page in PAGES for part in YAML.findall(page.read_text(encoding="utf-8"))]
-    recipe = yaml.safe_load(YAML.findall((ROOT / "README.md").read_text(encoding="utf-8"))[0])
+    whole = YAML.findall((ROOT / "README.md").read_text(encoding="utf-8"))[0]
     assert len(parts) > 5
     for part in parts:
-        (tmp_path / "my.yaml").write_text(yaml.safe_dump(recipe | yaml.safe_load(part)), encoding="utf-8")
+        recipe = yaml.safe_load(whole)
+        for key, value in flat(yaml.safe_load(part)).items():
+            assign(recipe, key, value)
+        (tmp_path / "my.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
         load_recipe(tmp_path / "my.yaml")
