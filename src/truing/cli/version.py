@@ -53,8 +53,8 @@ def source() -> str:
         origin = metadata.distribution("truing").read_text("direct_url.json")
     except metadata.PackageNotFoundError:
         return "a copy that is not installed"
-    commit = json.loads(origin).get("vcs_info", {}).get("commit_id") if origin else None
-    return f"from commit {commit}" if commit else "from a package"
+    recorded = json.loads(origin).get("vcs_info", {}).get("commit_id") if origin else None
+    return f"from commit {recorded}" if recorded else "from a package"
 
 
 def libraries() -> list[str]:
