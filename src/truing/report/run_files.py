@@ -86,8 +86,8 @@ class StageFiles:
 
     @property
     def scored_by_functions(self) -> bool:
-        """Whether Python functions alone make its score, and no model."""
-        return all(source.get("kind") == "function" for source in self.rewards)
+        """Whether the user's Python alone makes its score, and no model."""
+        return all(source.get("kind") in ("function", "environment") for source in self.rewards)
 
     def _named(self, prefix: str) -> list[str]:
         return [name.removeprefix(prefix) for row in self.metrics for name in row if name.startswith(prefix)]
