@@ -53,6 +53,14 @@ def test_a_cut_text_has_the_tokens_that_are_shown(root: Path) -> None:
     assert after.tokens == [(3000, 0.5)]
 
 
+def test_an_episode_is_shown_turn_by_turn_under_the_name_of_who_had_it(root: Path) -> None:
+    turns = [("assistant", "4"), ("user", "+"), ("assistant", "6"), ("tool", "no")]
+    said = {"turns": [{"role": role, "content": text} for role, text in turns]}
+    _, after = shown(root, [line(0, "x", ["x"], [0.0]), line(20, "4+6no", ["4", "+", "6", "no"], [0.0] * 4, **said)])
+    assert after.text == "4\nenvironment: +\npolicy: 6\ntool: no"
+    assert after.tokens == []
+
+
 def test_a_judge_that_is_called_score_stands_beside_the_score(root: Path) -> None:
     _, after = shown(root, [line(0, "x", ["x"], [0.0]), line(20, "y", ["y"], [0.0], judges={"score": 7.0})])
     assert after.facts[:2] == ["score 2.00", "score 7.00"]

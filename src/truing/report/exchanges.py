@@ -13,6 +13,8 @@ MOST_PROMPTS = 2000
 """On the page: the first, so nobody chose them"""
 MOST_CHARACTERS = 4000
 """Of a prompt or response on the page"""
+SPEAKERS = {"assistant": "policy", "tool": "tool"}
+"""Who had a turn of an episode; the environment had the others"""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _after(key: _Key, evaluations: _Evaluations, labels: Sequence[str], scales: 
 def _response(label: str, row: Row, series: int | None, found: Suspicion | None) -> Response:
     return Response(
         label=label,
-        text=clipped(row["response"], MOST_CHARACTERS),
+        text=clipped(_said(row), MOST_CHARACTERS),
         finished=row["finished"],
         series=series,
         score=row.get("score"),
@@ -149,13 +151,22 @@ def _response(label: str, row: Row, series: int | None, found: Suspicion | None)
     )
 
 
+def _said(row: Row) -> str:
+    """The response; of an episode, turn by turn, each but the first under the name of who had it."""
+    turns = row.get("turns", [])
+    return "\n".join(
+        turn["content"] if place == 0 else f"{SPEAKERS.get(turn['role'], 'environment')}: {turn['content']}"
+        for place, turn in enumerate(turns)
+    ) or str(row["response"])
+
+
 def _tokens(row: Row) -> list[tuple[int, float]]:
     """Counted in the characters that the page shows, where tokens do not tear apart what is shown as one.
 
     What a token without a text brought is counted with the next, but for that of the last: it ends the response.
     """
     texts, ratios = [visible(text) for text in row.get("tokens", [])], row.get("token_log_ratios", [])
-    if len(texts) != len(ratios) or "".join(texts) != visible(row["response"]):
+    if len(texts) != len(ratios) or "".join(texts) != visible(_said(row)):
         return []
     tokens, waiting, room = [], 0.0, len(visible(row["response"][:MOST_CHARACTERS]))
     for place, (text, ratio) in enumerate(zip(texts, ratios, strict=True), start=1):

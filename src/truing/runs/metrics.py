@@ -138,6 +138,8 @@ class _Sample(BaseModel):
     """Not there where the stage kept no model to measure it from"""
     tokens: list[str] = []
     token_log_ratios: list[FiniteFloat] = []
+    turns: list[dict[str, str]] = []
+    """Of an episode, each with its `role` and `content`"""
 
 
 _METRICS = TypeAdapter(dict[str, FiniteFloat | str | None])
