@@ -41,6 +41,17 @@ def test_another_file_is_written_but_never_over_one(truing: Any, recipe: Path, t
     assert truing("migrate", recipe, "--to", new).spots == [("recipe/file-exists", None, str(new))]
 
 
+def test_another_file_is_not_written_where_its_paths_would_lead_elsewhere(
+    truing: Any, recipe: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    new = tmp_path / "other" / "new.yaml"
+    assert truing("migrate", recipe, "--to", new).spots == [("recipe/other-folder", None, str(new))]
+    assert not new.exists()
+    (tmp_path / RECORD).write_text("{}")  # in a run, whose paths are absolute
+    assert truing("migrate", recipe, "--to", new).code == 0
+
+
 def test_comments_are_lost_only_where_another_file_is_named(truing: Any, recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(LOSING)
     said = truing("migrate", recipe)

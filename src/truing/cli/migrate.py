@@ -13,11 +13,12 @@ from truing.runs.received import lies_in_a_run
 
 def migrate_command(recipe: Path, to: Path | None) -> None:
     """Rewrites a recipe's file, or writes `to`, with the keys of now; what moved is said."""
-    migrated, unchanged = migrate_recipe(recipe), f"{recipe}: is of schema {SCHEMA} already."
+    migrated = migrate_recipe(recipe)
     if to is not None:
+        _refuse_other_folder(recipe, to)
         write_new_recipe(to, migrated.text, "--to")
     elif migrated.text == recipe.read_text(encoding="utf-8"):
-        say(unchanged)
+        say(f"{recipe}: is of schema {SCHEMA} already.")
         return
     else:
         _refuse_loss(recipe, migrated)
@@ -27,6 +28,14 @@ def migrate_command(recipe: Path, to: Path | None) -> None:
     for comment in migrated.lost:
         tell(f"{to}: there was no place for the comment {comment}")
     say(f"{to or recipe}: written for schema {SCHEMA}.")
+
+
+def _refuse_other_folder(recipe: Path, to: Path) -> None:
+    """RecipeError where files that a recipe names by their way from its folder would be others. A run's are absolute."""
+    if to.resolve().parent != recipe.resolve().parent and not lies_in_a_run(recipe):
+        what = "is in another folder than the recipe, whose paths begin at its own."
+        hint = f"Give a --to in {recipe.resolve().parent}, and mend its paths when you move it."
+        raise RecipeError(what, code="recipe/other-folder", where=str(to), hint=hint)
 
 
 def _refuse_loss(recipe: Path, migrated: Migrated) -> None:
