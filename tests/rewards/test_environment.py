@@ -115,6 +115,25 @@ class Game:
     assert (tmp_path / "p1").exists()
 
 
+def test_an_end_that_fails_is_told(tmp_path: Path) -> None:
+    body = """
+class Game:
+    def reset(self, prompt): ...
+    def step(self, response): return None, 0.0, True
+    def close(self): raise OSError("still open")
+"""
+    game = load(tmp_path, body)
+    game.reset(begun(""))
+    with pytest.raises(RewardError, match="close: raised OSError: still open"):
+        game.close([0])
+
+
+def test_a_copy_that_a_step_forks_says_nothing(tmp_path: Path) -> None:
+    game = of_step(tmp_path, "        import os\n        return 'ab'[os.fork() == 0], 1.0, False")
+    game.reset(begun(""))
+    assert [game.step(spoken("x")) for _ in range(5)] == [[Answer(user("a"), 1.0, False)]] * 5
+
+
 MISFITS = [
     ("def Game(): ...", "is no class"),
     ("class Game:\n    def step(self, response): ...", "has no reset"),

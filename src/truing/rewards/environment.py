@@ -102,7 +102,7 @@ class EnvironmentProcess:
 
     def close(self, numbers: Sequence[int]) -> None:
         """See `Environment`."""
-        group.broadcast(lambda: [*self._answers("close", [{"episode": number} for number in numbers])])
+        self._asked("close", [{"episode": one} for one in numbers], [f"the end of episode {one}" for one in numbers])
 
     def end(self) -> None:
         """Ends the process; what asks again starts another."""

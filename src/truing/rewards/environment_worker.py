@@ -16,7 +16,6 @@ import importlib.util
 import inspect
 import json
 import math
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,10 +134,7 @@ def _misfit(made: Any) -> str | None:
 def serve() -> None:
     """Answers until the other side hangs up."""
     connection = worker.socket_of_standard_input()
-    lines = connection.makefile("rb")
-    threading.Thread(target=worker.die_with_parent, args=(connection.fileno(),), daemon=True).start()
-    order = json.loads(lines.readline())
-    worker.limit_memory(order["memory_bytes"])
+    lines, order = worker.begun(connection)
     made, answer = worker.loaded(order["function"], order["path"], _misfit)
     if made is None:
         worker.say(connection, answer)

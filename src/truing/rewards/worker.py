@@ -29,7 +29,7 @@ import traceback
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 NO_FUNCTION = "is not a function"
 """The fault of what can be imported and not be called"""
@@ -39,16 +39,15 @@ NAMES_OF_PROMPTS = ("prompts", "prompt", "questions", "question", "queries", "qu
 NAMES_OF_RESPONSES = ("responses", "response", "completions", "completion", "answers", "answer", "outputs", "output")
 Ask = Callable[[list[Any], list[Any], dict[str, list[Any]]], dict[str, Any]]
 """From prompts, responses and columns to scores and what is bad; or a fault of the whole batch"""
+OWN = os.getpid()
+"""The process that was started"""
 SHOWN = 200
 """Characters of a value or message that is passed on"""
 
 
 def serve(connection: socket.socket) -> None:
     """Answers until the other side hangs up."""
-    lines = connection.makefile("rb")
-    threading.Thread(target=die_with_parent, args=(connection.fileno(),), daemon=True).start()
-    order = json.loads(lines.readline())
-    limit_memory(order["memory_bytes"])
+    lines, order = begun(connection)
     function, answer = loaded(order["function"], order["path"], _misfit)
     if function is not None:
         answer["keywords"] = keywords(function)
@@ -56,8 +55,16 @@ def serve(connection: socket.socket) -> None:
     with asyncio.Runner() as runner:  # one loop as long as the process lives, so that a function may keep a client
         ask = _one_by_one(function, runner, order["concurrency"]) if _is_async(function) else _together(function)
         for line in lines:
-            request = json.loads(line)
-            say(connection, _scored(ask, **request))
+            say(connection, _scored(ask, **json.loads(line)))
+
+
+def begun(connection: socket.socket) -> tuple[BinaryIO, dict[str, Any]]:
+    """The lines that the other side says, and its order, which was the first; from here on this process is bounded."""
+    lines = connection.makefile("rb")
+    threading.Thread(target=die_with_parent, args=(connection.fileno(),), daemon=True).start()
+    order = json.loads(lines.readline())
+    limit_memory(order["memory_bytes"])
+    return lines, order
 
 
 def loaded(path: str, search: list[str], misfit_of: Callable[[Any], str | None]) -> tuple[Any, dict[str, Any]]:
@@ -170,14 +177,10 @@ def _one_by_one(function: Any, runner: asyncio.Runner, limit: int) -> Ask:
 
 
 def _scored(ask: Ask, prompts: list[Any], responses: list[Any], columns: dict[str, list[Any]]) -> dict[str, Any]:
-    own = os.getpid()
     try:
-        answer = ask(prompts, responses, columns)
+        return ask(prompts, responses, columns)
     except BaseException as error:  # the user's code raises what it likes
-        answer = fault(error)
-    if os.getpid() != own:
-        os._exit(0)  # the function forked and this is the copy, which has nothing to say
-    return answer
+        return fault(error)
 
 
 def _numbers(scores: Any, wanted: int) -> dict[str, Any]:
@@ -242,7 +245,9 @@ def fault(error: BaseException) -> dict[str, Any]:
 
 
 def say(connection: socket.socket, answer: dict[str, Any]) -> None:
-    """One line of JSON."""
+    """One line of JSON. A copy of this process, which the user's code has forked, has nothing to say and ends."""
+    if os.getpid() != OWN:
+        os._exit(0)
     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
