@@ -49,24 +49,6 @@ class Origin(Section):
 class Recipe(Algorithms, Origin):
     """Everything a run depends on."""
 
-    @property
-    def environment(self) -> RewardConfig | None:
-        """What answers the policy between its turns, where anything does."""
-        return next((source for source in self.rewards.sources if source.kind == "environment"), None)
-
-    @property
-    def most_drawn(self) -> int:
-        """Tokens that a policy draws for a prompt, at most."""
-        turns = self.environment.turns if self.environment else None
-        return self.rollout.max_new_tokens * (turns or 1)
-
-    @property
-    def longest_response(self) -> int:
-        """Tokens that follow a prompt, at most, those of an environment among them."""
-        source = self.environment
-        observed = ((source.turns or 1) - 1) * (source.observation_tokens or 0) if source else 0
-        return self.most_drawn + observed
-
     rollout: RolloutConfig = Field(default_factory=RolloutConfig, description="How responses are sampled.")
     rewards: Rewards = Field(default_factory=Rewards, description="What scores a response.")
     on_unsound_reward: Literal["stop", "go_on"] = Field(
@@ -88,3 +70,21 @@ class Recipe(Algorithms, Origin):
     track: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(
         default_factory=list, description="Where metrics go besides metrics.jsonl."
     )
+
+    @property
+    def environment(self) -> RewardConfig | None:
+        """What answers the policy between its turns, where anything does."""
+        return next((source for source in self.rewards.sources if source.kind == "environment"), None)
+
+    @property
+    def most_drawn(self) -> int:
+        """Tokens that a policy draws for a prompt, at most."""
+        turns = self.environment.turns if self.environment else None
+        return self.rollout.max_new_tokens * (turns or 1)
+
+    @property
+    def longest_response(self) -> int:
+        """Tokens that follow a prompt, at most, those of an environment among them."""
+        source = self.environment
+        observed = ((source.turns or 1) - 1) * (source.observation_tokens or 0) if source else 0
+        return self.most_drawn + observed

@@ -33,7 +33,7 @@ class CallForm:
     @classmethod
     def of(cls, written: str) -> "CallForm | None":
         """From what a template makes of a turn with `CALLING`; None where it has no call as JSON."""
-        for start, value, _ in _values(written):
+        for start, value in _values(written):
             for one in _objects(value):
                 name = next((key for key, of_key in one.items() if of_key == NAME), None)
                 arguments = next((key for key, of_key in one.items() if _arguments(of_key) == ARGUMENTS), None)
@@ -60,15 +60,15 @@ class CallForm:
         return found
 
 
-def _values(text: str) -> Iterator[tuple[int, Any, int]]:
-    """Every JSON object or list in a text, the outermost first, with where it begins and ends."""
+def _values(text: str) -> Iterator[tuple[int, Any]]:
+    """Every JSON object or list in a text, the outermost first, behind the place where it begins."""
     for start, letter in enumerate(text):
         if letter in "{[":
             try:
-                value, end = _JSON.raw_decode(text, start)
+                value, _ = _JSON.raw_decode(text, start)
             except (ValueError, RecursionError):
                 continue
-            yield start, value, end
+            yield start, value
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

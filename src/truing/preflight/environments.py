@@ -52,6 +52,12 @@ def try_environments(recipe: Recipe, samples: Sequence[Sample], form: TextFormat
     begun = [Begun(number, prompt, recipe.seed) for number, prompt in enumerate(prompts)]
     for source in environments(recipe):
         environment = EnvironmentProcess.load(source, recipe)
-        sampling = Sampling(recipe.rollout.max_new_tokens, recipe.rollout.temperature, form.endings.tokens, 0, 1)
+        sampling = Sampling(
+            max_new_tokens=recipe.rollout.max_new_tokens,
+            temperature=recipe.rollout.temperature,
+            ends=form.endings.tokens,
+            pad=0,
+            rows=1,
+        )
         converse(engine, environment, begun, form, sampling, recipe.seed, "rehearsal")
         environment.end()
