@@ -31,7 +31,7 @@ def migrate_command(recipe: Path, to: Path | None) -> None:
 
 
 def _refuse_other_folder(recipe: Path, to: Path) -> None:
-    """RecipeError where files that a recipe names by their way from its folder would be others. A run's are absolute."""
+    """RecipeError where relative paths of a recipe would name other files; those of a run are absolute."""
     if to.resolve().parent != recipe.resolve().parent and not lies_in_a_run(recipe):
         what = "is in another folder than the recipe, whose paths begin at its own."
         hint = f"Give a --to in {recipe.resolve().parent}, and mend its paths when you move it."
