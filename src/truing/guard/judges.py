@@ -15,7 +15,7 @@ from truing.rewards.answers import Answers
 from truing.rewards.keywords import as_plain
 from truing.rewards.llm_judge import LlmPairs
 from truing.rewards.process import FunctionError, FunctionProcess
-from truing.rewards.python_function import FunctionReward, more_of
+from truing.rewards.python_function import FunctionReward
 from truing.rewards.worker import shown
 from truing.runs.directory import StageDirectory
 from truing.runs.files import disk_faults, write_text
@@ -95,8 +95,7 @@ class PairsJudge:
             columns = keywords.given([one.columns for one in questions], {}, self.name)
             answer = self.process.scores([as_plain(one.prompt) for one in questions], pairs, columns)
         except FunctionError as fault:
-            place = f" It was raised in {fault.place}." if fault.place else ""
-            hint = (more_of(fault.limit) or SHARES) + place
+            hint = fault.hint(SHARES)
             raise RewardError(f"{fault.reason}.", code="rewards/judge-fails", where=self.name, hint=hint) from fault
         shares = answer.get("scores")
         if not isinstance(shares, list) or len(shares) != len(questions) or not all(map(_is_share, shares)):

@@ -21,8 +21,8 @@ from truing.core.records import Message, Sample
 from truing.data.tool_calls import ID
 from truing.processes import group
 from truing.rewards.keywords import Keywords, as_plain
-from truing.rewards.process import MEMORY, FunctionError, FunctionProcess
-from truing.rewards.python_function import IMPORTED, more_of
+from truing.rewards.process import FunctionError, FunctionProcess, more_of
+from truing.rewards.python_function import IMPORTED
 from truing.rewards.worker import NO_FIT
 from truing.rollout.conversations import Answer, Begun, Spoken
 
@@ -129,31 +129,28 @@ class EnvironmentProcess:
 
         return group.broadcast(ask)
 
-    def _answers(self, verb: str, asked: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """What the process says of each, a fault of all where it has ended."""
+    def _answers(self, verb: str, asked: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any] | FunctionError]:
+        """What the process says of each, or its fault; where it has ended, that of all."""
         for start in range(0, len(asked), self.batch):
             part = asked[start : start + self.batch]
             try:
                 answers = self.process.answer({verb: part}).get("answers")
                 if not isinstance(answers, list) or len(answers) != len(part):
                     raise FunctionError("disturbed the line to its process")
-                yield from answers
+                yield from (FunctionError.told(one) if "fault" in one else one for one in answers)
             except FunctionError as fault:
                 among = f" in the {verb} of one of {len(part)} episodes (functions.batch_size: 1 tells of which)"
                 reason = fault.reason + (among if len(part) > 1 else "")
-                yield from [{"fault": reason, "place": fault.place, "limit": fault.limit}] * len(part)
+                yield from [FunctionError(reason, fault.place, fault.limit)] * len(part)
 
-    def _sound(self, verb: str, answer: dict[str, Any], about: str) -> dict[str, Any] | None:
-        """An answer without a fault. RewardError where it has one, and is not left out."""
-        if "fault" not in answer:
+    def _sound(self, verb: str, answer: dict[str, Any] | FunctionError, about: str) -> dict[str, Any] | None:
+        """An answer that is none of a fault. RewardError where it is, and is not left out."""
+        if not isinstance(answer, FunctionError):
             return answer
         if self.drops:
             return None
-        limit = MEMORY if answer.get("memory") else answer.get("limit")
-        place = f" It was raised in {answer['place']}." if answer.get("place") else ""
-        what = f"{verb}: {answer['fault']}. It was asked about {about!r}."
-        hint = (more_of(limit) or FORM) + place
-        raise RewardError(what, code="rewards/environment-fails", where=self.name, hint=hint)
+        what = f"{verb}: {answer.reason}. It was asked about {about!r}."
+        raise RewardError(what, code="rewards/environment-fails", where=self.name, hint=answer.hint(FORM))
 
 
 def _answer(answer: dict[str, Any], turn: Spoken) -> Answer:

@@ -44,6 +44,15 @@ class FunctionError(Exception):
         self.limit = limit
         super().__init__(reason)
 
+    @classmethod
+    def told(cls, answer: Mapping[str, Any]) -> "FunctionError":
+        """As the function's process says it in JSON."""
+        return cls(str(answer["fault"]), answer.get("place"), MEMORY if answer.get("memory") else None)
+
+    def hint(self, usual: str) -> str:
+        """What to do about it, `usual` where no field is to be raised; and where it was raised, if that is known."""
+        return (more_of(self.limit) or usual) + (f" It was raised in {self.place}." if self.place else "")
+
 
 @dataclass(eq=False)
 class FunctionProcess:
@@ -97,8 +106,13 @@ class FunctionProcess:
             self.end()
             raise
         if "fault" in answer:
-            raise FunctionError(str(answer["fault"]), answer.get("place"), MEMORY if answer.get("memory") else None)
+            raise FunctionError.told(answer)
         return answer
+
+
+def more_of(limit: str | None) -> str:
+    """The hint for a function that a field of the recipe may have kept from its answer."""
+    return f"If it needs more, raise {limit}." if limit else ""
 
 
 def _environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from truing.core.errors import RewardError
 from truing.core.records import Sample
 from truing.processes import group
 from truing.rewards.keywords import Keywords, as_plain, of_samples
-from truing.rewards.process import MEMORY, FunctionError, FunctionProcess
+from truing.rewards.process import FunctionError, FunctionProcess, more_of
 from truing.rewards.worker import NO_FIT, NO_FUNCTION
 
 IMPORTED = "the module is looked for beside the recipe and on the Python path."
@@ -138,24 +138,17 @@ class FunctionReward:
         raise self._refusal(fault) from fault
 
     def _refusal(self, fault: FunctionError) -> RewardError:
-        place = f" It was raised in {fault.place}." if fault.place else ""
-        hint = (more_of(fault.limit) or SCORES) + place
+        hint = fault.hint(SCORES)
         return RewardError(f"{fault.reason}.", code="rewards/function-fails", where=self.name, hint=hint)
 
 
 def _blamed(fault: Mapping[str, Any], sample: Sample) -> FunctionError:
     """What a function did on one response of a batch, alone."""
     if "place" in fault:  # it raised
-        limit = MEMORY if fault.get("memory") else None
-        return _blaming(sample, FunctionError(str(fault["fault"]), fault["place"], limit))
+        return _blaming(sample, FunctionError.told(fault))
     return FunctionError(f"{fault['fault']} for the response {sample.response[:80]!r}")
 
 
 def _blaming(sample: Sample, fault: FunctionError) -> FunctionError:
     """The fault with the response that brought it about."""
     return FunctionError(f"{fault.reason}. The response was {sample.response[:80]!r}", fault.place, fault.limit)
-
-
-def more_of(limit: str | None) -> str:
-    """The hint for a function that a field of the recipe may have kept from its answer."""
-    return f"If it needs more, raise {limit}." if limit else ""
