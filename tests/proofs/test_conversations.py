@@ -33,7 +33,7 @@ from truing.models.load import LoadedBase
 from truing.models.roles import Role
 from truing.rewards.environment import EpisodeReward
 from truing.rollout import conversations
-from truing.rollout.conversations import Answer, Begun, Spoken
+from truing.rollout.conversations import EpisodeStart, PolicyTurn, StepResult
 from truing.rollout.engine import Completion
 from truing.stages.grpo import grpo_objective
 from truing.stages.objective import Objective
@@ -130,27 +130,27 @@ class Table:
     name: str = "the talk"
     going_on: dict[int, tuple[int, list[int]]] = field(default_factory=dict)
 
-    def reset(self, episodes: Sequence[Begun]) -> list[bool]:
+    def reset(self, episodes: Sequence[EpisodeStart]) -> list[bool]:
         self.going_on = {one.number: (one.seed, []) for one in episodes}
         return [True] * len(episodes)
 
-    def step(self, turns: Sequence[Spoken]) -> list[Answer]:
+    def step(self, turns: Sequence[PolicyTurn]) -> list[StepResult]:
         return [self._answer(turn) for turn in turns]
 
     def close(self, numbers: Sequence[int]) -> None:
         self.going_on = {}
 
-    def _answer(self, turn: Spoken) -> Answer:
+    def _answer(self, turn: PolicyTurn) -> StepResult:
         seed, said = self.going_on[turn.number]
         own = [*map(int, turn.text)]
         is_first = not said
         said += [*own, EOS] if turn.finished else own
         if not is_first:
-            return Answer((), self.talk.second[tuple(said)], done=True)
+            return StepResult((), self.talk.second[tuple(said)], done=True)
         heard = LETTERS[seed % len(LETTERS)]
         first = self.talk.first[tuple(said)]
         said.append(heard)
-        return Answer((Message("user", str(heard)),), first, done=False)
+        return StepResult((Message("user", str(heard)),), first, done=False)
 
 
 def _following() -> list[list[int]]:

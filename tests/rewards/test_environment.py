@@ -12,7 +12,7 @@ from truing.core.records import Episode, Message, Sample
 from truing.data.encode import EncodedPrompt
 from truing.data.tool_calls import ID
 from truing.rewards.environment import EnvironmentProcess, EpisodeReward
-from truing.rollout.conversations import Answer, Begun, Spoken
+from truing.rollout.conversations import EpisodeStart, PolicyTurn, StepResult
 
 COUNTING = """
 class Game:
@@ -39,12 +39,14 @@ def of_step(place: Path, body: str, **changes: object) -> EnvironmentProcess:
     return load(place, head + body, **changes)
 
 
-def begun(*columns: str) -> list[Begun]:
-    return [Begun(number, EncodedPrompt(f"p{number}", (1,), one), 70 + number) for number, one in enumerate(columns)]
+def begun(*columns: str) -> list[EpisodeStart]:
+    return [
+        EpisodeStart(number, EncodedPrompt(f"p{number}", (1,), one), 70 + number) for number, one in enumerate(columns)
+    ]
 
 
-def spoken(*texts: str) -> list[Spoken]:
-    return [Spoken(number, text, [], True) for number, text in enumerate(texts)]
+def spoken(*texts: str) -> list[PolicyTurn]:
+    return [PolicyTurn(number, text, [], True) for number, text in enumerate(texts)]
 
 
 def user(text: str) -> tuple[Message, ...]:
@@ -56,10 +58,13 @@ def test_each_episode_has_an_object_columns_and_a_seed_of_its_own(tmp_path: Path
     assert game.keywords.taken.names == {"start", "seed"}
     assert game.reset(begun('{"start": 1}', '{"start": 5, "other": 2}')) == [True, True]
     assert game.step(spoken("ab", "c")) == [
-        Answer(user("p0 3 70"), 1.5, False),
-        Answer(user("p1 6 71"), 3.0, False),
+        StepResult(user("p0 3 70"), 1.5, False),
+        StepResult(user("p1 6 71"), 3.0, False),
     ]
-    assert game.step(spoken("", "dddd")) == [Answer(user("p0 3 70"), 1.5, False), Answer(user("p1 10 71"), 5.0, True)]
+    assert game.step(spoken("", "dddd")) == [
+        StepResult(user("p0 3 70"), 1.5, False),
+        StepResult(user("p1 10 71"), 5.0, True),
+    ]
 
 
 def test_methods_may_be_asynchronous_and_are_awaited_together(tmp_path: Path) -> None:
@@ -79,7 +84,7 @@ class Game:
 """
     game = load(tmp_path, body)
     game.reset(begun("", ""))
-    assert [answer.said for answer in game.step(spoken("a", "b"))] == [user("a"), user("b")]
+    assert [answer.observation for answer in game.step(spoken("a", "b"))] == [user("a"), user("b")]
 
 
 def test_a_tool_answers_a_call_under_the_name_it_was_called_by(tmp_path: Path) -> None:
@@ -94,10 +99,10 @@ class Game:
     game = load(tmp_path, body)
     game.reset(begun("", ""))
     calls = [{"name": "add", "arguments": {"a": 1, "b": 2}}]
-    called, plain = game.step([Spoken(0, "{...}", calls, True), Spoken(1, "x", [], False)])
+    called, plain = game.step([PolicyTurn(0, "{...}", calls, True), PolicyTurn(1, "x", [], False)])
     of_tool = f'{{"name": "add", "tool_call_id": "{ID}"}}'
-    assert called == Answer((Message("tool", "3", of_tool),), 0.0, False)
-    assert plain == Answer((Message("tool", "none", of_tool),), 0.0, False)
+    assert called == StepResult((Message("tool", "3", of_tool),), 0.0, False)
+    assert plain == StepResult((Message("tool", "none", of_tool),), 0.0, False)
 
 
 def test_an_object_is_told_that_its_episode_has_ended(tmp_path: Path) -> None:
@@ -131,7 +136,7 @@ class Game:
 def test_a_copy_that_a_step_forks_says_nothing(tmp_path: Path) -> None:
     game = of_step(tmp_path, "        import os\n        return 'ab'[os.fork() == 0], 1.0, False")
     game.reset(begun(""))
-    assert [game.step(spoken("x")) for _ in range(5)] == [[Answer(user("a"), 1.0, False)]] * 5
+    assert [game.step(spoken("x")) for _ in range(5)] == [[StepResult(user("a"), 1.0, False)]] * 5
 
 
 MISFITS = [
@@ -188,7 +193,7 @@ def test_episodes_that_fail_are_left_out_where_the_recipe_says_so(tmp_path: Path
     game.reset(begun("", ""))
     lost, whole = game.step(spoken("", "ab"))
     assert lost.failed
-    assert whole == Answer(user("a"), 0.5, False)
+    assert whole == StepResult(user("a"), 0.5, False)
 
 
 def test_what_goes_on_after_its_process_has_ended_is_lost_and_said_so(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from truing.core.errors import RewardError
 from truing.core.records import Message
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs
-from truing.rollout.conversations import Answer, Begun, Spoken
+from truing.rollout.conversations import EpisodeStart, PolicyTurn, StepResult
 from truing.rollout.episodes import as_samples, respond
 from truing.rollout.local import LocalEngine
 
@@ -30,16 +30,16 @@ class Echo:
     observation_tokens: int = 6
     drops: bool = False
     name: str = "the echo"
-    heard: dict[int, list[Spoken]] = field(default_factory=dict)
+    heard: dict[int, list[PolicyTurn]] = field(default_factory=dict)
     closed: list[int] = field(default_factory=list)
     fails: tuple[int, ...] = ()
     seeds: list[int] = field(default_factory=list)
 
-    def reset(self, episodes: Sequence[Begun]) -> list[bool]:
+    def reset(self, episodes: Sequence[EpisodeStart]) -> list[bool]:
         self.seeds = [one.seed for one in episodes]
         return [one.number not in self.fails for one in episodes]
 
-    def step(self, turns: Sequence[Spoken]) -> list[Answer]:
+    def step(self, turns: Sequence[PolicyTurn]) -> list[StepResult]:
         for turn in turns:
             self.heard.setdefault(turn.number, []).append(turn)
         return [self._answer(len(self.heard[turn.number])) for turn in turns]
@@ -47,9 +47,9 @@ class Echo:
     def close(self, numbers: Sequence[int]) -> None:
         self.closed += numbers
 
-    def _answer(self, turn: int) -> Answer:
+    def _answer(self, turn: int) -> StepResult:
         over = turn > len(self.said)
-        return Answer(() if over else (Message("user", self.said[turn - 1]),), 1.0, done=over)
+        return StepResult(() if over else (Message("user", self.said[turn - 1]),), 1.0, done=over)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat
 from truing.data.encode import EncodedPrompt
 from truing.rewards.environment import EnvironmentProcess
-from truing.rollout.conversations import Begun, converse
+from truing.rollout.conversations import EpisodeStart, converse
 from truing.rollout.engine import Completion, Drawing, Sampling
 
 
@@ -49,7 +49,7 @@ def try_environments(recipe: Recipe, samples: Sequence[Sample], form: TextFormat
     """
     engine = _OwnWords([one.response_tokens for one in samples])
     prompts = [EncodedPrompt(one.prompt, one.prompt_tokens, one.columns) for one in samples]
-    begun = [Begun(number, prompt, recipe.seed) for number, prompt in enumerate(prompts)]
+    begun = [EpisodeStart(number, prompt, recipe.seed) for number, prompt in enumerate(prompts)]
     for source in environments(recipe):
         environment = EnvironmentProcess.load(source, recipe)
         sampling = Sampling(

@@ -24,7 +24,7 @@ from truing.rewards.keywords import Keywords, as_plain
 from truing.rewards.process import FunctionError, FunctionProcess, more_of
 from truing.rewards.python_function import IMPORTED
 from truing.rewards.worker import NO_FIT
-from truing.rollout.conversations import Answer, Begun, Spoken
+from truing.rollout.conversations import EpisodeStart, PolicyTurn, StepResult
 
 WORKER = Path(__file__).with_name("environment_worker.py")
 FORM = (
@@ -33,7 +33,7 @@ FORM = (
 )
 SEED = "seed"
 """The keyword by which `reset` is given the random seed of an episode"""
-FAILED = Answer((), 0.0, done=True, failed=True)
+FAILED = StepResult((), 0.0, done=True, failed=True)
 
 
 class EpisodeReward:
@@ -76,7 +76,7 @@ class EnvironmentProcess:
         environment.file, environment.keywords = group.broadcast(environment._imported)
         return environment
 
-    def reset(self, episodes: Sequence[Begun]) -> list[bool]:
+    def reset(self, episodes: Sequence[EpisodeStart]) -> list[bool]:
         """See `Environment`."""
         rows = [one.prompt.columns for one in episodes]
         made = {SEED: lambda: [one.seed for one in episodes]}
@@ -92,13 +92,15 @@ class EnvironmentProcess:
         about = [str(one.prompt.text)[:80] for one in episodes]
         return [answer is not None for answer in self._asked("reset", asked, about)]
 
-    def step(self, turns: Sequence[Spoken]) -> list[Answer]:
+    def step(self, turns: Sequence[PolicyTurn]) -> list[StepResult]:
         """See `Environment`."""
         asked = [
             {"episode": one.number, "response": one.text, "calls": one.calls, "finished": one.finished} for one in turns
         ]
         heard = self._asked("step", asked, [one.text[:80] for one in turns])
-        return [FAILED if answer is None else _answer(answer, one) for answer, one in zip(heard, turns, strict=True)]
+        return [
+            FAILED if answer is None else _step_result(answer, one) for answer, one in zip(heard, turns, strict=True)
+        ]
 
     def close(self, numbers: Sequence[int]) -> None:
         """See `Environment`."""
@@ -153,12 +155,12 @@ class EnvironmentProcess:
         raise RewardError(what, code="rewards/environment-fails", where=self.name, hint=answer.hint(FORM))
 
 
-def _answer(answer: dict[str, Any], turn: Spoken) -> Answer:
+def _step_result(answer: dict[str, Any], turn: PolicyTurn) -> StepResult:
     """Text is the user's, or that of the tool that was called; messages are whose they say."""
-    said = answer["said"]
+    said = answer["observation"]
     if isinstance(said, str):
         said = [{"role": "tool", "content": said, "name": turn.calls[0]["name"]}] if turn.calls else [_user(said)]
-    return Answer(tuple(_message(one) for one in said or ()), answer["earned"], answer["done"])
+    return StepResult(tuple(_message(one) for one in said or ()), answer["reward"], answer["done"])
 
 
 def _user(said: str) -> dict[str, str]:

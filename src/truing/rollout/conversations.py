@@ -21,7 +21,7 @@ from truing.rollout.engine import Completion, Engine, Sampling
 
 
 @dataclass(frozen=True)
-class Begun:
+class EpisodeStart:
     """What an environment is told of an episode that begins."""
 
     number: int
@@ -32,7 +32,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class PolicyTurn:
     """A turn of the policy, as an environment is told of it."""
 
     number: int
@@ -44,10 +44,10 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StepResult:
     """What an environment makes of a turn."""
 
-    said: tuple[Message, ...]
+    observation: tuple[Message, ...]
     """Nothing where the episode ends"""
     reward: float
     done: bool
@@ -65,10 +65,10 @@ class Environment(Protocol):
     """Whether an episode in which it fails is left out; else that ends the run"""
     name: str
 
-    def reset(self, episodes: Sequence[Begun]) -> list[bool]:
+    def reset(self, episodes: Sequence[EpisodeStart]) -> list[bool]:
         """Begins episodes; whether each could be. RewardError where one could not, and is not to be left out."""
 
-    def step(self, turns: Sequence[Spoken]) -> list[Answer]:
+    def step(self, turns: Sequence[PolicyTurn]) -> list[StepResult]:
         """Answers a turn of each of these episodes. RewardError as above."""
 
     def close(self, numbers: Sequence[int]) -> None:
@@ -79,7 +79,7 @@ class Environment(Protocol):
 class _Conversation:
     """An episode as it goes on."""
 
-    begun: Begun
+    begun: EpisodeStart
     parts: list[Tensor] = field(default_factory=list)
     """Tokens of each turn, the policy's and the environment's by turns"""
     drawn: list[Completion] = field(default_factory=list)
@@ -94,7 +94,7 @@ class _Conversation:
         """All that was said."""
         return [*self.begun.prompt.tokens, *(token for part in self.parts for token in part.tolist())]
 
-    def spoken(self, form: TextFormat, one: Completion) -> Spoken:
+    def spoken(self, form: TextFormat, one: Completion) -> PolicyTurn:
         """Notes a turn of the policy."""
         said = tuple(one.tokens.tolist())
         in_messages = not isinstance(self.begun.prompt.text, str)
@@ -102,9 +102,9 @@ class _Conversation:
         self.parts.append(one.tokens)
         self.drawn.append(one)
         self.turns.append(Message("assistant", text))
-        return Spoken(self.begun.number, text, calls, one.finished)
+        return PolicyTurn(self.begun.number, text, calls, one.finished)
 
-    def hear(self, said: tuple[Message, ...], one: Spoken, form: TextFormat, environment: Environment) -> None:
+    def hear(self, said: tuple[Message, ...], one: PolicyTurn, form: TextFormat, environment: Environment) -> None:
         """Notes what the environment said to a turn; what cannot be taken in is its failure."""
         tokens = observation_tokens(form, self.begun.prompt.text, said, called=bool(one.calls))
         most = environment.observation_tokens
@@ -141,7 +141,7 @@ class _Conversation:
 def converse(
     engine: Engine,
     environment: Environment,
-    begun: Sequence[Begun],
+    begun: Sequence[EpisodeStart],
     form: TextFormat,
     sampling: Sampling,
     seed: int,
@@ -166,12 +166,12 @@ def converse(
         drawn = engine.begin(asked, ids, sampling, seed, of_turn).completions()
         spoken = [episode.spoken(form, one) for episode, one in zip(going_on, drawn, strict=True)]
         pairs = [(episode, one) for episode, one in zip(going_on, spoken, strict=True) if not episode.failed]
-        for (episode, one), answer in zip(pairs, environment.step([one for _, one in pairs]), strict=True):
-            episode.reward += answer.reward
-            episode.failed = answer.failed
-            episode.done = answer.done or not one.finished or turn == environment.turns
+        for (episode, one), result in zip(pairs, environment.step([one for _, one in pairs]), strict=True):
+            episode.reward += result.reward
+            episode.failed = result.failed
+            episode.done = result.done or not one.finished or turn == environment.turns
             if not (episode.done or episode.failed):
-                episode.hear(answer.said, one, form, environment)
+                episode.hear(result.observation, one, form, environment)
         for episode in going_on:
             episode.done = episode.done or episode.failed
     environment.close([one.number for one in begun])

@@ -20,7 +20,7 @@ from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
-from truing.rollout.conversations import Begun, Environment, converse
+from truing.rollout.conversations import Environment, EpisodeStart, converse
 from truing.rollout.engine import Completion, Drawing, Engine, Sampling
 from truing.rollout.local import LocalEngine
 
@@ -67,7 +67,7 @@ def begin_responses(
     if environment is None:
         return engine.begin([prompt.tokens for prompt in prompts], ids, sampling, recipe.seed, purpose)
     seeds = [rng.derived_seed(recipe.seed, f"{purpose}, environment", number // group) for number in ids]
-    begun = [Begun(*one) for one in zip(ids, prompts, seeds, strict=True)]
+    begun = [EpisodeStart(*one) for one in zip(ids, prompts, seeds, strict=True)]
     form = base.text_format(recipe.data)
     return Drawing(partial(converse, engine, environment, begun, form, sampling, recipe.seed, purpose))
 
