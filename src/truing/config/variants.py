@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from truing.config.dotted import assign, flat
+from truing.config.dotted import assign
 from truing.config.recipe import Recipe
 from truing.config.sections import RewardConfig
 from truing.config.stages import STAGES, within
@@ -87,14 +87,6 @@ def llm_rubrics(recipe: Recipe) -> Iterator[tuple[str, str]]:
         for name, judge in own.llm_judges.items():
             if judge.rubric is not None and (not root or judge != recipe.llm_judges.get(name)):
                 yield f"{root}llm_judges.{name}.rubric", judge.rubric
-
-
-def flatten_variants(document: dict[str, Any]) -> None:
-    """Writes `{ppo: {kl: {beta: 0}}}` as `{ppo.kl.beta: 0}`, the form in which variants are kept."""
-    variants = document["variants"]
-    for name, changes in variants.items() if isinstance(variants, dict) else ():
-        if isinstance(changes, dict):
-            variants[name] = flat(changes)
 
 
 def concerns(key: str, fields: tuple[str, ...]) -> bool:
