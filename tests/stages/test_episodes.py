@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import tiny
 from safetensors.torch import load_file, save_file
+from stages.killed import ends_as_if_it_had_not_been_killed
 
 from truing.config.stages import STAGES
 from truing.core.errors import RewardError
 from truing.runs.metrics import read_jsonl
-from truing.stages.update import Update
 from truing.training.job import Job
 
 ONLINE = ["ppo", *tiny.WITHOUT_CRITIC]
@@ -45,33 +45,10 @@ def test_it_runs_to_its_end_in_several_turns(stage: str, tmp_path: Path) -> None
         assert rows[-1]["ratio_max_deviation"] < 1e-4
 
 
-class _Killed(BaseException):
-    """Nothing catches a kill."""
-
-
 @pytest.mark.parametrize("stage", ["ppo", "grpo"])
-def test_it_goes_on_from_a_checkpoint_to_the_bit(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_from_a_checkpoint_to_the_bit(stage: str, tmp_path: Path) -> None:
     changes = {f"{stage}.updates": 4, "checkpoints.every_steps": 1}
-    undisturbed = _job(tmp_path / "undisturbed", stage, **changes)
-    _train(undisturbed)
-    right = Update.run
-
-    def dies(self: Update, number: int, beta: float) -> dict[str, Any]:
-        if number == 3:
-            raise _Killed
-        return right(self, number, beta)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Update, "run", dies)
-        with pytest.raises(_Killed):
-            _train(_job(tmp_path / "killed", stage, **changes))
-    job = _job(tmp_path / "killed", stage, **changes)
-    _train(job)
-    for place in (job, undisturbed):
-        assert (place.directory.model / "model.safetensors").is_file()
-    assert job.directory.samples.read_bytes() == undisturbed.directory.samples.read_bytes()
-    models = [(place.directory.model / "model.safetensors").read_bytes() for place in (job, undisturbed)]
-    assert models[0] == models[1]
+    ends_as_if_it_had_not_been_killed(lambda place: _job(place, stage, **changes), _train, tmp_path)
 
 
 FAILING = """

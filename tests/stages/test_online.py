@@ -10,6 +10,7 @@ import promised
 import pytest
 import tiny
 import torch
+from stages.killed import ends_as_if_it_had_not_been_killed
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -183,30 +184,9 @@ def test_its_advantages_are_those_of_the_formula(tmp_path: Path) -> None:
         assert found[row][mask[row]].tolist() == pytest.approx([expected[row]] * lengths[row], abs=1e-4)
 
 
-class _Killed(BaseException):
-    """Nothing catches a kill."""
-
-
-def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, **BY_FUNCTION, **{"ppo.updates": 4, "checkpoints.every_steps": 1})
-    undisturbed = tiny.job(recipe, tmp_path / "undisturbed", "ppo")
-    _trained(undisturbed)
-    right = Update.run
-
-    def dies(self: Update, number: int, beta: float) -> dict[str, Any]:
-        if number == 3:
-            raise _Killed
-        return right(self, number, beta)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Update, "run", dies)
-        with pytest.raises(_Killed):
-            _trained(tiny.job(recipe, tmp_path / "killed", "ppo"))
-    job = tiny.job(recipe, tmp_path / "killed", "ppo")
-    _trained(job)
-    weights = "model.safetensors"
-    assert (job.directory.model / weights).read_bytes() == (undisturbed.directory.model / weights).read_bytes()
-    assert job.directory.samples.read_bytes() == undisturbed.directory.samples.read_bytes()
+    ends_as_if_it_had_not_been_killed(lambda place: tiny.job(recipe, place, "ppo"), _trained, tmp_path)
 
 
 def test_a_sampler_that_is_not_the_learner_ends_the_stage_before_it_is_saved(tmp_path: Path) -> None:

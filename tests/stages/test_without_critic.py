@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 from oracles import episodes
+from stages.killed import ends_as_if_it_had_not_been_killed
 
 from truing.config.algorithms import Grpo
 from truing.config.stages import STAGES
@@ -17,7 +18,6 @@ from truing.core.experience import Experience, Rollout
 from truing.runs.metrics import read_jsonl
 from truing.stages import grpo, reinforce, rloo
 from truing.stages.objective import Scored
-from truing.stages.update import Update
 from truing.stages.update_metrics import group_metrics
 from truing.training.job import Job
 
@@ -126,10 +126,6 @@ def _train(job: Job) -> Any:
     return STAGES[job.name].load(STAGES[job.name].train)(job)
 
 
-def _weights(job: Job) -> bytes:
-    return (job.directory.model / "model.safetensors").read_bytes()
-
-
 CASES = [*(("grpo", own) for own in KIN), ("rloo", {}), ("reinforce", {})]
 every_case = pytest.mark.parametrize(("stage", "own"), CASES, ids=[f"{stage} {own}" for stage, own in CASES])
 
@@ -162,30 +158,10 @@ def test_the_size_of_a_micro_batch_changes_nothing(stage: str, own: dict[str, An
             assert parts[name] == pytest.approx(whole[name], rel=1e-3, abs=1e-5), name
 
 
-class _Killed(BaseException):
-    """Nothing catches a kill."""
-
-
 @pytest.mark.parametrize("stage", tiny.WITHOUT_CRITIC)
-def test_it_goes_on_from_a_checkpoint_to_the_bit(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_from_a_checkpoint_to_the_bit(stage: str, tmp_path: Path) -> None:
     changes = {f"{stage}.updates": 4, "checkpoints.every_steps": 1}
-    undisturbed = _job(tmp_path / "undisturbed", stage, **changes)
-    _train(undisturbed)
-    right = Update.run
-
-    def dies(self: Update, number: int, beta: float) -> dict[str, Any]:
-        if number == 3:
-            raise _Killed
-        return right(self, number, beta)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Update, "run", dies)
-        with pytest.raises(_Killed):
-            _train(_job(tmp_path / "killed", stage, **changes))
-    job = _job(tmp_path / "killed", stage, **changes)
-    _train(job)
-    assert _weights(job) == _weights(undisturbed)
-    assert job.directory.samples.read_bytes() == undisturbed.directory.samples.read_bytes()
+    ends_as_if_it_had_not_been_killed(lambda place: _job(place, stage, **changes), _train, tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["shared", "separate"])
