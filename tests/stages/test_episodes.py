@@ -11,6 +11,7 @@ from stages.killed import ends_as_if_it_had_not_been_killed
 
 from truing.config.stages import STAGES
 from truing.core.errors import RewardError
+from truing.models.model_card import BY_FUNCTIONS
 from truing.runs.metrics import read_jsonl
 from truing.training.job import Job
 
@@ -41,7 +42,10 @@ def test_it_runs_to_its_end_in_several_turns(stage: str, tmp_path: Path) -> None
     assert any(len(text) > 4 + 2 for text in said), "some episodes have a second turn"
     rows = read_jsonl(job.directory.metrics)
     assert all(row["heldout_length"] <= 3 * 4 for row in rows if "heldout_length" in row)
+    card = (job.directory.model / "README.md").read_text(encoding="utf-8")
+    assert "at most 12 tokens" in card, "three turns of four"
     if stage in ONLINE:
+        assert BY_FUNCTIONS in card
         assert rows[-1]["ratio_max_deviation"] < 1e-4
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from truing.config.recipe import Recipe
+from truing.config.sections import OWN_PYTHON
 from truing.config.stages import STAGES, StageSpec, within
 from truing.core.errors import Problem
 
@@ -95,7 +96,7 @@ def _rewards(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
     is_scored = any(spec.must_be_scored or spec.scored_by in recipe.stages for spec in specs)
     for index, source in enumerate(recipe.rewards.sources if is_scored else ()):
         key = f"rewards.sources.{index}"
-        if source.kind in ("function", "environment"):
+        if source.kind in OWN_PYTHON:
             yield from _function(source.path or "", f"{key}.path")
         if source.kind == "judge":
             yield from _llm_judge(recipe, source.path or "", f"{key}.path")

@@ -154,6 +154,10 @@ class MissingEos(Section):
     value: Number = Field(1.0, description="What is subtracted from the score, or what replaces it.")
 
 
+OWN_PYTHON = ("function", "environment")
+"""Kinds of reward that are the user's code, and no model"""
+
+
 class RewardConfig(Section):
     """One part of the reward."""
 

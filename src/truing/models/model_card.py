@@ -99,10 +99,14 @@ def language_model_use(in_messages: bool, trust_remote_code: bool) -> str:
 def limits_of(
     result: StageResult, temperature: float, tokens: int, pairs: str = "held-out pairs", by_functions: bool = False
 ) -> list[str]:
-    """What has to be said of any result of its kind, with what its answers were drawn at and their longest length.
+    """What has to be said of any result of its kind.
 
-    pairs: what its rewards were measured on.
-    by_functions: whether Python functions alone gave its score.
+    Args:
+        result: of the stage.
+        temperature: of the draws.
+        tokens: that were drawn for a prompt, at most.
+        pairs: what its rewards were measured on.
+        by_functions: whether the user's Python alone gave its score.
     """
     heldout, count = result.heldout, result.card.heldout_pairs
     told = [OF_ROWS.format(rows=result.sft.heldout_rows)] if result.sft.heldout_rows else []

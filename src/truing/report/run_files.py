@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from truing.config.sections import OWN_PYTHON
 from truing.config.stages import STAGES, StageSpec
 from truing.config.yaml_text import read_yaml
 from truing.core.metrics import Metric, score_as_given
@@ -87,7 +88,7 @@ class StageFiles:
     @property
     def scored_by_functions(self) -> bool:
         """Whether the user's Python alone makes its score, and no model."""
-        return all(source.get("kind") in ("function", "environment") for source in self.rewards)
+        return all(source.get("kind") in OWN_PYTHON for source in self.rewards)
 
     def _named(self, prefix: str) -> list[str]:
         return [name.removeprefix(prefix) for row in self.metrics for name in row if name.startswith(prefix)]

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from truing.config.recipe import Recipe
-from truing.config.sections import Base, Source
+from truing.config.sections import OWN_PYTHON, Base, Source
 from truing.config.stages import StageSpec
 from truing.core.metrics import SCORE, score_as_given
 from truing.core.results import StageResult, read, to_json
@@ -202,8 +202,8 @@ class Job:
             score=score_as_given(SCORE, (source.normalise for source in recipe.rewards.sources)),
             pairs=self.spec.heldout_pairs,
         )
-        by_functions = all(source.kind == "function" for source in recipe.rewards.sources)
-        limits = limits_of(result, recipe.rollout.temperature, recipe.rollout.max_new_tokens, made.pairs, by_functions)
+        by_functions = all(source.kind in OWN_PYTHON for source in recipe.rewards.sources)
+        limits = limits_of(result, recipe.rollout.temperature, recipe.most_drawn, made.pairs, by_functions)
         write_model_card(place, made, result, limits)
 
     def name_of_start(self) -> str:
