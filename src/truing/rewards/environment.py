@@ -160,7 +160,7 @@ def _step_result(answer: dict[str, Any], turn: PolicyTurn) -> StepResult:
     said = answer["observation"]
     if isinstance(said, str):
         said = [{"role": "tool", "content": said, "name": turn.calls[0]["name"]}] if turn.calls else [_user(said)]
-    return StepResult(tuple(_message(one) for one in said or ()), answer["reward"], answer["done"])
+    return StepResult(tuple(_message(one) for one in said or ()), answer["earned"], answer["done"])
 
 
 def _user(said: str) -> dict[str, str]:

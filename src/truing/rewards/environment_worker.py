@@ -5,7 +5,7 @@ Run as a script whose standard input is the socket, as `worker` is, whose first 
     <- {"reset": [{"episode": 7, "prompt": ..., "keywords": {"answer": 4}}, ...]}
     -> {"answers": [{}, {"fault": ..., "place": ..., "memory": false}, ...]}
     <- {"step": [{"episode": 7, "response": "...", "calls": [...], "finished": true}, ...]}
-    -> {"answers": [{"observation": "higher", "reward": 0.0, "done": false}, ...]}
+    -> {"answers": [{"observation": "higher", "earned": 0.0, "done": false}, ...]}
     <- {"close": [{"episode": 7}, ...]}
 
 Those of its methods that are `async` are awaited together.
@@ -91,10 +91,10 @@ def _checked(returned: Any) -> dict[str, Any]:
     if isinstance(reward, str | bytes) or not math.isfinite(number):
         return fault
     if isinstance(said, list | tuple) and said and all(map(_is_message, said)):
-        return {"observation": list(said), "reward": number, "done": ended}
+        return {"observation": list(said), "earned": number, "done": ended}
     if not ended and not (isinstance(said, str) and said):
         return {"fault": f"said {worker.shown(said)} and is not done; an observation is text, or messages"}
-    return {"observation": said if isinstance(said, str) else None, "reward": number, "done": ended}
+    return {"observation": said if isinstance(said, str) else None, "earned": number, "done": ended}
 
 
 def _is_message(one: Any) -> bool:
