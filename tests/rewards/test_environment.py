@@ -168,6 +168,9 @@ BAD_STEPS = [
     ("        return 'a', 1.0", "not (observation, reward, done)"),
     ("        return 'a', float('nan'), False", "not (observation, reward, done)"),
     ("        return 'a', '1', False", "not (observation, reward, done)"),
+    ("        return 'a', -1e20, False", "gave a reward of -1e+20, and may give 1e+18"),
+    ("        return 'a\\ud800', 1.0, False", "half a surrogate pair"),
+    ("        return [{'role': 'user', 'content': '\\ud800'}], 1.0, False", "half a surrogate pair"),
     ("        return None, 1.0, False", "is not done"),
     ("        return '', 1.0, False", "is not done"),
     ("        return [{'role': 'assistant', 'content': 'a'}], 1.0, False", "is not done"),
@@ -204,6 +207,14 @@ def test_what_goes_on_after_its_process_has_ended_is_lost_and_said_so(tmp_path: 
     assert game.step(spoken("x"))[0].failed
     assert game.reset(begun("")) == [True]
     assert not game.step(spoken("x"))[0].failed
+
+
+def test_a_copy_that_a_step_forks_says_nothing(tmp_path: Path) -> None:
+    """An answer of its own would be taken for that to the next question."""
+    body = "        import os, time\n        if response == 'fork' and os.fork() == 0: time.sleep(0.2)\n"
+    game = of_step(tmp_path, body + "        time.sleep(0.3 * (response == 'slow'))\n        return response, 1.0, False")
+    game.reset(begun(""))
+    assert [game.step(spoken(text))[0].said for text in ("fork", "slow", "c")] == [*map(user, ("fork", "slow", "c"))]
 
 
 def test_a_reset_that_gives_something_is_told_that_it_may_not(tmp_path: Path) -> None:

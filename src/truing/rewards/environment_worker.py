@@ -26,6 +26,8 @@ else:  # a script beside this one: nothing of truing is imported here
     worker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(worker)
 
+LARGEST_REWARD = 1e18
+"""Of a turn: as the largest score of a function, its square is still a number in single precision"""
 TOLD = ("calls", "finished")
 """What `step` is given by name where it takes it: the calls of tools in a turn, and whether the policy closed it"""
 
@@ -90,11 +92,19 @@ def _checked(returned: Any) -> dict[str, Any]:
         return fault
     if isinstance(reward, str | bytes) or not math.isfinite(number):
         return fault
+    if abs(number) > LARGEST_REWARD:
+        return {"fault": f"gave a reward of {number:g}, and may give {LARGEST_REWARD:g}"}
     if isinstance(said, list | tuple) and said and all(map(_is_message, said)):
-        return {"observation": list(said), "earned": number, "done": ended}
-    if not ended and not (isinstance(said, str) and said):
+        said = list(said)
+    elif not ended and not (isinstance(said, str) and said):
         return {"fault": f"said {worker.shown(said)} and is not done; an observation is text, or messages"}
-    return {"observation": said if isinstance(said, str) else None, "earned": number, "done": ended}
+    elif not isinstance(said, str):
+        said = None
+    try:
+        json.dumps(said, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return {"fault": f"said {worker.shown(said)}, which has half a surrogate pair"}
+    return {"observation": said, "earned": number, "done": ended}
 
 
 def _is_message(one: Any) -> bool:
