@@ -211,8 +211,9 @@ def test_what_goes_on_after_its_process_has_ended_is_lost_and_said_so(tmp_path: 
 
 def test_a_copy_that_a_step_forks_says_nothing(tmp_path: Path) -> None:
     """An answer of its own would be taken for that to the next question."""
-    body = "        import os, time\n        if response == 'fork' and os.fork() == 0: time.sleep(0.2)\n"
-    game = of_step(tmp_path, body + "        time.sleep(0.3 * (response == 'slow'))\n        return response, 1.0, False")
+    copy = "        import os, time\n        if response == 'fork' and os.fork() == 0: time.sleep(0.2)\n"
+    own = "        time.sleep(0.3 * (response == 'slow'))\n        return response, 1.0, False"
+    game = of_step(tmp_path, copy + own)
     game.reset(begun(""))
     assert [game.step(spoken(text))[0].said for text in ("fork", "slow", "c")] == [*map(user, ("fork", "slow", "c"))]
 

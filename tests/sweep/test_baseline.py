@@ -30,3 +30,13 @@ def test_of_several_members_it_is_chosen_as_the_recipe_combines_them(tmp_path: P
     assert all(low <= middle + 1e-9 for middle, low in pairs)  # on the same answers, the lower member's
     assert mean != lowest
     assert mean != averaged
+
+
+def test_answers_of_the_start_are_episodes_where_an_environment_answers(tmp_path: Path) -> None:
+    source = {"kind": "environment", "path": "letters:Patient", "turns": 3, "observation_tokens": 4, "normalise": False}
+    recipe = tiny.recipe(tmp_path, stages=["sft", "grpo"], **{"rewards.sources": [source], "grpo.updates": 1})
+    trial: Any = SimpleNamespace(run=run_pipeline(recipe, tmp_path / "run", SilentProgress()), seed=17)
+    stage = next(one for one in plan(recipe) if one.spec.must_be_scored)
+    scores = _measured(stage, trial, 2, SilentProgress(), Interruption())["score"]
+    assert [len(row) for row in scores] == [2] * recipe.evaluation.prompts
+    assert all(score == int(score) >= 0 for row in scores for score in row), "so many times it said 'a'"

@@ -25,6 +25,7 @@ from truing.pipeline.rows import rows_of_run
 from truing.pipeline.world import with_world
 from truing.rewards.answers import Answers
 from truing.rewards.build import build_judges, build_reward
+from truing.rewards.environment import EnvironmentProcess
 from truing.rewards.sources import RewardFn
 from truing.rollout.episodes import as_samples, respond
 from truing.rollout.local import LocalEngine
@@ -116,13 +117,15 @@ def _measured(
     assert roles.reference is not None
     answers = Answers(trial.run.llm_answers, "best of n")
     judges = {JUDGE + name: judge for name, judge in build_judges(recipe, answers).items()}
-    scorers: dict[str, RewardFn] = {SCORE: build_reward(recipe, roles, prompts, answers=answers), **judges}
+    environment = EnvironmentProcess.load(recipe.environment, recipe) if recipe.environment else None
+    reward = build_reward(recipe, roles, prompts, answers=answers, environment=environment)
+    scorers: dict[str, RewardFn] = {SCORE: reward, **judges}
     measures: dict[str, list[list[float]]] = {measure: [[] for _ in prompts.heldout] for measure in scorers}
     engine, form = LocalEngine(roles.reference), roles.base.text_format(recipe.data)
     with progress.stage(f"best of {responses}, seed {trial.seed}", responses) as bar:
         for number in range(responses):
             first = number * len(prompts.heldout)  # each answer is an episode of its own
-            rollout = respond(engine, prompts.heldout, recipe, roles.base, "best of n", first)
+            rollout = respond(engine, prompts.heldout, recipe, roles.base, "best of n", first, environment)
             samples = as_samples(prompts.heldout, rollout, form)
             for measure, scorer_of in scorers.items():
                 for values, value in zip(measures[measure], scorer_of.score(samples), strict=True):
@@ -130,8 +133,8 @@ def _measured(
             bar.advance(number + 1, {})
             if stop.requested:
                 raise stop.interrupted("what the runs made is saved")
-    for judge in judges.values():
-        judge.end()
+    for process in (*judges.values(), *filter(None, [environment])):
+        process.end()
     release_memory()
     return measures
 
