@@ -109,6 +109,7 @@ def test_each_key_that_has_moved_is_written_where_it_belongs(old: str, tmp_path:
         "world: {}\nppo: &shared {temperature: 0.5}\nvariants: {a: {ppo: *shared}}",
         "world: {}\nppo: {variants: {a: {kl: {beta: 0.0}, temperature: 2.0}}}",
         "world: {}\nppo: {temperature: 0.5}\nvariants: {b: {ppo.temperature: 0.7}, c: {ppo.gamma: 0.5}}",
+        "world: {}\ngrpo: {clip_range: &half 0.5}\nppo:\n  temperature: *half\n",
         "world: {}\nrollout:\nppo:\n  temperature: 0.5\n",
         "world: {}\nrollout: {max_new_tokens: 5, }\nppo: {temperature: 0.5}",
         "world: {}\nppo: {temperature: 0.5,\n  gamma: 0.9}",

@@ -25,8 +25,13 @@ def take_out(text: str, key: str) -> tuple[str, list[str]]:
     """The text without what is written at a dotted key, and that entry.
 
     A section that is left empty goes too, and its comments with the entry.
+
+    Raises:
+        NoSuchPlaceError: it is an alias, whose value is written elsewhere.
     """
     section, name, value = _way(text, key)[-1]
+    if value.start_mark.index < name.start_mark.index:
+        raise NoSuchPlaceError(f"{key} is an alias of what is written before it.")
     if section.flow_style:
         entry, rest = [f"{name.value}: {_inline(text, value)}"], _without(text, section, name)
     else:
