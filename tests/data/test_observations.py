@@ -37,6 +37,8 @@ THINKING = (
     "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
 )
 TOOLS = '[{"type": "function", "function": {"name": "add"}}]'
+DEEP = "[" * 900 + "]" * 900
+"""What can still be read, and not be sent on within something else"""
 ASKED = turns("what is 1+1?")
 
 
@@ -93,6 +95,8 @@ def test_a_template_that_changes_earlier_turns_is_refused() -> None:
         (MISTRAL, '[TOOL_CALLS] [{"name": "add", "arguments": {"a": 1}, "id": "123456789"}]', [("add", {"a": 1})]),
         (THINKING, '<tool_call>{"name": "add", "arguments": {}}</tool_call>', []),
         (HERMES, "<tool_call>" + "[" * 100_000, []),
+        (HERMES, f'<tool_call>{{"name": "add", "arguments": {{"a": {DEEP}}}}}', []),
+        (HERMES, f'<tool_call>{{"name": "add", "arguments": "{{\\"a\\": {DEEP}}}"}}', []),
     ],
 )
 def test_calls_are_read_as_the_template_writes_them(template: str, written: str, calls: list[tuple[str, Any]]) -> None:

@@ -16,6 +16,8 @@ ID = "truing000"
 """Nine characters, as Mistral's templates ask"""
 CALLING = {"tool_calls": [{"id": ID, "type": "function", "function": {"name": NAME, "arguments": ARGUMENTS}}]}
 """What the assistant's turn has that makes it"""
+DEEPEST = 64
+"""Lists and objects within each other in a call: a policy may write what no encoder can send on"""
 _JSON = json.JSONDecoder()
 
 
@@ -44,16 +46,17 @@ class CallForm:
     def calls(self, answer: str) -> list[dict[str, Any]]:
         """The calls in an answer, special tokens included, each a `name` and `arguments`; none where none can be read.
 
-        A call whose arguments are no object is none.
+        A call whose arguments are no object, or that is nested deeper than `DEEPEST`, is none.
         """
         found: list[dict[str, Any]] = []
         parts = answer.split(self.before)[1:] if self.before else [answer]
         for part in parts:
             try:
                 value, _ = _JSON.raw_decode(part.lstrip())
+                objects = [*_objects(value)]
             except (ValueError, RecursionError):
                 continue
-            for one in _objects(value):
+            for one in objects:
                 name, arguments = one.get(self.name), _arguments(one.get(self.arguments))
                 if isinstance(name, str) and arguments is not None:
                     found.append({"name": name, "arguments": arguments})
@@ -71,12 +74,14 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
             yield start, value
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a value, an object before those in it."""
+def _objects(value: Any, deepest: int = DEEPEST) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a value, an object before those in it. RecursionError where it is nested deeper than that."""
+    if deepest < 0:
+        raise RecursionError
     if isinstance(value, dict):
         yield value
     for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _objects(one)
+        yield from _objects(one, deepest - 1)
 
 
 def _arguments(value: Any) -> dict[str, Any] | None:
@@ -84,6 +89,7 @@ def _arguments(value: Any) -> dict[str, Any] | None:
     if isinstance(value, str):
         try:
             value = json.loads(value)
+            _ = [*_objects(value)]
         except (ValueError, RecursionError):
             return None
     return value if isinstance(value, dict) else None
