@@ -36,6 +36,10 @@ THINKING = (
     "{% if m.role == 'assistant' and not loop.last %}...{% else %}{{ m.content }}{% endif %}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
 )
+OPENING = HERMES.replace(
+    "{{ m.content }}", "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}"
+)
+"""As Qwen 3's: an empty thought in the last turn, and in no other"""
 TOOLS = '[{"type": "function", "function": {"name": "add"}}]'
 DEEP = "[" * 900 + "]" * 900
 """What can still be read, and not be sent on within something else"""
@@ -77,9 +81,17 @@ def test_a_template_that_changes_earlier_turns_is_refused() -> None:
     assert caught.value.problem.code == "model/template-changes-turns"
 
 
+def test_what_a_template_writes_before_the_last_answer_alone_is_no_change_of_it() -> None:
+    form = with_tools(OPENING)
+    turn, end = special(form.tokenizer, "<|turn|>"), special(form.tokenizer, "<|end|>")
+    said = observation_tokens(form, ASKED, [Message("user", "no")])
+    assert said == spelt(form.tokenizer, "\n", turn, "user\nno", end, "\n", turn, "assistant\n")
+
+
 @pytest.mark.parametrize(
     ("template", "written", "calls"),
     [
+        (OPENING, '<think>\n1 and\n</think>\n\n<tool_call>{"name": "add", "arguments": {}}', [("add", {})]),
         (HERMES, '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>', [("add", {"a": 1})]),
         (
             HERMES,
@@ -105,7 +117,7 @@ def test_calls_are_read_as_the_template_writes_them(template: str, written: str,
     assert calls_in(form, said) == [{"name": name, "arguments": arguments} for name, arguments in calls]
 
 
-@pytest.mark.parametrize("template", [HERMES, LLAMA, MISTRAL])
+@pytest.mark.parametrize("template", [HERMES, LLAMA, MISTRAL, OPENING])
 def test_what_a_tool_says_follows_a_call(template: str) -> None:
     form = with_tools(template)
     said = form.tokenizer.decode(observation_tokens(form, ASKED, [Message("tool", "2")], called=True))

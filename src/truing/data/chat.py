@@ -70,7 +70,8 @@ class TextFormat:
             )
         except Exception:  # a template is a program: one that knows of no tools raises what it likes
             return None
-        return CallForm.of(whole.removeprefix(beginning)) if whole.startswith(beginning) else None
+        answer = whole.removeprefix(beginning).removeprefix(self.endings.before)  # in which a policy may say more
+        return CallForm.of(answer) if whole.startswith(beginning) else None
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,15 @@ def observation_tokens(form: TextFormat, prompt: Text, said: Sequence[Message], 
     whole = write_turns(form, (*answered, *said), True)
     ends = [place for place, token in enumerate(head) if token in form.endings.tokens and place >= len(asked)]
     begun = head[: ends[-1] + 1] if ends else head
-    if whole[: len(begun)] != begun:
-        what = "the chat template writes a turn in another way once something follows it."
-        hint = "Take a template that leaves earlier turns as they were, or one environment turn (turns: 1)."
-        where = form.tokenizer.name_or_path
-        raise ModelError(what, code="model/template-changes-turns", where=where, hint=hint)
-    return whole[len(begun) :]
+    for beginning in (begun, asked + _without_opening(form, begun[len(asked) :])):
+        if whole[: len(beginning)] == beginning:
+            return whole[len(beginning) :]
+    what = "the chat template writes a turn in another way once something follows it."
+    hint = "Take a template that leaves earlier turns as they were, or one environment turn (turns: 1)."
+    raise ModelError(what, code="model/template-changes-turns", where=form.tokenizer.name_or_path, hint=hint)
+
+
+def _without_opening(form: TextFormat, turn: Tokens) -> Tokens:
+    """A turn less what the template writes before any answer, such as the empty thought that Qwen 3 has in the last."""
+    parts = (count for count in range(len(turn)) if decoded(form.tokenizer, turn[:count]) == form.endings.before)
+    return turn[next(parts, 0) :]
