@@ -64,6 +64,14 @@ def test_no_language_model_is_asked_in_a_dry_run(tmp_path: Path) -> None:
         assert (source.kind, source.path, source.weight) == ("function", "truing.estimate.no_reward:zeros", 2.0)
 
 
+def test_an_episode_of_several_turns_is_as_long_where_nobody_answers(tmp_path: Path) -> None:
+    source = {"kind": "environment", "path": "letters:Patient", "turns": 3, "observation_tokens": 4}
+    recipe = tiny.recipe(tmp_path, **{"rewards.sources": [source], "rollout.max_new_tokens": 5})
+    short = _short(recipe)
+    assert (short.environment, short.longest_response) == (None, 3 * 5 + 2 * 4)
+    assert one_step(recipe, BASE).rollout.max_new_tokens == 4
+
+
 def test_functions_of_the_recipe_are_not_called_and_only_the_reward_stage_is_normalised(tmp_path: Path) -> None:
     rewards = [
         {"kind": "stage", "path": None, "weight": 2.0, "normalise": True},

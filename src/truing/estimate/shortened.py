@@ -57,7 +57,7 @@ def steps_of(recipe: Recipe, stage: str, rows: Mapping[str, int]) -> int:
 
 
 def shortened(recipe: Recipe, base: Base, lora_layers: float, timed: bool = True) -> Recipe:
-    """The recipe on another base, for `STEPS` steps of each stage.
+    """The recipe on another base, for `STEPS` steps of each stage; an episode of several turns is one long response.
 
     One that is not timed does as little as holds as much. Rewards in Python score nothing, since they may cost money or
     expect text that makes sense; judges are left out, and so is the guard, whose judge may be people.
@@ -70,6 +70,7 @@ def shortened(recipe: Recipe, base: Base, lora_layers: float, timed: bool = True
         "lora.layers": lora_layers,
         "rewards.sources": [_without_function(source.model_dump()) for source in recipe.rewards.sources],
         "rewards.normalisation_samples": max(2, samples),
+        "rollout.max_new_tokens": recipe.longest_response,
         "evaluation.every": _NEVER,
         "evaluation.judges": {},
         "guard.mode": "off",
