@@ -84,7 +84,7 @@ FUNCTION, LLM_JUDGE = {"kind": "function", "path": "a:b", "normalise": False}, {
 @pytest.mark.parametrize(
     ("rewards", "score", "judges", "tone", "headline"),
     [
-        ([FUNCTION, {"kind": "environment"}], ROSE, {}, "good", "The reward rose. Functions alone gave it, and no model"),
+        ([FUNCTION, {"kind": "environment"}], ROSE, {}, "good", "The reward rose. Functions alone gave it"),
         ([FUNCTION], ROSE, {}, "good", "The reward rose. Functions alone gave it, and no model: it is worth what they"),
         ([FUNCTION], ROSE, {"gold": FELL}, "bad", "The reward rose while gold fell: "),
         ([FUNCTION], LEVEL, {}, "open", "The reward did not rise beyond noise on held-out prompts."),

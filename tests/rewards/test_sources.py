@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.core.errors import ModelError, RewardError
 from truing.core.normalisation import Normalisation
-from truing.core.records import Message, Sample
+from truing.core.records import Episode, Message, Sample
 from truing.data.endings import Endings
 from truing.models.heads import scalar_head
 from truing.models.roles import Role
@@ -78,11 +78,13 @@ def test_a_classifier_reads_a_conversation_through_its_chat_template(tmp_path: P
     tokenizer.save_pretrained(directory)
     model = AutoModelForSequenceClassification.from_pretrained(directory)
     sample = Sample((Message("user", "how?"),), "so.", (1,), (2,), True)
+    talk = Episode((Message("assistant", "so."), Message("user", "no"), Message("assistant", "ah.")), 0.0, 4)
+    of_turns = replace(sample, response="so.\n\nuser: no\n\nassistant: ah.", episode=talk)
+    texts = "user: how?!assistant: so.!", "user: how?!assistant: so.!user: no!assistant: ah.!"
     with torch.no_grad():
-        expected = float(model(**tokenizer("user: how?!assistant: so.!", return_tensors="pt")).logits)
-    assert ClassifierReward.load(str(directory), CPU, 1000, tiny.TODAY).score([sample]) == pytest.approx(
-        [expected], abs=1e-5
-    )
+        expected = [float(model(**tokenizer(text, return_tensors="pt")).logits) for text in texts]
+    reward = ClassifierReward.load(str(directory), CPU, 1000, tiny.TODAY)
+    assert reward.score([sample, of_turns]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_classifier_of_two_labels_is_refused(tmp_path: Path) -> None:

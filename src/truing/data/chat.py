@@ -140,7 +140,7 @@ def completion_tokens(form: TextFormat, beginning: Written, whole: Written) -> T
     return tokens[: ends[-1] + 1] if ends else tokens + form.endings.turn
 
 
-def encode_answered(form: TextFormat, prompt: Text, response: str, finished: bool) -> Tokens:
+def encode_answered(form: TextFormat, prompt: Text, response: Text, finished: bool) -> Tokens:
     """Prompt and response as a reward model reads them; only one that is `finished` is closed. ModelError as above."""
     content = form.endings.content(encode_completion(form, prompt, response))
     chat = not isinstance(prompt, str)

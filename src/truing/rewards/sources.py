@@ -154,10 +154,11 @@ class ClassifierReward:
         """
         tokenizer, endings = self.form.tokenizer, self.form.endings
         if tokenizer.chat_template and not isinstance(sample.prompt, str):
-            return encode_answered(self.form, sample.prompt, sample.response, sample.finished)
+            answer = sample.episode.turns if sample.episode else sample.response
+            return encode_answered(self.form, sample.prompt, answer, sample.finished)
         asked = prompt_text(self.form, sample.prompt)
-        answer = sample.response if isinstance(sample.prompt, str) else endings.before + sample.response
-        tokens: Tokens = tuple(tokenizer(asked + answer, split_special_tokens=True)["input_ids"])
+        said = sample.response if isinstance(sample.prompt, str) else endings.before + sample.response
+        tokens: Tokens = tuple(tokenizer(asked + said, split_special_tokens=True)["input_ids"])
         if tokens[-1] == tokenizer.sep_token_id:
             return tokens  # an encoder reads every text so
         return endings.closed(tokens, chat=False) if sample.finished else endings.content(tokens)
