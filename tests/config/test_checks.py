@@ -95,6 +95,9 @@ def test_a_sound_recipe_is_accepted(load: Any, text: str) -> None:
             "rewards.sources.0.path",
             2,
         ),
+        (WORLD + "data: {tools: [{name: add}]}", "no-tool", "data.tools.0", 2),
+        (WORLD + "data: {tools: [{type: function, function: {parameters: {}}}]}", "no-tool", "data.tools.0", 2),
+        (WORLD + "data: {tools: [{type: function, function: {name: a, paramters: {}}}]}", "no-tool", "data.tools.0", 2),
         (WORLD + "evaluation: {judges: {a: strict}}", "no-function", "evaluation.judges.a", 2),
         (WORLD + "rewards: {sources: [{kind: judge, path: strict}]}", "no-llm-judge", "rewards.sources.0.path", 2),
         (WORLD + "guard: {mode: warn, judge: {kind: llm, path: strict}}", "no-llm-judge", "guard.judge.path", 2),
@@ -141,6 +144,14 @@ def test_fields_that_contradict_each_other_are_named(
     spots: Any, text: str, code: str, field: str | None, line: int | None
 ) -> None:
     assert spots(text) == [(code, field, f"r.yaml:{line}" if line else "r.yaml")]
+
+
+def test_of_an_environment_a_class_is_asked_for(sentences: Any) -> None:
+    source = "{kind: environment, path: game.py, turns: 2, observation_tokens: 9}"
+    (sentence,) = sentences(WORLD + f"rewards: {{sources: [{source}]}}")
+    assert sentence == (
+        "r.yaml:2: rewards.sources.0.path: 'game.py' names no class. Write module:class or file.py:class."
+    )
 
 
 def test_rows_that_are_missing_are_named_with_the_stage_that_needs_them(sentences: Any) -> None:

@@ -97,7 +97,8 @@ def _rewards(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
     for index, source in enumerate(recipe.rewards.sources if is_scored else ()):
         key = f"rewards.sources.{index}"
         if source.kind in OWN_PYTHON:
-            yield from _function(source.path or "", f"{key}.path")
+            sort = "class" if source.kind == "environment" else "function"
+            yield from _function(source.path or "", f"{key}.path", sort)
         if source.kind == "judge":
             yield from _llm_judge(recipe, source.path or "", f"{key}.path")
         if source.kind == "stage" and not any(spec.makes == "reward model" for spec in specs):
@@ -163,12 +164,26 @@ def _llm_judges(recipe: Recipe, _: Specs) -> Iterator[Problem]:
             yield Problem("recipe/llm-judge-name", "llm_judges", what, hint)
 
 
-def _function(path: str, key: str) -> Iterator[Problem]:
-    module, _, function = path.rpartition(":")
-    if not module or not function.isidentifier():
-        what = f"{path!r} names no function."
+def _function(path: str, key: str, sort: str = "function") -> Iterator[Problem]:
+    module, _, name = path.rpartition(":")
+    if not module or not name.isidentifier():
+        what = f"{path!r} names no {sort}."
         mend = " A judge may also be a name in llm_judges." if key.startswith("evaluation.") else ""
-        yield Problem("recipe/no-function", key, what, f"Write module:function or file.py:function.{mend}")
+        yield Problem("recipe/no-function", key, what, f"Write module:{sort} or file.py:{sort}.{mend}")
+
+
+def _tools(recipe: Recipe, _: Specs) -> Iterator[Problem]:
+    """Of the form that chat templates read; a key that they do not know, they pass over without a word."""
+    known = {"name", "description", "parameters", "return", "strict"}
+    hint = "Write it as {type: function, function: {name: ..., description: ..., parameters: {a JSON schema}}}."
+    for number, tool in enumerate(recipe.data.tools):
+        function = tool.get("function")
+        if tool.get("type") != "function" or not isinstance(function, dict):
+            yield Problem("recipe/no-tool", f"data.tools.{number}", "is no tool of type function.", hint)
+        elif not isinstance(function.get("name"), str):
+            yield Problem("recipe/no-tool", f"data.tools.{number}", "is a function without a name.", hint)
+        elif unknown := sorted(map(str, function.keys() - known)):
+            yield Problem("recipe/no-tool", f"data.tools.{number}", f"has a key `{unknown[0]}`.", hint)
 
 
 def _groups(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
@@ -259,6 +274,7 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     ),
     (_engine, ("stages", "roles", "rollout.engine")),
     (_staleness, ("rollout.engine", "rollout.max_staleness", "rollout.vllm.old_logprobs")),
+    (_tools, ("data.tools",)),
     (_environment, ("rewards.sources", "rollout.max_staleness")),
     (_room, ("stages", "rollout.max_new_tokens", "data.max_length", "rewards.sources")),
 )
