@@ -173,7 +173,7 @@ BAD_STEPS = [
     ("        return [{'role': 'user', 'content': '\\ud800'}], 1.0, False", "half a surrogate pair"),
     ("        return None, 1.0, False", "is not done"),
     ("        return '', 1.0, False", "is not done"),
-    ("        return [{'role': 'assistant', 'content': 'a'}], 1.0, False", "is not done"),
+    ("        return [{'role': 'assistant', 'content': 'a'}], 1.0, False", "or messages of user and tool"),
     ("        import os; os._exit(3)", "exit code 3"),
     ("        while True: pass", "no answer in 2 seconds"),
 ]

@@ -81,6 +81,13 @@ def test_a_function_that_is_not_there_is_refused_with_how_to_write_it(path: str,
     assert refusal.value.where == path
 
 
+def test_a_class_of_an_environment_is_no_function_and_no_place_is_made_up(tmp_path: Path) -> None:
+    (tmp_path / "game.py").write_text("class Game:\n    def step(self, response): ...\n")
+    with pytest.raises(RewardError, match="is called with two lists") as refusal:
+        FunctionReward.load(f"{tmp_path / 'game.py'}:Game", RECIPE)
+    assert "None" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("source", ["1 / 0", "def", "import no_such_thing", "raise SystemExit(0)"])
 def test_a_module_that_cannot_be_run_is_refused(source: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(source)

@@ -97,7 +97,8 @@ def _checked(returned: Any) -> dict[str, Any]:
     if isinstance(said, list | tuple) and said and all(map(_is_message, said)):
         said = list(said)
     elif not ended and not (isinstance(said, str) and said):
-        return {"fault": f"said {worker.shown(said)} and is not done; an observation is text, or messages"}
+        form = "an observation is text, or messages of user and tool"
+        return {"fault": f"said {worker.shown(said)} and is not done; {form}"}
     elif not isinstance(said, str):
         said = None
     try:

@@ -64,7 +64,7 @@ class FunctionReward:
             return self._process.start()
         except FunctionError as fault:
             if fault.reason.startswith(NO_FIT):
-                hint = f"{signature} It is written in {fault.place}."
+                hint = signature + (f" It is written in {fault.place}." if fault.place else "")
                 raise RewardError(f"{fault.reason}.", code="rewards/signature", where=self.name, hint=hint) from fault
             raise RewardError(
                 f"{NO_FUNCTION}."
