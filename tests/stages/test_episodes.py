@@ -40,6 +40,10 @@ def test_it_runs_to_its_end_in_several_turns(stage: str, tmp_path: Path) -> None
     _train(job)
     said = [row["response"] for row in read_jsonl(job.directory.samples)]
     assert any(len(text) > 4 + 2 for text in said), "some episodes have a second turn"
+    for row in read_jsonl(job.directory.samples):
+        roles = [turn["role"] for turn in row["turns"]]
+        assert roles == ["assistant", "user"] * (len(roles) // 2) + ["assistant"]
+        assert "".join(turn["content"] for turn in row["turns"]) == row["response"]
     rows = read_jsonl(job.directory.metrics)
     assert all(row["heldout_length"] <= 3 * 4 for row in rows if "heldout_length" in row)
     card = (job.directory.model / "README.md").read_text(encoding="utf-8")

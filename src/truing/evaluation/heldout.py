@@ -216,12 +216,14 @@ def _without_number(row: dict[str, Any]) -> bool:
 
 
 def _row(step: int, sample: Sample, distance: dict[str, Any]) -> dict[str, Any]:
+    turns = [{"role": turn.role, "content": turn.content} for turn in sample.episode.turns] if sample.episode else []
     return {
         "step": step,
         "prompt": readable(sample.prompt),
         "response": sample.response,
         "length": sample.length,
         "finished": sample.finished,
+        **({"turns": turns} if turns else {}),
         **distance,
         **({} if sample.episode is None else {"turns": [_turn(message) for message in sample.episode.turns]}),
     }
