@@ -8,6 +8,7 @@ from truing.core.records import Message, Speaker, Text
 from truing.data.turns import Part, is_transcript, order_fault, split_transcript
 
 ROLES: dict[object, Speaker] = {"system": "system", "user": "user", "assistant": "assistant"}
+IN_EPISODES = " What tools say has its place in an environment's episodes: docs/environments.md."
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
 
 
@@ -106,13 +107,16 @@ def _message(field: str, item: object) -> Message:
             hint = "Call `from` role and `value` content; `human` is user there, and `gpt` assistant."
         raise FieldError(field, "has no role", hint, code="data/no-role")
     if not isinstance(role, str) or role not in ROLES:
-        hint = "A role is system, user or assistant."
+        hint = "A role is system, user or assistant." + (IN_EPISODES if role == "tool" else "")
         raise FieldError(f"{field}.role", f"is {shown(role)}", hint, code="data/unknown-role")
     if not isinstance(content, str):
         reason = f"is {kind(content)}" if "content" in item else "is missing"
         hint = "Give it text; nothing else can be learnt from."
         raise FieldError(f"{field}.content", reason, hint, code="data/no-content")
     more = {key: value for key, value in item.items() if key not in ("role", "content") and value is not None}
+    if not content and "tool_calls" in more:
+        hint = "Write the call into it, as the model's chat template writes calls."
+        raise FieldError(f"{field}.content", "is empty beside tool_calls", hint, code="data/empty-text")
     return Message(ROLES[role], _sound(f"{field}.content", content), json.dumps(more, default=str) if more else "")
 
 
