@@ -178,12 +178,15 @@ def _tools(recipe: Recipe, _: Specs) -> Iterator[Problem]:
     hint = "Write it as {type: function, function: {name: ..., description: ..., parameters: {a JSON schema}}}."
     for number, tool in enumerate(recipe.data.tools):
         function = tool.get("function")
+        fault = None
         if tool.get("type") != "function" or not isinstance(function, dict):
-            yield Problem("recipe/no-tool", f"data.tools.{number}", "is no tool of type function.", hint)
+            fault = "is no tool of type function"
         elif not isinstance(function.get("name"), str):
-            yield Problem("recipe/no-tool", f"data.tools.{number}", "is a function without a name.", hint)
+            fault = "is a function without a name"
         elif unknown := sorted(map(str, function.keys() - known)):
-            yield Problem("recipe/no-tool", f"data.tools.{number}", f"has a key `{unknown[0]}`.", hint)
+            fault = f"has a key `{unknown[0]}`"
+        if fault is not None:
+            yield Problem("recipe/no-tool", f"data.tools.{number}", f"{fault}.", hint)
 
 
 def _groups(recipe: Recipe, specs: Specs) -> Iterator[Problem]:

@@ -116,7 +116,7 @@ def _message(field: str, item: object) -> Message:
     more = {key: value for key, value in item.items() if key not in ("role", "content") and value is not None}
     if not content and "tool_calls" in more:
         hint = "Write the call into it, as the model's chat template writes calls."
-        raise FieldError(f"{field}.content", "is empty beside tool_calls", hint, code="data/empty-text")
+        raise FieldError(f"{field}.content", "is empty beside tool_calls", hint, code="data/call-without-text")
     return Message(ROLES[role], _sound(f"{field}.content", content), json.dumps(more, default=str) if more else "")
 
 
