@@ -133,12 +133,6 @@ class Game:
         game.close([0])
 
 
-def test_a_copy_that_a_step_forks_says_nothing(tmp_path: Path) -> None:
-    game = of_step(tmp_path, "        import os\n        return 'ab'[os.fork() == 0], 1.0, False")
-    game.reset(begun(""))
-    assert [game.step(spoken("x")) for _ in range(5)] == [[StepResult(user("a"), 1.0, False)]] * 5
-
-
 MISFITS = [
     ("def Game(): ...", "is no class"),
     ("class Game:\n    def step(self, response): ...", "has no reset"),
@@ -215,7 +209,7 @@ def test_a_copy_that_a_step_forks_says_nothing(tmp_path: Path) -> None:
     own = "        time.sleep(0.3 * (response == 'slow'))\n        return response, 1.0, False"
     game = of_step(tmp_path, copy + own)
     game.reset(begun(""))
-    assert [game.step(spoken(text))[0].said for text in ("fork", "slow", "c")] == [*map(user, ("fork", "slow", "c"))]
+    assert [game.step(spoken(text))[0].observation for text in ("fork", "slow", "c")] == [*map(user, ("fork", "slow", "c"))]
 
 
 def test_a_reset_that_gives_something_is_told_that_it_may_not(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.errors import RewardError
 from truing.core.experience import Rollout
-from truing.core.records import Message, Sample, readable
+from truing.core.records import Sample, readable
 from truing.core.results import Change, HeldoutResult
 from truing.data.encode import EncodedPrompt
 from truing.data.token_texts import token_texts
@@ -225,12 +225,7 @@ def _row(step: int, sample: Sample, distance: dict[str, Any]) -> dict[str, Any]:
         "finished": sample.finished,
         **({"turns": turns} if turns else {}),
         **distance,
-        **({} if sample.episode is None else {"turns": [_turn(message) for message in sample.episode.turns]}),
     }
-
-
-def _turn(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.content}
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A recipe's environments, rehearsed: whole episodes with its own completions as the policy's turns."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,13 +45,14 @@ def try_environments(recipe: Recipe, samples: Sequence[Sample], form: TextFormat
     """Has every environment answer the recipe's own completions, in whole episodes.
 
     Raises:
-        RewardError: one fails, named with its file and line, or says more than it may.
+        RewardError: one fails, named with its file and line, or says more than it may; where episodes in which it does
+            are left out, in all of them.
         ModelError: the chat template cannot write what it says.
     """
     engine = _OwnWords([one.response_tokens for one in samples])
     prompts = [EncodedPrompt(one.prompt, one.prompt_tokens, one.columns) for one in samples]
     begun = [EpisodeStart(number, prompt, recipe.seed) for number, prompt in enumerate(prompts)]
-    for source in environments(recipe):
+    for source in environments(recipe) if samples else ():
         environment = EnvironmentProcess.load(source, recipe)
         sampling = Sampling(
             max_new_tokens=recipe.rollout.max_new_tokens,
@@ -59,5 +61,8 @@ def try_environments(recipe: Recipe, samples: Sequence[Sample], form: TextFormat
             pad=0,
             rows=1,
         )
-        converse(engine, environment, begun, form, sampling, recipe.seed, "rehearsal")
+        played = converse(engine, environment, begun, form, sampling, recipe.seed, "rehearsal")
+        if all(one.episode is not None and math.isnan(one.episode.reward) for one in played):
+            environment.drops = False  # nothing would be left to learn from: it is told why
+            converse(engine, environment, begun, form, sampling, recipe.seed, "rehearsal")
         environment.end()
