@@ -44,8 +44,8 @@ from truing.models.load import LoadedBase, load_base, outline_base
 from truing.models.roles import MicroBatch, Role
 from truing.rewards.build import build_reward
 from truing.rollout.ahead import Rollouts
-from truing.rollout.conversations import Environment
 from truing.rollout.engine import Sampling
+from truing.rollout.environment import Environment
 from truing.rollout.episodes import as_rollout
 from truing.rollout.local import LocalEngine
 from truing.runs.directory import StageDirectory

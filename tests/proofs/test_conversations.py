@@ -33,8 +33,8 @@ from truing.models.load import LoadedBase
 from truing.models.roles import Role
 from truing.rewards.environment import EpisodeReward
 from truing.rollout import conversations
-from truing.rollout.conversations import EpisodeStart, PolicyTurn, StepResult
 from truing.rollout.engine import Completion
+from truing.rollout.environment import EpisodeStart, PolicyTurn, StepResult
 from truing.stages.grpo import grpo_objective
 from truing.stages.objective import Objective
 from truing.stages.ppo import ppo_objective

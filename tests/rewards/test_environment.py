@@ -12,7 +12,7 @@ from truing.core.records import Episode, Message, Sample
 from truing.data.encode import EncodedPrompt
 from truing.data.tool_calls import ID
 from truing.rewards.environment import EnvironmentProcess, EpisodeReward
-from truing.rollout.conversations import EpisodeStart, PolicyTurn, StepResult
+from truing.rollout.environment import EpisodeStart, PolicyTurn, StepResult
 
 COUNTING = """
 class Game:
@@ -209,7 +209,9 @@ def test_a_copy_that_a_step_forks_says_nothing(tmp_path: Path) -> None:
     own = "        time.sleep(0.3 * (response == 'slow'))\n        return response, 1.0, False"
     game = of_step(tmp_path, copy + own)
     game.reset(begun(""))
-    assert [game.step(spoken(text))[0].observation for text in ("fork", "slow", "c")] == [*map(user, ("fork", "slow", "c"))]
+    assert [game.step(spoken(text))[0].observation for text in ("fork", "slow", "c")] == [
+        *map(user, ("fork", "slow", "c"))
+    ]
 
 
 def test_a_reset_that_gives_something_is_told_that_it_may_not(tmp_path: Path) -> None:

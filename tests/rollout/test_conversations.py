@@ -14,7 +14,7 @@ from truing.core.errors import RewardError
 from truing.core.records import Message
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs
-from truing.rollout.conversations import EpisodeStart, PolicyTurn, StepResult
+from truing.rollout.environment import EpisodeStart, PolicyTurn, StepResult
 from truing.rollout.episodes import as_samples, respond
 from truing.rollout.local import LocalEngine
 

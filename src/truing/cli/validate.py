@@ -9,7 +9,6 @@ from truing.config import read_recipe
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError
 from truing.data.datasets import read_data
-from truing.data.length_report import MOST_NAMED
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
@@ -50,7 +49,7 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     if not problems.count:
         found.odd += looks_remarks(recipe)
     if not problems.count and recipe.base is not None:
-        checked = check_stages(recipe, datasets, found, MOST_NAMED)
+        checked = check_stages(recipe, datasets, found, named=None)
         if checked is None:
             found.unchecked += base_meant(recipe, path.parent)
         elif not found.problems:

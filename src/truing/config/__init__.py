@@ -4,6 +4,7 @@ from truing.config.loading import load_recipe, read_recipe, recorded_recipe, res
 from truing.config.migration import Migrated, migrate_recipe
 from truing.config.shelf import recipe_schema, recipe_shelf
 from truing.config.variants import (
+    environment_sources,
     guard_functions,
     judge_kind,
     llm_rubrics,
@@ -15,6 +16,7 @@ from truing.config.variants import (
 
 __all__ = [
     "Migrated",
+    "environment_sources",
     "guard_functions",
     "judge_kind",
     "llm_rubrics",

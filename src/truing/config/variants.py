@@ -58,6 +58,11 @@ def reward_sources(recipe: Recipe) -> Iterator[tuple[str, RewardConfig]]:
             yield from ((f"{root}rewards.sources.{index}", source) for index, source in enumerate(sources))
 
 
+def environment_sources(recipe: Recipe) -> Iterator[RewardConfig]:
+    """The environments that policies talk with, those of variants too."""
+    return (source for _, source in reward_sources(recipe) if source.kind == "environment")
+
+
 def guard_functions(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
     """Key, kind (`function`, `pairs`, `llm`) and path of the guard's judge, and of those of variants."""
     recipes = {"": recipe} | {f"variants.{name}.": variant(recipe, name) for name in recipe.variants}

@@ -7,8 +7,6 @@ from truing.config.sections import Data
 
 NAMED = 5
 """Rows that an error names; the rest are counted"""
-MOST_NAMED = 20
-"""The same of `truing validate`: where hundreds are too long, the first of them say why"""
 KEEPING = ("cut_prompt", "cut_completion")
 """Policies that may keep a row that is too long"""
 TOKENIZER_HINT = "Use a tokenizer that knows the characters of your data."
@@ -24,8 +22,8 @@ class Limit:
     """Tokens that the model reads"""
     new: int = 0
     """Tokens that are kept free for a response"""
-    named: int = NAMED
-    """How many rows beyond it are named"""
+    named: int | None = NAMED
+    """How many rows beyond it are named; all of them for None"""
 
     @property
     def whole(self) -> int:
@@ -106,6 +104,6 @@ def too_long(described: Sequence[str], limit: Limit) -> str:
 
 def _listed(places: Sequence[str], limit: Limit) -> str:
     """The first of them, and how many more there are."""
-    left = len(places) - limit.named
-    elsewhere = "; `truing validate` names more" if limit.named < MOST_NAMED else ""
-    return ", ".join(places[: limit.named]) + (f", and {left:,} more{elsewhere}" if left > 0 else "")
+    named = len(places) if limit.named is None else limit.named
+    more = f", and {len(places) - named:,} more; `truing validate` tells all" if len(places) > named else ""
+    return ", ".join(places[:named]) + more

@@ -60,8 +60,8 @@ class Prepared:
     """The datasets whose rows are messages"""
     remarks: tuple[str, ...] = ()
     """What rows say that their tokens do not, in words"""
-    named: int = NAMED
-    """How many rows an error or a report names"""
+    named: int | None = NAMED
+    """How many rows an error or a report names; all of them for None"""
 
     def demonstrations(self, recipe: Recipe) -> Split[TokenRows]:
         """Prompts with the completion to imitate. DataError where there are none, or none is left."""
@@ -166,7 +166,7 @@ def encode_datasets(
     datasets: Mapping[str, Dataset],
     form: TextFormat | None,
     context: int,
-    named: int = NAMED,
+    named: int | None = NAMED,
 ) -> tuple[Prepared, list[Problem]]:
     """The sound rows that the recipe's stages use, and what is wrong with others; a prompt is tokenised once.
 

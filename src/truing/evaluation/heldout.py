@@ -26,7 +26,7 @@ from truing.rewards.answers import Answers
 from truing.rewards.build import build_judges
 from truing.rewards.combined import scores_of
 from truing.rewards.sources import RewardFn
-from truing.rollout.conversations import Environment
+from truing.rollout.environment import Environment
 from truing.rollout.episodes import NO_SCORES_HINT, as_samples, dropped_warnings, respond
 from truing.rollout.local import LocalEngine
 from truing.runs.metrics import JsonLines

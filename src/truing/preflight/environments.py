@@ -1,26 +1,21 @@
 """A recipe's environments, rehearsed: whole episodes with its own completions as the policy's turns."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from truing.config import reward_sources
+from truing.config import environment_sources
 from truing.config.recipe import Recipe
-from truing.config.sections import RewardConfig
 from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat
 from truing.data.encode import EncodedPrompt
 from truing.rewards.environment import EnvironmentProcess
-from truing.rollout.conversations import EpisodeStart, converse
+from truing.rollout.conversations import converse
 from truing.rollout.engine import Completion, Drawing, Sampling
-
-
-def environments(recipe: Recipe) -> Iterator[RewardConfig]:
-    """The sources of kind environment, those of variants too."""
-    return (source for _, source in reward_sources(recipe) if source.kind == "environment")
+from truing.rollout.environment import EpisodeStart
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ def try_environments(recipe: Recipe, samples: Sequence[Sample], form: TextFormat
     engine = _OwnWords([one.response_tokens for one in samples])
     prompts = [EncodedPrompt(one.prompt, one.prompt_tokens, one.columns) for one in samples]
     begun = [EpisodeStart(number, prompt, recipe.seed) for number, prompt in enumerate(prompts)]
-    for source in environments(recipe) if samples else ():
+    for source in environment_sources(recipe) if samples else ():
         environment = EnvironmentProcess.load(source, recipe)
         sampling = Sampling(
             max_new_tokens=recipe.rollout.max_new_tokens,

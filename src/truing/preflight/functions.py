@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 
+from truing.config import environment_sources
 from truing.config.recipe import Recipe
 from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat, decode_response
@@ -11,7 +12,6 @@ from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
 from truing.guard.contests import Question
 from truing.guard.judges import LlmJudgeOfPairs, pairs_judge
-from truing.preflight.environments import environments
 from truing.preflight.findings import Findings
 from truing.preflight.model_directories import rewards_and_judges
 from truing.rewards.environment import EnvironmentProcess
@@ -27,7 +27,7 @@ def check_functions(recipe: Recipe, found: Findings) -> Taken:
     """Adds those that cannot be imported to what was `found`, each in a process of its own; the columns others take."""
     taken = Taken()
     known = [problem.where for problem in found.problems]
-    for source in environments(recipe):
+    for source in environment_sources(recipe):
         with found.noting():
             environment = EnvironmentProcess.load(source, recipe)
             environment.end()

@@ -25,11 +25,11 @@ UNLIMITED = 2**62
 
 
 def check_stages(
-    recipe: Recipe, datasets: Mapping[str, Dataset], found: Findings, named: int = NAMED
+    recipe: Recipe, datasets: Mapping[str, Dataset], found: Findings, named: int | None = NAMED
 ) -> "tuple[Prepared, LoadedBase] | None":
     """Adds what stages would refuse, cut or leave out to what was `found` of the files; faulty rows are left aside.
 
-    Of rows that share a reason, the first `named` are named.
+    Of rows that share a reason, the first `named` are named, or all for None.
 
     Returns:
         The rows for the stages, and the base without its weights; None where that cannot be had.

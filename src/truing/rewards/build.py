@@ -23,7 +23,7 @@ from truing.rewards.environment import EpisodeReward
 from truing.rewards.llm_judge import LlmReward
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn, RoleReward, refuse_bad
-from truing.rollout.conversations import Environment
+from truing.rollout.environment import Environment
 from truing.rollout.episodes import reference_samples
 
 

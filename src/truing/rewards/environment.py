@@ -24,7 +24,7 @@ from truing.rewards.keywords import Keywords, as_plain
 from truing.rewards.process import FunctionError, FunctionProcess, more_of
 from truing.rewards.python_function import IMPORTED
 from truing.rewards.worker import NO_FIT
-from truing.rollout.conversations import EpisodeStart, PolicyTurn, StepResult
+from truing.rollout.environment import EpisodeStart, PolicyTurn, StepResult
 
 WORKER = Path(__file__).with_name("environment_worker.py")
 FORM = (

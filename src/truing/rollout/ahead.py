@@ -18,8 +18,8 @@ from truing.core.experience import Rollout
 from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet
 from truing.models.load import LoadedBase
-from truing.rollout.conversations import Environment
 from truing.rollout.engine import Drawing, Engine
+from truing.rollout.environment import Environment
 from truing.rollout.episodes import begin_responses, drawn_rollout
 
 

@@ -20,8 +20,9 @@ from truing.data.encode import EncodedPrompt
 from truing.data.prompts import PromptSet
 from truing.models.load import LoadedBase
 from truing.models.roles import Role
-from truing.rollout.conversations import Environment, EpisodeStart, converse
+from truing.rollout.conversations import converse
 from truing.rollout.engine import Completion, Drawing, Engine, Sampling
+from truing.rollout.environment import Environment, EpisodeStart
 from truing.rollout.local import LocalEngine
 
 NO_SCORES_HINT = "Look at the reward and the judges; rewards.on_bad_score: stop names the first that has no score."
