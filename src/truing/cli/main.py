@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from truing.cli.label import label
 from truing.cli.output import show_traceback, tell
 from truing.core.errors import TruingError
 from truing.processes import group
@@ -221,6 +222,9 @@ def judge(
     from truing.cli.judge import judge_command
 
     judge_command(reward, pairs, stage, out)
+
+
+app.command()(label)
 
 
 @app.command()

@@ -1,0 +1,139 @@
+"""truing label."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from truing.cli.output import say
+from truing.core.errors import DataError
+
+if TYPE_CHECKING:
+    from truing.labelling.store import Store
+
+ALONE = "you"
+"""Who labels where nobody is named"""
+Names = list[str] | None
+
+
+def label(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_FILE", help="A run directory, or rows of prompts with answers.")
+    ],
+    mode: Annotated[
+        Literal["pairs", "rate", "yes-no"] | None,
+        typer.Option(help="Which of two is better, or each alone; without it, as begun, else pairs."),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Of a run: whose answers; without it, a policy's, else sft.")
+    ] = None,
+    person: Annotated[Names, typer.Option(metavar="NAME", help="Who labels: prints a link. One or several.")] = None,
+    lead: Annotated[Names, typer.Option(metavar="NAME", help="The same, of who also settles disputes.")] = None,
+    each: Annotated[int, typer.Option(min=1, help="People who judge each item.")] = 1,
+    random_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the items: drawn at random, not because they teach most.")
+    ] = 0.2,
+    controls: Annotated[Path | None, typer.Option(help="Pairs whose better side is known, between the others.")] = None,
+    swaps: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the items: shown to the same person again, sides changed.")
+    ] = 0.0,
+    guidelines: Annotated[Path | None, typer.Option(help="Markdown, shown beside the work.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="The file that keeps it all; without it, beside RUN_OR_FILE, *.labels.db.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; addresses open to others need --url.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8420,
+    url: Annotated[str | None, typer.Option(help="What browsers open, where that is a proxy with TLS.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write rows to learn from, in TRL's columns, and end.")
+    ] = None,
+    export_votes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every vote with all that is known of it, and end.")
+    ] = None,
+    revoke: Annotated[str | None, typer.Option(metavar="NAME", help="End a person's links, and end.")] = None,
+    forget: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Delete a person and all they said, and end.")
+    ] = None,
+) -> None:
+    """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
+    from truing.labelling.collection import Wanted, begin, existing, items_to_ask, labels_of
+
+    kept_in = labels or labels_of(source)
+    if export or export_votes or revoke or forget:
+        _work_on(existing(kept_in), export, export_votes, revoke, forget)
+        return
+    text = _read(guidelines) if guidelines else ""
+    store = begin(kept_in, mode)
+    items = items_to_ask(Wanted(source, stage, random_share, controls, swaps), store.mode)
+    from truing.labelling.places import put_items
+    from truing.labelling.serving import listen, serve  # imports the web server
+
+    address = listen(host, port, url, bool(person or lead) or _has_named(store))
+    put_items(store.database, items, each)
+    say(f"{len(items)} items, {each} judgement{'s' if each > 1 else ''} of each; votes are kept in {kept_in}.")
+    _give_links(store, address.url, person or [], lead or [])
+    say("Ctrl-C ends the page; the same command goes on.")
+    sys.stdout.flush()  # where it goes to a file, links are there at once
+    try:
+        serve(store, text, address)
+    except KeyboardInterrupt:
+        say(f"Ended. All votes are in {kept_in}; --export FILE writes them as rows.")
+
+
+def _give_links(store: "Store", url: str, people: list[str], leads: list[str]) -> None:
+    """A line each. Where nobody was ever named, whoever started it labels and leads."""
+    from truing.labelling.people import new_link
+
+    if not people and not leads:
+        if _has_named(store):
+            say("The links that were given before are still good; --person NAME prints a new one.")
+            return
+        leads = [ALONE]
+    for name in [*people, *leads]:
+        role: Literal["lead", "labeller"] = "lead" if name in leads else "labeller"
+        say(f"{name}: {url}/?t={new_link(store.database, name, role)}")
+
+
+def _has_named(store: "Store") -> bool:
+    from truing.labelling.people import names
+
+    return set(names(store.database)) > {ALONE}
+
+
+def _work_on(
+    store: "Store", export: Path | None, export_votes: Path | None, revoked: str | None, forgotten: str | None
+) -> None:
+    """What is done with labels that are there."""
+    from truing.labelling.out import every_vote, rows_to_learn_from
+    from truing.labelling.people import forget, revoke
+
+    if export:
+        _write(export, rows_to_learn_from(store.database, store.mode), "rows to learn from")
+    if export_votes:
+        _write(export_votes, every_vote(store.database), "votes")
+    if revoked:
+        revoke(store.database, revoked)
+        say(f"The links of {revoked} have ended.")
+    if forgotten:
+        say(f"{forgotten} is forgotten, with {forget(store.database, forgotten)} votes.")
+
+
+def _write(file: Path, rows: Iterable[dict[str, Any]], what: str) -> None:
+    from truing.runs.files import write_text
+
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    write_text(file, "".join(lines))
+    say(f"{len(lines)} {what} written to {file}.")
+
+
+def _read(guidelines: Path) -> str:
+    try:
+        return guidelines.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"the guidelines cannot be read: {error}."
+        raise DataError(
+            what, code="data/no-guidelines", where=str(guidelines), hint="Give a file of Markdown."
+        ) from error

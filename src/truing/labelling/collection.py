@@ -1,0 +1,80 @@
+"""What one file of labels collects: judgements of one mode on the items of one source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from truing.core.errors import InputError
+from truing.labelling.database import Database
+from truing.labelling.items import Item, Mode, in_order, spread, swaps_of
+from truing.labelling.sources import controls_of, items_of
+from truing.labelling.store import Store
+
+SEED = 0
+"""The order of the same items is the same whenever the page is started"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which items are asked for."""
+
+    source: Path
+    """A run directory or a file"""
+    stage: str | None = None
+    """Of a run: whose answers"""
+    random_share: float = 0.2
+    controls: Path | None = None
+    swaps: float = 0.0
+    """The share of items that are shown again with their sides changed"""
+
+
+def labels_of(source: Path) -> Path:
+    """Where the labels of a run or a file are kept, if nothing else is said: beside it."""
+    return source.with_name((source.name if source.is_dir() else source.stem) + ".labels.db")
+
+
+def begin(labels: Path, mode: Mode | None) -> Store:
+    """The store of this file, which is made where it is not there; without a `mode`, that of the file, else pairs.
+
+    Raises:
+        InputError: the file collects judgements of another mode, or cannot be used.
+    """
+    database = Database(labels)
+    kept = cast(Mode, database.setting("mode", mode or "pairs"))
+    if mode not in (None, kept):
+        hint = f"Leave --mode out, or name a new file with --labels for {mode}."
+        what = f"collects judgements of the mode {kept}."
+        raise InputError(what, code="input/other-mode", where=str(labels), hint=hint)
+    return Store(database, kept)
+
+
+def existing(labels: Path) -> Store:
+    """The store of a file that is there. InputError where it is not, or cannot be used."""
+    if not labels.is_file():
+        hint = "Name the file with --labels; without --export and the like, truing label begins one."
+        raise InputError("no such file of labels.", code="input/no-labels-yet", where=str(labels), hint=hint)
+    return begin(labels, None)
+
+
+def items_to_ask(wanted: Wanted, mode: Mode) -> list[Item]:
+    """In the order in which they are given out.
+
+    Raises:
+        DataError, RunError: as `items_of` and `controls_of` raise them.
+        InputError: there is nothing to judge, or there are controls where no pairs are judged.
+    """
+    items = in_order(items_of(wanted.source, mode, wanted.stage), wanted.random_share, SEED)
+    if not items:
+        hint = "Its answers may all be alike; name another stage with --stage, or another file."
+        raise InputError("there is nothing to judge.", code="input/no-items", where=str(wanted.source), hint=hint)
+    return [*spread(items, _controls(wanted.controls, mode)), *swaps_of(items, wanted.swaps, SEED)]
+
+
+def _controls(file: Path | None, mode: Mode) -> Sequence[Item]:
+    if file is None:
+        return []
+    if mode != "pairs":
+        what = f"controls are pairs, and the mode {mode} shows one answer at a time."
+        raise InputError(what, code="input/no-controls", where="--controls", hint="Leave them out.")
+    return controls_of(file)

@@ -1,0 +1,77 @@
+"""What people said, as rows: in TRL's columns, ready to be learnt from, or every vote with all that is known of it."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import Any
+
+from truing.labelling.database import Database
+from truing.labelling.items import MIDDLE, Mode
+
+
+def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
+    """One row an item on which people, or the lead who settled it, came down on one side.
+
+    Returns:
+        Of pairs: prompt, chosen, rejected, margin (the mean vote's distance from the middle, in steps: 0 to 3),
+        share (of the people who preferred one side, those who preferred `chosen`), votes (how many).
+        Of ratings: prompt, completion, label (whether the mean is above the middle), rating (the mean), votes.
+        Of yes and no: prompt, completion, label (what most said), share (of people who said so), votes.
+    """
+    query = (
+        "SELECT standing.item, standing.value, settles, content FROM standing JOIN items ON items.id = item"
+        " WHERE standing.kind = 'vote' AND items.kind IN ('chosen', 'random') ORDER BY items.rank, standing.id"
+    )
+    by_item: dict[int, list[Any]] = defaultdict(list)
+    with database.reading() as sql:
+        for row in sql.execute(query):
+            by_item[row["item"]].append(row)
+    rows = (_row(json.loads(votes[0]["content"]), _counted(votes), mode) for votes in by_item.values())
+    return [row for row in rows if row is not None]
+
+
+def every_vote(database: Database) -> Iterator[dict[str, Any]]:
+    """All rows of votes, what was taken back too, in the order in which they came, each with its item in full."""
+    query = (
+        "SELECT votes.id AS vote, votes.kind, value, reason, comment, flagged, seconds, votes.made,"
+        " people.name AS person, assignment, flipped AS second_on_the_left, settles,"
+        " items.key AS item, items.kind AS shown_as, known, withdrawn, original.key AS swap_of, items.content FROM votes"
+        " JOIN assignments ON assignments.id = assignment JOIN people ON people.id = person"
+        " JOIN items ON items.id = assignments.item LEFT JOIN items AS original ON original.id = items.swap_of"
+        " ORDER BY votes.id"
+    )
+    with database.reading() as sql:
+        rows = [dict(row) for row in sql.execute(query)]
+    for row in rows:
+        flags = {name: bool(row[name]) for name in ("flagged", "second_on_the_left", "settles", "withdrawn")}
+        yield row | flags | json.loads(row.pop("content"))
+
+
+def _counted(votes: Sequence[Any]) -> list[int]:
+    """The lead's decision alone, where there is one."""
+    settled = [vote["value"] for vote in votes if vote["settles"]]
+    return settled[-1:] or [vote["value"] for vote in votes]
+
+
+def _row(content: dict[str, Any], values: list[int], mode: Mode) -> dict[str, Any] | None:
+    mean = fmean(values)
+    prompt, answers = content["prompt"], [_as_completion(content["prompt"], answer) for answer in content["answers"]]
+    middle = 0.5 if mode == "yes-no" else MIDDLE
+    if mean == middle:
+        return None
+    agreeing = sum((value - middle) * (mean - middle) > 0 for value in values)
+    share = agreeing / sum(value != middle for value in values)
+    if mode == "pairs":
+        chosen, rejected = answers if mean < middle else answers[::-1]
+        sides = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+        return {**sides, "margin": abs(mean - middle), "share": share, "votes": len(values)}
+    label = {"prompt": prompt, "completion": answers[0], "label": mean > middle}
+    return {**label, **({"rating": mean} if mode == "rate" else {"share": share}), "votes": len(values)}
+
+
+def _as_completion(prompt: Any, answer: Any) -> Any:
+    """After a prompt of turns, a list of turns, as TRL has it."""
+    return (
+        [{"role": "assistant", "content": answer}] if isinstance(prompt, list) and isinstance(answer, str) else answer
+    )

@@ -1,0 +1,44 @@
+"""The items of a database, and how many people may still be given each."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from truing.labelling.database import Database
+from truing.labelling.items import Item, plain
+
+SETTING = "people an item"
+
+
+def put_items(database: Database, items: Sequence[Item], each: int) -> None:
+    """Makes these the items that are given out, in this order, each to so many people.
+
+    Those that were there stay with their votes; one that is not among these any more is withdrawn.
+    """
+    with database.writing() as sql:
+        sql.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (SETTING, str(each)))
+        sql.execute("UPDATE items SET withdrawn = 1")
+        for rank, item in enumerate(items):
+            _put(sql, item, rank)
+        for row in sql.execute("SELECT id FROM items").fetchall():
+            count_places(sql, row["id"])
+
+
+def _put(sql: sqlite3.Connection, item: Item, rank: int) -> None:
+    content = {"prompt": plain(item.prompt), "answers": list(map(plain, item.answers)), "sources": item.sources}
+    sql.execute(
+        "INSERT INTO items (key, content, kind, known, swap_of, rank, places)"
+        " VALUES (?, ?, ?, ?, (SELECT id FROM items WHERE key = ?), ?, 0)"
+        " ON CONFLICT (key) DO UPDATE SET rank = excluded.rank, withdrawn = 0",
+        (item.key, json.dumps(content), item.kind, item.known, item.swap_of, rank),
+    )
+
+
+def count_places(sql: sqlite3.Connection, item: int) -> None:
+    """Counts them anew after something became of an assignment: one that was skipped or left alone takes no place."""
+    taken = (
+        "SELECT count(*) FROM assignments AS given WHERE given.item = items.id AND NOT settles AND NOT released"
+        " AND NOT EXISTS (SELECT 1 FROM standing WHERE standing.assignment = given.id AND standing.kind = 'skip')"
+    )
+    each = "SELECT CAST(value AS INTEGER) FROM settings WHERE name = ?"
+    sql.execute(f"UPDATE items SET places = ({each}) - ({taken}) WHERE id = ?", (SETTING, item))

@@ -1,0 +1,113 @@
+// The page's side of it: shows an item, sends a judgement, and keeps it until the server has said that it is saved.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const PENDING = "truing-label-pending";
+const buttons = document.querySelectorAll("footer button");
+const flag = document.querySelector("[data-action=flag]");
+let item = null;
+let shownAt = 0;
+let isBusy = false;
+
+function newId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(18)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function tell(trouble) {
+  if ($("trouble").textContent !== trouble) $("trouble").textContent = trouble;
+}
+
+async function ask(path, body) {
+  const post = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  const answer = await fetch(path, { ...(body ? post : {}), signal: AbortSignal.timeout(20000) });
+  const text = await answer.text();
+  try {
+    return { status: answer.status, told: JSON.parse(text) };
+  } catch {
+    return { status: answer.status, told: { error: text } };
+  }
+}
+
+// Asks until the server has an answer to it, however often it is started again meanwhile.
+async function insist(path, body) {
+  for (let wait = 200; ; wait = Math.min(2 * wait, 5000)) {
+    try {
+      const answer = await ask(path, body);
+      if (answer.status < 500) return answer;
+      tell(answer.told.error);
+    } catch {
+      tell("The server does not answer. What you judged is kept in this browser and sent until it does.");
+    }
+    await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+}
+
+async function go(path, body) {
+  isBusy = true;
+  buttons.forEach((button) => button.setAttribute("aria-disabled", "true"));
+  if (body) localStorage.setItem(PENDING, JSON.stringify({ path, body }));
+  const { status, told } = await insist(path, body);
+  if (body && status !== 401) localStorage.removeItem(PENDING);
+  isBusy = false;
+  buttons.forEach((button) => button.removeAttribute("aria-disabled"));
+  if (status === 200) show(told);
+  else if (body && status !== 401) await go("/api/next");
+  tell(status === 200 ? "" : told.error);
+}
+
+function show({ item: next, progress }) {
+  item = next;
+  shownAt = performance.now();
+  $("work").hidden = !item;
+  $("done").hidden = Boolean(item);
+  $("reasons").hidden = true;
+  flag.setAttribute("aria-pressed", "false");
+  $("comment").value = "";
+  if (item) {
+    $("prompt").innerHTML = item.prompt; // Markdown without HTML in it, made on the server; the page's policy runs nothing
+    document.querySelectorAll(".answer").forEach((place, side) => (place.innerHTML = item.answers[side]));
+    document.querySelectorAll("pre, table").forEach((wide) => (wide.tabIndex = 0)); // so that keys can scroll it
+  }
+  $("bar").max = Math.max(progress.total, 1);
+  $("bar").value = progress.done;
+  $("progress").textContent = `${progress.own} by you, ${progress.done} of ${progress.total} in all${left(progress)}`;
+  (item ? $("title") : $("done")).focus();
+  window.scrollTo(0, 0);
+}
+
+function left({ seconds_left: seconds }) {
+  if (!seconds) return "";
+  return seconds < 90 ? ", about a minute left" : `, about ${Math.round(seconds / 60)} minutes left`;
+}
+
+function vote(kind, more) {
+  if (!item) return;
+  const seconds = Math.min((performance.now() - shownAt) / 1000, 86400);
+  const flagged = flag.getAttribute("aria-pressed") === "true";
+  const comment = $("comment").value || null;
+  go("/api/vote", { client: newId(), assignment: item.assignment, kind, flagged, comment, seconds, ...more });
+}
+
+const ACTIONS = {
+  vote: (button) => vote("vote", { value: Number(button.dataset.value) }),
+  "both-bad": () => vote("both-bad"),
+  skip: () => item && (($("reasons").hidden = false), $("reasons").querySelector("button").focus()),
+  reason: (button) => vote("skip", { reason: button.querySelector("span").textContent }),
+  stay: () => (($("reasons").hidden = true), $("title").focus()),
+  flag: () => flag.setAttribute("aria-pressed", String(flag.getAttribute("aria-pressed") !== "true")),
+  undo: () => go("/api/undo", { client: newId() }),
+};
+
+buttons.forEach((button) => button.addEventListener("click", () => isBusy || ACTIONS[button.dataset.action](button)));
+
+document.addEventListener("keydown", (event) => {
+  if (event.target === $("comment")) return void (event.key === "Escape" && $("title").focus());
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || !$("keys").checked) return;
+  if (event.key === "c" && item) return void (event.preventDefault(), $("comment").focus());
+  const open = $($("reasons").hidden ? "votes" : "reasons");
+  open.querySelector(`[data-key="${CSS.escape(event.key)}"]`)?.click();
+});
+
+const pending = JSON.parse(localStorage.getItem(PENDING) || "null");
+if (pending) go(pending.path, pending.body);
+else go("/api/next");
