@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from truing.cli.output import say
-from truing.core.errors import DataError
+from truing.core.errors import DataError, InputError
 
 if TYPE_CHECKING:
+    from truing.labelling.serving import Address
     from truing.labelling.store import Store
 
 ALONE = "you"
@@ -60,27 +61,43 @@ def label(
 ) -> None:
     """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
     from truing.labelling.collection import Wanted, begin, existing, items_to_ask, labels_of
+    from truing.labelling.places import put_items
 
     kept_in = labels or labels_of(source)
     if export or export_votes or revoke or forget:
         _work_on(existing(kept_in), export, export_votes, revoke, forget)
         return
-    text = _read(guidelines) if guidelines else ""
-    store = begin(kept_in, mode)
-    items = items_to_ask(Wanted(source, stage, random_share, controls, swaps), store.mode)
-    from truing.labelling.places import put_items
-    from truing.labelling.serving import listen, serve  # imports the web server
-
-    address = listen(host, port, url, bool(person or lead) or _has_named(store))
+    told = _read(guidelines) if guidelines else ""
+    wanted = Wanted(source, stage, random_share, controls, swaps)
+    begun = begin(kept_in, mode) if kept_in.exists() else None
+    items = items_to_ask(wanted, begun.mode if begun else mode or "pairs")
+    address = _listen(host, port, url, bool(person or lead or (begun and _has_named(begun))))
+    store = begun or begin(kept_in, mode)
     put_items(store.database, items, each)
     say(f"{len(items)} items, {each} judgement{'s' if each > 1 else ''} of each; votes are kept in {kept_in}.")
     _give_links(store, address.url, person or [], lead or [])
+    _serve(store, told, address)
+
+
+def _listen(host: str, port: int, url: str | None, has_people: bool) -> "Address":
+    try:
+        from truing.labelling.serving import listen
+    except ImportError as error:
+        hint = "pip install 'truing[label]' has it."
+        what = f"the page needs {error.name}, which is not installed."
+        raise InputError(what, code="input/no-web-server", where="truing label", hint=hint) from error
+    return listen(host, port, url, has_people)
+
+
+def _serve(store: "Store", guidelines: str, address: "Address") -> None:
+    from truing.labelling.serving import server_of
+
     say("Ctrl-C ends the page; the same command goes on.")
     sys.stdout.flush()  # where it goes to a file, links are there at once
     try:
-        serve(store, text, address)
+        server_of(store, guidelines, address).run(sockets=[address.listening])
     except KeyboardInterrupt:
-        say(f"Ended. All votes are in {kept_in}; --export FILE writes them as rows.")
+        say("Ended; every vote is kept. --export FILE writes them as rows.")
 
 
 def _give_links(store: "Store", url: str, people: list[str], leads: list[str]) -> None:
@@ -100,7 +117,7 @@ def _give_links(store: "Store", url: str, people: list[str], leads: list[str]) -
 def _has_named(store: "Store") -> bool:
     from truing.labelling.people import names
 
-    return set(names(store.database)) > {ALONE}
+    return bool(set(names(store.database)) - {ALONE})
 
 
 def _work_on(

@@ -36,7 +36,8 @@ def every_vote(database: Database) -> Iterator[dict[str, Any]]:
     query = (
         "SELECT votes.id AS vote, votes.kind, value, reason, comment, flagged, seconds, votes.made,"
         " people.name AS person, assignment, flipped AS second_on_the_left, settles,"
-        " items.key AS item, items.kind AS shown_as, known, withdrawn, original.key AS swap_of, items.content FROM votes"
+        " items.key AS item, items.kind AS shown_as, items.known, items.withdrawn,"
+        " original.key AS swap_of, items.content FROM votes"
         " JOIN assignments ON assignments.id = assignment JOIN people ON people.id = person"
         " JOIN items ON items.id = assignments.item LEFT JOIN items AS original ON original.id = items.swap_of"
         " ORDER BY votes.id"

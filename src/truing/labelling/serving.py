@@ -42,6 +42,7 @@ def listen(host: str, port: int, url: str | None, has_people: bool) -> Address:
             "proxy such as caddy or nginx. For this machine alone, leave --host out."
         )
         raise InputError(what, code="input/open-host", where="--host", hint=hint)
+    opened = _origin(url) if url else None
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)
@@ -49,14 +50,14 @@ def listen(host: str, port: int, url: str | None, has_people: bool) -> Address:
         hint = "Choose another with --port; 0 takes any that is free."
         what = f"cannot listen at {host}, port {port}: {error.strerror or error}."
         raise InputError(what, code="input/no-port", where="--port", hint=hint) from error
-    return Address(listening, _origin(url) if url else f"http://{host}:{listening.getsockname()[1]}")
+    name = f"[{host}]" if ":" in host else host
+    return Address(listening, opened or f"http://{name}:{listening.getsockname()[1]}")
 
 
-def serve(store: Store, guidelines: str, address: Address) -> None:
-    """Answers until a signal ends it."""
-    site = Site(
-        store, guidelines, f"truing-label-{urlsplit(address.url).port or 443}", address.url.startswith("https:")
-    )
+def server_of(store: Store, guidelines: str, address: Address) -> uvicorn.Server:
+    """What answers there once it is run, until a signal or `should_exit` ends it."""
+    parts = urlsplit(address.url)
+    site = Site(store, guidelines, f"truing-label-{parts.port or 443}", parts.scheme == "https")
     config = uvicorn.Config(
         site.app(address.origins),
         http="h11",
@@ -67,7 +68,7 @@ def serve(store: Store, guidelines: str, address: Address) -> None:
         server_header=False,
         timeout_graceful_shutdown=3,
     )
-    uvicorn.Server(config).run(sockets=[address.listening])
+    return uvicorn.Server(config)
 
 
 def _is_loopback(host: str) -> bool:

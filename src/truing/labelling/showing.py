@@ -12,8 +12,14 @@ _MARKDOWN.disable(["link", "image", "autolink", "reference", "html_inline", "htm
 
 
 def as_html(text: str) -> Markup:
-    """Markdown without HTML, links and images, which stay as they are written; hidden characters are written out."""
-    return Markup(_MARKDOWN.render(visible(text)))
+    """Markdown without HTML, links and images, which stay as they are written; hidden characters are written out.
+
+    What may be wider than its column can be reached, and so scrolled, by keyboard.
+    """
+    html = _MARKDOWN.render(visible(text))
+    for wide in ("pre", "table"):  # written so by the renderer alone: in texts, < is escaped
+        html = html.replace(f"<{wide}>", f'<{wide} tabindex="0">')
+    return Markup(html)
 
 
 def shown(content: Any) -> Markup:

@@ -60,13 +60,12 @@ function show({ item: next, progress }) {
   shownAt = performance.now();
   $("work").hidden = !item;
   $("done").hidden = Boolean(item);
-  $("reasons").hidden = true;
+  choose(false);
   flag.setAttribute("aria-pressed", "false");
   $("comment").value = "";
   if (item) {
     $("prompt").innerHTML = item.prompt; // Markdown without HTML in it, made on the server; the page's policy runs nothing
     document.querySelectorAll(".answer").forEach((place, side) => (place.innerHTML = item.answers[side]));
-    document.querySelectorAll("pre, table").forEach((wide) => (wide.tabIndex = 0)); // so that keys can scroll it
   }
   $("bar").max = Math.max(progress.total, 1);
   $("bar").value = progress.done;
@@ -80,6 +79,12 @@ function left({ seconds_left: seconds }) {
   return seconds < 90 ? ", about a minute left" : `, about ${Math.round(seconds / 60)} minutes left`;
 }
 
+// Whether reasons to skip are shown, in the place of the steps.
+function choose(isReason) {
+  $("reasons").hidden = !isReason;
+  $("votes").hidden = isReason;
+}
+
 function vote(kind, more) {
   if (!item) return;
   const seconds = Math.min((performance.now() - shownAt) / 1000, 86400);
@@ -91,9 +96,9 @@ function vote(kind, more) {
 const ACTIONS = {
   vote: (button) => vote("vote", { value: Number(button.dataset.value) }),
   "both-bad": () => vote("both-bad"),
-  skip: () => item && (($("reasons").hidden = false), $("reasons").querySelector("button").focus()),
+  skip: () => item && (choose(true), $("reasons").querySelector("button").focus()),
   reason: (button) => vote("skip", { reason: button.querySelector("span").textContent }),
-  stay: () => (($("reasons").hidden = true), $("title").focus()),
+  stay: () => (choose(false), $("title").focus()),
   flag: () => flag.setAttribute("aria-pressed", String(flag.getAttribute("aria-pressed") !== "true")),
   undo: () => go("/api/undo", { client: newId() }),
 };
@@ -107,6 +112,9 @@ document.addEventListener("keydown", (event) => {
   const open = $($("reasons").hidden ? "votes" : "reasons");
   open.querySelector(`[data-key="${CSS.escape(event.key)}"]`)?.click();
 });
+
+const guidelines = document.querySelector("aside details");
+if (guidelines && matchMedia("(max-width: 48rem)").matches) guidelines.open = false;
 
 const pending = JSON.parse(localStorage.getItem(PENDING) || "null");
 if (pending) go(pending.path, pending.body);

@@ -1,0 +1,106 @@
+"""truing label, as a person starts it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import tiny
+from cli.conftest import Command
+from labelling.collecting import Asking
+
+PAIRS = [{"prompt": f"{number}?", "answers": ["a", "b"]} for number in range(3)]
+
+
+@contextmanager
+def labelling(*arguments: object) -> Iterator[dict[str, str]]:
+    """`truing label` in a process: its links by name; ended as by Ctrl-C."""
+    command = [sys.executable, "-m", "truing", "label", *map(str, arguments), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        links = {}
+        for line in process.stdout:
+            if "Ctrl-C" in line:
+                break
+            if found := re.fullmatch(r"(.*): (http\S+)\n", line):
+                links[found[1]] = found[2]
+        try:
+            yield links
+        finally:
+            process.send_signal(signal.SIGINT)
+            last = process.stdout.read()
+            assert process.wait(30) == 0
+            assert "every vote is kept" in last
+
+
+def asking(link: str) -> Asking:
+    url, _, token = link.partition("/?t=")
+    found = Asking(url)
+    found.enter(token)
+    return found
+
+
+def test_a_file_is_labelled_exported_and_learnt_from_and_a_person_forgotten(tmp_path: Path, truing: Command) -> None:
+    rows, out, votes = (tmp_path / f"{name}.jsonl" for name in ("rows", "out", "votes"))
+    tiny.write_rows(rows, PAIRS)
+    with labelling(rows, "--person", "Anna", "--lead", "Chris") as links:
+        assert [*links] == ["Anna", "Chris"]
+        anna = asking(links["Anna"])
+        assignment = anna.get("/api/next")["item"]["assignment"]
+        anna.post("/api/vote", assignment=assignment, kind="vote", value=1)
+    assert "1 rows" in (said := truing("label", rows, "--export", out, "--export-votes", votes)).out, said
+    (row,) = map(json.loads, out.read_text(encoding="utf-8").splitlines())
+    assert (row["margin"], {row["chosen"], row["rejected"]}) == (3.0, {"a", "b"})
+    (vote,) = map(json.loads, votes.read_text(encoding="utf-8").splitlines())
+    assert (vote["person"], vote["kind"]) == ("Anna", "vote")
+    with labelling(rows) as links:  # links that were given stay good
+        assert links == {}
+    assert truing("label", rows, "--revoke", "Anna").code == 0
+    assert "1 votes" in truing("label", rows, "--forget", "Anna").out
+    said = truing("label", rows, "--forget", "Anna")
+    assert (said.code, said.spots[0][0]) == (2, "input/unknown-person")
+
+
+def test_who_starts_it_alone_labels_and_leads(tmp_path: Path) -> None:
+    rows = tiny.write_rows(tmp_path / "rows.jsonl", PAIRS)
+    for _ in range(2):
+        with labelling(rows) as links:
+            assert asking(links["you"]).send("GET", "/lead")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (["--host", "0.0.0.0"], "input/open-host"),
+        (["--url", "example"], "input/bad-url"),
+        (["--guidelines", "nowhere.md"], "data/no-guidelines"),
+        (["--export", "out.jsonl"], "input/no-labels-yet"),
+        (["--forget", "Anna"], "input/no-labels-yet"),
+        (["--labels", "."], "input/no-labels"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_leaves_nothing(
+    tmp_path: Path, truing: Command, more: list[str], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = tiny.write_rows(tmp_path / "rows.jsonl", PAIRS)
+    said = truing("label", rows, *more)
+    assert (said.code, said.spots[0][0]) == (2, code)
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_without_the_web_server_it_says_what_to_install(
+    tmp_path: Path, truing: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tiny.write_rows(tmp_path / "rows.jsonl", PAIRS)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "truing.labelling.serving", raising=False)
+    said = truing("label", rows)
+    assert (said.code, said.spots[0][0]) == (2, "input/no-web-server")
+    assert "truing[label]" in said.err
