@@ -48,9 +48,11 @@ HOUSE = """
 6 | sample     | core data results rewards runs score                   |
 6 | compare    | report runs                                            |
 6 | export     | core config data models report results runs            | huggingface_hub
+6 | labelling  | core config data runs                                  | jinja2 markdown_it markupsafe pydantic
+  |            |                                                        | starlette uvicorn
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
   |            | estimate report sweep chat score judge results sample  |
-  |            | compare export                                         |
+  |            | compare export labelling                               |
 7 | notebook   | core cli report results runs sample score              | markupsafe pandas transformers
 """
 """Floor, room, and what it imports of the house and of the libraries"""
