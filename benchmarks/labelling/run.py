@@ -1,6 +1,6 @@
 """Many people vote at once while the server of `truing label` is killed: what is kept, and how long an answer takes.
 
-    python benchmarks/labelling/run.py [--people 50] [--votes 200] [--kills 5] [--pause 0.5]
+    python benchmarks/labelling/run.py [--people 50] [--votes 200] [--kills 5] [--pause 1.0]
 
 Prints what docs/labelling.md has. A person judges `pause` seconds on the mean, and sends a vote until it is
 acknowledged, as the page does.
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--votes", type=int, default=200, help="of each")
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--pause", type=float, default=0.5, help="seconds between an item and its vote, on the mean")
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds between an item and its vote, on the mean")
     options = parser.parse_args()
     with TemporaryDirectory() as place:
         file = Path(place) / "answers.jsonl"

@@ -260,7 +260,7 @@ def test_a_lead_settles_and_may_think_again(tmp_path: Path) -> None:
 
 
 def test_forgetting_a_person_takes_all_of_them_out_of_the_file(tmp_path: Path) -> None:
-    store = store_of(tmp_path, pairs(2))
+    store = store_of(tmp_path, pairs(3))
     anna, ben = person(store, "Annabella"), person(store, "Ben")
     for one in (anna, ben):
         given = store.next(one)

@@ -9,6 +9,7 @@ from typing import Any
 
 from truing.labelling.database import Database
 from truing.labelling.items import MIDDLE, Mode
+from truing.labelling.places import SETTING
 
 FAR_APART = 3
 """Steps between two ratings of one answer that make it a dispute"""
@@ -25,7 +26,7 @@ class Progress:
     total: int
     """Judgements that are wanted"""
     seconds_left: float | None
-    """At the person's usual pace, with as many people as there have judged; None before they have judged anything"""
+    """At the person's usual pace, with as many people as have begun; None before they have judged anything"""
 
 
 @dataclass(frozen=True)
@@ -59,22 +60,23 @@ class Disputed:
 
 def progress(database: Database, person: int) -> Progress:
     """As a page tells it to one person."""
-    judged = (
-        "SELECT person, seconds FROM standing JOIN items ON items.id = item"
-        " WHERE NOT settles AND NOT withdrawn AND standing.kind != 'skip' AND items.kind != 'swap'"
+    own = (
+        "SELECT seconds FROM standing JOIN items ON items.id = item"
+        " WHERE person = ? AND NOT settles AND NOT withdrawn AND standing.kind != 'skip' AND items.kind != 'swap'"
+        " ORDER BY standing.id"
     )
-    wanted = (
-        "SELECT count(*) * (SELECT CAST(value AS INTEGER) FROM settings WHERE name = 'people an item')"
-        " FROM items WHERE NOT withdrawn AND kind != 'swap'"
+    of_all = (
+        "SELECT coalesce(sum(judged), 0), count(*) * CAST((SELECT value FROM settings WHERE name = ?) AS INTEGER)"
+        " FROM items WHERE withdrawn = 0 AND kind != 'swap'"
     )
+    begun = "SELECT count(*) FROM people WHERE EXISTS (SELECT 1 FROM assignments WHERE person = people.id)"
     with database.reading() as sql:
-        rows = sql.execute(judged).fetchall()
-        total = sql.execute(wanted).fetchone()[0]
-    own = [row["seconds"] for row in rows if row["person"] == person]
-    paces = [seconds for seconds in own[-20:] if seconds is not None]
-    people = len({row["person"] for row in rows})
-    left = median(paces) * max(total - len(rows), 0) / people if paces else None
-    return Progress(len(own), len(rows), total, left)
+        seconds = [row["seconds"] for row in sql.execute(own, (person,))]
+        done, total = sql.execute(of_all, (SETTING,)).fetchone()
+        people = sql.execute(begun).fetchone()[0]
+    paces = [one for one in seconds[-20:] if one is not None]
+    left = median(paces) * max(total - done, 0) / people if paces else None
+    return Progress(len(seconds), done, total, left)
 
 
 def shares(database: Database, mode: Mode) -> list[Share]:

@@ -37,24 +37,18 @@ class Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
+        if scope["type"] != "http":
+            return  # no other kind is asked for
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope.get("headers", ())}
-        refusal = self._refusal(scope, headers)
+        body = await _read(receive) if scope["method"] == "POST" else b""  # first: who still sends hears no answer
+        refusal = self._refusal(scope, headers, body)
         if refusal is not None:
             await _refuse(send, *refusal)
             return
-        body = b""
-        while scope["method"] == "POST":
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > LONGEST_BODY:
-                await _refuse(send, 413, "That is longer than anything this page sends.")
-                return
-            if message["type"] == "http.disconnect" or not message.get("more_body"):
-                break
         await self._app(scope, _once(body), _with_headers(send))
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD", "POST"):
+    def _refusal(self, scope: Scope, headers: dict[str, str], body: bytes) -> tuple[int, str] | None:
+        if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, "That cannot be asked here."
         if headers.get("host", "").lower() not in self._hosts:  # else another site's name could point at this server
             return 421, "This server does not go by that name; open the link that was printed."
@@ -64,7 +58,19 @@ class Guarded:
             return 403, "This was sent from another page; open the link that was printed."
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return 415, "Votes are sent as JSON."
+        if len(body) > LONGEST_BODY:
+            return 413, "That is longer than anything this page sends."
         return None
+
+
+async def _read(receive: Receive) -> bytes:
+    """The body, or as much of it as shows that it is too long."""
+    body, goes_on = b"", True
+    while goes_on and len(body) <= LONGEST_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+        goes_on = message.get("more_body", False)
+    return body
 
 
 def _once(body: bytes) -> Receive:

@@ -27,18 +27,21 @@ def put_items(database: Database, items: Sequence[Item], each: int) -> None:
 def _put(sql: sqlite3.Connection, item: Item, rank: int) -> None:
     content = {"prompt": plain(item.prompt), "answers": list(map(plain, item.answers)), "sources": item.sources}
     sql.execute(
-        "INSERT INTO items (key, content, kind, known, swap_of, rank, places)"
-        " VALUES (?, ?, ?, ?, (SELECT id FROM items WHERE key = ?), ?, 0)"
+        "INSERT INTO items (key, content, kind, known, swap_of, rank, places, judged)"
+        " VALUES (?, ?, ?, ?, (SELECT id FROM items WHERE key = ?), ?, 0, 0)"
         " ON CONFLICT (key) DO UPDATE SET rank = excluded.rank, withdrawn = 0",
         (item.key, json.dumps(content), item.kind, item.known, item.swap_of, rank),
     )
 
 
 def count_places(sql: sqlite3.Connection, item: int) -> None:
-    """Counts them anew after something became of an assignment: one that was skipped or left alone takes no place."""
-    taken = (
-        "SELECT count(*) FROM assignments AS given WHERE given.item = items.id AND NOT settles AND NOT released"
-        " AND NOT EXISTS (SELECT 1 FROM standing WHERE standing.assignment = given.id AND standing.kind = 'skip')"
-    )
+    """Counts anew after something became of an assignment; one that was skipped or left alone takes no place."""
+    given = "SELECT count(*) FROM assignments AS given WHERE given.item = items.id AND NOT settles AND NOT released"
+    said = "SELECT {what} FROM standing WHERE standing.{of} AND NOT settles AND standing.kind {kind} 'skip'"
+    skipped = said.format(what="1", of="assignment = given.id", kind="=")
+    judged = said.format(what="count(*)", of="item = items.id", kind="!=")
     each = "SELECT CAST(value AS INTEGER) FROM settings WHERE name = ?"
-    sql.execute(f"UPDATE items SET places = ({each}) - ({taken}) WHERE id = ?", (SETTING, item))
+    sql.execute(
+        f"UPDATE items SET places = ({each}) - ({given} AND NOT EXISTS ({skipped})), judged = ({judged}) WHERE id = ?",
+        (SETTING, item),
+    )

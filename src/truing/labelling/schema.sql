@@ -10,9 +10,11 @@ CREATE TABLE items (
     swap_of INTEGER REFERENCES items (id),
     rank INTEGER NOT NULL,          -- lower ones are shown first
     places INTEGER NOT NULL,        -- people who may still be given it
+    judged INTEGER NOT NULL,        -- people who have judged it; with places, counted anew where either changes
     withdrawn INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX items_to_give ON items (rank) WHERE places > 0 AND NOT withdrawn;
+CREATE INDEX items_done ON items (withdrawn, kind, judged);
 
 CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL);
 CREATE TABLE links (hash TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id));

@@ -23,7 +23,7 @@ from truing.labelling.guarded import App, Guarded
 from truing.labelling.items import STEPS
 from truing.labelling.people import Person, who
 from truing.labelling.showing import as_html, shown
-from truing.labelling.store import RefusedError, Store, Vote
+from truing.labelling.store import Given, RefusedError, Store, Vote
 
 HERE = Path(__file__).parent
 STATIC = {"page.js": "text/javascript", "lead.js": "text/javascript", "page.css": "text/css"}
@@ -149,26 +149,26 @@ class Site:
             "shown": shown,
         }
 
-    def _next(self, person: Person, _: Any = None) -> dict[str, Any]:
-        given = self.store.next(person.id)
-        told = {"progress": asdict(progress(self.store.database, person.id))}
-        if given is None:
-            return told | {"item": None}
-        item = {
-            "assignment": given.assignment,
-            "prompt": shown(given.prompt),
-            "answers": list(map(shown, given.answers)),
-            "is_again": given.is_again,
-        }
-        return told | {"item": item}
+    def _next(self, person: Person, _: Any) -> dict[str, Any]:
+        return self._told(person, self.store.next(person.id))
 
     def _vote(self, person: Person, asked: Any) -> dict[str, Any]:
-        self.store.vote(person.id, Vote(**_VoteAsked.model_validate(asked).model_dump()))
-        return self._next(person)
+        return self._told(person, self.store.vote(person.id, Vote(**_VoteAsked.model_validate(asked).model_dump())))
 
     def _undo(self, person: Person, asked: Any) -> dict[str, Any]:
-        self.store.undo(person.id, _Asked.model_validate(asked).client)
-        return self._next(person)
+        return self._told(person, self.store.undo(person.id, _Asked.model_validate(asked).client))
+
+    def _told(self, person: Person, given: Given | None) -> dict[str, Any]:
+        """What a page shows next."""
+        told = {"progress": asdict(progress(self.store.database, person.id)), "item": None}
+        if given is not None:
+            told["item"] = {
+                "assignment": given.assignment,
+                "prompt": shown(given.prompt),
+                "answers": list(map(shown, given.answers)),
+                "is_again": given.is_again,
+            }
+        return told
 
     def _settle(self, person: Person, asked: Any) -> dict[str, Any]:
         wanted = _SettleAsked.model_validate(asked)

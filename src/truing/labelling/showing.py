@@ -8,7 +8,7 @@ from markupsafe import Markup
 from truing.core.text import visible
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
-_MARKDOWN.disable(["link", "image", "autolink", "reference", "html_inline", "html_block", "entity"])
+_MARKDOWN.disable(["link", "image", "autolink", "reference", "entity"])
 
 
 def as_html(text: str) -> Markup:

@@ -65,19 +65,10 @@ class Store:
     def next(self, person: int) -> Given | None:
         """What this person has before them: what they were given last, else something new; None if all is done."""
         with self.database.writing() as sql:
-            row = _open(sql, person)
-            if row is None:
-                item = _item_for(sql, person) or self._left_alone(sql, person)
-                if item is None:
-                    return None
-                row = self._give(sql, item, person)
-            self._seen[row["id"]] = time.monotonic()
-            content = json.loads(row["content"])
-        answers = content["answers"][::-1] if row["flipped"] else content["answers"]
-        return Given(row["id"], content["prompt"], answers, row["undone"] is not None)
+            return self._following(sql, person)
 
-    def vote(self, person: int, vote: Vote) -> None:
-        """Keeps a vote. One that is sent again is kept once.
+    def vote(self, person: int, vote: Vote) -> Given | None:
+        """Keeps a vote, and gives what `next` does. One that is sent again is kept once.
 
         Raises:
             RefusedError: it is none of this mode, or not on something that this person has before them.
@@ -85,16 +76,17 @@ class Store:
         self._check(vote)
         with self.database.writing() as sql:
             if _is_known(sql, vote.client):
-                return
+                return self._following(sql, person)
             row = _assigned(sql, vote.assignment, person)
             if sql.execute("SELECT 1 FROM standing WHERE assignment = ?", (vote.assignment,)).fetchone():
                 raise RefusedError("You have judged this one already, perhaps on another page. Undo takes it back.")
             _append(sql, vote, self._as_stored(vote.value, row["flipped"]))
             sql.execute("UPDATE assignments SET released = 0 WHERE id = ?", (vote.assignment,))
             count_places(sql, row["item"])
+            return self._following(sql, person)
 
-    def undo(self, person: int, client: str) -> None:
-        """Takes back the person's last standing vote; what it was on is before them again.
+    def undo(self, person: int, client: str) -> Given | None:
+        """Takes back the person's last standing vote; gives what `next` does, which is what that was on.
 
         Raises:
             RefusedError: there is none.
@@ -102,12 +94,13 @@ class Store:
         query = "SELECT max(id) AS id, assignment, item FROM standing WHERE person = ? AND NOT settles"
         with self.database.writing() as sql:
             if _is_known(sql, client):
-                return
+                return self._following(sql, person)
             row = sql.execute(query, (person,)).fetchone()
             if row["id"] is None:
                 raise RefusedError("There is nothing to take back.")
             _append(sql, Vote(client, row["assignment"], "undo"), None)
             count_places(sql, row["item"])
+            return self._following(sql, person)
 
     def settle(self, person: int, client: str, item: int, value: int) -> None:
         """Keeps a lead's decision on an item, which stands over all votes; a later one over an earlier.
@@ -128,6 +121,18 @@ class Store:
             vote = Vote(client, sql.execute(query, (item, person)).fetchone()["id"], "vote", value)
             self._check(vote)
             _append(sql, vote, value)
+
+    def _following(self, sql: sqlite3.Connection, person: int) -> Given | None:
+        row = _open(sql, person)
+        if row is None:
+            item = _item_for(sql, person) or self._left_alone(sql, person)
+            if item is None:
+                return None
+            row = self._give(sql, item, person)
+        self._seen[row["id"]] = time.monotonic()
+        content = json.loads(row["content"])
+        answers = content["answers"][::-1] if row["flipped"] else content["answers"]
+        return Given(row["id"], content["prompt"], answers, row["undone"] is not None)
 
     def _give(self, sql: sqlite3.Connection, item: sqlite3.Row, person: int) -> sqlite3.Row:
         """Sides are drawn; of a swap, they are the other way round from what the person saw."""
