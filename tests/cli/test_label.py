@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 import tiny
 from cli.conftest import Command
-from labelling.collecting import Asking
+from labelling.collecting import Asking, a_vote, person
+
+from truing.labelling.collection import Wanted, begin, items_to_ask
+from truing.labelling.places import put_items
 
 PAIRS = [{"prompt": f"{number}?", "answers": ["a", "b"]} for number in range(3)]
 
@@ -65,6 +68,23 @@ def test_a_file_is_labelled_exported_and_learnt_from_and_a_person_forgotten(tmp_
     assert "1 votes" in truing("label", rows, "--forget", "Anna").out
     said = truing("label", rows, "--forget", "Anna")
     assert (said.code, said.spots[0][0]) == (2, "input/unknown-person")
+
+
+def test_an_export_trains_a_reward_model_with_no_further_step(tmp_path: Path, truing: Command) -> None:
+    recipe = tiny.recipe_file(tmp_path, stages=["sft", "reward"])
+    preferred = {row["prompt"]: row["chosen"] for row in tiny.preferences()}
+    store = begin(tmp_path / "preferences.labels.db", "pairs")
+    put_items(store.database, items_to_ask(Wanted(tmp_path / "preferences.jsonl"), "pairs"), 1)
+    anna = person(store, "Anna")
+    given = store.next(anna)
+    while given is not None:
+        value = 2 if given.answers[0] == preferred[given.prompt] else 6
+        given = store.vote(anna, a_vote(given.assignment, value))
+    out = tmp_path / "labels.jsonl"
+    assert truing("label", tmp_path / "preferences.jsonl", "--export", out).code == 0
+    said = truing("run", recipe, "--out", tmp_path / "run", "--set", f"data.preferences.path={out}")
+    assert said.code == 0, said
+    assert json.loads((tmp_path / "run" / "reward" / "result.json").read_text(encoding="utf-8"))["heldout_pairs"] > 0
 
 
 def test_who_starts_it_alone_labels_and_leads(tmp_path: Path) -> None:
