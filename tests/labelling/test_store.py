@@ -19,7 +19,7 @@ from truing.labelling.collection import begin
 from truing.labelling.items import swaps_of
 from truing.labelling.people import forget, new_link, revoke, who
 from truing.labelling.places import put_items
-from truing.labelling.store import LEFT_ALONE, RefusedError, Store
+from truing.labelling.store import LEFT_ALONE, PageError, Store
 
 VOTER = """
 import sys
@@ -120,7 +120,7 @@ def test_a_vote_sent_twice_is_one_and_another_on_the_same_is_refused(tmp_path: P
     store.vote(anna, vote)
     store.vote(anna, vote)
     assert len(ask_all(store, "SELECT 1 FROM votes")) == 1
-    with pytest.raises(RefusedError, match="already"):
+    with pytest.raises(PageError, match="already"):
         store.vote(anna, a_vote(given.assignment, 5))
 
 
@@ -143,7 +143,7 @@ def test_undo_goes_back_step_by_step_and_keeps_what_was_said(tmp_path: Path) -> 
     back = store.next(anna)
     assert back is not None
     assert back.assignment == shown[0].assignment
-    with pytest.raises(RefusedError, match="nothing to take back"):
+    with pytest.raises(PageError, match="nothing to take back"):
         store.undo(anna, "undo 3")
     for given in reversed(shown):
         store.vote(anna, a_vote(given.assignment, for_first(store, given.assignment, -1)))
@@ -196,11 +196,11 @@ def test_votes_on_what_was_not_given_or_was_withdrawn_are_refused(tmp_path: Path
     given = store.next(anna)
     assert given is not None
     for who_asks, assignment in ((ben, given.assignment), (anna, 99)):
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(PageError) as refused:
             store.vote(who_asks, a_vote(assignment))
         assert refused.value.status == 404
     put_items(store.database, [pair(5)], 1)
-    with pytest.raises(RefusedError, match="withdrawn") as refused:
+    with pytest.raises(PageError, match="withdrawn") as refused:
         store.vote(anna, a_vote(given.assignment))
     assert refused.value.status == 410
     following = store.next(anna)
@@ -227,7 +227,7 @@ def test_a_vote_of_no_such_step_or_kind_is_refused(tmp_path: Path, mode: str, ki
     anna = person(store, "Anna")
     given = store.next(anna)
     assert given is not None
-    with pytest.raises(RefusedError):
+    with pytest.raises(PageError):
         store.vote(anna, a_vote(given.assignment, value, kind))
     assert ask_all(store, "SELECT 1 FROM votes") == []
 
@@ -252,9 +252,9 @@ def test_a_lead_settles_and_may_think_again(tmp_path: Path) -> None:
     store.settle(chris, "two", 1, 6)
     store.settle(chris, "two", 1, 6)
     assert [row["value"] for row in ask_all(store, "SELECT value FROM standing WHERE settles")] == [6]
-    with pytest.raises(RefusedError):
+    with pytest.raises(PageError):
         store.settle(chris, "three", 2, 6)
-    with pytest.raises(RefusedError):
+    with pytest.raises(PageError):
         store.settle(chris, "four", 1, 8)
     assert store.next(chris) is not None  # it takes nobody's place
 

@@ -23,7 +23,7 @@ from truing.labelling.guarded import App, Guarded
 from truing.labelling.items import STEPS
 from truing.labelling.people import Person, who
 from truing.labelling.showing import as_html, shown
-from truing.labelling.store import Given, RefusedError, Store, Vote
+from truing.labelling.store import Given, PageError, Store, Vote
 
 HERE = Path(__file__).parent
 STATIC = {"page.js": "text/javascript", "lead.js": "text/javascript", "page.css": "text/css"}
@@ -82,9 +82,9 @@ class Site:
         token = request.cookies.get(self.cookie, "")
         person = await run_in_threadpool(who, self.store.database, token)
         if person is None:
-            raise RefusedError("This browser has no link that is good here. Open the link that you were given.", 401)
+            raise PageError("This browser has no link that is good here. Open the link that you were given.", 401)
         if role is not None and person.role != role:
-            raise RefusedError("This page is for the lead.", 403)
+            raise PageError("This page is for the lead.", 403)
         return person
 
     def _page(
@@ -97,7 +97,7 @@ class Site:
             try:
                 person = await self._who(request, role)
                 return HTMLResponse(_fill(template, person=person, **await run_in_threadpool(content, person)))
-            except RefusedError as refusal:
+            except PageError as refusal:
                 return HTMLResponse(_fill("notice.html", text=str(refusal), to=None), refusal.status)
 
         return page
@@ -123,7 +123,7 @@ class Site:
                 person = await self._who(request, role)
                 asked = json.loads(await request.body()) if request.method == "POST" else None
                 return JSONResponse(await run_in_threadpool(answer, person, asked))
-            except RefusedError as refusal:
+            except PageError as refusal:
                 return JSONResponse({"error": str(refusal)}, refusal.status)
             except (ValidationError, ValueError, RecursionError):
                 return JSONResponse({"error": "That is nothing that this page sends: reload it."}, 422)

@@ -16,7 +16,7 @@ LEFT_ALONE = 1800.0
 """Seconds after which what somebody was given and has not judged may go to another who has nothing else to do"""
 
 
-class RefusedError(Exception):
+class PageError(Exception):
     """What a page asked cannot be done; the text is for who sits before it, `status` for the browser."""
 
     def __init__(self, text: str, status: int = 409) -> None:
@@ -71,7 +71,7 @@ class Store:
         """Keeps a vote, and gives what `next` does. One that is sent again is kept once.
 
         Raises:
-            RefusedError: it is none of this mode, or not on something that this person has before them.
+            PageError: it is none of this mode, or not on something that this person has before them.
         """
         self._check(vote)
         with self.database.writing() as sql:
@@ -79,7 +79,7 @@ class Store:
                 return self._following(sql, person)
             row = _assigned(sql, vote.assignment, person)
             if sql.execute("SELECT 1 FROM standing WHERE assignment = ?", (vote.assignment,)).fetchone():
-                raise RefusedError("You have judged this one already, perhaps on another page. Undo takes it back.")
+                raise PageError("You have judged this one already, perhaps on another page. Undo takes it back.")
             _append(sql, vote, self._as_stored(vote.value, row["flipped"]))
             sql.execute("UPDATE assignments SET released = 0 WHERE id = ?", (vote.assignment,))
             count_places(sql, row["item"])
@@ -89,7 +89,7 @@ class Store:
         """Takes back the person's last standing vote; gives what `next` does, which is what that was on.
 
         Raises:
-            RefusedError: there is none.
+            PageError: there is none.
         """
         query = "SELECT max(id) AS id, assignment, item FROM standing WHERE person = ? AND NOT settles"
         with self.database.writing() as sql:
@@ -97,7 +97,7 @@ class Store:
                 return self._following(sql, person)
             row = sql.execute(query, (person,)).fetchone()
             if row["id"] is None:
-                raise RefusedError("There is nothing to take back.")
+                raise PageError("There is nothing to take back.")
             _append(sql, Vote(client, row["assignment"], "undo"), None)
             count_places(sql, row["item"])
             return self._following(sql, person)
@@ -106,13 +106,13 @@ class Store:
         """Keeps a lead's decision on an item, which stands over all votes; a later one over an earlier.
 
         Raises:
-            RefusedError: there is no such item, or no such step.
+            PageError: there is no such item, or no such step.
         """
         with self.database.writing() as sql:
             if _is_known(sql, client):
                 return
             if not sql.execute("SELECT 1 FROM items WHERE id = ?", (item,)).fetchone():
-                raise RefusedError("There is no such item.", 404)
+                raise PageError("There is no such item.", 404)
             given = (item, person, False, True, now())
             sql.execute(
                 "INSERT OR IGNORE INTO assignments (item, person, flipped, settles, made) VALUES (?, ?, ?, ?, ?)", given
@@ -168,9 +168,9 @@ class Store:
     def _check(self, vote: Vote) -> None:
         low, high = STEPS[self.mode]
         if vote.kind not in ("vote", "skip", *(["both-bad"] if self.mode == "pairs" else [])):
-            raise RefusedError("This page sends votes of a kind that is not collected here: reload it.", 422)
+            raise PageError("This page sends votes of a kind that is not collected here: reload it.", 422)
         if vote.kind == "vote" and (vote.value is None or not low <= vote.value <= high):
-            raise RefusedError(f"A vote is a whole number from {low} to {high}.", 422)
+            raise PageError(f"A vote is a whole number from {low} to {high}.", 422)
 
     def _as_stored(self, value: int | None, flipped: bool) -> int | None:
         """With the first answer on the left."""
@@ -209,9 +209,9 @@ def _assigned(sql: sqlite3.Connection, assignment: int, person: int) -> sqlite3.
     )
     row: sqlite3.Row | None = sql.execute(query, (assignment, person)).fetchone()
     if row is None:
-        raise RefusedError("What this page shows was not given to you here; the page goes on with what is.", 404)
+        raise PageError("What this page shows was not given to you here; the page goes on with what is.", 404)
     if row["withdrawn"]:
-        raise RefusedError("What this page shows was withdrawn meanwhile; the page goes on with the next.", 410)
+        raise PageError("What this page shows was withdrawn meanwhile; the page goes on with the next.", 410)
     return row
 
 
