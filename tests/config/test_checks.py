@@ -154,6 +154,12 @@ def test_of_an_environment_a_class_is_asked_for(sentences: Any) -> None:
     )
 
 
+def test_an_environment_that_nothing_learns_from_is_refused(spots: Any) -> None:
+    source = "{kind: environment, path: 'g.py:Game', turns: 2, observation_tokens: 9}"
+    text = WORLD + f"stages: [sft, dpo]\nrewards: {{sources: [{source}]}}"
+    assert spots(text) == [("idle-environment", "rewards.sources.0", "r.yaml:3")]
+
+
 def test_rows_that_are_missing_are_named_with_the_stage_that_needs_them(sentences: Any) -> None:
     (sentence,) = sentences(BASE + "stages: [ppo]\nrewards: {sources: [{kind: model, path: org/judge}]}")
     assert sentence == (

@@ -130,3 +130,5 @@ def test_the_template_is_shown_the_tools_of_the_recipe() -> None:
     shown = with_tools(HERMES, TOOLS)
     assert '"name": "add"' in shown.tokenizer.decode(encode_prompt(shown, ASKED))
     assert '"name": "add"' not in shown.tokenizer.decode(encode_prompt(with_tools(HERMES), ASKED))
+    assert shown.shows_tools
+    assert not with_tools(LLAMA, TOOLS).shows_tools

@@ -12,7 +12,7 @@ import tiny
 
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
-from truing.core.errors import DataError
+from truing.core.errors import DataError, InputError
 from truing.core.rows import TokenRows
 from truing.data import chat, encode, prepared
 from truing.data.chat import TextFormat, Written
@@ -379,3 +379,15 @@ def test_without_a_function_a_prompt_is_asked_once_whatever_else_its_rows_say(tm
     assert {row.columns for row in rows.rows["prompts"]} == {""}
     inputs: dict[str, Any] = {}
     assert prepared_key(given, inputs) != prepared_key(asking(tmp_path), inputs)
+
+
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}]
+
+
+def test_tools_that_no_model_is_shown_are_refused(tmp_path: Path) -> None:
+    plain = tiny.recipe(tmp_path / "plain", **{"data.tools": TOOLS})
+    with pytest.raises(InputError, match="the rows are plain text"):
+        tiny.prepared(plain)
+    unread = tiny.chat_recipe(tmp_path / "chat", **{"data.tools": TOOLS})
+    with pytest.raises(InputError, match="makes nothing of tools"):
+        tiny.prepared(unread)

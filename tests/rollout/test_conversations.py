@@ -15,7 +15,7 @@ from truing.core.records import Message
 from truing.models.roles import Role
 from truing.models.scoring import response_logprobs
 from truing.rollout.environment import EpisodeStart, PolicyTurn, StepResult
-from truing.rollout.episodes import as_samples, respond
+from truing.rollout.episodes import as_samples, begin_responses, respond
 from truing.rollout.local import LocalEngine
 
 SOURCE = {"kind": "environment", "path": "game.py:Game", "turns": 3, "observation_tokens": 6, "normalise": False}
@@ -113,14 +113,24 @@ def test_turns_end_where_the_recipe_says(setting: Any) -> None:
 
 
 def test_answers_to_one_asking_meet_the_same_environment(setting: Any) -> None:
-    from truing.rollout.episodes import begin_responses
-
     recipe, base, prompts = setting
-    echo = Echo([])
-    begin_responses(LocalEngine(base.role()), prompts, recipe, base, "rollout", 0, 3, echo).completions()
+    echo, askings = Echo([]), [0, 0, 0, 1, 1, 1]
+    begin_responses(LocalEngine(base.role()), prompts, recipe, base, "rollout", 0, askings, echo).completions()
     assert echo.seeds[:3] == [echo.seeds[0]] * 3
     assert echo.seeds[3:] == [echo.seeds[3]] * 3
     assert echo.seeds[0] != echo.seeds[3]
+
+
+def test_a_prompt_that_is_answered_again_meets_the_same_environment(setting: Any) -> None:
+    """Or the best of several answers would be that to the easiest game."""
+    recipe, base, prompts = setting
+    seeds = []
+    for first in (0, len(prompts)):
+        echo = Echo([])
+        respond(LocalEngine(base.role()), prompts, recipe, base, "best of n", first, echo)
+        seeds.append(echo.seeds)
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0])) == len(prompts)
 
 
 def test_an_observation_that_is_too_long_is_refused_or_its_episode_left_out(setting: Any) -> None:

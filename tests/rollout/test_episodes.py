@@ -114,7 +114,7 @@ def test_answers_differ_between_episodes_and_purposes(tmp_path: Path) -> None:
 
 def _asked(recipe: Recipe, count: int, size: int, first: int = 0) -> Rollout:
     base, prompts = tiny.load(recipe), tiny.prepared(recipe).prompts(recipe).train[:count]
-    drawing = begin_responses(LocalEngine(base.role()), prompts, recipe, base, "rollout", first)
+    drawing = begin_responses(LocalEngine(base.role()), prompts, recipe, base, "rollout", first, range(count))
     return drawn_rollout(drawing, prompts, base, first, size)
 
 

@@ -225,13 +225,17 @@ def _staleness(recipe: Recipe, _: Specs) -> Iterator[Problem]:
         yield Problem("recipe/stale-ratio", "rollout.vllm.old_logprobs", what, hint)
 
 
-def _environment(recipe: Recipe, _: Specs) -> Iterator[Problem]:
+def _environment(recipe: Recipe, specs: Specs) -> Iterator[Problem]:
     """One answers the policy, between turns of the weights that learn."""
     numbers = [number for number, source in enumerate(recipe.rewards.sources) if source.kind == "environment"]
     if len(numbers) > 1:
         what = "is a second environment, and a policy talks with one."
         hint = "Take it away, or write one class that does both."
         yield Problem("recipe/two-environments", f"rewards.sources.{numbers[1]}", what, hint)
+    if numbers and not any(spec.must_be_scored for spec in specs):
+        what = "is what a policy learns by talking, and no stage learns from rewards."
+        learners = _any_of([spec.name for spec in STAGES.values() if spec.must_be_scored])
+        yield Problem("recipe/idle-environment", f"rewards.sources.{numbers[0]}", what, f"Add {learners} to stages.")
     if numbers and recipe.rollout.max_staleness:
         what = "lets weights change while responses are drawn, and turns of one episode would be of several policies."
         yield Problem("recipe/stale-turns", "rollout.max_staleness", what, "Set it to 0 where an environment answers.")
@@ -278,7 +282,7 @@ CHECKS: tuple[tuple[Callable[[Recipe, Specs], Iterator[Problem]], tuple[str, ...
     (_engine, ("stages", "roles", "rollout.engine")),
     (_staleness, ("rollout.engine", "rollout.max_staleness", "rollout.vllm.old_logprobs")),
     (_tools, ("data.tools",)),
-    (_environment, ("rewards.sources", "rollout.max_staleness")),
+    (_environment, ("stages", "rewards.sources", "rollout.max_staleness")),
     (_room, ("stages", "rollout.max_new_tokens", "data.max_length", "rewards.sources")),
 )
 """Each with the fields that it reads"""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from truing.core.errors import ModelError, first_line
 from truing.core.records import Message, Text, Tokens
@@ -54,6 +54,19 @@ class TextFormat:
     def stand_ins(self) -> StandIns:
         """Of its special tokens."""
         return StandIns.of(self.tokenizer)
+
+    @cached_property
+    def shows_tools(self) -> bool:
+        """Whether its chat template makes anything of them."""
+        asked = [{"role": "user", "content": "a"}]
+        try:
+            with_tools, without = (
+                render(self.tokenizer, asked, self.today, add_generation_prompt=True, **tools)
+                for tools in ({"tools": json.loads(self.tools)}, dict[str, Any]())
+            )
+        except Exception:  # a template is a program: rows fail on it too, and are told
+            return True
+        return with_tools != without
 
     @cached_property
     def call_form(self) -> CallForm | None:

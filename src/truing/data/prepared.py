@@ -203,10 +203,20 @@ def encode_datasets(
         refused += overlap(own.records, records, name) if own else []
     chats = tuple(name for name, dataset in used.items() if dataset.is_chat)
     remarks += _mixture([name for name in used if used[name].records], chats)
+    refused += _unshown_tools(recipe, form, bool(chats)) if form else []
     if form is None:
         return Prepared(rows, texts, context, 0, None, Endings((), (), (), ()), chats, named=named), refused
     pad, bos = form.tokenizer.pad_token_id, form.tokenizer.bos_token_id
     return Prepared(rows, texts, context, pad, bos, form.endings, chats, tuple(remarks), named), refused
+
+
+def _unshown_tools(recipe: Recipe, form: TextFormat, is_chat: bool) -> list[Problem]:
+    """What is wrong where a model would never be shown the tools that the recipe has for it."""
+    if not recipe.data.tools or (is_chat and form.shows_tools):
+        return []
+    why = "the chat template of the base makes nothing of tools" if is_chat else "the rows are plain text"
+    hint = "Take a base whose template shows tools, and rows of messages; or write them into the prompts."
+    return [Problem("data/unshown-tools", "data.tools", f"no model is shown these: {why}.", hint)]
 
 
 def _margins(judged: Sequence[Preference | Rating], recipe: Recipe) -> Iterator[str]:

@@ -176,9 +176,7 @@ class HeldoutEvaluator:
     @property
     def alike(self) -> list[str]:
         """Signs that the answers became like each other between the first evaluation and the last."""
-        before, after = (
-            [row.get("response", "") for row in self.rows[step]] for step in (min(self.rows), max(self.rows))
-        )
+        before, after = ([_own_words(row) for row in self.rows[step]] for step in (min(self.rows), max(self.rows)))
         return signs_of_likeness(before, after)
 
     def uncertainty(self) -> dict[str, float]:
@@ -228,12 +226,18 @@ def _row(step: int, sample: Sample, distance: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _own_words(row: dict[str, Any]) -> str:
+    """What the policy said; of an episode, in all of its turns."""
+    turns = [turn["content"] for turn in row.get("turns", []) if turn["role"] == "assistant"]
+    return "\n".join(turns) if turns else str(row.get("response", ""))
+
+
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
     means: dict[str, Any] = {
         f"heldout_{name}": _mean([row[key] for row in rows]) for name, key in MEANS.items() if key in rows[0]
     }
     if "response" in rows[0]:
-        said = [row["response"] for row in rows]
+        said = [_own_words(row) for row in rows]
         means |= {"heldout_distinct_words": distinct_words(said), "heldout_shared_phrases": shared_phrases(said)}
     named = {"judge": rows[0]["judges"], "part": rows[0].get("parts", {})}
     return means | {

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 
-from truing.config import environment_sources
+from truing.config import reward_sources
 from truing.config.recipe import Recipe
 from truing.core.records import Sample, Tokens
 from truing.data.chat import TextFormat, decode_response
@@ -27,7 +27,9 @@ def check_functions(recipe: Recipe, found: Findings) -> Taken:
     """Adds those that cannot be imported to what was `found`, each in a process of its own; the columns others take."""
     taken = Taken()
     known = [problem.where for problem in found.problems]
-    for source in environment_sources(recipe):
+    for key, source in reward_sources(recipe):
+        if source.kind != "environment" or f"{key}.path: {source.path}" in known:
+            continue
         with found.noting():
             environment = EnvironmentProcess.load(source, recipe)
             environment.end()

@@ -152,7 +152,8 @@ class EnvironmentProcess:
         if self.drops:
             return None
         what = f"{verb}: {answer.reason}. It was asked about {about!r}."
-        raise RewardError(what, code="rewards/environment-fails", where=self.name, hint=answer.hint(FORM))
+        hint = f"It was raised in {answer.place}." if answer.place and not answer.limit else answer.hint(FORM)
+        raise RewardError(what, code="rewards/environment-fails", where=self.name, hint=hint)
 
 
 def _step_result(answer: dict[str, Any], turn: PolicyTurn) -> StepResult:

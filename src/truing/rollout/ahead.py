@@ -104,9 +104,10 @@ class Rollouts:
         for update in theirs:
             first, group = self._first(update), self.responses_per_prompt
             episodes = range(first, first + self.episodes)
-            asked = self.prompts.of_episodes([episode // group for episode in episodes], self.recipe.seed)
+            askings = [episode // group for episode in episodes]
+            asked = self.prompts.of_episodes(askings, self.recipe.seed)
             drawing = begin_responses(
-                self.engine, asked, self.recipe, self.base, "rollout", first, group, self.environment
+                self.engine, asked, self.recipe, self.base, "rollout", first, askings, self.environment
             )
             self._begun.append(_Begun(update, version, asked, drawing))
 

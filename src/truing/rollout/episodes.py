@@ -39,9 +39,11 @@ def respond(
 ) -> Rollout:
     """One response to each prompt; the draws depend on the purpose and the episode's number alone, from `first`.
 
-    With an `environment`, an episode to each.
+    With an `environment`, an episode to each. Its seed there goes by the place of the prompt alone, so that one that is
+    asked again, from another `first`, meets the same.
     """
-    drawing = begin_responses(engine, prompts, recipe, base, purpose, first, environment=environment)
+    askings = range(len(prompts))
+    drawing = begin_responses(engine, prompts, recipe, base, purpose, first, askings, environment)
     return drawn_rollout(drawing, prompts, base, first)
 
 
@@ -51,11 +53,11 @@ def begin_responses(
     recipe: Recipe,
     base: LoadedBase,
     purpose: str,
-    first: int = 0,
-    group: int = 1,
+    first: int,
+    askings: Sequence[int],
     environment: Environment | None = None,
 ) -> Drawing:
-    """The same, not waited for: `drawn_rollout` has them. So many neighbours meet the same environment."""
+    """The same, not waited for: `drawn_rollout` has them. Those with the same of the `askings` meet one environment."""
     sampling = Sampling(
         max_new_tokens=recipe.rollout.max_new_tokens,
         temperature=recipe.rollout.temperature,
@@ -67,7 +69,7 @@ def begin_responses(
     ids = range(first, first + len(prompts))
     if environment is None:
         return engine.begin([prompt.tokens for prompt in prompts], ids, sampling, recipe.seed, purpose)
-    seeds = [rng.derived_seed(recipe.seed, f"{purpose}, environment", number // group) for number in ids]
+    seeds = [rng.derived_seed(recipe.seed, f"{purpose}, environment", asking) for asking in askings]
     begun = [EpisodeStart(*one) for one in zip(ids, prompts, seeds, strict=True)]
     form = base.text_format(recipe.data)
     return Drawing(partial(converse, engine, environment, begun, form, sampling, recipe.seed, purpose))
@@ -141,7 +143,8 @@ def reference_samples(
     """Responses of the model that learning begins from to training prompts: the scale that scores are measured on."""
     asked = prompts.of_episodes(range(recipe.rewards.normalisation_samples), recipe.seed)
     rollout = respond(LocalEngine(reference), asked, recipe, base, "normalisation", environment=environment)
-    return as_samples(asked, rollout, base.text_format(recipe.data))
+    samples = as_samples(asked, rollout, base.text_format(recipe.data))
+    return [one for one in samples if one.episode is None or math.isfinite(one.episode.reward)]
 
 
 def with_score(
