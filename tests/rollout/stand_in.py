@@ -43,7 +43,9 @@ class StandIn:
         self.asked: list[dict[str, Any]] = []
         self.answered = 0
         self.draws = {
-            rng.derived_seed(recipe.seed, "rollout", number): (recipe.seed, "rollout", number) for number in range(200)
+            rng.derived_seed(recipe.seed, purpose, number): (recipe.seed, purpose, number)
+            for purpose in ("rollout", "rollout, turn 2", "rollout, turn 3")
+            for number in range(200)
         }
         self._fault, self._after = fault, after
         self._lock = threading.Lock()

@@ -89,6 +89,20 @@ def test_a_server_that_draws_alike_makes_the_run_of_the_local_engine(
     assert list(job.directory.root.glob(".adapters/*")) == []
 
 
+def test_an_episode_of_several_turns_is_that_of_the_local_engine(tmp_path: Path) -> None:
+    source = {"kind": "environment", "path": "letters:Patient", "turns": 3, "observation_tokens": 4}
+    talk = {"rewards.sources": [source | {"normalise": False}], "rollout.temperature": 2.0}
+    alone = _job(tmp_path / "local" / "run", **talk)
+    train_ppo(alone)
+    stand_in = StandIn(alone.recipe)
+    with serving(stand_in) as url:
+        job = _job(tmp_path / "run", url, **talk)
+        train_ppo(job)
+    _assert_alike(job, alone)
+    drawn = [asked for asked in stand_in.asked if "prompt_logprobs" not in asked]
+    assert len(drawn) > job.recipe.ppo.episodes * job.recipe.ppo.updates, "some episodes have a second turn"
+
+
 def test_a_request_says_all_that_the_draw_depends_on(tmp_path: Path) -> None:
     stand_in = StandIn(_recipe(tmp_path))
     with serving(stand_in) as url:

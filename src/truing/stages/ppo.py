@@ -35,8 +35,7 @@ def train_ppo(job: Job) -> OnlineResult:
 
 def ppo_objective(recipe: Recipe, roles: PpoRoles) -> Objective:
     """The algorithm, with the recipe's settings."""
-    settings, rate = recipe.ppo, given(recipe.ppo.optimiser.learning_rate)
-    temperature = recipe.rollout.temperature
+    settings, temperature, rate = recipe.ppo, recipe.rollout.temperature, given(recipe.ppo.optimiser.learning_rate)
     return Objective(
         settings=settings,
         experience=partial(make_experience, settings=settings),
