@@ -92,9 +92,9 @@ def _listen(host: str, port: int, url: str | None, has_people: bool) -> "Address
 def _serve(store: "Store", guidelines: str, address: "Address") -> None:
     from truing.labelling.serving import server_of
 
-    say("Ctrl-C ends the page; the same command goes on.")
-    sys.stdout.flush()  # where it goes to a file, links are there at once
     try:
+        say("Ctrl-C ends the page; the same command goes on.")
+        sys.stdout.flush()  # where it goes to a file, links are there at once
         server_of(store, guidelines, address).run(sockets=[address.listening])
     except KeyboardInterrupt:
         say("Ended; every vote is kept. --export FILE writes them as rows.")
