@@ -73,11 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
             server.most = max(server.most, server.running)
             misdeed = server.misdeeds.pop(0) if server.misdeeds else ""
         time.sleep(server.seconds)
-        try:
-            self._do(misdeed, body["messages"][-1]["content"])
-        finally:
-            with server.lock:
-                server.running -= 1
+        with server.lock:  # before the answer goes, upon which the next question may come
+            server.running -= 1
+        self._do(misdeed, body["messages"][-1]["content"])
 
     def _do(self, misdeed: str, asked: str) -> None:
         good = json.dumps(completion(self.server.answer(asked))).encode()
