@@ -52,8 +52,6 @@ class EnvironmentProcess:
     turns: int
     observation_tokens: int
     drops: bool
-    batch: int
-    """Episodes that it is asked about at once, at most"""
     process: FunctionProcess
     file: str | None = None
     """Where it is written"""
@@ -67,14 +65,18 @@ class EnvironmentProcess:
         Raises:
             RewardError: the class is not there or of another form, or its module cannot be run.
         """
-        limits = recipe.functions
         assert source.path is not None
-        process = FunctionProcess(source.path, limits, WORKER)
+        process = FunctionProcess(source.path, recipe.functions, WORKER)
         bounds = source.turns or 1, source.observation_tokens or 0
         drops = recipe.rewards.on_bad_score == "drop"
-        environment = cls(source.path, *bounds, drops, limits.batch_size, process)
+        environment = cls(source.path, *bounds, drops, process)
         environment.file, environment.keywords = group.broadcast(environment._imported)
         return environment
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "EnvironmentProcess | None":
+        """The recipe's own, where it has one. RewardError as `load`."""
+        return cls.load(recipe.environment, recipe) if recipe.environment else None
 
     def reset(self, episodes: Sequence[EpisodeStart]) -> list[bool]:
         """See `Environment`."""
@@ -133,8 +135,9 @@ class EnvironmentProcess:
 
     def _answers(self, verb: str, asked: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any] | FunctionError]:
         """What the process says of each, or its fault; where it has ended, that of all."""
-        for start in range(0, len(asked), self.batch):
-            part = asked[start : start + self.batch]
+        size = self.process.settings.batch_size
+        for start in range(0, len(asked), size):
+            part = asked[start : start + size]
             try:
                 answers = self.process.answer({verb: part}).get("answers")
                 if not isinstance(answers, list) or len(answers) != len(part):

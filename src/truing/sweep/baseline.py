@@ -117,7 +117,7 @@ def _measured(
     assert roles.reference is not None
     answers = Answers(trial.run.llm_answers, "best of n")
     judges = {JUDGE + name: judge for name, judge in build_judges(recipe, answers).items()}
-    environment = EnvironmentProcess.load(recipe.environment, recipe) if recipe.environment else None
+    environment = EnvironmentProcess.of(recipe)
     reward = build_reward(recipe, roles, prompts, answers=answers, environment=environment)
     scorers: dict[str, RewardFn] = {SCORE: reward, **judges}
     measures: dict[str, list[list[float]]] = {measure: [[] for _ in prompts.heldout] for measure in scorers}

@@ -108,8 +108,7 @@ class Job:
     @cached_property
     def environment(self) -> EnvironmentProcess | None:
         """What the policy talks with, where the recipe has one. RewardError where it cannot be imported."""
-        source = self.recipe.environment
-        return EnvironmentProcess.load(source, self.recipe) if source else None
+        return EnvironmentProcess.of(self.recipe)
 
     @property
     def in_messages(self) -> bool:
