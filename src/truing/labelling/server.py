@@ -27,6 +27,7 @@ from truing.labelling.store import Given, PageError, Store, Vote
 
 HERE = Path(__file__).parent
 STATIC = {"page.js": "text/javascript", "lead.js": "text/javascript", "page.css": "text/css"}
+PAGES = Environment(loader=FileSystemLoader(HERE / "static"), autoescape=True, undefined=StrictUndefined)
 Answer = Callable[[Person, Any], Any]
 
 
@@ -182,5 +183,4 @@ async def _static(name: str, _: Request) -> Response:
 
 def _fill(template: str, **content: Any) -> Markup:
     """A page, every text in it escaped."""
-    environment = Environment(loader=FileSystemLoader(HERE / "static"), autoescape=True, undefined=StrictUndefined)
-    return Markup(environment.get_template(template).render(content))
+    return Markup(PAGES.get_template(template).render(content))
