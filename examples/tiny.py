@@ -1,11 +1,37 @@
-"""What the made-up tasks beside this file have in common: a tiny base model, and rows as lines of JSON."""
+"""What the made-up tasks beside this file have in common: where they are written, and a tiny base model."""
 
+import argparse
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+Rows = list[dict[str, str]]
 
 
-def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
+def write_task(script: str, about: str, rows: dict[str, Rows], characters: str, files: Sequence[str]) -> None:
+    """Writes a task into the directory that the command line names.
+
+    Args:
+        script: the file of the task's own script.
+        about: what it says of itself.
+        rows: what it has, by the name of their file.
+        characters: what its base reads and writes.
+        files: what stands beside the script and goes along, the recipe first.
+    """
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
+    parser.add_argument("directory", type=Path)
+    directory = parser.parse_args().directory
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, own in rows.items():
+        write_rows(own, directory / f"{name}.jsonl")
+    write_base(directory / "base", characters)
+    for name in files:
+        shutil.copy(Path(script).with_name(name), directory / name)
+    print(f"written; now: truing run {directory / files[0]} --out {directory / 'run'}")
+
+
+def write_rows(rows: Rows, path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -7,14 +7,12 @@ Demonstrations are from a class in which few add right: a model that imitates it
 prompts have the right `answer` in a column of their own, which the reward is handed: see reward.py.
 """
 
-import argparse
 import random
-import shutil
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
-from tiny import write_base, write_rows  # beside this directory
+from tiny import write_task  # beside this directory
 
 RIGHT = 0.15
 """Share of the demonstrations whose sum is right"""
@@ -37,19 +35,11 @@ def demonstration(prompt: str, answer: int, draw: random.Random) -> dict[str, st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("directory", type=Path)
-    directory = parser.parse_args().directory
-    directory.mkdir(parents=True, exist_ok=True)
     draw = random.Random(17)
     shown = [demonstration(prompt, answer, draw) for prompt, answer in sums(DEMONSTRATIONS, draw)]
     asked = [{"prompt": prompt, "answer": str(answer)} for prompt, answer in dict(sums(PROMPTS, draw)).items()]
-    write_rows(shown, directory / "demonstrations.jsonl")
-    write_rows(asked, directory / "prompts.jsonl")
-    write_base(directory / "base", CHARACTERS)
-    for name in ("grpo.yaml", "reward.py"):
-        shutil.copy(Path(__file__).with_name(name), directory / name)
-    print(f"written; now: truing run {directory / 'grpo.yaml'} --out {directory / 'run'}")
+    rows = {"demonstrations": shown, "prompts": asked}
+    write_task(__file__, __doc__ or "", rows, CHARACTERS, ("grpo.yaml", "reward.py"))
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ Demonstrations guess digits at random, whatever they are told: what to begin wit
 is found by learning alone.
 """
 
-import argparse
 import random
-import shutil
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
-from tiny import write_base, write_rows  # beside this directory
+from tiny import write_task  # beside this directory
 
 DIGITS = range(1, 10)
 DEMONSTRATIONS, GAMES = 4000, 400
@@ -29,17 +27,11 @@ def demonstration(draw: random.Random) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("directory", type=Path)
-    directory = parser.parse_args().directory
-    directory.mkdir(parents=True, exist_ok=True)
     draw = random.Random(17)
-    write_rows([demonstration(draw) for _ in range(DEMONSTRATIONS)], directory / "demonstrations.jsonl")
-    write_rows([{"prompt": f"{number}>"} for number in range(GAMES)], directory / "prompts.jsonl")
-    write_base(directory / "base", CHARACTERS)
-    for name in ("ppo.yaml", "game.py"):
-        shutil.copy(Path(__file__).with_name(name), directory / name)
-    print(f"written; now: truing run {directory / 'ppo.yaml'} --out {directory / 'run'}")
+    shown = [demonstration(draw) for _ in range(DEMONSTRATIONS)]
+    asked = [{"prompt": f"{number}>"} for number in range(GAMES)]
+    rows = {"demonstrations": shown, "prompts": asked}
+    write_task(__file__, __doc__ or "", rows, CHARACTERS, ("ppo.yaml", "game.py"))
 
 
 if __name__ == "__main__":
