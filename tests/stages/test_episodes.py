@@ -11,6 +11,7 @@ from stages.killed import ends_as_if_it_had_not_been_killed
 
 from truing.config.stages import STAGES
 from truing.core.errors import RewardError
+from truing.evaluation.variety import distinct_words
 from truing.models.model_card import BY_FUNCTIONS
 from truing.runs.metrics import read_jsonl
 from truing.training.job import Job
@@ -51,6 +52,9 @@ def test_it_runs_to_its_end_in_several_turns(stage: str, tmp_path: Path) -> None
     if stage in ONLINE:
         assert BY_FUNCTIONS in card
         assert rows[-1]["ratio_max_deviation"] < 1e-4
+    first = [row["turns"] for row in read_jsonl(job.directory.samples) if row["step"] == 0]
+    own = ["\n".join(turn["content"] for turn in turns if turn["role"] == "assistant") for turns in first]
+    assert rows[0]["heldout_distinct_words"] == distinct_words(own)
 
 
 @pytest.mark.parametrize("stage", ["ppo", "grpo"])
