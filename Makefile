@@ -21,6 +21,7 @@ style: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file benchmarks/mypy.ini
 
 # Wheel and sdist, into dist/.
 dist: $(STAMP)

@@ -42,10 +42,10 @@ def main() -> None:
     seen: dict[str, tuple[int, list[float]]] = {}
     run_stage = execute.run_stage
 
-    def watched(stage: Any, run: Any, progress: Any, *given: Any) -> None:
+    def watched(stage: Any, run: Any, prepared: Any, _: Any, *given: Any) -> None:
         CLEAR.write_text("5", encoding="ascii")  # the peak begins anew
         laps = Laps()
-        run_stage(stage, run, laps, *given)
+        run_stage(stage, run, prepared, laps, *given)
         told = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
         assert told is not None
         seen[stage.name] = 1024 * int(told[1]), laps.seconds

@@ -1,6 +1,6 @@
 """Models with random weights in known shapes, and PPO's roles and update on them: nothing is read from a disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +47,7 @@ class Work:
 
 
 def _config(
-    kind: type[PreTrainedConfig], layers: int, width: int, inner: int, heads: int, groups: int, **more: Any
+    kind: Callable[..., PreTrainedConfig], layers: int, width: int, inner: int, heads: int, groups: int, **more: Any
 ) -> PreTrainedConfig:
     return kind(
         num_hidden_layers=layers,
@@ -112,7 +112,8 @@ class Subject:
         learner = Learner(objective.trained, recipe.ppo.optimiser, 100, recipe.compute.learn_tokens)
         with open_engine(recipe, self.roles.policy, self.roles.base, self.prompts.train, Path()) as engine:
             settings = recipe.ppo
-            rollouts = Rollouts(recipe, self.roles.base, self.prompts, engine, settings.episodes, settings.updates)
+            sizes = settings.episodes, settings.responses_per_prompt, settings.updates
+            rollouts = Rollouts(recipe, self.roles.base, self.prompts, engine, *sizes)
             yield Update(recipe, self.roles, objective, rollouts, Lengths(), learner)
 
 

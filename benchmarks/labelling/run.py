@@ -97,7 +97,7 @@ class Labeller:
                 time.sleep(0.2)
                 continue
             if status != 200:
-                raise RuntimeError(f"{status}: {told}")
+                raise RuntimeError(f"{status}: {told!r}")
             if body is not None:
                 self.seconds.append(time.perf_counter() - begun)
             return json.loads(told)

@@ -82,5 +82,5 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
-        num_labels=1,
+        num_labels=1,  # type: ignore[call-arg]  # of every config, in no signature
     )

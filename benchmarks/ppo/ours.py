@@ -58,7 +58,8 @@ def updates_of(recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> Update:
     learner = Learner(objective.trained, settings.optimiser, steps, given(recipe.compute.learn_tokens))
     reward = build_reward(recipe, roles, prompts)
     engine = LocalEngine(roles.policy)
-    rollouts = Rollouts(recipe, roles.base, prompts, engine, settings.episodes, settings.updates)
+    sizes = settings.episodes, settings.responses_per_prompt, settings.updates
+    rollouts = Rollouts(recipe, roles.base, prompts, engine, *sizes)
     return Update(recipe, roles, objective, rollouts, reward, learner)
 
 
