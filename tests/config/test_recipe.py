@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from truing.config.algorithms import Kl, Ppo, Sft
+from truing.config.algorithms import Dpo, Kl, Ppo, Reward, Sft
 from truing.config.recipe import Recipe
 from truing.config.sections import Optimiser, RewardConfig, Section
 
@@ -87,6 +87,17 @@ def test_minibatches_are_whole() -> None:
     assert Ppo(episodes=12, minibatches=4).minibatches == 4
     with pytest.raises(ValidationError, match=r"episodes \(10\) must be a multiple of minibatches \(4\)"):
         Ppo(episodes=10, minibatches=4)
+
+
+def test_a_stage_takes_one_doubt_of_its_labels() -> None:
+    assert Reward(use_share=True).use_share
+    assert Dpo(use_share=True).use_share
+    for section in (Reward, Dpo):
+        with pytest.raises(ValidationError, match=r"use_share says of each row what label_smoothing says of all"):
+            section(use_share=True, label_smoothing=0.1)
+    for variant in ("robust", "ipo"):
+        with pytest.raises(ValidationError, match=f"the variant {variant} has no use_share"):
+            Dpo.model_validate({"variant": variant, "use_share": True})
 
 
 def test_the_adaptive_penalty_cannot_change_its_sign() -> None:

@@ -12,6 +12,7 @@ import tiny
 
 from truing.config.dotted import assign
 from truing.config.recipe import Recipe
+from truing.config.variants import with_changes
 from truing.core.errors import DataError, InputError
 from truing.core.rows import TokenRows
 from truing.data import chat, encode, prepared
@@ -78,6 +79,29 @@ def test_margins_that_nothing_is_made_of_are_told(stages: list[str], use: bool, 
     about = [remark for remark in rows.remarks if "`margin`" in remark]
     what = "`margin` changes nothing; reward.use_margin asks for it; 3 rows have one."
     assert about == [f"data.preferences: {tmp_path}/preferences.jsonl:1: {what}"] * told
+
+
+@pytest.mark.parametrize(
+    ("stages", "use", "idle"),
+    [
+        (["reward"], [], "reward"),
+        (["reward"], ["reward"], None),
+        (["reward", "dpo"], ["reward"], "dpo"),
+        (["dpo", "simpo"], ["dpo"], "simpo"),
+        (["sft"], [], None),
+    ],
+)
+def test_shares_that_a_stage_makes_nothing_of_are_told(
+    stages: list[str], use: list[str], idle: str | None, tmp_path: Path
+) -> None:
+    rows = [row | {"share": share} for row, share in zip(tiny.preferences(8), (1.0, 0.75, *[0.5] * 6), strict=True)]
+    source = tiny.write_rows(tmp_path / "own.jsonl", rows)
+    given = tiny.recipe(tmp_path, stages=stages, **{f"{stage}.use_share": True for stage in use})
+    given = with_changes(given, {"data.preferences.path": str(source)})
+    remarks = prepare(given, tiny.text_format(TOKENIZER), 64).remarks
+    what = f"`share` changes nothing in {idle}; reward.use_share and dpo.use_share ask for it; 7 rows have one below 1."
+    told = [f"data.preferences: {source}:2: {what}"] if idle else []
+    assert [remark for remark in remarks if "`share`" in remark] == told
 
 
 SPLIT = {

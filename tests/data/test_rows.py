@@ -156,6 +156,21 @@ def test_a_source_is_any_word_for_where_a_pair_is_from(tmp_path: Path) -> None:
     assert [row.source for row in read(tmp_path, "preference", rows)] == ["web", "3", "", ""]
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 0.5), (1, 1.0), (2 / 3, 2 / 3), (None, None)])
+def test_a_share_of_people_is_at_least_half_or_left_out(
+    tmp_path: Path, share: float | None, expected: float | None
+) -> None:
+    rows = [TEXT_PAIR | {"share": share}, TEXT_PAIR]
+    assert [row.share for row in read(tmp_path, "preference", rows)] == [expected, None]
+
+
+@pytest.mark.parametrize("share", [0.49, 1.01, -1, float("nan"), True, "1"])
+def test_another_share_is_refused_with_what_to_do(tmp_path: Path, share: Any) -> None:
+    (told,) = complaints(tmp_path, "preference", [TEXT_PAIR | {"share": share}])
+    assert told.startswith("rows.jsonl:1: `share` is ")
+    assert "Make it a number from 0.5 to 1 (below, swap the sides)" in told
+
+
 def test_a_margin_in_csv_is_its_digits(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("prompt,chosen,rejected,margin\np,c,r,0.5\np,c,r,\n")
     assert [row.margin for row in read_path(tmp_path / "r.csv", "preference")] == [0.5, None]

@@ -23,6 +23,17 @@ def test_loss(margin, label_smoothing):
     assert actual.item() == pytest.approx(expected)
 
 
+def test_shares_of_people_are_probabilities_that_the_label_is_right():
+    shares = np.linspace(0.5, 1.0, 6)
+    actual = bradley_terry_loss(tensor(CHOSEN), tensor(REJECTED), label_smoothing=1 - tensor(shares))
+    sure = 1 / (1 + np.exp(np.asarray(REJECTED) - np.asarray(CHOSEN)))
+    assert actual.item() == pytest.approx(-(shares * np.log(sure) + (1 - shares) * np.log(1 - sure)).mean())
+    gaps = (tensor(CHOSEN) - tensor(REJECTED)).requires_grad_()
+    bradley_terry_loss(gaps, torch.zeros_like(gaps), label_smoothing=1 - tensor(shares)).backward()
+    assert gaps.grad is not None
+    assert gaps.grad.tolist() == pytest.approx((sure - shares) / 6)  # of a cross-entropy: what it says less what is so
+
+
 def test_equal_scores_cost_log_two_and_a_single_margin_serves_all():
     zero = torch.zeros(3)
     assert bradley_terry_loss(zero, zero).item() == pytest.approx(math.log(2))

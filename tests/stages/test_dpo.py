@@ -29,6 +29,20 @@ PROMPTS = [[1, 2], [3]]
 CHOSEN, REJECTED = [[4, EOS], [5, 6, 7, EOS]], [[8, 9, EOS], [10]]
 
 
+def test_shares_of_people_make_it_conservative_pair_by_pair() -> None:
+    sides = [Sequences.collate(PROMPTS, side, PAD) for side in (CHOSEN, REJECTED)]
+    ref = [torch.tensor([-3.0, -4.0]), torch.tensor([-2.0, -6.0])]
+    shares = [0.6, 1.0]
+    policy, pairs = Role(tiny.model(seed=0)), PairBatch(*sides, torch.zeros(2), share=torch.tensor(shares))
+    loss, _ = preference_loss(policy, ReferencedPairs(pairs, *ref), Dpo(beta=0.3, use_share=True))
+    now = [
+        np.array([logprob(policy.model, prompt, said) for prompt, said in zip(PROMPTS, side, strict=True)])
+        for side in (CHOSEN, REJECTED)
+    ]
+    expected = losses.dpo(*now, *(side.numpy() for side in ref), 0.3, "sigmoid", 1 - np.array(shares))
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(("variant", "smoothing"), [("sigmoid", 0.0), ("sigmoid", 0.2), ("robust", 0.2), ("ipo", 0.0)])
 def test_the_loss_is_that_of_the_formula(variant: str, smoothing: float) -> None:
     policy, reference = Role(tiny.model(seed=0)), tiny.model(seed=1)

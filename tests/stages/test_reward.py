@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification
 from truing.config.algorithms import Reward
 from truing.core.batches import PairBatch, Sequences
 from truing.core.results import to_json
+from truing.core.rows import PairRows, TokenRows
 from truing.models.heads import scalar_head
 from truing.models.roles import Role
 from truing.models.save import load_normalisation
@@ -48,6 +49,24 @@ def test_the_loss_is_that_of_bradley_and_terry_on_the_ends(use_margin: bool, smo
     loss, stats = pair_loss(role, batch, Reward(use_margin=use_margin, label_smoothing=smoothing))
     assert loss.item() == pytest.approx(statistics.fmean(losses), abs=1e-5)
     assert float(stats["accuracy"]) == pytest.approx(statistics.fmean(wins))
+
+
+def test_with_shares_the_loss_is_the_cross_entropy_of_what_people_said() -> None:
+    model = tiny.model()
+    role = Role(model, head=scalar_head(model, seed=1, bias=False))
+    rows = PairRows(TokenRows(PROMPTS, CHOSEN, PAD), TokenRows(PROMPTS, REJECTED, PAD), [0.0, 0.0], shares=[0.75, 0.5])
+    gaps = [
+        _score(role, prompt + chosen) - _score(role, prompt + rejected)
+        for prompt, chosen, rejected in zip(PROMPTS, CHOSEN, REJECTED, strict=True)
+    ]
+    sure = [-math.log(1 / (1 + math.exp(-gap))) for gap in gaps]
+    other = [-math.log(1 - 1 / (1 + math.exp(-gap))) for gap in gaps]
+    batch = rows.to(torch.device("cpu"))
+    split = 0.75 * sure[0] + 0.25 * other[0], 0.5 * sure[1] + 0.5 * other[1]
+    assert pair_loss(role, batch, Reward(use_share=True))[0].item() == pytest.approx(statistics.fmean(split), abs=1e-5)
+    assert pair_loss(role, batch, Reward())[0].item() == pytest.approx(statistics.fmean(sure), abs=1e-5)
+    for part, expected in ((rows.rows([1]).to(torch.device("cpu")), split[1]), (batch.rows([0]), split[0])):
+        assert pair_loss(role, part, Reward(use_share=True))[0].item() == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("roles", ["shared", "separate"])

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from truing.config.sections import MOST, Count, Fraction, NonNegative, Optimiser, Positive, Section
 
 CHOSEN = "; null to have it chosen by how many rows there are."
+SOFT = "Take the row's share of people who preferred `chosen` as the probability that it is better."
+ONE_DOUBT = "use_share says of each row what label_smoothing says of all; set one of them"
 
 
 class Sft(Section):
@@ -33,7 +35,14 @@ class Reward(Section):
         1, description="Reward models that learn beside each other, each on its own bootstrap sample of the prompts."
     )
     use_margin: bool = Field(False, description="Ask for a score difference of at least the row's margin.")
+    use_share: bool = Field(False, description=SOFT)
     optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
+
+    @model_validator(mode="after")
+    def _one_doubt(self) -> Self:
+        if self.use_share and self.label_smoothing:
+            raise ValueError(ONE_DOUBT)
+        return self
 
 
 class Kl(Section):
@@ -97,6 +106,7 @@ class Dpo(Section):
     length_normalised: bool = Field(
         False, description="Log-probabilities are means over a response's tokens, not sums; ipo's always are."
     )
+    use_share: bool = Field(False, description=SOFT)
     sft_weight: NonNegative = Field(0.0, description="Weight of the SFT loss on the chosen side, added to DPO's.")
     optimiser: Optimiser = Field(default_factory=lambda: Optimiser(learning_rate=None), description="How it learns.")
 
@@ -104,6 +114,14 @@ class Dpo(Section):
     def _ipo_has_no_smoothing(self) -> Self:
         if self.variant == "ipo" and self.label_smoothing:
             raise ValueError("the variant ipo has no label_smoothing; set it to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _one_doubt(self) -> Self:
+        if self.use_share and self.label_smoothing:
+            raise ValueError(ONE_DOUBT)
+        if self.use_share and self.variant != "sigmoid":
+            raise ValueError(f"the variant {self.variant} has no use_share; the variant sigmoid has")
         return self
 
 

@@ -53,7 +53,7 @@ class Data(Section):
 
     demonstrations: Source | None = Field(None, description="prompt and completion, or messages.")
     preferences: Source | None = Field(
-        None, description="prompt (or shared beginning), chosen, rejected, margin, source."
+        None, description="prompt (or shared beginning), chosen, rejected, margin, share, source."
     )
     ratings: Source | None = Field(None, description="prompt and completion, or messages; label: true or false.")
     prompts: Source | None = Field(None, description="Prompts to answer; else those of rows that are learnt from.")

@@ -207,6 +207,8 @@ class PairBatch:
     """(B,) float; 0 where the data says nothing"""
     weights: Tensor | None = None
     """(B, k) float: how often each counts for each of k that learn from them; None where all count once"""
+    share: Tensor | None = None
+    """(B,) float: of people, how many preferred the chosen response; None where nobody says, which is 1"""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -219,7 +221,12 @@ class PairBatch:
     def rows(self, index: Sequence[int]) -> Self:
         chosen = torch.as_tensor(index)
         weights = None if self.weights is None else self.weights[chosen]
-        return type(self)(self.chosen.rows(index), self.rejected.rows(index), self.margin[chosen], weights)
+        share = None if self.share is None else self.share[chosen]
+        return type(self)(self.chosen.rows(index), self.rejected.rows(index), self.margin[chosen], weights, share)
+
+    def chance_of_flip(self, use_share: bool, of_all: float) -> Tensor | float:
+        """(B,) of each label, that the other side is better: the share of people who said so; else that of all."""
+        return 1 - self.share if use_share and self.share is not None else of_all
 
 
 def _steps(count: int, like: Tensor) -> Tensor:

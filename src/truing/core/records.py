@@ -50,7 +50,7 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Preference:
-    """A prompt and two completions, of which a person preferred `chosen`, by `margin` where they said so."""
+    """A prompt and two completions, of which people preferred `chosen`, by `margin` where they said so."""
 
     prompt: Text
     chosen: Text
@@ -61,6 +61,8 @@ class Preference:
     """Where it is from, where the row says so"""
     columns: str = ""
     """As those of a demonstration"""
+    share: float | None = None
+    """Of the people who preferred a side, those who preferred `chosen`, where the row says so"""
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class PairRows:
     """Where each is from, empty where its row does not say; none at all where nobody knows"""
     weights: Sequence[Sequence[int]] = ()
     """How often each counts for each of several that learn from them; empty where all count once"""
+    shares: Sequence[float] = ()
+    """Of people, how many preferred the chosen side: ½ to 1; empty where the rows say nothing, which is 1"""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -102,6 +104,7 @@ class PairRows:
             [self.margins[row] for row in index],
             [self.sources[row] for row in index] if self.sources else (),
             [self.weights[row] for row in index] if self.weights else (),
+            [self.shares[row] for row in index] if self.shares else (),
         )
 
     def closed_by(self, closing: Tokens, ends: Tokens) -> Self:
@@ -117,7 +120,8 @@ class PairRows:
 
         margins = to_device(torch.tensor(self.margins), device)
         weights = to_device(torch.tensor(self.weights, dtype=margins.dtype), device) if self.weights else None
-        return PairBatch(self.chosen.to(device), self.rejected.to(device), margins, weights)
+        shares = to_device(torch.tensor(self.shares), device) if self.shares else None
+        return PairBatch(self.chosen.to(device), self.rejected.to(device), margins, weights, shares)
 
 
 @dataclass(frozen=True)

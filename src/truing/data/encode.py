@@ -42,6 +42,8 @@ class EncodedRow:
     """The further columns of a prompt, as JSON; empty for rows that are learnt from"""
     label: bool = True
     """Of a rating: whether its completion is wanted"""
+    share: float = 1.0
+    """Of a pair: how many of the people who preferred a side preferred the chosen one; 1 where the data says nothing"""
 
     @property
     def longest(self) -> int:
@@ -101,7 +103,9 @@ def encode_records(
                 break
             continue
         margin, source = getattr(record, "margin", None) or 0.0, getattr(record, "source", "")
-        rows.append(EncodedRow(record.where, beginning.tokens, answers, index, margin, source, record.columns, label))
+        share = getattr(record, "share", None) or 1.0
+        made = EncodedRow(record.where, beginning.tokens, answers, index, margin, source, record.columns, label, share)
+        rows.append(made)
         if note is not None:
             note(record, rows[-1], wholes or [beginning])
     return rows, refused

@@ -1,7 +1,7 @@
 """One field of a row as checked text, messages or a number. What cannot be used raises FieldError."""
 
 import json
-import math
+import sys
 
 from truing.core.errors import DataError
 from truing.core.records import Message, Speaker, Text
@@ -61,18 +61,28 @@ def _messages_in_text(value: object) -> object:
 
 def as_margin(value: object, typed: bool) -> float | None:
     """How much better the chosen side is; None where the row does not say. Without types, digits are a number."""
+    hint = "Make it a finite number that is not negative, or leave it out."
+    return _number("margin", value, typed, 0.0, sys.float_info.max, hint)
+
+
+def as_share(value: object, typed: bool) -> float | None:
+    """Of the people who preferred a side, those who preferred the chosen one; None and digits as of a margin."""
+    hint = "Make it a number from 0.5 to 1 (below, swap the sides), leave it out, or rename it if it means other things."
+    return _number("share", value, typed, 0.5, 1.0, hint)
+
+
+def _number(field: str, value: object, typed: bool, low: float, high: float, hint: str) -> float | None:
     if value is None or (value == "" and not typed):
         return None
     try:
         if isinstance(value, bool) or (isinstance(value, str) and typed) or not isinstance(value, int | float | str):
             raise ValueError(kind(value))
-        margin = float(value)
-        if not 0 <= margin < math.inf:
-            raise ValueError(str(margin))
+        number = float(value)
+        if not low <= number <= high:
+            raise ValueError(str(number))
     except (ValueError, OverflowError) as error:
-        hint = "Make it a finite number that is not negative, or leave it out."
-        raise FieldError("margin", f"is {shown(value)}", hint, code="data/bad-margin") from error
-    return margin
+        raise FieldError(field, f"is {shown(value)}", hint, code=f"data/bad-{field}") from error
+    return number
 
 
 def as_label(value: object, typed: bool) -> bool:

@@ -15,7 +15,7 @@ from truing.data.encode import EncodedRow, interned
 from truing.data.endings import Endings
 from truing.data.prepared import Prepared
 
-FORMAT = 6
+FORMAT = 7
 """Of what `save_prepared` writes"""
 MANIFEST = "prepared.json"
 REST = "settings.json"

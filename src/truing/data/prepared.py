@@ -6,6 +6,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from truing.config.recipe import Recipe
+from truing.config.stages import STAGES
 from truing.core.errors import DataError, Problem, check
 from truing.core.records import Preference, Rating, Text, Tokens
 from truing.core.rows import PairRows, RatedRows, TokenRows
@@ -137,7 +138,8 @@ class Prepared:
 
     def _pair_rows(self, rows: list[EncodedRow]) -> PairRows:
         chosen, rejected = self._token_rows(rows, "chosen"), self._token_rows(rows, "rejected")
-        return PairRows(chosen, rejected, [row.margin for row in rows], [row.source for row in rows])
+        margins, shares = [row.margin for row in rows], [row.share for row in rows]
+        return PairRows(chosen, rejected, margins, [row.source for row in rows], shares=shares)
 
     def _rated_rows(self, rows: list[EncodedRow]) -> RatedRows:
         return RatedRows(self._token_rows(rows, "completion"), [row.label for row in rows])
@@ -198,7 +200,7 @@ def encode_datasets(
         remarks += [f"data.{name}: {sentence}" for sentence in tally.sentences()]
         refused += wrong
         judged = [record for record in records if isinstance(record, Preference | Rating)]
-        remarks += [f"data.{name}: {sentence}" for sentence in [*opposites(judged), *_margins(judged, recipe)]]
+        remarks += [f"data.{name}: {sentence}" for sentence in [*opposites(judged), *_unused(judged, recipe)]]
         own = used.get(HELDOUT + name)
         refused += overlap(own.records, records, name) if own else []
     chats = tuple(name for name, dataset in used.items() if dataset.is_chat)
@@ -219,12 +221,25 @@ def _unshown_tools(recipe: Recipe, form: TextFormat, is_chat: bool) -> list[Prob
     return [Problem("data/unshown-tools", "data.tools", f"no model is shown these: {why}.", hint)]
 
 
-def _margins(judged: Sequence[Preference | Rating], recipe: Recipe) -> Iterator[str]:
-    """A sentence where no stage makes anything of margins that pairs have."""
-    given = [pair for pair in judged if isinstance(pair, Preference) and pair.margin]
-    if given and not any(getattr(getattr(recipe, stage), "use_margin", False) for stage in recipe.stages):
-        what = f"`margin` changes nothing; reward.use_margin asks for it; {len(given):,} rows have one"
-        yield f"{given[0].where}: {what}."
+def _unused(judged: Sequence[Preference | Rating], recipe: Recipe) -> Iterator[str]:
+    """A sentence where stages make nothing of margins that pairs have, or of shares that are not all of the people."""
+    pairs = [pair for pair in judged if isinstance(pair, Preference)]
+    margins, shares = [pair for pair in pairs if pair.margin], [pair for pair in pairs if (pair.share or 1.0) < 1.0]
+    if margins and not any(_asks(recipe, stage, "use_margin") for stage in recipe.stages):
+        what = f"`margin` changes nothing; reward.use_margin asks for it; {len(margins):,} rows have one"
+        yield f"{margins[0].where}: {what}."
+    comparing = [stage for stage in recipe.stages if STAGES[stage].texts_per_row == 2]
+    idle = [stage for stage in comparing if not _asks(recipe, stage, "use_share")]
+    if shares and idle:
+        asking = " and ".join(f"{stage}.use_share" for stage in STAGES if _asks(recipe, stage, "use_share") is not None)
+        what = f"`share` changes nothing in {', '.join(idle)}; {asking} ask for it; {len(shares):,} rows have one below 1"
+        yield f"{shares[0].where}: {what}."
+
+
+def _asks(recipe: Recipe, stage: str, option: str) -> bool | None:
+    """Whether a stage is told to use it; None where it has no such option."""
+    asked: bool | None = getattr(getattr(recipe, stage), option, None)
+    return asked
 
 
 def _mixture(names: Sequence[str], chats: Sequence[str]) -> Iterator[str]:

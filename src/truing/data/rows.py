@@ -2,7 +2,7 @@
 
     demonstration   prompt, completion           or   messages (the last turn is the completion)
     preference      prompt, chosen, rejected     or   chosen, rejected (their shared beginning is the prompt);
-                    margin, source
+                    margin, source, share
     rating          a demonstration's, and label
     prompt          prompt                       or   the prompt of a demonstration or preference
 
@@ -16,7 +16,7 @@ from dataclasses import replace
 from truing.core.errors import Problems
 from truing.core.records import Demonstration, Message, Preference, Prompt, Rating, Text
 from truing.data.columns import meant_as
-from truing.data.fields import FieldError, as_label, as_margin, as_text, shown
+from truing.data.fields import FieldError, as_label, as_margin, as_share, as_text, shown
 from truing.data.read import RawRow
 from truing.data.turns import Part, shared_prompt
 
@@ -78,6 +78,14 @@ class Row:
             self.note(fault)
             return None
 
+    def share(self) -> float | None:
+        self.read.add("share")
+        try:
+            return as_share(self.raw.values.get("share"), self.raw.typed)
+        except FieldError as fault:
+            self.note(fault)
+            return None
+
     def source(self) -> str:
         self.read.add("source")
         value = self.raw.values.get("source")
@@ -119,7 +127,7 @@ def parse_demonstration(row: Row) -> Demonstration | None:
 
 def parse_preference(row: Row) -> Preference | None:
     """A prompt with the preferred and the other completion. None where a fault was noted; FieldError for others."""
-    margin = row.margin()
+    margin, share = row.margin(), row.share()
     if row.is_implicit():
         prompt = None
         chosen, rejected = row.conversation("chosen", "conversation"), row.conversation("rejected", "conversation")
@@ -132,7 +140,7 @@ def parse_preference(row: Row) -> Preference | None:
         hint = "Remove the row; it says nothing about preference."
         raise FieldError("chosen", "equals `rejected`", hint, code="data/equal-sides")
     parts = _shared(chosen, rejected) if prompt is None else _last_turns(prompt, chosen, rejected)
-    return Preference(*parts, row.raw.where, margin, row.source())
+    return Preference(*parts, row.raw.where, margin, row.source(), share=share)
 
 
 def parse_rating(row: Row) -> Rating | None:

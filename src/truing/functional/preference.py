@@ -21,6 +21,8 @@ def bradley_terry_loss(
 
     Bradley & Terry 1952; Ouyang et al. 2022 (arXiv:2203.02155), equation 1; the margin is that of Touvron et al. 2023
     (arXiv:2307.09288), equation 2; ε is the share of labels taken to be flipped; w says how often each pair counts.
+    Where a share p of several people preferred the chosen side, ε = 1 − p is the cross-entropy of their votes, least at
+    h = log(p / (1 − p)).
 
     chosen, rejected (B,) scores; margin and label_smoothing (B,) or one number; weights (B,), 1 where there are none.
     Returns a scalar: the sum divided by B.

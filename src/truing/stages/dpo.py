@@ -58,7 +58,7 @@ def preference_loss(policy: Role, batch: ReferencedPairs, settings: Dpo) -> tupl
         batch.ref_rejected,
         beta=settings.beta,
         variant=settings.variant,
-        label_smoothing=settings.label_smoothing,
+        label_smoothing=batch.pairs.chance_of_flip(settings.use_share, settings.label_smoothing),
     )
     if settings.sft_weight:
         loss = loss - settings.sft_weight * of_chosen.mean.mean()

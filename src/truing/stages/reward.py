@@ -40,12 +40,14 @@ from truing.trust.rows import RowsReward, checks_on_rows
 def pair_loss(reward: Role, batch: PairBatch, settings: Reward, member: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
     """−log σ(r(chosen) − r(rejected) − margin), and how often the chosen one scores higher.
 
-    Where pairs count differently for several members, they do as for this one, from 0.
+    With `use_share`, −p·log σ(h) − (1 − p)·log σ(−h), p being the share of people who preferred the chosen side. Where
+    pairs count differently for several members, they do as for this one, from 0.
     """
     chosen, rejected = end_scores(reward, batch.chosen), end_scores(reward, batch.rejected)
     margin = batch.margin if settings.use_margin else None
     weights = None if batch.weights is None else batch.weights[:, member]
-    loss = bradley_terry_loss(chosen, rejected, margin, settings.label_smoothing, weights)
+    flipped = batch.chance_of_flip(settings.use_share, settings.label_smoothing)
+    loss = bradley_terry_loss(chosen, rejected, margin, flipped, weights)
     return loss, {"accuracy": (chosen > rejected).float().mean().detach()}
 
 
