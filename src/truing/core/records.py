@@ -5,6 +5,7 @@ every later complaint can name it.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +29,16 @@ class Message:
 
 
 Text = str | tuple[Message, ...]
+
+
+def as_messages(turns: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """The messages whose `turn`s these are."""
+    return tuple(map(_message, turns))
+
+
+def _message(turn: Mapping[str, Any]) -> Message:
+    more = {key: value for key, value in turn.items() if key not in ("role", "content")}
+    return Message(turn["role"], turn["content"], json.dumps(more) if more else "")
 
 
 def readable(prompt: Text) -> str:

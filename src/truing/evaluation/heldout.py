@@ -215,9 +215,11 @@ def _without_number(row: dict[str, Any]) -> bool:
 
 def _row(step: int, sample: Sample, distance: dict[str, Any]) -> dict[str, Any]:
     turns = [{"role": turn.role, "content": turn.content} for turn in sample.episode.turns] if sample.episode else []
+    asked = [] if isinstance(sample.prompt, str) else [turn.turn for turn in sample.prompt]
     return {
         "step": step,
         "prompt": readable(sample.prompt),
+        **({"prompt_turns": asked} if asked else {}),
         "response": sample.response,
         "length": sample.length,
         "finished": sample.finished,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from truing.core.errors import InputError
+from truing.labelling.answered import Against
 from truing.labelling.database import Database
 from truing.labelling.items import Item, Mode, in_order, spread, swaps_of
 from truing.labelling.sources import controls_of, items_of
@@ -23,6 +24,8 @@ class Wanted:
     """A run directory or a file"""
     stage: str | None = None
     """Of a run: whose answers"""
+    against: Against = "start"
+    """Of a run: what they stand against"""
     random_share: float = 0.2
     controls: Path | None = None
     swaps: float = 0.0
@@ -64,7 +67,7 @@ def items_to_ask(wanted: Wanted, mode: Mode) -> list[Item]:
         DataError, RunError: as `items_of` and `controls_of` raise them.
         InputError: there is nothing to judge, or there are controls where no pairs are judged.
     """
-    items = in_order(items_of(wanted.source, mode, wanted.stage), wanted.random_share, SEED)
+    items = in_order(items_of(wanted.source, mode, wanted.stage, wanted.against), wanted.random_share, SEED)
     if not items:
         hint = "Its answers may all be alike; name another stage with --stage, or another file."
         raise InputError("there is nothing to judge.", code="input/no-items", where=str(wanted.source), hint=hint)

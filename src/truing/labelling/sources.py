@@ -1,31 +1,26 @@
-"""Items of a file of answers, and of a run's held-out responses.
+"""Items of a file of answers, or of a run (`answered`).
 
 pairs       {prompt, answers: [a, b]}, with `sources` and `scores` of the two where these are known, or
             {prompt, chosen, rejected}
 one by one  {prompt, answers: [...]} of any number, or {prompt, completion}
-run         the last evaluation of a stage against its first, prompt by prompt
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from truing.config.sections import Source
-from truing.core.errors import DataError, Problem, Problems, RunError
+from truing.core.errors import DataError, Problem, Problems
 from truing.core.records import Text
 from truing.data.fields import FieldError, as_text
 from truing.data.read import RawRow, read_rows
 from truing.data.rows import Row, parse_demonstration, parse_preference
+from truing.labelling.answered import Against, closeness, items_of_run
 from truing.labelling.items import Item, Mode
 from truing.runs.directory import RunDirectory
-from truing.runs.finished import speaking_stage
-from truing.runs.metrics import read_samples
 
 
-def items_of(source: Path, mode: Mode, stage: str | None = None) -> list[Item]:
+def items_of(source: Path, mode: Mode, stage: str | None = None, against: Against = "start") -> list[Item]:
     """The items of a run directory or a file, each once, in its order.
 
     Raises:
@@ -33,7 +28,7 @@ def items_of(source: Path, mode: Mode, stage: str | None = None) -> list[Item]:
         DataError: a row of the file cannot be shown; all that is wrong at once.
     """
     if source.is_dir():
-        found = _of_run(RunDirectory(source), stage)
+        found = items_of_run(RunDirectory(source), stage, against)
     else:
         found = list(_of_file(source, _pair if mode == "pairs" else _answers))
     if mode != "pairs":
@@ -54,40 +49,6 @@ def controls_of(file: Path) -> list[Item]:
         else replace(item, answers=item.answers[::-1], sources=item.sources[::-1], kind="control", known=7)
         for number, item in enumerate(pairs)
     ]
-
-
-def _of_run(run: RunDirectory, stage: str | None) -> list[Item]:
-    name = speaking_stage(run, stage)
-    samples = run.stage(name).samples
-    looks = [(step, list(rows)) for step, rows in groupby(read_samples(samples), key=itemgetter("step"))]
-    if len(looks) < 2:
-        what = f"the stage {name} has answered its held-out prompts only once, so there is nothing to compare."
-        hint = "Name another with --stage, or label a file of answers."
-        raise RunError(what, code="run/one-evaluation", where=str(samples), hint=hint)
-    (first, start), (last, policy) = looks[0], looks[-1]
-    before = {row["prompt"]: row for row in start}
-    return [
-        Item(
-            row["prompt"],
-            (before[row["prompt"]]["response"], row["response"]),
-            (f"{name}, step {first:g}", f"{name}, step {last:g}"),
-            teaches=_doubt(before[row["prompt"]], row),
-        )
-        for row in policy
-        if row["prompt"] in before and before[row["prompt"]]["response"] != row["response"]
-    ]
-
-
-def _doubt(first: dict[str, Any], second: dict[str, Any]) -> float | None:
-    """How far reward models disagree about the two; where there is one, how close its scores are."""
-    if all(row.get("member_spread") is not None for row in (first, second)):
-        return float(first["member_spread"] + second["member_spread"])
-    return _closeness([row.get("score") for row in (first, second)])
-
-
-def _closeness(scores: Any) -> float | None:
-    is_known = isinstance(scores, list) and len(scores) == 2 and all(isinstance(one, int | float) for one in scores)
-    return -abs(scores[0] - scores[1]) if is_known else None
 
 
 def _of_file(file: Path, parse: Callable[[Row], Item | None]) -> Iterator[Item]:
@@ -134,7 +95,7 @@ def _answers(row: Row) -> Item | None:
     if len(set(texts)) != len(texts):
         raise FieldError("answers", "has one twice", "Give it answers that differ.", code="data/equal-answers")
     return (
-        Item(prompt, texts, _names(row.raw, texts), teaches=_closeness(row.raw.values.get("scores")))
+        Item(prompt, texts, _names(row.raw, texts), teaches=closeness(row.raw.values.get("scores")))
         if prompt
         else None
     )

@@ -124,6 +124,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [_read_row(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
 
 
+class _Turn(BaseModel):
+    """One of a prompt's."""
+
+    role: str
+    content: str
+
+
 class _Sample(BaseModel):
     """What a reader asks of a line of samples.jsonl."""
 
@@ -140,6 +147,8 @@ class _Sample(BaseModel):
     token_log_ratios: list[FiniteFloat] = []
     turns: list[dict[str, str]] = []
     """Of an episode, each with its `role` and `content`"""
+    prompt_turns: list[_Turn] = []
+    """Of a conversation, whose `prompt` is all of it as one text"""
 
 
 _METRICS = TypeAdapter(dict[str, FiniteFloat | str | None])
