@@ -92,6 +92,16 @@ def open_start(run: RunDirectory, stage: str, trust_remote_code: bool = False) -
     return _opened(run, stage, "start", start.model_copy(update={"trust_remote_code": trusted}))
 
 
+def open_model(path: str) -> LanguageModel:
+    """A language model by its directory or Hub id, of which what is missing is fetched, asked as its template has it.
+
+    ModelError where it cannot be loaded.
+    """
+    base, recipe = load_base(Base(path=path), Compute()), Recipe()
+    in_messages = base.tokenizer.chat_template is not None
+    return LanguageModel(path, path, base, base.text_format(recipe.data), in_messages, recipe)
+
+
 def result_of(run: RunDirectory, stage: str, trust_remote_code: bool = False) -> Base:
     """Where the model that a stage made lies, and how it is loaded. ModelError where its code lies elsewhere."""
     model = run.stage(stage).model

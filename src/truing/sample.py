@@ -35,6 +35,16 @@ class Answer:
     """Of all answers that were drawn, in that order, where there were several"""
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """All answers to one prompt."""
+
+    asked: Prompt
+    answers: list[Sample]
+    scores: list[float] | None = None
+    """Of a reward, where one was asked"""
+
+
 def sample_file(
     model: LanguageModel,
     prompts: Path,
@@ -60,22 +70,36 @@ def sample_file(
         RewardError: the reward fails, or has no number for an answer.
     """
     assert best_of == 1 or reward is not None
+    for one in drawn_answers(model, prompts, tokens, temperature, best_of, reward, seed):
+        yield _best(one)
+
+
+def drawn_answers(
+    model: LanguageModel,
+    prompts: Path,
+    tokens: int | None = None,
+    temperature: float | None = None,
+    each: int = 1,
+    reward: NamedReward | None = None,
+    seed: int | None = None,
+) -> Iterator[Drawn]:
+    """The same with all that is drawn: so many answers to `each` prompt, which need no reward. Errors as above."""
     takes_columns = reward is not None and reward.form is None
     records: list[Prompt] = records_of(prompts, "prompts", model.recipe.data.transcripts, columns=takes_columns)
     sampling, seed = model.sampling(tokens, temperature, ROWS), model.recipe.seed if seed is None else seed
     for record in records:  # before anything is drawn
         model.refuse_longer(record.prompt, sampling.max_new_tokens, record.where)
-    together = max(1, ROWS // best_of)
+    together = max(1, ROWS // each)
     for start in range(0, len(records), together):
         part = records[start : start + together]
-        asked = [record.prompt for record in part for _ in range(best_of)]
-        ids = range(start * best_of, start * best_of + len(asked))
+        asked = [record.prompt for record in part for _ in range(each)]
+        ids = range(start * each, start * each + len(asked))
         answers = model.answers(asked, ids, sampling, seed, "sample")
-        drawn = [replace(one, columns=part[place // best_of].columns) for place, one in enumerate(answers)]
+        drawn = [replace(one, columns=part[place // each].columns) for place, one in enumerate(answers)]
         scores = None if reward is None else _scores(reward, drawn)
         for place, record in enumerate(part):
-            own = slice(place * best_of, (place + 1) * best_of)
-            yield _best(record, drawn[own], None if scores is None else scores[own])
+            own = slice(place * each, (place + 1) * each)
+            yield Drawn(record, drawn[own], None if scores is None else scores[own])
 
 
 def reward_for(run: RunDirectory, named: str | None, best_of: int) -> NamedReward | None:
@@ -98,10 +122,10 @@ def _scores(reward: NamedReward, drawn: Sequence[Sample]) -> list[float]:
     return scores
 
 
-def _best(record: Prompt, drawn: Sequence[Sample], scores: Sequence[float] | None) -> Answer:
-    prompt = as_plain(record.prompt)
-    if scores is None:
-        return Answer(record.where, prompt, drawn[0].response, drawn[0].finished)
-    best = max(range(len(drawn)), key=scores.__getitem__)
-    chosen, several = drawn[best], list(scores) if len(drawn) > 1 else None
-    return Answer(record.where, prompt, chosen.response, chosen.finished, scores[best], several)
+def _best(one: Drawn) -> Answer:
+    prompt, where = as_plain(one.asked.prompt), one.asked.where
+    if one.scores is None:
+        return Answer(where, prompt, one.answers[0].response, one.answers[0].finished)
+    best = max(range(len(one.answers)), key=one.scores.__getitem__)
+    chosen, several = one.answers[best], list(one.scores) if len(one.answers) > 1 else None
+    return Answer(where, prompt, chosen.response, chosen.finished, one.scores[best], several)

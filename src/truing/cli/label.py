@@ -8,10 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from truing.cli.output import say
+from truing.cli.options import (
+    AgainstWhat,
+    AnswerSeed,
+    AnswerTemperature,
+    AnswerTokens,
+    Ask,
+    AskedBestOf,
+    Convert,
+    JudgedHow,
+    LabelsFile,
+    RunOrFile,
+    WhoseAnswers,
+)
+from truing.cli.output import patient_console, say
 from truing.core.errors import DataError, InputError
+from truing.runs.progress import open_progress
 
 if TYPE_CHECKING:
+    from truing.labelling.collection import Asking
     from truing.labelling.serving import Address
     from truing.labelling.store import Store
 
@@ -21,16 +36,15 @@ Names = list[str] | None
 
 
 def label(
-    source: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_FILE", help="A run directory, or rows of prompts with answers.")
-    ],
-    mode: Annotated[
-        Literal["pairs", "rate", "yes-no"] | None,
-        typer.Option(help="Which of two is better, or each alone; without it, as begun, else pairs."),
-    ] = None,
-    stage: Annotated[
-        str | None, typer.Option(help="Of a run: whose answers; without it, a policy's, else sft.")
-    ] = None,
+    source: RunOrFile,
+    mode: JudgedHow = None,
+    stage: WhoseAnswers = None,
+    against: AgainstWhat = "start",
+    ask: Ask = None,
+    best_of: AskedBestOf = None,
+    tokens: AnswerTokens = None,
+    temperature: AnswerTemperature = None,
+    seed: AnswerSeed = None,
     person: Annotated[Names, typer.Option(metavar="NAME", help="Who labels: prints a link. One or several.")] = None,
     lead: Annotated[Names, typer.Option(metavar="NAME", help="The same, of who also settles disputes.")] = None,
     each: Annotated[int, typer.Option(min=1, help="People who judge each item.")] = 1,
@@ -42,9 +56,7 @@ def label(
         float, typer.Option(min=0, max=1, help="Of the items: shown to the same person again, sides changed.")
     ] = 0.0,
     guidelines: Annotated[Path | None, typer.Option(help="Markdown, shown beside the work.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="The file that keeps it all; without it, beside RUN_OR_FILE, *.labels.db.")
-    ] = None,
+    labels: LabelsFile = None,
     host: Annotated[str, typer.Option(help="Where to listen; addresses open to others need --url.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8420,
     url: Annotated[str | None, typer.Option(help="What browsers open, where that is a proxy with TLS.")] = None,
@@ -54,21 +66,26 @@ def label(
     export_votes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every vote with all that is known of it, and end.")
     ] = None,
+    convert: Convert = None,
     revoke: Annotated[str | None, typer.Option(metavar="NAME", help="End a person's links, and end.")] = None,
     forget: Annotated[
         str | None, typer.Option(metavar="NAME", help="Delete a person and all they said, and end.")
     ] = None,
 ) -> None:
     """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
-    from truing.labelling.collection import Wanted, begin, existing, items_to_ask, labels_of
+    from truing.labelling.collection import Asking, Wanted, begin, existing, items_to_ask, labels_of
     from truing.labelling.places import put_items
 
     kept_in = labels or labels_of(source)
+    if convert:
+        _write(convert, _rows_of(source), "rows to learn from")
+        return
     if export or export_votes or revoke or forget:
         _work_on(existing(kept_in), export, export_votes, revoke, forget)
         return
     told = _read(guidelines) if guidelines else ""
-    wanted = Wanted(source, stage, random_share, controls, swaps)
+    shown = _answers(source, kept_in, Asking(ask or [], stage, best_of, tokens, temperature, seed))
+    wanted = Wanted(shown, stage, against, random_share, controls, swaps)
     begun = begin(kept_in, mode) if kept_in.exists() else None
     items = items_to_ask(wanted, begun.mode if begun else mode or "pairs")
     address = _listen(host, port, url, bool(person or lead or (begun and _has_named(begun))))
@@ -77,6 +94,25 @@ def label(
     say(f"{len(items)} items, {each} judgement{'s' if each > 1 else ''} of each; votes are kept in {kept_in}.")
     _give_links(store, address.url, person or [], lead or [])
     _serve(store, told, address)
+
+
+def _answers(prompts: Path, labels: Path, asking: "Asking") -> Path:
+    """What is shown: the source itself, or the answers of those who are asked."""
+    if asking.models:
+        from truing.labelling.asking import answers_beside  # imports torch
+
+        return answers_beside(labels, prompts, asking, open_progress(patient_console()))
+    if any(one is not None for one in (asking.best_of, asking.tokens, asking.temperature, asking.seed)):
+        what = "--best-of, --tokens, --temperature and --seed say how models are asked, and none is."
+        hint = "Name one with --ask, or leave them out."
+        raise InputError(what, code="input/nobody-asked", where="truing label", hint=hint)
+    return prompts
+
+
+def _rows_of(foreign: Path) -> list[dict[str, Any]]:
+    from truing.labelling.foreign import rows_of_export
+
+    return rows_of_export(foreign)
 
 
 def _listen(host: str, port: int, url: str | None, has_people: bool) -> "Address":

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from truing.cli.label import label
+from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, SpeakingStage
 from truing.cli.output import show_traceback, tell
 from truing.core.errors import TruingError
 from truing.processes import group
@@ -28,9 +29,6 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as ppo.kl.beta=0.1.")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-SpeakingStage = Annotated[
-    str | None, typer.Option("--stage", help="Which result, such as ppo-no-kl; without it, a policy, else sft.")
-]
 Tokens = Annotated[int, typer.Option("--tokens", min=1, help="Longest response, in tokens.")]
 Temperature = Annotated[float, typer.Option("--temperature", min=0.01, help="Of the sampling.")]
 TrustCode = Annotated[
@@ -142,14 +140,14 @@ def sample(
     run: RunPath,
     prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="Rows with a prompt.")],
     stage: SpeakingStage = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Longest response; without it, the run's.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.01, help="Of the draws; without it, the run's.")] = None,
+    tokens: AnswerTokens = None,
+    temperature: AnswerTemperature = None,
     best_of: Annotated[int, typer.Option(min=1, help="Draw so many to each prompt, and give the best scored.")] = 1,
     reward: Annotated[
         str | None,
         typer.Option(help="Scores them: what truing judge takes; without it, the run's reward model."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the draws; without it, the run's.")] = None,
+    seed: AnswerSeed = None,
     trust_remote_code: TrustCode = False,
 ) -> None:
     """Answer a file of prompts with the result of a run: a line of JSON each."""

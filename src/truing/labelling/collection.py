@@ -32,6 +32,22 @@ class Wanted:
     """The share of items that are shown again with their sides changed"""
 
 
+@dataclass(frozen=True)
+class Asking:
+    """Who answers the prompts, and how."""
+
+    models: Sequence[str]
+    """One or two: the directory of a run or a model, or a Hub id"""
+    stage: str | None = None
+    """Of runs: whose result"""
+    best_of: int | None = None
+    """Of one run: the best of so many by its reward model stands against a single draw"""
+    tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    """What is None is as in the run, or as recipes have it"""
+
+
 def labels_of(source: Path) -> Path:
     """Where the labels of a run or a file are kept, if nothing else is said: beside it."""
     return source.with_name((source.name if source.is_dir() else source.stem) + ".labels.db")

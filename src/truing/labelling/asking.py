@@ -1,0 +1,137 @@
+"""Answers of models that are asked before the page opens, kept beside the labels: nothing is asked for twice."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from truing.core.errors import InputError
+from truing.data.datasets import records_of
+from truing.labelling.collection import Asking
+from truing.labelling.items import plain
+from truing.results import LanguageModel, open_model, open_result, open_start
+from truing.runs.directory import RECORD, RunDirectory
+from truing.runs.files import sha256_file, write_text
+from truing.runs.finished import speaking_stage
+from truing.runs.metrics import read_jsonl
+from truing.runs.progress import Progress
+from truing.sample import Drawn, drawn_answers, reward_for
+from truing.score import NamedReward
+
+
+def answers_beside(labels: Path, prompts: Path, asking: Asking, progress: Progress) -> Path:
+    """The file of answers beside the labels; models are asked where there is none yet.
+
+    Two models give an answer each, a run that is asked alone those of its policy and of its start, and a model two.
+
+    Raises:
+        InputError: other answers are kept there, these models cannot be asked so, or all that they said was alike.
+        DataError, ModelError, RewardError, RunError: as `drawn_answers`, `open_model` and `open_result` raise them.
+    """
+    file = labels.with_suffix(".answers.jsonl")
+    _refuse_impossible(prompts, asking)
+    drawn = json.loads(json.dumps(asdict(asking))) | {"prompts": sha256_file(prompts)}
+    if file.exists():
+        _refuse_others(file, drawn)
+        progress.note(f"The answers are those in {file}; nobody is asked again.")
+        return file
+    rows = [row | {"drawn": drawn} for row in _ask(prompts, asking, progress)]
+    if not rows:
+        what = "the answers to every prompt were alike, so there is nothing to judge."
+        hint = "Draw at a higher --temperature, or ask another model."
+        raise InputError(what, code="input/alike-answers", where=str(prompts), hint=hint)
+    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return file
+
+
+def _refuse_others(file: Path, drawn: dict[str, Any]) -> None:
+    kept = next((row.get("drawn") for row in read_jsonl(file)), None)
+    other = [name for name, value in drawn.items() if not isinstance(kept, dict) or kept.get(name) != value]
+    if other:
+        what = f"has answers that were drawn otherwise ({', '.join(other)})."
+        hint = "Repeat the command that drew them, or begin anew with --labels and a new file."
+        raise InputError(what, code="input/other-answers", where=str(file), hint=hint)
+
+
+def _refuse_impossible(prompts: Path, asking: Asking) -> None:
+    if prompts.is_dir():
+        what, hint = "is no file of prompts to ask about.", "Name such a file; without --ask, a run's answers are shown."
+        raise InputError(what, code="input/no-prompts", where=str(prompts), hint=hint)
+    if len(asking.models) > 2:
+        what, hint = f"names {len(asking.models)} models, and a page shows two answers.", "Name one or two."
+        raise InputError(what, code="input/too-many-models", where="--ask", hint=hint)
+    if asking.best_of and not (len(asking.models) == 1 and _is_run(asking.models[0])):
+        what, hint = "is of one run, whose reward model says which is best.", "Give --ask one run, and no model."
+        raise InputError(what, code="input/no-best", where="--best-of", hint=hint)
+
+
+def _is_run(model: str) -> bool:
+    return (Path(model) / RECORD).exists()
+
+
+def _ask(prompts: Path, asking: Asking, progress: Progress) -> Iterator[dict[str, Any]]:
+    """A row for each prompt whose two answers differ."""
+    sources, pairs = _pairs(_Drawing(prompts, asking, progress))
+    differing = [one for one in pairs if one.answers[0].response != one.answers[1].response]
+    for one in differing:
+        answers = [answer.response for answer in one.answers]
+        scores = {} if one.scores is None else {"scores": one.scores}
+        yield {"prompt": plain(one.asked.prompt), "answers": answers, "sources": sources} | scores
+    if alike := len(pairs) - len(differing):
+        progress.note(f"{alike} of {len(pairs)} prompts were answered alike; they are left out.")
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """The same prompts for whoever is asked."""
+
+    prompts: Path
+    asking: Asking
+    progress: Progress
+
+    def answers(self, model: LanguageModel, name: str, each: int = 1, reward: NamedReward | None = None) -> list[Drawn]:
+        how, drawn = self.asking, list[Drawn]()
+        total = len(records_of(self.prompts, "prompts", model.recipe.data.transcripts))
+        with self.progress.stage(f"asking {name}", total) as shown:
+            for one in drawn_answers(model, self.prompts, how.tokens, how.temperature, each, reward, how.seed):
+                drawn.append(one)
+                shown.advance(len(drawn), {})
+        return drawn
+
+
+def _pairs(drawing: _Drawing) -> tuple[list[str], list[Drawn]]:
+    """Whose answers the first and the second ones are, and two to each prompt."""
+    names, stage, best_of = drawing.asking.models, drawing.asking.stage, drawing.asking.best_of
+    if len(names) == 2:
+        first, second = (drawing.answers(_opened(name, stage), name) for name in names)
+        return list(names), _side_by_side(first, second)
+    (name,) = names
+    if not _is_run(name):
+        return [f"{name}, draw 1", f"{name}, draw 2"], drawing.answers(open_model(name), name, each=2)
+    run = RunDirectory(Path(name))
+    stage = speaking_stage(run, stage)
+    if best_of is None:
+        start = drawing.answers(open_start(run, stage), f"the start of {name}")
+        policy = drawing.answers(open_result(run, stage), name)
+        return [f"{name}, start", f"{name}, {stage}"], _side_by_side(start, policy)
+    drawn = drawing.answers(open_result(run, stage), name, 1 + best_of, reward_for(run, None, best_of))
+    return [f"{name}, {stage}", f"{name}, {stage}, best of {best_of}"], list(map(_single_and_best, drawn))
+
+
+def _opened(name: str, stage: str | None) -> LanguageModel:
+    if not _is_run(name):
+        return open_model(name)
+    run = RunDirectory(Path(name))
+    return open_result(run, speaking_stage(run, stage))
+
+
+def _side_by_side(first: Sequence[Drawn], second: Sequence[Drawn]) -> list[Drawn]:
+    return [Drawn(one.asked, [*one.answers, *other.answers]) for one, other in zip(first, second, strict=True)]
+
+
+def _single_and_best(one: Drawn) -> Drawn:
+    """The first answer, and that of the others with the highest score."""
+    assert one.scores is not None
+    best = max(range(1, len(one.answers)), key=one.scores.__getitem__)
+    return Drawn(one.asked, [one.answers[0], one.answers[best]], [one.scores[0], one.scores[best]])
