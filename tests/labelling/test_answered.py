@@ -50,7 +50,7 @@ def said(items: list[Item]) -> list[tuple[str, ...]]:
 def test_the_step_that_became_the_result_stands_against_another(
     tmp_path: Path, against: Any, judges: set[str], kept: int | None, expected: tuple[str, str]
 ) -> None:
-    lines = [line(step) | {"judges": {name: GOLD[step] for name in judges}} for step in GOLD]
+    lines = [line(step) | {"judges": dict.fromkeys(judges, GOLD[step])} for step in GOLD]
     run = run_of(tmp_path, lines, **({} if kept is None else {"guard_kept_step": kept}))
     (item,) = items_of_run(run, None, against)
     assert item.answers == expected

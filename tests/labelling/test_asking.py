@@ -46,7 +46,10 @@ def ask(prompts: Path, *models: object, **how: Any) -> list[dict[str, Any]]:
 
 
 def test_a_run_is_asked_for_its_policy_and_its_start(run: RunDirectory, prompts: Path) -> None:
-    sides = [[one.response for one in sample_file(model, prompts, **HOW)] for model in (open_start(run, "sft"), open_result(run, "sft"))]
+    sides = [
+        [one.response for one in sample_file(model, prompts, **HOW)]
+        for model in (open_start(run, "sft"), open_result(run, "sft"))
+    ]
     expected = [(prompt, [*pair]) for prompt, *pair in zip(PROMPTS, *sides, strict=True) if len(set(pair)) == 2]
     rows = ask(prompts, run.root)
     assert [(row["prompt"], row["answers"]) for row in rows] == expected

@@ -78,7 +78,7 @@ def label(
 
     kept_in = labels or labels_of(source)
     if convert:
-        _write(convert, _rows_of(source), "rows to learn from")
+        _convert(source, convert)
         return
     if export or export_votes or revoke or forget:
         _work_on(existing(kept_in), export, export_votes, revoke, forget)
@@ -109,10 +109,13 @@ def _answers(prompts: Path, labels: Path, asking: "Asking") -> Path:
     return prompts
 
 
-def _rows_of(foreign: Path) -> list[dict[str, Any]]:
+def _convert(export: Path, file: Path) -> None:
     from truing.labelling.foreign import rows_of_export
 
-    return rows_of_export(foreign)
+    rows, without = rows_of_export(export)
+    _write(file, rows, "rows to learn from")
+    if without:
+        say(f"{without} records gave none: nobody has judged them, or not in favour of one side.")
 
 
 def _listen(host: str, port: int, url: str | None, has_people: bool) -> "Address":

@@ -67,7 +67,9 @@ def as_margin(value: object, typed: bool) -> float | None:
 
 def as_share(value: object, typed: bool) -> float | None:
     """Of the people who preferred a side, those who preferred the chosen one; None and digits as of a margin."""
-    hint = "Make it a number from 0.5 to 1 (below, swap the sides), leave it out, or rename it if it means other things."
+    hint = (
+        "Make it a number from 0.5 to 1 (below, swap the sides), leave it out, or rename it if it means other things."
+    )
     return _number("share", value, typed, 0.5, 1.0, hint)
 
 

@@ -232,7 +232,9 @@ def _unused(judged: Sequence[Preference | Rating], recipe: Recipe) -> Iterator[s
     idle = [stage for stage in comparing if not _asks(recipe, stage, "use_share")]
     if shares and idle:
         asking = " and ".join(f"{stage}.use_share" for stage in STAGES if _asks(recipe, stage, "use_share") is not None)
-        what = f"`share` changes nothing in {', '.join(idle)}; {asking} ask for it; {len(shares):,} rows have one below 1"
+        what = (
+            f"`share` changes nothing in {', '.join(idle)}; {asking} ask for it; {len(shares):,} rows have one below 1"
+        )
         yield f"{shares[0].where}: {what}."
 
 

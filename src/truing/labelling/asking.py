@@ -56,7 +56,10 @@ def _refuse_others(file: Path, drawn: dict[str, Any]) -> None:
 
 def _refuse_impossible(prompts: Path, asking: Asking) -> None:
     if prompts.is_dir():
-        what, hint = "is no file of prompts to ask about.", "Name such a file; without --ask, a run's answers are shown."
+        what, hint = (
+            "is no file of prompts to ask about.",
+            "Name such a file; without --ask, a run's answers are shown.",
+        )
         raise InputError(what, code="input/no-prompts", where=str(prompts), hint=hint)
     if len(asking.models) > 2:
         what, hint = f"names {len(asking.models)} models, and a page shows two answers.", "Name one or two."

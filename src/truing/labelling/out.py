@@ -27,7 +27,8 @@ def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
     with database.reading() as sql:
         for row in sql.execute(query):
             by_item[row["item"]].append(row)
-    rows = (_row(json.loads(votes[0]["content"]), _counted(votes), mode) for votes in by_item.values())
+    middle = 0.5 if mode == "yes-no" else MIDDLE
+    rows = (row_of(json.loads(votes[0]["content"]), _counted(votes), mode, middle) for votes in by_item.values())
     return [row for row in rows if row is not None]
 
 
@@ -55,14 +56,16 @@ def _counted(votes: Sequence[Any]) -> list[int]:
     return settled[-1:] or [vote["value"] for vote in votes]
 
 
-def _row(content: dict[str, Any], values: list[int], mode: Mode) -> dict[str, Any] | None:
+def row_of(content: dict[str, Any], values: Sequence[float], mode: Mode, middle: float) -> dict[str, Any] | None:
+    """The row of one item's votes; None where they are even, or where the fewer outweigh the more of a pair."""
     mean = fmean(values)
     prompt, answers = content["prompt"], [_as_completion(content["prompt"], answer) for answer in content["answers"]]
-    middle = 0.5 if mode == "yes-no" else MIDDLE
     if mean == middle:
         return None
     agreeing = sum((value - middle) * (mean - middle) > 0 for value in values)
     share = agreeing / sum(value != middle for value in values)
+    if mode == "pairs" and share < 0.5:
+        return None
     if mode == "pairs":
         chosen, rejected = answers if mean < middle else answers[::-1]
         sides = {"prompt": prompt, "chosen": chosen, "rejected": rejected}

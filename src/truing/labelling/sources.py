@@ -95,9 +95,7 @@ def _answers(row: Row) -> Item | None:
     if len(set(texts)) != len(texts):
         raise FieldError("answers", "has one twice", "Give it answers that differ.", code="data/equal-answers")
     return (
-        Item(prompt, texts, _names(row.raw, texts), teaches=closeness(row.raw.values.get("scores")))
-        if prompt
-        else None
+        Item(prompt, texts, _names(row.raw, texts), teaches=closeness(row.raw.values.get("scores"))) if prompt else None
     )
 
 
