@@ -129,25 +129,30 @@ def named_reward(reward: str, stage: str | None = None) -> NamedReward:
             run = RunDirectory(root)
             made = load_stage_reward(run, stage or next(iter(below), None))
             return NamedReward(reward, made.raw, made.models[0].form, made.recipe.data.transcripts, run, made)
-    _refuse_nowhere(reward)
+    refuse_nowhere(reward, "a run, a classifier's directory or Hub id, or file.py:function")
     model = ClassifierReward.load(reward, torch.device("cpu"), TOKENS, date.fromisoformat(Data().date))
     return NamedReward(reward, model, model.form)
 
 
-def _refuse_nowhere(reward: str) -> None:
+def refuse_nowhere(named: str, takes: str) -> None:
     """A mistyped runs/mine has the form of a Hub id too; it is none where there is a directory runs.
 
+    Args:
+        named: what may be a directory or a Hub id.
+        takes: what may be named, for the hint.
+
     Raises:
-        ModelError: it is a path, and nothing is there.
+        ModelError: it is a path, and no directory is there.
     """
-    path = Path(reward)
-    is_path = HUB_ID.fullmatch(reward) is None or (path.parent != Path() and os.path.isdir(path.parent))
-    if os.path.exists(path) or not is_path or directory_of(Base(path=reward)) is not None:
+    path = Path(named)
+    is_hub_id = HUB_ID.fullmatch(named) is not None and not (path.parent != Path() and os.path.isdir(path.parent))
+    is_path = os.path.isfile(path) or not is_hub_id
+    if os.path.isdir(path) or not is_path or directory_of(Base(path=named)) is not None:
         return
     close = nearest(path.name, [root.parent.name for root in path.parent.glob(f"*/{RECORD}")])
     meant = f"Did you mean {path.with_name(close)}? " if close else ""
-    hint = f"{meant}Name a run, a classifier's directory or Hub id, or file.py:function; paths start at {Path.cwd()}."
-    raise ModelError("there is no such directory.", code="model/no-such-path", where=reward, hint=hint)
+    hint = f"{meant}Name {takes}; paths start at {Path.cwd()}."
+    raise ModelError("there is no such directory.", code="model/no-such-path", where=named, hint=hint)
 
 
 def _llm_judge(reward: str, recipe_file: Path, name: str) -> LlmReward:

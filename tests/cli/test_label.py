@@ -1,6 +1,7 @@
 """truing label, as a person starts it."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -87,6 +88,67 @@ def test_an_export_trains_a_reward_model_with_no_further_step(tmp_path: Path, tr
     assert json.loads((tmp_path / "run" / "reward" / "result.json").read_text(encoding="utf-8"))["heldout_pairs"] > 0
 
 
+def test_what_people_disagree_on_is_learnt_with_less_certainty(tmp_path: Path, truing: Command) -> None:
+    recipe = tiny.recipe_file(tmp_path, stages=["sft", "reward"])
+    preferred = {row["prompt"]: row["chosen"] for row in tiny.preferences()}
+    store = begin(tmp_path / "preferences.labels.db", "pairs")
+    put_items(store.database, items_to_ask(Wanted(tmp_path / "preferences.jsonl"), "pairs"), 3)
+    for name, prefers in (("Anna", 2), ("Ben", 2), ("Cleo", 5)):
+        who = person(store, name)
+        given = store.next(who)
+        while given is not None:
+            value = prefers if given.answers[0] == preferred[given.prompt] else 8 - prefers
+            given = store.vote(who, a_vote(given.assignment, value))
+    out = tmp_path / "labels.jsonl"
+    assert truing("label", tmp_path / "preferences.jsonl", "--export", out).code == 0
+    assert {json.loads(line)["share"] for line in out.read_text(encoding="utf-8").splitlines()} == {2 / 3}
+    gaps = []
+    for use in ("false", "true"):
+        run = tmp_path / f"run-{use}"
+        changes = (
+            "--set",
+            f"data.preferences.path={out}",
+            "--set",
+            f"reward.use_share={use}",
+            "--set",
+            "reward.epochs=20",
+        )
+        assert (said := truing("run", recipe, "--out", run, *changes)).code == 0, said
+        gaps.append(json.loads((run / "reward" / "result.json").read_text(encoding="utf-8"))["score_gap_mean"])
+        assert ("`share` changes nothing in reward" in said.out + said.err) == (use == "false")
+    assert gaps[0] > 2 * gaps[1]
+    assert gaps[1] == pytest.approx(math.log(2), rel=0.5)  # of two to one, the odds are log 2
+
+
+def test_models_that_are_asked_are_asked_once(tmp_path: Path, truing: Command) -> None:
+    model = tiny.recipe(tmp_path, stages=["sft"]).base.path
+    prompts = tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"{letter}?"} for letter in "abcd"])
+    asked = prompts, "--ask", model, "--tokens", "5", "--seed", "1"
+    seen = []
+    for _ in range(2):
+        with labelling(*asked, "--person", "Anna") as links:
+            seen.append(asking(links["Anna"]).get("/api/next"))
+    assert seen[0] == seen[1]
+    kept = [json.loads(line) for line in (tmp_path / "prompts.labels.answers.jsonl").read_text().splitlines()]
+    assert {tuple(row["sources"]) for row in kept} == {(f"{model}, draw 1", f"{model}, draw 2")}
+    said = truing("label", prompts, "--ask", model, "--seed", "2")
+    assert (said.code, said.spots[0][0]) == (2, "input/other-answers")
+
+
+def test_an_export_of_another_program_is_converted(tmp_path: Path, truing: Command) -> None:
+    selected = {"type": "pairwise", "from_name": "c", "to_name": "answer1,answer2", "value": {"selected": "left"}}
+    data = {"prompt": "a?", "answer1": "b", "answer2": "c"}
+    file = tmp_path / "export.json"
+    file.write_text(
+        json.dumps([{"data": data, "annotations": [{"result": [selected]}]}, {"data": data, "annotations": []}])
+    )
+    said = truing("label", file, "--convert", tmp_path / "rows.jsonl")
+    assert said.code == 0
+    assert "1 rows to learn from" in said.out
+    assert "1 records gave none" in said.out
+    assert json.loads((tmp_path / "rows.jsonl").read_text())["chosen"] == "b"
+
+
 def test_who_starts_it_alone_labels_and_leads(tmp_path: Path) -> None:
     rows = tiny.write_rows(tmp_path / "rows.jsonl", PAIRS)
     for _ in range(2):
@@ -103,6 +165,10 @@ def test_who_starts_it_alone_labels_and_leads(tmp_path: Path) -> None:
         (["--export", "out.jsonl"], "input/no-labels-yet"),
         (["--forget", "Anna"], "input/no-labels-yet"),
         (["--labels", "."], "input/no-labels"),
+        (["--tokens", "3"], "input/nobody-asked"),
+        (["--ask", "a", "--ask", "b", "--ask", "c"], "input/too-many-models"),
+        (["--ask", "./nowhere"], "model/no-such-path"),
+        (["--convert", "out.jsonl"], "data/no-export"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(

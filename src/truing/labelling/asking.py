@@ -17,7 +17,7 @@ from truing.runs.finished import speaking_stage
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import Progress
 from truing.sample import Drawn, drawn_answers, reward_for
-from truing.score import NamedReward
+from truing.score import NamedReward, refuse_nowhere
 
 
 def answers_beside(labels: Path, prompts: Path, asking: Asking, progress: Progress) -> Path:
@@ -30,12 +30,13 @@ def answers_beside(labels: Path, prompts: Path, asking: Asking, progress: Progre
         DataError, ModelError, RewardError, RunError: as `drawn_answers`, `open_model` and `open_result` raise them.
     """
     file = labels.with_suffix(".answers.jsonl")
-    _refuse_impossible(prompts, asking)
+    _refuse_a_run(prompts)
     drawn = json.loads(json.dumps(asdict(asking))) | {"prompts": sha256_file(prompts)}
     if file.exists():
         _refuse_others(file, drawn)
         progress.note(f"The answers are those in {file}; nobody is asked again.")
         return file
+    _refuse_impossible(asking)
     rows = [row | {"drawn": drawn} for row in _ask(prompts, asking, progress)]
     if not rows:
         what = "the answers to every prompt were alike, so there is nothing to judge."
@@ -54,19 +55,24 @@ def _refuse_others(file: Path, drawn: dict[str, Any]) -> None:
         raise InputError(what, code="input/other-answers", where=str(file), hint=hint)
 
 
-def _refuse_impossible(prompts: Path, asking: Asking) -> None:
+def _refuse_a_run(prompts: Path) -> None:
     if prompts.is_dir():
         what, hint = (
             "is no file of prompts to ask about.",
             "Name such a file; without --ask, a run's answers are shown.",
         )
         raise InputError(what, code="input/no-prompts", where=str(prompts), hint=hint)
+
+
+def _refuse_impossible(asking: Asking) -> None:
     if len(asking.models) > 2:
         what, hint = f"names {len(asking.models)} models, and a page shows two answers.", "Name one or two."
         raise InputError(what, code="input/too-many-models", where="--ask", hint=hint)
     if asking.best_of and not (len(asking.models) == 1 and _is_run(asking.models[0])):
         what, hint = "is of one run, whose reward model says which is best.", "Give --ask one run, and no model."
         raise InputError(what, code="input/no-best", where="--best-of", hint=hint)
+    for name in asking.models:
+        refuse_nowhere(name, "a run, or a model's directory or Hub id")
 
 
 def _is_run(model: str) -> bool:

@@ -77,7 +77,9 @@ def judged(fields: Mapping[str, object], said: Sequence[Said], named: Collection
     if not told:
         return None
     texts = {name: as_text(name, fields[name], "completion", transcripts=False) for name in answers}
-    return Judged(as_text(prompt, fields[prompt], "prompt", transcripts=False), texts, list(found[told[0]].values()), told[0])
+    return Judged(
+        as_text(prompt, fields[prompt], "prompt", transcripts=False), texts, list(found[told[0]].values()), told[0]
+    )
 
 
 def _meaning(said: Said, answers: Sequence[str]) -> tuple[Kind, dict[str, float]]:
