@@ -48,7 +48,7 @@ HOUSE = """
 6 | sample     | core data results rewards runs score                   |
 6 | compare    | report runs                                            |
 6 | export     | core config data models report results runs            | huggingface_hub
-6 | labelling  | core config data runs                                  | jinja2 markdown_it markupsafe pydantic
+6 | labelling  | core config data results runs sample score             | jinja2 markdown_it markupsafe pydantic
   |            |                                                        | starlette uvicorn
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
   |            | estimate report sweep chat score judge results sample  |

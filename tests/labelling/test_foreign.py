@@ -148,9 +148,9 @@ def test_a_chat_stays_a_chat(tmp_path: Path) -> None:
         ({"prompt": "a", "chosen": "b"}, "data/no-export", "annotations"),
         (ASKED | {"comparison": {"selected": "left"}}, "data/no-export", "annotations"),  # JSON_MIN
         (task(ASKED) | {"annotations": [{"id": 3}]}, "data/no-result", "annotations[0]"),
-        (task(ASKED, [pairwise("left", "txt-1,txt-2")]), "data/missing-field", "txt-1"),
-        (task({"note": "Why?", "answer1": "b"}, [rating(2)]), "data/missing-field", "prompt"),
-        (task({"prompt": "Why?"}, [rating(2)]), "data/missing-field", "answer1"),
+        (task(ASKED, [pairwise("left", "txt-1,txt-2")]), "data/no-judged-field", "txt-1"),
+        (task({"note": "Why?", "answer1": "b"}, [rating(2)]), "data/no-judged-field", "prompt"),
+        (task({"prompt": "Why?"}, [rating(2)]), "data/no-judged-field", "answer1"),
         (task(OF_ONE, [rating(7)]), "data/other-rating", "stars"),
         (task(ASKED, [rating(2, "prompt")]), "data/of-no-answer", "stars"),
         (record(ASKED | {"answer1": 3}, {"q": ["answer1"]}), "data/not-text", "answer1"),

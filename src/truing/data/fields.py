@@ -61,29 +61,31 @@ def _messages_in_text(value: object) -> object:
 
 def as_margin(value: object, typed: bool) -> float | None:
     """How much better the chosen side is; None where the row does not say. Without types, digits are a number."""
-    hint = "Make it a finite number that is not negative, or leave it out."
-    return _number("margin", value, typed, 0.0, sys.float_info.max, hint)
+    try:
+        return _number(value, typed, 0.0, sys.float_info.max)
+    except (ValueError, OverflowError) as error:
+        hint = "Make it a finite number that is not negative, or leave it out."
+        raise FieldError("margin", f"is {shown(value)}", hint, code="data/bad-margin") from error
 
 
 def as_share(value: object, typed: bool) -> float | None:
     """Of the people who preferred a side, those who preferred the chosen one; None and digits as of a margin."""
-    hint = (
-        "Make it a number from 0.5 to 1 (below, swap the sides), leave it out, or rename it if it means other things."
-    )
-    return _number("share", value, typed, 0.5, 1.0, hint)
+    try:
+        return _number(value, typed, 0.5, 1.0)
+    except (ValueError, OverflowError) as error:
+        hint = "Make it a number from 0.5 to 1 (below, swap the sides), or rename it if it means something else."
+        raise FieldError("share", f"is {shown(value)}", hint, code="data/bad-share") from error
 
 
-def _number(field: str, value: object, typed: bool, low: float, high: float, hint: str) -> float | None:
+def _number(value: object, typed: bool, low: float, high: float) -> float | None:
+    """None for what is not there. ValueError or OverflowError for what is no number, or none of these."""
     if value is None or (value == "" and not typed):
         return None
-    try:
-        if isinstance(value, bool) or (isinstance(value, str) and typed) or not isinstance(value, int | float | str):
-            raise ValueError(kind(value))
-        number = float(value)
-        if not low <= number <= high:
-            raise ValueError(str(number))
-    except (ValueError, OverflowError) as error:
-        raise FieldError(field, f"is {shown(value)}", hint, code=f"data/bad-{field}") from error
+    if isinstance(value, bool) or (isinstance(value, str) and typed) or not isinstance(value, int | float | str):
+        raise ValueError(kind(value))
+    number = float(value)
+    if not low <= number <= high:
+        raise ValueError(str(number))
     return number
 
 

@@ -62,7 +62,7 @@ def judged(fields: Mapping[str, object], said: Sequence[Said], named: Collection
     if missing:
         there = ", ".join(f"`{name}`" for name in fields) or "nothing"
         hint = f"There is {there}. Call the prompt `prompt` or `instruction`, and answers `answer1` and so on."
-        raise FieldError(missing, "is missing", hint, code="data/missing-field")
+        raise FieldError(missing, "is missing", hint, code="data/no-judged-field")
     found: dict[Kind, dict[object, dict[str, float]]] = {kind: defaultdict(dict) for kind in KINDS}
     asked: dict[Kind, dict[tuple[str, ...], str]] = {kind: {} for kind in KINDS}
     for one in said:
