@@ -12,12 +12,13 @@ import torch
 
 from truing.config.recipe import Recipe
 from truing.core.normalisation import Normalisation
-from truing.core.records import Sample
+from truing.core.records import Message, Sample, as_messages
 from truing.core.results import to_json
 from truing.evaluation.heldout import HeldoutEvaluator
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
 from truing.rewards.combined import WeightedPart, WeightedReward
+from truing.runs.metrics import JsonLines, read_samples
 
 
 def _evaluator(
@@ -158,3 +159,20 @@ def test_each_token_has_its_text_and_its_share_of_the_kl(tmp_path: Path) -> None
                 for role in (roles.policy, roles.reference)
             )
         assert row["token_log_ratios"] == pytest.approx((policy - reference).tolist(), abs=1e-3)
+
+
+def test_a_conversation_is_kept_as_one_text_and_as_turns(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    plain, other = tiny.prepared(recipe).prompts(recipe).heldout[:2]
+    turns = (Message("system", "ab"), Message("user", "c?", '{"name": "d"}'))
+    prompts, written = [plain, replace(other, text=turns)], JsonLines(tmp_path / "samples.jsonl")
+    HeldoutEvaluator(recipe, _roles(recipe), None, prompts, written).evaluate(0)
+    written.close()
+    lines = read_samples(written.path)
+    assert "prompt_turns" not in lines[0]
+    assert lines[1]["prompt"] == "system: ab\n\nuser: c?"
+    assert lines[1]["prompt_turns"] == [
+        {"role": "system", "content": "ab"},
+        {"role": "user", "content": "c?", "name": "d"},
+    ]
+    assert as_messages(lines[1]["prompt_turns"]) == turns
