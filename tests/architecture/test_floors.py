@@ -48,8 +48,9 @@ HOUSE = """
 6 | sample     | core data results rewards runs score                   |
 6 | compare    | report runs                                            |
 6 | export     | core config data models report results runs            | huggingface_hub
-6 | labelling  | core config data results runs sample score             | jinja2 markdown_it markupsafe pydantic
-  |            |                                                        | starlette uvicorn
+6 | labelling  | core functional config data results runs sample score  | jinja2 krippendorff markdown_it
+  |            |                                                        | markupsafe numpy pydantic starlette
+  |            |                                                        | torch uvicorn
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
   |            | estimate report sweep chat score judge results sample  |
   |            | compare export labelling                               |

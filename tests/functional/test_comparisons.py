@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from truing.functional.comparisons import Compared, chance_of_weaker, evidence_of_loss, smoothed_strengths
+from truing.functional.comparisons import (
+    Compared,
+    chance_of_weaker,
+    evidence_of_loss,
+    followed,
+    pooled_log_odds,
+    smoothed_strengths,
+)
 
 
 def _log_posterior(strength: np.ndarray, wins: float, count: int, deviation: float) -> np.ndarray:
@@ -78,3 +85,30 @@ def test_wins_against_one_best_do_not_weaken_losses_against_the_next() -> None:
     losses = [0.0] * 8
     assert evidence_of_loss([[1.0] * 50, losses]) == evidence_of_loss([losses])
     assert evidence_of_loss([losses]) > 20
+
+
+def test_pooled_log_odds_are_the_modes_of_their_posteriors() -> None:
+    wins, counts = [2.0, 0.0, 1.5, 40.0, 0.0], [2, 3, 3, 40, 0]
+    grid = np.linspace(-8, 8, 160_001)
+    expected = [grid[_log_posterior(grid, won, count, 2.0).argmax()] for won, count in zip(wins, counts, strict=True)]
+    found = pooled_log_odds(torch.tensor(wins, dtype=torch.float64), torch.tensor(counts, dtype=torch.float64), 2.0)
+    assert found.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("says", ["as others", "at random", "the contrary", "the contrary of the sure"])
+def test_how_far_somebody_follows_is_the_mode_of_its_posterior(says: str) -> None:
+    draws = np.random.default_rng(0)
+    odds = draws.normal(0, 1.5, 60) * (6 if says.endswith("sure") else 1)
+    chance = 1 / (1 + np.exp(-odds))
+    drawn = (draws.random(60) < (0.5 if says == "at random" else chance)).astype(float)
+    outcomes = 1 - drawn if says.startswith("the contrary") else drawn
+    outcomes[:5] = 0.5
+    grid = np.linspace(-6, 6, 120_001)
+    # log(1 + exp(x)) without overflow
+    soft = np.logaddexp(0, -np.outer(grid, odds)), np.logaddexp(0, np.outer(grid, odds))
+    values = -(soft[0] * outcomes + soft[1] * (1 - outcomes)).sum(1) - (grid - 1) ** 2 / (2 * 2.0**2)
+    best, step = int(values.argmax()), grid[1] - grid[0]
+    curvature = (values[best - 100] - 2 * values[best] + values[best + 100]) / (100 * step) ** 2
+    value, error = followed(torch.from_numpy(odds), torch.from_numpy(outcomes), 2.0)
+    assert value == pytest.approx(grid[best], abs=2e-4)
+    assert error == pytest.approx((-curvature) ** -0.5, rel=1e-2)

@@ -9,7 +9,7 @@ from labelling.collecting import a_vote, ask_all, pair, person, single, store_of
 
 from truing.core.records import Message
 from truing.data.datasets import records_of
-from truing.labelling.figures import disputes, progress, shares
+from truing.labelling.figures import Share, disputes, progress, shares
 from truing.labelling.items import Item, swaps_of
 from truing.labelling.out import every_vote, rows_to_learn_from
 from truing.labelling.store import Store
@@ -114,18 +114,17 @@ def test_controls_and_swaps_are_not_learnt_from(tmp_path: Path) -> None:
     store = store_of(tmp_path, [pair(0), pair(1, kind="control", known=7), *swaps_of([pair(0)], 1.0, 0)])
     judged(store, "Anna", 2, 6, 2)
     assert [row["prompt"] for row in rows_to_learn_from(store.database, "pairs")] == ["prompt 0"]
-    (told,) = shares(store.database, "pairs")
-    assert (told.judged, told.controls, told.seconds) == (3, (1, 1), 3.0)
+    assert shares(store.database) == [Share("Anna", "labeller", judged=3, skipped=0, flagged=0)]
 
 
-def test_the_share_of_the_left_side_is_told(tmp_path: Path) -> None:
-    store = store_of(tmp_path, [pair(number) for number in range(10)])
-    anna = person(store, "Anna")
-    for value in (1, 2, 3, 5, 4, 4):
-        given = store.next(anna)
-        assert given is not None
-        store.vote(anna, a_vote(given.assignment, value))
-    assert [one.left for one in shares(store.database, "pairs")] == [0.75]
+def test_what_each_did_is_counted(tmp_path: Path) -> None:
+    store = store_of(tmp_path, [pair(number) for number in range(4)])
+    anna = judged(store, "Anna", 2, "skip", "both-bad")
+    given = store.next(anna)
+    assert given is not None
+    store.vote(anna, a_vote(given.assignment, 1, flagged=True))
+    store.settle(person(store, "Chris", "lead"), "s", 1, 6)
+    assert shares(store.database) == [Share("Anna", "labeller", 3, 1, 1), Share("Chris", "lead", 0, 0, 0)]
 
 
 def test_every_vote_is_written_with_all_that_is_known_of_it(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from labelling.collecting import ask_all, pair, pairs, served, single, store_of
+from labelling.collecting import a_vote, ask_all, for_first, pair, pairs, person, served, single, store_of
 from labelling.hostile import HOSTILE
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from truing.labelling.items import Item, Mode
+from truing.labelling.out import rows_to_learn_from
 from truing.labelling.people import new_link
 from truing.labelling.store import Store
 
@@ -220,6 +221,50 @@ def test_the_lead_settles_what_is_in_dispute(chromium: Browser, tmp_path: Path) 
         lead.reload()
         expect(lead.get_by_role("button", name="6", exact=True)).to_have_attribute("aria-pressed", "true")
     assert [row["value"] for row in ask_all(store_of(tmp_path, []), "SELECT value FROM standing WHERE settles")] == [6]
+
+
+def test_the_lead_withdraws_an_item_and_takes_it_back(chromium: Browser, tmp_path: Path) -> None:
+    store = store_of(tmp_path, pairs(2), each=2)
+    with served(store) as url:
+        anna = opened(chromium, store, url, "Anna")
+        anna.keyboard.press("f")
+        press(anna, "1")
+        lead = opened(chromium, store, url, "Chris", role="lead")
+        lead.goto(f"{url}/lead")
+        button = lead.get_by_role("button", name="Withdraw")
+        for is_withdrawn in ("true", "false", "true"):
+            with lead.expect_response("**/api/withdraw"):
+                button.press("Enter")
+            expect(button).to_have_attribute("aria-pressed", is_withdrawn)
+            lead.reload()
+            expect(button).to_have_attribute("aria-pressed", is_withdrawn)
+        assert rows_to_learn_from(store.database, "pairs") == []
+        ben = opened(chromium, store, url, "Ben")
+        expect(ben.locator("#prompt")).to_have_text("prompt 1")
+
+
+def test_the_lead_sees_who_stands_out_and_why(chromium: Browser, tmp_path: Path) -> None:
+    store = store_of(tmp_path, pairs(40), each=3)
+    for name, key in (("Anna", None), ("Ben", None), ("Cleo", 1)):  # Cleo presses 1, whatever is on the left
+        who = person(store, name)
+        while (given := store.next(who)) is not None:
+            value = key or for_first(store, given.assignment, 2 if int(given.prompt.split()[1]) % 2 else -2)
+            store.vote(who, a_vote(given.assignment, value, seconds=20.0))
+    with served(store) as url:
+        for size, scheme in ((PHONE, "light"), (DESKTOP, "dark")):
+            lead = opened(chromium, store, url, "Chris", size, "lead", color_scheme=scheme)
+            lead.goto(f"{url}/lead")
+            assert lead.evaluate("document.documentElement.scrollWidth") <= size[0]
+            sound(lead)
+            lead.click("summary")
+            sound(lead)
+            told = lead.locator(".stands-out")
+            assert told.count() == 1
+            expect(told).to_contain_text("Cleo stands out")
+            expect(told).to_contain_text("prefer the left side")
+            row = lead.locator("tr", has=lead.get_by_role("rowheader", name="Cleo"))
+            expect(row).to_contain_text("100%")
+            expect(lead.locator(".figures tr").first).to_contain_text(" to ")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from truing.cli.label_quality import current_quality, show_quality
 from truing.cli.options import (
     AgainstWhat,
     AnswerSeed,
@@ -18,6 +19,7 @@ from truing.cli.options import (
     Convert,
     JudgedHow,
     LabelsFile,
+    Quality,
     RunOrFile,
     WhoseAnswers,
 )
@@ -67,6 +69,7 @@ def label(
         Path | None, typer.Option(metavar="FILE", help="Write every vote with all that is known of it, and end.")
     ] = None,
     convert: Convert = None,
+    quality: Quality = False,
     revoke: Annotated[str | None, typer.Option(metavar="NAME", help="End a person's links, and end.")] = None,
     forget: Annotated[
         str | None, typer.Option(metavar="NAME", help="Delete a person and all they said, and end.")
@@ -80,8 +83,8 @@ def label(
     if convert:
         _convert(source, convert)
         return
-    if export or export_votes or revoke or forget:
-        _work_on(existing(kept_in), export, export_votes, revoke, forget)
+    if export or export_votes or quality or revoke or forget:
+        _work_on(existing(kept_in), export, export_votes, quality, revoke, forget)
         return
     told = _read(guidelines) if guidelines else ""
     shown = _answers(source, kept_in, Asking(ask or [], stage, best_of, tokens, temperature, seed))
@@ -160,21 +163,37 @@ def _has_named(store: "Store") -> bool:
 
 
 def _work_on(
-    store: "Store", export: Path | None, export_votes: Path | None, revoked: str | None, forgotten: str | None
+    store: "Store",
+    export: Path | None,
+    export_votes: Path | None,
+    is_quality_asked: bool,
+    revoked: str | None,
+    forgotten: str | None,
 ) -> None:
     """What is done with labels that are there."""
+    from truing.labelling.exports import exported, remember, write_quality
     from truing.labelling.out import every_vote, rows_to_learn_from
     from truing.labelling.people import forget, revoke
 
     if export:
         _write(export, rows_to_learn_from(store.database, store.mode), "rows to learn from")
+        beside = write_quality(store, current_quality(store), export)
+        say(f"How good the labellers were, for the report of a run that reads them: {beside}.")
     if export_votes:
         _write(export_votes, every_vote(store.database), "votes")
+    for written in (export, export_votes):
+        if written:
+            remember(store.database, written)
+    if is_quality_asked:
+        show_quality(store, current_quality(store))
     if revoked:
         revoke(store.database, revoked)
         say(f"The links of {revoked} have ended.")
     if forgotten:
         say(f"{forgotten} is forgotten, with {forget(store.database, forgotten)} votes.")
+        if files := exported(store.database):
+            named = ", ".join(map(str, files))
+            say(f"What they said may still be in {named}: export again or delete these, and the runs that read them.")
 
 
 def _write(file: Path, rows: Iterable[dict[str, Any]], what: str) -> None:

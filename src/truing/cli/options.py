@@ -48,3 +48,6 @@ Convert = Annotated[
         "--convert", metavar="FILE", help="Write RUN_OR_FILE, an export of Label Studio or Argilla, as rows, and end."
     ),
 ]
+Quality = Annotated[
+    bool, typer.Option("--quality", help="Show how good the labellers are, who stands out and why, and end.")
+]

@@ -2,7 +2,14 @@
 
 from truing.functional.advantages import gae
 from truing.functional.best_of_n import best_of_n_kl_bound, best_of_n_mean
-from truing.functional.comparisons import Compared, chance_of_weaker, evidence_of_loss, smoothed_strengths
+from truing.functional.comparisons import (
+    Compared,
+    chance_of_weaker,
+    evidence_of_loss,
+    followed,
+    pooled_log_odds,
+    smoothed_strengths,
+)
 from truing.functional.correlation import correlation_interval, pearson, within_groups
 from truing.functional.frontier import FrontierFit, fit_frontier
 from truing.functional.groups import group_centred, group_normalised, has_contrast, leave_one_out
@@ -54,6 +61,7 @@ __all__ = [
     "expected_calibration_error",
     "explained_variance",
     "fit_frontier",
+    "followed",
     "gae",
     "group_centred",
     "group_normalised",
@@ -72,6 +80,7 @@ __all__ = [
     "mean_ratio",
     "orpo_loss",
     "pearson",
+    "pooled_log_odds",
     "ppo_policy_loss",
     "ppo_value_loss",
     "response_mean",

@@ -4,11 +4,13 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import median
 from typing import Any
 
 from truing.labelling.database import Database
-from truing.labelling.items import MIDDLE, Mode
+from truing.labelling.items import BY_LEAD, GONE, MIDDLE, Mode
+from truing.labelling.judgements import agree
 from truing.labelling.places import SETTING
 
 FAR_APART = 3
@@ -38,12 +40,6 @@ class Share:
     judged: int
     skipped: int
     flagged: int
-    seconds: float | None
-    """The median"""
-    left: float | None
-    """Of the votes that were not in the middle, the share for the left side: near one half where sides do not matter"""
-    controls: tuple[int, int]
-    """Known answers that were found, and that were judged"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,10 @@ class Disputed:
     said: list[str]
     """What each said of it, in words"""
     settled: int | None
+    agreeing: tuple[int, int]
+    """Pairs of people who agree on it, and all pairs of them"""
+    is_withdrawn: bool
+    """By a lead"""
 
 
 def progress(database: Database, person: int) -> Progress:
@@ -79,50 +79,36 @@ def progress(database: Database, person: int) -> Progress:
     return Progress(len(seconds), done, total, left)
 
 
-def shares(database: Database, mode: Mode) -> list[Share]:
+def shares(database: Database) -> list[Share]:
     """Of each person, in the order in which they came."""
     query = (
-        "SELECT standing.*, items.known FROM standing JOIN items ON items.id = item"
-        " WHERE NOT settles ORDER BY standing.id"
+        "SELECT name, role, total(kind != 'skip') AS judged, total(kind = 'skip') AS skipped, total(flagged) AS flagged"
+        " FROM people LEFT JOIN standing ON person = people.id AND NOT settles GROUP BY people.id ORDER BY people.id"
     )
     with database.reading() as sql:
-        people = sql.execute("SELECT * FROM people ORDER BY id").fetchall()
-        votes: dict[int, list[Any]] = defaultdict(list)
-        for row in sql.execute(query):
-            votes[row["person"]].append(row)
-    return [_share(person["name"], person["role"], votes[person["id"]], mode) for person in people]
-
-
-def _share(name: str, role: str, rows: Sequence[Any], mode: Mode) -> Share:
-    paces = [row["seconds"] for row in rows if row["seconds"] is not None]
-    voted = [row for row in rows if row["kind"] == "vote"]
-    decided = [row for row in voted if row["value"] != MIDDLE] if mode == "pairs" else []
-    for_left = [(row["value"] < MIDDLE) != bool(row["flipped"]) for row in decided]
-    controls = [row for row in voted if row["known"] is not None]
-    return Share(
-        name,
-        role,
-        sum(row["kind"] != "skip" for row in rows),
-        sum(row["kind"] == "skip" for row in rows),
-        sum(row["flagged"] for row in rows),
-        median(paces) if paces else None,
-        sum(for_left) / len(for_left) if for_left else None,
-        (sum((row["value"] - MIDDLE) * (row["known"] - MIDDLE) > 0 for row in controls), len(controls)),
-    )
+        return [
+            Share(row["name"], row["role"], *(int(row[name]) for name in ("judged", "skipped", "flagged")))
+            for row in sql.execute(query)
+        ]
 
 
 def disputes(database: Database, mode: Mode) -> list[Disputed]:
-    """Those that are not settled first, then by how long they have been there."""
+    """Those that are not settled first, then by how long they have been there; last those that a lead has withdrawn."""
     query = (
-        "SELECT standing.*, people.name, items.content FROM standing JOIN items ON items.id = item"
-        " JOIN people ON people.id = person WHERE NOT withdrawn AND items.known IS NULL ORDER BY standing.id"
+        "SELECT standing.*, people.name, items.content, items.withdrawn FROM standing JOIN items ON items.id = item"
+        f" JOIN people ON people.id = person WHERE NOT withdrawn & {GONE} AND items.known IS NULL"
+        " AND NOT (withdrawn AND swap_of IS NOT NULL) ORDER BY standing.id"
     )
     by_item: dict[int, list[Any]] = defaultdict(list)
     with database.reading() as sql:
         for row in sql.execute(query):
             by_item[row["item"]].append(row)
-    found = [_disputed(item, rows) for item, rows in sorted(by_item.items()) if _is_in_dispute(rows, mode)]
-    return sorted(found, key=lambda one: one.settled is not None)
+    found = [
+        _disputed(item, rows, mode)
+        for item, rows in sorted(by_item.items())
+        if rows[0]["withdrawn"] or _is_in_dispute(rows, mode)
+    ]
+    return sorted(found, key=lambda one: (one.is_withdrawn, one.settled is not None))
 
 
 def _is_in_dispute(rows: Sequence[Any], mode: Mode) -> bool:
@@ -139,11 +125,20 @@ def _is_in_dispute(rows: Sequence[Any], mode: Mode) -> bool:
     return high - low >= (FAR_APART if mode == "rate" else 1)
 
 
-def _disputed(item: int, rows: Sequence[Any]) -> Disputed:
+def _disputed(item: int, rows: Sequence[Any], mode: Mode) -> Disputed:
     content = json.loads(rows[0]["content"])
     settled = [row["value"] for row in rows if row["settles"]]
-    said = [_in_words(row) for row in rows]
-    return Disputed(item, content["prompt"], content["answers"], said, settled[-1] if settled else None)
+    values = [row["value"] for row in rows if row["kind"] == "vote" and not row["settles"]]
+    alike = [agree(one, other, mode) for one, other in combinations(values, 2)]
+    return Disputed(
+        item,
+        content["prompt"],
+        content["answers"],
+        [_in_words(row) for row in rows],
+        settled[-1] if settled else None,
+        (sum(alike), len(alike)),
+        bool(rows[0]["withdrawn"] & BY_LEAD),
+    )
 
 
 def _in_words(row: Any) -> str:

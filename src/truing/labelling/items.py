@@ -15,6 +15,8 @@ STEPS = {"pairs": (1, 7), "rate": (1, 7), "yes-no": (0, 1)}
 MIDDLE = 4
 """Alike, of pairs; neither good nor bad, of ratings"""
 Kind = Literal["chosen", "random", "control", "swap"]
+GONE, BY_LEAD = 1, 2
+"""Why an item is withdrawn, one bit each: the source has it no more; a lead took it out, until they take that back"""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from statistics import fmean
 from typing import Any
 
 from truing.labelling.database import Database
-from truing.labelling.items import MIDDLE, Mode
+from truing.labelling.items import BY_LEAD, MIDDLE, Mode
 
 
 def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
     """One row an item on which people, or the lead who settled it, came down on one side.
+
+    What a lead has withdrawn is not among them.
 
     Returns:
         Of pairs: prompt, chosen, rejected, margin (the mean vote's distance from the middle, in steps: 0 to 3),
@@ -21,7 +23,8 @@ def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
     """
     query = (
         "SELECT standing.item, standing.value, settles, content FROM standing JOIN items ON items.id = item"
-        " WHERE standing.kind = 'vote' AND items.kind IN ('chosen', 'random') ORDER BY items.rank, standing.id"
+        " WHERE standing.kind = 'vote' AND items.kind IN ('chosen', 'random')"
+        f" AND NOT withdrawn & {BY_LEAD} ORDER BY items.rank, standing.id"
     )
     by_item: dict[int, list[Any]] = defaultdict(list)
     with database.reading() as sql:

@@ -55,6 +55,12 @@ def names(database: Database) -> list[str]:
         return [row["name"] for row in sql.execute("SELECT name FROM people ORDER BY id")]
 
 
+def numbers(database: Database) -> dict[str, int]:
+    """Each person's number, which nobody else gets, by their name."""
+    with database.reading() as sql:
+        return {row["name"]: row["id"] for row in sql.execute("SELECT name, id FROM people ORDER BY id")}
+
+
 def revoke(database: Database, name: str) -> None:
     """Ends all links of a person; what they said stays. InputError where there is no such person."""
     with database.writing() as sql:

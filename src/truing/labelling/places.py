@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from truing.labelling.database import Database
-from truing.labelling.items import Item, plain
+from truing.labelling.items import BY_LEAD, GONE, Item, plain
 
 SETTING = "people an item"
 
@@ -13,11 +13,12 @@ SETTING = "people an item"
 def put_items(database: Database, items: Sequence[Item], each: int) -> None:
     """Makes these the items that are given out, in this order, each to so many people.
 
-    Those that were there stay with their votes; one that is not among these any more is withdrawn.
+    Those that were there stay with their votes; one that is not among these any more is withdrawn. What a lead has
+    withdrawn stays so.
     """
     with database.writing() as sql:
         sql.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (SETTING, str(each)))
-        sql.execute("UPDATE items SET withdrawn = 1")
+        sql.execute(f"UPDATE items SET withdrawn = withdrawn | {GONE}")
         for rank, item in enumerate(items):
             _put(sql, item, rank)
         for row in sql.execute("SELECT id FROM items").fetchall():
@@ -29,9 +30,19 @@ def _put(sql: sqlite3.Connection, item: Item, rank: int) -> None:
     sql.execute(
         "INSERT INTO items (key, content, kind, known, swap_of, rank, places, judged)"
         " VALUES (?, ?, ?, ?, (SELECT id FROM items WHERE key = ?), ?, 0, 0)"
-        " ON CONFLICT (key) DO UPDATE SET rank = excluded.rank, withdrawn = 0",
+        f" ON CONFLICT (key) DO UPDATE SET rank = excluded.rank, withdrawn = withdrawn & ~{GONE}",
         (item.key, json.dumps(content), item.kind, item.known, item.swap_of, rank),
     )
+
+
+def withdraw(database: Database, item: int, is_back: bool = False) -> None:
+    """Takes an item out, and what shows it again: nobody is given it any more, and it is not exported.
+
+    Its votes stay. `is_back` takes that back.
+    """
+    bits = f"withdrawn & ~{BY_LEAD}" if is_back else f"withdrawn | {BY_LEAD}"
+    with database.writing() as sql:
+        sql.execute(f"UPDATE items SET withdrawn = {bits} WHERE id = ? OR swap_of = ?", (item, item))
 
 
 def count_places(sql: sqlite3.Connection, item: int) -> None:

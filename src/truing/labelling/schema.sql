@@ -11,7 +11,7 @@ CREATE TABLE items (
     rank INTEGER NOT NULL,          -- lower ones are shown first
     places INTEGER NOT NULL,        -- people who may still be given it
     judged INTEGER NOT NULL,        -- people who have judged it; with places, counted anew where either changes
-    withdrawn INTEGER NOT NULL DEFAULT 0
+    withdrawn INTEGER NOT NULL DEFAULT 0  -- bits: 1, the source has it no more; 2, a lead took it out
 );
 CREATE INDEX items_to_give ON items (rank) WHERE places > 0 AND NOT withdrawn;
 CREATE INDEX items_done ON items (withdrawn, kind, judged);

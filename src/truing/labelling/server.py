@@ -18,10 +18,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from truing.core.label_figures import figures, heads, rows
 from truing.labelling.figures import disputes, progress, shares
 from truing.labelling.guarded import App, Guarded
 from truing.labelling.items import STEPS
 from truing.labelling.people import Person, who
+from truing.labelling.places import withdraw
 from truing.labelling.showing import as_html, shown
 from truing.labelling.store import Given, PageError, Store, Vote
 
@@ -53,6 +55,11 @@ class _SettleAsked(_Asked):
     value: int
 
 
+class _WithdrawAsked(_Asked):
+    item: int = Field(ge=1, lt=2**63)
+    is_back: bool
+
+
 @dataclass(frozen=True)
 class Site:
     """The pages over one store."""
@@ -75,6 +82,7 @@ class Site:
             Route("/api/vote", self._api(self._vote), methods=["POST"]),
             Route("/api/undo", self._api(self._undo), methods=["POST"]),
             Route("/api/settle", self._api(self._settle, "lead"), methods=["POST"]),
+            Route("/api/withdraw", self._api(self._withdraw, "lead"), methods=["POST"]),
             *(Route(f"/static/{name}", partial(_static, name)) for name in STATIC),
         ]
         return Guarded(Starlette(routes=routes), origins)
@@ -140,13 +148,20 @@ class Site:
         return {"mode": self.store.mode, "guidelines": guidelines}
 
     def _overview(self, person: Person) -> dict[str, Any]:
+        from truing.labelling.quality import label_quality  # torch comes with it, and judging does without
+
         low, high = STEPS[self.store.mode]
+        database, mode = self.store.database, self.store.mode
+        quality = label_quality(database, mode)
         return {
-            "mode": self.store.mode,
+            "mode": mode,
             "steps": range(low, high + 1),
-            "shares": shares(self.store.database, self.store.mode),
-            "disputes": disputes(self.store.database, self.store.mode),
-            "progress": progress(self.store.database, person.id),
+            "shares": shares(database),
+            "figures": figures(quality),
+            "heads": heads(quality),
+            "rows": {row.name: row for row in rows(quality)},
+            "disputes": disputes(database, mode),
+            "progress": progress(database, person.id),
             "shown": shown,
         }
 
@@ -174,6 +189,11 @@ class Site:
     def _settle(self, person: Person, asked: Any) -> dict[str, Any]:
         wanted = _SettleAsked.model_validate(asked)
         self.store.settle(person.id, wanted.client, wanted.item, wanted.value)
+        return {}
+
+    def _withdraw(self, _: Person, asked: Any) -> dict[str, Any]:
+        wanted = _WithdrawAsked.model_validate(asked)
+        withdraw(self.store.database, wanted.item, wanted.is_back)
         return {}
 
 

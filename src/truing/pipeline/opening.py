@@ -15,6 +15,7 @@ from truing.models.description import quiet_transformers
 from truing.models.device import device_of
 from truing.models.quantised import check_quantisation
 from truing.models.spread import check_sharding
+from truing.pipeline.labels import keep_label_quality
 from truing.pipeline.world import with_world
 from truing.processes import group
 from truing.rewards.environment import EnvironmentProcess
@@ -60,8 +61,11 @@ def _record(
     with stop.defer():
         beside = run.lineage.record_inputs(inputs | functions)
         run.record_places(recipe)
+        stale = keep_label_quality(run, inputs)
     if beside:
         say(f"changed since the run began, and no stage learns from it: {', '.join(beside)}")
+    for file in stale:
+        say(f"{file} is of other rows than those beside it now, so the report leaves it out; export them again")
 
 
 def waiting_stages(run: RunDirectory, stages: list[Planned]) -> list[Planned]:

@@ -12,6 +12,7 @@ from truing.report.card_charts import Chart
 from truing.report.charts import behaviour_charts, outcome_charts
 from truing.report.comparison import OTHER_PROMPTS, Line, asked_alike, comparison, label
 from truing.report.exchanges import Samples, samples
+from truing.report.labels import Labels, labels_of
 from truing.report.portable import portable
 from truing.report.run_files import RunFiles, StageFiles
 from truing.report.stages import Section, learnt_from, policies, sections
@@ -53,6 +54,8 @@ class Content:
     stages: list[StageLine]
     absent: list[str]
     """Kinds of stages that the run has not"""
+    labels: list[Labels]
+    """The judgements of people that the run learns from, a part for each of its data files that they made"""
     sections: list[Section]
     comparison: list[Line]
     comparison_note: str
@@ -84,6 +87,7 @@ def content(run: RunFiles) -> Content:
             StageLine(stage.name, stage.state, stage.record.seconds, stage.outcome, stage.notes) for stage in run.stages
         ],
         absent=[spec.name for spec in STAGES.values() if not spec.makes_policy and spec.name not in kinds],
+        labels=[labels_of(name, quality) for name, quality in run.labels.items()],
         sections=sections(run),
         comparison=comparison(trained),
         comparison_note="" if asked_alike(trained) else OTHER_PROMPTS,

@@ -8,6 +8,7 @@ from typing import Any
 from truing.config.sections import OWN_PYTHON
 from truing.config.stages import STAGES, StageSpec
 from truing.config.yaml_text import read_yaml
+from truing.core.labels import LabelQuality, from_json
 from truing.core.metrics import Metric, score_as_given
 from truing.core.results import StageResult, read
 from truing.runs.directory import RunDirectory
@@ -102,6 +103,8 @@ class RunFiles:
     recipe: Row
     lineage: Lineage
     stages: list[StageFiles]
+    labels: dict[str, LabelQuality]
+    """How good the labellers were, by the name of the data that they made"""
 
     @property
     def name(self) -> str:
@@ -123,7 +126,13 @@ def read_run(root: Path) -> RunFiles:
     text = run.recipe.read_text(encoding="utf-8", errors="replace") if run.recipe.is_file() else ""
     recipe = read_yaml(text).value
     known = recipe if isinstance(recipe, dict) else {}
-    return RunFiles(root, known, lineage, [_stage(run, record, known) for record in lineage.stages])
+    return RunFiles(root, known, lineage, [_stage(run, record, known) for record in lineage.stages], _labels(run))
+
+
+def _labels(run: RunDirectory) -> dict[str, LabelQuality]:
+    found = read_json(run.label_quality) if run.label_quality.is_file() else {}
+    qualities = {name: from_json(each) for name, each in found.items()} if isinstance(found, dict) else {}
+    return {name: quality for name, quality in qualities.items() if quality is not None}
 
 
 def _stage(run: RunDirectory, record: StageRecord, recipe: Row) -> StageFiles:

@@ -145,6 +145,11 @@ class RunDirectory:
         return self.root / "report.json"
 
     @property
+    def label_quality(self) -> Path:
+        """How good the labellers were whose judgements the run learns from, by the name of the data."""
+        return self.root / "labels.json"
+
+    @property
     def llm_answers(self) -> Path:
         """What LLM judges said in the run, one JSON object an answer."""
         return self.root / LLM_ANSWERS

@@ -1,0 +1,64 @@
+"""Who stands out: of simulated people, those of bad habits, and seldom honest ones, at stated rates over seeds."""
+
+from collections import Counter
+
+import pytest
+from labelling.simulating import Habit, said
+
+from truing.core.labels import LabelQuality
+from truing.labelling import quality
+from truing.labelling.quality import quality_of
+
+SEEDS = 20
+OTHERS: dict[str, Habit] = dict.fromkeys(("Ben", "Cleo", "Dora", "Emil"), "honest")
+
+
+@pytest.fixture(autouse=True)
+def _no_intervals_of_alpha(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "DRAWS", 2)  # nobody stands out by alpha, and its interval takes most of the time
+
+
+def runs(habit: Habit, votes: int) -> list[LabelQuality]:
+    """Anna has this habit, and gives about so many votes; each item is judged by three of five people."""
+    items = votes * 5 // 3
+    return [quality_of(said({"Anna": habit} | OTHERS, items, 3, seed, items // 10), "pairs") for seed in range(SEEDS)]
+
+
+@pytest.mark.parametrize(
+    ("habit", "votes", "why", "least"),
+    [
+        ("spammer", 120, "votes follow", 18),
+        ("spammer", 120, "known answers", 14),
+        ("contrary", 60, "votes follow", 19),
+        ("left", 120, "prefer the left", 19),
+        ("longer", 120, "prefer the longer", 18),
+        ("hasty", 60, "faster than", 20),
+        ("careless", 300, "votes follow", 10),
+    ],
+)
+def test_who_judges_otherwise_is_found(habit: Habit, votes: int, why: str, least: int) -> None:
+    found = Counter(
+        person.name
+        for told in runs(habit, votes)
+        for person in told.people
+        if any(why in one for one in person.findings)
+    )
+    assert found["Anna"] >= least
+    assert found.total() - found["Anna"] <= 2, "of 80 who are honest"
+
+
+@pytest.mark.parametrize("votes", [20, 60, 300])
+def test_honest_people_seldom_stand_out(votes: int) -> None:
+    people = [person for told in runs("honest", votes) for person in told.people]
+    assert sum(bool(person.findings) for person in people) <= 5, "of 100"
+
+
+def test_of_two_who_disagree_neither_stands_out() -> None:
+    told = quality_of(said({"Anna": "spammer", "Ben": "honest"}, 300, 2, 0), "pairs")
+    assert [person.findings for person in told.people] == [[], []]
+    assert told.alpha.value == pytest.approx(0.0, abs=0.15), "but that nothing is agreed on shows"
+
+
+def test_few_votes_mark_nobody() -> None:
+    told = quality_of(said({"Anna": "contrary"} | OTHERS, 8, 3, 0), "pairs")
+    assert [person.findings for person in told.people] == [[]] * 5
