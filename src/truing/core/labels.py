@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
-Interval = tuple[float, float]
+Interval = tuple[FiniteFloat, FiniteFloat]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Estimate:
 
     count: int
     """Votes, items or pairs that it rests on"""
-    value: float | None = None
+    value: FiniteFloat | None = None
     """None where these are too few to tell"""
     ci95: Interval | None = None
 
@@ -45,11 +45,11 @@ class Labeller:
 
     name: str
     votes: int
-    seconds: float | None
+    seconds: FiniteFloat | None
     """The median for a vote"""
     agreement: Estimate
     """Of pairs of an own vote and another person's on the same item, those that agree"""
-    alpha_without: float | None
+    alpha_without: FiniteFloat | None
     """Krippendorff's alpha of all others"""
     slope: Estimate
     """How far their votes follow the Bradley-Terry log-odds of the others' votes: 1 as these say, 0 not at all"""

@@ -20,9 +20,10 @@ def keep_label_quality(run: RunDirectory, inputs: Mapping[str, Fingerprint]) -> 
     """
     kept: dict[str, Any] = {}
     stale = []
-    for name, found in inputs.items():
-        beside = quality_file(Path(str(found.get("path", ""))))
-        if not name.startswith("data.") or "sha256" not in found or not beside.is_file():
+    files = {name: found for name, found in inputs.items() if name.startswith("data.") and "sha256" in found}
+    for name, found in files.items():
+        beside = quality_file(Path(str(found["path"])))
+        if not beside.is_file():
             continue
         read = None
         with suppress(RunError):  # what cannot be read describes nothing
