@@ -91,7 +91,13 @@ def _perform(recipe: Recipe, rows: Prepared, root: Path) -> None:
 
 @contextmanager
 def _libraries_kept() -> Iterator[None]:
-    """Inside, garbage is looked for among what is made there, not in the million objects of the libraries each time."""
+    """Inside, garbage is looked for among what is made there, not in the million objects of the libraries each time.
+
+    Whoever has frozen them before, for longer, keeps them so.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
     gc.freeze()
     try:
         yield

@@ -83,6 +83,8 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
     """The drawing for the page; `name` sets its ids apart from those of others, `label` is read out."""
     buffer = StringIO()
     with matplotlib.rc_context(_STYLE):
+        figure.set_dpi(72)
+        _lay_out(figure)
         undated = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=undated)
     width, height = (72 * side for side in figure.get_size_inches())
@@ -90,6 +92,14 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
         f"{width:g}", f"{height:g}", visible(label)
     )
     return opening + Markup(_body(buffer.getvalue(), name))
+
+
+def _lay_out(figure: Figure) -> None:
+    """Puts the axes where their labels leave room, once; left to do so, saving would draw everything for it first."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+    figure.set_layout_engine("none")
 
 
 def standalone(drawing: Markup) -> str:
