@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,11 +12,24 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist has a process for each core already
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+_kept = 0
+"""Modules that were there when it was last seen to that they stay"""
 install_import_hook("truing.functional", "beartype.beartype")
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays, so it need not be looked through whenever a stage of a run frees its memory."""
+    _keep_what_is_imported()
+
+
+def pytest_runtest_logfinish() -> None:
+    if len(sys.modules) > _kept + 50:  # matplotlib, say, which the first report imports
+        _keep_what_is_imported()
+
+
+def _keep_what_is_imported() -> None:
+    """What is there stays, so it need not be looked through whenever a stage of a run frees its memory."""
+    global _kept
+    _kept = len(sys.modules)
     gc.collect()
     gc.freeze()
 

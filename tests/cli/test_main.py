@@ -4,11 +4,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+from forked import Forked, zygote
 
 import truing as package
 from truing.cli import main as entry
@@ -24,6 +27,8 @@ except SystemExit as end:
     assert not end.code, end.code
 print("imported:", [name for name in {HEAVY} if name in sys.modules])
 """
+
+Starter = Callable[[list[str], Path, Path], "Forked | subprocess.Popen[bytes]"]
 
 
 @pytest.fixture(scope="module")
@@ -209,32 +214,44 @@ def test_debug_shows_the_traceback(place: Path, monkeypatch: pytest.MonkeyPatch)
         entry()
 
 
+def anew(arguments: list[str], said: Path, told: Path) -> "subprocess.Popen[bytes]":
+    """`truing` as a program of its own; what it prints is kept in two files."""
+    with said.open("ab") as out, told.open("ab") as err:
+        return subprocess.Popen([sys.executable, "-m", "truing", *arguments], stdout=out, stderr=err)
+
+
+def forked(arguments: list[str], said: Path, told: Path) -> Forked:
+    """The same by a process that has imported everything."""
+    return zygote().start(arguments, said, errors=told)
+
+
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
+    ("number", "code", "start"),
+    [
+        (signal.SIGINT, 130, forked),
+        (signal.SIGTERM, 143, anew),
+        (signal.SIGHUP, 129, forked),
+        (signal.SIGUSR1, 138, forked),
+    ],
 )
-def test_a_signal_ends_the_run_once_the_step_is_saved(number: signal.Signals, code: int, place: Path) -> None:
+def test_a_signal_ends_the_run_once_the_step_is_saved(
+    number: signal.Signals, code: int, start: Starter, place: Path
+) -> None:
     root = place / f"interrupted-{code}"
-    command = [sys.executable, "-m", "truing", "run", str(place / "recipe.yaml"), "--out", str(root)]
+    said, told = root.with_suffix(".out"), root.with_suffix(".err")
     long = ["--set", "sft.epochs=100000"]
-    with subprocess.Popen(
-        [*command, *long],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # whoever began the tests may have it ignored
-    ) as process:
-        assert process.stdout is not None
-        next(line for line in process.stdout if line.endswith(" steps\n"))
-        process.send_signal(number)
-        try:
-            out, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == code
-    assert "stopping: this step has 5 seconds to finish, then it is left; once more stops at once" in out
+    going = start(["run", str(place / "recipe.yaml"), "--out", str(root), *long], said, told)
+    try:
+        while " steps\n" not in (said.read_text() if said.exists() else ""):
+            assert going.poll() is None, told.read_text()
+            time.sleep(0.02)
+        going.send_signal(number)
+        assert going.wait(60) == code
+    finally:
+        going.kill()
+    assert "stopping: this step has 5 seconds to finish, then it is left; once more stops at once" in said.read_text()
     assert re.fullmatch(
-        r"truing: interrupted, sft is saved after step \d+\. The same command goes on from there\.\n", err
+        r"truing: interrupted, sft is saved after step \d+\. The same command goes on from there\.\n", told.read_text()
     )
     assert len(list((root / "sft" / "checkpoints").iterdir())) == 1
     assert not (root / "sft" / "result.json").exists()

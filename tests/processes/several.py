@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tiny
-from faults.forked import Forked, zygote
-from faults.forked import has_ended as is_gone
 from faults.killed import SHORT
+from forked import Forked, zygote
+from forked import has_ended as is_gone
 
 from truing.config.sections import Source
 
@@ -38,12 +38,15 @@ def sft_and_ppo(place: Path, updates: int) -> Path:
     return tiny.recipe_file(place / "made", **changes)
 
 
-def start(recipe: Path, out: Path, processes: int, *options: str) -> Forked:
+def start(
+    recipe: Path, out: Path, processes: int, *options: str, whole: bool = False, ignored: Sequence[int] = ()
+) -> Forked:
     """`truing run`, what it says in a file beside `out`.
 
-    Launcher and ranks are forked from a process that has imported everything: half of a launch are imports.
+    Launcher and ranks are forked from a process that has imported everything, which is half of a launch. Half of the
+    rest are the rehearsal, in which the first works and the others wait, and the report: only a `whole` one has them.
     """
-    return zygote().start(_arguments(recipe, out, processes, options), _log(out))
+    return zygote().start(_arguments(recipe, out, processes, options), _log(out), whole=whole, ignored=ignored)
 
 
 def start_anew(recipe: Path, out: Path, processes: int, *options: str) -> "subprocess.Popen[bytes]":

@@ -18,7 +18,9 @@ from truing.runs.metrics import read_jsonl
 ROUNDING = 1e-5
 TRIED = {*KILLED, *tiny.WITHOUT_CRITIC, "simpo", "orpo"}
 STAGES = [name for name in registry.STAGES if name in TRIED]
-CHANGES = SHORT | {"checkpoints.every_steps": 1, "stages": STAGES}
+KINDS = [name for name in STAGES if name in (*KILLED, "grpo")]
+"""A stage of each kind: how a run is spread is nothing to a loss, whose own terms one layout has with all stages"""
+CHANGES = SHORT | {"checkpoints.every_steps": 1}
 STAGE, CLASSIFIER = {"kind": "stage"}, {"kind": "model", "path": "PLACE/classifier"}
 TALK = {"kind": "environment", "path": f"{letters.__file__}:Patient", "turns": 2, "observation_tokens": 4}
 ADAPTERS: dict[str, Any] = {"roles": "shared"}
@@ -36,17 +38,20 @@ class Layout(NamedTuple):
     tensor: int = 1
     processes: int = 2
     pipeline: int = 1
+    whole: bool = False
+    stages: list[str] = KINDS
 
 
 LAYOUTS = {
-    "llama-shared": Layout("llama", ADAPTERS),
+    "llama-shared": Layout("llama", ADAPTERS, stages=STAGES),
     "qwen-separate": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}),
-    "gpt2-shared": Layout("gpt2", ADAPTERS | MEMBERS | {"rewards.sources": [STAGE, TALK]}),
-    "qwen-sharded": Layout("qwen", FULL | SHARDED | MEMBERS),
-    "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS | MEMBERS | {"lora.layers": 0.5}, tensor=2),
+    "gpt2-shared": Layout("gpt2", ADAPTERS | MEMBERS | {"rewards.sources": [STAGE, TALK]}, whole=True),
+    "qwen-sharded": Layout("qwen", FULL | SHARDED | MEMBERS, whole=True),
+    "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS | MEMBERS | {"lora.layers": 0.5}, tensor=2, whole=True),
     "qwen3-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2),
-    "qwen-pipeline": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER, TALK]}, pipeline=2),
+    "qwen-pipeline": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER, TALK]}, pipeline=2, whole=True),
 }
+"""Of each kind of layout one rehearses and reports too, as all do that no test started"""
 SLOW = {
     "llama-sharded": Layout("llama", ADAPTERS | SHARDED | MEMBERS),
     "llama-data-and-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS, tensor=2, processes=4),
@@ -55,8 +60,10 @@ SLOW = {
     "gpt2-pipeline": Layout("gpt2", ADAPTERS, pipeline=2),
     "qwen-data-and-pipeline": Layout("qwen", FULL, pipeline=2, processes=4),
     "llama-data-and-pipeline": Layout("llama", ADAPTERS, pipeline=2, processes=4),
+    **{f"{name}-all-stages": spread for name, spread in LAYOUTS.items() if spread.stages == KINDS},
 }
 """Their parts are those of others"""
+SLOW = {name: spread._replace(stages=STAGES, whole=False) for name, spread in SLOW.items()}
 PARAMETERS = [*map(pytest.param, LAYOUTS), *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
@@ -71,38 +78,40 @@ def both(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     place = tmp_path_factory.mktemp("both")
     tiny.classifier(place / "classifier")
     changes = json.loads(json.dumps(layout.changes).replace("PLACE", str(place)))
-    recipe = tiny.recipe_file(place, shape=layout.shape, **CHANGES, **changes)
+    recipe = tiny.recipe_file(place, shape=layout.shape, stages=layout.stages, **CHANGES, **changes)
     one, several = place / "one", place / "several"
     assert start(recipe, one, 1).wait(300) == 0, said(one)
     options = ("--tp", str(layout.tensor), "--pp", str(layout.pipeline))
-    assert start(recipe, several, layout.processes, *options).wait(300) == 0, said(several)
+    going = start(recipe, several, layout.processes, *options, whole=layout.whole)
+    assert going.wait(300) == 0, said(several)
     return one, several
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_step_of_a_stage_is_that_of_one_process(both: tuple[Path, Path], stage: str) -> None:
-    one, two = (read_jsonl(root / stage / "metrics.jsonl") for root in both)
-    assert [row["step"] for row in one] == [row["step"] for row in two]
-    for row, other in zip(one, two, strict=True):
-        assert row.keys() == other.keys()
-        for name, value in row.items():
-            undecided = name == "accuracy" and abs(row.get("margin", 1.0)) < ROUNDING  # the sign of nothing
-            if not (name.endswith("_s") or undecided):
-                assert other[name] == pytest.approx(value, abs=ROUNDING, rel=ROUNDING), (row["step"], name)
+def test_every_step_of_a_stage_is_that_of_one_process(both: tuple[Path, Path], layout: Layout) -> None:
+    for stage in layout.stages:
+        one, two = (read_jsonl(root / stage / "metrics.jsonl") for root in both)
+        assert [row["step"] for row in one] == [row["step"] for row in two], stage
+        for row, other in zip(one, two, strict=True):
+            assert row.keys() == other.keys(), stage
+            for name, value in row.items():
+                undecided = name == "accuracy" and abs(row.get("margin", 1.0)) < ROUNDING  # the sign of nothing
+                if not (name.endswith("_s") or undecided):
+                    near = pytest.approx(value, abs=ROUNDING, rel=ROUNDING)
+                    assert other[name] == near, (stage, row["step"], name)
 
 
-@pytest.mark.parametrize("stage", ["ppo", "dpo", *tiny.WITHOUT_CRITIC])
-def test_it_draws_the_same_responses(both: tuple[Path, Path], stage: str) -> None:
-    one, two = (read_jsonl(root / stage / "samples.jsonl") for root in both)
-    assert [row["response"] for row in one] == [row["response"] for row in two]
+def test_it_draws_the_same_responses(both: tuple[Path, Path], layout: Layout) -> None:
+    for stage in {"ppo", "dpo", *tiny.WITHOUT_CRITIC}.intersection(layout.stages):
+        one, two = (read_jsonl(root / stage / "samples.jsonl") for root in both)
+        assert [row["response"] for row in one] == [row["response"] for row in two], stage
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_it_saves_the_same_weights(both: tuple[Path, Path], stage: str) -> None:
-    one, two = (load_file(root / stage / "model" / "model.safetensors") for root in both)
-    assert one.keys() == two.keys()
-    for name, weight in one.items():
-        assert float((weight - two[name]).abs().max()) <= 1e-4, name
+def test_it_saves_the_same_weights(both: tuple[Path, Path], layout: Layout) -> None:
+    for stage in layout.stages:
+        one, two = (load_file(root / stage / "model" / "model.safetensors") for root in both)
+        assert one.keys() == two.keys(), stage
+        for name, weight in one.items():
+            assert float((weight - two[name]).abs().max()) <= 1e-4, (stage, name)
 
 
 def test_the_record_says_how_many_there_were(both: tuple[Path, Path], layout: Layout) -> None:

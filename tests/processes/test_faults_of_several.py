@@ -79,11 +79,7 @@ def test_one_of_them_is_asked_to_end_and_all_do(recipe: Path) -> None:
 
 def test_what_nohup_has_them_ignore_stays_ignored(recipe: Path) -> None:
     out = recipe.parent / "nohup"
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        going = start_anew(recipe, out, 2)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    going = start(recipe, out, 2, ignored=[signal.SIGHUP])
     wait_for_lines(out / "sft" / "metrics.jsonl", 2, going)
     processes = ranks(going)
     going.send_signal(signal.SIGHUP)
@@ -140,7 +136,7 @@ def test_an_error_is_told_once_with_its_exit_code(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(FAILING)
     judge = {"taste": f"{tmp_path / 'own.py'}:score"}
     recipe = tiny.recipe_file(tmp_path / "recipe", **SHORT, **{"evaluation.judges": judge})
-    going = start(recipe, tmp_path / "run", 2)
+    going = start(recipe, tmp_path / "run", 2, whole=True)
     assert going.wait(240) == 2, said(tmp_path / "run")
     assert said(tmp_path / "run").count("no score in world None") == 1, said(tmp_path / "run")
 

@@ -1,8 +1,8 @@
-"""Imports everything once, then makes runs by forking: a run that is killed after a second starts in no time.
+"""Imports everything once, then makes processes of `truing` by forking: each starts in no time.
 
-A line of JSON comes in. It is an order: the arguments of `truing`, the file that has what it says, its environment, and
-maybe the call before or after which it sends itself a signal; the number of the process goes out. Or it is the number
-of such a process; how it ended goes out.
+A line of JSON comes in. It is an order: the arguments of `truing`, the files that have what it says and what it
+complains of, its environment, and maybe the call before or after which it sends itself a signal; the number of the
+process goes out. Or it is the number of such a process; how it ended goes out.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,10 +22,11 @@ import pandas  # noqa: F401  imported here, as the next ones, so that no run nee
 import peft  # noqa: F401
 import transformers.models.llama.modeling_llama  # noqa: F401
 
+import truing.cli.run
 import truing.pipeline.execute
 import truing.report.drawings
 import truing.rollout.local
-import truing.sweep.figures  # noqa: F401
+import truing.sweep.figures
 from truing.cli import main
 from truing.config.stages import STAGES
 from truing.estimate import rehearsal
@@ -55,13 +57,18 @@ def _started(order: dict[str, Any]) -> int:
 
 
 def _run(order: dict[str, Any]) -> None:
-    said = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    for stream, file in ((1, order["log"]), (2, order["errors"])):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    for number in ENDING:  # whoever began the tests may have them ignored
+        _as_a_new_program_has(number)
+    for number in order["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
     os.environ.update(order["environment"])
     if order["hurried"]:
         interruption.GRACE_SECONDS = 1e-4
-        rehearsal.rehearse = _unrehearsed  # its saves are none of the run's
+    if not order["whole"]:
+        rehearsal.rehearse = _unrehearsed
+        truing.cli.run.write_report = _unreported
     if order["die"]:
         _dying(*order["die"], order["signal"])
     launch.subprocess = SimpleNamespace(Popen=Rank)  # type: ignore[assignment]
@@ -100,9 +107,9 @@ class Rank:
         if self.pid == 0:
             if start_new_session:
                 os.setsid()
-            for number in ENDING:  # as a new program has them: what is not ignored is the system's
+            for number in ENDING:
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+                    _as_a_new_program_has(number)
             os.environ.update(env)
             for stream in (1, 2) if stdout is not None else ():
                 os.dup2(stdout.fileno(), stream)
@@ -134,8 +141,17 @@ class Rank:
         self.send_signal(signal.SIGKILL)
 
 
+def _as_a_new_program_has(number: int) -> None:
+    """A signal does what the system, or Python, makes of it where nothing is said."""
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 def _unrehearsed(*_: Any) -> str:
     return "Not rehearsed."
+
+
+def _unreported(run: Path) -> Path:
+    return run
 
 
 def _dying(moment: str, module: str, name: str, times: int, number: int) -> None:

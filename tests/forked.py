@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -36,12 +36,18 @@ class Zygote:
         number: int = signal.SIGKILL,
         environment: Mapping[str, str] | None = None,
         hurried: bool = False,
+        whole: bool = True,
+        errors: Path | None = None,
+        ignored: Sequence[int] = (),
     ) -> "Forked":
         """`truing` with these arguments, which adds what it says to a log; it may send itself a signal.
 
-        One that is `hurried` rehearses nothing and has no time to finish a step once it is asked to stop.
+        What it says on standard error goes to a file of its own where one is named. One that is `hurried` has no time
+        to finish a step once it is asked to stop. One that is not `whole` rehearses nothing and writes no report, which
+        is most of a tiny run. It is born with some signals ignored, as by nohup.
         """
-        order = {"arguments": arguments, "die": die, "signal": number, "log": str(log), "hurried": hurried}
+        order = {"arguments": arguments, "die": die, "signal": number, "hurried": hurried, "whole": whole}
+        order |= {"log": str(log), "errors": str(errors or log), "ignored": list(ignored)}
         return Forked(self, self.ask(order | {"environment": {**os.environ, **(environment or {})}}))
 
     def ask(self, order: object) -> int:
