@@ -14,6 +14,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness.tables import Target, tell
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from truing.config.recipe import Recipe
@@ -24,6 +27,8 @@ from truing.data.prepared import encode_datasets
 from truing.data.templates import chat_template
 
 PAIRS, ROUNDS = 1000, 5
+LIMIT = 2.5
+"""Times what the libraries take alone"""
 ANSWERS = ("Four oars and one spare, then we go home at noon.", "The ferry leaves, and we count the sheep.")
 SMALL = Path(__file__).resolve().parents[2] / "tests"
 
@@ -59,8 +64,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def measure(name: str, words: PreTrainedTokenizerBase, chat: bool) -> str:
-    """A row of the table: medians of rounds in which the two take turns, the first of which warms up."""
+def measure(name: str, words: PreTrainedTokenizerBase, chat: bool) -> Target:
+    """Prints a row of the table: medians of rounds in which the two take turns, the first of which warms up."""
     rows = pairs(chat)
     with TemporaryDirectory() as place:
         file = Path(place) / "pairs.jsonl"
@@ -78,7 +83,9 @@ def measure(name: str, words: PreTrainedTokenizerBase, chat: bool) -> str:
     taken = [(seconds(encode), seconds(lambda: once_each(words, rows, chat))) for _ in range(ROUNDS + 1)][1:]
     ours, alone = (median(one) / PAIRS * 1e3 for one in zip(*taken, strict=True))
     ratio = median(ours / alone for ours, alone in taken)
-    return f"| {name} | {'messages' if chat else 'text'} | {ours:.2f} | {alone:.2f} | {ratio:.1f} |"
+    rows_are = "messages" if chat else "text"
+    print(f"| {name} | {rows_are} | {ours:.2f} | {alone:.2f} | {ratio:.1f} |", flush=True)
+    return Target(f"encoding {rows_are} for {name}, over the libraries alone", LIMIT, ratio, at_most=True)
 
 
 def main() -> None:
@@ -90,9 +97,7 @@ def main() -> None:
 
         tokenizers = {name: make("chatml") for name, make in tokenizer_shapes.SHAPES.items()}
     print("| tokenizer | rows | truing, ms a pair | libraries alone | ratio |\n|---|---|---|---|---|")
-    for name, words in tokenizers.items():
-        for chat in (False, True):
-            print(measure(name, words, chat), flush=True)
+    tell([measure(name, words, chat) for name, words in tokenizers.items() for chat in (False, True)])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.environments import default_cache
-from harness.machine import Ceilings, ceilings
+from harness.machine import Ceilings, ceilings, processor
 from harness.sides import Side, run_side
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,8 @@ class Options:
         versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
         times = "once" if self.rounds == 1 else f"{self.rounds} times"
         return (
-            f"Each side {times}, in turns, on {self.threads} threads. {versions}; Python {platform.python_version()}."
+            f"Each side {times}, in turns, on {self.threads} threads of {processor()}. {versions}; "
+            f"Python {platform.python_version()}."
         )
 
 

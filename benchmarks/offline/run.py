@@ -78,6 +78,7 @@ def main() -> None:
         targets += wanted(stage, measured)
     head = ["", "tokens", "seconds", "tokens/s", "slowest/fastest", "peak, GB"]
     tables.write(choices.page, INTRODUCTION, table(head, rows), tables.targets(targets), choices.conditions)
+    tables.tell(targets)
 
 
 if __name__ == "__main__":

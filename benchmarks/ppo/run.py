@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import tables
 from harness.options import Options, options, parser
 from harness.sides import alternate, refuse_unequal
-from ppo.page import INTRODUCTION, Section, ratios, section, targets
+from ppo.page import INTRODUCTION, Section, ratios, section, targets, wanted
 from ppo.sides import Work, sides, write
 
 SIDES = {
@@ -54,6 +54,7 @@ def main() -> None:
         found.append(measure("tiny", work, [n for n in SIDES["tiny"] if n not in told.without], choices))
     parts = [part for one in found for part in (section(one), targets(one) if one.title == "model" else ratios(one))]
     tables.write(choices.page, INTRODUCTION, *parts, choices.conditions)
+    tables.tell(target for one in found for target in wanted(one))
 
 
 if __name__ == "__main__":

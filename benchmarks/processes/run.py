@@ -18,6 +18,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.material import write_llama
+from harness.tables import Target, tell
 
 STEPS, UPDATES = 12, 3
 WORDS = 8192
@@ -36,6 +37,8 @@ evaluation: {{prompts: 2, every: 1000}}
 compute: {{threads: 1}}
 """
 FIGURES = ("sft step", "rollout", "score", "learn", "ppo update")
+WANTED = 1.6
+"""Times as fast as one, two processes on two cores"""
 
 
 def prepare(cache: Path) -> None:
@@ -77,9 +80,15 @@ def main() -> None:
         for processes, runs in sides.items():
             runs.append(measured(given.cache, processes))
     print(f"| seconds | one process | {given.processes} processes | times as fast |\n|---|---|---|---|")
+    faster = {}
     for figure in FIGURES:
         one, several = (median(run[figure] for run in runs) for runs in sides.values())
         print(f"| {figure} | {one:.2f} | {several:.2f} | {one / several:.2f} |")
+        faster[figure] = one / several
+    tell(
+        Target(f"{given.processes} processes, {figure}", WANTED, faster[figure])
+        for figure in ("sft step", "ppo update")
+    )
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ def main() -> None:
         tables.targets(wanted(measured)),
         choices.conditions,
     )
+    tables.tell(wanted(measured))
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ def main() -> None:
         tables.rates(found),
         choices.conditions,
     )
+    tables.tell(wanted(*facts))
 
 
 if __name__ == "__main__":

@@ -110,6 +110,7 @@ def main() -> None:
     ]
     head = ["", "counted tokens", "GFLOP", "update, s", "cost over the first", "peak, GB"]
     tables.write(choices.page, INTRODUCTION, table(head, lines), tables.targets(targets), choices.conditions)
+    tables.tell(targets)
 
 
 if __name__ == "__main__":

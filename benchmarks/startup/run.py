@@ -20,9 +20,10 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import tables
+from harness.machine import processor
 from harness.options import parser
 from harness.smollm2 import CONFIG
-from harness.tables import table
+from harness.tables import Target, table
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from truing.config.sections import World
@@ -110,18 +111,26 @@ def main() -> None:
         for arguments, _ in wanted.values():
             timed(arguments)
         laps = [{name: timed(arguments) for name, (arguments, _) in wanted.items()} for _ in range(told.rounds)]
-    rows = []
+    rows, targets = [], []
     for name, (_, limit) in wanted.items():
         busy, whole = median(lap[name].busy for lap in laps), median(lap[name].whole for lap in laps)
-        verdict = ["", ""] if limit is None else [f"≤ {limit:g}", "yes" if busy <= limit else "**no**"]
+        verdict = ["", ""]
+        if limit is not None:
+            targets.append(Target(f"{name}, of the processor", limit, busy, at_most=True, unit=" s"))
+            verdict = [f"≤ {limit:g}", "yes" if targets[-1].reached else "**no**"]
         rows.append([f"`{name}`", f"{busy:.2f}", f"{whole:.2f}", *verdict])
     head = ["command", "processor, s", "whole, s", "wanted", "reached"]
     rehearsals = sorted(lap.rehearsal for turn in laps for lap in turn.values() if lap.rehearsal is not None)
     seconds = f"{median(rehearsals):.1f} s, from {rehearsals[0]:.1f} to {rehearsals[-1]:.1f}"
     reached = "reached" if median(rehearsals) <= LIMIT_S else "**missed**"
     tables.write(
-        told.page, INTRODUCTION, table(head, rows), WITH_WEIGHTS.format(seconds=seconds, limit=LIMIT_S, reached=reached)
+        told.page,
+        INTRODUCTION,
+        table(head, rows),
+        WITH_WEIGHTS.format(seconds=seconds, limit=LIMIT_S, reached=reached),
+        f"Measured on {processor()}.",
     )
+    tables.tell([*targets, Target("rehearsal of a base of 135M", LIMIT_S, median(rehearsals), at_most=True, unit=" s")])
 
 
 if __name__ == "__main__":
