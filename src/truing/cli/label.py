@@ -91,11 +91,11 @@ def label(
     wanted = Wanted(shown, stage, against, random_share, controls, swaps)
     begun = begin(kept_in, mode) if kept_in.exists() else None
     items = items_to_ask(wanted, begun.mode if begun else mode or "pairs")
-    address = _listen(host, port, url, bool(person or lead or (begun and _has_named(begun))))
+    address = listen_at(host, port, url, bool(person or lead or (begun and _has_named(begun))))
     store = begun or begin(kept_in, mode)
     put_items(store.database, items, each)
     say(f"{len(items)} items, {each} judgement{'s' if each > 1 else ''} of each; votes are kept in {kept_in}.")
-    _give_links(store, address.url, person or [], lead or [])
+    give_links(store, address.url, person or [], lead or [])
     _serve(store, told, address)
 
 
@@ -121,7 +121,8 @@ def _convert(export: Path, file: Path) -> None:
         say(f"{without} records gave none: nobody has judged them, or not in favour of one side.")
 
 
-def _listen(host: str, port: int, url: str | None, has_people: bool) -> "Address":
+def listen_at(host: str, port: int, url: str | None, has_people: bool) -> "Address":
+    """Where a page begins to listen. InputError as `listen`, or where what serves it is not installed."""
     try:
         from truing.labelling.serving import listen
     except ImportError as error:
@@ -142,7 +143,7 @@ def _serve(store: "Store", guidelines: str, address: "Address") -> None:
         say("Ended; every vote is kept. --export FILE writes them as rows.")
 
 
-def _give_links(store: "Store", url: str, people: list[str], leads: list[str]) -> None:
+def give_links(store: "Store", url: str, people: list[str], leads: list[str]) -> None:
     """A line each. Where nobody was ever named, whoever started it labels and leads."""
     from truing.labelling.people import new_link
 

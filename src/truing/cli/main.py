@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 import typer
 
 from truing.cli.label import label
+from truing.cli.migrate import migrate
 from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, SpeakingStage
 from truing.cli.output import show_traceback, tell
+from truing.cli.round import round_command
 from truing.core.errors import TruingError
 from truing.processes import group
 
@@ -90,15 +92,7 @@ def validate(recipe: RecipeFile, set_: Overrides = None) -> None:
     validate_command(recipe, set_ or [])
 
 
-@app.command()
-def migrate(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, rewritten in place.")],
-    to: Annotated[Path | None, typer.Option(help="Write this new file instead, in the same folder.")] = None,
-) -> None:
-    """Rewrite a recipe of an older truing with the keys of today; its comments stay where they can."""
-    from truing.cli.migrate import migrate_command
-
-    migrate_command(recipe, to)
+app.command()(migrate)
 
 
 @app.command()
@@ -223,6 +217,7 @@ def judge(
 
 
 app.command()(label)
+app.command("round")(round_command)
 
 
 @app.command()
@@ -272,7 +267,7 @@ def main() -> None:
         if _is_ctrl_c(leaving) and group.is_first():
             goes_on = (
                 " The same command goes on from what is saved, or begins again."
-                if arguments[:1] in (["run"], ["sweep"])
+                if arguments[:1] in (["run"], ["sweep"], ["round"])
                 else ""
             )
             tell(f"interrupted.{goes_on}")

@@ -1,6 +1,9 @@
 """truing migrate."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from truing.cli.output import say, tell
 from truing.cli.recipe_file import write_new_recipe
@@ -11,8 +14,11 @@ from truing.runs.files import write_text
 from truing.runs.received import lies_in_a_run
 
 
-def migrate_command(recipe: Path, to: Path | None) -> None:
-    """Rewrites a recipe's file, or writes `to`, with the keys of now; what moved is said."""
+def migrate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, rewritten in place.")],
+    to: Annotated[Path | None, typer.Option(help="Write this new file instead, in the same folder.")] = None,
+) -> None:
+    """Rewrite a recipe of an older truing with the keys of today; its comments stay where they can."""
     migrated = migrate_recipe(recipe)
     if to is not None:
         _refuse_other_folder(recipe, to)

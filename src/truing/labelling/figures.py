@@ -79,6 +79,15 @@ def progress(database: Database, person: int) -> Progress:
     return Progress(len(seconds), done, total, left)
 
 
+def is_done(database: Database) -> bool:
+    """Whether nobody is left who might still judge something: what all have skipped stays as it is."""
+    wanted = "(SELECT CAST(value AS INTEGER) FROM settings WHERE name = ?)"
+    said = "EXISTS (SELECT 1 FROM standing WHERE item = items.id AND person = people.id AND NOT settles)"
+    left = f"SELECT 1 FROM items, people WHERE NOT withdrawn AND kind != 'swap' AND judged < {wanted} AND NOT {said}"
+    with database.reading() as sql:
+        return sql.execute(left, (SETTING,)).fetchone() is None
+
+
 def shares(database: Database) -> list[Share]:
     """Of each person, in the order in which they came."""
     query = (

@@ -14,7 +14,7 @@ STEPS = {"pairs": (1, 7), "rate": (1, 7), "yes-no": (0, 1)}
 """The lowest and the highest vote of each mode. Of pairs: the first answer is much better, ..., the second is"""
 MIDDLE = 4
 """Alike, of pairs; neither good nor bad, of ratings"""
-Kind = Literal["chosen", "random", "control", "swap"]
+Kind = Literal["chosen", "random", "control", "swap", "heldout"]
 GONE, BY_LEAD = 1, 2
 """Why an item is withdrawn, one bit each: the source has it no more; a lead took it out, until they take that back"""
 
@@ -29,7 +29,8 @@ class Item:
     sources: tuple[str, ...]
     """Where each came from, which who judges does not see"""
     kind: Kind = "chosen"
-    """Why it is asked: it teaches most, it was drawn for honest measurement, its answer is known, or sides changed"""
+    """Why it is asked: it teaches most, it was drawn for honest measurement, its answer is known, or sides changed; or
+    what two policies answer to a held-out prompt is compared. The last three are not learnt from"""
     teaches: float | None = None
     """How much a judgement is expected to teach, in any unit; None where nothing is known"""
     known: int | None = None

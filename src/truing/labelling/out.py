@@ -53,6 +53,19 @@ def every_vote(database: Database) -> Iterator[dict[str, Any]]:
         yield row | flags | json.loads(row.pop("content"))
 
 
+def mean_votes(database: Database) -> dict[str, float]:
+    """The mean vote on each item that has one, by the item's key; the lead's alone where they settled it."""
+    query = (
+        "SELECT items.key, standing.value, settles FROM standing JOIN items ON items.id = item"
+        " WHERE standing.kind = 'vote' ORDER BY standing.id"
+    )
+    by_item: dict[str, list[Any]] = defaultdict(list)
+    with database.reading() as sql:
+        for row in sql.execute(query):
+            by_item[row["key"]].append(row)
+    return {key: fmean(_counted(votes)) for key, votes in by_item.items()}
+
+
 def _counted(votes: Sequence[Any]) -> list[int]:
     """The lead's decision alone, where there is one."""
     settled = [vote["value"] for vote in votes if vote["settles"]]

@@ -5,7 +5,7 @@ CREATE TABLE items (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,       -- names its content
     content TEXT NOT NULL,          -- JSON: prompt, answers, sources
-    kind TEXT NOT NULL,             -- chosen, random, control, swap
+    kind TEXT NOT NULL,             -- chosen, random, control, swap, heldout
     known INTEGER,                  -- of a control, the vote that is right
     swap_of INTEGER REFERENCES items (id),
     rank INTEGER NOT NULL,          -- lower ones are shown first

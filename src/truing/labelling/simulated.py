@@ -84,7 +84,9 @@ def spammer(gold: Gold) -> SimulatedPerson:
 class Desk(Protocol):
     """Where somebody sits before what they are to judge."""
 
-    mode: Mode
+    @property
+    def mode(self) -> Mode:
+        """Of what is judged there."""
 
     def next(self) -> Given | None:
         """What is to be judged now."""

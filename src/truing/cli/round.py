@@ -1,0 +1,152 @@
+"""truing round."""
+
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from truing.cli.output import patient_console, say
+from truing.cli.recipe_file import named_recipe, python_beside
+from truing.cli.shelf import recipe_path
+from truing.config import read_recipe
+from truing.config.recipe import Recipe
+from truing.core.errors import InputError, RecipeError
+from truing.runs.directory import RunDirectory
+from truing.runs.files import disk_faults
+from truing.runs.interruption import Interruption, stop_on_signals
+from truing.runs.lock import locked
+from truing.runs.progress import open_progress
+
+if TYPE_CHECKING:
+    from truing.labelling.store import Store
+    from truing.rounds.figures import Found
+    from truing.rounds.loop import Collect
+
+SHOWN = "quickstart"
+"""The shipped recipe that is taken where people are simulated and none is named"""
+SEED = 0
+"""Of simulated people"""
+LOOK_SECONDS, UNDO_SECONDS, LAST_SECONDS = 0.5, 10.0, 5.0
+"""Between two looks at the votes, after the last vote, and for the page to end"""
+Names = list[str] | None
+
+
+def round_command(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RECIPE]", help="A recipe that makes a policy; with --simulated, quickstart."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How many, those that are done included.")] = 4,
+    labels_per_round: Annotated[int, typer.Option(min=1, help="Pairs of answers that people judge in each.")] = 100,
+    patience: Annotated[int, typer.Option(min=1, help="Ends after so many rounds in a row that gain nothing.")] = 2,
+    random_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the pairs: drawn at random, not because they teach most.")
+    ] = 0.2,
+    judgements: Annotated[
+        int, typer.Option(min=2, help="Without a judge in the recipe: pairs that say what a round gained.")
+    ] = 50,
+    each: Annotated[int, typer.Option(min=1, help="People who judge each pair.")] = 1,
+    person: Annotated[Names, typer.Option(metavar="NAME", help="Who labels: prints a link. One or several.")] = None,
+    lead: Annotated[Names, typer.Option(metavar="NAME", help="The same, of who also settles disputes.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 takes any that is free.")] = 8420,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Simulated people judge, on the embedded world.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as ppo.kl.beta=0.1.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the rounds; without it, runs/NAME-rounds.")] = None,
+) -> None:
+    """Have people judge answers, learn from all that they said, and judge the answers of what was learnt, again."""
+    from truing.rounds.directory import RoundsDirectory, Settings, refuse_unsuitable
+
+    path = recipe_path(_named(recipe, simulated))
+    read, root = _recipe(path, set_ or [], out)
+    refuse_unsuitable(read)
+    if simulated and read.world is None:
+        what = "simulated people know what is good on the embedded world alone, and this recipe is not on it."
+        hint = "Leave --simulated out to have people judge, or the recipe to see it on the embedded world."
+        raise InputError(what, code="input/simulated-elsewhere", where="--simulated", hint=hint)
+    settings = Settings(labels_per_round, random_share, judgements, each, simulated)
+    console = patient_console()
+    progress = open_progress(console)
+    with disk_faults(root, "cannot be used"):
+        root.mkdir(parents=True, exist_ok=True)
+    with locked(RunDirectory(root).lock), python_beside(path), stop_on_signals(progress.note) as stop:
+        from truing.rounds.loop import run_rounds  # imports torch, so only once the recipe is sound
+
+        directory = RoundsDirectory(root)
+        collect: Collect = _simulate if simulated else partial(_serve, person or [], lead or [], port, stop)
+        found = run_rounds(directory, read, settings, rounds, patience, collect, progress, stop)
+    from truing.rounds.words import sentences
+
+    console.print(_table(found))
+    for sentence in [*sentences(found), f"page: {directory.page}"]:
+        console.print(sentence, soft_wrap=True)
+
+
+def _named(recipe: Path | None, simulated: bool) -> Path:
+    if recipe is not None:
+        return recipe
+    if simulated:
+        return Path(SHOWN)
+    hint = "Name a recipe; `truing round --simulated` shows rounds on the embedded world without one."
+    raise RecipeError("rounds of what? No recipe is named.", code="recipe/none-named", where="truing round", hint=hint)
+
+
+def _recipe(path: Path, overrides: list[str], out: Path | None) -> tuple[Recipe, Path]:
+    """The recipe and the directory of its rounds. It need not name preferences, which people are going to make."""
+    from truing.rounds.directory import RoundsDirectory, unlabelled
+
+    peeked, _ = read_recipe(path, overrides)
+    root = out or Path("runs") / f"{peeked.name}-rounds"
+    return named_recipe(path, [*overrides, *unlabelled(peeked, RoundsDirectory(root))]), root
+
+
+def _simulate(store: "Store", _: str) -> None:
+    """One honest person, with noise."""
+    from truing.labelling.people import new_link, who
+    from truing.labelling.simulated import AtStore, SimulatedPerson, judge_all
+    from truing.worlds.reviews import gold_scores
+
+    person = who(store.database, new_link(store.database, "simulated", "labeller"))
+    assert person is not None, "the link was just made"
+    judge_all(SimulatedPerson(gold_scores), AtStore(store, person.id), SEED)
+
+
+def _serve(people: list[str], leads: list[str], port: int, stop: Interruption, store: "Store", what: str) -> None:
+    """The page, until all of it is judged and the last vote can be taken back no more, or somebody ends it."""
+    from truing.cli.label import give_links, listen_at
+    from truing.labelling.figures import is_done, progress
+    from truing.labelling.serving import server_of
+
+    database = store.database
+    if people or leads or not is_done(database):
+        address = listen_at("127.0.0.1", port, None, has_people=True)
+        give_links(store, address.url, people, leads)
+        left = progress(database, 0)
+        say(f"{what}: {left.total - left.done} judgements; the rounds go on once they are there. Ctrl-C ends the page.")
+        sys.stdout.flush()
+        server = server_of(store, "", address)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [address.listening]}, daemon=True)
+        thread.start()
+        quiet = 0.0
+        while quiet < UNDO_SECONDS and not stop.requested:
+            time.sleep(LOOK_SECONDS)
+            quiet = quiet + LOOK_SECONDS if is_done(database) else 0.0
+        server.should_exit = True
+        thread.join(LAST_SECONDS)
+
+
+def _table(found: "Found") -> Table:
+    from truing.rounds.words import headings, table
+
+    shown = Table("", *(title for title, _ in headings(found)), box=None, pad_edge=False)
+    for row in table(found):
+        shown.add_row(row.name, *(" ".join(filter(None, [cell.value, cell.detail])) for cell in row.cells))
+    return shown

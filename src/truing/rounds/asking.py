@@ -1,0 +1,189 @@
+"""What people are asked in a round: two answers of the policy that is there to one prompt, where a vote teaches most.
+
+Each of several candidates is a prompt with two draws of the same policy: of round k − 1, and of the start in the first.
+What a vote teaches is how far the members of that round's reward model disagree about which of the two is better (their
+deviation), or, where there is one model, how close its scores are: what `truing label` goes by too.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from truing.config.recipe import Recipe
+from truing.config.sections import Compute
+from truing.config.stages import STAGES
+from truing.core import rng
+from truing.core.errors import InputError
+from truing.core.normalisation import Normalisation, scales_of
+from truing.core.records import Text
+from truing.data.prepared import prepare
+from truing.data.prompts import PromptSet
+from truing.labelling.items import Item, in_order, plain
+from truing.labelling.sources import items_of
+from truing.models.load import load_base
+from truing.models.save import load_member_scores
+from truing.results import LanguageModel, open_result
+from truing.rewards.combined import MembersReward
+from truing.rounds.directory import RoundsDirectory, Settings, policy_stage, recipe_of_start
+from truing.runs.files import write_text
+from truing.runs.metrics import read_jsonl, read_samples
+from truing.score import StageReward, as_sample, load_stage_reward
+
+CANDIDATES = 4
+"""Pairs that are drawn for each that is shown"""
+ROWS = 64
+"""Answers that are drawn side by side"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An item, and what was known of it."""
+
+    item: Item
+    scores: list[float] | None
+    """Of both answers, by the reward model of the round before; None where there was none"""
+
+
+def ask(directory: RoundsDirectory, recipe: Recipe, settings: Settings, number: int) -> None:
+    """Writes down what people are asked in a round, in order.
+
+    Raises:
+        InputError: all answers are alike.
+    """
+    model, prompts = answering(directory, recipe, number), prompts_of(directory, recipe)
+    pairs = _pairs(model, prompts, recipe, settings.labels * CANDIDATES, number)
+    if not pairs:
+        what = f"{model.name} answers every prompt twice alike, so there is nothing to judge."
+        hint = "Raise rollout.temperature, or hold the policy closer to its start."
+        raise InputError(what, code="input/answers-alike", where=str(directory.root), hint=hint)
+    reward = _reward(directory, recipe, number)
+    scores = [None] * len(pairs) if reward is None else _scores(reward, pairs)
+    scored = [
+        Asked(replace(pair, teaches=None if own is None else own[0]), None if own is None else own[1])
+        for pair, own in zip(pairs, scores, strict=True)
+    ]
+    by_key = {one.item.key: one for one in scored}
+    share = 1.0 if reward is None else settings.random_share
+    ordered = in_order([one.item for one in scored], share, rng.derived_seed(recipe.seed, "round", number))
+    write_asked(directory.asked(number), [replace(by_key[item.key], item=item) for item in ordered[: settings.labels]])
+
+
+def ask_what_was_gained(directory: RoundsDirectory, recipe: Recipe, settings: Settings, number: int, best: int) -> None:
+    """Writes down the answers of a round's policy to held-out prompts against those of an earlier one's, or the start.
+
+    Both are as their runs have them; where they are alike, nobody is asked.
+    """
+    before, after = heldout_rows(directory, recipe, best), heldout_rows(directory, recipe, number)
+    pairs = [
+        Item(prompt, (before[prompt]["response"], row["response"]), (name_of(best), name_of(number)), kind="heldout")
+        for prompt, row in after.items()
+        if before[prompt]["response"] != row["response"]
+    ]
+    order = rng.permutation(recipe.seed, "judged of a round", number, count=len(pairs))[: settings.judgements]
+    write_asked(directory.judged(number), [Asked(pairs[place], None) for place in order])
+
+
+def heldout_rows(directory: RoundsDirectory, recipe: Recipe, number: int) -> dict[str, dict[str, Any]]:
+    """By prompt, what a round's policy answered to it as it ended, or, for 0, what the start does."""
+    run, stage = directory.run(max(number, 1)), policy_stage(recipe)
+    rows = read_samples(run.stage(stage).samples)
+    steps = [row["step"] for row in rows]
+    kept = json.loads(run.stage(stage).result.read_text(encoding="utf-8")).get("guard_kept_step")
+    last = max(steps) if kept is None else kept
+    wanted = last if number else min(steps)
+    return {row["prompt"]: row for row in rows if row["step"] == wanted}
+
+
+def write_asked(file: Path, asked: Sequence[Asked]) -> None:
+    """As `truing label` reads it, with why each is asked."""
+    rows = [
+        {
+            "prompt": plain(one.item.prompt),
+            "answers": [plain(answer) for answer in one.item.answers],
+            "sources": one.item.sources,
+            "kind": one.item.kind,
+            **({} if one.scores is None else {"scores": one.scores, "teaches": one.item.teaches}),
+        }
+        for one in asked
+    ]
+    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_asked(file: Path) -> list[Asked]:
+    """What `write_asked` wrote. DataError where it was edited into what is none."""
+    rows = read_jsonl(file)
+    items = items_of(file, "pairs") if rows else []
+    return [
+        Asked(replace(item, kind=row["kind"], teaches=row.get("teaches")), row.get("scores"))
+        for item, row in zip(items, rows, strict=True)
+    ]
+
+
+def name_of(number: int) -> str:
+    """Whose answers, for people."""
+    return f"round {number}" if number else "start"
+
+
+def answering(directory: RoundsDirectory, recipe: Recipe, number: int) -> LanguageModel:
+    """Whose answers a round asks people about."""
+    if number > 1:
+        return open_result(directory.run(number - 1), policy_stage(recipe))
+    start = recipe_of_start(recipe)
+    if start is not None:
+        return open_result(directory.start, start.stages[-1])
+    assert recipe.base is not None
+    base = load_base(recipe.base, Compute(), fetch=False)
+    return LanguageModel("start", recipe.base.path, base, base.text_format(recipe.data), False, recipe)
+
+
+def prompts_of(directory: RoundsDirectory, recipe: Recipe) -> PromptSet:
+    """Those that policies learn from, and those that are held out, the same in every round."""
+    model = answering(directory, recipe, 1)
+    asked = recipe.model_copy(update={"stages": [policy_stage(recipe)]})
+    return prepare(asked, model.form, model.base.context).prompts(recipe)
+
+
+def _pairs(model: LanguageModel, prompts: PromptSet, recipe: Recipe, count: int, number: int) -> list[Item]:
+    """Two answers to each of so many prompts, or of all, where these differ."""
+    order = rng.permutation(recipe.seed, "prompts of a round", number, count=len(prompts.train))[:count]
+    texts: list[Text] = [prompts.train[place].text for place in order]
+    sampling = model.sampling(None, None, ROWS)
+    purpose = f"answers of round {number}"
+    drawn = [
+        model.answers(texts, range(first, first + len(texts)), sampling, recipe.seed, purpose)
+        for first in (0, len(texts))
+    ]
+    source = name_of(number - 1)
+    pairs = [
+        Item(text, (one.response, other.response), (f"{source}, first draw", f"{source}, second draw"))
+        for text, one, other in zip(texts, *drawn, strict=True)
+    ]
+    different = {pair.key: pair for pair in pairs if pair.answers[0] != pair.answers[1] and all(pair.answers)}
+    return list(different.values())
+
+
+def _reward(directory: RoundsDirectory, recipe: Recipe, number: int) -> StageReward | None:
+    """The reward model of the round before, where there is one."""
+    makes_one = any(STAGES[stage].makes == "reward model" for stage in recipe.stages)
+    return load_stage_reward(directory.run(number - 1)) if number > 1 and makes_one else None
+
+
+def _scores(reward: StageReward, pairs: Sequence[Item]) -> list[tuple[float, list[float]]]:
+    """Of each pair, what a vote on it teaches, and the scores of both answers."""
+    members = len(reward.models)
+    scales = [Normalisation()] if members == 1 else _scales(reward)
+    together = MembersReward(reward.models, scales)
+    answers = [[as_sample(pair.prompt, pair.answers[side]) for pair in pairs] for side in (0, 1)]
+    first, second = (together.on_scale([one.score(side) for one in reward.models]) for side in answers)
+    gap = first - second
+    teaches = -gap.abs().squeeze(-1) if members == 1 else gap.std(-1, correction=0)
+    scores = torch.stack([first.mean(-1), second.mean(-1)], dim=-1)
+    return list(zip(teaches.tolist(), scores.tolist(), strict=True))
+
+
+def _scales(reward: StageReward) -> list[Normalisation]:
+    return scales_of(load_member_scores(reward.directory.member_scores, len(reward.models)).T.tolist())

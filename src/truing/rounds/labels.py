@@ -1,0 +1,72 @@
+"""What people said in the rounds so far, as rows that the next run learns from."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from truing.core.errors import InputError
+from truing.labelling.collection import begin
+from truing.labelling.items import plain
+from truing.labelling.out import rows_to_learn_from
+from truing.labelling.places import put_items
+from truing.labelling.store import Store
+from truing.rounds.asking import Asked, name_of, read_asked
+from truing.rounds.directory import RoundsDirectory, Settings
+from truing.runs.files import write_text
+
+
+def store_of(directory: RoundsDirectory, settings: Settings) -> Store:
+    """All that was asked so far, given out in its order; what was judged stays judged."""
+    store = begin(directory.labels, "pairs")
+    put_items(store.database, [one.item for one in _all_asked(directory)], settings.each)
+    return store
+
+
+def write_learnt(directory: RoundsDirectory, store: Store, number: int) -> None:
+    """The labels of the rounds up to this one, each with the round that it was asked in as its `source`.
+
+    Raises:
+        InputError: people preferred no answer to another.
+    """
+    round_of = {
+        _key(one.item.prompt, one.item.answers): name_of(past)
+        for past in range(1, number + 1)
+        for one in read_asked(directory.asked(past))
+    }
+    rows = rows_to_learn_from(store.database, store.mode)
+    pairs = [row | {"source": round_of[key]} for row in rows if (key := _key_of(row)) in round_of]
+    if not pairs:
+        what = "nobody preferred one answer to the other, so there is nothing to learn from."
+        hint = "Delete the directory and ask for more with --labels-per-round."
+        raise InputError(what, code="input/no-preferences", where=str(directory.labels), hint=hint)
+    _write(directory.ratings(number), [rating for pair in pairs for rating in _ratings(pair)])
+    _write(directory.learnt(number), pairs)  # last: it says that both are there
+
+
+def _all_asked(directory: RoundsDirectory) -> list[Asked]:
+    numbers = range(1, 1 + len(list(directory.asked(1).parent.glob("round-*.jsonl"))))
+    files = [file(number) for number in numbers for file in (directory.asked, directory.judged)]
+    return [asked for file in files if file.exists() for asked in read_asked(file)]
+
+
+def _ratings(pair: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen", "source": pair["source"]}
+        for side in ("chosen", "rejected")
+    ]
+
+
+def _key(prompt: Any, answers: Sequence[Any]) -> str:
+    """The same for a pair whichever side was preferred."""
+    said = [answer if isinstance(answer, str) else plain(answer)[-1]["content"] for answer in answers]
+    return json.dumps([plain(prompt), sorted(said)])
+
+
+def _key_of(row: dict[str, Any]) -> str:
+    said = [row[side] if isinstance(row[side], str) else row[side][-1]["content"] for side in ("chosen", "rejected")]
+    return json.dumps([row["prompt"], sorted(said)])
+
+
+def _write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -1,0 +1,102 @@
+"""What the rounds come to, in sentences and in a table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from truing.core import metrics
+from truing.report.wording import MISSING, difference, interval, nats, number, share, whole
+from truing.rounds.asking import name_of
+from truing.rounds.figures import Estimate, Found, Policy, Round
+
+PEOPLE = "people"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure and its interval."""
+
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The start, or a round."""
+
+    name: str
+    cells: list[Cell]
+    is_best: bool
+
+
+def headings(found: Found) -> list[tuple[str, str]]:
+    """Of the table's columns: what it is, and its unit."""
+    return [
+        ("Labels so far", "judged for learning"),
+        ("Pairs learnt from", ""),
+        ("Agreement", "of the reward model before with people"),
+        *([(f"Judge: {found.judge}", "judge's scale")] if found.judge else []),
+        ("Gain", "over the best before"),
+        ("KL", metrics.KL.unit),
+        ("Length", metrics.LENGTH.unit),
+    ]
+
+
+def table(found: Found) -> list[Row]:
+    """The start and the rounds, in order."""
+    nothing = Cell(MISSING)
+    begun = [Cell("0"), nothing, nothing, *_judged(found, found.start), nothing, *_last(found.start)]
+    return [Row(name_of(0), begun, found.best == 0), *(_row(found, one) for one in found.rounds)]
+
+
+def sentences(found: Found) -> list[str]:
+    """What there is to say, the most important first."""
+    best, last = found.best, len(found.rounds)
+    if best:
+        told = [f"The best is the policy of {name_of(best)}, in {found.rounds[best - 1].run}."]
+    else:
+        told = ["No round gained anything beyond noise: the start is still the best."]
+    told += [_gain(one, found) for one in found.rounds]
+    if found.gains_nothing:
+        rounds = "the last round" if found.patience == 1 else f"the last {found.patience} rounds"
+        told.append(f"It ended after {last}: {rounds} gained nothing, and more labels of this kind are not worth it.")
+    return told
+
+
+def gain_in_words(found: Found) -> str:
+    """Of the last round that is done."""
+    return _gain(found.rounds[-1], found)
+
+
+def _gain(one: Round, found: Found) -> str:
+    gain = one.gain
+    what = f"judge {found.judge}" if found.judge else f"{PEOPLE}, won less lost"
+    by = difference(gain.mean, gain.ci95)
+    told = f"Round {one.number}, {whole(one.spent)} labels: {by} over {name_of(gain.against)} ({what}, "
+    return told + f"{whole(gain.prompts)} held-out prompts)" + ("." if gain.is_clear else ", which may be noise.")
+
+
+def _row(found: Found, one: Round) -> Row:
+    gain = Cell(*difference(one.gain.mean, one.gain.ci95).split(" ", 1))
+    cells = [
+        Cell(whole(one.spent), f"{whole(one.asked)} on answers of {one.answers_of}"),
+        Cell(whole(one.learnt_from)),
+        _cell(one.agreement, share),
+        *_judged(found, one.policy),
+        Cell(gain.value, f"{gain.detail} over {name_of(one.gain.against)}"),
+        *_last(one.policy),
+    ]
+    return Row(name_of(one.number), cells, found.best == one.number)
+
+
+def _judged(found: Found, policy: Policy) -> list[Cell]:
+    return [_cell(policy.judged)] if found.judge else []
+
+
+def _last(policy: Policy) -> list[Cell]:
+    return [_cell(policy.kl, nats), _cell(policy.length)]
+
+
+def _cell(estimate: Estimate | None, form: Callable[[float | None], str] = number) -> Cell:
+    if estimate is None:
+        return Cell(MISSING)
+    return Cell(form(estimate.value), interval(estimate.ci95, form))
