@@ -51,9 +51,11 @@ HOUSE = """
 6 | labelling  | core functional config data results runs sample score  | jinja2 krippendorff markdown_it
   |            |                                                        | markupsafe numpy pydantic starlette
   |            |                                                        | torch uvicorn
+6 | rounds     | core config data estimate functional labelling models  | markupsafe matplotlib torch
+  |            | pipeline report results rewards runs score worlds      |
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
   |            | estimate report sweep chat score judge results sample  |
-  |            | compare export labelling                               |
+  |            | compare export labelling rounds worlds                 |
 7 | notebook   | core cli report results runs sample score              | markupsafe pandas transformers
 """
 """Floor, room, and what it imports of the house and of the libraries"""

@@ -161,9 +161,9 @@ def _pairs(model: LanguageModel, prompts: PromptSet, recipe: Recipe, count: int,
     pairs = [
         Item(text, (one.response, other.response), (f"{source}, first draw", f"{source}, second draw"))
         for text, one, other in zip(texts, *drawn, strict=True)
+        if one.response != other.response and one.response.strip() and other.response.strip()
     ]
-    different = {pair.key: pair for pair in pairs if pair.answers[0] != pair.answers[1] and all(pair.answers)}
-    return list(different.values())
+    return list({pair.key: pair for pair in pairs}.values())
 
 
 def _reward(directory: RoundsDirectory, recipe: Recipe, number: int) -> StageReward | None:

@@ -17,7 +17,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from truing.config import recorded_recipe, resolved_yaml, with_changes
+from truing.config import with_changes
 from truing.config.plan import plan
 from truing.config.recipe import Recipe
 from truing.config.sections import Source
@@ -25,9 +25,9 @@ from truing.config.stages import STAGES
 from truing.core.errors import RecipeError, RunError
 from truing.data.prompts import prompt_source
 from truing.pipeline.world import on_files_of
-from truing.runs.differences import comparable, differences, in_short
+from truing.runs.differences import comparable, differences, flat, in_short
 from truing.runs.directory import RunDirectory
-from truing.runs.files import complete_directory, read_json, write_json, write_text
+from truing.runs.files import complete_directory, read_json, write_json
 from truing.worlds.reviews import WorldPaths, write_world
 
 RATINGS = "ratings"
@@ -54,10 +54,6 @@ class RoundsDirectory:
     """The files of rounds."""
 
     root: Path
-
-    @property
-    def recipe(self) -> Path:
-        return self.root / "recipe.yaml"
 
     @property
     def settings(self) -> Path:
@@ -124,8 +120,7 @@ def begin(directory: RoundsDirectory, recipe: Recipe, settings: Settings) -> Rec
     if recipe.world is not None and not directory.world.directory.exists():
         with complete_directory(directory.world.directory) as partial:
             write_world(recipe.world, recipe.seed, partial)
-    write_text(directory.recipe, resolved_yaml(recipe))
-    write_json(directory.settings, asdict(settings))
+    write_json(directory.settings, _begun_with(recipe, settings))
     return _on_files(recipe, directory)
 
 
@@ -154,7 +149,7 @@ def refuse_unsuitable(recipe: Recipe) -> None:
     policies = [stage for stage in recipe.stages if STAGES[stage].makes_policy]
     if not policies:
         what = f"no stage of {', '.join(recipe.stages)} makes a policy, whose answers people would judge next."
-        raise RecipeError(what, code="recipe/no-policy", field="stages", hint="Name such a stage in stages.")
+        raise RecipeError(what, code="recipe/no-policy-to-judge", field="stages", hint="Name such a stage in stages.")
     if len(policies) > 1:
         what = f"{' and '.join(policies)} each make a policy, and the answers of one are judged next."
         raise RecipeError(what, code="recipe/several-policies", field="stages", hint="Leave one of them in stages.")
@@ -195,20 +190,23 @@ def _learnt(recipe: Recipe) -> set[str]:
     return {name for stage in plan(recipe) for name in stage.spec.datasets_of(recipe)}
 
 
+def _begun_with(recipe: Recipe, settings: Settings) -> dict[str, dict[str, str]]:
+    return {"settings": flat(asdict(settings)), "recipe": comparable(recipe)}
+
+
 def _refuse_others(directory: RoundsDirectory, recipe: Recipe, settings: Settings) -> None:
     root = directory.root
     if root.exists() and not root.is_dir():
         hint = "Give another --out."
-        raise RunError("is a file, not a directory.", code="run/no-directory", where=str(root), hint=hint)
+        raise RunError("is a file, not a directory.", code="run/rounds-in-a-file", where=str(root), hint=hint)
     names = {entry.name for entry in root.iterdir() if not entry.name.startswith(".")} if root.exists() else set()
     if not directory.settings.exists():
-        if names - {directory.recipe.name, "asked", "judged", "learnt", "world"}:
+        if names - {"asked", "judged", "learnt", "world"}:
             what, hint = "holds files, but no rounds.", "Give another --out, or an empty directory."
             raise RunError(what, code="run/no-rounds", where=str(root), hint=hint)
         return
-    found = differences(comparable(recorded_recipe(directory.recipe)), comparable(recipe))
-    known = {name: str(value) for name, value in read_json(directory.settings).items()}
-    found += differences(known, {name: str(value) for name, value in asdict(settings).items()})
+    then, now = read_json(directory.settings), _begun_with(recipe, settings)
+    found = [told for part in now for told in differences(then.get(part, {}), now[part])]
     if found:
         what = f"holds rounds that were begun otherwise ({in_short(found)})."
         hint = "Give the command as it was, or another --out."
