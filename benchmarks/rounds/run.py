@@ -2,7 +2,7 @@
 
     python benchmarks/rounds/run.py OUT [--seeds 5] [--labels 100] [--rounds 4]
 
-chosen   4 rounds of 100 pairs, a fifth at random and the others where three reward models disagree most
+chosen   4 rounds of 100 pairs, a fifth at random and the others where two reward models disagree most
 random   4 rounds of 100 pairs, all drawn at random from the answers of the round's policy
 at once  1 round of 400 pairs, drawn at random from the answers of the start
 
@@ -33,7 +33,7 @@ from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import LineProgress
 from truing.worlds.reviews import gold_scores
 
-RECIPE = ["variants={}", "reward.members=3", "ppo.updates=30", "evaluation.every=10"]
+RECIPE = ["variants={}", "reward.members=2", "reward.epochs=8", "ppo.updates=20", "evaluation.every=20"]
 """What differs from the quickstart"""
 ARMS = ("chosen", "random", "at once")
 FIRST_SEED = 17
@@ -61,7 +61,7 @@ def measured(arm: str, seed: int, options: argparse.Namespace) -> Any:
     if not directory.figures.exists() or len(json.loads(directory.figures.read_text())["rounds"]) < rounds:
         recipe = load_recipe(recipe_shelf()["quickstart"], [*RECIPE, f"seed={seed}"])
         settings = Settings(labels, 0.2 if arm == "chosen" else 1.0, judgements=50, each=1, simulated=True)
-        take_start(directory, recipe, settings, options.out / f"seed-{seed}" / ARMS[0])
+        take_over(directory, recipe, settings, options.out / f"seed-{seed}" / ARMS[0], arm == "random")
         progress = LineProgress(Console(soft_wrap=True))
         with stop_on_signals(progress.note) as stop:
             run_rounds(directory, recipe, settings, rounds, rounds + 1, judged_honestly, progress, stop)
@@ -74,12 +74,16 @@ def judged_honestly(store: Store, _: str) -> None:
     judge_all(SimulatedPerson(gold_scores), AtStore(store, person.id), seed=0)
 
 
-def take_start(directory: RoundsDirectory, recipe: Recipe, settings: Settings, first: Path) -> None:
-    """The start of a seed is trained once."""
+def take_over(directory: RoundsDirectory, recipe: Recipe, settings: Settings, first: Path, is_alike: bool) -> None:
+    """The start of a seed is trained once, and so is the first round where it `is_alike`: drawn at random."""
     directory.root.mkdir(parents=True, exist_ok=True)
     begin(directory, recipe, settings)
-    if first != directory.root and not directory.start.root.exists():
-        shutil.copytree(RoundsDirectory(first).start.root, directory.start.root)
+    names = ["start", *(["round-1", "asked/round-1.jsonl", "labels.db"] if is_alike else [])]
+    names += ["learnt/round-1.jsonl", "learnt/ratings-1.jsonl"] if is_alike else []
+    for name in names if directory.root != first else []:
+        taken, to = first / name, directory.root / name
+        if not to.exists():
+            (shutil.copytree if taken.is_dir() else shutil.copy)(taken, to)
 
 
 def tell(found: dict[str, dict[int, Any]], out: Path) -> None:

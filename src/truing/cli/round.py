@@ -63,7 +63,7 @@ def round_command(
     out: Annotated[Path | None, typer.Option(help="Directory of the rounds; without it, runs/NAME-rounds.")] = None,
 ) -> None:
     """Have people judge answers, learn from all that they said, and judge the answers of what was learnt, again."""
-    from truing.rounds.directory import RoundsDirectory, Settings, refuse_unsuitable
+    from truing.rounds.directory import RoundsDirectory, Settings, refuse_others, refuse_unsuitable
 
     path = recipe_path(_named(recipe, simulated))
     read, root = _recipe(path, set_ or [], out)
@@ -72,7 +72,8 @@ def round_command(
         what = "simulated people know what is good on the embedded world alone, and this recipe is not on it."
         hint = "Leave --simulated out to have people judge, or the recipe to see it on the embedded world."
         raise InputError(what, code="input/simulated-elsewhere", where="--simulated", hint=hint)
-    settings = Settings(labels_per_round, random_share, judgements, each, simulated)
+    settings, directory = Settings(labels_per_round, random_share, judgements, each, simulated), RoundsDirectory(root)
+    refuse_others(directory, read, settings)
     console = patient_console()
     progress = open_progress(console)
     with disk_faults(root, "cannot be used"):
@@ -80,7 +81,6 @@ def round_command(
     with locked(RunDirectory(root).lock), python_beside(path), stop_on_signals(progress.note) as stop:
         from truing.rounds.loop import run_rounds  # imports torch, so only once the recipe is sound
 
-        directory = RoundsDirectory(root)
         collect: Collect = _simulate if simulated else partial(_serve, person or [], lead or [], port, stop)
         found = run_rounds(directory, read, settings, rounds, patience, collect, progress, stop)
     from truing.rounds.words import sentences

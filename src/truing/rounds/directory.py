@@ -110,11 +110,11 @@ def begin(directory: RoundsDirectory, recipe: Recipe, settings: Settings) -> Rec
     """Makes the directory, or goes on in it; the recipe that its rounds run.
 
     Raises:
-        RecipeError: rounds cannot be made of the recipe.
-        RunError: the directory has rounds of another recipe or with other settings, or is none of rounds.
+        RecipeError: as `refuse_unsuitable` raises it.
+        RunError: as `refuse_others` does.
     """
     refuse_unsuitable(recipe)
-    _refuse_others(directory, recipe, settings)
+    refuse_others(directory, recipe, settings)
     for folder in ("asked", "judged", "learnt"):
         (directory.root / folder).mkdir(parents=True, exist_ok=True)
     if recipe.world is not None and not directory.world.directory.exists():
@@ -194,7 +194,8 @@ def _begun_with(recipe: Recipe, settings: Settings) -> dict[str, dict[str, str]]
     return {"settings": flat(asdict(settings)), "recipe": comparable(recipe)}
 
 
-def _refuse_others(directory: RoundsDirectory, recipe: Recipe, settings: Settings) -> None:
+def refuse_others(directory: RoundsDirectory, recipe: Recipe, settings: Settings) -> None:
+    """RunError where the directory has rounds of another recipe or with other settings, or is none of rounds."""
     root = directory.root
     if root.exists() and not root.is_dir():
         hint = "Give another --out."
