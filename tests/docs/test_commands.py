@@ -26,6 +26,7 @@ NOT_RUN: dict[str, str] = {
     r"truing export .*--push ": "asks the Hub: tests/export/test_push.py",
     r"truing export .*--gguf ": "asks llama.cpp's converter: tests/export/test_gguf.py",
     r"truing label \S": "serves a page until it is ended, or asks what one has kept: tests/cli/test_label.py",
+    r"truing round ": "has people judge, or takes minutes: tests/cli/test_round.py",
     r"truing run CACHE/movies.yaml ": "needs rows and a model that are fetched: tests/examples/test_movies.py",
     r"torchrun ": "is for several machines: tests/processes/test_several_machines.py",
     r"(VLLM_\w+=\w+ )?vllm serve ": "wants a GPU: tests/rollout/test_vllm.py asks a stand-in",

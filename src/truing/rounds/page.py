@@ -93,8 +93,7 @@ def _chart(heading: str, unit: str, points: Sequence[Point], reading: str, level
         markersize=5.0,
         markeredgecolor=PAPER,
     )
-    axes.set_xlim(left=0)
-    axes.margins(x=0.06)
+    axes.margins(x=0.06, y=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("labels")

@@ -33,7 +33,7 @@ def headings(found: Found) -> list[tuple[str, str]]:
     return [
         ("Labels so far", "judged for learning"),
         ("Pairs learnt from", ""),
-        ("Agreement", "of the reward model before with people"),
+        ("Agreement", "of scores and people"),
         *([(f"Judge: {found.judge}", "judge's scale")] if found.judge else []),
         ("Gain", "over the best before"),
         ("KL", metrics.KL.unit),
@@ -72,7 +72,8 @@ def _gain(one: Round, found: Found) -> str:
     what = f"judge {found.judge}" if found.judge else f"{PEOPLE}, won less lost"
     by = difference(gain.mean, gain.ci95)
     told = f"Round {one.number}, {whole(one.spent)} labels: {by} over {name_of(gain.against)} ({what}, "
-    return told + f"{whole(gain.prompts)} held-out prompts)" + ("." if gain.is_clear else ", which may be noise.")
+    verdict = "" if gain.is_clear else "; it is worse" if gain.ci95[1] < 0 else "; that may be noise"
+    return told + f"{whole(gain.prompts)} held-out prompts){verdict}."
 
 
 def _row(found: Found, one: Round) -> Row:
