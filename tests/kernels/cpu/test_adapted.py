@@ -54,10 +54,13 @@ def _run(layer: LoraLinear, name: str, rows: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("rows", [1, 5, 40])
 @pytest.mark.parametrize("name", ["one", "two"])
 @pytest.mark.parametrize("few", [0, 64, 1000])
+@pytest.mark.parametrize("rank", [2, 3])
 def test_as_pefts_own_layer(
-    adapters: Adapters, name: str, rows: int, few: int, monkeypatch: pytest.MonkeyPatch
+    adapters: Adapters, name: str, rows: int, few: int, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of rank 3, above and below what PyTorch's own product takes."""
     monkeypatch.setattr(adapted, "NARROW_ROWS", few)
+    monkeypatch.setattr(adapted, "PLAIN_RANK", rank)
     adapters.select(name)
     layer = _layer(adapters)
     ours = _run(layer, name, rows)

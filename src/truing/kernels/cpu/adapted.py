@@ -1,9 +1,10 @@
 """A linear layer with a low-rank adapter, forward and backward in as few passes over memory as there can be.
 
 PEFT holds the adapters, saves and merges them. Its forward scales and adds the adapter's part in passes of their own
-and leaves narrow products to a library that is slow at them; here they are added while they are computed.
+and leaves narrow products to a library that is slow at them; here each is added while it is computed.
 """
 
+from math import prod
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from truing.kernels.cpu.linear import OneDnnLinear, one_dnn, one_dnn_added, suit
 
 NARROW_ROWS = 64
 """Rows below which a narrow product costs less than calling oneDNN"""
+PLAIN_RANK = 16
+"""Ranks up to which adding in place, by PyTorch's own product, costs less than oneDNN's sum, which writes it elsewhere"""
 
 
 class AdaptedLinear(LoraLinear):
@@ -84,7 +87,8 @@ def _narrow(rows: Tensor, down: Tensor) -> Tensor:
 
 def _add_narrow(wide: Tensor, narrow: Tensor, up: Tensor) -> Tensor:
     """`wide` (..., out) + narrow (..., r) · upᵀ; `wide` is not needed any more."""
-    if narrow.shape[:-1].numel() < NARROW_ROWS:
+    *rows, rank = narrow.shape
+    if rank <= PLAIN_RANK or prod(rows) < NARROW_ROWS:
         wide.flatten(0, -2).addmm_(narrow.flatten(0, -2), up.t())
         return wide
     return one_dnn_added(narrow, up, None, wide)
