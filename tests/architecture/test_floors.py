@@ -34,8 +34,8 @@ HOUSE = """
 4 | stages     | core functional config data models                     | torch
   |            | rollout rewards evaluation trust training guard        |
 5 | preflight  | core config data kernels models rollout rewards guard  | torch transformers
-5 | pipeline   | core config data worlds processes models runs rewards  | torch
-  |            | training preflight                                     |
+5 | pipeline   | core config data worlds kernels processes models runs  | pydantic torch
+  |            | rewards training preflight                             |
 5 | estimate   | core config data worlds kernels models rewards runs    | torch transformers
   |            | preflight pipeline                                     |
 6 | report     | core config runs evaluation                            | jinja2 markupsafe matplotlib

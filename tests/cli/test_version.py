@@ -111,16 +111,3 @@ def test_gpus_are_those_that_the_driver_names(
         monkeypatch.setattr(version, "SECONDS", 0.5)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if program else str(tmp_path))
     assert version.gpus() == said
-
-
-X86 = "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2 avx512f sse\nprocessor\t: 1\nflags\t: other\n"
-ARM = "processor\t: 0\nFeatures\t: fp asimd bf16\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [(X86, "AMD EPYC: avx2 avx512f"), (ARM, f"{platform.machine()}: asimd bf16"), ("", f"{platform.machine()}: fea")],
-)
-def test_a_processor_has_its_name_and_features(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda path, **options: text)
-    assert version.processor().startswith(said)

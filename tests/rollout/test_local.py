@@ -163,11 +163,11 @@ def test_weights_are_laid_out_once_more_only_where_they_may_be(pack: bool, monke
     layers = [layer for layer in quick.model.modules() if isinstance(layer, OneDnnLinear)]
     prepacked: list[bool] = []
     quick.model.model.embed_tokens.register_forward_hook(
-        lambda *_: prepacked.extend(layer.weight_in_use is not layer.weight for layer in layers)
+        lambda *_: prepacked.extend(layer.prepacked is not None for layer in layers)
     )
     rollouts = [
         tiny.sample(role, PROMPTS, replace(_sampling(), pack=pack), 0, "test", range(4)) for role in (plain, quick)
     ]
     assert set(prepacked) == {pack}
-    assert all(layer.weight_in_use is layer.weight for layer in layers)
+    assert all(layer.prepacked is None for layer in layers)
     assert torch.equal(*(rollout.sequences.tokens for rollout in rollouts))

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from truing import __version__
 from truing.cli.output import say
+from truing.core.processor import processor
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "tokenizers", "safetensors", "numpy", "pydantic")
 ON_REQUEST = ("accelerate", "bitsandbytes", "gguf", "scikit-learn", "vllm")
 """Shown where they are installed"""
-FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
-"""Of a processor: those that decide which kernels of PyTorch run, and so in which order they add up"""
 SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 """Of the environment: what a result or its time can depend on"""
 SECONDS = 10.0
@@ -61,20 +60,6 @@ def libraries() -> list[str]:
     """Name and version of each; those that every run needs are named even where they are missing."""
     found = {name: _version(name) for name in (*LIBRARIES, *ON_REQUEST)}
     return [f"{name} {version or 'missing'}" for name, version in found.items() if version or name in LIBRARIES]
-
-
-def processor() -> str:
-    """Its name and its features."""
-    said: dict[str, str] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            said.setdefault(name.strip(), value.strip())
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    there = said.get("flags", said.get("Features", "")).split()
-    features = [feature for feature in FEATURES if feature in there]
-    return f"{said.get('model name', platform.machine())}: {' '.join(features) or 'features unknown'}"
 
 
 def threads() -> str:

@@ -12,7 +12,9 @@ import torch
 from truing import __version__
 from truing.config.sections import Compute
 from truing.kernels.cpu.linear import suits
+from truing.kernels.cpu.products import LARGE
 from truing.models.device import device_of, gpu_memory
+from truing.pipeline.products import products_of_machine
 
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*extra == ['\"](?P<extra>\w+)['\"]")
 
@@ -39,19 +41,37 @@ def _installed(package: str) -> bool:
 def facts() -> dict[str, str]:
     """What a run would find here, in words."""
     device = device_of(Compute())
-    one_dnn = "used for float32 products" if suits(torch.empty(1024, 1024)) else "not there, so products are PyTorch's"
     said = {
         "truing": f"{__version__}, Python {platform.python_version()}, {sys.platform}",
         "libraries": ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "peft")),
         "device": f"{device}, {in_words(memory_of(device))}",
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} cores",
-        "oneDNN": one_dnn,
+        "oneDNN": _one_dnn(),
     }
     absent = {
         f"extra {name}": f"missing: {', '.join(packages)}" if packages else "there"
         for name, packages in extras().items()
     }
     return said | absent
+
+
+def _one_dnn() -> str:
+    """Which float32 products oneDNN computes here, as measured."""
+    if not suits(torch.empty(LARGE, device="meta")):
+        return "not there, so products are PyTorch's"
+    found = products_of_machine(torch.get_num_threads())
+    small, large = (
+        f"{_rows(as_it_lies)} ({_rows(packed)} where weights are packed)"
+        for as_it_lies, packed in ((found.small, found.small_packed), (found.large, found.large_packed))
+    )
+    return f"computes float32 products of small weights with {small}, of large ones with {large}"
+
+
+def _rows(least: int | None) -> str:
+    """From how many on."""
+    if least is None:
+        return "no rows"
+    return f"{least} rows or more" if least > 1 else "any rows"
 
 
 def in_words(size: float | None) -> str:

@@ -13,12 +13,14 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Base
 from truing.core.results import to_json
 from truing.data.prepared import Prepared
+from truing.kernels.cpu.products import computed_by
 from truing.models.layout import RewardModelFiles
 from truing.models.load import LoadedBase, run_model
 from truing.pipeline.choices import chosen_for, too_small_to_share
 from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
 from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
+from truing.pipeline.products import products_of_run
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.preflight.looks import looks_remarks
 from truing.processes import group
@@ -206,8 +208,12 @@ def run_stage(
         tracker=tracker,
         stop=stop,
     )
-    with memory_faults(stage.name), on_threads(threads), job.whole:
-        result = stage.spec.load(stage.spec.train)(job)
+    with memory_faults(stage.name), on_threads(threads):
+        products, said = products_of_run(run.lineage, recipe, threads)
+        for remark in said:
+            progress.note(f"{stage.name}: {remark}")
+        with computed_by(products), job.whole:
+            result = stage.spec.load(stage.spec.train)(job)
     with stop.defer():
         finished = to_json(result) | {"saving_s": round(job.saving.seconds, 3)}
         group.on_owner(lambda: write_json(directory.result, finished))

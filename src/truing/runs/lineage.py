@@ -3,6 +3,7 @@
     {"versions": {"truing": "0.1.0", "torch": ..., "transformers": ..., "peft": ..., "numpy": ..., "python": ...,
                   "platform": ...},
      "seed": 17, "threads": 2,
+     "products": {"2": {"processor": ..., "one_dnn_from_rows": {"small": 64, "large": 1, ...}}, ...},
      "inputs": {"base": {"path": ..., "files": {"config.json": sha256, ...}, "ends": [2]},
                 "data.preferences": {"path": ..., "sha256": ...},
                 "data.prompts": {"hub": "owner/name", "revision": ...},
@@ -14,6 +15,7 @@
      "continued": [{"at": ..., "versions": {...}, "threads": 4}],
      "mended": [{"at": ..., "files": ["base/README.md"]}]}
 
+`products` says for each number of threads which library computes them, as measured on that processor.
 `threads` of the run and of `continued` are those of the process, of a stage those that it was computed with.
 `processes` is there only if there were several, `shard` if each of them kept rows of every weight,
 `tensor` if several shared each layer: how many, `pipeline` if layers were cut into stages: how many. `fork` only if the
@@ -88,7 +90,7 @@ class Lineage:
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> Self:
         """Begin a new run.json."""
-        lineage = cls(path, {"seed": recipe.seed, **_environment(recipe), "inputs": {}}, [])
+        lineage = cls(path, {"seed": recipe.seed, **_environment(recipe), "products": {}, "inputs": {}}, [])
         lineage._write()
         return lineage
 
@@ -101,6 +103,7 @@ class Lineage:
             inputs = TypeAdapter(dict[str, Fingerprint]).validate_python(facts["inputs"])
             facts["inputs"] = {current_input(name): found for name, found in inputs.items()}
             _ = dict(facts["versions"]), facts["threads"], list(facts.get("fork", {"changes": []})["changes"])
+            _ = dict(facts.get("products", {}))
         except (AttributeError, KeyError, TypeError, ValueError) as fault:
             hint = "Was it edited by hand?"
             raise RunError("is no record of a run.", code="run/not-a-record", where=str(path), hint=hint) from fault
@@ -185,6 +188,11 @@ class Lineage:
         if self._facts.get("fork") != fork:
             self._facts["fork"] = fork
             self._write()
+
+    def record_products(self, threads: int, found: Mapping[str, Any]) -> None:
+        """By which products so many threads compute, from now on."""
+        self._facts["products"][str(threads)] = found
+        self._write()
 
     def record_inputs(self, inputs: Mapping[str, Fingerprint]) -> list[str]:
         """Keep the fingerprints of data, models and functions, by name.

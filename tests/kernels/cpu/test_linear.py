@@ -38,7 +38,7 @@ def _rows() -> torch.Tensor:
 def test_forward_and_gradients_are_the_formulas(bias: bool, pack: bool) -> None:
     layer, rows = _layer(bias), _rows()
     with prepacked(layer) if pack else nullcontext():
-        assert (layer.weight_in_use is layer.weight) != pack
+        assert (layer.prepacked is not None) == pack
         out = layer(rows)
     out.backward(torch.tensor(GRADIENT, dtype=torch.float32))
     np.testing.assert_allclose(out.detach(), ROWS @ WEIGHT.T + (BIAS if bias else 0), rtol=1e-5, atol=1e-5)
@@ -63,14 +63,14 @@ def test_prepacking_that_fails_halfway_leaves_nothing_prepacked(monkeypatch: pyt
     monkeypatch.setattr(linear, "reordered", Mock(side_effect=[first.weight.clone(), MemoryError]))
     with pytest.raises(MemoryError), prepacked(nn.ModuleList([first, second])):
         pass
-    assert first.weight_in_use is first.weight
+    assert first.prepacked is None
 
 
 def test_weights_are_prepacked_for_the_block_alone() -> None:
     layer = _layer()
     with prepacked(nn.ModuleList([layer])):
-        assert layer.weight_in_use is not layer.weight
-    assert layer.weight_in_use is layer.weight
+        assert layer.prepacked is not None
+    assert layer.prepacked is None
     with torch.no_grad():
         layer.weight.mul_(2)
         np.testing.assert_allclose(layer(_rows()), ROWS @ (2 * WEIGHT.T) + BIAS, rtol=1e-5, atol=1e-5)

@@ -11,12 +11,13 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor
 
-from truing.kernels.cpu.linear import OneDnnLinear, one_dnn, one_dnn_added, suits
+from truing.kernels.cpu.linear import OneDnnLinear, suits
+from truing.kernels.cpu.products import one_dnn, one_dnn_added, product
 
 NARROW_ROWS = 64
 """Rows below which a narrow product costs less than calling oneDNN"""
 PLAIN_RANK = 16
-"""Ranks up to which adding in place, by PyTorch's own product, costs less than oneDNN's sum, which writes it elsewhere"""
+"""Ranks up to which PyTorch's own product, added in place, costs less than oneDNN's sum, which writes it elsewhere"""
 
 
 class AdaptedLinear(LoraLinear):
@@ -39,7 +40,7 @@ class AdaptedLinear(LoraLinear):
         (name,) = active
         down, up = self.lora_A[name].weight, self.lora_B[name].weight
         adapted: Tensor = _Adapted.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, down, up, self.scaling[name], base.weight_in_use
+            x, base.weight, base.bias, down, up, self.scaling[name], base.prepacked
         )
         return adapted
 
@@ -59,12 +60,12 @@ class _Adapted(torch.autograd.Function):
         down: Tensor,
         up: Tensor,
         scale: float,
-        in_use: Tensor,
+        packed: Tensor | None,
     ) -> Tensor:
         narrow = _narrow(rows, down).mul_(scale)
         ctx.save_for_backward(rows, weight, down, up, narrow)
         ctx.scale = scale
-        return _add_narrow(one_dnn(rows, in_use, bias), narrow, up)
+        return _add_narrow(product(rows, weight, bias, packed), narrow, up)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -73,7 +74,7 @@ class _Adapted(torch.autograd.Function):
         of_narrow = _narrow(gradient, up.t()).mul_(ctx.scale)
         of_rows = None
         if ctx.needs_input_grad[0]:
-            of_rows = _add_narrow(one_dnn(gradient, weight.t()), of_narrow, down.t())
+            of_rows = _add_narrow(product(gradient, weight.t()), of_narrow, down.t())
         flat, flat_narrow = gradient.flatten(0, -2), narrow.flatten(0, -2)
         of_down = one_dnn(of_narrow.flatten(0, -2).t(), rows.flatten(0, -2).t()) if ctx.needs_input_grad[3] else None
         of_up = one_dnn(flat_narrow.t(), flat.t()).t() if ctx.needs_input_grad[4] else None

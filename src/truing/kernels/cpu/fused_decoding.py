@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 
 from truing.kernels.backbone import is_known
 from truing.kernels.cache import SizedLayer
-from truing.kernels.cpu.linear import one_dnn, one_dnn_added, prepacked, reordered, suits
+from truing.kernels.cpu.linear import gains_by_packing, prepacked
+from truing.kernels.cpu.products import one_dnn, one_dnn_added, reordered
 
 Rotation = tuple[Tensor, Tensor]
 """(B, 1, H) cosines and signed sines of each row's position"""
@@ -104,7 +105,7 @@ class _Product:
     def __init__(self, adapter: str | None, *layers: nn.Module) -> None:
         weights, biases = zip(*(_merged(layer, adapter) for layer in layers), strict=True)
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-        self._prepacked = suits(weight)
+        self._prepacked = gains_by_packing(weight)
         self._weight = reordered(weight) if self._prepacked else weight
         self._bias = None if biases[0] is None else torch.cat(biases)
 

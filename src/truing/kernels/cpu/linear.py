@@ -14,8 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from truing.kernels.cpu.products import product, products_in_force, reordered
+
 MIN_WEIGHTS = 1 << 16
 """Weights below which a primitive costs more to call than it saves"""
+DECODED_ROWS = 8
+"""Rows that stand for those of a decoding step"""
 
 
 class OneDnnLinear(nn.Linear):
@@ -29,62 +33,39 @@ class OneDnnLinear(nn.Linear):
         self.prepacked: Tensor | None = None
         """A copy of the weight for products of few rows, where there is one just now"""
 
-    @property
-    def weight_in_use(self) -> Tensor:
-        """The weight as products take it just now."""
-        return self.weight if self.prepacked is None else self.prepacked
-
     def forward(self, rows: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         if not suits(self.weight) or rows.dtype != self.weight.dtype:
             return F.linear(rows, self.weight, self.bias)
         if not torch.is_grad_enabled():
-            return one_dnn(rows, self.weight_in_use, self.bias)
-        product: Tensor = _Product.apply(rows, self.weight, self.bias, self.weight_in_use)  # type: ignore[no-untyped-call]
-        return product
+            return product(rows, self.weight, self.bias, self.prepacked)
+        learnt: Tensor = _Product.apply(rows, self.weight, self.bias, self.prepacked)  # type: ignore[no-untyped-call]
+        return learnt
 
 
 class _Product(torch.autograd.Function):
     """rows · weightᵀ + bias, and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, in_use: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, packed: Tensor | None) -> Tensor:
         # A frozen weight needs no input for its gradient: what adapters save is mostly this.
         ctx.save_for_backward(rows if weight.requires_grad else None, weight)
-        return one_dnn(rows, in_use, bias)
+        return product(rows, weight, bias, packed)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         rows, weight = ctx.saved_tensors
         flat = gradient.flatten(0, -2)
-        of_rows = one_dnn(gradient, weight.t()) if ctx.needs_input_grad[0] else None
-        of_weight = one_dnn(flat.t(), rows.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None
+        of_rows = product(gradient, weight.t()) if ctx.needs_input_grad[0] else None
+        of_weight = product(flat.t(), rows.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None
         of_bias = flat.sum(0) if ctx.needs_input_grad[2] else None
         return of_rows, of_weight, of_bias, None
 
 
-def one_dnn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Rows (..., in) · weightᵀ (out, in) + bias, without a gradient. Either may lie transposed in memory."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
-    return product
-
-
-def one_dnn_added(rows: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor) -> Tensor:
-    """`one_dnn` of rows (..., in), and `to` (..., out), added while it is computed."""
-    added: Tensor = torch.ops.mkldnn._linear_pointwise(rows, to, weight, bias, "add")
-    return added
-
-
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear` without a gradient, by oneDNN where that gains."""
-    return one_dnn(rows, weight, bias) if suits(weight) and rows.dtype == weight.dtype else F.linear(rows, weight, bias)
-
-
-def reordered(weight: Tensor) -> Tensor:
-    """A copy of a weight, laid out for the matrix units."""
-    copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-    return copy
+    return product(rows, weight, bias) if suits(weight) and rows.dtype == weight.dtype else F.linear(rows, weight, bias)
 
 
 def suits(weight: Tensor) -> bool:
@@ -92,6 +73,11 @@ def suits(weight: Tensor) -> bool:
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
     large = weight.dtype == torch.float32 and weight.numel() >= MIN_WEIGHTS
     return large and weight.device.type in ("cpu", "meta") and bool(there)
+
+
+def gains_by_packing(weight: Tensor) -> bool:
+    """Whether a copy laid out beforehand is worth its memory while few rows meet this weight."""
+    return suits(weight) and products_in_force().by_one_dnn(DECODED_ROWS, weight.numel(), packed=True)
 
 
 def use_onednn_linears(model: nn.Module) -> None:
@@ -105,7 +91,7 @@ def use_onednn_linears(model: nn.Module) -> None:
 @contextmanager
 def prepacked(model: nn.Module) -> Iterator[None]:
     """Weights laid out for products of few rows inside the block, which holds them twice; they must not change."""
-    layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear) and suits(layer.weight)]
+    layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear) and gains_by_packing(layer.weight)]
     try:
         for layer in layers:
             layer.prepacked = reordered(layer.weight.detach())

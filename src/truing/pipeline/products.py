@@ -1,0 +1,96 @@
+"""Which library computes products: measured once a machine, kept in the user's cache, recorded in each run.
+
+A run goes on with what it has on record, whatever a later measurement would choose, so a resumed one is the same to the
+byte. Where nothing can be kept, nothing is measured: two runs of a recipe would differ.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from truing.config.recipe import Recipe
+from truing.core.errors import RunError
+from truing.core.processor import processor
+from truing.kernels.cpu.linear import suits
+from truing.kernels.cpu.products import LARGE, Products, measure_products
+from truing.models.device import device_of
+from truing.processes import group
+from truing.runs.files import read_json, write_json
+from truing.runs.lineage import Lineage
+
+CACHE = "TRUING_CACHE"
+"""Of the environment: the folder of the cache; with none, or one that cannot be written to, nothing is measured"""
+PROCESSOR, ROWS = "processor", "one_dnn_from_rows"
+_PRODUCTS = TypeAdapter(Products)
+
+
+def products_of_run(lineage: Lineage, recipe: Recipe, threads: int) -> tuple[Products, list[str]]:
+    """Those of a run on so many threads, which torch has now, and a sentence where they are another machine's.
+
+    They are recorded now where they are not yet; those of an older version, which recorded none, are the usual ones.
+
+    Raises:
+        RunError: what is on record is none.
+    """
+    known = lineage.facts.get("products")
+    if known is None or not _chooses(recipe):
+        return Products(), []
+    if str(threads) not in known:
+        measured = group.broadcast(lambda: {PROCESSOR: processor(), ROWS: asdict(products_of_machine(threads))})
+        lineage.record_products(threads, measured)
+    try:
+        there, products = known[str(threads)][PROCESSOR], _PRODUCTS.validate_python(known[str(threads)][ROWS])
+    except (LookupError, TypeError, ValidationError) as fault:
+        what = f"run.json does not say by which products {threads} threads compute."
+        raise RunError(what, code="run/products-unknown", hint="Was it edited by hand?") from fault
+    here = group.broadcast(processor)
+    own = there == here
+    return products, [] if own else [f"products are chosen as for {there}, where the run began; this is {here}"]
+
+
+def _chooses(recipe: Recipe) -> bool:
+    """Whether oneDNN computes any product of a run: on a CPU in float32."""
+    return (
+        device_of(recipe.compute).type == "cpu"
+        and recipe.compute.dtype == "float32"
+        and suits(torch.empty(LARGE, device="meta"))
+    )
+
+
+def products_of_machine(threads: int) -> Products:
+    """What this machine is fastest by on so many threads, which torch has now: from the cache, or measured."""
+    place = cache_file()
+    if place is None:
+        return Products()
+    key = f"{processor()}; torch {torch.__version__}; {threads} threads"
+    kept = _kept(place)
+    with suppress(LookupError, ValidationError):
+        return _PRODUCTS.validate_python(kept[key])
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_json(place, kept)  # what cannot be kept is not measured
+        found = measure_products()
+        write_json(place, kept | {key: asdict(found)})
+    except (OSError, RunError):
+        return Products()
+    return found
+
+
+def cache_file() -> Path | None:
+    """Where measurements are kept; None where the environment names no place for them."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    named = os.environ.get(CACHE, os.fspath(Path(home, "truing")))
+    return Path(named, "products.json") if named else None
+
+
+def _kept(place: Path) -> dict[str, Any]:
+    """What the cache has; nothing where it is damaged."""
+    with suppress(RunError):
+        kept = read_json(place)
+        return kept if isinstance(kept, dict) else {}
+    return {}

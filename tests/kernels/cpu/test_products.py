@@ -1,0 +1,96 @@
+"""Which library computes a product is a pure function of a table, and changes nothing but rounding."""
+
+import numpy as np
+import pytest
+import torch
+
+from truing.kernels.cpu import products
+from truing.kernels.cpu.products import (
+    LARGE,
+    SMALL,
+    Products,
+    computed_by,
+    crossing,
+    measure_products,
+    product,
+    products_in_force,
+)
+
+TABLE = Products(small=64, large=2, small_packed=8, large_packed=None)
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "weights", "packed", "by_one_dnn"),
+    [
+        (64, SMALL, False, True),
+        (63, SMALL, False, False),
+        (63, 1, False, False),
+        (8, SMALL, True, True),
+        (7, SMALL, True, False),
+        (2, LARGE, False, True),
+        (1, LARGE, False, False),
+        (2, 100 * LARGE, False, True),
+        (512, LARGE, True, False),
+        (2, 1 << 18, False, True),  # in the middle of the two sizes, on a scale of factors
+        (63, (1 << 18) - 1, False, False),
+    ],
+)
+def test_the_table_decides(rows: int, weights: int, packed: bool, by_one_dnn: bool) -> None:
+    assert TABLE.by_one_dnn(rows, weights, packed) is by_one_dnn
+
+
+def test_one_dnn_computes_all_where_nothing_was_measured() -> None:
+    assert products_in_force() == Products()
+    assert all(Products().by_one_dnn(1, size, packed) for size in (1, LARGE) for packed in (True, False))
+
+
+def test_a_table_is_in_force_in_its_block_alone() -> None:
+    with computed_by(TABLE):
+        assert products_in_force() == TABLE
+    assert products_in_force() == Products()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rows"),
+    [
+        ({1: (1.0, 2.0), 8: (1.0, 0.9), 64: (1.0, 0.5)}, 8),
+        ({1: (1.0, 0.5), 8: (1.0, 2.0), 64: (1.0, 0.5)}, 64),  # one that wins now and then is not trusted below
+        ({1: (1.0, 0.5), 8: (1.0, 0.5), 64: (1.0, 2.0)}, None),
+        ({1: (1.0, 1.04), 8: (1.0, 1.0), 64: (1.0, 1.04)}, 1),  # noise
+        ({64: (1.0, 1.0), 1: (1.0, 1.06), 8: (1.0, 1.0)}, 8),
+    ],
+)
+def test_the_crossing_is_where_one_dnn_stays_ahead(seconds: dict[int, tuple[float, float]], rows: int | None) -> None:
+    assert crossing(seconds) == rows
+
+
+def test_what_is_measured_becomes_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that says of each way what it took: 2 of PyTorch's own, 3 as the weight lies, 1 packed."""
+    monkeypatch.setattr(products, "_seconds", lambda ways, rows: dict(zip(ways, (2.0, 3.0, 1.0), strict=True)))
+    assert measure_products() == Products(small=None, large=None, small_packed=1, large_packed=1)
+
+
+def test_a_machine_is_measured_in_seconds() -> None:
+    measured = measure_products()
+    assert {measured.small, measured.large, measured.small_packed, measured.large_packed} <= {1, 8, 64, 256, None}
+
+
+@pytest.mark.parametrize("pack", [True, False])
+@pytest.mark.parametrize("table", [Products(), Products(None, None, None, None)])
+def test_either_library_gives_the_formula(table: Products, pack: bool) -> None:
+    rows, weight, bias = (RANDOM.normal(size=shape) for shape in [(3, 5, 7), (4, 7), (4,)])
+    given = [torch.tensor(part, dtype=torch.float32) for part in (rows, weight, bias)]
+    with computed_by(table):
+        found = product(*given, packed=products.reordered(given[1]) if pack else None)
+        of_rows = product(torch.tensor(rows @ weight.T, dtype=torch.float32), given[1].t())
+    np.testing.assert_allclose(found, rows @ weight.T + bias, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(of_rows, rows @ weight.T @ weight, rtol=1e-4, atol=1e-4)
+
+
+def test_the_table_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "one_dnn", lambda *_: "oneDNN's")
+    rows, weight = torch.ones(8, 256), torch.ones(256, 256)
+    with computed_by(TABLE):
+        assert isinstance(product(rows, weight), torch.Tensor)
+        assert product(rows, weight, packed=weight) == "oneDNN's"
