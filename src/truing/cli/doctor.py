@@ -13,6 +13,7 @@ from truing.cli.recipe_file import named_recipe
 from truing.cli.run import refuse_odd_layout
 from truing.cli.shelf import recipe_path
 from truing.core.errors import check
+from truing.preflight.looks import people_remarks
 from truing.preflight.model_directories import check_layout, model_problems
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def doctor_command(
     with console.status(doing):
         found = estimate(recipe, layout)
     _print(found, console)
+    for remark in people_remarks(recipe):
+        console.print(f"\n{remark}. That time is not counted.", soft_wrap=True)
     if recipe.rollout.engine != "local":
         console.print(_of_a_server(recipe.rollout), soft_wrap=True)
 

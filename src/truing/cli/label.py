@@ -24,7 +24,7 @@ from truing.cli.options import (
     WhoseAnswers,
 )
 from truing.cli.output import patient_console, say
-from truing.core.errors import DataError, InputError
+from truing.core.errors import InputError
 from truing.runs.progress import open_progress
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from truing.labelling.serving import Address
     from truing.labelling.store import Store
 
-ALONE = "you"
-"""Who labels where nobody is named"""
 Names = list[str] | None
 
 
@@ -76,7 +74,7 @@ def label(
     ] = None,
 ) -> None:
     """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
-    from truing.labelling.collection import Asking, Wanted, begin, existing, items_to_ask, labels_of
+    from truing.labelling.collection import Asking, Wanted, begin, existing, items_to_ask, labels_of, read_guidelines
     from truing.labelling.places import put_items
 
     kept_in = labels or labels_of(source)
@@ -86,17 +84,31 @@ def label(
     if export or export_votes or quality or revoke or forget:
         _work_on(existing(kept_in), export, export_votes, quality, revoke, forget)
         return
-    told = _read(guidelines) if guidelines else ""
-    shown = _answers(source, kept_in, Asking(ask or [], stage, best_of, tokens, temperature, seed))
-    wanted = Wanted(shown, stage, against, random_share, controls, swaps)
-    begun = begin(kept_in, mode) if kept_in.exists() else None
-    items = items_to_ask(wanted, begun.mode if begun else mode or "pairs")
-    address = listen_at(host, port, url, bool(person or lead or (begun and _has_named(begun))))
-    store = begun or begin(kept_in, mode)
-    put_items(store.database, items, each)
-    say(f"{len(items)} items, {each} judgement{'s' if each > 1 else ''} of each; votes are kept in {kept_in}.")
+    told = read_guidelines(guidelines) if guidelines else ""
+    store = _waiting_guard(source) if not (labels or stage or ask) else None
+    if store is None:
+        shown = _answers(source, kept_in, Asking(ask or [], stage, best_of, tokens, temperature, seed))
+        wanted = Wanted(shown, stage, against, random_share, controls, swaps)
+        begun = begin(kept_in, mode) if kept_in.exists() else None
+        items = items_to_ask(wanted, begun.mode if begun else mode or "pairs")
+        address = listen_at(host, port, url, bool(person or lead or (begun and _has_named(begun))))
+        store = begun or begin(kept_in, mode)
+        put_items(store.database, items, each)
+        say(f"{len(items)} items, {each} judgement{'s' if each > 1 else ''} of each; votes are kept in {kept_in}.")
+    else:
+        address = listen_at(host, port, url, bool(person or lead or _has_named(store)))
     give_links(store, address.url, person or [], lead or [])
     _serve(store, told, address)
+
+
+def _waiting_guard(source: Path) -> "Store | None":
+    """What the guard of a run waits for, which goes before the run's other answers."""
+    from truing.labelling.waiting import waiting_guard
+
+    store = waiting_guard(source)
+    if store is not None:
+        say(f"The guard of {source} waits for judgements, kept in {store.database.path}; its run then goes on.")
+    return store
 
 
 def _answers(prompts: Path, labels: Path, asking: "Asking") -> Path:
@@ -123,12 +135,11 @@ def _convert(export: Path, file: Path) -> None:
 
 def listen_at(host: str, port: int, url: str | None, has_people: bool) -> "Address":
     """Where a page begins to listen. InputError as `listen`, or where what serves it is not installed."""
-    try:
-        from truing.labelling.serving import listen
-    except ImportError as error:
-        hint = "pip install 'truing[label]' has it."
-        what = f"the page needs {error.name}, which is not installed."
-        raise InputError(what, code="input/no-web-server", where="truing label", hint=hint) from error
+    from truing.labelling.collection import need_web_server
+
+    need_web_server("truing label")
+    from truing.labelling.serving import listen
+
     return listen(host, port, url, has_people)
 
 
@@ -145,7 +156,7 @@ def _serve(store: "Store", guidelines: str, address: "Address") -> None:
 
 def give_links(store: "Store", url: str, people: list[str], leads: list[str]) -> None:
     """A line each. Where nobody was ever named, whoever started it labels and leads."""
-    from truing.labelling.people import new_link
+    from truing.labelling.people import ALONE, new_link
 
     if not people and not leads:
         if _has_named(store):
@@ -158,7 +169,7 @@ def give_links(store: "Store", url: str, people: list[str], leads: list[str]) ->
 
 
 def _has_named(store: "Store") -> bool:
-    from truing.labelling.people import names
+    from truing.labelling.people import ALONE, names
 
     return bool(set(names(store.database)) - {ALONE})
 
@@ -203,13 +214,3 @@ def _write(file: Path, rows: Iterable[dict[str, Any]], what: str) -> None:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     write_text(file, "".join(lines))
     say(f"{len(lines)} {what} written to {file}.")
-
-
-def _read(guidelines: Path) -> str:
-    try:
-        return guidelines.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        what = f"the guidelines cannot be read: {error}."
-        raise DataError(
-            what, code="data/no-guidelines", where=str(guidelines), hint="Give a file of Markdown."
-        ) from error

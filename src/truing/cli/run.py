@@ -1,6 +1,7 @@
 """truing run."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from truing.cli.recipe_file import named_recipe, python_beside
 from truing.cli.shelf import recipe_path
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError, RewardError
+from truing.labelling.waiting import people_of
 from truing.preflight.model_directories import check_layout
 from truing.processes import group
 from truing.processes.launch import launch
@@ -76,14 +78,16 @@ def execute(path: Path, recipe: Recipe, out: Path | None, fork_to: Path | None, 
     from truing.pipeline.execute import run_pipeline
 
     progress = open_progress(console) if group.is_owner() else SilentProgress()
+    root = out or Path("runs") / recipe.name
+    fork_of, made = (root, fork_to) if fork_to else (None, root)
     with python_beside(path), stop_on_signals(progress.note) as stop:
-        root = out or Path("runs") / recipe.name
-        fork_of = root if fork_to else None
+        asking = people_of(recipe, made, progress, stop, console.is_terminal) if group.is_owner() else nullcontext()
         try:
-            done = run_pipeline(recipe, fork_to or root, progress, stop, fork_of, rehearse)
+            with asking as people:
+                done = run_pipeline(recipe, made, progress, stop, fork_of, rehearse, people)
         except RewardError as error:
             if error.code == "rewards/unsound" and group.is_owner():  # what was measured before is there to be read
-                tell(f"report so far: {write_report(fork_to or root)}")
+                tell(f"report so far: {write_report(made)}")
             raise
         if group.is_owner():
             write_report(done.root)

@@ -9,10 +9,11 @@ from truing.config import read_recipe
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError
 from truing.data.datasets import read_data
+from truing.labelling.waiting import check_pages
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
-from truing.preflight.looks import looks_remarks
+from truing.preflight.looks import looks_remarks, people_remarks
 from truing.preflight.model_directories import base_meant, model_problems
 from truing.preflight.stages import check_stages
 from truing.runs.received import refuse_consents_of_a_run
@@ -41,13 +42,15 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
     found = check_files(recipe, datasets)
     found.problems += [problem for problem in functions.problems if problem not in found.problems]
     found.problems += missing_trackers(recipe.track)
+    with found.noting():
+        check_pages(recipe)
     try:
         problems.check(RecipeError)
     except RecipeError as error:
         found.problems.insert(0, error.problem)
         found.odd.append("Fix the recipe first; stage checks were skipped.")
     if not problems.count:
-        found.odd += looks_remarks(recipe)
+        found.odd += [*looks_remarks(recipe), *people_remarks(recipe)]
     if not problems.count and recipe.base is not None:
         checked = check_stages(recipe, datasets, found, named=None)
         if checked is None:

@@ -30,18 +30,51 @@ class LlmJudge(Section):
     temperature: NonNegative = Field(0.0, description="Of its sampling.")
 
 
+class Page(Section):
+    """The page on which people judge, which the run serves to this machine while it waits. See docs/labelling.md."""
+
+    people: Count = Field(1, description="How many there are: a link for each, the first of which leads.")
+    each: Count = Field(1, description="People who judge each pair; their votes count as a share.")
+    wait_minutes: NonNegative = Field(
+        60.0, description="Without a vote, after which the run ends, to go on with the same command; 0: it never waits."
+    )
+    guidelines: str | None = Field(None, description="A file of Markdown, shown beside the work.")
+    controls: str | None = Field(
+        None, description="Rows of chosen and rejected: one is shown after each ten pairs, and decides nothing."
+    )
+    port: int = Field(8420, ge=0, le=65535, description="Where it listens; where that is taken, another that is free.")
+    url: str | None = Field(None, description="What browsers open, where that is not this machine.")
+
+    @model_validator(mode="after")
+    def _people_enough(self) -> Self:
+        if self.each > self.people:
+            raise ValueError(f"each ({self.each}) is more than people ({self.people})")
+        return self
+
+
 class Judge(Section):
     """Who says which of two answers to a prompt is the better one."""
 
     kind: Literal["people", "pairs", "scores", "llm", "none"] = Field(
         "people",
-        description="people: a file that they fill in. pairs: a function of prompts and pairs of answers. "
+        description="people: on a page, or in a file that they fill in. "
+        "pairs: a function of prompts and pairs of answers. "
         "scores: a function of prompts and responses; the higher score wins. "
         "llm: a language model, asked in both orders. none: alarms on KL and length alone.",
     )
     path: str | None = Field(
         None, description="pairs, scores: module:function or file.py:function. llm: its name in llm_judges."
     )
+
+    page: Page | None = Field(
+        None, description="people: the run serves a page, {} with all defaults; without it, they fill in a file."
+    )
+
+    @model_validator(mode="after")
+    def _page_for_people(self) -> Self:
+        if self.page is not None and self.kind != "people":
+            raise ValueError(f"kind {self.kind} has no page: that is for people")
+        return self
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 _PATHS = re.compile(
-    r"(variants\.[^.]+\.)?(base\.path|data\.\w+\.path|evaluation\.judges\..+|guard\.judge\.path|rewards\.sources\.\d+\.path|llm_judges\.\w+\.rubric)"
+    r"(variants\.[^.]+\.)?(base\.path|data\.\w+\.path|evaluation\.judges\..+|guard\.judge\.(path|page\.guidelines|page\.controls)|rewards\.sources\.\d+\.path|llm_judges\.\w+\.rubric)"
 )
 
 

@@ -146,6 +146,10 @@ class GuardResult:
     """The decisions, a sentence each"""
     guard_strengths: list[GuardLook] | None = None
     """All looks, as they are seen at the end"""
+    guard_judge: str | None = None
+    """The kind of who judged; people, for one"""
+    guard_votes: Number = None
+    """Of people on a page, of whom several may have judged the same two answers"""
 
 
 @dataclass(frozen=True)

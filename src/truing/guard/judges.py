@@ -1,4 +1,4 @@
-"""Who judges: a function of pairs, a function that scores, a language model, or people with a file."""
+"""Who judges: a function of pairs, a function that scores, a language model, or people, on a page or in a file."""
 
 import codecs
 import json
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from truing.config.recipe import Recipe
-from truing.core.errors import DataError, Problem, Problems, RewardError, WaitingError
+from truing.core.errors import DataError, InputError, Problem, Problems, RewardError, WaitingError
+from truing.core.people import People
 from truing.core.records import Sample
 from truing.guard.contests import Question
 from truing.rewards.answers import Answers
@@ -31,27 +32,30 @@ SHARES = "It must return one number for each pair, in order: 1 the first answer 
 class Judge(Protocol):
     """Anything that judges."""
 
-    def judge(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
+    def judge(self, look: int, questions: Sequence[Question]) -> Mapping[str, float | list[float]]:
         """By the question's id, 1 where the first answer is better, 0 the second, between them for doubt.
 
-        What is left out was not judged.
+        A list is of what several people said, whose mean counts. What is left out was not judged.
         """
 
 
-def judge_of(recipe: Recipe, directory: StageDirectory, said: Answers | None = None) -> Judge:
+def judge_of(
+    recipe: Recipe, directory: StageDirectory, said: Answers | None = None, people: People | None = None
+) -> Judge:
     """The one that the recipe names.
 
     Args:
         recipe: of the stage.
         directory: of the stage, for the files of people.
         said: what LLM judges have said in the run.
+        people: who judges on a page; None where this process serves none.
 
     Raises:
         RewardError: its function cannot be imported.
     """
     settings = recipe.guard.judge
     if settings.kind == "people":
-        return PeopleJudge(directory)
+        return PeopleJudge(directory) if settings.page is None else PageJudge(people, directory.root.name)
     if settings.kind == "scores":
         return ScoresJudge(FunctionReward.load(settings.path or "", recipe))
     if settings.kind == "llm":
@@ -145,6 +149,28 @@ class PeopleJudge:
             hint = f'Set "{VOTE}" in each line to one of {answers}; then give the same command again, which goes on.'
             raise WaitingError(what, code="guard/waits", where=str(file), hint=hint)
         return {name: vote for name, vote in votes.items() if vote is not None}
+
+
+@dataclass(frozen=True)
+class PageJudge:
+    """Asks people on a page, which is served where the run is."""
+
+    people: People | None
+    stage: str
+
+    def judge(self, look: int, questions: Sequence[Question]) -> dict[str, list[float]]:
+        """See `Judge`.
+
+        Raises:
+            WaitingError: questions are not judged yet.
+            InputError: nothing here serves a page.
+        """
+        if self.people is None:
+            what = "the guard asks people on a page, and nothing here serves one."
+            hint = "Run it with `truing run`; or leave guard.judge.page out, and people answer in a file."
+            raise InputError(what, code="input/no-page", hint=hint)
+        said = self.people.votes(self.stage, look, questions)
+        return {name: votes for name, votes in said.items() if votes}
 
 
 def _asked(question: Question) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Every judgement that a stage was given, kept beside its logs: none is asked for twice, and none is lost."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from truing.core.errors import Problem, RunError, WaitingError
@@ -19,13 +20,15 @@ class Ledger:
     run that is taken up comes to.
     """
 
-    def __init__(self, path: Path, judge: Judge) -> None:
+    def __init__(self, path: Path, judge: Judge, before_asking: Callable[[], None] = lambda: None) -> None:
         """Args:
         path: of the file, a line a judgement.
         judge: who is asked what is not in it.
+        before_asking: what every process does before the judge is asked, who may take long to answer.
         """
         self._path = path
         self._judge = judge
+        self._before_asking = before_asking
 
     def outcomes(self, look: int, questions: Sequence[Question]) -> dict[str, float]:
         """By id, of each question that was judged: 1 where the newer answer won, 0 where it lost, ½ for alike.
@@ -35,6 +38,8 @@ class Ledger:
             RewardError, DataError: as the judge raises them.
             RunError: the file cannot be read or written.
         """
+        if group.broadcast(lambda: bool(self._left(questions))):
+            self._before_asking()
         known = group.broadcast(lambda: self._judged_or_waiting(look, questions))
         if isinstance(known, Problem):  # known to all processes before one of them leaves, so that all can save
             raise WaitingError(**vars(known))
@@ -49,19 +54,28 @@ class Ledger:
 
     def _judged(self, look: int, questions: Sequence[Question]) -> dict[str, float | None]:
         """By id; None is what was asked and not judged, which is not asked again either."""
-        known = self._read()
-        left = [one for one in questions if one.id not in known]
+        left = self._left(questions)
         given = self._judge.judge(look, left) if left else {}
         rows = [_line(look, one, given.get(one.id)) for one in left]
         if rows:
             self._append(rows)
-        return known | {row["id"]: row["first_wins"] for row in rows}
+        return {name: share for name, (share, _) in self._read().items()}
 
-    def _read(self) -> dict[str, float | None]:
-        """A kill may have left half of a last line, which is as if it had not been judged."""
+    def _left(self, questions: Sequence[Question]) -> list[Question]:
+        """Those that nobody was asked yet."""
+        known = self._read()
+        return [one for one in questions if one.id not in known]
+
+    @property
+    def votes(self) -> int:
+        """Of people, where several may have judged a question."""
+        return sum(votes for _, votes in self._read().values())
+
+    def _read(self) -> dict[str, tuple[float | None, int]]:
+        """Share and number of votes. A kill may have left half of a last line, as if that had not been judged."""
         try:
             rows = [json.loads(line) for line in self._whole().split("\n") if line]
-            return {str(row["id"]): _share(row["first_wins"]) for row in rows}
+            return {str(row["id"]): (_share(row["first_wins"]), len(row.get("votes", ()))) for row in rows}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             hint = "Put the line right or remove it; the others are kept."
             what = f"has a line that is no judgement ({error})."
@@ -86,7 +100,8 @@ def _share(value: Any) -> float | None:
     return value
 
 
-def _line(look: int, question: Question, first_wins: float | None) -> dict[str, Any]:
+def _line(look: int, question: Question, given: float | list[float] | None) -> dict[str, Any]:
+    votes = {"votes": given} if isinstance(given, list) else {}
     return {
         "look": look,
         "id": question.id,
@@ -94,5 +109,6 @@ def _line(look: int, question: Question, first_wins: float | None) -> dict[str, 
         "first": question.first,
         "second": question.second,
         "newer_is_first": question.newer_is_first,
-        "first_wins": first_wins,
+        "first_wins": fmean(given) if isinstance(given, list) else given,
+        **votes,
     }

@@ -145,7 +145,9 @@ class Guard:
         state = self.state
         kept = state.best if self.acts else len(state.looks)
         return GuardResult(
+            guard_judge=self._settings.judge.kind,
             guard_labels=state.labels,
+            guard_votes=group.broadcast(lambda: self._ledger.votes) or None,
             guard_looks=len(state.looks),
             guard_rollbacks=state.turns,
             guard_kept_step=state.step(kept),

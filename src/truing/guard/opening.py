@@ -37,11 +37,13 @@ def open_guard(
 
     if recipe.guard.judge.kind == "none":
         return SmokeDetectors(recipe.guard, updates, say, state)
+    judge = judge_of(recipe, directory, job.llm_answers, job.people)
+    saves_first = recipe.guard.judge.page is not None  # for people take hours, and a kill meanwhile is to cost nothing
     return Guard(
         recipe.guard,
         updates,
         (recipe.seed, [prompt.text for prompt in prompts]),
-        Ledger(directory.judgements, judge_of(recipe, directory, job.llm_answers)),
+        Ledger(directory.judgements, judge, *([journal.keep] if saves_first else [])),
         answers,
         say,
         state,

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
-from truing.core.errors import InputError
+from truing.core.errors import DataError, InputError
 from truing.labelling.answered import Against
 from truing.labelling.database import Database
 from truing.labelling.items import Item, Mode, in_order, spread, swaps_of
@@ -14,6 +15,10 @@ from truing.labelling.store import Store
 
 SEED = 0
 """The order of the same items is the same whenever the page is started"""
+
+
+LIBRARIES = ("starlette", "uvicorn", "markdown_it")
+"""Of the extra `label`"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,24 @@ class Asking:
 def labels_of(source: Path) -> Path:
     """Where the labels of a run or a file are kept, if nothing else is said: beside it."""
     return source.with_name((source.name if source.is_dir() else source.stem) + ".labels.db")
+
+
+def need_web_server(where: str) -> None:
+    """InputError where what serves the page is not installed."""
+    missing = next((name for name in LIBRARIES if find_spec(name) is None), None)
+    if missing is not None:
+        hint = "pip install 'truing[label]' has it."
+        what = f"the page needs {missing}, which is not installed."
+        raise InputError(what, code="input/no-web-server", where=where, hint=hint)
+
+
+def read_guidelines(file: Path) -> str:
+    """Markdown. DataError where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"the guidelines cannot be read: {error}."
+        raise DataError(what, code="data/no-guidelines", where=str(file), hint="Give a file of Markdown.") from error
 
 
 def begin(labels: Path, mode: Mode | None) -> Store:

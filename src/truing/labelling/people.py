@@ -11,6 +11,8 @@ from truing.labelling.database import Database
 from truing.labelling.places import count_places
 
 Role = Literal["labeller", "lead"]
+ALONE = "you"
+"""Who labels where nobody is named"""
 
 
 @dataclass(frozen=True)

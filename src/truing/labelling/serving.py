@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import threading
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -19,6 +20,11 @@ class Address:
     listening: socket.socket
     url: str
     """As browsers have it, without a slash at its end"""
+
+    @property
+    def port(self) -> int:
+        """That it listens at."""
+        return int(self.listening.getsockname()[1])
 
     @property
     def origins(self) -> set[str]:
@@ -52,6 +58,44 @@ def listen(host: str, port: int, url: str | None, has_people: bool) -> Address:
         raise InputError(what, code="input/no-port", where="--port", hint=hint) from error
     name = f"[{host}]" if ":" in host else host
     return Address(listening, opened or f"http://{name}:{listening.getsockname()[1]}")
+
+
+@dataclass
+class Served:
+    """The page beside other work of this process, in a thread that nothing waits for."""
+
+    address: Address
+    _server: uvicorn.Server | None = None
+    _thread: threading.Thread | None = None
+
+    @classmethod
+    def at(cls, port: int, url: str | None) -> "Served":
+        """To be begun at this port of this machine; without a `url` that a proxy opens, at another where it is taken.
+
+        Raises:
+            InputError: it is taken, or `url` is no address of a page.
+        """
+        try:
+            return cls(listen("127.0.0.1", port, url, has_people=True))
+        except InputError as error:
+            if url is not None or error.code != "input/no-port":
+                raise
+            return cls(listen("127.0.0.1", 0, None, has_people=True))
+
+    def begin(self, store: Store, guidelines: str) -> None:
+        """Answers from here on, if it does not yet."""
+        if self._thread is None:
+            self._server = server_of(store, guidelines, self.address)
+            given = {"sockets": [self.address.listening]}
+            self._thread = threading.Thread(target=self._server.run, kwargs=given, name="labels", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Answers no more."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join(5)
+        self.address.listening.close()
 
 
 def server_of(store: Store, guidelines: str, address: Address) -> uvicorn.Server:

@@ -11,6 +11,7 @@ from truing.config.defaults import as_begun
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.sections import Base
+from truing.core.people import People
 from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.kernels.cpu.products import computed_by
@@ -22,7 +23,7 @@ from truing.pipeline.gate import refuse_unsound
 from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
 from truing.pipeline.products import products_of_run
 from truing.pipeline.rows import check_inputs, rows_of_run
-from truing.preflight.looks import looks_remarks
+from truing.preflight.looks import looks_remarks, people_remarks
 from truing.processes import group
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory, StageDirectory, open_run
@@ -45,11 +46,13 @@ def run_pipeline(
     stop: Interruption | None = None,
     fork_of: Path | None = None,
     rehearse: Rehearse | None = None,
+    people: People | None = None,
 ) -> RunDirectory:
     """Runs what is left of a recipe's stages in `root`.
 
     With `fork_of`, stages that this older run has finished and the recipe would repeat are copied from there. A new run
-    is rehearsed first where there is something to do so, and what that says is told.
+    is rehearsed first where there is something to do so, and what that says is told. `people` judge where the
+    recipe has them do so on a page.
 
     Raises:
         RewardError: a function of the recipe cannot be imported, and nothing was written; or a stage would learn from a
@@ -75,13 +78,14 @@ def run_pipeline(
         run.lineage.go_on(recipe)
         of_world = group.on_owner(lambda: _world_rehearsed(stages[0].recipe, run, progress, rehearse))
         rows = rows_of_run(run, stages[0].recipe, read or of_world, stop)
-        for remark in [*too_small_to_share(stages[0].recipe), *looks_remarks(recipe), *rows.remarks]:
+        remarks = [*too_small_to_share(stages[0].recipe), *looks_remarks(recipe), *people_remarks(recipe)]
+        for remark in [*remarks, *rows.remarks]:
             progress.note(remark)
         with closing(open_tracker(recipe.track if group.is_owner() else [], recipe.name, root)) as tracker:
             for stage in waiting:
                 refuse_unsound(stage, run, progress)
                 refuse_changed(run, functions)
-                run_stage(stage, run, rows, progress, tracker, stop)
+                run_stage(stage, run, rows, progress, tracker, stop, people)
         return run
 
 
@@ -177,7 +181,13 @@ def on_threads(number: int) -> Iterator[None]:
 
 
 def run_stage(
-    stage: Planned, run: RunDirectory, rows: Prepared, progress: Progress, tracker: Tracker, stop: Interruption
+    stage: Planned,
+    run: RunDirectory,
+    rows: Prepared,
+    progress: Progress,
+    tracker: Tracker,
+    stop: Interruption,
+    people: People | None = None,
 ) -> None:
     """Runs a stage in its own directory and records what it left there.
 
@@ -207,6 +217,7 @@ def run_stage(
         progress=progress,
         tracker=tracker,
         stop=stop,
+        people=people,
     )
     with memory_faults(stage.name), on_threads(threads):
         products, said = products_of_run(run.lineage, recipe, threads)

@@ -1,23 +1,53 @@
-"""Whether a guard looks often enough, and has judgements enough, to tell anything by."""
+"""Whether a guard looks often enough, and has judgements enough, to tell anything by; and when it asks people."""
 
 from collections.abc import Iterator
 
 from truing.config.judging import Guard
-from truing.config.plan import plan
+from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
+from truing.core.errors import WaitingError
 
 FEW = 16
 """Judgements a look that let most turns pass where the truth is known: docs/results/guard.md"""
 
 
+GOES_ON = "to go on with the same command once they have judged"
+
+
 def looks_remarks(recipe: Recipe) -> list[str]:
     """Sentences about each stage whose guard can tell little, by its name."""
-    guarded = [stage for stage in plan(recipe) if stage.spec.must_be_scored and stage.recipe.guard.mode != "off"]
     return [
         f"{stage.name}: {sentence}."
-        for stage in guarded
+        for stage in _guarded(recipe)
         for sentence in _remarks(stage.recipe.guard, getattr(stage.recipe, stage.kind).updates, stage.kind)
     ]
+
+
+def people_remarks(recipe: Recipe) -> list[str]:
+    """A sentence about each stage that will ask people: how many judgements, when, and what it does meanwhile."""
+    return [
+        f"{stage.name}: {_asked(stage.recipe.guard, getattr(stage.recipe, stage.kind).updates)}."
+        for stage in _guarded(recipe)
+        if stage.recipe.guard.judge.kind == "people"
+    ]
+
+
+def _guarded(recipe: Recipe) -> list[Planned]:
+    return [stage for stage in plan(recipe) if stage.spec.must_be_scored and stage.recipe.guard.mode != "off"]
+
+
+def _asked(guard: Guard, updates: int) -> str:
+    looks, page = guard.looks(updates), guard.judge.page
+    first = min(guard.look_every, updates)
+    asked = f"people will be asked for up to {guard.labels} judgements, {guard.labels // looks} at a look, of which "
+    asked += f"there are {looks}, the first after update {first}"
+    if page is None:
+        return f"{asked}; at each the run writes them into a file and ends with exit code {WaitingError.exit_code}"
+    each = f", {page.each} of {page.people} people for each" if page.each > 1 else ""
+    if page.wait_minutes == 0:
+        return f"{asked}, on a page{each}; at each the run ends with exit code {WaitingError.exit_code}, {GOES_ON}"
+    patience = f"until {page.wait_minutes:g} minutes have passed without a vote"
+    return f"{asked}, on a page{each}; at each the run waits, {patience}"
 
 
 def _remarks(guard: Guard, updates: int, kind: str) -> Iterator[str]:

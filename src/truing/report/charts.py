@@ -95,13 +95,15 @@ def _guard_charts(stages: Sequence[StageFiles]) -> Iterator[Chart]:
     drawn = [
         Strengths(series, one.guard_strengths, one.guard_kept_step or 0) for series, one in found if one.guard_strengths
     ]
+    judges = "people" if all(one.guard_judge == "people" for _, one in found if one.guard_strengths) else "judges"
     if drawn:
         drawing = strength_chart("guard", "Strength by the guard's judgements", drawn)
         reading = (
-            "How often judges prefer its answers to those before training: all judgements, smoothed over the looks. "
+            f"How often {judges} prefer its answers to those before training: all judgements, smoothed over the looks. "
             "Band: 95% interval. Circle: the update that is kept. Dashed: no better and no worse."
         )
-        yield Chart("Guard: judgements", drawing, reading, drawn)
+        title = "Guard: judgements of people" if judges == "people" else "Guard: judgements"
+        yield Chart(title, drawing, reading, drawn)
 
 
 def behaviour_charts(stages: Sequence[StageFiles]) -> dict[str, list[Chart]]:

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from truing.core.metrics import Bounds, Metric
 from truing.core.results import CalibrationPoint, GuardLook, Interval
 from truing.report.svg import DASHES, INK, MUTED, PAPER, SERIES, blank, inline_svg, series_colour
+from truing.report.wording import win_share
 
 _MOST_POINTS = 400
 _MOST_DOTS = 30
@@ -96,11 +97,11 @@ def strength_chart(name: str, label: str, guards: Sequence[Strengths]) -> Markup
         colour, dash = series_colour(guard.series), DASHES[guard.series % SERIES]
         style: dict[str, Any] = {"color": colour, "linestyle": (0, dash) if dash else "-", "linewidth": 1.5}
         for chain in guard.chains:
-            steps, lows, highs = zip(*((look.step, *map(_chance, look.strength_ci95)) for look in chain), strict=True)
+            steps, lows, highs = zip(*((look.step, *map(win_share, look.strength_ci95)) for look in chain), strict=True)
             axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(steps, [_chance(look.strength) for look in chain], marker="o", markersize=2.5, **style)
+            axes.plot(steps, [win_share(look.strength) for look in chain], marker="o", markersize=2.5, **style)
         kept = [look for look in guard.looks if look.step == guard.kept][-1:]
-        place = [(look.step, _chance(look.strength)) for look in kept] or [(0, 0.5)]
+        place = [(look.step, win_share(look.strength)) for look in kept] or [(0, 0.5)]
         axes.plot(*zip(*place, strict=True), "o", color=colour, fillstyle="none", markersize=8, markeredgewidth=1.2)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(_PER_CENT)
@@ -163,10 +164,6 @@ def _interval_rows(rows: Sequence[IntervalRow], at: float, own: int) -> tuple[Fi
     axes.set_yticks(range(len(rows)), [row for row, _, _ in rows], color=INK)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     return figure, axes
-
-
-def _chance(strength: float) -> float:
-    return 1 / (1 + math.exp(-strength))
 
 
 def thinned(values: Sequence[float], most: int = _MOST_POINTS) -> list[float]:

@@ -30,12 +30,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from truing.core import metrics
-from truing.core.results import Change
+from truing.core.results import Change, GuardResult
 from truing.core.soundness import card_in_words, unsound
 from truing.report.change import Outcome, heldout_kl, heldout_score, judged, score_metric
 from truing.report.run_files import RunFiles, StageFiles
 from truing.report.stages import learnt_from, policies, scorer_of, start_of
-from truing.report.wording import capitalised, listed, numbers, whole
+from truing.report.wording import capitalised, listed, numbers, whole, win_share
 
 Tone = Literal["good", "bad", "open"]
 
@@ -99,9 +99,25 @@ def _guard_sentences(stage: StageFiles) -> list[str]:
     if not guard.guard_labels:
         return story
     looks = "1 look" if guard.guard_looks == 1 else f"{whole(guard.guard_looks or 0)} looks"
-    asked = f"The guard took {whole(guard.guard_labels)} judgements at {looks}"
-    kept = f"{asked}; the model is that of update {whole(guard.guard_kept_step)}."
+    asked = f"The guard took {whole(guard.guard_labels)} judgements{_by_whom(guard)} at {looks}"
+    kept = f"{asked}; the model is that of update {whole(guard.guard_kept_step)}{_won(guard)}."
     return [kept, *story]
+
+
+def _by_whom(guard: GuardResult) -> str:
+    """Where they are people, and in how many votes."""
+    if guard.guard_judge != "people":
+        return ""
+    return f" by people, in {whole(guard.guard_votes)} votes," if guard.guard_votes else " by people"
+
+
+def _won(guard: GuardResult) -> str:
+    """How often the answers of what is kept win against those before training, by these judgements."""
+    kept = [look for look in guard.guard_strengths or [] if look.step == guard.guard_kept_step]
+    if not kept or guard.guard_judge != "people":
+        return ""
+    share, low, high = map(win_share, (kept[-1].strength, *kept[-1].strength_ci95))
+    return f", whose answers they prefer to the first ones in {share:.0%} [{low:.0%}, {high:.0%}]"
 
 
 def _resting_on(found: Verdict, scorer: StageFiles) -> Verdict:

@@ -34,6 +34,11 @@ def setting(value: float | None) -> str:
     return MISSING if value is None else f"{value:.3g}".replace("-", "−")
 
 
+def win_share(strength: float) -> float:
+    """Of answers that win, from their log-odds."""
+    return 1 / (1 + math.exp(-strength))
+
+
 def whole(value: float | None) -> str:
     """A count: 2,880."""
     return MISSING if value is None else f"{value:,.0f}"

@@ -49,13 +49,14 @@ def comparable(recipe: Recipe) -> dict[str, str]:
     """A recipe's options as JSON, by their dotted keys, but for what changes no result beyond rounding.
 
     These are the places of files, whose content is compared, whether to go on with an unsound reward model, and
-    what belongs to a process that takes the run up: how many threads, whether it keeps all of every weight, and the
-    server that it speaks to.
+    what belongs to a process that takes the run up: how many threads, whether it keeps all of every weight, the server
+    that it speaks to, and the page on which people judge.
     """
     left_out: dict[str, Any] = {
         "on_unsound_reward": True,
         "compute": {"threads", "shard"},
         "rollout": {"vllm": {"url", "seconds", "largest_mismatch"}},
+        "guard": {"judge": {"page"}},
     }
     return without_places(recipe.model_dump(exclude=left_out))
 

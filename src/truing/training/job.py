@@ -13,6 +13,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import OWN_PYTHON, Base, Source
 from truing.config.stages import StageSpec
 from truing.core.metrics import SCORE, score_as_given
+from truing.core.people import People
 from truing.core.results import StageResult, read, to_json
 from truing.core.rows import PairRows, RatedRows, TokenRows
 from truing.core.text import code_span, markdown
@@ -56,6 +57,8 @@ class Job:
     tracker: Tracker
     stop: Interruption
     """Whether somebody has asked the run to end"""
+    people: People | None = None
+    """Who judges on a page; None where this process serves none"""
     beneath: Path | None = None
     """The adapter from which `start` was merged; None where it was not, or is the recipe's base"""
     start_files: Mapping[str, str] = field(default_factory=dict)

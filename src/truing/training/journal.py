@@ -269,6 +269,8 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
                 raise
             except WaitingError:  # which all processes raise, so that they save the step together
                 journal.keep()
+                if job.stop.agree(group.all_gather(job.stop.signal_number)):
+                    raise journal.abandon() from None
                 raise
 
 

@@ -8,6 +8,7 @@ const flag = document.querySelector("[data-action=flag]");
 let item = null;
 let shownAt = 0;
 let isBusy = false;
+let last = null; // how far the work was when it was last told
 
 function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(18)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -57,6 +58,8 @@ async function go(path, body) {
 
 function show({ item: next, progress }) {
   item = next;
+  last = progress;
+  hint(false);
   shownAt = performance.now();
   $("work").hidden = !item;
   $("done").hidden = Boolean(item);
@@ -72,6 +75,12 @@ function show({ item: next, progress }) {
   $("progress").textContent = `${progress.own} by you, ${progress.done} of ${progress.total} in all${left(progress)}`;
   (item ? $("title") : $("done")).focus();
   window.scrollTo(0, 0);
+}
+
+// Whether there is more by now for who has judged all that there was.
+function hint(isMore) {
+  $("rest").textContent = isMore ? "There is more to judge now." : "There is nothing more for you to judge. Thank you.";
+  document.title = isMore ? "● Judging answers" : "Judging answers";
 }
 
 function left({ seconds_left: seconds }) {
@@ -112,6 +121,17 @@ document.addEventListener("keydown", (event) => {
   const open = $($("reasons").hidden ? "votes" : "reasons");
   open.querySelector(`[data-key="${CSS.escape(event.key)}"]`)?.click();
 });
+
+$("more").addEventListener("click", () => isBusy || go("/api/next"));
+
+// What comes later, as from a run that asks again, is told and not taken: who has left the page open is given nothing.
+setInterval(async () => {
+  if (item || isBusy || !last) return;
+  const { status, told } = await ask("/api/progress").catch(() => ({}));
+  if (status !== 200 || item) return;
+  if (told.total - told.done > last.total - last.done) hint(true);
+  last = told;
+}, 15000);
 
 const guidelines = document.querySelector("aside details");
 if (guidelines && matchMedia("(max-width: 48rem)").matches) guidelines.open = false;
