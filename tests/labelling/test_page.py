@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from truing.labelling.items import Item, Mode
 from truing.labelling.out import rows_to_learn_from
 from truing.labelling.people import new_link
+from truing.labelling.places import put_items
 from truing.labelling.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -305,3 +306,31 @@ def sound(page: Page) -> None:
         if one["impact"] in ("serious", "critical")
     ]
     assert bad == []
+
+
+def test_who_has_judged_all_is_told_when_there_is_more_and_given_it_when_they_ask(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    """As a run asks at one look after the other."""
+    store = store_of(tmp_path, pairs(2))
+    with served(store) as url:
+        page = opened(chromium, store, url, "Anna")
+        page.clock.install()
+        page.reload()
+        expect(page.locator("#work")).to_be_visible()
+        press(page, "2")
+        page.keyboard.press("2")
+        expect(page.locator("#done")).to_be_focused()
+        put_items(store.database, [], 1)  # the look has ended
+        page.clock.run_for(16_000)
+        expect(page.locator("#rest")).to_contain_text("nothing more")
+        put_items(store.database, pairs(5), 1)
+        page.clock.run_for(16_000)
+        expect(page.locator("#rest")).to_have_text("There is more to judge now.")
+        assert page.title().startswith("●")
+        assert len(ask_all(store, "SELECT 1 FROM assignments")) == 2
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator("#work")).to_be_visible()
+        assert page.title() == "Judging answers"
+        assert not Axe().run(page).violations_count

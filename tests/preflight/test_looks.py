@@ -6,7 +6,7 @@ import pytest
 
 from truing.config import with_changes
 from truing.config.recipe import Recipe
-from truing.preflight.looks import looks_remarks
+from truing.preflight.looks import looks_remarks, people_remarks
 
 JUDGED = {"mode": "rollback", "look_every": 5, "labels": 159}
 
@@ -37,3 +37,28 @@ def test_a_variant_has_looks_of_its_own() -> None:
     changes = {"guard.labels": 160, "variants": {"long": {"ppo.updates": 51}}}
     (sentence,) = _said(JUDGED, **changes)
     assert sentence.startswith("ppo-long: 160 judgements are 14.5 a look")
+
+
+@pytest.mark.parametrize(
+    ("page", "end"),
+    [
+        (None, "; at each the run writes them into a file and ends with exit code 75."),
+        ({}, ", on a page; at each the run waits, until 60 minutes have passed without a vote."),
+        (
+            {"people": 3, "each": 2, "wait_minutes": 0},
+            ", on a page, 2 of 3 people for each; at each the run ends with exit code 75, "
+            "to go on with the same command once they have judged.",
+        ),
+    ],
+)
+def test_people_are_said_to_be_asked_how_often_and_when(page: dict[str, Any] | None, end: str) -> None:
+    """46 updates and a look each five: ten looks, of 15 of the 159 judgements."""
+    guard = JUDGED | {"judge": {"kind": "people", "page": page}}
+    (sentence,) = people_remarks(with_changes(Recipe(), {"ppo.updates": 46, "guard": guard}))
+    begin = "ppo: people will be asked for up to 159 judgements, 15 at a look, of which there are 10, the first after "
+    assert sentence == f"{begin}update 5{end}"
+
+
+def test_nobody_is_said_to_be_asked_where_a_function_judges() -> None:
+    guard = JUDGED | {"judge": {"kind": "pairs", "path": "a:b"}}
+    assert people_remarks(with_changes(Recipe(), {"guard": guard})) == []

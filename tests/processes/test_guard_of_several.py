@@ -1,12 +1,17 @@
 """Two processes whose policy is guarded decide what one process decides, and ask a judge, or people, as it does."""
 
 import json
+import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import letters
 import pytest
 import tiny
 from faults.killed import left_behind
+from labelling.voters import Audience, audience, fewer_a
 from processes.several import REWARD, SOON, kill, ranks, said, start, wait_for_lines
 
 from truing.runs.metrics import read_jsonl
@@ -106,3 +111,48 @@ def test_smoke_is_seen_by_both_and_a_kill_around_the_alarm_changes_nothing(tmp_p
         assert result["guard_story"][0].startswith("smoke at step 2: KL is ")
         assert [row["beta"] for row in read_jsonl(out / "ppo" / "metrics.jsonl")[1:]] == [0.05] * 2 + [3 * 0.05] * 3
         assert said(out).count("smoke at step 2") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_while_people_are_asked_it_ends_as_if_it_had_not_been(tmp_path: Path, processes: int) -> None:
+    """No step is saved but for the wait, and three pairs are judged by then; the owner alone serves the page."""
+    guard = {"mode": "rollback", "labels": 12, "look_every": 2, "alarm_kl": 1e6}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    by_function = {"kind": "pairs", "path": f"{letters.__file__}:fewer_a"}
+    on_page = {"kind": "people", "page": {"port": port, "url": f"http://127.0.0.1:{port}"}}
+    saved_seldom = {"checkpoints.every_steps": None}
+    right, out = tmp_path / "right", tmp_path / "run"
+    recipe = _recipe(tmp_path / "function", **saved_seldom, **{"guard": guard | {"judge": by_function}})
+    assert start(recipe, right, processes).wait(SOON) == 0, said(right)
+    recipe = _recipe(tmp_path / "people", **saved_seldom, **{"guard": guard | {"judge": on_page}})
+
+    with audience(you=lambda left, right: fewer_a(left, right) if len(people.shown) < 3 else None) as people:
+        going = start(recipe, out, processes)
+        _heard(going, out, people, until=lambda: len(people.shown) == 3)
+        for one in [*ranks(going), going.pid] if processes > 1 else [going.pid]:
+            kill(one)
+        going.wait(SOON)
+    with audience(you=fewer_a) as people:
+        going = start(recipe, out, processes)
+        _heard(going, out, people, until=lambda: going.poll() is not None)
+        assert going.wait(SOON) == 0, said(out)
+    assert "ppo: going on after step 2" in said(out)
+    assert said(out).count("/?t=") == 2
+    judged = [read_jsonl(place / "ppo" / "judgements.jsonl") for place in (right, out)]
+    assert judged[1] == [row | {"votes": [row["first_wins"]]} for row in judged[0]]
+    models = [(place / "ppo" / "model" / "model.safetensors").read_bytes() for place in (right, out)]
+    assert models[0] == models[1]
+
+
+def _heard(going: Any, out: Path, people: Audience, until: Callable[[], bool]) -> None:
+    """People hear what is said from here on, until something is so."""
+    heard, end = len(said(out).splitlines()) if out.exists() else 0, time.monotonic() + SOON
+    while not until():
+        assert time.monotonic() < end, said(out)
+        lines = said(out).splitlines() if out.with_suffix(".log").exists() else []
+        for line in lines[heard:]:
+            people.note(line)
+        heard = max(heard, len(lines))
+        time.sleep(0.1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from report.example_run import compared, write_json, write_run
 
-from truing.core.results import Change, StageResult, read
+from truing.core.results import Change, GuardLook, StageResult, read
 from truing.evaluation.drift import drift_warnings
 from truing.report.change import change_of
 from truing.report.charts import stage_charts
@@ -274,3 +274,18 @@ def test_a_guard_without_a_judge_is_not_said_to_have_chosen() -> None:
     watched = policy(ROSE, guard_labels=0, guard_looks=1, guard_kept_step=40, guard_story=["nobody judged"])
     assert verdict(watched).guard == ["Nobody judged."]
     assert "keeps" not in policy_outcome(watched)
+
+
+def test_people_are_named_as_who_judged_with_their_votes_and_an_interval() -> None:
+    """e^0.8 / (1 + e^0.8) is 0.69; of 0.1 and 1.5, 0.52 and 0.82."""
+    looks = [GuardLook(6, 0, 20, 13.5, 0.8, (0.1, 1.5)), GuardLook(12, 6, 20, 4.0, -1.0, (-2.0, 0.0))]
+    judged: Any = {"guard_labels": 40, "guard_looks": 2, "guard_kept_step": 6, "guard_strengths": looks}
+    (one,) = verdict(policy(ROSE, guard_judge="people", guard_votes=118, **judged)).guard
+    assert one == (
+        "The guard took 40 judgements by people, in 118 votes, at 2 looks; the model is that of update 6, "
+        "whose answers they prefer to the first ones in 69% [52%, 82%]."
+    )
+    (one,) = verdict(policy(ROSE, guard_judge="people", **judged)).guard
+    assert one.startswith("The guard took 40 judgements by people at 2 looks")
+    (one,) = verdict(policy(ROSE, guard_judge="pairs", **judged)).guard
+    assert one == "The guard took 40 judgements at 2 looks; the model is that of update 6."
