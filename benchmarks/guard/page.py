@@ -171,7 +171,7 @@ def parts(runs: Runs, picture: str) -> Iterable[str]:
         "The guard's settings were chosen on the reviews, and the 90% of a suspicion before a packing list was guarded."
         " That an answer far away has to be better than the first ones was tried out on the reviews alone, but thought "
         "of with two failures on packing lists in sight: without it, the guard reached 6 of 8 and 4 of 8 in the first "
-        "line of the two tables below."
+        "line of the two tables below. By people who vote on a page: [guard-people](guard-people.md)."
     )
     yield f"![Gold at the end of each run]({picture})"
     for world in WORLDS:
