@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from labelling.collecting import ask_all, person, served, store_of
 
-from truing.labelling.figures import shares
 from truing.labelling.items import Item
 from truing.labelling.people import new_link
+from truing.labelling.quality import label_quality
 from truing.labelling.simulated import AtPage, AtStore, SimulatedPerson, biased, careless, judge_all, spammer
 from truing.labelling.store import Given
 from truing.worlds.reviews import demonstrations, gold_scores
@@ -112,10 +112,8 @@ def test_the_lead_sees_who_is_who(tmp_path: Path) -> None:
     people = {"honest": SimulatedPerson(gold_scores), "biased": biased(gold_scores), "spammer": spammer(gold_scores)}
     for name, who in people.items():
         judge_all(who, AtStore(store, person(store, name)), SEED)
-    found = {share.name: share for share in shares(store.database, "pairs")}
-    assert found["spammer"].left == 1.0
-    assert found["biased"].left is not None
-    assert found["honest"].left is not None
-    assert found["biased"].left > 0.55 > found["honest"].left > 0.35
-    assert found["spammer"].seconds is not None
-    assert found["spammer"].seconds < 1.0
+    found = {one.name: one for one in label_quality(store.database, "pairs").people}
+    left = {name: one.behaviour.left.value or 0.0 for name, one in found.items()}
+    assert left["spammer"] == 1.0
+    assert left["biased"] > 0.55 > left["honest"] > 0.35
+    assert (found["spammer"].seconds or 9) < 1.0 < (found["honest"].seconds or 0)

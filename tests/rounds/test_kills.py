@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.forked import zygote
+from forked import zygote
 from rounds.test_rounds import SMALL, kept
 
 KILLS = 12

@@ -188,6 +188,9 @@ def test_people_say_what_a_round_gained_where_no_judge_does(tmp_path: Path, stag
     out = tmp_path / "out"
     found = rounds_of(recipe, out, judged_by(shorter), rounds=1 if "reward" not in stages else 2, labels=8)
     assert found.judge is None
+    assert (out / "round-1" / "labels.json").exists() == (
+        stages != ["sft", "kto"]
+    )  # how good people were, for the report
     asked = read_jsonl(out / "judged" / "round-1.jsonl")
     assert all(row["kind"] == "heldout" and row["sources"] == ["start", "round 1"] for row in asked)
     won = [np.sign(np.diff(shorter([], row["answers"]))[0]) for row in asked]

@@ -21,7 +21,7 @@ DECIDED = 0.75
 """Share of the judgements for one answer from which the guard was sure of it"""
 _Key = tuple[str, int]
 """A prompt, and how many of the same came before it"""
-_Rows = Mapping[_Key, dict[str, Any]]
+Rows = Mapping[_Key, dict[str, Any]]
 
 
 def items_of_run(run: RunDirectory, stage: str | None, against: Against) -> list[Item]:
@@ -34,7 +34,7 @@ def items_of_run(run: RunDirectory, stage: str | None, against: Against) -> list
     """
     name = speaking_stage(run, stage)
     directory = run.stage(name)
-    looks = _looks(directory)
+    looks = looks_of(directory)
     if len(looks) < 2:
         what = f"the stage {name} has answered its held-out prompts only once, so there is nothing to compare."
         hint = "Name another with --stage, or label a file of answers."
@@ -45,7 +45,7 @@ def items_of_run(run: RunDirectory, stage: str | None, against: Against) -> list
     pairs = [(looks[other][key], row) for key, row in looks[last].items() if key in looks[other]]
     return [
         Item(
-            _prompt(row),
+            prompt_of(row),
             (_answer(before), _answer(row)),
             (f"{name}, step {other:g}", f"{name}, step {last:g}"),
             teaches=inf if _asked(before, row) in undecided else doubt([before, row]),
@@ -68,14 +68,14 @@ def closeness(scores: Any) -> float | None:
     return -abs(scores[0] - scores[1]) if is_known else None
 
 
-def _looks(directory: StageDirectory) -> dict[float, _Rows]:
+def looks_of(directory: StageDirectory) -> dict[float, Rows]:
     """The held-out answers by step, in order; where a guard chose the result's step, none after it."""
     kept = read_json(directory.result).get("guard_kept_step") if directory.result.exists() else None
     by_step = groupby(read_samples(directory.samples), key=itemgetter("step"))
     return {step: _keyed(list(rows)) for step, rows in by_step if kept is None or step <= kept}
 
 
-def _keyed(rows: Sequence[dict[str, Any]]) -> _Rows:
+def _keyed(rows: Sequence[dict[str, Any]]) -> Rows:
     seen: Counter[str] = Counter()
     keyed = {}
     for row in rows:
@@ -84,7 +84,7 @@ def _keyed(rows: Sequence[dict[str, Any]]) -> _Rows:
     return keyed
 
 
-def _worth(rows: _Rows) -> float:
+def _worth(rows: Rows) -> float:
     """The mean of the first judge, which nothing was learnt from; else of the score."""
     found = [next(iter(row["judges"].values()), row.get("score")) for row in rows.values()]
     numbers = [value for value in found if value is not None]
@@ -107,7 +107,7 @@ def _asked(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, fr
     return first["prompt"], frozenset((first["response"], second["response"]))
 
 
-def _prompt(row: Mapping[str, Any]) -> Text:
+def prompt_of(row: Mapping[str, Any]) -> Text:
     """Its turns, where the run kept them: an earlier truing wrote them as one text."""
     return as_messages(row["prompt_turns"]) if row.get("prompt_turns") else str(row["prompt"])
 

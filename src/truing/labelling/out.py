@@ -54,10 +54,13 @@ def every_vote(database: Database) -> Iterator[dict[str, Any]]:
 
 
 def mean_votes(database: Database) -> dict[str, float]:
-    """The mean vote on each item that has one, by the item's key; the lead's alone where they settled it."""
+    """The mean vote on each item that has one, by the item's key; the lead's alone where they settled it.
+
+    What a lead has withdrawn is not among them.
+    """
     query = (
         "SELECT items.key, standing.value, settles FROM standing JOIN items ON items.id = item"
-        " WHERE standing.kind = 'vote' ORDER BY standing.id"
+        f" WHERE standing.kind = 'vote' AND NOT withdrawn & {BY_LEAD} ORDER BY standing.id"
     )
     by_item: dict[str, list[Any]] = defaultdict(list)
     with database.reading() as sql:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,6 +21,7 @@ from truing.core.normalisation import Normalisation, scales_of
 from truing.core.records import Text
 from truing.data.prepared import prepare
 from truing.data.prompts import PromptSet
+from truing.labelling.answered import Rows, looks_of, prompt_of
 from truing.labelling.items import Item, in_order, plain
 from truing.labelling.sources import items_of
 from truing.models.load import load_base
@@ -30,7 +30,7 @@ from truing.results import LanguageModel, open_result
 from truing.rewards.combined import MembersReward
 from truing.rounds.directory import RoundsDirectory, Settings, policy_stage, recipe_of_start
 from truing.runs.files import write_text
-from truing.runs.metrics import read_jsonl, read_samples
+from truing.runs.metrics import read_jsonl
 from truing.score import StageReward, as_sample, load_stage_reward
 
 CANDIDATES = 4
@@ -78,24 +78,20 @@ def ask_what_was_gained(directory: RoundsDirectory, recipe: Recipe, settings: Se
     Both are as their runs have them; where they are alike, nobody is asked.
     """
     before, after = heldout_rows(directory, recipe, best), heldout_rows(directory, recipe, number)
+    names = name_of(best), name_of(number)
     pairs = [
-        Item(prompt, (before[prompt]["response"], row["response"]), (name_of(best), name_of(number)), kind="heldout")
-        for prompt, row in after.items()
-        if before[prompt]["response"] != row["response"]
+        Item(prompt_of(row), (before[key]["response"], row["response"]), names, kind="heldout")
+        for key, row in after.items()
+        if before[key]["response"] != row["response"]
     ]
     order = rng.permutation(recipe.seed, "judged of a round", number, count=len(pairs))[: settings.judgements]
     write_asked(directory.judged(number), [Asked(pairs[place], None) for place in order])
 
 
-def heldout_rows(directory: RoundsDirectory, recipe: Recipe, number: int) -> dict[str, dict[str, Any]]:
-    """By prompt, what a round's policy answered to it as it ended, or, for 0, what the start does."""
-    run, stage = directory.run(max(number, 1)), policy_stage(recipe)
-    rows = read_samples(run.stage(stage).samples)
-    steps = [row["step"] for row in rows]
-    kept = json.loads(run.stage(stage).result.read_text(encoding="utf-8")).get("guard_kept_step")
-    last = max(steps) if kept is None else kept
-    wanted = last if number else min(steps)
-    return {row["prompt"]: row for row in rows if row["step"] == wanted}
+def heldout_rows(directory: RoundsDirectory, recipe: Recipe, number: int) -> Rows:
+    """What a round's policy answered to each held-out prompt as it ended or, for 0, what the start does."""
+    looks = looks_of(directory.run(max(number, 1)).stage(policy_stage(recipe)))
+    return looks[max(looks) if number else min(looks)]
 
 
 def write_asked(file: Path, asked: Sequence[Asked]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from truing.config.recipe import Recipe
 from truing.core.results import Interval
 from truing.functional import mean_interval, wilson_interval
+from truing.labelling.answered import Rows
 from truing.labelling.items import MIDDLE
 from truing.rounds.asking import Asked, heldout_rows, name_of, read_asked
 from truing.rounds.directory import RoundsDirectory
@@ -140,11 +141,9 @@ def agreement(asked: Sequence[Asked], votes: Mapping[str, float]) -> Estimate | 
     return Estimate(right / len(known), wilson_interval(right, len(known)), len(known))
 
 
-def _differences(
-    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], judge: str
-) -> list[float]:
+def _differences(before: Rows, after: Rows, judge: str) -> list[float]:
     """Prompt by prompt, what the judge gives to the later answer beyond the earlier one, where it has both."""
-    pairs = [(before[prompt]["judges"][judge], row["judges"][judge]) for prompt, row in after.items()]
+    pairs = [(before[key]["judges"][judge], row["judges"][judge]) for key, row in after.items()]
     return [later - earlier for earlier, later in pairs if earlier is not None and later is not None]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from truing.core.errors import InputError
 from truing.labelling.collection import begin
+from truing.labelling.exports import write_quality
 from truing.labelling.items import plain
 from truing.labelling.out import rows_to_learn_from
 from truing.labelling.places import put_items
@@ -23,8 +24,10 @@ def store_of(directory: RoundsDirectory, settings: Settings) -> Store:
     return store
 
 
-def write_learnt(directory: RoundsDirectory, store: Store, number: int) -> None:
+def write_learnt(directory: RoundsDirectory, store: Store, number: int, settings: Settings) -> None:
     """The labels of the rounds up to this one, each with the round that it was asked in as its `source`.
+
+    How good the people were stands beside them, for the run's report.
 
     Raises:
         InputError: people preferred no answer to another.
@@ -41,7 +44,11 @@ def write_learnt(directory: RoundsDirectory, store: Store, number: int) -> None:
         hint = "Delete the directory and ask for more with --labels-per-round."
         raise InputError(what, code="input/no-preferences", where=str(directory.labels), hint=hint)
     _write(directory.ratings(number), [rating for pair in pairs for rating in _ratings(pair)])
-    _write(directory.learnt(number), pairs)  # last: it says that both are there
+    _write(directory.learnt(number), pairs)  # after the ratings: it says that both are there
+    if not settings.simulated:
+        from truing.labelling.quality import label_quality  # of the extra that the page has
+
+        write_quality(store, label_quality(store.database, store.mode), directory.learnt(number))
 
 
 def _all_asked(directory: RoundsDirectory) -> list[Asked]:

@@ -91,7 +91,7 @@ def _learn(
     if not directory.learnt(number).exists():
         store = store_of(directory, settings)
         _collected(store, f"round {number}: answers to learn from", collect, stop)
-        write_learnt(directory, store, number)
+        write_learnt(directory, store, number, settings)
         store.database.close()
     begun_from = directory.start.root if recipe_of_start(recipe) is not None else None
     _run(recipe_of_round(directory, recipe, number), directory.run(number), progress, stop, begun_from)
