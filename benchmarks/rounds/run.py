@@ -1,23 +1,31 @@
 """Does it help to label the answers of the policy that is there, and those that teach most? Three ways to spend labels.
 
-    python benchmarks/rounds/run.py OUT [--seeds 5] [--labels 100] [--rounds 4]
+    python benchmarks/rounds/run.py [--out DIR] [--seeds 5]
 
 chosen   4 rounds of 100 pairs, a fifth at random and the others where two reward models disagree most
 random   4 rounds of 100 pairs, all drawn at random from the answers of the round's policy
 at once  1 round of 400 pairs, drawn at random from the answers of the start
 
 on the embedded world, judged by one simulated honest person. The start, all settings of reward model and PPO, and what
-the person thinks of a pair are the same within a seed. Goes on where it was; writes OUT/rounds.json, which
-docs/results/rounds.md has its figures from, and prints them.
+the person thinks of a pair are the same within a seed. Goes on where it was, and prints the tables of
+docs/results/rounds.md. Some four minutes of a core a seed.
 """
 
 import argparse
 import json
 import shutil
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness.environments import default_cache
+from harness.machine import processor
+from harness.tables import Target, table
+from harness.tables import tell as tell_targets
 from rich.console import Console
 
 from truing.config import load_recipe, recipe_shelf
@@ -26,7 +34,6 @@ from truing.functional import mean_interval_of_few
 from truing.labelling.people import new_link, who
 from truing.labelling.simulated import AtStore, SimulatedPerson, judge_all
 from truing.labelling.store import Store
-from truing.report.content import plain
 from truing.rounds.directory import RoundsDirectory, Settings, begin
 from truing.rounds.loop import run_rounds
 from truing.runs.interruption import stop_on_signals
@@ -37,31 +44,30 @@ RECIPE = ["variants={}", "reward.members=2", "reward.epochs=8", "ppo.updates=20"
 """What differs from the quickstart"""
 ARMS = ("chosen", "random", "at once")
 FIRST_SEED = 17
+ROUNDS, LABELS = 4, 100
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("--out", type=Path, default=default_cache() / "rounds", help="its runs (%(default)s)")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--labels", type=int, default=100, help="a round")
-    parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
     found: dict[str, dict[int, Any]] = {arm: {} for arm in ARMS}
     for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
         for arm in ARMS:
-            found[arm][seed] = measured(arm, seed, options)
-            tell(found, options.out)
+            found[arm][seed] = measured(arm, seed, options.out)
+    print(f"{processor()}\n")
+    tell(found)
 
 
-def measured(arm: str, seed: int, options: argparse.Namespace) -> Any:
+def measured(arm: str, seed: int, out: Path) -> Any:
     """The figures of one arm, run where it is not done."""
-    directory = RoundsDirectory(options.out / f"seed-{seed}" / arm.replace(" ", "-"))
-    rounds = 1 if arm == "at once" else options.rounds
-    labels = options.labels * options.rounds // rounds
+    directory = RoundsDirectory(out / f"seed-{seed}" / arm.replace(" ", "-"))
+    rounds, labels = (1, ROUNDS * LABELS) if arm == "at once" else (ROUNDS, LABELS)
     if not directory.figures.exists() or len(json.loads(directory.figures.read_text())["rounds"]) < rounds:
         recipe = load_recipe(recipe_shelf()["quickstart"], [*RECIPE, f"seed={seed}"])
         settings = Settings(labels, 0.2 if arm == "chosen" else 1.0, judgements=50, each=1, simulated=True)
-        take_over(directory, recipe, settings, options.out / f"seed-{seed}" / ARMS[0], arm == "random")
+        take_over(directory, recipe, settings, out / f"seed-{seed}" / ARMS[0], arm == "random")
         progress = LineProgress(Console(soft_wrap=True))
         with stop_on_signals(progress.note) as stop:
             run_rounds(directory, recipe, settings, rounds, rounds + 1, judged_honestly, progress, stop)
@@ -86,41 +92,44 @@ def take_over(directory: RoundsDirectory, recipe: Recipe, settings: Settings, fi
             (shutil.copytree if taken.is_dir() else shutil.copy)(taken, to)
 
 
-def tell(found: dict[str, dict[int, Any]], out: Path) -> None:
-    """Writes and prints gold by arm and round, and the differences of the ends within seeds."""
-    gold = {
-        arm: {seed: [one["policy"]["judged"]["value"] for one in own["rounds"]] for seed, own in seeds.items()}
-        for arm, seeds in found.items()
-    }
+def tell(found: dict[str, dict[int, Any]]) -> None:
+    """Prints the tables, and whether the chosen labels end higher than those at once."""
+    for title, key in (("gold", "judged"), ("KL", "kl"), ("agreement", "agreement")):
+        head = [title, *(f"round {number}" for number in range(1, ROUNDS + 1))]
+        print(table(head, [[arm, *by_round(seeds.values(), key)] for arm, seeds in found.items()]), "\n")
+    ends = {arm: {seed: values_of(own, "judged")[-1] for seed, own in seeds.items()} for arm, seeds in found.items()}
     starts = {seed: own["start"]["judged"]["value"] for seed, own in found[ARMS[0]].items()}
-    summary: dict[str, Any] = {"start": over_seeds(list(starts.values())), "gold": gold, "arms": {}, "differences": {}}
-    for arm, seeds in gold.items():
-        rounds = zip(*seeds.values(), strict=True)
-        summary["arms"][arm] = {
-            "gold": [over_seeds(list(values)) for values in rounds],
-            "kl": [over_seeds(list(values)) for values in zip(*map(distances, found[arm].values()), strict=True)],
-        }
-    for one, other in (("chosen", "at once"), ("random", "at once"), ("chosen", "random")):
-        shared = gold[one].keys() & gold[other].keys()
-        apart = [gold[one][seed][-1] - gold[other][seed][-1] for seed in sorted(shared)]
-        summary["differences"][f"{one} − {other}"] = over_seeds(apart) if apart else None
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "rounds.json").write_text(json.dumps(plain(summary), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in ("arms", "differences"):
-        for arm, figures in summary[name].items():
-            print(f"{name}: {arm}: {figures}")
+    apart = {
+        f"{one} − {other}": {seed: ends[one][seed] - ends[other][seed] for seed in starts}
+        for one, other in (("chosen", "at once"), ("random", "at once"), ("chosen", "random"))
+    }
+    rows = {"start": starts, **ends, **apart}
+    told = [[name, *(f"{one:.2f}" for one in own.values()), over_seeds([*own.values()])] for name, own in rows.items()]
+    print(table(["gold at the end", *(f"seed {seed}" for seed in starts), "mean"], told), "\n")
+    lowest = mean_interval_of_few([*apart["chosen − at once"].values()])[1]
+    tell_targets([Target("lower end of the interval of chosen − at once", 0.0, lowest, unit=" of gold")])
 
 
-def distances(figures: Any) -> list[float]:
-    return [one["policy"]["kl"]["value"] for one in figures["rounds"]]
+def by_round(seeds: Iterable[Any], key: str) -> list[str]:
+    return [over_seeds(values) for values in zip(*(values_of(own, key) for own in seeds), strict=True)]
 
 
-def over_seeds(values: list[float]) -> dict[str, Any]:
+def values_of(figures: Any, key: str) -> list[Any]:
+    """Of each round; where there is one alone, it stands below the last."""
+    found = [one if key == "agreement" else one["policy"] for one in figures["rounds"]]
+    values = [None if one[key] is None else one[key]["value"] for one in found]
+    return [None] * (ROUNDS - len(values)) + values
+
+
+def over_seeds(values: Sequence[float | None]) -> str:
     """The mean, and its 95% interval by Student's t."""
-    if len(values) < 2:
-        return {"mean": fmean(values), "ci95": None, "seeds": len(values)}
-    mean, low, high = mean_interval_of_few(values)
-    return {"mean": mean, "ci95": [low, high], "seeds": len(values)}
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    if len(known) < 2:
+        return f"{fmean(known):.2f}"
+    mean, low, high = mean_interval_of_few(known)
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
 if __name__ == "__main__":
