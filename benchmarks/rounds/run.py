@@ -6,7 +6,7 @@ chosen   4 rounds of 100 pairs, a fifth at random and the others where two rewar
 random   4 rounds of 100 pairs, all drawn at random from the answers of the round's policy
 at once  1 round of 400 pairs, drawn at random from the answers of the start
 
-on the embedded world, judged by one simulated honest person. The start, all settings of reward model and PPO, and what
+on the embedded world, by the shipped recipe `rounds`, judged by one simulated honest person. The start, all settings of reward model and PPO, and what
 the person thinks of a pair are the same within a seed. Goes on where it was, and prints the tables of
 docs/results/rounds.md. Some four minutes of a core a seed.
 """
@@ -40,8 +40,6 @@ from truing.runs.interruption import stop_on_signals
 from truing.runs.progress import LineProgress
 from truing.worlds.reviews import gold_scores
 
-RECIPE = ["variants={}", "reward.members=2", "reward.epochs=8", "ppo.updates=20", "evaluation.every=20"]
-"""What differs from the quickstart"""
 ARMS = ("chosen", "random", "at once")
 FIRST_SEED = 17
 ROUNDS, LABELS = 4, 100
@@ -65,7 +63,7 @@ def measured(arm: str, seed: int, out: Path) -> Any:
     directory = RoundsDirectory(out / f"seed-{seed}" / arm.replace(" ", "-"))
     rounds, labels = (1, ROUNDS * LABELS) if arm == "at once" else (ROUNDS, LABELS)
     if not directory.figures.exists() or len(json.loads(directory.figures.read_text())["rounds"]) < rounds:
-        recipe = load_recipe(recipe_shelf()["quickstart"], [*RECIPE, f"seed={seed}"])
+        recipe = load_recipe(recipe_shelf()["rounds"], [f"seed={seed}"])
         settings = Settings(labels, 0.2 if arm == "chosen" else 1.0, judgements=50, each=1, simulated=True)
         take_over(directory, recipe, settings, out / f"seed-{seed}" / ARMS[0], arm == "random")
         progress = LineProgress(Console(soft_wrap=True))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from truing.rounds.figures import Found
     from truing.rounds.loop import Collect
 
-SHOWN = "quickstart"
+SHOWN = "rounds"
 """The shipped recipe that is taken where people are simulated and none is named"""
 SEED = 0
 """Of simulated people"""
@@ -39,7 +39,7 @@ Names = list[str] | None
 def round_command(
     recipe: Annotated[
         Path | None,
-        typer.Argument(metavar="[RECIPE]", help="A recipe that makes a policy; with --simulated, quickstart."),
+        typer.Argument(metavar="[RECIPE]", help="A recipe that makes a policy; with --simulated, rounds."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How many, those that are done included.")] = 4,
     labels_per_round: Annotated[int, typer.Option(min=1, help="Pairs of answers that people judge in each.")] = 100,

@@ -23,6 +23,10 @@ Point = tuple[int, float, Interval]
 """Labels, a value and its interval"""
 
 
+TICKS = 8
+"""Below a drawing, at most"""
+
+
 @dataclass(frozen=True)
 class Chart:
     """A drawing of figures, its heading, and the line that says how to read it."""
@@ -94,7 +98,8 @@ def _chart(heading: str, unit: str, points: Sequence[Point], reading: str, level
         markeredgecolor=PAPER,
     )
     axes.margins(x=0.06, y=0.1)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ticks = [across for across, _, _ in points]
+    axes.set_xticks(ticks[:: 1 + len(ticks) // TICKS])
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("labels")
     axes.set_ylabel(unit)
