@@ -75,7 +75,8 @@ def test_alpha_of_all_at_random_and_without_each_person() -> None:
     assert told == quality_of(found, "pairs"), "draws are those of the position alone"
 
 
-def test_the_interval_of_alpha_holds_the_alpha_of_many_items_19_times_of_20() -> None:
+def test_the_interval_of_alpha_holds_the_alpha_of_many_items_19_times_of_20(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "DRAWS", 200)
     people = dict.fromkeys(("Anna", "Ben", "Cleo"), "honest")
     of_many = alpha(by_item(said(people, 4000, 3, seed=99)).values(), "pairs").value
     assert of_many is not None

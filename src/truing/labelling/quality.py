@@ -67,7 +67,7 @@ def alpha(items: Iterable[Sequence[Judgement]], mode: Mode) -> Estimate:
     "Computing Krippendorff's alpha-reliability".
     """
     counts = _value_counts(items, mode)
-    if len(counts) < FEW_ITEMS or np.count_nonzero(counts.sum(0)) < 2:
+    if not _are_enough(counts):
         return Estimate(len(counts))
     picks = (
         (rng.uniform(0, "label quality, bootstrap", draw, count=len(counts)) * len(counts)).astype(int)
@@ -84,6 +84,10 @@ def _value_counts(items: Iterable[Sequence[Judgement]], mode: Mode) -> np.ndarra
     values = [[one.value - low for one in votes] for votes in items if len(votes) > 1]
     counts = [np.bincount(one, minlength=high - low + 1) for one in values]
     return np.array(counts, dtype=int).reshape(-1, high - low + 1)
+
+
+def _are_enough(counts: np.ndarray) -> bool:
+    return len(counts) >= FEW_ITEMS and bool(np.count_nonzero(counts.sum(0)) > 1)
 
 
 def _alpha(counts: np.ndarray, mode: Mode) -> float:
@@ -139,18 +143,17 @@ def _labeller(name: str, found: Sequence[Judgement], items: Votes, mode: Mode) -
         len(own),
         median(paces) if paces else None,
         _agreement(items, mode, set(map(id, own))),
-        alpha_without(without, mode),
+        _alpha_without(without, mode),
         _follows(own, without, mode),
         _behaviour(own, mode),
         findings=[],
     )
 
 
-def alpha_without(others: Votes, mode: Mode) -> float | None:
+def _alpha_without(others: Votes, mode: Mode) -> float | None:
     """That of the votes which are left without one person's."""
     counts = _value_counts(others.values(), mode)
-    is_told = len(counts) >= FEW_ITEMS and np.count_nonzero(counts.sum(0)) > 1
-    return _alpha(counts, mode) if is_told else None
+    return _alpha(counts, mode) if _are_enough(counts) else None
 
 
 def _follows(own: Sequence[Judgement], others: Votes, mode: Mode) -> Estimate:
@@ -158,17 +161,16 @@ def _follows(own: Sequence[Judgement], others: Votes, mode: Mode) -> Estimate:
     votes = [one for one in own if one.is_own and others[one.item]]
     if len(votes) < FEW_ITEMS:
         return Estimate(len(votes))
-    wins = [sum(_half_vote(other, mode) for other in others[one.item]) for one in votes]
+    wins = [sum(_preference(other, mode) for other in others[one.item]) for one in votes]
     log_odds = pooled_log_odds(_tensor(wins), _tensor(len(others[one.item]) for one in votes), SPREAD)
-    value, error = followed(log_odds, _tensor(_half_vote(one, mode) for one in votes), SPREAD)
+    value, error = followed(log_odds, _tensor(_preference(one, mode) for one in votes), SPREAD)
     return Estimate(len(votes), value, (value - 1.96 * error, value + 1.96 * error))
 
 
-def _half_vote(one: Judgement, mode: Mode) -> float:
-    """1 for the first answer, or for good; 0 for the contrary; ½ for the middle."""
+def _preference(one: Judgement, mode: Mode) -> float:
+    """1 above the middle, which is for the second answer or for good, 0 below it, ½ on it."""
     middle = 0.5 if mode == "yes-no" else MIDDLE
-    sign = (one.value > middle) - (one.value < middle)
-    return (1 - sign) / 2 if mode == "pairs" else (1 + sign) / 2
+    return 0.5 if one.value == middle else float(one.value > middle)
 
 
 def _tensor(values: Iterable[float]) -> torch.Tensor:
