@@ -1,13 +1,18 @@
 """Who stands out: of simulated people, those of bad habits, and seldom honest ones, at stated rates over seeds."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from labelling.collecting import pair, person, store_of
 from labelling.simulating import Habit, said
 
 from truing.core.labels import LabelQuality
 from truing.labelling import quality
-from truing.labelling.quality import quality_of
+from truing.labelling.quality import label_quality, quality_of
+from truing.labelling.simulated import AtStore, SimulatedPerson, biased, judge_all, spammer
 
 SEEDS = 20
 OTHERS: dict[str, Habit] = dict.fromkeys(("Ben", "Cleo", "Dora", "Emil"), "honest")
@@ -62,3 +67,23 @@ def test_of_two_who_disagree_neither_stands_out() -> None:
 def test_few_votes_mark_nobody() -> None:
     told = quality_of(said({"Anna": "contrary"} | OTHERS, 8, 3, 0), "pairs")
     assert [person.findings for person in told.people] == [[]] * 5
+
+
+def test_people_who_judge_at_a_store_are_found_by_what_they_do(tmp_path: Path) -> None:
+    def gold(prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
+        return [float(answer.count("good")) for answer in answers]
+
+    texts = [f"good {'good ' * (number % 3)}" + "word " * 20 for number in range(60)]
+    items = [
+        replace(pair(number), answers=(text, f"{number} {texts[number // 2]}")) for number, text in enumerate(texts)
+    ]
+    people = {name: SimulatedPerson(gold, seconds=60.0) for name in ("Anna", "Ben", "Cleo")}
+    people |= {"Dora": spammer(gold), "Emil": replace(biased(gold), left=4.0, seconds=60.0)}
+    store = store_of(tmp_path, items, each=len(people))
+    for seed, (name, simulated) in enumerate(people.items()):
+        assert judge_all(simulated, AtStore(store, person(store, name)), seed) == 60
+    found = {one.name: " ".join(one.findings) for one in label_quality(store.database, "pairs").people}
+    assert [found[name] for name in ("Anna", "Ben", "Cleo")] == ["", "", ""]
+    assert "prefer the left side" in found["Dora"]
+    assert "faster than anyone reads" in found["Dora"]
+    assert "prefer the left side" in found["Emil"]
