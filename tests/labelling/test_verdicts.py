@@ -8,7 +8,7 @@ import pytest
 from labelling.collecting import a_vote, ask_all, for_first, pair, pairs, person, store_of
 
 from truing.labelling.people import new_link, revoke
-from truing.labelling.places import put_items
+from truing.labelling.places import put_items, withdraw
 from truing.labelling.store import Store
 from truing.labelling.verdicts import still_asked, verdicts
 
@@ -124,3 +124,14 @@ def test_a_link_makes_nobody_twice(tmp_path: Path) -> None:
     new_link(store.database, "Anna", "labeller")
     _judge(store, anna, kind="skip")
     assert _said(store) == []
+
+
+def test_what_a_lead_withdraws_is_no_judgement_also_once_the_run_asks_again(tmp_path: Path) -> None:
+    store = store_of(tmp_path, pairs(2), each=2)
+    anna = person(store, "Anna")
+    _judge(store, anna, 2)
+    (item,) = ask_all(store, "SELECT id FROM items WHERE rank = 0")
+    withdraw(store.database, item["id"])
+    put_items(store.database, pairs(2), 2)
+    assert (_said(store, 0), _said(store, 1)) == ([], None)
+    assert still_asked(store.database) == {pair(1).key}

@@ -53,7 +53,7 @@ def test_a_variant_has_looks_of_its_own() -> None:
 )
 def test_people_are_said_to_be_asked_how_often_and_when(page: dict[str, Any] | None, end: str) -> None:
     """46 updates and a look each five: ten looks, of 15 of the 159 judgements."""
-    guard = JUDGED | {"judge": {"kind": "people", "page": page}}
+    guard = JUDGED | {"labels": 159, "judge": {"kind": "people", "page": page}}
     (sentence,) = people_remarks(with_changes(Recipe(), {"ppo.updates": 46, "guard": guard}))
     begin = "ppo: people will be asked for up to 159 judgements, 15 at a look, of which there are 10, the first after "
     assert sentence == f"{begin}update 5{end}"

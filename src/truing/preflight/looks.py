@@ -9,8 +9,6 @@ from truing.core.errors import WaitingError
 
 FEW = 16
 """Judgements a look that let most turns pass where the truth is known: docs/results/guard.md"""
-
-
 GOES_ON = "to go on with the same command once they have judged"
 
 
