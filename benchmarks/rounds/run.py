@@ -6,9 +6,9 @@ chosen   4 rounds of 100 pairs, a fifth at random and the others where two rewar
 random   4 rounds of 100 pairs, all drawn at random from the answers of the round's policy
 at once  1 round of 400 pairs, drawn at random from the answers of the start
 
-on the embedded world, by the shipped recipe `rounds`, judged by one simulated honest person. The start, all settings of reward model and PPO, and what
-the person thinks of a pair are the same within a seed. Goes on where it was, and prints the tables of
-docs/results/rounds.md. Some four minutes of a core a seed.
+on the embedded world, by the shipped recipe `rounds`, judged by one simulated honest person. The start, all settings of
+reward model and PPO, and what the person thinks of a pair are the same within a seed. Goes on where it was, and prints
+the tables of docs/results/rounds.md. Some four minutes of a core a seed.
 """
 
 import argparse

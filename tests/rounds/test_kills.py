@@ -2,14 +2,20 @@
 
 import json
 import random
+import re
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 from forked import zygote
+from rounds.collecting import shorter
 from rounds.test_rounds import SMALL, kept
+
+from truing.config import resolved_yaml
+from truing.labelling.simulated import AtPage, SimulatedPerson, judge_all
 
 KILLS = 12
 OPTIONS = ["--rounds", "2", "--labels-per-round", "10", "--patience", "3"]
@@ -44,3 +50,35 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert killed > 3
     assert go(out) == 0
     assert kept(out) == kept(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_people_judge_on_the_page_round_after_round_and_stopped_in_between(tmp_path: Path) -> None:
+    """The recipe names no labels and no judge; Anna has her links from what the command prints."""
+    whole = tiny.recipe(tmp_path, **{"data.heldout": 0.4})
+    bare = whole.model_copy(update={"data": whole.data.model_copy(update={"preferences": None})})
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(resolved_yaml(bare))
+    out, log = tmp_path / "out", tmp_path / "out.log"
+    arguments = ["round", str(recipe), "--rounds", "2", "--labels-per-round", "6", "--judgements", "3"]
+    arguments += ["--patience", "3", "--person", "Anna", "--port", "0", "--out", str(out)]
+    links, stopped = list[str](), False
+    begun = zygote().start(arguments, log, hurried=True)
+    while begun.poll() is None:
+        printed = re.findall(r"Anna: (http\S+)", log.read_text()) if log.exists() else []
+        if len(printed) > len(links):
+            links = printed
+            if len(links) == 2 and not stopped:
+                stopped = True
+                begun.send_signal(signal.SIGINT)
+                assert begun.wait() == 130
+                begun = zygote().start(arguments, log, hurried=True)
+                continue
+            judge_all(SimulatedPerson(shorter), AtPage(links[-1]), seed=0)
+        time.sleep(0.1)
+    assert begun.wait() == 0, log.read_text()
+    found = figures(out)
+    assert stopped
+    assert found["judge"] is None
+    assert [one["spent"] for one in found["rounds"]] == [6, 12]
+    assert (out / "round-2" / "labels.json").exists()
