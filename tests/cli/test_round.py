@@ -1,5 +1,6 @@
 """What `truing round` refuses, and the page that it serves."""
 
+import socket
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -81,6 +82,15 @@ def test_a_directory_of_other_files_and_a_file_are_no_place_for_rounds(
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
 
 
+def test_a_port_that_is_taken_is_refused_before_anything_is_trained(
+    truing: Command, recipe: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = truing("round", recipe, "--port", taken.getsockname()[1], "--out", tmp_path / "out")
+    assert (said.code, [code for code, _, _ in said.spots]) == (2, ["input/no-port"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_recipe_need_not_name_the_labels_that_people_are_going_to_give(recipe: Path, tmp_path: Path) -> None:
     directory = RoundsDirectory(tmp_path)
     named = load_recipe(recipe)
@@ -107,7 +117,7 @@ def test_the_page_is_there_until_all_is_judged(tmp_path: Path, monkeypatch: pyte
         labellers.append(labeller)
         labeller.start()
 
-    monkeypatch.setattr("truing.cli.label.give_links", linked)
+    monkeypatch.setattr(round_module, "give_links", linked)
     monkeypatch.setattr(round_module, "UNDO_SECONDS", 0.5)
     serve: Any = vars(round_module)["_serve"]
     serve([], [], 0, Interruption(), store, "round 1")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from truing.cli.label import give_links, listen_at
 from truing.cli.output import patient_console, say
 from truing.cli.recipe_file import named_recipe, python_beside
 from truing.cli.shelf import recipe_path
@@ -74,6 +75,8 @@ def round_command(
         raise InputError(what, code="input/simulated-elsewhere", where="--simulated", hint=hint)
     settings, directory = Settings(labels_per_round, random_share, judgements, each, simulated), RoundsDirectory(root)
     refuse_others(directory, read, settings)
+    if not simulated:
+        listen_at("127.0.0.1", port, None, has_people=True).listening.close()  # else refused after hours
     console = patient_console()
     progress = open_progress(console)
     with disk_faults(root, "cannot be used"):
@@ -121,12 +124,11 @@ def _simulate(store: "Store", _: str) -> None:
 
 def _serve(people: list[str], leads: list[str], port: int, stop: Interruption, store: "Store", what: str) -> None:
     """The page, until all of it is judged and the last vote can be taken back no more, or somebody ends it."""
-    from truing.cli.label import give_links, listen_at
     from truing.labelling.figures import is_done, progress
     from truing.labelling.serving import server_of
 
     database = store.database
-    if people or leads or not is_done(database):
+    if not is_done(database):
         address = listen_at("127.0.0.1", port, None, has_people=True)
         give_links(store, address.url, people, leads)
         left = progress(database, 0)
