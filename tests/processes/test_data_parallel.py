@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from truing.config import stages as registry
 from truing.runs.metrics import read_jsonl
 
+pytestmark = pytest.mark.long
+
 ROUNDING = 1e-5
 TRIED = {*KILLED, *tiny.WITHOUT_CRITIC, "simpo", "orpo"}
 STAGES = [name for name in registry.STAGES if name in TRIED]
@@ -78,7 +80,7 @@ def both(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     place = tmp_path_factory.mktemp("both")
     tiny.classifier(place / "classifier")
     changes = json.loads(json.dumps(layout.changes).replace("PLACE", str(place)))
-    recipe = tiny.recipe_file(place, shape=layout.shape, stages=layout.stages, **CHANGES, **changes)
+    recipe = tiny.recipe_file(place, shape=layout.shape, **CHANGES | {"stages": layout.stages} | changes)
     one, several = place / "one", place / "several"
     assert start(recipe, one, 1).wait(300) == 0, said(one)
     options = ("--tp", str(layout.tensor), "--pp", str(layout.pipeline))
