@@ -6,18 +6,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 Death = tuple[str, str, str, int]
 """before or after, a module, a function of it, the how-manieth call"""
+Starter = Callable[[list[str], Path, Path], "Forked | subprocess.Popen[bytes]"]
 
 
 @cache
 def zygote() -> "Zygote":
     """The one that has imported everything, started when it is first asked for; it ends with this process."""
     return Zygote()
+
+
+def forked(arguments: list[str], said: Path, told: Path) -> "Forked":
+    """`truing` in a process that is forked; what it prints, and what on standard error, is added to two files."""
+    return zygote().start(arguments, said, errors=told)
+
+
+def anew(arguments: list[str], said: Path, told: Path) -> "subprocess.Popen[bytes]":
+    """The same as a program of its own."""
+    with said.open("ab") as out, told.open("ab") as err:
+        return subprocess.Popen([sys.executable, "-m", "truing", *arguments], stdout=out, stderr=err)
 
 
 class Zygote:
@@ -39,15 +51,18 @@ class Zygote:
         whole: bool = True,
         errors: Path | None = None,
         ignored: Sequence[int] = (),
+        script: Path | None = None,
     ) -> "Forked":
         """`truing` with these arguments, which adds what it says to a log; it may send itself a signal.
 
         What it says on standard error goes to a file of its own where one is named. One that is `hurried` has no time
         to finish a step once it is asked to stop. One that is not `whole` rehearses nothing and writes no report, which
-        is most of a tiny run. It is born with some signals ignored, as by nohup.
+        is most of a tiny run. It is born with some signals ignored, as by nohup,
+        and runs another script if one is given.
         """
         order = {"arguments": arguments, "die": die, "signal": number, "hurried": hurried, "whole": whole}
         order |= {"log": str(log), "errors": str(errors or log), "ignored": list(ignored)}
+        order |= {"script": str(script or "")}
         return Forked(self, self.ask(order | {"environment": {**os.environ, **(environment or {})}}))
 
     def ask(self, order: object) -> int:

@@ -1,8 +1,8 @@
 """Imports everything once, then makes processes of `truing` by forking: each starts in no time.
 
-A line of JSON comes in. It is an order: the arguments of `truing`, the files that have what it says and what it
-complains of, its environment, and maybe the call before or after which it sends itself a signal; the number of the
-process goes out. Or it is the number of such a process; how it ended goes out.
+A line of JSON comes in. It is an order: the arguments of `truing`, or of another script, the files that have what it
+says and what it complains of, its environment, and maybe the call before or after which it sends itself a signal; the
+number of the process goes out. Or it is the number of such a process; how it ended goes out.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import signal
 import sys
 import time
@@ -72,15 +73,27 @@ def _run(order: dict[str, Any]) -> None:
     if order["die"]:
         _dying(*order["die"], order["signal"])
     launch.subprocess = SimpleNamespace(Popen=Rank)  # type: ignore[assignment]
+    if order["script"]:
+        sys.argv = [order["script"], *order["arguments"]]
+        _end_as(lambda: runpy.run_path(order["script"], run_name="__main__"), _end_as_python_does)
     _end_as_truing(order["arguments"])
 
 
 def _end_as_truing(arguments: Sequence[str], end: Callable[[int], object] = os._exit) -> None:
     """The process ends with the code of `truing` with these arguments."""
+    sys.argv = ["truing", *arguments]
+    _end_as(main, end)
+
+
+_end_as_python_does = ctypes.pythonapi.Py_Exit
+"""A first rank keeps what the others leave word in, and is not gone at once"""
+
+
+def _end_as(program: Callable[[], object], end: Callable[[int], object]) -> None:
     code: Any = 1
     try:
-        sys.argv = ["truing", *arguments]
-        main()
+        program()
+        code = 0
     except SystemExit as leaving:
         code = leaving.code or 0
     except KeyboardInterrupt:  # before the command began
@@ -113,8 +126,7 @@ class Rank:
             os.environ.update(env)
             for stream in (1, 2) if stdout is not None else ():
                 os.dup2(stdout.fileno(), stream)
-            # as Python ends: the first rank keeps what the others leave word in, and is not gone at once
-            _end_as_truing(command[command.index("truing") + 1 :], ctypes.pythonapi.Py_Exit)
+            _end_as_truing(command[command.index("truing") + 1 :], _end_as_python_does)
 
     def poll(self) -> int | None:
         """How it ended, if it has. It stays to be waited for, so that a handler of signals may ask in between."""

@@ -5,13 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
-from forked import Forked, zygote
+from forked import Starter, anew, forked
 
 import truing as package
 from truing.cli import main as entry
@@ -27,8 +26,6 @@ except SystemExit as end:
     assert not end.code, end.code
 print("imported:", [name for name in {HEAVY} if name in sys.modules])
 """
-
-Starter = Callable[[list[str], Path, Path], "Forked | subprocess.Popen[bytes]"]
 
 
 @pytest.fixture(scope="module")
@@ -212,17 +209,6 @@ def test_debug_shows_the_traceback(place: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "argv", ["truing", "validate", str(place / "recipe.yaml"), "--debug", "--set", "seed=x"])
     with pytest.raises(InputError, check=lambda error: error.code.startswith("recipe/")):
         entry()
-
-
-def anew(arguments: list[str], said: Path, told: Path) -> "subprocess.Popen[bytes]":
-    """`truing` as a program of its own; what it prints is kept in two files."""
-    with said.open("ab") as out, told.open("ab") as err:
-        return subprocess.Popen([sys.executable, "-m", "truing", *arguments], stdout=out, stderr=err)
-
-
-def forked(arguments: list[str], said: Path, told: Path) -> Forked:
-    """The same by a process that has imported everything."""
-    return zygote().start(arguments, said, errors=told)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Runs that are disturbed, and the one that is not, which they are compared with."""
+"""Runs that are disturbed, and the one that is not, which they are compared with.
+
+A module's RECIPES name the roles and stages of each.
+"""
 
 from pathlib import Path
 
@@ -12,20 +15,26 @@ def runs() -> Runs:
     return Runs()
 
 
-@pytest.fixture(scope="module", params=["shared", "separate"])
-def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With the module's own CHANGES."""
-    place = tmp_path_factory.mktemp(request.param)
-    return tiny.recipe_file(place, roles=request.param, **request.module.CHANGES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "stages" in metafunc.fixturenames:
+        metafunc.parametrize(("roles", "stages"), metafunc.module.RECIPES, scope="module")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(request: pytest.FixtureRequest, runs: Runs, recipe: Path) -> dict[str, str]:
+def recipe(
+    request: pytest.FixtureRequest, roles: str, stages: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """With the module's own CHANGES."""
+    changes = request.module.CHANGES | {"roles": roles, "stages": stages}
+    return tiny.recipe_file(tmp_path_factory.mktemp(roles), **changes)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(runs: Runs, recipe: Path, stages: list[str]) -> dict[str, str]:
     out = recipe.parent / "undisturbed"
     runs.start(recipe, out)
     assert not runs.end()
     files = left_behind(out)
-    stages = request.module.CHANGES["stages"]
     assert all(f"{stage}/result.json" in files and f"{stage}/metrics.jsonl" in files for stage in stages)
     assert not any("checkpoints" in name for name in files)
     return files

@@ -2,8 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,9 +9,16 @@ from pathlib import Path
 import pytest
 import tiny
 from faults.killed import EVERY, SHORT, Death, Runs, has_ended, left_behind, running_stage
+from forked import Starter, anew, forked
 
-CHANGES = SHORT | {"stages": EVERY, "compute.learn_tokens": 20, "checkpoints.every_steps": 1000}
+pytestmark = pytest.mark.long
+
+CHANGES = SHORT | {"compute.learn_tokens": 20, "checkpoints.every_steps": 1000}
 """No checkpoint is due, so that what is kept was saved because of the stop"""
+RECIPES = [
+    pytest.param("shared", EVERY, id="shared"),
+    pytest.param("separate", EVERY, id="separate", marks=pytest.mark.slow),
+]
 STOPS = 20
 """At random moments, in every stage"""
 AT_ONCE = "what was finished is saved"
@@ -60,7 +65,7 @@ PLACES: list[tuple[str, Death, str]] = [
 """Where a run is left, time after time, and what it says of itself then"""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_left_anywhere_it_says_what_is_kept_and_ends_as_if_it_had_not_been(
     number: int, runs: Runs, recipe: Path, undisturbed: dict[str, str]
 ) -> None:
@@ -76,11 +81,11 @@ def test_left_anywhere_it_says_what_is_kept_and_ends_as_if_it_had_not_been(
 
 @pytest.mark.slow
 def test_left_at_random_moments_it_ends_as_if_it_had_not_been(
-    runs: Runs, recipe: Path, undisturbed: dict[str, str]
+    runs: Runs, recipe: Path, stages: list[str], undisturbed: dict[str, str]
 ) -> None:
     """As `test_kills` does with kills: in its rounds a stage may be left before, amid or after any line of Python."""
     stops, moments, equal = Counter[str](), random.Random(17), 0
-    while min(stops[stage] for stage in EVERY) < STOPS:
+    while min(stops[stage] for stage in stages) < STOPS:
         out = recipe.parent / f"random-{equal}"
         number = moments.choice([signal.SIGTERM, signal.SIGINT])
         while runs.dies_by_the_clock(recipe, out, moments.randint(0, 2), moments.uniform(0, 0.3), number):
@@ -108,8 +113,10 @@ def score(prompts, responses):
 """The third call is that of the second update"""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_reward_function_that_hangs_does_not_keep_a_run_from_ending(number: int, runs: Runs, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "start"), [(signal.SIGTERM, anew), (signal.SIGINT, forked)])
+def test_a_reward_function_that_hangs_does_not_keep_a_run_from_ending(
+    number: int, start: Starter, runs: Runs, tmp_path: Path
+) -> None:
     (tmp_path / "hangs.py").write_text(HANGS)
     reward = {"kind": "function", "path": f"{tmp_path / 'hangs.py'}:score", "normalise": False}
     changes = {"stages": ["sft", "ppo"], "rewards.sources": [reward], "functions.seconds": 600}
@@ -117,14 +124,13 @@ def test_a_reward_function_that_hangs_does_not_keep_a_run_from_ending(number: in
     runs.start(recipe, tmp_path / "undisturbed")
     assert not runs.end()
     (tmp_path / "hangs").touch()
-    command = [sys.executable, "-m", "truing", "run", str(recipe), "--out", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while not (tmp_path / "pid").exists() and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert told == "truing: interrupted, ppo is saved after step 1. The same command goes on from there.\n"
+    told = tmp_path / "told"
+    process = start(["run", str(recipe), "--out", str(out)], tmp_path / "said", told)
+    while not (tmp_path / "pid").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    assert told.read_text() == "truing: interrupted, ppo is saved after step 1. The same command goes on from there.\n"
     assert has_ended(int((tmp_path / "pid").read_text()))
     (tmp_path / "hangs").unlink()
     runs.start(recipe, out)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,6 +48,27 @@ def start(
     rest are the rehearsal, in which the first works and the others wait, and the report: only a `whole` one has them.
     """
     return zygote().start(_arguments(recipe, out, processes, options), _log(out), whole=whole, ignored=ignored)
+
+
+def in_ranks(script: str, place: Path, processes: int, *arguments: str) -> str:
+    """What processes of a group print that run a script, each knowing its rank as `torchrun` tells it."""
+    file, printed, told = (place / f"script.{kind}" for kind in ("py", "out", "err"))
+    file.write_text(script)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    world = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    going = [
+        zygote().start(
+            [*arguments],
+            printed,
+            environment={name: str(value) for name, value in {**world, "RANK": rank, "LOCAL_RANK": rank}.items()},
+            errors=told,
+            script=file,
+        )
+        for rank in range(processes)
+    ]
+    assert [one.wait(SOON) for one in going] == [0] * processes, told.read_text()
+    return printed.read_text()
 
 
 def start_anew(recipe: Path, out: Path, processes: int, *options: str) -> "subprocess.Popen[bytes]":

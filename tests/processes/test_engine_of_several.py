@@ -11,6 +11,8 @@ from rollout.stand_in import StandIn, serving
 from truing.runs.metrics import read_jsonl
 from truing.stages.ppo import train_ppo
 
+pytestmark = pytest.mark.long
+
 ROUNDING = 1e-5
 CHANGES = {
     "stages": ["ppo"],

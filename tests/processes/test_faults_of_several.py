@@ -24,6 +24,8 @@ from processes.several import (
 
 from truing.runs.metrics import read_jsonl
 
+pytestmark = pytest.mark.long
+
 LONG = SHORT | {"checkpoints.every_steps": 1, "ppo.updates": 6}
 
 

@@ -16,6 +16,8 @@ from processes.several import REWARD, SOON, kill, ranks, said, start, wait_for_l
 
 from truing.runs.metrics import read_jsonl
 
+pytestmark = pytest.mark.long
+
 PPO: dict[str, Any] = {
     "stages": ["ppo"],
     "ppo.updates": 3,

@@ -14,6 +14,8 @@ from faults.killed import SHORT, STAGES, Runs, has_ended, left_behind, logged, r
 
 from truing.processes.launch import free_port
 
+pytestmark = pytest.mark.long
+
 CHANGES = SHORT | {"checkpoints.every_steps": 1}
 FULL = {"roles": "separate", "sft.method": "full"}
 LAYOUTS: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {

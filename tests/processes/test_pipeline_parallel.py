@@ -26,6 +26,8 @@ from truing.models.stage_plan import layers_for_stages, order_of
 from truing.runs.metrics import read_jsonl
 from truing.training.learner import Learner
 
+pytestmark = pytest.mark.long
+
 FULL = {"roles": "separate", "sft.method": "full"}
 STEPS: dict[str, Any] = SHORT | FULL | {"stages": ["sft"], "checkpoints.every_steps": 1, "sft.epochs": 12}
 LONG = SHORT | FULL | {"stages": ["sft", "reward", "ppo"], "checkpoints.every_steps": 1, "ppo.updates": 11}

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from processes.read_in_parts import write_bases
 from processes.several import (
     SOON,
     assert_that_one_hears_while_the_other_hangs,
+    in_ranks,
     is_gone,
     kill,
     ranks,
@@ -24,6 +23,8 @@ from safetensors import safe_open
 
 from truing.config import resolved_yaml
 from truing.runs.metrics import read_jsonl
+
+pytestmark = pytest.mark.long
 
 SHARDED = {"roles": "separate", "sft.method": "full", "compute.shard": True}
 LONG = SHORT | SHARDED | {"checkpoints.every_steps": 1, "ppo.updates": 14}
@@ -165,12 +166,7 @@ with group.joined(), torch.no_grad():
 
 def test_each_keeps_its_part_of_the_weights_and_no_more_once_it_has_computed(tmp_path: Path) -> None:
     write_bases(tmp_path)
-    (tmp_path / "parts.py").write_text(PARTS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(tmp_path / "parts.py"), str(Path(__file__).parents[1]), str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    whole, *own = map(int, ran.stdout.split())
+    whole, *own = map(int, in_ranks(PARTS, tmp_path, 2, str(Path(__file__).parents[1]), str(tmp_path)).split())
     assert [sum(own[:2]), sum(own[2:4]), sum(own[4:])] == [whole] * 3
     assert max(own) <= 0.51 * whole
 

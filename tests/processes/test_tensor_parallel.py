@@ -1,15 +1,13 @@
 """Processes that each compute a slice of every layer, and of the vocabulary."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tiny
 from faults.killed import SHORT, left_behind
 from processes.read_in_parts import write_bases
-from processes.several import SOON, is_gone, kill, ranks, said, start, wait_for_lines
+from processes.several import SOON, in_ranks, is_gone, kill, ranks, said, start, wait_for_lines
 from transformers import AutoModelForCausalLM
 
 from truing.config.sections import Lora
@@ -19,6 +17,8 @@ from truing.models.tensor_plan import tensor_plan
 from truing.processes.parts import Parts
 from truing.processes.tensor_parallel import Slices
 from truing.runs.metrics import read_jsonl
+
+pytestmark = pytest.mark.long
 
 TENSOR = ("--tp", "2")
 FULL = {"roles": "separate", "sft.method": "full"}
@@ -49,11 +49,13 @@ def test_one_is_killed_the_other_ends_and_the_run_goes_on_to_the_same_bytes(reci
     assert left_behind(out) == left_behind(undisturbed)
 
 
-def test_a_run_goes_on_in_other_layouts(recipe: Path, undisturbed: Path) -> None:
-    """Its layers in two, whole in one process, in two for each half of the rows, and its rows of weights in two."""
-    out, lines = recipe.parent / "layouts", 2
-    layouts = ((2, TENSOR), (1, ()), (4, TENSOR), (2, ("--set", "compute.shard=true")))
-    for processes, options in layouts:
+@pytest.mark.parametrize("more", [[], pytest.param([(4, TENSOR)], marks=pytest.mark.slow)])
+def test_a_run_goes_on_in_other_layouts(
+    recipe: Path, undisturbed: Path, more: list[tuple[int, tuple[str, ...]]]
+) -> None:
+    """Its layers in two, whole in one process, its rows of weights in two, and in two for each half of the rows."""
+    out, lines = recipe.parent / f"layouts-{len(more)}", 2
+    for processes, options in [(2, TENSOR), (1, ()), (2, ("--set", "compute.shard=true")), *more]:
         going = start(recipe, out, processes, *options)
         wait_for_lines(out / "ppo" / "metrics.jsonl", lines + 1, going)
         going.send_signal(signal.SIGTERM)
@@ -189,13 +191,9 @@ with group.joined(tensor=2), torch.no_grad():
 
 def test_slices_of_a_vocabulary_say_what_the_whole_says_and_each_process_keeps_half(tmp_path: Path) -> None:
     write_bases(tmp_path)
-    (tmp_path / "slices.py").write_text(SLICES)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(tmp_path / "slices.py"), str(Path(__file__).parents[1]), str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
+    kept = [*map(int, in_ranks(SLICES, tmp_path, 2, str(Path(__file__).parents[1]), str(tmp_path)).split())]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "untied")
     norms = sum(weight.numel() for path, weight in model.named_parameters() if "norm" in path)
     whole = sum(weight.numel() for weight in model.parameters())
-    assert sum(map(int, ran.stdout.split())) == whole + norms  # which are whole in both
-    assert max(map(int, ran.stdout.split())) <= 0.53 * whole
+    assert sum(kept) == whole + norms  # which are whole in both
+    assert max(kept) <= 0.53 * whole
