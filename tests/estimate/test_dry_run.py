@@ -49,7 +49,8 @@ def _dry_run(recipe: Recipe, root: Path) -> dict[str, Usage] | None:
     return dry_run(recipe, tiny.prepared(recipe), root)
 
 
-@pytest.mark.parametrize("roles", ["shared", "separate"])
+@pytest.mark.long
+@pytest.mark.parametrize("roles", ["shared", pytest.param("separate", marks=pytest.mark.slow)])
 def test_the_peak_is_that_of_a_run_of_all_layers(roles: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(estimator, "KERNELS_A_STEP", 0)  # batches of these rows are all about equally long
     method = "full" if roles == "separate" else "lora"
@@ -63,6 +64,7 @@ def test_the_peak_is_that_of_a_run_of_all_layers(roles: str, monkeypatch: pytest
         assert usage.peak == pytest.approx(measured[stage].peak, rel=0.1), stage
 
 
+@pytest.mark.long
 def test_between_steps_a_model_that_learns_in_full_holds_two_moments_of_each_weight(tmp_path: Path) -> None:
     layers = 24  # enough for what the other products of adapters take to be little beside it
     weights = 4.0 * layers * LAYER
