@@ -4,9 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import run_all
+from docs.test_commands import parse_script
 from harness.prompts import even, prompts, ragged
 from harness.sides import Measured, Side, alternate, refuse_unequal
-from harness.tables import Target, table, targets
+from harness.tables import Target, table, targets, tell
+from run_all import SIZES, command, verdicts
 
 SCRIPT = """
 import json, sys
@@ -78,3 +81,33 @@ def test_ragged_lengths_span_the_range_and_even_ones_have_as_many_tokens():
     assert (min(lengths), max(lengths), len(set(lengths))) == (4, 128, 8)
     assert sum(even(lengths)) == sum(lengths)
     assert max(even(lengths)) - min(even(lengths)) <= 1
+
+
+def test_a_verdict_is_a_line_with_what_was_wanted_and_measured(capsys: pytest.CaptureFixture[str]):
+    tell([Target("fast", 2.0, 2.31), Target("an answer", 50, 61.04, at_most=True, unit=" ms")])
+    printed = capsys.readouterr().out
+    assert [*verdicts(f"| table |\n{printed}done\n")] == [
+        "reached: fast: wanted ≥ 2x, measured 2.31x",
+        "missed: an answer: wanted ≤ 50 ms, measured 61.04 ms",
+    ]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_what_all_are_told_their_scripts_understand(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _, script, *arguments = command(name, tmp_path)
+    parse_script(Path(script), arguments, monkeypatch)
+
+
+def test_one_that_fails_is_told_and_the_next_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "run_all").mkdir()
+    scripts = {"scale": "raise SystemExit('no model')", "saving": "print('reached: saving: wanted ≤ 3%, measured 1%')"}
+    monkeypatch.setattr(run_all, "command", lambda name, _: [sys.executable, "-c", scripts[name]])
+    monkeypatch.setattr(sys, "argv", ["run_all.py", "--cache", str(tmp_path), "--only", *scripts])
+    assert run_all.main() == 1
+    _, failed, told, verdict = capsys.readouterr().out.splitlines()
+    assert failed.endswith(f"failed, see {tmp_path / 'run_all' / 'scale.log'}")
+    assert told.startswith("saving, ")
+    assert verdict == "  reached: saving: wanted ≤ 3%, measured 1%"
+    assert (tmp_path / "run_all" / "scale.log").read_text(encoding="utf-8") == "no model\n"
