@@ -12,7 +12,7 @@ quickstart: $(STAMP)
 	$(BIN)/truing run recipes/quickstart.yaml --out runs/quickstart
 
 check: style
-	tests=$$($(BIN)/python tests/architecture/touched.py $(BASE)) && $(BIN)/python -m pytest $(SPREAD) -m 'not slow' $$tests
+	tests=$$($(BIN)/python tests/architecture/touched.py $(BASE)) && $(BIN)/python -m pytest $(SPREAD) -m 'not slow and not long' $$tests
 
 test: style
 	$(BIN)/python -m pytest $(SPREAD) -m 'not slow'

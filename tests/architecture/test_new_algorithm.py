@@ -12,6 +12,8 @@ import pytest
 import tiny
 from architecture.sources import PACKAGE
 
+pytestmark = pytest.mark.long
+
 OWN = "stages/toy.py"
 STAGE = '''"""A toy: some steps on all demonstrations at once."""
 

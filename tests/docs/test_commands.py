@@ -106,6 +106,7 @@ def _here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_here")
 @pytest.mark.parametrize("command", RUN, ids=named)
 def test_it_runs(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ from truing.runs.directory import RunDirectory
 from truing.runs.files import sha256_file, write_json
 from truing.runs.progress import SilentProgress
 
+pytestmark = pytest.mark.long
+
 TEMPTING = [
     "pytorch_model.bin",
     "adapter_model.bin",

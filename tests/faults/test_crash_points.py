@@ -16,6 +16,8 @@ from truing.runs.files import remove, write_json
 from truing.training.journal import open_journal
 from truing.training.learner import Learner
 
+pytestmark = pytest.mark.long
+
 STEPS = 2
 
 

@@ -22,6 +22,8 @@ from truing.pipeline.execute import run_pipeline
 from truing.runs import checkpoints, files, metrics
 from truing.runs.progress import SilentProgress
 
+pytestmark = pytest.mark.long
+
 SAVING = {"stages": ["sft"], "checkpoints.every_steps": 1}
 
 

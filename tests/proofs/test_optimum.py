@@ -12,7 +12,7 @@ PROOF = make_world(seed=11, temperature=0.8)
 LIMITS = {1.0: 0.005, 0.3: 0.04, 0.1: 0.03}
 
 
-@pytest.fixture(scope="module", params=LIMITS)
+@pytest.fixture(scope="module", params=[1.0, pytest.param(0.3, marks=pytest.mark.slow), 0.1])
 def solved(request: pytest.FixtureRequest) -> tuple[float, Solution]:
     return request.param, solve(PROOF, request.param)
 

@@ -120,7 +120,9 @@ MUTANTS = [ratio_against_the_reference, no_penalty_at_all, padding_counted, roll
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
-@pytest.mark.parametrize("stage", ["grpo", "rloo", "reinforce"])
+@pytest.mark.parametrize(
+    "stage", ["grpo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rloo", "reinforce"))]
+)
 def test_a_mistake_is_caught_by_the_proof(mutant: Any, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant(monkeypatch, PROOF, 1.0)
     solution = solve_without_critic(PROOF, 1.0, stage, UPDATES // 2)

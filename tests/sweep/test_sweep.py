@@ -14,6 +14,8 @@ from forked import Forked, zygote
 from truing.functional import best_of_n_kl_bound, best_of_n_mean
 from truing.runs.metrics import read_jsonl
 
+pytestmark = pytest.mark.long
+
 FUNCTIONS = """
 def a(prompts, responses):
     return [float(response.count("a")) for response in responses]
