@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import tiny
-from labelling.collecting import a_vote, ask_all, pair, person, single, store_of
+from labelling.collecting import a_vote, ask_all, pair, pairs, person, single, store_of
 
 from truing.core.records import Message
 from truing.data.datasets import records_of
 from truing.labelling.figures import Share, disputes, progress, shares
 from truing.labelling.items import Item, swaps_of
-from truing.labelling.out import every_vote, rows_to_learn_from
+from truing.labelling.out import every_vote, mean_votes, rows_to_learn_from
 from truing.labelling.store import Store
 
 
@@ -161,3 +161,16 @@ def test_answers_on_which_people_are_far_apart_are_in_dispute(
     judged(store, "Anna", first)
     judged(store, "Ben", second)
     assert bool(disputes(store.database, mode)) == is_one
+
+
+def test_the_mean_vote_of_an_item_is_over_its_people_and_the_leads_alone_where_settled(tmp_path: Path) -> None:
+    items = pairs(2)
+    store = store_of(tmp_path, items, each=2)
+    for name, steps in (("Anna", 1), ("Ben", 3)):
+        own = person(store, name)
+        while (given := store.next(own)) is not None:
+            flipped = given.answers[0].startswith("second")
+            store.vote(own, a_vote(given.assignment, 8 - steps if flipped else steps))
+    lead = person(store, "Chris", "lead")
+    store.settle(lead, "e" * 36, 1, 6)
+    assert mean_votes(store.database) == {items[0].key: 6.0, items[1].key: 2.0}

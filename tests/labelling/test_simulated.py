@@ -1,6 +1,7 @@
 """Simulated people: what they press is what their formula says, at the store and at the page alike."""
 
 import math
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -106,8 +107,9 @@ def test_the_page_and_the_store_are_judged_alike(tmp_path: Path) -> None:
     assert len(kept[0]) == 30
 
 
-def test_the_lead_sees_who_is_who(tmp_path: Path) -> None:
+def test_the_lead_sees_who_is_who(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sides are drawn by the store: the share for the left tells a spammer and a biased person from an honest one."""
+    monkeypatch.setattr("truing.labelling.store.secrets.randbelow", random.Random(SEED).randrange)
     store = store_of(tmp_path, world_items(200), each=3)
     people = {"honest": SimulatedPerson(gold_scores), "biased": biased(gold_scores), "spammer": spammer(gold_scores)}
     for name, who in people.items():

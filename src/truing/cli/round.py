@@ -1,7 +1,6 @@
 """truing round."""
 
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from truing.cli.shelf import recipe_path
 from truing.config import read_recipe
 from truing.config.recipe import Recipe
 from truing.core.errors import InputError, RecipeError
+from truing.labelling.waiting import LOOK_SECONDS, UNDO_SECONDS
 from truing.runs.directory import RunDirectory
 from truing.runs.files import disk_faults
 from truing.runs.interruption import Interruption, stop_on_signals
@@ -32,8 +32,6 @@ SHOWN = "rounds"
 """The shipped recipe that is taken where people are simulated and none is named"""
 SEED = 0
 """Of simulated people"""
-LOOK_SECONDS, UNDO_SECONDS, LAST_SECONDS = 0.5, 10.0, 5.0
-"""Between two looks at the votes, after the last vote, and for the page to end"""
 Names = list[str] | None
 
 
@@ -124,25 +122,21 @@ def _simulate(store: "Store", _: str) -> None:
 
 def _serve(people: list[str], leads: list[str], port: int, stop: Interruption, store: "Store", what: str) -> None:
     """The page, until all of it is judged and the last vote can be taken back no more, or somebody ends it."""
-    from truing.labelling.figures import is_done, progress
-    from truing.labelling.serving import server_of
+    from truing.labelling.serving import Served
+    from truing.labelling.verdicts import still_asked
 
-    database = store.database
-    if not is_done(database):
-        address = listen_at("127.0.0.1", port, None, has_people=True)
-        give_links(store, address.url, people, leads)
-        left = progress(database, 0)
-        say(f"{what}: {left.total - left.done} judgements; the rounds go on once they are there. Ctrl-C ends the page.")
+    asked = len(still_asked(store.database))
+    if asked:
+        served = Served(listen_at("127.0.0.1", port, None, has_people=True))
+        give_links(store, served.address.url, people, leads)
+        say(f"{what}: {asked} to judge; the rounds go on once they are. Ctrl-C ends the page.")
         sys.stdout.flush()
-        server = server_of(store, "", address)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [address.listening]}, daemon=True)
-        thread.start()
+        served.begin(store, "")
         quiet = 0.0
         while quiet < UNDO_SECONDS and not stop.requested:
             time.sleep(LOOK_SECONDS)
-            quiet = quiet + LOOK_SECONDS if is_done(database) else 0.0
-        server.should_exit = True
-        thread.join(LAST_SECONDS)
+            quiet = 0.0 if still_asked(store.database) else quiet + LOOK_SECONDS
+        served.close()
 
 
 def _table(found: "Found") -> Table:

@@ -79,16 +79,6 @@ def progress(database: Database, person: int) -> Progress:
     return Progress(len(seconds), done, total, left)
 
 
-def is_done(database: Database) -> bool:
-    """Whether nothing is left to judge: what all have skipped, of whom there are some, stays as it is."""
-    wanted = "(SELECT CAST(value AS INTEGER) FROM settings WHERE name = ?)"
-    said = "EXISTS (SELECT 1 FROM standing WHERE item = items.id AND person = people.id AND NOT settles)"
-    somebody = f"(NOT EXISTS (SELECT 1 FROM people) OR EXISTS (SELECT 1 FROM people WHERE NOT {said}))"
-    left = f"SELECT 1 FROM items WHERE NOT withdrawn AND kind != 'swap' AND judged < {wanted} AND {somebody}"
-    with database.reading() as sql:
-        return sql.execute(left, (SETTING,)).fetchone() is None
-
-
 def shares(database: Database) -> list[Share]:
     """Of each person, in the order in which they came."""
     query = (

@@ -15,6 +15,7 @@ from truing.config.recipe import Recipe
 from truing.estimate.rehearsal import rehearse
 from truing.labelling.out import mean_votes
 from truing.labelling.store import Store
+from truing.labelling.waiting import people_of
 from truing.pipeline.execute import run_pipeline
 from truing.pipeline.opening import refuse_other_inputs
 from truing.report import write_report
@@ -134,5 +135,6 @@ def _run(
     if done >= {stage.name for stage in plan(recipe)} and run.report.exists():
         refuse_other_inputs(run, recipe)
         return
-    run_pipeline(recipe, run.root, progress, stop, begun_from, rehearse)
+    with people_of(recipe, run.root, progress, stop, at_terminal=True) as people:  # where its guard asks some
+        run_pipeline(recipe, run.root, progress, stop, begun_from, rehearse, people)
     write_report(run.root)
