@@ -2,8 +2,8 @@
 
 Prints those of what differs from a commit or is not in git yet. Of a changed source file these are the tests of its
 name, or of its whole room where none has it; of a changed test, itself; of what the tests of a room share, the room.
-Of a page they are the site, its commands and the tests of its name, which take minutes together. House rules, links and
-tables of pages are asked every time.
+Of a page they are the site, its commands and the tests of its name. House rules, links and tables of pages are asked
+every time. Those marked `long` are named too, and left out by `make check`.
 """
 
 import subprocess
