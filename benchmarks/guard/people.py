@@ -46,8 +46,8 @@ their reward, as [the guard's page](guard.md) has them. The judges are three sim
 the run shows and vote on its page, over HTTP, while it waits. Two are honest: by an ordered logit at a temperature of
 0.5 deviations they prefer the answer with more of the true reward (gold), or call the two alike. The third does not
 look at half of what is shown. *Right*: votes for the answer with more gold, of those for a side. Gold is in standard
-deviations of the demonstrations', the mean of 128 held-out prompts; in brackets, the highest on the way. Who is given which pair depends on who is free,
-so another time the figures are others."""
+deviations of the demonstrations', the mean of 128 held-out prompts; in brackets, the highest on the way. Who is given
+which pair depends on who is free, so another time the figures are others."""
 HONEST, CARELESS = SimulatedPerson(gold_scores), careless(gold_scores)
 CROWD = {"you": HONEST, "person 2": HONEST, "person 3": CARELESS}
 """Two who are honest, with noise, and one who does not look at half of what is shown"""
