@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from truing.core.errors import RunError, TrainingError
-from truing.runs.files import complete_directory, read_json, sha256_file, sweep, write_json, write_text
+from truing.runs.files import complete_directory, read_json, sha256_file, sweep, write_json, write_jsonl, write_text
 
 
 def names(directory: Path) -> set[str]:
@@ -21,6 +21,11 @@ def test_json_reads_back_equal(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", value)
     assert read_json(tmp_path / "x.json") == value
     assert names(tmp_path) == {"x.json"}
+
+
+def test_rows_are_a_line_each_as_they_are_read_elsewhere(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "x.jsonl", ({"a": text} for text in ("ä", "line\nend", "\ud800")))
+    assert (tmp_path / "x.jsonl").read_bytes() == '{"a": "ä"}\n{"a": "line\\nend"}\n{"a": "\\ud800"}\n'.encode()
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

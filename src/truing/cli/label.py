@@ -1,6 +1,5 @@
 """truing label."""
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +24,7 @@ from truing.cli.options import (
 )
 from truing.cli.output import patient_console, say
 from truing.core.errors import InputError
+from truing.runs.files import write_jsonl
 from truing.runs.progress import open_progress
 
 if TYPE_CHECKING:
@@ -209,8 +209,6 @@ def _work_on(
 
 
 def _write(file: Path, rows: Iterable[dict[str, Any]], what: str) -> None:
-    from truing.runs.files import write_text
-
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    write_text(file, "".join(lines))
-    say(f"{len(lines)} {what} written to {file}.")
+    written = list(rows)
+    write_jsonl(file, written)
+    say(f"{len(written)} {what} written to {file}.")

@@ -19,7 +19,7 @@ from truing.rewards.process import FunctionError, FunctionProcess
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.worker import shown
 from truing.runs.directory import StageDirectory
-from truing.runs.files import disk_faults, write_text
+from truing.runs.files import disk_faults, write_jsonl
 
 ALIKE = 0.5
 
@@ -140,7 +140,7 @@ class PeopleJudge:
         """
         file = self.directory.questions(look)
         if not file.exists():
-            write_text(file, "".join(json.dumps(_asked(one), ensure_ascii=False) + "\n" for one in questions))
+            write_jsonl(file, map(_asked, questions))
         votes = read_votes(file, [one.id for one in questions])
         left = len(questions) - len(votes)
         if left:

@@ -12,7 +12,7 @@ from truing.labelling.collection import Asking
 from truing.labelling.items import plain
 from truing.results import LanguageModel, open_model, open_result, open_start
 from truing.runs.directory import RECORD, RunDirectory
-from truing.runs.files import sha256_file, write_text
+from truing.runs.files import sha256_file, write_jsonl
 from truing.runs.finished import speaking_stage
 from truing.runs.metrics import read_jsonl
 from truing.runs.progress import Progress
@@ -42,7 +42,7 @@ def answers_beside(labels: Path, prompts: Path, asking: Asking, progress: Progre
         what = "the answers to every prompt were alike, so there is nothing to judge."
         hint = "Draw at a higher --temperature, or ask another model."
         raise InputError(what, code="input/alike-answers", where=str(prompts), hint=hint)
-    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_jsonl(file, rows)
     return file
 
 

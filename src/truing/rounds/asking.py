@@ -5,7 +5,6 @@ What a vote teaches is how far the members of that round's reward model disagree
 deviation), or, where there is one model, how close its scores are: what `truing label` goes by too.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from truing.models.save import load_member_scores
 from truing.results import LanguageModel, open_result
 from truing.rewards.combined import MembersReward
 from truing.rounds.directory import RoundsDirectory, Settings, policy_stage, recipe_of_start
-from truing.runs.files import write_text
+from truing.runs.files import write_jsonl
 from truing.runs.metrics import read_jsonl
 from truing.score import StageReward, as_sample, load_stage_reward
 
@@ -106,7 +105,7 @@ def write_asked(file: Path, asked: Sequence[Asked]) -> None:
         }
         for one in asked
     ]
-    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_jsonl(file, rows)
 
 
 def read_asked(file: Path) -> list[Asked]:

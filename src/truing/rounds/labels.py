@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from truing.core.errors import InputError
@@ -14,7 +13,7 @@ from truing.labelling.places import put_items
 from truing.labelling.store import Store
 from truing.rounds.asking import Asked, name_of, read_asked
 from truing.rounds.directory import RoundsDirectory, Settings
-from truing.runs.files import write_text
+from truing.runs.files import write_jsonl
 
 
 def store_of(directory: RoundsDirectory, settings: Settings) -> Store:
@@ -43,8 +42,8 @@ def write_learnt(directory: RoundsDirectory, store: Store, number: int, settings
         what = "nobody preferred one answer to the other, so there is nothing to learn from."
         hint = "Delete the directory and ask for more with --labels-per-round."
         raise InputError(what, code="input/no-preferences", where=str(directory.labels), hint=hint)
-    _write(directory.ratings(number), [rating for pair in pairs for rating in _ratings(pair)])
-    _write(directory.learnt(number), pairs)  # after the ratings: it says that both are there
+    write_jsonl(directory.ratings(number), [rating for pair in pairs for rating in _ratings(pair)])
+    write_jsonl(directory.learnt(number), pairs)  # after the ratings: it says that both are there
     if not settings.simulated:
         from truing.labelling.quality import label_quality  # of the extra that the page has
 
@@ -73,7 +72,3 @@ def _key(prompt: Any, answers: Sequence[Any]) -> str:
 def _key_of(row: dict[str, Any]) -> str:
     said = [row[side] if isinstance(row[side], str) else row[side][-1]["content"] for side in ("chosen", "rejected")]
     return json.dumps([row["prompt"], sorted(said)])
-
-
-def _write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
