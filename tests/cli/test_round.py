@@ -14,6 +14,7 @@ from rounds.collecting import shorter
 from truing.cli import round as round_module
 from truing.config import load_recipe
 from truing.config.recipe import Recipe
+from truing.labelling import waiting
 from truing.labelling.people import new_link
 from truing.labelling.simulated import AtPage, SimulatedPerson, judge_all
 from truing.labelling.store import Store
@@ -118,7 +119,7 @@ def test_the_page_is_there_until_all_is_judged(tmp_path: Path, monkeypatch: pyte
         labeller.start()
 
     monkeypatch.setattr(round_module, "give_links", linked)
-    monkeypatch.setattr(round_module, "UNDO_SECONDS", 0.5)
+    monkeypatch.setattr(waiting, "UNDO_SECONDS", 0.5)
     serve: Any = vars(round_module)["_serve"]
     serve([], [], 0, Interruption(), store, "round 1")
     labellers[0].join()

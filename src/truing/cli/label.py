@@ -1,38 +1,41 @@
 """truing label."""
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import typer
-
-from truing.cli.label_quality import current_quality, show_quality
-from truing.cli.options import (
+from truing.cli.label_files import convert_export, work_on
+from truing.cli.label_options import (
     AgainstWhat,
-    AnswerSeed,
-    AnswerTemperature,
-    AnswerTokens,
     Ask,
     AskedBestOf,
+    Controls,
     Convert,
+    Each,
+    Export,
+    ExportVotes,
+    Forget,
+    Guidelines,
+    Host,
     JudgedHow,
     LabelsFile,
     Quality,
+    RandomShare,
+    Revoke,
     RunOrFile,
+    Swaps,
+    Url,
     WhoseAnswers,
 )
+from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, Labellers, Leads, Port
 from truing.cli.output import patient_console, say
 from truing.core.errors import InputError
-from truing.runs.files import write_jsonl
 from truing.runs.progress import open_progress
 
 if TYPE_CHECKING:
     from truing.labelling.collection import Asking
     from truing.labelling.serving import Address
     from truing.labelling.store import Store
-
-Names = list[str] | None
 
 
 def label(
@@ -45,33 +48,23 @@ def label(
     tokens: AnswerTokens = None,
     temperature: AnswerTemperature = None,
     seed: AnswerSeed = None,
-    person: Annotated[Names, typer.Option(metavar="NAME", help="Who labels: prints a link. One or several.")] = None,
-    lead: Annotated[Names, typer.Option(metavar="NAME", help="The same, of who also settles disputes.")] = None,
-    each: Annotated[int, typer.Option(min=1, help="People who judge each item.")] = 1,
-    random_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the items: drawn at random, not because they teach most.")
-    ] = 0.2,
-    controls: Annotated[Path | None, typer.Option(help="Pairs whose better side is known, between the others.")] = None,
-    swaps: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the items: shown to the same person again, sides changed.")
-    ] = 0.0,
-    guidelines: Annotated[Path | None, typer.Option(help="Markdown, shown beside the work.")] = None,
+    person: Labellers = None,
+    lead: Leads = None,
+    each: Each = 1,
+    random_share: RandomShare = 0.2,
+    controls: Controls = None,
+    swaps: Swaps = 0.0,
+    guidelines: Guidelines = None,
     labels: LabelsFile = None,
-    host: Annotated[str, typer.Option(help="Where to listen; addresses open to others need --url.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8420,
-    url: Annotated[str | None, typer.Option(help="What browsers open, where that is a proxy with TLS.")] = None,
-    export: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write rows to learn from, in TRL's columns, and end.")
-    ] = None,
-    export_votes: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every vote with all that is known of it, and end.")
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8420,
+    url: Url = None,
+    export: Export = None,
+    export_votes: ExportVotes = None,
     convert: Convert = None,
     quality: Quality = False,
-    revoke: Annotated[str | None, typer.Option(metavar="NAME", help="End a person's links, and end.")] = None,
-    forget: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Delete a person and all they said, and end.")
-    ] = None,
+    revoke: Revoke = None,
+    forget: Forget = None,
 ) -> None:
     """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
     from truing.labelling.collection import Asking, Wanted, begin, existing, items_to_ask, labels_of, read_guidelines
@@ -79,10 +72,10 @@ def label(
 
     kept_in = labels or labels_of(source)
     if convert:
-        _convert(source, convert)
+        convert_export(source, convert)
         return
     if export or export_votes or quality or revoke or forget:
-        _work_on(existing(kept_in), export, export_votes, quality, revoke, forget)
+        work_on(existing(kept_in), export, export_votes, quality, revoke, forget)
         return
     told = read_guidelines(guidelines) if guidelines else ""
     store = _waiting_guard(source) if not (labels or stage or ask) else None
@@ -124,15 +117,6 @@ def _answers(prompts: Path, labels: Path, asking: "Asking") -> Path:
     return prompts
 
 
-def _convert(export: Path, file: Path) -> None:
-    from truing.labelling.foreign import rows_of_export
-
-    rows, without = rows_of_export(export)
-    _write(file, rows, "rows to learn from")
-    if without:
-        say(f"{without} records gave none: nobody has judged them, or not in favour of one side.")
-
-
 def listen_at(host: str, port: int, url: str | None, has_people: bool) -> "Address":
     """Where a page begins to listen. InputError as `listen`, or where what serves it is not installed."""
     from truing.labelling.collection import need_web_server
@@ -172,43 +156,3 @@ def _has_named(store: "Store") -> bool:
     from truing.labelling.people import ALONE, names
 
     return bool(set(names(store.database)) - {ALONE})
-
-
-def _work_on(
-    store: "Store",
-    export: Path | None,
-    export_votes: Path | None,
-    is_quality_asked: bool,
-    revoked: str | None,
-    forgotten: str | None,
-) -> None:
-    """What is done with labels that are there."""
-    from truing.labelling.exports import exported, remember, write_quality
-    from truing.labelling.out import every_vote, rows_to_learn_from
-    from truing.labelling.people import forget, revoke
-
-    if export:
-        _write(export, rows_to_learn_from(store.database, store.mode), "rows to learn from")
-        beside = write_quality(store, current_quality(store), export)
-        say(f"How good the labellers were, for the report of a run that reads them: {beside}.")
-    if export_votes:
-        _write(export_votes, every_vote(store.database), "votes")
-    for written in (export, export_votes):
-        if written:
-            remember(store.database, written)
-    if is_quality_asked:
-        show_quality(store, current_quality(store))
-    if revoked:
-        revoke(store.database, revoked)
-        say(f"The links of {revoked} have ended.")
-    if forgotten:
-        say(f"{forgotten} is forgotten, with {forget(store.database, forgotten)} votes.")
-        if files := exported(store.database):
-            named = ", ".join(map(str, files))
-            say(f"What they said may still be in {named}: export again or delete these, and the runs that read them.")
-
-
-def _write(file: Path, rows: Iterable[dict[str, Any]], what: str) -> None:
-    written = list(rows)
-    write_jsonl(file, written)
-    say(f"{len(written)} {what} written to {file}.")

@@ -11,7 +11,7 @@ import typer
 
 from truing.cli.label import label
 from truing.cli.migrate import migrate
-from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, SpeakingStage
+from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, Overrides, SpeakingStage
 from truing.cli.output import show_traceback, tell
 from truing.cli.round import round_command
 from truing.core.errors import TruingError
@@ -27,9 +27,6 @@ app = typer.Typer(
 )
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as ppo.kl.beta=0.1.")
-]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Tokens = Annotated[int, typer.Option("--tokens", min=1, help="Longest response, in tokens.")]
 Temperature = Annotated[float, typer.Option("--temperature", min=0.01, help="Of the sampling.")]

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,13 +11,13 @@ import typer
 from rich.table import Table
 
 from truing.cli.label import give_links, listen_at
+from truing.cli.options import Labellers, Leads, Overrides, Port
 from truing.cli.output import patient_console, say
 from truing.cli.recipe_file import named_recipe, python_beside
 from truing.cli.shelf import recipe_path
 from truing.config import read_recipe
 from truing.config.recipe import Recipe
 from truing.core.errors import InputError, RecipeError
-from truing.labelling.waiting import LOOK_SECONDS, UNDO_SECONDS
 from truing.runs.directory import RunDirectory
 from truing.runs.files import disk_faults
 from truing.runs.interruption import Interruption, stop_on_signals
@@ -32,7 +33,6 @@ SHOWN = "rounds"
 """The shipped recipe that is taken where people are simulated and none is named"""
 SEED = 0
 """Of simulated people"""
-Names = list[str] | None
 
 
 def round_command(
@@ -50,15 +50,13 @@ def round_command(
         int, typer.Option(min=2, help="Without a judge in the recipe: pairs that say what a round gained.")
     ] = 50,
     each: Annotated[int, typer.Option(min=1, help="People who judge each pair.")] = 1,
-    person: Annotated[Names, typer.Option(metavar="NAME", help="Who labels: prints a link. One or several.")] = None,
-    lead: Annotated[Names, typer.Option(metavar="NAME", help="The same, of who also settles disputes.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 takes any that is free.")] = 8420,
+    person: Labellers = None,
+    lead: Leads = None,
+    port: Port = 8420,
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Simulated people judge, on the embedded world.")
     ] = False,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as ppo.kl.beta=0.1.")
-    ] = None,
+    set_: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the rounds; without it, runs/NAME-rounds.")] = None,
 ) -> None:
     """Have people judge answers, learn from all that they said, and judge the answers of what was learnt, again."""
@@ -124,19 +122,20 @@ def _serve(people: list[str], leads: list[str], port: int, stop: Interruption, s
     """The page, until all of it is judged and the last vote can be taken back no more, or somebody ends it."""
     from truing.labelling.serving import Served
     from truing.labelling.verdicts import still_asked
+    from truing.labelling.waiting import LOOK_SECONDS, UNDO_SECONDS
 
     asked = len(still_asked(store.database))
-    if asked:
-        served = Served(listen_at("127.0.0.1", port, None, has_people=True))
+    if not asked:
+        return
+    with closing(Served(listen_at("127.0.0.1", port, None, has_people=True))) as served:
         give_links(store, served.address.url, people, leads)
         say(f"{what}: {asked} to judge; the rounds go on once they are. Ctrl-C ends the page.")
         sys.stdout.flush()
-        served.begin(store, "")
+        served.begin(store, guidelines="")
         quiet = 0.0
         while quiet < UNDO_SECONDS and not stop.requested:
             time.sleep(LOOK_SECONDS)
             quiet = 0.0 if still_asked(store.database) else quiet + LOOK_SECONDS
-        served.close()
 
 
 def _table(found: "Found") -> Table:

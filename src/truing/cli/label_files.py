@@ -1,0 +1,62 @@
+"""truing label, where it serves no page: what people said is written as files, shown or deleted."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from truing.cli.label_quality import current_quality, show_quality
+from truing.cli.output import say
+from truing.runs.files import write_jsonl
+
+if TYPE_CHECKING:
+    from truing.labelling.store import Store
+
+
+def work_on(
+    store: "Store",
+    export: Path | None,
+    export_votes: Path | None,
+    is_quality_asked: bool,
+    revoked: str | None,
+    forgotten: str | None,
+) -> None:
+    """What is done with labels that are there, in this order; whatever is not asked for is None or False."""
+    from truing.labelling.exports import exported, remember, write_quality
+    from truing.labelling.out import every_vote, rows_to_learn_from
+    from truing.labelling.people import forget, revoke
+
+    if export:
+        _write(export, rows_to_learn_from(store.database, store.mode), "rows to learn from")
+        beside = write_quality(store, current_quality(store), export)
+        say(f"How good the labellers were, for the report of a run that reads them: {beside}.")
+    if export_votes:
+        _write(export_votes, every_vote(store.database), "votes")
+    for written in (export, export_votes):
+        if written:
+            remember(store.database, written)
+    if is_quality_asked:
+        show_quality(store, current_quality(store))
+    if revoked:
+        revoke(store.database, revoked)
+        say(f"The links of {revoked} have ended.")
+    if forgotten:
+        say(f"{forgotten} is forgotten, with {forget(store.database, forgotten)} votes.")
+        if files := exported(store.database):
+            named = ", ".join(map(str, files))
+            say(f"What they said may still be in {named}: export again or delete these, and the runs that read them.")
+
+
+def convert_export(export: Path, file: Path) -> None:
+    """Writes rows to learn from, of an export of another program. DataError where it is none."""
+    from truing.labelling.foreign import rows_of_export
+
+    rows, without = rows_of_export(export)
+    _write(file, rows, "rows to learn from")
+    if without:
+        say(f"{without} records gave none: nobody has judged them, or not in favour of one side.")
+
+
+def _write(file: Path, rows: Iterable[dict[str, Any]], what: str) -> None:
+    written = list(rows)
+    write_jsonl(file, written)
+    say(f"{len(written)} {what} written to {file}.")
