@@ -9,7 +9,7 @@ import tiny
 
 from truing.core.errors import InputError
 from truing.labelling.asking import answers_beside
-from truing.labelling.collection import Asking, Wanted, items_to_ask
+from truing.labelling.collection import AskedModels, Wanted, items_to_ask
 from truing.pipeline.execute import run_pipeline
 from truing.results import open_result, open_start
 from truing.runs.directory import RunDirectory
@@ -40,7 +40,7 @@ def prompts(tmp_path: Path) -> Path:
 
 
 def ask(prompts: Path, *models: object, **how: Any) -> list[dict[str, Any]]:
-    asking = Asking(list(map(str, models)), **(HOW | how))
+    asking = AskedModels(list(map(str, models)), **(HOW | how))
     file = answers_beside(prompts.with_suffix(".labels.db"), prompts, asking, SilentProgress())
     return [json.loads(line) for line in file.read_text().splitlines()]
 
@@ -105,7 +105,7 @@ def test_alike_answers_are_counted_and_left_out(run: RunDirectory, prompts: Path
     model, said = run.stage("sft").model, Notes()
     labels = prompts.with_suffix(".labels.db")
     with pytest.raises(InputError) as refused:
-        answers_beside(labels, prompts, Asking([str(model), str(run.root)], **HOW), said)
+        answers_beside(labels, prompts, AskedModels([str(model), str(run.root)], **HOW), said)
     assert refused.value.code == "input/alike-answers"
     assert said.notes == ["3 of 3 prompts were answered alike; they are left out."]
     assert not labels.with_suffix(".answers.jsonl").exists()

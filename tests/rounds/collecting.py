@@ -9,7 +9,7 @@ from truing.config.recipe import Recipe
 from truing.labelling.simulated import AtStore, Gold, SimulatedPerson, judge_all
 from truing.labelling.store import Store
 from truing.rounds.directory import RoundsDirectory, Settings
-from truing.rounds.figures import Found
+from truing.rounds.figures import Outcome
 from truing.rounds.loop import run_rounds
 from truing.runs.interruption import Interruption
 from truing.runs.progress import SilentProgress
@@ -35,7 +35,7 @@ def shorter(prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
 
 def rounds_of(
     recipe: Recipe, out: Path, collect: Callable[[Store, str], None], rounds: int = 2, labels: int = 12, **more: int
-) -> Found:
+) -> Outcome:
     """Rounds in this process."""
     asked = settings(labels, simulated=recipe.world is not None)
     patience = more.get("patience", rounds + 1)

@@ -33,7 +33,7 @@ from truing.core.errors import InputError
 from truing.runs.progress import open_progress
 
 if TYPE_CHECKING:
-    from truing.labelling.collection import Asking
+    from truing.labelling.collection import AskedModels
     from truing.labelling.serving import Address
     from truing.labelling.store import Store
 
@@ -67,7 +67,7 @@ def label(
     forget: Forget = None,
 ) -> None:
     """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
-    from truing.labelling.collection import Asking, Wanted, begin, existing, items_to_ask, labels_of, read_guidelines
+    from truing.labelling.collection import AskedModels, Wanted, begin, existing, items_to_ask, labels_of, read_guidelines
     from truing.labelling.places import put_items
 
     kept_in = labels or labels_of(source)
@@ -80,7 +80,7 @@ def label(
     told = read_guidelines(guidelines) if guidelines else ""
     store = _waiting_guard(source) if not (labels or stage or ask) else None
     if store is None:
-        shown = _answers(source, kept_in, Asking(ask or [], stage, best_of, tokens, temperature, seed))
+        shown = _answers(source, kept_in, AskedModels(ask or [], stage, best_of, tokens, temperature, seed))
         wanted = Wanted(shown, stage, against, random_share, controls, swaps)
         begun = begin(kept_in, mode) if kept_in.exists() else None
         items = items_to_ask(wanted, begun.mode if begun else mode or "pairs")
@@ -104,13 +104,13 @@ def _waiting_guard(source: Path) -> "Store | None":
     return store
 
 
-def _answers(prompts: Path, labels: Path, asking: "Asking") -> Path:
+def _answers(prompts: Path, labels: Path, asked: "AskedModels") -> Path:
     """What is shown: the source itself, or the answers of those who are asked."""
-    if asking.models:
+    if asked.models:
         from truing.labelling.asking import answers_beside  # imports torch
 
-        return answers_beside(labels, prompts, asking, open_progress(patient_console()))
-    if any(one is not None for one in (asking.best_of, asking.tokens, asking.temperature, asking.seed)):
+        return answers_beside(labels, prompts, asked, open_progress(patient_console()))
+    if any(one is not None for one in (asked.best_of, asked.tokens, asked.temperature, asked.seed)):
         what = "--best-of, --tokens, --temperature and --seed say how models are asked, and none is."
         hint = "Name one with --ask, or leave them out."
         raise InputError(what, code="input/nobody-asked", where="truing label", hint=hint)

@@ -26,7 +26,7 @@ from truing.runs.progress import open_progress
 
 if TYPE_CHECKING:
     from truing.labelling.store import Store
-    from truing.rounds.figures import Found
+    from truing.rounds.figures import Outcome
     from truing.rounds.loop import Collect
 
 SHOWN = "rounds"
@@ -81,11 +81,11 @@ def round_command(
         from truing.rounds.loop import run_rounds  # imports torch, so only once the recipe is sound
 
         collect: Collect = _simulate if simulated else partial(_serve, person or [], lead or [], port, stop)
-        found = run_rounds(directory, read, settings, rounds, patience, collect, progress, stop)
+        outcome = run_rounds(directory, read, settings, rounds, patience, collect, progress, stop)
     from truing.rounds.words import sentences
 
-    console.print(_table(found))
-    for sentence in [*sentences(found), f"page: {directory.page}"]:
+    console.print(_table(outcome))
+    for sentence in [*sentences(outcome), f"page: {directory.page}"]:
         console.print(sentence, soft_wrap=True)
 
 
@@ -138,10 +138,10 @@ def _serve(people: list[str], leads: list[str], port: int, stop: Interruption, s
             quiet = 0.0 if still_asked(store.database) else quiet + LOOK_SECONDS
 
 
-def _table(found: "Found") -> Table:
+def _table(outcome: "Outcome") -> Table:
     from truing.rounds.words import headings, table
 
-    shown = Table("", *(title for title, _ in headings(found)), box=None, pad_edge=False)
-    for row in table(found):
+    shown = Table("", *(title for title, _ in headings(outcome)), box=None, pad_edge=False)
+    for row in table(outcome):
         shown.add_row(row.name, *(" ".join(filter(None, [cell.value, cell.detail])) for cell in row.cells))
     return shown

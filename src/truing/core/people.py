@@ -6,7 +6,7 @@ from typing import Protocol
 from truing.core.records import Text
 
 
-class Asked(Protocol):
+class Comparison(Protocol):
     """Two answers to a prompt: which is better?"""
 
     @property
@@ -33,7 +33,7 @@ class Asked(Protocol):
 class People(Protocol):
     """Who is asked."""
 
-    def votes(self, stage: str, look: int, asked: Sequence[Asked]) -> dict[str, list[float]]:
+    def votes(self, stage: str, look: int, asked: Sequence[Comparison]) -> dict[str, list[float]]:
         """By its id, what people said of each: 1 the first answer is better, 0 the second, 0.5 neither.
 
         Nothing of one that nobody judged.

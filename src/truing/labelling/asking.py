@@ -8,7 +8,7 @@ from typing import Any
 
 from truing.core.errors import InputError
 from truing.data.datasets import records_of
-from truing.labelling.collection import Asking
+from truing.labelling.collection import AskedModels
 from truing.labelling.items import plain
 from truing.results import LanguageModel, open_model, open_result, open_start
 from truing.runs.directory import RECORD, RunDirectory
@@ -20,7 +20,7 @@ from truing.sample import Drawn, drawn_answers, reward_for
 from truing.score import NamedReward, refuse_nowhere
 
 
-def answers_beside(labels: Path, prompts: Path, asking: Asking, progress: Progress) -> Path:
+def answers_beside(labels: Path, prompts: Path, asked: AskedModels, progress: Progress) -> Path:
     """The file of answers beside the labels; models are asked where there is none yet.
 
     Two models give an answer each, a run that is asked alone those of its policy and of its start, and a model two.
@@ -31,13 +31,13 @@ def answers_beside(labels: Path, prompts: Path, asking: Asking, progress: Progre
     """
     file = labels.with_suffix(".answers.jsonl")
     _refuse_a_run(prompts)
-    drawn = json.loads(json.dumps(asdict(asking))) | {"prompts": sha256_file(prompts)}
+    drawn = json.loads(json.dumps(asdict(asked))) | {"prompts": sha256_file(prompts)}
     if file.exists():
         _refuse_others(file, drawn)
         progress.note(f"The answers are those in {file}; nobody is asked again.")
         return file
-    _refuse_impossible(asking)
-    rows = [row | {"drawn": drawn} for row in _ask(prompts, asking, progress)]
+    _refuse_impossible(asked)
+    rows = [row | {"drawn": drawn} for row in _ask(prompts, asked, progress)]
     if not rows:
         what = "the answers to every prompt were alike, so there is nothing to judge."
         hint = "Draw at a higher --temperature, or ask another model."
@@ -64,14 +64,14 @@ def _refuse_a_run(prompts: Path) -> None:
         raise InputError(what, code="input/no-prompts", where=str(prompts), hint=hint)
 
 
-def _refuse_impossible(asking: Asking) -> None:
-    if len(asking.models) > 2:
-        what, hint = f"names {len(asking.models)} models, and a page shows two answers.", "Name one or two."
+def _refuse_impossible(asked: AskedModels) -> None:
+    if len(asked.models) > 2:
+        what, hint = f"names {len(asked.models)} models, and a page shows two answers.", "Name one or two."
         raise InputError(what, code="input/too-many-models", where="--ask", hint=hint)
-    if asking.best_of and not (len(asking.models) == 1 and _is_run(asking.models[0])):
+    if asked.best_of and not (len(asked.models) == 1 and _is_run(asked.models[0])):
         what, hint = "is of one run, whose reward model says which is best.", "Give --ask one run, and no model."
         raise InputError(what, code="input/no-best", where="--best-of", hint=hint)
-    for name in asking.models:
+    for name in asked.models:
         refuse_nowhere(name, "a run, or a model's directory or Hub id")
 
 
@@ -79,9 +79,9 @@ def _is_run(model: str) -> bool:
     return (Path(model) / RECORD).exists()
 
 
-def _ask(prompts: Path, asking: Asking, progress: Progress) -> Iterator[dict[str, Any]]:
+def _ask(prompts: Path, asked: AskedModels, progress: Progress) -> Iterator[dict[str, Any]]:
     """A row for each prompt whose two answers differ."""
-    sources, pairs = _pairs(_Drawing(prompts, asking, progress))
+    sources, pairs = _pairs(_Drawing(prompts, asked, progress))
     differing = [one for one in pairs if one.answers[0].response != one.answers[1].response]
     for one in differing:
         answers = [answer.response for answer in one.answers]
@@ -96,11 +96,11 @@ class _Drawing:
     """The same prompts for whoever is asked."""
 
     prompts: Path
-    asking: Asking
+    asked: AskedModels
     progress: Progress
 
     def answers(self, model: LanguageModel, name: str, each: int = 1, reward: NamedReward | None = None) -> list[Drawn]:
-        how, drawn = self.asking, list[Drawn]()
+        how, drawn = self.asked, list[Drawn]()
         total = len(records_of(self.prompts, "prompts", model.recipe.data.transcripts))
         with self.progress.stage(f"asking {name}", total) as shown:
             for one in drawn_answers(model, self.prompts, how.tokens, how.temperature, each, reward, how.seed):
@@ -111,7 +111,7 @@ class _Drawing:
 
 def _pairs(drawing: _Drawing) -> tuple[list[str], list[Drawn]]:
     """Whose answers the first and the second ones are, and two to each prompt."""
-    names, stage, best_of = drawing.asking.models, drawing.asking.stage, drawing.asking.best_of
+    names, stage, best_of = drawing.asked.models, drawing.asked.stage, drawing.asked.best_of
     if len(names) == 2:
         first, second = (drawing.answers(_opened(name, stage), name) for name in names)
         return list(names), _side_by_side(first, second)

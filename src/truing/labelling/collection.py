@@ -38,7 +38,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Asking:
+class AskedModels:
     """Who answers the prompts, and how."""
 
     models: Sequence[str]

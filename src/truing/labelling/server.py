@@ -33,14 +33,14 @@ PAGES = Environment(loader=FileSystemLoader(HERE / "static"), autoescape=True, u
 Answer = Callable[[Person, Any], Any]
 
 
-class _Asked(BaseModel):
-    """What a page may send."""
+class _Posted(BaseModel):
+    """What every post of a page has."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     client: str = Field(pattern=r"^[0-9a-f-]{36}$")
 
 
-class _VoteAsked(_Asked):
+class _PostedVote(_Posted):
     assignment: int = Field(ge=1, lt=2**63)
     kind: str
     value: int | None = None
@@ -50,12 +50,12 @@ class _VoteAsked(_Asked):
     seconds: float | None = Field(None, ge=0, le=86400)
 
 
-class _SettleAsked(_Asked):
+class _PostedSettle(_Posted):
     item: int = Field(ge=1, lt=2**63)
     value: int
 
 
-class _WithdrawAsked(_Asked):
+class _PostedWithdraw(_Posted):
     item: int = Field(ge=1, lt=2**63)
     is_back: bool
 
@@ -169,10 +169,10 @@ class Site:
         return self._told(person, self.store.next(person.id))
 
     def _vote(self, person: Person, asked: Any) -> dict[str, Any]:
-        return self._told(person, self.store.vote(person.id, Vote(**_VoteAsked.model_validate(asked).model_dump())))
+        return self._told(person, self.store.vote(person.id, Vote(**_PostedVote.model_validate(asked).model_dump())))
 
     def _undo(self, person: Person, asked: Any) -> dict[str, Any]:
-        return self._told(person, self.store.undo(person.id, _Asked.model_validate(asked).client))
+        return self._told(person, self.store.undo(person.id, _Posted.model_validate(asked).client))
 
     def _told(self, person: Person, given: Given | None) -> dict[str, Any]:
         """What a page shows next."""
@@ -187,12 +187,12 @@ class Site:
         return told
 
     def _settle(self, person: Person, asked: Any) -> dict[str, Any]:
-        wanted = _SettleAsked.model_validate(asked)
+        wanted = _PostedSettle.model_validate(asked)
         self.store.settle(person.id, wanted.client, wanted.item, wanted.value)
         return {}
 
     def _withdraw(self, _: Person, asked: Any) -> dict[str, Any]:
-        wanted = _WithdrawAsked.model_validate(asked)
+        wanted = _PostedWithdraw.model_validate(asked)
         withdraw(self.store.database, wanted.item, wanted.is_back)
         return {}
 

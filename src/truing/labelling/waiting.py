@@ -13,7 +13,7 @@ from truing.config.judging import Page
 from truing.config.plan import plan
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError, WaitingError
-from truing.core.people import Asked
+from truing.core.people import Comparison
 from truing.labelling.collection import begin, need_web_server, read_guidelines
 from truing.labelling.database import Database
 from truing.labelling.items import Item, spread
@@ -106,7 +106,7 @@ class PagePeople:
     _linked: list[str] = field(default_factory=list)
     """Who was shown a link; no names, which would stand in the run's recipe"""
 
-    def votes(self, stage: str, look: int, asked: Sequence[Asked]) -> dict[str, list[float]]:
+    def votes(self, stage: str, look: int, asked: Sequence[Comparison]) -> dict[str, list[float]]:
         """See `People`. What was said before a run was interrupted stands.
 
         Raises:
@@ -195,13 +195,13 @@ def _listening(page: Page, progress: Progress) -> "Served":
     return served
 
 
-def _item(stage: str, look: int, asked: Asked) -> Item:
+def _item(stage: str, look: int, pair: Comparison) -> Item:
     """Its sources are for who exports the votes; people see none."""
     sources = (f"{stage}, look {look}", f"{stage}, the best before look {look}")
     return Item(
-        asked.prompt,
-        (asked.first, asked.second),
-        sources if asked.newer_is_first else sources[::-1],
+        pair.prompt,
+        (pair.first, pair.second),
+        sources if pair.newer_is_first else sources[::-1],
         kind="random",
     )
 

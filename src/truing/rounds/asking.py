@@ -39,8 +39,8 @@ ROWS = 64
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An item, and what was known of it."""
+class ScoredItem:
+    """An item, with the scores of its answers where there were any."""
 
     item: Item
     scores: list[float] | None
@@ -62,7 +62,7 @@ def ask(directory: RoundsDirectory, recipe: Recipe, settings: Settings, number: 
     reward = _reward(directory, recipe, number)
     scores = [None] * len(pairs) if reward is None else _scores(reward, pairs)
     scored = [
-        Asked(replace(pair, teaches=None if own is None else own[0]), None if own is None else own[1])
+        ScoredItem(replace(pair, teaches=None if own is None else own[0]), None if own is None else own[1])
         for pair, own in zip(pairs, scores, strict=True)
     ]
     by_key = {one.item.key: one for one in scored}
@@ -84,7 +84,7 @@ def ask_what_was_gained(directory: RoundsDirectory, recipe: Recipe, settings: Se
         if before[key]["response"] != row["response"]
     ]
     order = rng.permutation(recipe.seed, "judged of a round", number, count=len(pairs))[: settings.judgements]
-    write_asked(directory.judged(number), [Asked(pairs[place], None) for place in order])
+    write_asked(directory.judged(number), [ScoredItem(pairs[place], None) for place in order])
 
 
 def heldout_rows(directory: RoundsDirectory, recipe: Recipe, number: int) -> Rows:
@@ -93,7 +93,7 @@ def heldout_rows(directory: RoundsDirectory, recipe: Recipe, number: int) -> Row
     return looks[max(looks) if number else min(looks)]
 
 
-def write_asked(file: Path, asked: Sequence[Asked]) -> None:
+def write_asked(file: Path, asked: Sequence[ScoredItem]) -> None:
     """As `truing label` reads it, with why each is asked."""
     rows = [
         {
@@ -108,12 +108,12 @@ def write_asked(file: Path, asked: Sequence[Asked]) -> None:
     write_jsonl(file, rows)
 
 
-def read_asked(file: Path) -> list[Asked]:
+def read_asked(file: Path) -> list[ScoredItem]:
     """What `write_asked` wrote. DataError where it was edited into what is none."""
     rows = read_jsonl(file)
     items = items_of(file, "pairs") if rows else []
     return [
-        Asked(replace(item, kind=row["kind"], teaches=row.get("teaches")), row.get("scores"))
+        ScoredItem(replace(item, kind=row["kind"], teaches=row.get("teaches")), row.get("scores"))
         for item, row in zip(items, rows, strict=True)
     ]
 

@@ -9,7 +9,7 @@ from truing.core.results import Interval
 from truing.functional import mean_interval, wilson_interval
 from truing.labelling.answered import Rows
 from truing.labelling.items import MIDDLE
-from truing.rounds.asking import Asked, heldout_rows, name_of, read_asked
+from truing.rounds.asking import ScoredItem, heldout_rows, name_of, read_asked
 from truing.rounds.directory import RoundsDirectory
 from truing.rounds.stopping import Gain, best_of, gain_of, gains_nothing
 from truing.runs.metrics import read_jsonl
@@ -60,8 +60,8 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Found:
-    """All of it."""
+class Outcome:
+    """What all rounds come to."""
 
     name: str
     """Of the recipe"""
@@ -83,7 +83,7 @@ def judge_of(recipe: Recipe) -> str | None:
 
 def figures_of(
     directory: RoundsDirectory, recipe: Recipe, votes: Mapping[str, float], done: int, patience: int
-) -> Found:
+) -> Outcome:
     """The figures of the rounds that are done.
 
     Args:
@@ -119,16 +119,16 @@ def figures_of(
             )
         )
     start = _policy(list(rows[0].values()), judge)
-    return Found(recipe.name, judge, start, rounds, best_of(gains), gains_nothing(gains, patience), patience)
+    return Outcome(recipe.name, judge, start, rounds, best_of(gains), gains_nothing(gains, patience), patience)
 
 
-def preferences(asked: Sequence[Asked], votes: Mapping[str, float]) -> list[float]:
+def preferences(asked: Sequence[ScoredItem], votes: Mapping[str, float]) -> list[float]:
     """Of each item on which people voted, whether they preferred the second answer: −1, 0 or 1."""
     values = [votes[one.item.key] for one in asked if one.item.key in votes]
     return [float((value > MIDDLE) - (value < MIDDLE)) for value in values]
 
 
-def agreement(asked: Sequence[Asked], votes: Mapping[str, float]) -> Estimate | None:
+def agreement(asked: Sequence[ScoredItem], votes: Mapping[str, float]) -> Estimate | None:
     """How often the higher score and the vote agree, over items drawn at random on which people came down on a side."""
     known = [
         (votes[one.item.key] - MIDDLE, one.scores[1] - one.scores[0])

@@ -11,7 +11,7 @@ from truing.labelling.items import plain
 from truing.labelling.out import rows_to_learn_from
 from truing.labelling.places import put_items
 from truing.labelling.store import Store
-from truing.rounds.asking import Asked, name_of, read_asked
+from truing.rounds.asking import ScoredItem, name_of, read_asked
 from truing.rounds.directory import RoundsDirectory, Settings
 from truing.runs.files import write_jsonl
 
@@ -50,7 +50,7 @@ def write_learnt(directory: RoundsDirectory, store: Store, number: int, settings
         write_quality(store, label_quality(store.database, store.mode), directory.learnt(number))
 
 
-def _all_asked(directory: RoundsDirectory) -> list[Asked]:
+def _all_asked(directory: RoundsDirectory) -> list[ScoredItem]:
     numbers = range(1, 1 + len(list(directory.asked(1).parent.glob("round-*.jsonl"))))
     files = [file(number) for number in numbers for file in (directory.asked, directory.judged)]
     return [asked for file in files if file.exists() for asked in read_asked(file)]

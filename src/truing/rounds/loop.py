@@ -21,7 +21,7 @@ from truing.pipeline.opening import refuse_other_inputs
 from truing.report import write_report
 from truing.rounds.asking import ask, ask_what_was_gained
 from truing.rounds.directory import RoundsDirectory, Settings, begin, recipe_of_round, recipe_of_start
-from truing.rounds.figures import Found, figures_of, judge_of
+from truing.rounds.figures import Outcome, figures_of, judge_of
 from truing.rounds.labels import store_of, write_learnt
 from truing.rounds.page import write_page
 from truing.rounds.words import gain_in_words
@@ -42,7 +42,7 @@ def run_rounds(
     collect: Collect,
     progress: Progress,
     stop: Interruption,
-) -> Found:
+) -> Outcome:
     """Runs what is left of so many rounds, fewer where they gain nothing any more.
 
     Args:
@@ -64,17 +64,17 @@ def run_rounds(
     first = recipe_of_start(recipe)
     if first is not None:
         _run(first, directory.start, progress, stop)
-    found: Found | None = None
+    outcome: Outcome | None = None
     for number in range(1, rounds + 1):
         progress.note(f"round {number} of {rounds}")
         _learn(directory, recipe, settings, number, collect, progress, stop)
-        found = _measured(directory, recipe, settings, number, patience, collect, stop)
-        write_page(found, directory)
-        progress.note(gain_in_words(found))
-        if found.gains_nothing:
+        outcome = _measured(directory, recipe, settings, number, patience, collect, stop)
+        write_page(outcome, directory)
+        progress.note(gain_in_words(outcome))
+        if outcome.gains_nothing:
             break
-    assert found is not None, "there is a round"
-    return found
+    assert outcome is not None, "there is a round"
+    return outcome
 
 
 def _learn(
@@ -106,7 +106,7 @@ def _measured(
     patience: int,
     collect: Collect,
     stop: Interruption,
-) -> Found:
+) -> Outcome:
     """What the rounds gained; where no judge says that of this one, people do."""
     store = store_of(directory, settings)
     if judge_of(recipe) is None and not directory.judged(number).exists():
@@ -116,9 +116,9 @@ def _measured(
         store = store_of(directory, settings)
     if judge_of(recipe) is None:
         _collected(store, f"round {number}: what its policy gained", collect, stop)
-    found = figures_of(directory, recipe, mean_votes(store.database), number, patience)
+    outcome = figures_of(directory, recipe, mean_votes(store.database), number, patience)
     store.database.close()
-    return found
+    return outcome
 
 
 def _collected(store: Store, what: str, collect: Collect, stop: Interruption) -> None:

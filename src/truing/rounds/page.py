@@ -15,7 +15,7 @@ from truing.report.page import fill
 from truing.report.svg import MUTED, PAPER, blank, inline_svg, series_colour
 from truing.report.wording import whole
 from truing.rounds.directory import RoundsDirectory
-from truing.rounds.figures import Estimate, Found
+from truing.rounds.figures import Estimate, Outcome
 from truing.rounds.words import headings, sentences, table
 from truing.runs.files import write_json, write_text
 
@@ -36,38 +36,38 @@ class Chart:
     reading: str
 
 
-def write_page(found: Found, directory: RoundsDirectory) -> Path:
+def write_page(outcome: Outcome, directory: RoundsDirectory) -> Path:
     """Writes rounds.json and rounds.html; the path of the page. RunError where the disk refuses."""
-    write_json(directory.figures, plain(found))
-    write_text(directory.page, render(found))
+    write_json(directory.figures, plain(outcome))
+    write_text(directory.page, render(outcome))
     return directory.page
 
 
-def render(found: Found) -> str:
+def render(outcome: Outcome) -> str:
     """The page as text."""
     content: dict[str, Any] = {
-        "name": found.name,
-        "lede": f"{len(found.rounds)} rounds, {whole(found.rounds[-1].spent)} labels to learn from.",
-        "sentences": sentences(found),
-        "charts": list(_charts(found)),
-        "headings": headings(found),
-        "rows": table(found),
-        "judge": found.judge,
-        "patience": found.patience,
+        "name": outcome.name,
+        "lede": f"{len(outcome.rounds)} rounds, {whole(outcome.rounds[-1].spent)} labels to learn from.",
+        "sentences": sentences(outcome),
+        "charts": list(_charts(outcome)),
+        "headings": headings(outcome),
+        "rows": table(outcome),
+        "judge": outcome.judge,
+        "patience": outcome.patience,
     }
     return fill(Path(__file__).with_name("rounds.html"), content)
 
 
-def _charts(found: Found) -> list[Chart]:
-    spent = [0, *(one.spent for one in found.rounds)]
-    policies = [found.start, *(one.policy for one in found.rounds)]
+def _charts(outcome: Outcome) -> list[Chart]:
+    spent = [0, *(one.spent for one in outcome.rounds)]
+    policies = [outcome.start, *(one.policy for one in outcome.rounds)]
     charts = []
-    if found.judge is not None:
+    if outcome.judge is not None:
         judged = _points(spent, [policy.judged for policy in policies])
         reading = "Means over held-out prompts, with 95% intervals; dashed: the start."
-        charts.append(_chart(f"Judge: {found.judge}", "judge's scale", judged, reading, judged[0][1]))
-    gains = [(one.spent, one.gain.mean, one.gain.ci95) for one in found.rounds]
-    unit = "judge's scale" if found.judge else "won less lost, shares"
+        charts.append(_chart(f"Judge: {outcome.judge}", "judge's scale", judged, reading, judged[0][1]))
+    gains = [(one.spent, one.gain.mean, one.gain.ci95) for one in outcome.rounds]
+    unit = "judge's scale" if outcome.judge else "won less lost, shares"
     reading = "Over the best policy before, prompt by prompt, with 95% intervals. Above 0, the round gained something."
     charts.append(_chart("Gain of each round", unit, gains, reading, 0.0))
     distances = _points(spent, [policy.kl for policy in policies])
