@@ -15,8 +15,8 @@ from labelling.collecting import a_vote, ask_all, for_first, pair, pairs, person
 from labelling.hostile import HOSTILE
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from truing.labelling.export_rows import rows_to_learn_from
 from truing.labelling.items import Item, Mode
-from truing.labelling.out import rows_to_learn_from
 from truing.labelling.people import new_link
 from truing.labelling.places import put_items
 from truing.labelling.store import Store

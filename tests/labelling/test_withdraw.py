@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from labelling.collecting import Asking, a_vote, ask_all, pair, pairs, person, served, store_of
 
+from truing.labelling.export_rows import every_vote, rows_to_learn_from
 from truing.labelling.figures import disputes, progress
 from truing.labelling.items import BY_LEAD, GONE, swaps_of
-from truing.labelling.out import every_vote, rows_to_learn_from
 from truing.labelling.people import Role, new_link
 from truing.labelling.places import put_items, withdraw
 from truing.labelling.store import PageError, Store

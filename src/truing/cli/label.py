@@ -67,7 +67,15 @@ def label(
     forget: Forget = None,
 ) -> None:
     """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
-    from truing.labelling.collection import AskedModels, Wanted, begin, existing, items_to_ask, labels_of, read_guidelines
+    from truing.labelling.collection import (
+        AskedModels,
+        Wanted,
+        begin,
+        existing,
+        items_to_ask,
+        labels_of,
+        read_guidelines,
+    )
     from truing.labelling.places import put_items
 
     kept_in = labels or labels_of(source)
@@ -107,7 +115,7 @@ def _waiting_guard(source: Path) -> "Store | None":
 def _answers(prompts: Path, labels: Path, asked: "AskedModels") -> Path:
     """What is shown: the source itself, or the answers of those who are asked."""
     if asked.models:
-        from truing.labelling.asking import answers_beside  # imports torch
+        from truing.labelling.model_answers import answers_beside  # imports torch
 
         return answers_beside(labels, prompts, asked, open_progress(patient_console()))
     if any(one is not None for one in (asked.best_of, asked.tokens, asked.temperature, asked.seed)):

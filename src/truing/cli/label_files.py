@@ -21,8 +21,8 @@ def work_on(
     forgotten: str | None,
 ) -> None:
     """What is done with labels that are there, in this order; whatever is not asked for is None or False."""
-    from truing.labelling.exports import exported, remember, write_quality
-    from truing.labelling.out import every_vote, rows_to_learn_from
+    from truing.labelling.export_files import exported, remember, write_quality
+    from truing.labelling.export_rows import every_vote, rows_to_learn_from
     from truing.labelling.people import forget, revoke
 
     if export:
@@ -48,7 +48,7 @@ def work_on(
 
 def convert_export(export: Path, file: Path) -> None:
     """Writes rows to learn from, of an export of another program. DataError where it is none."""
-    from truing.labelling.foreign import rows_of_export
+    from truing.labelling.imports.rows import rows_of_export
 
     rows, without = rows_of_export(export)
     _write(file, rows, "rows to learn from")

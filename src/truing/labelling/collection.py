@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from truing.core.errors import DataError, InputError
-from truing.labelling.answered import Against
 from truing.labelling.database import Database
 from truing.labelling.items import Item, Mode, in_order, spread, swaps_of
+from truing.labelling.run_answers import Against
 from truing.labelling.sources import controls_of, items_of
 from truing.labelling.store import Store
 

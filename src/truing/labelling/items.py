@@ -14,6 +14,8 @@ STEPS = {"pairs": (1, 7), "rate": (1, 7), "yes-no": (0, 1)}
 """The lowest and the highest vote of each mode. Of pairs: the first answer is much better, ..., the second is"""
 MIDDLE = 4
 """Alike, of pairs; neither good nor bad, of ratings"""
+MIDDLES = {"pairs": MIDDLE, "rate": MIDDLE, "yes-no": 0.5}
+"""What stands for neither side, by mode"""
 Kind = Literal["chosen", "random", "control", "swap", "heldout"]
 GONE, BY_LEAD = 1, 2
 """Why an item is withdrawn, one bit each: the source has it no more; a lead took it out, until they take that back"""

@@ -14,7 +14,7 @@ from truing.core import rng
 from truing.core.labels import Behaviour, Estimate, Labeller, LabelQuality
 from truing.functional import followed, pooled_log_odds, wilson_interval
 from truing.labelling.database import Database
-from truing.labelling.items import MIDDLE, STEPS, Mode
+from truing.labelling.items import MIDDLE, MIDDLES, STEPS, Mode
 from truing.labelling.judgements import Judgement, agree, by_item, judgements
 from truing.labelling.outliers import with_findings
 
@@ -169,8 +169,7 @@ def _follows(own: Sequence[Judgement], others: Votes, mode: Mode) -> Estimate:
 
 def _preference(one: Judgement, mode: Mode) -> float:
     """1 above the middle, which is for the second answer or for good, 0 below it, ½ on it."""
-    middle = 0.5 if mode == "yes-no" else MIDDLE
-    return 0.5 if one.value == middle else float(one.value > middle)
+    return 0.5 if one.value == MIDDLES[mode] else float(one.value > MIDDLES[mode])
 
 
 def _tensor(values: Iterable[float]) -> torch.Tensor:

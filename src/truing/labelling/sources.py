@@ -1,4 +1,4 @@
-"""Items of a file of answers, or of a run (`answered`).
+"""Items of a file of answers, or of a run (`run_answers`).
 
 pairs       {prompt, answers: [a, b]}, with `sources` and `scores` of the two where these are known, or
             {prompt, chosen, rejected}
@@ -15,8 +15,8 @@ from truing.core.records import Text
 from truing.data.fields import FieldError, as_text
 from truing.data.read import RawRow, read_rows
 from truing.data.rows import Row, parse_demonstration, parse_preference
-from truing.labelling.answered import Against, closeness, items_of_run
 from truing.labelling.items import Item, Mode
+from truing.labelling.run_answers import Against, closeness, items_of_run
 from truing.runs.directory import RunDirectory
 
 

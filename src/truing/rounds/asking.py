@@ -20,8 +20,8 @@ from truing.core.normalisation import Normalisation, scales_of
 from truing.core.records import Text
 from truing.data.prepared import prepare
 from truing.data.prompts import PromptSet
-from truing.labelling.answered import Rows, looks_of, prompt_of
 from truing.labelling.items import Item, in_order, plain
+from truing.labelling.run_answers import Rows, looks_of, prompt_of
 from truing.labelling.sources import items_of
 from truing.models.load import load_base
 from truing.models.save import load_member_scores

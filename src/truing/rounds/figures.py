@@ -7,8 +7,8 @@ from typing import Any
 from truing.config.recipe import Recipe
 from truing.core.results import Interval
 from truing.functional import mean_interval, wilson_interval
-from truing.labelling.answered import Rows
 from truing.labelling.items import MIDDLE
+from truing.labelling.run_answers import Rows
 from truing.rounds.asking import ScoredItem, heldout_rows, name_of, read_asked
 from truing.rounds.directory import RoundsDirectory
 from truing.rounds.stopping import Gain, best_of, gain_of, gains_nothing

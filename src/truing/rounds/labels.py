@@ -6,9 +6,9 @@ from typing import Any
 
 from truing.core.errors import InputError
 from truing.labelling.collection import begin
-from truing.labelling.exports import write_quality
+from truing.labelling.export_files import write_quality
+from truing.labelling.export_rows import rows_to_learn_from
 from truing.labelling.items import plain
-from truing.labelling.out import rows_to_learn_from
 from truing.labelling.places import put_items
 from truing.labelling.store import Store
 from truing.rounds.asking import ScoredItem, name_of, read_asked

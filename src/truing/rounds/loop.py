@@ -13,7 +13,7 @@ from pathlib import Path
 from truing.config.plan import plan
 from truing.config.recipe import Recipe
 from truing.estimate.rehearsal import rehearse
-from truing.labelling.out import mean_votes
+from truing.labelling.export_rows import mean_votes
 from truing.labelling.store import Store
 from truing.labelling.waiting import people_of
 from truing.pipeline.execute import run_pipeline

@@ -56,17 +56,11 @@ def judged(fields: Mapping[str, object], said: Sequence[Said], named: Collection
     Raises:
         FieldError: the prompt or the answers are not there or no text, or people answered several questions of a kind.
     """
-    prompt = next((name for name in ("prompt", *ALIASES["prompt"]) if name in fields), "prompt")
-    answers = named or [name for name, value in fields.items() if name != prompt and value and _ANSWER.fullmatch(name)]
-    missing = next((name for name in (prompt, *answers) if name not in fields), None if answers else "answer1")
-    if missing:
-        there = ", ".join(f"`{name}`" for name in fields) or "nothing"
-        hint = f"There is {there}. Call the prompt `prompt` or `instruction`, and answers `answer1` and so on."
-        raise FieldError(missing, "is missing", hint, code="data/no-judged-field")
+    prompt, answers = _prompt_and_answers(fields, named)
     found: dict[Kind, dict[object, dict[str, float]]] = {kind: defaultdict(dict) for kind in KINDS}
     asked: dict[Kind, dict[tuple[str, ...], str]] = {kind: {} for kind in KINDS}
     for one in said:
-        kind, values = _meaning(one, list(answers))
+        kind, values = _meaning(one, answers)
         other = asked[kind].setdefault(tuple(sorted(values)), one.question)
         if values and other != one.question:
             hint = "Export one of them."
@@ -80,6 +74,19 @@ def judged(fields: Mapping[str, object], said: Sequence[Said], named: Collection
     return Judged(
         as_text(prompt, fields[prompt], "prompt", transcripts=False), texts, list(found[told[0]].values()), told[0]
     )
+
+
+def _prompt_and_answers(fields: Mapping[str, object], named: Collection[str]) -> tuple[str, list[str]]:
+    """The names of the field that is the prompt and of those that are answers."""
+    prompt = next((name for name in ("prompt", *ALIASES["prompt"]) if name in fields), "prompt")
+    called = [name for name, value in fields.items() if name != prompt and value and _ANSWER.fullmatch(name)]
+    answers = list(named) or called
+    missing = next((name for name in (prompt, *answers) if name not in fields), None if answers else "answer1")
+    if missing:
+        there = ", ".join(f"`{name}`" for name in fields) or "nothing"
+        hint = f"There is {there}. Call the prompt `prompt` or `instruction`, and answers `answer1` and so on."
+        raise FieldError(missing, "is missing", hint, code="data/no-judged-field")
+    return prompt, answers
 
 
 def _meaning(said: Said, answers: Sequence[str]) -> tuple[Kind, dict[str, float]]:

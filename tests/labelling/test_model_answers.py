@@ -8,8 +8,8 @@ import pytest
 import tiny
 
 from truing.core.errors import InputError
-from truing.labelling.asking import answers_beside
 from truing.labelling.collection import AskedModels, Wanted, items_to_ask
+from truing.labelling.model_answers import answers_beside
 from truing.pipeline.execute import run_pipeline
 from truing.results import open_result, open_start
 from truing.runs.directory import RunDirectory
@@ -90,7 +90,7 @@ def test_nobody_is_asked_twice_and_other_answers_are_refused(
     run: RunDirectory, prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = ask(prompts, run.root)
-    monkeypatch.setattr("truing.labelling.asking.drawn_answers", None)
+    monkeypatch.setattr("truing.labelling.model_answers.drawn_answers", None)
     assert ask(prompts, run.root) == rows
     with pytest.raises(InputError) as refused:
         ask(prompts, run.root, seed=4, tokens=5)

@@ -13,7 +13,7 @@ import tiny
 
 from truing.core.errors import DataError
 from truing.data.datasets import records_of
-from truing.labelling.foreign import rows_of_export
+from truing.labelling.imports.rows import rows_of_export
 
 ASKED = {"prompt": "Why?", "answer1": "So.", "answer2": "Because."}
 FIRST = {"prompt": "Why?", "chosen": "So.", "rejected": "Because."}

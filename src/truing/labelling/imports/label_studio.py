@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from truing.data.fields import FieldError
-from truing.labelling.judged import Judged, Said, judged
+from truing.labelling.imports.judged import Judged, Said, judged
 
 VALUES = {"pairwise": "selected", "choices": "choices", "rating": "rating"}
 """What a control of each type says, and under which key of `value`"""

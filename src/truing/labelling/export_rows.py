@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from truing.labelling.database import Database
-from truing.labelling.items import BY_LEAD, MIDDLE, Mode
+from truing.labelling.items import BY_LEAD, MIDDLES, Mode
 
 
 def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
@@ -30,8 +30,7 @@ def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
     with database.reading() as sql:
         for row in sql.execute(query):
             by_item[row["item"]].append(row)
-    middle = 0.5 if mode == "yes-no" else MIDDLE
-    rows = (row_of(json.loads(votes[0]["content"]), _counted(votes), mode, middle) for votes in by_item.values())
+    rows = (row_of(json.loads(votes[0]["content"]), _counted(votes), mode, MIDDLES[mode]) for votes in by_item.values())
     return [row for row in rows if row is not None]
 
 

@@ -9,9 +9,9 @@ from labelling.collecting import a_vote, ask_all, pair, pairs, person, single, s
 
 from truing.core.records import Message
 from truing.data.datasets import records_of
+from truing.labelling.export_rows import every_vote, mean_votes, rows_to_learn_from
 from truing.labelling.figures import Share, disputes, progress, shares
 from truing.labelling.items import Item, swaps_of
-from truing.labelling.out import every_vote, mean_votes, rows_to_learn_from
 from truing.labelling.store import Store
 
 

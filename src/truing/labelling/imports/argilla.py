@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from truing.labelling.judged import Judged, Said, judged
+from truing.labelling.imports.judged import Judged, Said, judged
 
 RESPONSES, USERS, STATUS = ".responses", ".responses.users", ".responses.status"
 """Behind the name of a question, in flat records"""

@@ -9,9 +9,9 @@ import tiny
 from report.example_run import write_run
 
 from truing.core.records import Message
-from truing.labelling.answered import items_of_run
 from truing.labelling.collection import Wanted, items_to_ask
 from truing.labelling.items import Item
+from truing.labelling.run_answers import items_of_run
 from truing.runs.directory import RunDirectory
 
 GOLD = {0: 0.5, 5: 0.2, 10: 0.9, 15: 0.4}

@@ -1,4 +1,4 @@
-"""Exports of Label Studio and of Argilla, as rows that a recipe reads, with the columns that `out` writes."""
+"""Exports of Label Studio and of Argilla, as rows that a recipe reads, with the columns of `export_rows`."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -10,11 +10,11 @@ from truing.config.sections import Source
 from truing.core.errors import DataError, Problem, Problems
 from truing.data.fields import FieldError
 from truing.data.read import RawRow, read_rows
-from truing.labelling.argilla import is_record, read_record
+from truing.labelling.export_rows import row_of
+from truing.labelling.imports.argilla import is_record, read_record
+from truing.labelling.imports.judged import RATINGS, Judged
+from truing.labelling.imports.label_studio import is_task, read_task
 from truing.labelling.items import MIDDLE, Mode, plain
-from truing.labelling.judged import RATINGS, Judged
-from truing.labelling.label_studio import is_task, read_task
-from truing.labelling.out import row_of
 
 
 def rows_of_export(file: Path) -> tuple[list[dict[str, Any]], int]:
