@@ -1,16 +1,15 @@
 """The page over all rounds: one self-contained HTML file, beside it every figure that it shows as JSON."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from truing.core import metrics
 from truing.core.results import Interval
 from truing.report.content import plain
+from truing.report.overview import Chart
 from truing.report.page import fill
 from truing.report.svg import MUTED, PAPER, blank, inline_svg, series_colour
 from truing.report.wording import whole
@@ -21,19 +20,8 @@ from truing.runs.files import write_json, write_text
 
 Point = tuple[int, float, Interval]
 """Labels, a value and its interval"""
-
-
 TICKS = 8
 """Below a drawing, at most"""
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing of figures, its heading, and the line that says how to read it."""
-
-    heading: str
-    drawing: Markup
-    reading: str
 
 
 def write_page(outcome: Outcome, directory: RoundsDirectory) -> Path:

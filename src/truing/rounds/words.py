@@ -4,19 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from truing.core import metrics
+from truing.report.overview import Cell
 from truing.report.wording import MISSING, difference, interval, nats, number, share, whole
 from truing.rounds.asking import name_of
 from truing.rounds.figures import Estimate, Outcome, Policy, Round
 
 PEOPLE = "people"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A figure and its interval."""
-
-    value: str
-    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from truing.report.content import plain
+from truing.report.overview import Chart
 from truing.report.page import fill
 from truing.runs.files import write_json, write_text
 from truing.sweep.charts import marker_of, measure_chart, reward_chart
@@ -23,15 +22,6 @@ SHAPES = {
     "v": "M 5 9 L 1 1 H 9 Z",
 }
 """Of the markers, in a square of ten"""
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing of figures, its heading, and the line that says how to read it."""
-
-    heading: str
-    drawing: Markup
-    reading: str
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,13 @@ from dataclasses import dataclass
 
 from truing.functional import mean_interval_of_few
 from truing.functional.frontier import Form
+from truing.report.overview import Cell
 from truing.report.wording import MISSING, interval, listed, nats, number, numbers, share, whole
 from truing.sweep.frontier import BEST, ONLINE, Fit, Frontier, Mean, Policy
 from truing.sweep.measures import KL, metric_of
 
 START = "start"
 _FORMS: dict[Form, str] = {ONLINE: "d(α − β log d)", BEST: "d(α − βd)"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A mean and its interval."""
-
-    value: str
-    detail: str
 
 
 @dataclass(frozen=True)
