@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from truing.labelling.database import Database
-from truing.labelling.items import BY_LEAD, MIDDLES, Mode
+from truing.labelling.items import BY_LEAD, LEARNT_FROM, MIDDLES, Mode
 
 
 def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
@@ -21,17 +21,17 @@ def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
         Of ratings: prompt, completion, label (whether the mean is above the middle), rating (the mean), votes.
         Of yes and no: prompt, completion, label (what most said), share (of people who said so), votes.
     """
-    query = (
-        "SELECT standing.item, standing.value, settles, content FROM standing JOIN items ON items.id = item"
-        " WHERE standing.kind = 'vote' AND items.kind IN ('chosen', 'random')"
-        f" AND NOT withdrawn & {BY_LEAD} ORDER BY items.rank, standing.id"
-    )
-    by_item: dict[int, list[Any]] = defaultdict(list)
-    with database.reading() as sql:
-        for row in sql.execute(query):
-            by_item[row["item"]].append(row)
-    rows = (row_of(json.loads(votes[0]["content"]), _counted(votes), mode, MIDDLES[mode]) for votes in by_item.values())
-    return [row for row in rows if row is not None]
+    return list(rows_by_item(database, mode).values())
+
+
+def rows_by_item(database: Database, mode: Mode) -> dict[str, dict[str, Any]]:
+    """The rows of `rows_to_learn_from`, by the key of their item."""
+    votes = {key: found for key, found in _votes_by_item(database).items() if found[0]["shown_as"] in LEARNT_FROM}
+    rows = {
+        key: row_of(json.loads(found[0]["content"]), _counted(found), mode, MIDDLES[mode])
+        for key, found in votes.items()
+    }
+    return {key: row for key, row in rows.items() if row is not None}
 
 
 def every_vote(database: Database) -> Iterator[dict[str, Any]]:
@@ -57,15 +57,21 @@ def mean_votes(database: Database) -> dict[str, float]:
 
     What a lead has withdrawn is not among them.
     """
+    return {key: fmean(_counted(votes)) for key, votes in _votes_by_item(database).items()}
+
+
+def _votes_by_item(database: Database) -> dict[str, list[Any]]:
+    """Those that stand, by the item's key, in the order in which items are shown and votes came."""
     query = (
-        "SELECT items.key, standing.value, settles FROM standing JOIN items ON items.id = item"
-        f" WHERE standing.kind = 'vote' AND NOT withdrawn & {BY_LEAD} ORDER BY standing.id"
+        "SELECT items.key, items.kind AS shown_as, standing.value, settles, content"
+        " FROM standing JOIN items ON items.id = item"
+        f" WHERE standing.kind = 'vote' AND NOT withdrawn & {BY_LEAD} ORDER BY items.rank, standing.id"
     )
     by_item: dict[str, list[Any]] = defaultdict(list)
     with database.reading() as sql:
         for row in sql.execute(query):
             by_item[row["key"]].append(row)
-    return {key: fmean(_counted(votes)) for key, votes in by_item.items()}
+    return by_item
 
 
 def _counted(votes: Sequence[Any]) -> list[int]:

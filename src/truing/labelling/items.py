@@ -17,6 +17,8 @@ MIDDLE = 4
 MIDDLES = {"pairs": MIDDLE, "rate": MIDDLE, "yes-no": 0.5}
 """What stands for neither side, by mode"""
 Kind = Literal["chosen", "random", "control", "swap", "heldout"]
+LEARNT_FROM: tuple[Kind, ...] = ("chosen", "random")
+"""The kinds of items whose votes become rows"""
 GONE, BY_LEAD = 1, 2
 """Why an item is withdrawn, one bit each: the source has it no more; a lead took it out, until they take that back"""
 

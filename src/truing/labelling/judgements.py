@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from truing.labelling.database import Database
-from truing.labelling.items import BY_LEAD, MIDDLE, Kind, Mode
+from truing.labelling.items import BY_LEAD, LEARNT_FROM, MIDDLE, Kind, Mode
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Judgement:
     @property
     def is_own(self) -> bool:
         """Whether it is learnt from: neither on a known answer, nor said a second time."""
-        return self.kind in ("chosen", "random")
+        return self.kind in LEARNT_FROM
 
     @property
     def outcome(self) -> int:

@@ -1,14 +1,11 @@
 """What people said in the rounds so far, as rows that the next run learns from."""
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 from truing.core.errors import InputError
 from truing.labelling.collection import begin
 from truing.labelling.export_files import write_quality
-from truing.labelling.export_rows import rows_to_learn_from
-from truing.labelling.items import plain
+from truing.labelling.export_rows import rows_by_item
 from truing.labelling.places import put_items
 from truing.labelling.store import Store
 from truing.rounds.asking import ScoredItem, name_of, read_asked
@@ -32,12 +29,10 @@ def write_learnt(directory: RoundsDirectory, store: Store, number: int, settings
         InputError: people preferred no answer to another.
     """
     round_of = {
-        _key(one.item.prompt, one.item.answers): name_of(past)
-        for past in range(1, number + 1)
-        for one in read_asked(directory.asked(past))
+        one.item.key: name_of(past) for past in range(1, number + 1) for one in read_asked(directory.asked(past))
     }
-    rows = rows_to_learn_from(store.database, store.mode)
-    pairs = [row | {"source": round_of[key]} for row in rows if (key := _key_of(row)) in round_of]
+    rows = rows_by_item(store.database, store.mode)
+    pairs = [row | {"source": round_of[key]} for key, row in rows.items() if key in round_of]
     if not pairs:
         what = "nobody preferred one answer to the other, so there is nothing to learn from."
         hint = "Delete the directory and ask for more with --labels-per-round."
@@ -61,14 +56,3 @@ def _ratings(pair: dict[str, Any]) -> list[dict[str, Any]]:
         {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen", "source": pair["source"]}
         for side in ("chosen", "rejected")
     ]
-
-
-def _key(prompt: Any, answers: Sequence[Any]) -> str:
-    """The same for a pair whichever side was preferred."""
-    said = [answer if isinstance(answer, str) else plain(answer)[-1]["content"] for answer in answers]
-    return json.dumps([plain(prompt), sorted(said)])
-
-
-def _key_of(row: dict[str, Any]) -> str:
-    said = [row[side] if isinstance(row[side], str) else row[side][-1]["content"] for side in ("chosen", "rejected")]
-    return json.dumps([row["prompt"], sorted(said)])
