@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import one_dnn
 import pytest
 import tiny
 import torch
@@ -10,7 +11,6 @@ from transformers import PreTrainedModel
 from truing.core.batches import Sequences
 from truing.kernels import packed_rows
 from truing.kernels.backend import Backend, choose_backend
-from truing.kernels.cpu import linear
 from truing.kernels.cpu.linear import OneDnnLinear
 from truing.kernels.precision import Precision
 from truing.models.load import prepare
@@ -25,7 +25,7 @@ LENGTHS = [9, 2, 5, 3]
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """What gains with large weights is used for small ones too."""
     monkeypatch.setattr(packed_rows, "MIN_LAYER_WEIGHTS", 1)
-    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
+    one_dnn.computes_everything(monkeypatch)
 
 
 def _packs(backend: Backend) -> bool:

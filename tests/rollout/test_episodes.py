@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import one_dnn
 import pytest
 import tiny
 import torch
@@ -139,7 +140,7 @@ def test_responses_without_a_score_leave_and_the_others_keep_their_group(tmp_pat
 def test_the_recipe_says_whether_weights_are_laid_out_for_sampling(
     pack: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
+    one_dnn.computes_everything(monkeypatch)
     recipe = tiny.recipe(tmp_path, **{"compute.pack_weights": pack})
     base = tiny.load(recipe)
     packed: list[torch.Tensor] = []

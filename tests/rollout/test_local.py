@@ -4,12 +4,12 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import one_dnn
 import pytest
 import tiny
 import torch
 
 from truing.core.errors import TrainingError
-from truing.kernels.cpu import linear
 from truing.kernels.cpu.linear import OneDnnLinear
 from truing.kernels.next_token import draw_tokens
 from truing.kernels.precision import Precision
@@ -157,7 +157,7 @@ def test_a_response_ends_with_the_first_of_several_ends() -> None:
 
 @pytest.mark.parametrize("pack", [True, False])
 def test_weights_are_laid_out_once_more_only_where_they_may_be(pack: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
+    one_dnn.computes_everything(monkeypatch)
     plain, model = Role(tiny.model("gemma")), tiny.model("gemma")
     quick = Role(model, backend=prepare(model, Precision()))
     layers = [layer for layer in quick.model.modules() if isinstance(layer, OneDnnLinear)]

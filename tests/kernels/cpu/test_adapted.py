@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import one_dnn
 import pytest
 import tiny
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 
 from truing.config.sections import Lora
-from truing.kernels.cpu import adapted, linear
+from truing.kernels.cpu import adapted
 from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
@@ -25,7 +26,7 @@ def _fresh(shape: str = "qwen") -> Adapters:
 @pytest.fixture
 def adapters(monkeypatch: pytest.MonkeyPatch) -> Adapters:
     """Two adapters that do something, on a model whose layers are all oneDNN's."""
-    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
+    one_dnn.computes_everything(monkeypatch)
     made = _fresh()
     made.add("one")
     made.add("two")
@@ -79,7 +80,7 @@ def test_without_an_adapter_in_force_it_is_the_base(adapters: Adapters) -> None:
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)
 def test_first_weights_are_those_that_pefts_own_layers_draw(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
+    one_dnn.computes_everything(monkeypatch)
     ours, plain = _fresh(shape), Adapters(tiny.model(shape), Lora(rank=3, alpha=7.0), seed=0)
     for made in (ours, plain):
         made.add("one")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import one_dnn
 import pytest
 import tiny
 import torch
@@ -19,7 +20,6 @@ from transformers import (
 
 from truing.config.sections import Lora
 from truing.kernels.backend import choose_backend
-from truing.kernels.cpu import linear
 from truing.kernels.cpu.fused_decoding import FusedStep
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
@@ -89,10 +89,11 @@ def _adapted(model: PreTrainedModel) -> Role:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("least", [1, linear.MIN_WEIGHTS], ids=["prepacked", "plain"])
+@pytest.mark.parametrize("pack", [True, False], ids=["prepacked", "plain"])
 @torch.no_grad()
-def test_states_are_those_of_the_models_own_layers(family: str, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "MIN_WEIGHTS", least)
+def test_states_are_those_of_the_models_own_layers(family: str, pack: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pack:
+        one_dnn.computes_everything(monkeypatch)
     role = _adapted(_model(FAMILIES[family]))
     assert role.prefix is not None
     with role.decoding() as step:

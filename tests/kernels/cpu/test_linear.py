@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from unittest.mock import Mock
 
 import numpy as np
+import one_dnn
 import pytest
 import tiny
 import torch
@@ -18,7 +19,7 @@ ROWS, WEIGHT, BIAS, GRADIENT = (RANDOM.normal(size=shape) for shape in [(3, 5, 7
 
 @pytest.fixture(autouse=True)
 def _however_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
+    one_dnn.computes_everything(monkeypatch)
 
 
 def _layer(bias: bool = True, trained: bool = True) -> OneDnnLinear:

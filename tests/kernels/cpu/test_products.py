@@ -32,17 +32,20 @@ RANDOM = np.random.default_rng(0)
         (1, LARGE, False, False),
         (2, 100 * LARGE, False, True),
         (512, LARGE, True, False),
-        (2, 1 << 18, False, True),  # in the middle of the two sizes, on a scale of factors
-        (63, (1 << 18) - 1, False, False),
+        (2, 1 << 17, False, True),  # in the middle of the two sizes, on a scale of factors
+        (63, (1 << 17) - 1, False, False),
     ],
 )
 def test_the_table_decides(rows: int, weights: int, packed: bool, by_one_dnn: bool) -> None:
     assert TABLE.by_one_dnn(rows, weights, packed) is by_one_dnn
 
 
-def test_one_dnn_computes_all_where_nothing_was_measured() -> None:
+def test_one_dnn_computes_all_but_what_is_small_where_nothing_was_measured() -> None:
     assert products_in_force() == Products()
-    assert all(Products().by_one_dnn(1, size, packed) for size in (1, LARGE) for packed in (True, False))
+    for packed in (True, False):
+        assert Products().by_one_dnn(1, LARGE, packed)
+        assert Products().by_one_dnn(64, SMALL, packed)
+        assert not Products().by_one_dnn(63, SMALL, packed)
 
 
 def test_a_table_is_in_force_in_its_block_alone() -> None:
@@ -77,7 +80,7 @@ def test_a_machine_is_measured_in_seconds() -> None:
 
 
 @pytest.mark.parametrize("pack", [True, False])
-@pytest.mark.parametrize("table", [Products(), Products(None, None, None, None)])
+@pytest.mark.parametrize("table", [Products(1, 1, 1, 1), Products(None, None, None, None)])
 def test_either_library_gives_the_formula(table: Products, pack: bool) -> None:
     rows, weight, bias = (RANDOM.normal(size=shape) for shape in [(3, 5, 7), (4, 7), (4,)])
     given = [torch.tensor(part, dtype=torch.float32) for part in (rows, weight, bias)]

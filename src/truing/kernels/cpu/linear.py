@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from truing.kernels.cpu.products import product, products_in_force, reordered
 
-MIN_WEIGHTS = 1 << 16
-"""Weights below which a primitive costs more to call than it saves"""
+MIN_WEIGHTS = 1 << 14
+"""Weights below which a primitive costs more to make, for each number of rows, and to call than it saves"""
 DECODED_ROWS = 8
 """Rows that stand for those of a decoding step"""
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SMALL, LARGE = 1 << 16, 1 << 20
+SMALL, LARGE = 1 << 14, 1 << 20
 """Weights of the two sizes that are measured; between them, the nearer one decides"""
 MEASURED_ROWS = (1, 8, 64, 256)
 REPEATS, FEWEST, SECONDS = 20, 3, 0.1
@@ -26,13 +26,13 @@ CLEARLY = 1.05
 
 @dataclass(frozen=True)
 class Products:
-    """From how many rows on oneDNN computes a product; None where it never does. By default it computes all of them."""
+    """From how many rows on oneDNN computes a product; None where it never does."""
 
-    small: int | None = 1
+    small: int | None = 64
     """With a weight of about `SMALL` numbers, as it lies"""
     large: int | None = 1
     """With one of about `LARGE` numbers or more"""
-    small_packed: int | None = 1
+    small_packed: int | None = 64
     """The same with a weight that was laid out for it beforehand"""
     large_packed: int | None = 1
 
