@@ -51,7 +51,7 @@ HOUSE = """
 6 | labelling  | core functional config data results runs sample score  | jinja2 krippendorff markdown_it
   |            |                                                        | markupsafe numpy pydantic starlette
   |            |                                                        | torch uvicorn
-6 | rounds     | core config data estimate functional labelling models  | markupsafe matplotlib torch
+6 | rounds     | core config data estimate functional labelling models  | matplotlib torch
   |            | pipeline report results rewards runs score worlds      |
 7 | cli        | core config data processes runs preflight pipeline     | rich typer
   |            | estimate report sweep chat score judge results sample  |
