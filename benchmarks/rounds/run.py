@@ -1,6 +1,6 @@
 """Does it help to label the answers of the policy that is there, and those that teach most? Three ways to spend labels.
 
-    python benchmarks/rounds/run.py [--out DIR] [--seeds 5]
+    python benchmarks/rounds/run.py [--out DIR] [--seeds 5] [--arms chosen random] [--set ppo.kl.beta=0]
 
 chosen   4 rounds of 100 pairs, a fifth at random and the others where two reward models disagree most
 random   4 rounds of 100 pairs, all drawn at random from the answers of the round's policy
@@ -49,21 +49,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=default_cache() / "rounds", help="its runs (%(default)s)")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=[*ARMS], help="chosen is always one")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of the recipe; name another --out")
     options = parser.parse_args()
-    found: dict[str, dict[int, Any]] = {arm: {} for arm in ARMS}
+    arms = [arm for arm in ARMS if arm in {ARMS[0], *options.arms}]
+    found: dict[str, dict[int, Any]] = {arm: {} for arm in arms}
     for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
-        for arm in ARMS:
-            found[arm][seed] = measured(arm, seed, options.out)
+        for arm in arms:
+            found[arm][seed] = measured(arm, seed, options.out, options.set)
     print(f"{processor()}\n")
     tell(found)
 
 
-def measured(arm: str, seed: int, out: Path) -> Any:
+def measured(arm: str, seed: int, out: Path, changes: Sequence[str]) -> Any:
     """The figures of one arm, run where it is not done."""
     directory = RoundsDirectory(out / f"seed-{seed}" / arm.replace(" ", "-"))
     rounds, labels = (1, ROUNDS * LABELS) if arm == "at once" else (ROUNDS, LABELS)
     if not directory.figures.exists() or len(json.loads(directory.figures.read_text())["rounds"]) < rounds:
-        recipe = load_recipe(recipe_shelf()["rounds"], [f"seed={seed}"])
+        recipe = load_recipe(recipe_shelf()["rounds"], [f"seed={seed}", *changes])
         settings = Settings(labels, 0.2 if arm == "chosen" else 1.0, judgements=50, each=1, simulated=True)
         take_over(directory, recipe, settings, out / f"seed-{seed}" / ARMS[0], arm == "random")
         progress = LineProgress(Console(soft_wrap=True))
@@ -100,12 +103,15 @@ def tell(found: dict[str, dict[int, Any]]) -> None:
     apart = {
         f"{one} − {other}": {seed: ends[one][seed] - ends[other][seed] for seed in starts}
         for one, other in (("chosen", "at once"), ("random", "at once"), ("chosen", "random"))
+        if {one, other} <= found.keys()
     }
     rows = {"start": starts, **ends, **apart}
     told = [[name, *(f"{one:.2f}" for one in own.values()), over_seeds([*own.values()])] for name, own in rows.items()]
     print(table(["gold at the end", *(f"seed {seed}" for seed in starts), "mean"], told), "\n")
-    lowest = mean_interval_of_few([*apart["chosen − at once"].values()])[1]
-    tell_targets([Target("lower end of the interval of chosen − at once", 0.0, lowest, unit=" of gold")])
+    wanted = "chosen − at once"
+    if wanted in apart:
+        lowest = mean_interval_of_few([*apart[wanted].values()])[1]
+        tell_targets([Target(f"lower end of the interval of {wanted}", 0.0, lowest, unit=" of gold")])
 
 
 def by_round(seeds: Iterable[Any], key: str) -> list[str]:
