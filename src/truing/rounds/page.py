@@ -68,6 +68,15 @@ def _points(spent: Sequence[int], estimates: Sequence[Estimate | None]) -> list[
     return [(x, one.value, one.ci95) for x, one in zip(spent, estimates, strict=True) if one is not None]
 
 
+def apart(places: Sequence[int]) -> list[int]:
+    """Those of rising places that can be written side by side below an axis over all of them, the last among them."""
+    kept: list[int] = []
+    for place in reversed(places):
+        if not kept or (kept[-1] - place) * TICKS >= places[-1] - places[0]:
+            kept.append(place)
+    return kept[::-1]
+
+
 def _chart(heading: str, unit: str, points: Sequence[Point], reading: str, level: float | None = None) -> Chart:
     """Values against labels, and perhaps a level to compare with."""
     figure, axes = blank(3.6, 2.4)
@@ -86,8 +95,7 @@ def _chart(heading: str, unit: str, points: Sequence[Point], reading: str, level
         markeredgecolor=PAPER,
     )
     axes.margins(x=0.06, y=0.1)
-    ticks = [across for across, _, _ in points]
-    axes.set_xticks(ticks[:: 1 + len(ticks) // TICKS])
+    axes.set_xticks(apart([across for across, _, _ in points]))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("labels")
     axes.set_ylabel(unit)
