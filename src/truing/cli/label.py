@@ -67,15 +67,7 @@ def label(
     forget: Forget = None,
 ) -> None:
     """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
-    from truing.labelling.collection import (
-        AskedModels,
-        Wanted,
-        begin,
-        existing,
-        items_to_ask,
-        labels_of,
-        read_guidelines,
-    )
+    from truing.labelling.collection import AskedModels, Wanted, begin, items_to_ask, labels_of, read_guidelines
     from truing.labelling.places import put_items
 
     kept_in = labels or labels_of(source)
@@ -83,9 +75,9 @@ def label(
         convert_export(source, convert)
         return
     if export or export_votes or quality or revoke or forget:
-        work_on(existing(kept_in), export, export_votes, quality, revoke, forget)
+        work_on(kept_in, export, export_votes, quality, revoke, forget)
         return
-    told = read_guidelines(guidelines) if guidelines else ""
+    beside = read_guidelines(guidelines)
     store = _waiting_guard(source) if not (labels or stage or ask) else None
     if store is None:
         shown = _answers(source, kept_in, AskedModels(ask or [], stage, best_of, tokens, temperature, seed))
@@ -99,7 +91,7 @@ def label(
     else:
         address = listen_at(host, port, url, bool(person or lead or _has_named(store)))
     give_links(store, address.url, person or [], lead or [])
-    _serve(store, told, address)
+    _serve(store, beside, address)
 
 
 def _waiting_guard(source: Path) -> "Store | None":

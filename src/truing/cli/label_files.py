@@ -2,29 +2,31 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from truing.cli.label_quality import current_quality, show_quality
 from truing.cli.output import say
 from truing.runs.files import write_jsonl
 
-if TYPE_CHECKING:
-    from truing.labelling.store import Store
-
 
 def work_on(
-    store: "Store",
+    labels: Path,
     export: Path | None,
     export_votes: Path | None,
     is_quality_asked: bool,
     revoked: str | None,
     forgotten: str | None,
 ) -> None:
-    """What is done with labels that are there, in this order; whatever is not asked for is None or False."""
+    """Does with a file of labels what is asked for, in this order; None or False is what is not.
+
+    InputError where there is no such file, or nobody of that name.
+    """
+    from truing.labelling.collection import existing
     from truing.labelling.export_files import exported, remember, write_quality
     from truing.labelling.export_rows import every_vote, rows_to_learn_from
     from truing.labelling.people import forget, revoke
 
+    store = existing(labels)
     if export:
         _write(export, rows_to_learn_from(store.database, store.mode), "rows to learn from")
         beside = write_quality(store, current_quality(store), export)

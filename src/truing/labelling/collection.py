@@ -67,10 +67,10 @@ def need_web_server(where: str) -> None:
         raise InputError(what, code="input/no-web-server", where=where, hint=hint)
 
 
-def read_guidelines(file: Path) -> str:
-    """Markdown. DataError where it cannot be read."""
+def read_guidelines(file: str | Path | None) -> str:
+    """Markdown; empty where there is no file. DataError where it cannot be read."""
     try:
-        return file.read_text(encoding="utf-8")
+        return Path(file).read_text(encoding="utf-8") if file else ""
     except (OSError, UnicodeDecodeError) as error:
         what = f"the guidelines cannot be read: {error}."
         raise DataError(what, code="data/no-guidelines", where=str(file), hint="Give a file of Markdown.") from error

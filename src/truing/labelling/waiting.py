@@ -117,10 +117,11 @@ class PagePeople:
         guidelines, controls = _read(page)
         items = {one.id: _item(stage, look, one) for one in asked}
         keys = {item.key for item in items.values()}
-        shown = len(items) // A_CONTROL_EVERY
+        count = len(items) // A_CONTROL_EVERY
+        own_controls = controls[(look - 1) * count :][:count]  # none that an earlier look has shown
         store = self._store = self._store or begin(guard_labels_of(self.run), "pairs")
         with _sql_faults(store.database):
-            put_items(store.database, spread([*items.values()], controls[(look - 1) * shown :][:shown]), page.each)
+            put_items(store.database, spread([*items.values()], own_controls), page.each)
             found = verdicts(store.database, keys)
             if len(found) < len(keys):
                 self._show(store, page, guidelines, f"{stage}, look {look}: {_pairs(len(keys))}")
@@ -150,8 +151,8 @@ class PagePeople:
 
     def _waited(self, database: Database, what: str, keys: Collection[str], page: Page) -> dict[str, list[float]]:
         """The verdicts once all are there, and can no longer be taken back by who gave the last vote."""
-        begun = told_at = changed_at = time.monotonic()
-        newest, told = last_vote(database), 0
+        begun = reported_at = changed_at = time.monotonic()
+        newest, reported = last_vote(database), 0
         while True:
             found, now = verdicts(database, keys), time.monotonic()
             if last_vote(database) != newest:
@@ -163,9 +164,9 @@ class PagePeople:
             is_over = now - changed_at >= 60 * page.wait_minutes and len(found) < len(keys)
             if self.served is None or self.stop.requested or is_over:
                 raise self._waiting(len(keys) - len(found), len(keys), what)
-            if len(found) != told and now - told_at >= QUIET_SECONDS:
-                told, told_at = len(found), now
-                self.progress.note(f"{what}: {told} of {len(keys)} judged")
+            if len(found) != reported and now - reported_at >= QUIET_SECONDS:
+                reported, reported_at = len(found), now
+                self.progress.note(f"{what}: {reported} of {len(keys)} judged")
             time.sleep(LOOK_SECONDS)
 
     def _waiting(self, left: int, total: int, what: str) -> WaitingError:
@@ -182,8 +183,7 @@ def _pages(recipe: Recipe) -> dict[str, Page]:
 
 def _read(page: Page) -> tuple[str, list[Item]]:
     """Its guidelines and controls."""
-    guidelines = read_guidelines(Path(page.guidelines)) if page.guidelines else ""
-    return guidelines, controls_of(Path(page.controls)) if page.controls else []
+    return read_guidelines(page.guidelines), controls_of(Path(page.controls)) if page.controls else []
 
 
 def _listening(page: Page, progress: Progress) -> "Served":
