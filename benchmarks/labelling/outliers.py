@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from labelling.simulating import Habit, said
 
-from truing.core.labels import Labeller
+from truing.core.label_quality import Labeller
 from truing.labelling import quality
 
 SEEDS = 30

@@ -9,7 +9,7 @@ import tiny
 from cli.conftest import Command
 from labelling.collecting import a_vote, for_first, person
 
-from truing.core.labels import LabelQuality, from_json
+from truing.core.label_quality import LabelQuality, from_json
 from truing.labelling.collection import Wanted, begin, items_to_ask
 from truing.labelling.places import put_items
 from truing.runs.files import sha256_file

@@ -9,7 +9,7 @@ import pytest
 from labelling.collecting import pair, person, store_of
 from labelling.simulating import Habit, said
 
-from truing.core.labels import LabelQuality
+from truing.core.label_quality import LabelQuality
 from truing.labelling import quality
 from truing.labelling.quality import label_quality, quality_of
 from truing.labelling.simulated import AtStore, SimulatedPerson, biased, judge_all, spammer

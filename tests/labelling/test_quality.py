@@ -10,7 +10,7 @@ import pytest
 from labelling.collecting import a_vote, ask_all, pair, person, single, store_of
 from labelling.simulating import said
 
-from truing.core.labels import Estimate
+from truing.core.label_quality import Estimate
 from truing.functional import wilson_interval
 from truing.labelling import quality
 from truing.labelling.items import BY_LEAD, Item, Mode, swaps_of

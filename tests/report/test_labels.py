@@ -10,7 +10,7 @@ from report.example_run import write_run
 from report.reading import Page
 
 from truing.core.errors import RunError
-from truing.core.labels import to_json
+from truing.core.label_quality import to_json
 from truing.report import write_report
 
 

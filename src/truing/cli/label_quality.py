@@ -7,7 +7,7 @@ from rich.table import Table
 from truing.cli.output import PlainConsole, say
 from truing.core.errors import InputError
 from truing.core.label_figures import TOO_FEW, figures, heads, rows
-from truing.core.labels import LabelQuality
+from truing.core.label_quality import LabelQuality
 
 if TYPE_CHECKING:
     from truing.labelling.store import Store

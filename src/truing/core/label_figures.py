@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from truing.core.labels import Behaviour, Estimate, LabelQuality
+from truing.core.label_quality import Behaviour, Estimate, LabelQuality
 
 TOO_FEW = "too few to tell"
 
@@ -44,7 +44,9 @@ class Row:
 
 
 HABITS = {
-    "left": Head("left", "Of votes that prefer a side, those for the left. Sides are drawn: near one half is right."),
+    "left": Head(
+        "left", "Of votes that prefer a side, those for the left. Sides are drawn, so expect one half."
+    ),
     "longer": Head("longer", "Of votes that prefer a side of unequal length, those for the longer answer."),
     "controls": Head("controls", "Of votes on pairs whose better side is known, those that found it."),
     "swaps": Head("again", "Of items that one person saw twice, with sides changed, those judged alike."),
@@ -55,7 +57,10 @@ OF_A_PERSON = (
     Head("votes", "That stand, on known answers and on what is shown again too."),
     Head("seconds", "For a vote, the median."),
     Head("agree", "Of pairs of a vote of theirs and another person's on the same item, those that agree."),
-    Head("without", "Krippendorff's alpha of all others: where it is higher than that of all, they agree the least."),
+    Head(
+        "without",
+        "Krippendorff's alpha of all others: higher than that of all where they agree less than these.",
+    ),
     Head("follows", "How far their votes follow those of the others: 1 as these say, 0 not at all (Bradley-Terry)."),
 )
 AGREES = {

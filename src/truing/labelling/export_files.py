@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from truing.core.labels import LabelQuality, quality_file, to_json
+from truing.core.label_quality import LabelQuality, quality_file, to_json
 from truing.labelling.database import Database, now
 from truing.labelling.people import numbers
 from truing.labelling.store import Store

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from statistics import NormalDist, median
 
-from truing.core.labels import Estimate, Labeller, LabelQuality
+from truing.core.label_quality import Estimate, Labeller, LabelQuality
 from truing.functional import wilson_interval
 
 DOUBT = 0.05

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from truing.core import rng
-from truing.core.labels import Behaviour, Estimate, Labeller, LabelQuality
+from truing.core.label_quality import Behaviour, Estimate, Labeller, LabelQuality
 from truing.functional import followed, pooled_log_odds, wilson_interval
 from truing.labelling.database import Database
 from truing.labelling.items import MIDDLE, MIDDLES, STEPS, Mode

@@ -15,7 +15,7 @@ from truing.models.description import quiet_transformers
 from truing.models.device import device_of
 from truing.models.quantised import check_quantisation
 from truing.models.spread import check_sharding
-from truing.pipeline.labels import keep_label_quality
+from truing.pipeline.label_quality import keep_label_quality
 from truing.pipeline.world import with_world
 from truing.processes import group
 from truing.rewards.environment import EnvironmentProcess

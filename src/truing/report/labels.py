@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from truing.core.label_figures import Figure, Head, Row, figures, heads, rows
-from truing.core.labels import LabelQuality
+from truing.core.label_quality import LabelQuality
 from truing.report.wording import whole
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from truing.config.sections import OWN_PYTHON
 from truing.config.stages import STAGES, StageSpec
 from truing.config.yaml_text import read_yaml
-from truing.core.labels import LabelQuality, from_json
+from truing.core.label_quality import LabelQuality, from_json
 from truing.core.metrics import Metric, score_as_given
 from truing.core.results import StageResult, read
 from truing.runs.directory import RunDirectory

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from truing.core.label_figures import figures, heads, rows
-from truing.core.labels import Behaviour, Estimate, Labeller, LabelQuality, describes, from_json, quality_file, to_json
+from truing.core.label_quality import (
+    Behaviour,
+    Estimate,
+    Labeller,
+    LabelQuality,
+    describes,
+    from_json,
+    quality_file,
+    to_json,
+)
 
 ANNA = Labeller(
     "labeller 1",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.core.errors import RunError
-from truing.core.labels import describes, quality_file
+from truing.core.label_quality import describes, quality_file
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory
 from truing.runs.files import read_json, write_json

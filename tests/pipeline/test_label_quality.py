@@ -8,8 +8,8 @@ import pytest
 import tiny
 from core.test_labels import QUALITY
 
-from truing.core.labels import to_json
-from truing.pipeline.labels import keep_label_quality
+from truing.core.label_quality import to_json
+from truing.pipeline.label_quality import keep_label_quality
 from truing.runs.directory import RunDirectory
 from truing.runs.files import sha256_file
 from truing.runs.lineage import fingerprint
