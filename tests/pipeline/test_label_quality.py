@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import tiny
-from core.test_labels import QUALITY
+from core.test_label_quality import QUALITY
 
 from truing.core.label_quality import to_json
 from truing.pipeline.label_quality import keep_label_quality

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from core.test_labels import ANNA, QUALITY
+from core.test_label_quality import ANNA, QUALITY
 from report.example_run import write_run
 from report.reading import Page
 
