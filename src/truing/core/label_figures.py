@@ -44,9 +44,7 @@ class Row:
 
 
 HABITS = {
-    "left": Head(
-        "left", "Of votes that prefer a side, those for the left. Sides are drawn, so expect one half."
-    ),
+    "left": Head("left", "Of votes that prefer a side, those for the left. Sides are drawn, so expect one half."),
     "longer": Head("longer", "Of votes that prefer a side of unequal length, those for the longer answer."),
     "controls": Head("controls", "Of votes on pairs whose better side is known, those that found it."),
     "swaps": Head("again", "Of items that one person saw twice, with sides changed, those judged alike."),
