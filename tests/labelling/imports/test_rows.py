@@ -84,6 +84,8 @@ def vote(margin: float, share: float, votes: int) -> dict[str, Any]:
     [
         (task(ASKED, [pairwise("left")]), [FIRST | vote(1, 1, 1)]),
         (task(ASKED, [pairwise("right", ["answer1", "answer2"])]), [SECOND | vote(1, 1, 1)]),
+        # as its editor writes it: of itself alone (Pairwise.js: createResult(..., self.name))
+        (task(dict(reversed(ASKED.items())), [pairwise("left", "comparison")]), [FIRST | vote(1, 1, 1)]),
         # two of three for the first: the mean of 1, 1 and −1 is 1/3
         (task(ASKED, [pairwise("left")], [pairwise("left")], [pairwise("right")]), [FIRST | vote(1 / 3, 2 / 3, 3)]),
         (task({"question": "Why?", "a": "So.", "b": "Because."}, [pairwise("left", "a,b")]), [FIRST | vote(1, 1, 1)]),
@@ -154,6 +156,8 @@ def test_a_chat_stays_a_chat(tmp_path: Path) -> None:
         (task(OF_ONE, [rating(7)]), "data/other-rating", "stars"),
         (task(ASKED, [rating(2, "prompt")]), "data/of-no-answer", "stars"),
         (record(ASKED | {"answer1": 3}, {"q": ["answer1"]}), "data/not-text", "answer1"),
+        # as Argilla's SDK has rankings (responses.py: [v["value"] for v in value]), in the question's order
+        (record(ASKED, {"ranking": [["answer1", "answer2"]]}), "data/no-ranks", "ranking"),
         (record(ASKED, {"better": ["answer1"], "ranking": [ranks(2, 1)]}), "data/several-questions", "ranking"),
     ],
 )

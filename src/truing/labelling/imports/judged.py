@@ -80,7 +80,7 @@ def _prompt_and_answers(fields: Mapping[str, object], named: Collection[str]) ->
     """The names of the field that is the prompt and of those that are answers."""
     prompt = next((name for name in ("prompt", *ALIASES["prompt"]) if name in fields), "prompt")
     called = [name for name, value in fields.items() if name != prompt and value and _ANSWER.fullmatch(name)]
-    answers = list(named) or called
+    answers = list(named) or sorted(called)  # where nobody says otherwise, the first by name is the left one
     missing = next((name for name in (prompt, *answers) if name not in fields), None if answers else "answer1")
     if missing:
         there = ", ".join(f"`{name}`" for name in fields) or "nothing"
@@ -93,7 +93,7 @@ def _meaning(said: Said, answers: Sequence[str]) -> tuple[Kind, dict[str, float]
     """Which answers it puts how high; none where it is something else, such as a comment."""
     value = said.value
     if isinstance(value, list):
-        return "sides", _ranks(value, answers)
+        return "sides", _ranks(said.question, value, answers)
     if isinstance(value, str) and (value in answers or value.lower() in ("left", "right", *ALIKE)):
         return "sides", _side(value, answers)
     if isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in WORDS):
@@ -116,8 +116,15 @@ def _side(value: str, answers: Sequence[str]) -> dict[str, float]:
     return dict(zip(answers, (left, 1 - left), strict=False)) if len(answers) == 2 else {}
 
 
-def _ranks(value: Sequence[Any], answers: Sequence[str]) -> dict[str, float]:
-    """Of [{value, rank}], where 1 is the best; nothing of other lists, such as spans."""
+def _ranks(question: str, value: Sequence[Any], answers: Sequence[str]) -> dict[str, float]:
+    """Of [{value, rank}], where 1 is the best; nothing of other lists, such as spans.
+
+    FieldError where the answers are listed without ranks: Argilla's SDK leaves these out, and its page lists answers in
+    the question's order, whatever people ranked.
+    """
+    if len(value) > 1 and all(item in answers for item in value):
+        hint = "Argilla's SDK 2 leaves ranks out: export what its server answers, where each is {value, rank}."
+        raise FieldError(question, "lists the answers without their ranks", hint, code="data/no-ranks")
     items = [item for item in value if isinstance(item, dict) and isinstance(item.get("rank"), int)]
     ranks = {str(item.get("value")): -float(item["rank"]) for item in items}
     return ranks if set(ranks) <= set(answers) else {}

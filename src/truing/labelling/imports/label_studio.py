@@ -19,7 +19,8 @@ def read_task(values: Mapping[str, Any]) -> Judged | None:
     """What people said of a task; what they skipped does not count. FieldError as `judged`, or for another shape."""
     results = list(_results(values["annotations"]))
     sides = next((_names(result) for _, result in results if result.get("type") == "pairwise"), [])
-    return judged(values["data"], [_said(person, result) for person, result in results], sides)
+    named = sides if len(sides) == 2 else []  # the editor names the control itself, for it is of no tag alone
+    return judged(values["data"], [_said(person, result) for person, result in results], named)
 
 
 def _results(annotations: list[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
