@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import tiny
-from labelling.collecting import a_vote, ask_all, pair, pairs, person, single, store_of
+from labelling.collecting import a_vote, ask_all, for_first, pair, pairs, person, single, store_of
 
 from truing.core.records import Message
 from truing.data.datasets import records_of
@@ -117,6 +117,20 @@ def test_controls_and_swaps_are_not_learnt_from(tmp_path: Path) -> None:
     assert shares(store.database) == [Share("Anna", "labeller", judged=3, skipped=0, flagged=0)]
 
 
+def test_what_is_shown_again_is_no_dispute_of_its_own_and_a_flag_on_it_is_on_the_item(tmp_path: Path) -> None:
+    store = store_of(tmp_path, [pair(0), *swaps_of([pair(0)], 1.0, 0)], each=2)
+    judged(store, "Anna", 2, 2)
+    ben = judged(store, "Ben", 1, 6)
+    assert disputes(store.database, "pairs") == [], "they agreed on the item, and differ on what is not learnt from"
+    store.undo(ben, "undo")
+    given = store.next(ben)
+    assert given is not None
+    store.vote(ben, a_vote(given.assignment, for_first(store, given.assignment, -2), flagged=True))
+    (found,) = disputes(store.database, "pairs")
+    assert (found.id, found.agreeing) == (1, (1, 1))
+    assert found.said == ["Anna: 2", "Ben: 1", "Ben, shown again: 6, flagged"]
+
+
 def test_what_each_did_is_counted(tmp_path: Path) -> None:
     store = store_of(tmp_path, [pair(number) for number in range(4)])
     anna = judged(store, "Anna", 2, "skip", "both-bad")
@@ -139,6 +153,7 @@ def test_every_vote_is_written_with_all_that_is_known_of_it(tmp_path: Path) -> N
     assert rows[0]["answers"] == ["first 0", "second 0"]
     assert rows[0]["sources"] == ["start", "policy"]
     assert rows[0]["second_on_the_left"] in (True, False)
+    assert "content" not in rows[0], "the item is there once"
 
 
 def test_time_left_is_at_the_persons_pace_shared_between_those_who_judge(tmp_path: Path) -> None:

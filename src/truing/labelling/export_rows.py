@@ -49,7 +49,8 @@ def every_vote(database: Database) -> Iterator[dict[str, Any]]:
         rows = [dict(row) for row in sql.execute(query)]
     for row in rows:
         flags = {name: bool(row[name]) for name in ("flagged", "second_on_the_left", "settles", "withdrawn")}
-        yield row | flags | json.loads(row.pop("content"))
+        content = json.loads(row.pop("content"))
+        yield row | flags | content
 
 
 def mean_votes(database: Database) -> dict[str, float]:

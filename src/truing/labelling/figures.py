@@ -93,16 +93,19 @@ def shares(database: Database) -> list[Share]:
 
 
 def disputes(database: Database, mode: Mode) -> list[Disputed]:
-    """Those that are not settled first, then by how long they have been there; last those that a lead has withdrawn."""
+    """Those that are not settled first, then by how long they have been there; last those that a lead has withdrawn.
+
+    What is shown again is no item of its own, and what is said of it settles nothing: a flag on it is one on the item.
+    """
     query = (
-        "SELECT standing.*, people.name, items.content, items.withdrawn FROM standing JOIN items ON items.id = item"
-        f" JOIN people ON people.id = person WHERE NOT withdrawn & {GONE} AND items.known IS NULL"
-        " AND NOT (withdrawn AND swap_of IS NOT NULL) ORDER BY standing.id"
+        "SELECT standing.*, people.name, items.content, items.withdrawn, swap_of FROM standing"
+        " JOIN items ON items.id = item JOIN people ON people.id = person"
+        f" WHERE NOT withdrawn & {GONE} AND items.known IS NULL AND (swap_of IS NULL OR flagged) ORDER BY standing.id"
     )
     by_item: dict[int, list[Any]] = defaultdict(list)
     with database.reading() as sql:
         for row in sql.execute(query):
-            by_item[row["item"]].append(row)
+            by_item[row["swap_of"] or row["item"]].append(row)
     found = [
         _disputed(item, rows, mode)
         for item, rows in sorted(by_item.items())
@@ -112,7 +115,7 @@ def disputes(database: Database, mode: Mode) -> list[Disputed]:
 
 
 def _is_in_dispute(rows: Sequence[Any], mode: Mode) -> bool:
-    values = [row["value"] for row in rows if row["kind"] == "vote" and not row["settles"]]
+    values = _values(rows)
     if any(row["flagged"] for row in rows):
         return True
     if not values:
@@ -125,10 +128,15 @@ def _is_in_dispute(rows: Sequence[Any], mode: Mode) -> bool:
     return high - low >= (FAR_APART if mode == "rate" else 1)
 
 
+def _values(rows: Sequence[Any]) -> list[int]:
+    """A number for each person who said one, of the item as it was shown first."""
+    return [row["value"] for row in rows if row["kind"] == "vote" and not row["settles"] and row["swap_of"] is None]
+
+
 def _disputed(item: int, rows: Sequence[Any], mode: Mode) -> Disputed:
     content = json.loads(rows[0]["content"])
     settled = [row["value"] for row in rows if row["settles"]]
-    values = [row["value"] for row in rows if row["kind"] == "vote" and not row["settles"]]
+    values = _values(rows)
     alike = [agree(one, other, mode) for one, other in combinations(values, 2)]
     return Disputed(
         item,
@@ -145,4 +153,5 @@ def _in_words(row: Any) -> str:
     what = row["value"] if row["kind"] == "vote" else row["kind"].replace("-", " ")
     flag = ", flagged" if row["flagged"] else ""
     more = "; ".join(text for text in (row["reason"], row["comment"]) if text)
-    return f"{row['name']}{' settled it' if row['settles'] else ''}: {what}{flag}{f' ({more})' if more else ''}"
+    when = " settled it" if row["settles"] else ", shown again" if row["swap_of"] else ""
+    return f"{row['name']}{when}: {what}{flag}{f' ({more})' if more else ''}"
