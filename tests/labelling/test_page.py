@@ -120,13 +120,20 @@ def test_undo_across_a_reload(chromium: Browser, tmp_path: Path) -> None:
     with served(store) as url:
         page = opened(chromium, store, url, "Anna")
         first = page.text_content("#prompt")
+        page.keyboard.press("c")
+        page.keyboard.type("It is kind.")
+        page.keyboard.press("Escape")
+        page.keyboard.press("f")
         press(page, "1")
+        expect(page.locator("#comment")).to_have_value("")
         press(page, "2")
         page.reload()
         page.wait_for_selector("#work:not([hidden])")
         press(page, "u")
         press(page, "u")
         assert page.text_content("#prompt") == first
+        expect(page.locator("#comment")).to_have_value("It is kind.")
+        expect(page.locator("[data-action=flag]")).to_have_attribute("aria-pressed", "true")
         press(page, "7")
         assert len(ask_all(store, "SELECT 1 FROM standing")) == 1
         page.context.clear_cookies()

@@ -53,7 +53,7 @@ def test_a_link_becomes_a_cookie_that_no_script_and_no_other_site_has(store: Sto
 
 def test_an_item_is_shown_without_who_wrote_it_and_a_vote_brings_the_next(anna: Asking, store: Store) -> None:
     first = anna.get("/api/next")
-    assert {*first["item"]} == {"assignment", "prompt", "answers", "is_again"}
+    assert {*first["item"]} == {"assignment", "prompt", "answers", "is_again", "comment", "flagged"}
     assert not {"start", "policy"} & set(json.dumps(first).replace('"', " ").split())
     seven = {"assignment": first["item"]["assignment"], "kind": "vote", "value": 7, "seconds": 2.0}
     status, following = anna.post("/api/vote", **seven, comment="clear", flagged=True)
@@ -64,7 +64,7 @@ def test_an_item_is_shown_without_who_wrote_it_and_a_vote_brings_the_next(anna: 
     (kept,) = ask_all(store, "SELECT * FROM standing")
     assert (kept["value"], kept["comment"], kept["flagged"]) == (1 if kept["flipped"] else 7, "clear", 1)
     status, back = anna.post("/api/undo")
-    assert back["item"] == first["item"] | {"is_again": True}
+    assert back["item"] == first["item"] | {"is_again": True, "comment": "clear", "flagged": True}
 
 
 def test_nothing_is_left_to_judge(anna: Asking) -> None:

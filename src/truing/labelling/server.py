@@ -183,6 +183,8 @@ class Site:
                 "prompt": shown(given.prompt),
                 "answers": list(map(shown, given.answers)),
                 "is_again": given.is_again,
+                "comment": given.comment,
+                "flagged": given.flagged,
             }
         return told
 

@@ -51,6 +51,10 @@ class Given:
     """The left one first"""
     is_again: bool = False
     """Whether it was judged before, and that was taken back"""
+    comment: str | None = None
+    """What was said of it then, which the next judgement carries unless it is changed"""
+    flagged: bool = False
+    """Whether it was flagged then"""
 
 
 @dataclass
@@ -132,7 +136,7 @@ class Store:
         self._seen[row["id"]] = time.monotonic()
         content = json.loads(row["content"])
         answers = content["answers"][::-1] if row["flipped"] else content["answers"]
-        return Given(row["id"], content["prompt"], answers, row["undone"] is not None)
+        return Given(row["id"], content["prompt"], answers, **_said_before(sql, row["id"]))
 
     def _give(self, sql: sqlite3.Connection, item: sqlite3.Row, person: int) -> sqlite3.Row:
         """Sides are drawn; of a swap, they are the other way round from what the person saw."""
@@ -189,6 +193,13 @@ def _open(sql: sqlite3.Connection, person: int) -> sqlite3.Row | None:
     )
     row: sqlite3.Row | None = sql.execute(query, (person,)).fetchone()
     return row
+
+
+def _said_before(sql: sqlite3.Connection, assignment: int) -> dict[str, Any]:
+    """What was taken back, as `Given` has it; nothing where nothing was."""
+    query = "SELECT comment, flagged FROM votes WHERE assignment = ? AND kind != 'undo' ORDER BY id DESC LIMIT 1"
+    row = sql.execute(query, (assignment,)).fetchone()
+    return {"is_again": True, "comment": row["comment"], "flagged": bool(row["flagged"])} if row else {}
 
 
 def _item_for(sql: sqlite3.Connection, person: int) -> sqlite3.Row | None:

@@ -64,8 +64,8 @@ function show({ item: next, progress }) {
   $("work").hidden = !item;
   $("done").hidden = Boolean(item);
   choose(false);
-  flag.setAttribute("aria-pressed", "false");
-  $("comment").value = "";
+  flag.setAttribute("aria-pressed", String(Boolean(item?.flagged)));
+  $("comment").value = item?.comment ?? "";
   if (item) {
     $("prompt").innerHTML = item.prompt; // Markdown without HTML in it, made on the server; the page's policy runs nothing
     document.querySelectorAll(".answer").forEach((place, side) => (place.innerHTML = item.answers[side]));
