@@ -52,7 +52,8 @@ def test_one_by_one_every_answer_is_an_item(tmp_path: Path) -> None:
         ({"prompt": "a?", "answers": ["b", "\ud800"]}, "data/half-surrogate", "answers[1]"),
         ({"prompt": "", "answers": ["b", "c"]}, "data/empty-text", "prompt"),
         ({"answers": ["b", "c"]}, "data/missing-field", "prompt"),
-        ({"prompt": "a?"}, "data/missing-field", "chosen"),
+        ({"prompt": "a?"}, "data/missing-field", "answers"),
+        ({"prompt": "a?", "better": "b"}, "data/missing-field", "chosen"),
     ],
 )
 def test_a_row_that_cannot_be_shown_is_refused(tmp_path: Path, row: Any, code: str, field: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from truing.config.sections import Source
 from truing.core.errors import DataError, Problem, Problems
 from truing.core.records import Text
+from truing.data.columns import meant_as
 from truing.data.fields import FieldError, as_text
 from truing.data.read import RawRow, read_rows
 from truing.data.rows import Row, parse_demonstration, parse_preference
@@ -70,12 +71,20 @@ def _of_file(file: Path, parse: Callable[[Row], Item | None]) -> Iterator[Item]:
 
 def _pair(row: Row) -> Item | None:
     if not row.has("answers"):
+        _need(row, "chosen", "rejected")
         return _known_pair(row)
     item = _answers(row)
     if item is not None and len(item.answers) != 2:
         hint = "Give it two, or judge answers one by one with --mode rate or yes-no."
         raise FieldError("answers", f"has {len(item.answers)}", hint, code="data/not-two-answers")
     return item
+
+
+def _need(row: Row, *columns: str) -> None:
+    """FieldError where a row has no answers, and nothing that may be meant as one of these columns."""
+    if not any(row.has(column) or meant_as(column, row.raw.values) for column in columns):
+        hint = f'Give "answers": [a, b], or {" and ".join(columns)}; or have models answer the prompts, with --ask.'
+        raise FieldError("answers", "is missing", hint, code="data/missing-field")
 
 
 def _known_pair(row: Row) -> Item | None:
@@ -85,6 +94,7 @@ def _known_pair(row: Row) -> Item | None:
 
 def _answers(row: Row) -> Item | None:
     if not row.has("answers"):
+        _need(row, "completion", "messages")
         answered = parse_demonstration(row)
         return Item(answered.prompt, (answered.completion,), ("completion",)) if answered is not None else None
     prompt = row.text("prompt", "prompt")
