@@ -23,8 +23,8 @@ PAIRS = [{"prompt": f"{number}?", "answers": ["a", "b"]} for number in range(3)]
 
 
 @contextmanager
-def labelling(*arguments: object) -> Iterator[dict[str, str]]:
-    """`truing label` in a process: its links by name; ended as by Ctrl-C."""
+def labelling(*arguments: object, told: list[str] | None = None) -> Iterator[dict[str, str]]:
+    """`truing label` in a process: its links by name, and its other lines; ended as by Ctrl-C."""
     command = [sys.executable, "-m", "truing", "label", *map(str, arguments), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stdout is not None
@@ -34,6 +34,8 @@ def labelling(*arguments: object) -> Iterator[dict[str, str]]:
                 break
             if found := re.fullmatch(r"(.*): (http\S+)\n", line):
                 links[found[1]] = found[2]
+            elif told is not None:
+                told.append(line)
         try:
             yield links
         finally:
@@ -147,6 +149,17 @@ def test_an_export_of_another_program_is_converted(tmp_path: Path, truing: Comma
     assert "1 rows to learn from" in said.out
     assert "1 records gave none" in said.out
     assert json.loads((tmp_path / "rows.jsonl").read_text())["chosen"] == "b"
+
+
+def test_what_a_later_command_leaves_out_stays_as_begun_or_is_told(tmp_path: Path) -> None:
+    rows = tiny.write_rows(tmp_path / "rows.jsonl", PAIRS)
+    known = tiny.write_rows(tmp_path / "known.jsonl", [{"prompt": "1 + 1", "chosen": "2", "rejected": "3"}])
+    for more, items, is_told in ((["--each", "2", "--controls", known], 4, False), ([], 3, True), ([], 3, False)):
+        told: list[str] = []
+        with labelling(rows, *more, told=told) as links:
+            assert asking(links["you"]).get("/api/next")["progress"]["total"] == 2 * items
+        assert told[0].startswith(f"{items} items, 2 judgements of each")
+        assert [line.startswith("1 that were shown before") for line in told[1:]] == [True] * is_told
 
 
 def test_who_starts_it_alone_labels_and_leads(tmp_path: Path) -> None:

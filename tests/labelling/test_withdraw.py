@@ -52,9 +52,9 @@ def test_what_a_page_shows_is_refused_once_it_is_withdrawn(store: Store) -> None
 
 def test_it_stays_withdrawn_when_the_page_is_started_again(store: Store) -> None:
     withdraw(store.database, 2)
-    put_items(store.database, pairs(2), 2)
+    assert put_items(store.database, pairs(2), 2) == 2
     assert bits(store) == [0, BY_LEAD, GONE, GONE]
-    put_items(store.database, pairs(1), 2)
+    assert put_items(store.database, pairs(1), 2) == 1
     assert bits(store) == [0, BY_LEAD | GONE, GONE, GONE]
     withdraw(store.database, 2, is_back=True)
     assert bits(store) == [0, GONE, GONE, GONE], "its row is still gone"

@@ -50,7 +50,7 @@ def label(
     seed: AnswerSeed = None,
     person: Labellers = None,
     lead: Leads = None,
-    each: Each = 1,
+    each: Each = None,
     random_share: RandomShare = 0.2,
     controls: Controls = None,
     swaps: Swaps = 0.0,
@@ -68,7 +68,6 @@ def label(
 ) -> None:
     """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
     from truing.labelling.collection import AskedModels, Wanted, begin, items_to_ask, labels_of, read_guidelines
-    from truing.labelling.places import put_items
 
     kept_in = labels or labels_of(source)
     if convert:
@@ -86,12 +85,23 @@ def label(
         items = items_to_ask(wanted, begun.mode if begun else mode or "pairs")
         address = listen_at(host, port, url, bool(person or lead or (begun and _has_named(begun))))
         store = begun or begin(kept_in, mode)
-        put_items(store.database, items, each)
-        say(f"{len(items)} items, {each} judgement{'s' if each > 1 else ''} of each; votes are kept in {kept_in}.")
+        _put(store, items, each)
     else:
         address = listen_at(host, port, url, bool(person or lead or _has_named(store)))
     give_links(store, address.url, person or [], lead or [])
     _serve(store, beside, address)
+
+
+def _put(store: "Store", items: "list[Item]", each: int | None) -> None:
+    """Gives these out, and says what else became of those that were there."""
+    from truing.labelling.places import SETTING, put_items
+
+    each = each or int(store.database.setting(SETTING, "1"))
+    gone = put_items(store.database, items, each)
+    of_each = f"{each} judgement{'s' if each > 1 else ''} of each"
+    say(f"{len(items)} items, {of_each}; votes are kept in {store.database.path}.")
+    if gone:
+        say(f"{gone} that were shown before are not among them: nobody is given these, and their votes stay.")
 
 
 def _waiting_guard(source: Path) -> "Store | None":
@@ -144,7 +154,7 @@ def give_links(store: "Store", url: str, people: list[str], leads: list[str]) ->
 
     if not people and not leads:
         if _has_named(store):
-            say("The links that were given before are still good; --person NAME prints a new one.")
+            say(f"The links that were given before are still good at {url}; --person NAME prints a new one.")
             return
         leads = [ALONE]
     for name in [*people, *leads]:

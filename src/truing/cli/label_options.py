@@ -33,7 +33,9 @@ AskedBestOf = Annotated[
     int | None,
     typer.Option("--best-of", min=2, help="Of one run that is asked: its best of so many, against a single draw."),
 ]
-Each = Annotated[int, typer.Option("--each", min=1, help="People who judge each item.")]
+Each = Annotated[
+    int | None, typer.Option("--each", min=1, help="People who judge each item; without it, as begun, else 1.")
+]
 RandomShare = Annotated[
     float,
     typer.Option("--random-share", min=0, max=1, help="Of the items: drawn at random, not because they teach most."),

@@ -10,19 +10,25 @@ from truing.labelling.items import BY_LEAD, GONE, Item, plain
 SETTING = "people an item"
 
 
-def put_items(database: Database, items: Sequence[Item], each: int) -> None:
+def put_items(database: Database, items: Sequence[Item], each: int) -> int:
     """Makes these the items that are given out, in this order, each to so many people.
 
     Those that were there stay with their votes; one that is not among these any more is withdrawn. What a lead has
     withdrawn stays so.
+
+    Returns:
+        How many were given out until now and are not any more.
     """
+    gone = f"SELECT id FROM items WHERE withdrawn & {GONE}"
     with database.writing() as sql:
+        before = {row["id"] for row in sql.execute(gone)}
         sql.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (SETTING, str(each)))
         sql.execute(f"UPDATE items SET withdrawn = withdrawn | {GONE}")
         for rank, item in enumerate(items):
             _put(sql, item, rank)
         for row in sql.execute("SELECT id FROM items").fetchall():
             count_places(sql, row["id"])
+        return len({row["id"] for row in sql.execute(gone)} - before)
 
 
 def _put(sql: sqlite3.Connection, item: Item, rank: int) -> None:
