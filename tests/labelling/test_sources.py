@@ -52,7 +52,7 @@ def test_one_by_one_every_answer_is_an_item(tmp_path: Path) -> None:
         ({"prompt": "a?", "answers": ["b", "\ud800"]}, "data/half-surrogate", "answers[1]"),
         ({"prompt": "", "answers": ["b", "c"]}, "data/empty-text", "prompt"),
         ({"answers": ["b", "c"]}, "data/missing-field", "prompt"),
-        ({"prompt": "a?"}, "data/missing-field", "answers"),
+        ({"prompt": "a?"}, "data/missing-answers", "answers"),
         ({"prompt": "a?", "better": "b"}, "data/missing-field", "chosen"),
     ],
 )

@@ -84,7 +84,7 @@ def _need(row: Row, *columns: str) -> None:
     """FieldError where a row has no answers, and nothing that may be meant as one of these columns."""
     if not any(row.has(column) or meant_as(column, row.raw.values) for column in columns):
         hint = f'Give "answers": [a, b], or {" and ".join(columns)}; or have models answer the prompts, with --ask.'
-        raise FieldError("answers", "is missing", hint, code="data/missing-field")
+        raise FieldError("answers", "is missing", hint, code="data/missing-answers")
 
 
 def _known_pair(row: Row) -> Item | None:
