@@ -64,6 +64,13 @@ def test_a_row_that_cannot_be_shown_is_refused(tmp_path: Path, row: Any, code: s
     assert (code, field) in {(problem.code, problem.field) for problem in refused.value.problems}
 
 
+def test_a_file_of_prompts_alone_is_told_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refused:
+        items_of(tiny.write_rows(tmp_path / "rows.jsonl", [{"prompt": f"{number}?"} for number in range(30)]), "pairs")
+    (problem,) = refused.value.problems
+    assert "--ask" in (problem.hint or "")
+
+
 def test_a_run_gives_its_policy_against_the_start_prompt_by_prompt(tmp_path: Path) -> None:
     items = items_of(write_run(tmp_path / "run"), "pairs")
     assert [item.prompt for item in items] == PROMPTS

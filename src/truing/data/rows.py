@@ -36,7 +36,7 @@ class Row:
 
     def note(self, fault: FieldError) -> None:
         """Notes a fault of this row; a field that many rows lack is told once, with how many they are."""
-        alike = f"{fault.field} {list(self.raw.values)}" if fault.code == "data/missing-field" else None
+        alike = f"{fault.field} {list(self.raw.values)}" if fault.code.startswith("data/missing-") else None
         self.problems.add(replace(fault.problem, where=self.raw.where), alike)
 
     def text(self, name: str, part: Part) -> Text | None:
