@@ -170,6 +170,12 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, exported: dict[str, Any], 
     assert problem.hint
 
 
+def test_a_file_that_is_no_export_is_told_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refused:
+        rows_of_export(tiny.write_rows(tmp_path / "rows.jsonl", [{"prompt": "a", "chosen": "b"}] * 30))
+    assert [problem.code for problem in refused.value.problems] == ["data/no-export"]
+
+
 def test_an_export_on_which_nobody_has_judged_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         rows_of_export(tiny.write_rows(tmp_path / "rows.jsonl", [task(ASKED), record(ASKED, {})]))

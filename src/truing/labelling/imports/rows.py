@@ -31,7 +31,8 @@ def rows_of_export(file: Path) -> tuple[list[dict[str, Any]], int]:
         try:
             made = list(_rows(_judged(raw)))
         except FieldError as fault:
-            problems.add(Problem(**vars(fault.problem) | {"where": raw.where}))
+            alike = f"{fault.code} {list(raw.values)}" if fault.code == "data/no-export" else None
+            problems.add(Problem(**vars(fault.problem) | {"where": raw.where}), alike)
             continue
         rows += made
         without += not made
