@@ -53,7 +53,9 @@ def test_another_processor_and_another_torch_are_measured_anew(
     assert products_of_machine(2) == Products(large=8)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "7", '{"x": {"small": "many"}}', "\0"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "7", '{"x": {"small": "many"}}', '{"x": NaN}', '{"x": {"small": 1e999}}', "\0"]
+)
 def test_a_damaged_cache_is_written_anew(text: str, measured: list[Products], cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text(text)

@@ -5,10 +5,10 @@ byte. Where nothing can be kept, nothing is measured: two runs of a recipe would
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +27,7 @@ CACHE = "TRUING_CACHE"
 """Of the environment: the folder of the cache; with none, or one that cannot be written to, nothing is measured"""
 PROCESSOR, ROWS = "processor", "one_dnn_from_rows"
 _PRODUCTS = TypeAdapter(Products)
+_KEPT = TypeAdapter(dict[str, Products])
 
 
 def products_of_run(lineage: Lineage, recipe: Recipe, threads: int) -> tuple[Products, list[str]]:
@@ -69,13 +70,13 @@ def products_of_machine(threads: int) -> Products:
         return Products()
     key = f"{processor()}; torch {torch.__version__}; {threads} threads"
     kept = _kept(place)
-    with suppress(LookupError, ValidationError):
-        return _PRODUCTS.validate_python(kept[key])
+    if key in kept:
+        return kept[key]
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, kept)  # what cannot be kept is not measured
+        _keep(place, kept)  # what cannot be kept is not measured
         found = measure_products()
-        write_json(place, kept | {key: asdict(found)})
+        _keep(place, kept | {key: found})
     except (OSError, RunError):
         return Products()
     return found
@@ -88,9 +89,12 @@ def cache_file() -> Path | None:
     return Path(named, "products.json") if named else None
 
 
-def _kept(place: Path) -> dict[str, Any]:
-    """What the cache has; nothing where it is damaged."""
-    with suppress(RunError):
-        kept = read_json(place)
-        return kept if isinstance(kept, dict) else {}
+def _kept(place: Path) -> dict[str, Products]:
+    """What the cache has; nothing where any of it is damaged."""
+    with suppress(RunError, ValidationError):
+        return _KEPT.validate_python(read_json(place))
     return {}
+
+
+def _keep(place: Path, kept: Mapping[str, Products]) -> None:
+    write_json(place, {key: asdict(found) for key, found in kept.items()})
