@@ -188,6 +188,8 @@ def test_what_no_page_sends_is_refused(anna: Asking, store: Store, body: bytes) 
         {"value": "2"},
         {"value": True},
         {"kind": "undo"},
+        {"kind": "skip"},
+        {"kind": "both-bad", "value": 2**70},
         {"seconds": float("nan")},
         {"seconds": -1},
         {"comment": "\ud800"},

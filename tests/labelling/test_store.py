@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from labelling.collecting import a_vote, ask_all, for_first, pair, pairs, person, single, store_of
@@ -18,7 +19,7 @@ from truing.labelling import store as store_module
 from truing.labelling.collection import begin
 from truing.labelling.items import swaps_of
 from truing.labelling.people import forget, new_link, revoke, who
-from truing.labelling.places import put_items
+from truing.labelling.places import put_items, withdraw
 from truing.labelling.store import LEFT_ALONE, PageError, Store
 
 VOTER = """
@@ -313,6 +314,46 @@ def test_a_file_of_another_kind_version_or_mode_is_refused(tmp_path: Path) -> No
         begin(tmp_path / "rows.jsonl", None)
     assert refused.value.code == "input/no-labels"
     assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8") == '{"prompt": "a"}\n' * 200
+
+
+@pytest.mark.parametrize("version", [0, 1, 7])
+def test_the_database_of_another_program_is_left_as_it_is(tmp_path: Path, version: int) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as sql:
+        sql.execute("CREATE TABLE bookmarks (url)")
+        sql.execute(f"PRAGMA user_version = {version}")
+    sql.close()
+    before = (tmp_path / "other.db").read_bytes()
+    with pytest.raises(InputError) as refused:
+        begin(tmp_path / "other.db", None)
+    assert refused.value.code == "input/no-labels"
+    assert (tmp_path / "other.db").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["other.db"]
+
+
+def test_the_number_of_who_was_forgotten_is_nobody_elses(tmp_path: Path) -> None:
+    """Reports that were passed on say 'labeller 2'."""
+    store = store_of(tmp_path, pairs(1))
+    assert [person(store, name) for name in ("Anna", "Ben")] == [1, 2]
+    forget(store.database, "Ben")
+    assert person(store, "Cara") == 3
+
+
+def test_what_was_withdrawn_since_keeps_its_vote_when_somebody_takes_back(tmp_path: Path) -> None:
+    """As what a run has decided by: it could not be judged again."""
+    store = store_of(tmp_path, pairs(3))
+    anna = person(store, "Anna")
+    for _ in range(2):
+        given = store.next(anna)
+        assert given is not None
+        store.vote(anna, a_vote(given.assignment, 1))
+    withdraw(store.database, 2)
+    taken_back = store.undo(anna, str(uuid4()))
+    assert taken_back is not None
+    assert taken_back.prompt == "prompt 0"
+    put_items(store.database, [], 1)
+    with pytest.raises(PageError, match="nothing to take back"):
+        store.undo(anna, str(uuid4()))
+    assert ask_all(store, "SELECT item FROM standing") == [{"item": 2}]
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:

@@ -30,26 +30,32 @@ class Database:
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # names and votes are nobody else's
             self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
             self._sql.row_factory = sqlite3.Row
+            self._refuse_others()  # before anything is set, which would change the file of another program
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
                 self._sql.execute(f"PRAGMA {pragma}")
-            self._make_or_check()
+            self._make()
         except (sqlite3.Error, OSError) as error:
             hint = "Name the file that truing label made, or a new one, with --labels."
             what = f"cannot be used for labels: {error}."
             raise InputError(what, code="input/no-labels", where=str(path), hint=hint) from error
 
-    def _make_or_check(self) -> None:
+    def _refuse_others(self) -> None:
+        tables = {row["name"] for row in self._sql.execute("SELECT name FROM sqlite_master")}
+        version = self._sql.execute("PRAGMA user_version").fetchone()[0]
+        if tables and not tables >= {"settings", "items", "assignments", "votes"}:
+            raise sqlite3.DatabaseError("it is the database of another program")
+        if tables and version != VERSION:
+            what = f"holds labels of version {version}, and this truing reads version {VERSION}."
+            hint = "Use the truing that made it to export them, or name a new file with --labels."
+            raise InputError(what, code="input/labels-version", where=str(self.path), hint=hint)
+
+    def _make(self) -> None:
+        """Where nothing is there yet."""
         with self.writing() as sql:
-            version = sql.execute("PRAGMA user_version").fetchone()[0]
-            is_new = not sql.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if is_new:
+            if not sql.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in SCHEMA.read_text(encoding="utf-8").split(";\n"):
                     sql.execute(statement)
                 sql.execute(f"PRAGMA user_version = {VERSION}")
-            elif version != VERSION:
-                what = f"holds labels of version {version}, and this truing reads version {VERSION}."
-                hint = "Use the truing that made it to export them, or name a new file with --labels."
-                raise InputError(what, code="input/labels-version", where=str(self.path), hint=hint)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -1,8 +1,9 @@
 -- What people are asked, who they are, and what they said. PRAGMA user_version is the version of all this.
+-- AUTOINCREMENT: a number that was somebody's, or something's, is never given again.
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 CREATE TABLE items (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL UNIQUE,       -- names its content
     content TEXT NOT NULL,          -- JSON: prompt, answers, sources
     kind TEXT NOT NULL,             -- chosen, random, control, swap, heldout
@@ -16,11 +17,11 @@ CREATE TABLE items (
 CREATE INDEX items_to_give ON items (rank) WHERE places > 0 AND NOT withdrawn;
 CREATE INDEX items_done ON items (withdrawn, kind, judged);
 
-CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL);
+CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL);
 CREATE TABLE links (hash TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id));
 
 CREATE TABLE assignments (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     item INTEGER NOT NULL REFERENCES items (id),
     person INTEGER NOT NULL REFERENCES people (id),
     flipped INTEGER NOT NULL,       -- whether the second answer stands on the left
@@ -34,7 +35,7 @@ CREATE INDEX assignments_of_a_person ON assignments (person);
 -- Rows are only added: the last one of an assignment is what stands, and an undo is a row too.
 -- Order is that of ids; no clock decides anything.
 CREATE TABLE votes (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     client TEXT NOT NULL UNIQUE,    -- made by the page, so that a vote that is sent twice is one
     assignment INTEGER NOT NULL REFERENCES assignments (id),
     kind TEXT NOT NULL,             -- vote, both-bad, skip, undo

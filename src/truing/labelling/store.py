@@ -92,10 +92,15 @@ class Store:
     def undo(self, person: int, client: str) -> Given | None:
         """Takes back the person's last standing vote; gives what `next` does, which is what that was on.
 
+        What was withdrawn cannot be judged again, as what a run has decided by, so what was said of it stays.
+
         Raises:
             PageError: there is none.
         """
-        query = "SELECT max(id) AS id, assignment, item FROM standing WHERE person = ? AND NOT settles"
+        query = (
+            "SELECT max(standing.id) AS id, assignment, item FROM standing JOIN items ON items.id = item"
+            " WHERE person = ? AND NOT settles AND NOT withdrawn"
+        )
         with self.database.writing() as sql:
             if _is_known(sql, client):
                 return self._following(sql, person)
@@ -175,6 +180,8 @@ class Store:
             raise PageError("This page sends votes of a kind that is not collected here: reload it.", 422)
         if vote.kind == "vote" and (vote.value is None or not low <= vote.value <= high):
             raise PageError(f"A vote is a whole number from {low} to {high}.", 422)
+        if vote.kind != "vote" and vote.value is not None:
+            raise PageError("Only a vote has a value: reload the page.", 422)
 
     def _as_stored(self, value: int | None, flipped: bool) -> int | None:
         """With the first answer on the left."""
