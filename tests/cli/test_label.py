@@ -182,6 +182,11 @@ def test_who_starts_it_alone_labels_and_leads(tmp_path: Path) -> None:
         (["--ask", "a", "--ask", "b", "--ask", "c"], "input/too-many-models"),
         (["--ask", "./nowhere"], "model/no-such-path"),
         (["--convert", "out.jsonl"], "data/no-export"),
+        (["--convert", "rows.jsonl"], "input/written-over"),
+        (["--export", "./rows.jsonl"], "input/written-over"),
+        (["--export", "rows.labels.db"], "input/written-over"),
+        (["--export-votes", "kept.db", "--labels", "kept.db"], "input/written-over"),
+        (["--export", "out.jsonl", "--export-votes", "out.jsonl"], "input/written-over"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(

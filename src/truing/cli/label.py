@@ -70,6 +70,7 @@ def label(
     from truing.labelling.collection import AskedModels, Wanted, begin, items_to_ask, labels_of, read_guidelines
 
     kept_in = labels or labels_of(source)
+    _refuse_to_write_over([source, kept_in], [export, export_votes, convert])
     if convert:
         convert_export(source, convert)
         return
@@ -102,6 +103,15 @@ def _put(store: "Store", items: "list[Item]", each: int | None) -> None:
     say(f"{len(items)} items, {of_each}; votes are kept in {store.database.path}.")
     if gone:
         say(f"{gone} that were shown before are not among them: nobody is given these, and their votes stay.")
+
+
+def _refuse_to_write_over(read: list[Path], written: list[Path | None]) -> None:
+    """InputError where a file would be written in the place of what it is made of, or of another."""
+    files = [place.resolve() for place in (*read, *written) if place is not None]
+    twice = next((file for number, file in enumerate(files) if file in files[:number]), None)
+    if twice is not None:
+        what = "would be written in the place of what was judged, or of the votes, or twice."
+        raise InputError(what, code="input/written-over", where=str(twice), hint="Name another file.")
 
 
 def _waiting_guard(source: Path) -> "Store | None":
