@@ -50,6 +50,16 @@ def test_pairs_of_several_people(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("answer", ["", " \n", "a\0", "\ud800"])
+def test_an_answer_that_no_row_may_have_is_judged_and_not_exported(tmp_path: Path, answer: str) -> None:
+    """A policy that has nothing to say is shown, and a recipe still takes what is exported."""
+    store = store_of(tmp_path, [Item("Why?", ("So.", answer), ("start", "policy")), pair(1)])
+    judged(store, "Anna", 1, 1)
+    rows = rows_to_learn_from(store.database, "pairs")
+    assert [row["prompt"] for row in rows] == ["prompt 1"]
+    assert len(records_of(tiny.write_rows(tmp_path / "out.jsonl", rows), "preferences", transcripts=False)) == 1
+
+
 def sides(number: int, second: bool = False) -> dict[str, str]:
     first, other = f"first {number}", f"second {number}"
     chosen, rejected = (other, first) if second else (first, other)

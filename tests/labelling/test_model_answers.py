@@ -8,13 +8,15 @@ import pytest
 import tiny
 
 from truing.core.errors import InputError
+from truing.core.records import Sample
+from truing.data.datasets import records_of
 from truing.labelling.collection import AskedModels, Wanted, items_to_ask
 from truing.labelling.model_answers import answers_beside
 from truing.pipeline.execute import run_pipeline
 from truing.results import open_result, open_start
 from truing.runs.directory import RunDirectory
 from truing.runs.progress import SilentProgress
-from truing.sample import reward_for, sample_file
+from truing.sample import Drawn, reward_for, sample_file
 
 PROMPTS = ["ab?", "c?", "de e?"]
 HOW: dict[str, Any] = {"tokens": 6, "temperature": 1.0, "seed": 3}
@@ -109,6 +111,26 @@ def test_alike_answers_are_counted_and_left_out(run: RunDirectory, prompts: Path
     assert refused.value.code == "input/alike-answers"
     assert said.notes == ["3 of 3 prompts were answered alike; they are left out."]
     assert not labels.with_suffix(".answers.jsonl").exists()
+
+
+def test_answers_that_no_row_may_have_are_counted_and_left_out(
+    run: RunDirectory, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that has nothing to say ends at once; one that speaks in bytes may say NUL."""
+    drawn = [["", "b"], ["a\0", "b"], ["a", "b"]]
+
+    def answered(model: Any, file: Path, *_: Any) -> list[Drawn]:
+        asked = records_of(file, "prompts", transcripts=False)
+        return [
+            Drawn(prompt, [Sample(prompt.prompt, text, (), (), True, "") for text in texts])
+            for prompt, texts in zip(asked, drawn, strict=True)
+        ]
+
+    monkeypatch.setattr("truing.labelling.model_answers.drawn_answers", answered)
+    said = Notes()
+    file = answers_beside(prompts.with_suffix(".labels.db"), prompts, AskedModels([str(run.stage("sft").model)]), said)
+    assert [item.answers for item in items_to_ask(Wanted(file), "pairs")] == [("a", "b")]
+    assert said.notes == ["2 of 3 prompts had an answer that no row may have, as an empty one; left out."]
 
 
 @pytest.mark.parametrize(

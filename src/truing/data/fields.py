@@ -134,6 +134,14 @@ def _message(field: str, item: object) -> Message:
     return Message(ROLES[role], _sound(f"{field}.content", content), json.dumps(more, default=str) if more else "")
 
 
+def is_sound(text: str) -> bool:
+    """Whether a row may have this text: it says something, and a tokenizer can encode it."""
+    try:
+        return _sound("text", text) == text
+    except FieldError:
+        return False
+
+
 def _sound(field: str, text: str) -> str:
     """The same text, if it says something and a tokenizer can encode it."""
     if not text:

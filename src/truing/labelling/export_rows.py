@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
+from truing.data.fields import is_sound
 from truing.labelling.database import Database
 from truing.labelling.items import BY_LEAD, LEARNT_FROM, MIDDLES, Mode
 
@@ -13,7 +14,7 @@ from truing.labelling.items import BY_LEAD, LEARNT_FROM, MIDDLES, Mode
 def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
     """One row an item on which people, or the lead who settled it, came down on one side.
 
-    What a lead has withdrawn is not among them.
+    What a lead has withdrawn is not among them, nor are answers that no row may have, such as an empty one.
 
     Returns:
         Of pairs: prompt, chosen, rejected, margin (the mean vote's distance from the middle, in steps: 0 to 3),
@@ -27,11 +28,18 @@ def rows_to_learn_from(database: Database, mode: Mode) -> list[dict[str, Any]]:
 def rows_by_item(database: Database, mode: Mode) -> dict[str, dict[str, Any]]:
     """The rows of `rows_to_learn_from`, by the key of their item."""
     votes = {key: found for key, found in _votes_by_item(database).items() if found[0]["shown_as"] in LEARNT_FROM}
+    judged = {key: (json.loads(found[0]["content"]), _counted(found)) for key, found in votes.items()}
     rows = {
-        key: row_of(json.loads(found[0]["content"]), _counted(found), mode, MIDDLES[mode])
-        for key, found in votes.items()
+        key: row_of(content, values, mode, MIDDLES[mode])
+        for key, (content, values) in judged.items()
+        if _can_be_learnt(content["answers"])
     }
     return {key: row for key, row in rows.items() if row is not None}
+
+
+def _can_be_learnt(answers: Sequence[Any]) -> bool:
+    turns = (answer if isinstance(answer, list) else [{"content": answer}] for answer in answers)
+    return all(is_sound(turn["content"]) for answer in turns for turn in answer)
 
 
 def every_vote(database: Database) -> Iterator[dict[str, Any]]:

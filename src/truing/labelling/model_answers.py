@@ -8,6 +8,7 @@ from typing import Any
 
 from truing.core.errors import InputError
 from truing.data.datasets import records_of
+from truing.data.fields import is_sound
 from truing.labelling.collection import AskedModels
 from truing.labelling.items import plain
 from truing.results import LanguageModel, open_model, open_result, open_start
@@ -39,7 +40,7 @@ def answers_beside(labels: Path, prompts: Path, asked: AskedModels, progress: Pr
     _refuse_impossible(asked)
     rows = [row | {"drawn": drawn} for row in _ask(prompts, asked, progress)]
     if not rows:
-        what = "the answers to every prompt were alike, so there is nothing to judge."
+        what = "the answers to every prompt were alike, or said nothing, so there is nothing to judge."
         hint = "Draw at a higher --temperature, or ask another model."
         raise InputError(what, code="input/alike-answers", where=str(prompts), hint=hint)
     write_jsonl(file, rows)
@@ -80,15 +81,18 @@ def _is_run(model: str) -> bool:
 
 
 def _ask(prompts: Path, asked: AskedModels, progress: Progress) -> Iterator[dict[str, Any]]:
-    """A row for each prompt whose two answers differ."""
+    """A row for each prompt whose two answers say something, and differ."""
     sources, pairs = _pairs(_Drawing(prompts, asked, progress))
     differing = [one for one in pairs if one.answers[0].response != one.answers[1].response]
-    for one in differing:
+    said = [one for one in differing if all(is_sound(answer.response) for answer in one.answers)]
+    for one in said:
         answers = [answer.response for answer in one.answers]
         scores = {} if one.scores is None else {"scores": one.scores}
         yield {"prompt": plain(one.asked.prompt), "answers": answers, "sources": sources} | scores
     if alike := len(pairs) - len(differing):
         progress.note(f"{alike} of {len(pairs)} prompts were answered alike; they are left out.")
+    if empty := len(differing) - len(said):
+        progress.note(f"{empty} of {len(pairs)} prompts had an answer that no row may have, as an empty one; left out.")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ deviation), or, where there is one model, how close its scores are: what `truing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,14 +16,14 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Compute
 from truing.config.stages import STAGES
 from truing.core import rng
-from truing.core.errors import InputError
+from truing.core.errors import DataError, InputError
 from truing.core.normalisation import Normalisation, scales_of
-from truing.core.records import Text
+from truing.core.records import Text, as_messages
+from truing.data.fields import is_sound
 from truing.data.prepared import prepare
 from truing.data.prompts import PromptSet
 from truing.labelling.items import Item, in_order, plain
 from truing.labelling.run_answers import Rows, looks_of, prompt_of
-from truing.labelling.sources import items_of
 from truing.models.load import load_base
 from truing.models.save import load_member_scores
 from truing.results import LanguageModel, open_result
@@ -109,13 +110,23 @@ def write_asked(file: Path, asked: Sequence[ScoredItem]) -> None:
 
 
 def read_asked(file: Path) -> list[ScoredItem]:
-    """What `write_asked` wrote. DataError where it was edited into what is none."""
-    rows = read_jsonl(file)
-    items = items_of(file, "pairs") if rows else []
-    return [
-        ScoredItem(replace(item, kind=row["kind"], teaches=row.get("teaches")), row.get("scores"))
-        for item, row in zip(items, rows, strict=True)
-    ]
+    """What `write_asked` wrote, whatever a model answered. DataError where it was edited into what is none."""
+    try:
+        return [_asked(row) for row in read_jsonl(file)]
+    except (LookupError, TypeError, ValueError) as fault:
+        hint = "Put the line right."
+        what = f"has a line that asks nothing ({fault!r})."
+        raise DataError(what, code="data/nothing-asked", where=str(file), hint=hint) from fault
+
+
+def _asked(row: dict[str, Any]) -> ScoredItem:
+    first, second = map(_text, row["answers"])
+    item = Item(_text(row["prompt"]), (first, second), tuple(row["sources"]), row["kind"], row.get("teaches"))
+    return ScoredItem(item, row.get("scores"))
+
+
+def _text(value: Any) -> Text:
+    return value if isinstance(value, str) else as_messages(value)
 
 
 def name_of(number: int) -> str:
@@ -156,7 +167,7 @@ def _pairs(model: LanguageModel, prompts: PromptSet, recipe: Recipe, count: int,
     pairs = [
         Item(text, (one.response, other.response), (f"{source}, first draw", f"{source}, second draw"))
         for text, one, other in zip(texts, *drawn, strict=True)
-        if one.response != other.response and one.response.strip() and other.response.strip()
+        if one.response != other.response and is_sound(one.response) and is_sound(other.response)
     ]
     return list({pair.key: pair for pair in pairs}.values())
 
