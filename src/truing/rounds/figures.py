@@ -99,7 +99,9 @@ def figures_of(
     for number in range(1, done + 1):
         against = best_of(gains)
         if judge is None:
-            differences = preferences(read_asked(directory.judged(number)), votes)
+            compared = read_asked(directory.judged(number))
+            against = _shown_against(compared, number, against)
+            differences = preferences(compared, votes)
         else:
             differences = _differences(rows[against], rows[number], judge)
         gains.append(gain_of(differences, against))
@@ -120,6 +122,12 @@ def figures_of(
         )
     start = _policy(list(rows[0].values()), judge)
     return Outcome(recipe.name, judge, start, rounds, best_of(gains), gains_nothing(gains, patience), patience)
+
+
+def _shown_against(asked: Sequence[ScoredItem], number: int, best: int) -> int:
+    """Whose answers people saw beside the new ones: votes that changed since may have made another one the best."""
+    shown = {one.item.sources[0] for one in asked}
+    return next((past for past in range(number) if name_of(past) in shown), best)
 
 
 def preferences(asked: Sequence[ScoredItem], votes: Mapping[str, float]) -> list[float]:
