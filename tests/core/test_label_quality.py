@@ -46,7 +46,18 @@ def test_what_is_written_is_read_again() -> None:
     assert (describes(written, "ab"), describes(written, "cd"), describes([], "ab")) == (True, False, False)
 
 
-@pytest.mark.parametrize("found", [None, [], {}, "text", {"mode": "pairs"}, {**to_json(QUALITY, ""), "votes": "many"}])
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        [],
+        {},
+        "text",
+        {"mode": "pairs"},
+        {**to_json(QUALITY, ""), "votes": "many"},
+        {**to_json(QUALITY, ""), "mode": "x"},
+    ],
+)
 def test_what_is_nothing_of_the_kind_is_not_read(found: Any) -> None:
     assert from_json(found) is None
 

@@ -257,13 +257,13 @@ def test_the_leads_page_is_the_leads_and_settles_what_is_in_dispute(tmp_path: Pa
             for _ in range(2):
                 assignment = asking.get("/api/next")["item"]["assignment"]
                 value = for_first(store, assignment, side)
-                asking.post("/api/vote", assignment=assignment, kind="vote", value=value, comment="<b>so</b>")
+                asking.post("/api/vote", assignment=assignment, kind="vote", value=value, comment="<b>so</b>\u202e")
         assert people[0].send("GET", "/lead")[0] == 403
         assert people[0].post("/api/settle", item=1, value=1)[0] == 403
         chris = entered(store, url, "Chris", "lead")
         status, _, page = chris.send("GET", "/lead")
         assert (status, page.count("Settle it:")) == (200, 2)
-        assert "&lt;b&gt;so&lt;/b&gt;" in page
+        assert "&lt;b&gt;so&lt;/b&gt;⟨U+202E⟩" in page
         assert chris.post("/api/settle", item=1, value=2)[0] == 200
         assert chris.post("/api/settle", item=9, value=2)[0] == 404
         _, _, page = chris.send("GET", "/lead")

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
@@ -62,7 +62,7 @@ class Labeller:
 class LabelQuality:
     """Of all judgements together, and of each person."""
 
-    mode: str
+    mode: Literal["pairs", "rate", "yes-no"]
     votes: int
     items: int
     """With a vote"""

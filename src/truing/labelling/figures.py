@@ -8,6 +8,7 @@ from itertools import combinations
 from statistics import median
 from typing import Any
 
+from truing.core.text import visible
 from truing.labelling.database import Database
 from truing.labelling.items import BY_LEAD, GONE, MIDDLE, Mode
 from truing.labelling.judgements import agree
@@ -152,6 +153,6 @@ def _disputed(item: int, rows: Sequence[Any], mode: Mode) -> Disputed:
 def _in_words(row: Any) -> str:
     what = row["value"] if row["kind"] == "vote" else row["kind"].replace("-", " ")
     flag = ", flagged" if row["flagged"] else ""
-    more = "; ".join(text for text in (row["reason"], row["comment"]) if text)
+    more = "; ".join(visible(text) for text in (row["reason"], row["comment"]) if text)
     when = " settled it" if row["settles"] else ", shown again" if row["swap_of"] else ""
     return f"{row['name']}{when}: {what}{flag}{f' ({more})' if more else ''}"

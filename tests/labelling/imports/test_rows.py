@@ -19,6 +19,7 @@ ASKED = {"prompt": "Why?", "answer1": "So.", "answer2": "Because."}
 FIRST = {"prompt": "Why?", "chosen": "So.", "rejected": "Because."}
 SECOND = {"prompt": "Why?", "chosen": "Because.", "rejected": "So."}
 OF_ONE = {"instruction": "Why?", "response": "So."}
+TWO_OF_THREE = {"share": pytest.approx(2 / 3), "votes": 3}
 ALONE = {"prompt": "Why?", "completion": "So."}
 
 
@@ -71,6 +72,13 @@ def flat(fields: dict[str, Any], question: str, values: list[Any], status: list[
     )
 
 
+def without_users(record: dict[str, Any]) -> dict[str, Any]:
+    for responses in record["responses"].values():
+        for one in responses:
+            one["user_id"] = None
+    return record
+
+
 def ranks(first: int, second: int) -> list[dict[str, Any]]:
     return [{"value": "answer1", "rank": first}, {"value": "answer2", "rank": second}]
 
@@ -104,6 +112,16 @@ def vote(margin: float, share: float, votes: int) -> dict[str, Any]:
         (record(OF_ONE, {"rating": [5, 4]}), [ALONE | {"label": True, "rating": 4.5, "votes": 2}]),
         (record(OF_ONE, {"label": ["no"]}), [ALONE | {"label": False, "share": 1.0, "votes": 1}]),
         (flat(ASKED, "better", ["answer2", "answer1"], ["submitted", "draft"]), [SECOND | vote(1, 1, 1)]),
+        (
+            task(OF_ONE, [choices("thumbs_up")], [choices("thumbs_down")], [choices("thumbs_down")]),
+            [ALONE | {"label": False, "share": pytest.approx(2 / 3), "votes": 3}],
+        ),
+        (task(OF_ONE, [choices("no")], [choices("Unsure")]), [ALONE | {"label": False, "share": 1.0, "votes": 1}]),
+        (without_users(record(OF_ONE, {"label": ["no", "no", "yes"]})), [ALONE | {"label": False} | TWO_OF_THREE]),
+        (
+            record({"prompt": "Why?", "answer1": "So.", "answer10": "Because."}, {"q": ["answer10"]}),
+            [SECOND | vote(1, 1, 1)],
+        ),
         (flat(OF_ONE, "rating", [1, 1]), [ALONE | {"label": False, "rating": 1.0, "votes": 2}]),
     ],
 )
@@ -159,6 +177,14 @@ def test_a_chat_stays_a_chat(tmp_path: Path) -> None:
         # as Argilla's SDK has rankings (responses.py: [v["value"] for v in value]), in the question's order
         (record(ASKED, {"ranking": [["answer1", "answer2"]]}), "data/no-ranks", "ranking"),
         (record(ASKED, {"better": ["answer1"], "ranking": [ranks(2, 1)]}), "data/several-questions", "ranking"),
+        (task(OF_ONE, [choices("yes")], [choices("nope")]), "data/unknown-judgement", "good"),
+        (record(ASKED, {"better": ["answer1", "the other"]}), "data/unknown-judgement", "better"),
+        (record(OF_ONE, {}) | {"responses": {"q": 5}}, "data/no-responses", "q"),
+        (OF_ONE | {"q.responses": "yes"}, "data/no-responses", "q"),
+        (flat(OF_ONE, "q", ["yes", "no"]) | {"q.responses.users": ["Ann"]}, "data/no-responses", "q.responses"),
+        (flat(OF_ONE, "q", ["yes", "no"], ["submitted"]), "data/no-responses", "q.responses"),
+        (flat(OF_ONE, "q", ["yes", "no"]) | {"q.responses.users": ["Ann", "Ann"]}, "data/answered-twice", "q"),
+        (task(OF_ONE, [choices("yes") | {"to_name": 5}]) | {"data": ASKED}, "data/of-no-answer", "good"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, exported: dict[str, Any], code: str, field: str) -> None:
@@ -180,3 +206,9 @@ def test_an_export_on_which_nobody_has_judged_is_refused(tmp_path: Path) -> None
     with pytest.raises(DataError) as refused:
         rows_of_export(tiny.write_rows(tmp_path / "rows.jsonl", [task(ASKED), record(ASKED, {})]))
     assert refused.value.code == "data/no-judgements"
+
+
+def test_what_has_no_shape_of_theirs_is_no_judgement(tmp_path: Path) -> None:
+    odd = [task(OF_ONE, [choices("yes") | {"type": ["choices"]}]), record(OF_ONE, {}) | {"responses": {"q": [5, None]}}]
+    rows, without = rows_of_export(tiny.write_rows(tmp_path / "r.jsonl", [*odd, task(OF_ONE, [choices("yes")])]))
+    assert (len(rows), without) == (1, 2)

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from truing.data.fields import FieldError, kind
 from truing.labelling.imports.judged import Judged, Said, judged
 
 RESPONSES, USERS, STATUS = ".responses", ".responses.users", ".responses.status"
 """Behind the name of a question, in flat records"""
+NO_RESPONSES = "data/no-responses"
 
 
 def is_record(values: Mapping[str, object]) -> bool:
@@ -23,9 +25,9 @@ def read_record(values: Mapping[str, Any]) -> Judged | None:
     if not isinstance(values.get("fields"), dict):
         return judged(values, _of_flat(values))
     said = [
-        Said(one.get("user_id"), question, one.get("value"))
+        Said(_person(one.get("user_id"), place), question, one.get("value"))
         for question, responses in values["responses"].items()
-        for one in responses or []
+        for place, one in enumerate(_list(question, responses))
         if isinstance(one, dict)
     ]
     return judged(values["fields"], said)
@@ -33,15 +35,30 @@ def read_record(values: Mapping[str, Any]) -> Judged | None:
 
 def _of_flat(values: Mapping[str, Any]) -> list[Said]:
     said = []
-    for name, responses in values.items():
+    for name, value in values.items():
         question = name.removesuffix(RESPONSES)
-        if question == name or not responses:
+        if question == name or not value:
             continue
-        users = values.get(question + USERS) or range(len(responses))
-        status = values.get(question + STATUS) or [None] * len(responses)
+        responses = _list(question, value)
+        users, status = (_list(question + end, values.get(question + end)) for end in (USERS, STATUS))
+        if any(len(told) not in (0, len(responses)) for told in (users, status)):
+            hint = "Export it once more: each response has its user and its status."
+            raise FieldError(name, f"has {len(responses)}, and not as many users or statuses", hint, code=NO_RESPONSES)
         said += [
-            Said(person, question, value)
-            for person, value, state in zip(users, responses, status, strict=False)
-            if state in (None, "submitted")
+            Said(_person(users[place] if users else None, place), question, response)
+            for place, response in enumerate(responses)
+            if not status or status[place] == "submitted"
         ]
     return said
+
+
+def _person(user: object, place: int) -> object:
+    """Their id, or their place where none is told."""
+    return place if user is None else str(user)
+
+
+def _list(question: str, value: object) -> list[Any]:
+    if value is None or isinstance(value, list):
+        return value or []
+    hint = "Of Argilla, export records.to_json, or records.to_datasets as JSON, JSONL or Parquet."
+    raise FieldError(question, f"is {kind(value)}, not a list of responses", hint, code=NO_RESPONSES)

@@ -8,20 +8,33 @@ from typing import Any, Literal
 
 from truing.core.records import Text
 from truing.data.columns import ALIASES
-from truing.data.fields import FieldError, as_text
+from truing.data.fields import FieldError, as_text, shown
 
 Kind = Literal["sides", "rating", "yes-no"]
 KINDS: tuple[Kind, ...] = ("sides", "rating", "yes-no")
 """Where people said several, the first of these counts"""
 RATINGS = range(1, 6)
 """What both programs offer where nobody says otherwise; no export says what was offered"""
-WORDS = {
-    **dict.fromkeys(("yes", "good", "true", "accept", "accepted", "desirable", "like", "thumbs up", "thumbs_up"), 1.0),
-    **dict.fromkeys(("no", "bad", "false", "reject", "rejected", "undesirable", "dislike", "thumbs down"), 0.0),
-}
-"""What is said of an answer alone"""
+OPPOSITES = (
+    ("yes", "no"),
+    ("good", "bad"),
+    ("true", "false"),
+    ("accept", "reject"),
+    ("accepted", "rejected"),
+    ("acceptable", "unacceptable"),
+    ("desirable", "undesirable"),
+    ("like", "dislike"),
+    ("thumbs up", "thumbs down"),
+    ("thumbs_up", "thumbs_down"),
+)
+WORDS = {word: value for pair in OPPOSITES for word, value in zip(pair, (1.0, 0.0), strict=True)}
+"""What is said of an answer alone: a word is never read without its opposite"""
+UNSURE = ("unsure", "not sure", "don't know", "skip")
+"""What says nothing beside what does"""
 ALIKE = ("tie", "equal", "alike", "both", "neither", "same")
-_ANSWER = re.compile(r"(answer|response|completion|output|reply|generation|chosen|rejected|text)s?[\W_]*\w?", re.I)
+_ANSWER = re.compile(
+    r"(answer|response|completion|output|reply|generation|chosen|rejected|text)s?[\W_]*(\d+|\w)?", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -54,18 +67,21 @@ def judged(fields: Mapping[str, object], said: Sequence[Said], named: Collection
         named: the fields that are answers, where the export says so.
 
     Raises:
-        FieldError: the prompt or the answers are not there or no text, or people answered several questions of a kind.
+        FieldError: the prompt or the answers are not there or no text, people answered several questions of a kind, or
+            what one said is not known beside what others said in the same place.
     """
     prompt, answers = _prompt_and_answers(fields, named)
     found: dict[Kind, dict[object, dict[str, float]]] = {kind: defaultdict(dict) for kind in KINDS}
     asked: dict[Kind, dict[tuple[str, ...], str]] = {kind: {} for kind in KINDS}
-    for one in said:
-        kind, values = _meaning(one, answers)
+    for one, kind, values in _meanings(said, answers):
         other = asked[kind].setdefault(tuple(sorted(values)), one.question)
         if values and other != one.question:
             hint = "Export one of them."
             reason = f"and `{other}` both say which answers are better"
             raise FieldError(one.question, reason, hint, code="data/several-questions")
+        if found[kind][one.person].keys() & values.keys():
+            hint = "Give each response the `user_id` of who gave it."
+            raise FieldError(one.question, "was answered twice by one person", hint, code="data/answered-twice")
         found[kind][one.person] |= values
     told = [kind for kind in KINDS if any(found[kind].values())]
     if not told:
@@ -87,6 +103,23 @@ def _prompt_and_answers(fields: Mapping[str, object], named: Collection[str]) ->
         hint = f"There is {there}. Call the prompt `prompt` or `instruction`, and answers `answer1` and so on."
         raise FieldError(missing, "is missing", hint, code="data/no-judged-field")
     return prompt, answers
+
+
+def _meanings(said: Sequence[Said], answers: Sequence[str]) -> list[tuple[Said, Kind, dict[str, float]]]:
+    """With the kind of each and what it puts how high. FieldError where only some of a question can be read."""
+    meanings = [(one, *_meaning(one, answers)) for one in said]
+    read = {one.question for one, _, values in meanings if values}
+    for one, _, values in meanings:
+        if not values and one.question in read and one.value not in (None, [], "") and not _is_unsure(one.value):
+            words = ", ".join(WORDS)
+            hint = f"Known are {words}; of sides, the columns' names, left, right, {', '.join(ALIKE)}."
+            reason = f"is {shown(one.value)} beside what is known"
+            raise FieldError(one.question, reason, hint, code="data/unknown-judgement")
+    return meanings
+
+
+def _is_unsure(value: object) -> bool:
+    return isinstance(value, str) and value.strip().lower() in UNSURE
 
 
 def _meaning(said: Said, answers: Sequence[str]) -> tuple[Kind, dict[str, float]]:

@@ -31,7 +31,7 @@ def _results(annotations: list[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
             hint = "Export in the format JSON, with annotations in full."
             raise FieldError(f"annotations[{person}]", "has no list `result`", hint, code="data/no-result")
         if not annotation.get("was_cancelled"):
-            yield from ((person, one) for one in result if one.get("type") in VALUES)
+            yield from ((person, one) for one in result if str(one.get("type")) in VALUES)
 
 
 def _said(person: int, result: dict[str, Any]) -> Said:
@@ -45,4 +45,5 @@ def _said(person: int, result: dict[str, Any]) -> Said:
 
 def _names(result: dict[str, Any]) -> list[str]:
     names = result.get("to_name")
-    return [str(name).strip() for name in (names.split(",") if isinstance(names, str) else names or [])]
+    listed = names.split(",") if isinstance(names, str) else names
+    return [str(name).strip() for name in listed] if isinstance(listed, list) else []
