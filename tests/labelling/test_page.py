@@ -186,6 +186,33 @@ def test_a_vote_outlives_a_server_that_is_away_and_a_page_that_is_closed(chromiu
         assert len(ask_all(store, "SELECT 1 FROM votes")) == 1
 
 
+@pytest.mark.parametrize("page", ["work", "lead"])
+def test_a_page_left_open_on_other_labels_changes_nothing(chromium: Browser, tmp_path: Path, page: str) -> None:
+    """The same person judges one file and then another, at the same port; a tab of the first is still there."""
+    stores = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        stores.append(store_of(tmp_path / name, pairs(2), each=2))
+        dora = person(stores[-1], "Dora")
+        given = stores[-1].next(dora)
+        assert given is not None
+        stores[-1].vote(dora, a_vote(given.assignment, 1, flagged=True))
+    with served(stores[0]) as url:
+        old = opened(chromium, stores[0], url, "Anna", role="lead")
+        if page == "lead":
+            old.goto(f"{url}/lead", timeout=60_000)  # torch is imported
+    with served(stores[1], port=urlsplit(url).port or 0):
+        new = old.context.new_page()
+        new.goto(f"{url}/?t={new_link(stores[1].database, 'Anna', 'lead')}")
+        new.wait_for_selector("#work:not([hidden])")
+        if page == "lead":
+            old.click("[data-item][data-value='7']")
+        else:
+            old.keyboard.press("1")
+        expect(old.locator("#trouble")).to_contain_text("reload")
+        assert len(ask_all(stores[1], "SELECT 1 FROM votes")) == 1
+
+
 def test_hostile_texts_run_nothing_and_fetch_nothing(chromium: Browser, tmp_path: Path) -> None:
     items = [replace(pair(number), prompt=text, answers=(text, f"{text} again")) for number, text in enumerate(HOSTILE)]
     store = store_of(tmp_path, items, each=2)

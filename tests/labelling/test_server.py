@@ -270,6 +270,19 @@ def test_the_leads_page_is_the_leads_and_settles_what_is_in_dispute(tmp_path: Pa
         assert (page.count("Settle it:"), page.count("Settled:")) == (1, 1)
 
 
+def test_a_page_that_was_left_open_on_other_labels_is_refused(anna: Asking, store: Store, tmp_path: Path) -> None:
+    """Files number their items alike, and are served at the same address."""
+    (tmp_path / "other").mkdir()
+    other = store_of(tmp_path / "other", pairs(3)).database.name
+    assignment = anna.get("/api/next")["item"]["assignment"]
+    vote = json.dumps({"client": str(uuid4()), "assignment": assignment, "kind": "vote", "value": 2}).encode()
+    for method, path, body in (("POST", "/api/vote", vote), ("GET", "/api/next", None)):
+        status, _, text = anna.send(method, path, body, truing_labels=other)
+        assert (status, "reload" in json.loads(text)["error"]) == (409, True)
+    assert ask_all(store, "SELECT 1 FROM votes") == []
+    assert anna.send("POST", "/api/vote", vote, truing_labels=store.database.name)[0] == 200
+
+
 @pytest.mark.parametrize(
     ("host", "url", "has_people"),
     [("0.0.0.0", None, True), ("0.0.0.0", "https://labels.example.org", False), ("::", None, False)],

@@ -1,6 +1,7 @@
 """One SQLite file: what was acknowledged is on the disk, whoever kills what; several processes may share it."""
 
 import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ class Database:
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
                 self._sql.execute(f"PRAGMA {pragma}")
             self._make()
+            self.name = self.setting("file", secrets.token_hex(8))
+            """Its own: a page that was left open on another file, at the same address, is not taken for one of this"""
         except (sqlite3.Error, OSError) as error:
             hint = "Name the file that truing label made, or a new one, with --labels."
             what = f"cannot be used for labels: {error}."

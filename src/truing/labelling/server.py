@@ -99,13 +99,17 @@ class Site:
     def _page(
         self, template: str, content: Callable[[Person], dict[str, Any]], role: str | None = None
     ) -> Callable[[Request], Awaitable[Response]]:
+        file = self.store.database.name
+
         async def page(request: Request) -> Response:
             token = request.query_params.get("t")
             if token is not None:
                 return await self._enter(token)
             try:
                 person = await self._who(request, role)
-                return HTMLResponse(_fill(template, person=person, **await run_in_threadpool(content, person)))
+                return HTMLResponse(
+                    _fill(template, person=person, file=file, **await run_in_threadpool(content, person))
+                )
             except PageError as refusal:
                 return HTMLResponse(_fill("notice.html", text=str(refusal), to=None), refusal.status)
 
@@ -127,9 +131,13 @@ class Site:
         return entered
 
     def _api(self, answer: Answer, role: str | None = None) -> Callable[[Request], Awaitable[Response]]:
+        database = self.store.database
+
         async def api(request: Request) -> Response:
             try:
                 person = await self._who(request, role)
+                if request.headers.get("truing-labels", database.name) != database.name:
+                    raise PageError("This page is of other labels than those that are here now: reload it.", 409)
                 asked = json.loads(await request.body()) if request.method == "POST" else None
                 return JSONResponse(await run_in_threadpool(answer, person, asked))
             except PageError as refusal:

@@ -7,7 +7,8 @@ async function send(path, values, done) {
   const client = Array.from(crypto.getRandomValues(new Uint8Array(18)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   const body = JSON.stringify({ client, ...values });
   try {
-    const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body });
+    const headers = { "content-type": "application/json", "truing-labels": document.body.dataset.file };
+    const answer = await fetch(path, { method: "POST", headers, body });
     if (!answer.ok) throw new Error((await answer.json()).error);
     done();
     trouble.textContent = "";

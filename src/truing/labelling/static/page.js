@@ -2,7 +2,8 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const PENDING = "truing-label-pending";
+const FILE = document.body.dataset.file; // of labels: another one may be served at this address by now
+const PENDING = `truing-label-pending-${FILE}`;
 const buttons = document.querySelectorAll("footer button");
 const flag = document.querySelector("[data-action=flag]");
 let item = null;
@@ -19,8 +20,9 @@ function tell(trouble) {
 }
 
 async function ask(path, body) {
-  const post = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-  const answer = await fetch(path, { ...(body ? post : {}), signal: AbortSignal.timeout(20000) });
+  const post = body ? { method: "POST", body: JSON.stringify(body) } : {};
+  const headers = { "content-type": "application/json", "truing-labels": FILE };
+  const answer = await fetch(path, { ...post, headers, signal: AbortSignal.timeout(20000) });
   const text = await answer.text();
   try {
     return { status: answer.status, told: JSON.parse(text) };
