@@ -15,6 +15,8 @@ from rounds.collecting import judged_by, rounds_of, shorter
 from truing.config import load_recipe, recipe_shelf
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError
+from truing.labelling.collection import existing
+from truing.labelling.export_files import exported
 from truing.labelling.store import Store
 from truing.runs.metrics import read_jsonl
 from truing.worlds.reviews import gold_scores
@@ -188,6 +190,8 @@ def test_people_say_what_a_round_gained_where_no_judge_does(tmp_path: Path, stag
     out = tmp_path / "out"
     found = rounds_of(recipe, out, judged_by(shorter), rounds=1 if "reward" not in stages else 2, labels=8)
     assert found.judge is None
+    kept = existing(out / "labels.db").database
+    assert set(exported(kept)) == set((out / "learnt").glob("*.jsonl"))  # where who is forgotten may still be
     assert (out / "round-1" / "labels.json").exists() == (
         stages != ["sft", "kto"]
     )  # how good people were, for the report

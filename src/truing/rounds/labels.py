@@ -4,7 +4,7 @@ from typing import Any
 
 from truing.core.errors import InputError
 from truing.labelling.collection import begin
-from truing.labelling.export_files import write_quality
+from truing.labelling.export_files import remember, write_quality
 from truing.labelling.export_rows import rows_by_item
 from truing.labelling.places import put_items
 from truing.labelling.store import Store
@@ -37,6 +37,8 @@ def write_learnt(directory: RoundsDirectory, store: Store, number: int, settings
         what = "nobody preferred one answer to the other, so there is nothing to learn from."
         hint = "Delete the directory and ask for more with --labels-per-round."
         raise InputError(what, code="input/no-preferences", where=str(directory.labels), hint=hint)
+    for written in (directory.ratings(number), directory.learnt(number)):
+        remember(store.database, written)
     write_jsonl(directory.ratings(number), [rating for pair in pairs for rating in _ratings(pair)])
     write_jsonl(directory.learnt(number), pairs)  # after the ratings: it says that both are there
     if not settings.simulated:
