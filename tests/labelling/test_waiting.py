@@ -1,6 +1,5 @@
 """What a run asks on a page that people judge before it waits, and what becomes of a file of labels that refuses."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from labelling.collecting import a_vote, ask_all, for_first, person
 from truing.config.judging import Page
 from truing.core.errors import RunError, WaitingError
 from truing.guard.contests import Question
-from truing.labelling import waiting
+from truing.labelling.collection import begin
 from truing.labelling.waiting import PagePeople, guard_labels_of, waiting_guard
 from truing.runs.interruption import Interruption
 from truing.runs.progress import SilentProgress
@@ -63,10 +62,10 @@ def test_a_run_whose_guard_waits_for_nothing_is_none_that_waits(tmp_path: Path) 
     assert waiting_guard(tmp_path / "run") is None
 
 
-def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
-
-    monkeypatch.setattr(waiting, "put_items", full)
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    people = _people(tmp_path / "run")
+    people._store = begin(guard_labels_of(people.run), "pairs")
+    ask_all(people._store, "PRAGMA max_page_count = 1")  # as many as there are
+    long = [Question("a", "a", "long " * 9000, "other", newer_is_first=True)]
     with pytest.raises(RunError, match=r"run\.guard\.labels\.db: cannot be used for labels: database or disk is full"):
-        _people(tmp_path / "run").votes("ppo", 1, ASKED)
+        people.votes("ppo", 1, long)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from truing.core.errors import InputError
+from truing.core.errors import InputError, RunError
 
 VERSION = 1
 SCHEMA = Path(__file__).with_name("schema.sql")
@@ -62,8 +62,12 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that nobody else writes beside: all of it is on the disk when the block has ended, or none."""
-        with self._turn:
+        """A transaction that nobody else writes beside: all of it is on the disk when the block has ended, or none.
+
+        Raises:
+            RunError: the disk refuses, as everywhere here.
+        """
+        with self._turn, self._faults():
             self._sql.execute("BEGIN IMMEDIATE")
             try:
                 yield self._sql
@@ -76,12 +80,21 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One state of the file, whatever is written meanwhile."""
-        with self._turn:
+        with self._turn, self._faults():
             self._sql.execute("BEGIN")
             try:
                 yield self._sql
             finally:
                 self._sql.execute("ROLLBACK")
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            hint = "Make room, or put the file back; then the same command goes on."
+            what = f"cannot be used for labels: {error}."
+            raise RunError(what, code="run/labels", where=str(self.path), hint=hint) from error
 
     def setting(self, name: str, value: str) -> str:
         """What was said first under this name; `value`, if nothing was."""
@@ -91,7 +104,7 @@ class Database:
 
     def truncate_log(self) -> None:
         """Takes out of the write-ahead log what was deleted, too."""
-        with self._turn:
+        with self._turn, self._faults():
             self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:

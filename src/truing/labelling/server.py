@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from truing.core.errors import RunError
 from truing.core.label_figures import figures, heads, rows
 from truing.labelling.figures import disputes, progress, shares
 from truing.labelling.guarded import App, Guarded
@@ -144,7 +144,7 @@ class Site:
                 return JSONResponse({"error": str(refusal)}, refusal.status)
             except (ValidationError, ValueError, RecursionError):
                 return JSONResponse({"error": "That is nothing that this page sends: reload it."}, 422)
-            except sqlite3.Error as error:
+            except RunError as error:
                 logging.getLogger(__name__).error("the file of labels refuses: %s", error)
                 text = f"Nothing was saved: the server's file of labels refuses it ({error}). Tell who runs it."
                 return JSONResponse({"error": text}, 507)

@@ -1,7 +1,6 @@
 """A run asks people: it puts its pairs into a file of labels, serves the page while it waits, and takes their votes."""
 
 import os
-import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from truing.config.judging import Page
 from truing.config.plan import plan
 from truing.config.recipe import Recipe
-from truing.core.errors import RunError, WaitingError
+from truing.core.errors import WaitingError
 from truing.core.people import Comparison
 from truing.labelling.collection import begin, need_web_server, read_guidelines
 from truing.labelling.database import Database
@@ -120,13 +119,12 @@ class PagePeople:
         count = len(items) // A_CONTROL_EVERY
         own_controls = controls[(look - 1) * count :][:count]  # none that an earlier look has shown
         store = self._store = self._store or begin(guard_labels_of(self.run), "pairs")
-        with _sql_faults(store.database):
-            put_items(store.database, spread([*items.values()], own_controls), page.each)
-            found = verdicts(store.database, keys)
-            if len(found) < len(keys):
-                self._show(store, page, guidelines, f"{stage}, look {look}: {_pairs(len(keys))}")
-                found = self._waited(store.database, f"{stage}, look {look}", keys, page)
-            put_items(store.database, [], page.each)  # what is decided is not shown any more
+        put_items(store.database, spread([*items.values()], own_controls), page.each)
+        found = verdicts(store.database, keys)
+        if len(found) < len(keys):
+            self._show(store, page, guidelines, f"{stage}, look {look}: {_pairs(len(keys))}")
+            found = self._waited(store.database, f"{stage}, look {look}", keys, page)
+        put_items(store.database, [], page.each)  # what is decided is not shown any more
         return {name: found[item.key] for name, item in items.items()}
 
     def close(self) -> None:
@@ -208,13 +206,3 @@ def _item(stage: str, look: int, pair: Comparison) -> Item:
 
 def _pairs(count: int) -> str:
     return "1 pair of answers" if count == 1 else f"{count} pairs of answers"
-
-
-@contextmanager
-def _sql_faults(database: Database) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        hint = "Make room, or put the file back; then the same command goes on."
-        what = f"cannot be used for labels: {error}."
-        raise RunError(what, code="run/labels", where=str(database.path), hint=hint) from error
