@@ -34,6 +34,7 @@ from truing.runs.progress import open_progress
 
 if TYPE_CHECKING:
     from truing.labelling.collection import AskedModels
+    from truing.labelling.items import Item
     from truing.labelling.serving import Address
     from truing.labelling.store import Store
 
