@@ -8,7 +8,6 @@ from truing.labelling.imports.judged import Judged, Said, judged
 
 RESPONSES, USERS, STATUS = ".responses", ".responses.users", ".responses.status"
 """Behind the name of a question, in flat records"""
-NO_RESPONSES = "data/no-responses"
 
 
 def is_record(values: Mapping[str, object]) -> bool:
@@ -43,7 +42,7 @@ def _of_flat(values: Mapping[str, Any]) -> list[Said]:
         users, status = (_list(question + end, values.get(question + end)) for end in (USERS, STATUS))
         if any(len(told) not in (0, len(responses)) for told in (users, status)):
             hint = "Export it once more: each response has its user and its status."
-            raise FieldError(name, f"has {len(responses)}, and not as many users or statuses", hint, code=NO_RESPONSES)
+            raise _unread(name, f"has {len(responses)}, and not as many users or statuses", hint)
         said += [
             Said(_person(users[place] if users else None, place), question, response)
             for place, response in enumerate(responses)
@@ -61,4 +60,8 @@ def _list(question: str, value: object) -> list[Any]:
     if value is None or isinstance(value, list):
         return value or []
     hint = "Of Argilla, export records.to_json, or records.to_datasets as JSON, JSONL or Parquet."
-    raise FieldError(question, f"is {kind(value)}, not a list of responses", hint, code=NO_RESPONSES)
+    raise _unread(question, f"is {kind(value)}, not a list of responses", hint)
+
+
+def _unread(field: str, what: str, hint: str) -> FieldError:
+    return FieldError(field, what, hint, code="data/no-responses")
