@@ -25,6 +25,16 @@ def test_those_that_teach_most_come_first_and_a_random_share_lies_evenly_between
     assert in_order(items, 0.2, seed=4) != ordered
 
 
+def test_what_was_drawn_at_random_stays_so_when_there_are_more_or_more_are_drawn() -> None:
+    def drawn(count: int, share: float) -> set[str]:
+        return {item.key for item in in_order(pairs(count), share, seed=3) if item.kind == "random"}
+
+    first = {pair(number).key for number in range(40)}
+    assert drawn(40, 0.2) < drawn(40, 0.5)
+    assert drawn(200, 0.2) & first <= drawn(40, 0.5), "by an item's own number, not by its place in the file"
+    assert len(drawn(40, 0.2)) == 8
+
+
 def test_where_nothing_is_known_the_order_is_that_of_the_file() -> None:
     ordered = in_order(pairs(10), 0.0, seed=0)
     assert [item.prompt for item in ordered] == [f"prompt {number}" for number in range(10)]

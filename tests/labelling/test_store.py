@@ -359,3 +359,11 @@ def test_what_was_withdrawn_since_keeps_its_vote_when_somebody_takes_back(tmp_pa
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     store_of(tmp_path, pairs(1))
     assert {file.stat().st_mode & 0o077 for file in tmp_path.glob("labels.db*")} == {0}
+
+
+def test_why_an_item_is_shown_is_as_it_was_put_last(tmp_path: Path) -> None:
+    """So that figures over those drawn at random are over the ones that are drawn now."""
+    store = store_of(tmp_path, [pair(0), pair(1, kind="random")])
+    put_items(store.database, [pair(0, kind="random"), pair(1)], 1)
+    with store.database.reading() as sql:
+        assert [row["kind"] for row in sql.execute("SELECT kind FROM items ORDER BY id")] == ["random", "chosen"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from truing.core.records import Text
-from truing.core.rng import permutation, uniform
+from truing.core.rng import derived_seed, uniform
 
 Mode = Literal["pairs", "rate", "yes-no"]
 STEPS = {"pairs": (1, 7), "rate": (1, 7), "yes-no": (0, 1)}
@@ -57,10 +57,12 @@ def plain(text: Text) -> Any:
 def in_order(items: Sequence[Item], random_share: float, seed: int) -> list[Item]:
     """Those that teach most first; among them, evenly spread, a share that was drawn at random and is marked so.
 
-    Figures over the drawn ones hold for all items, whatever order the others are in. Where nothing is known of what
-    an item teaches, the others keep the order they are in.
+    Figures over the drawn ones hold for all items, whatever order the others are in. Each item has a number of its own,
+    and the lowest are drawn: with more items, or another share, those that stay drawn are the same. Where nothing is
+    known of what an item teaches, the others keep the order they are in.
     """
-    drawn = permutation(seed, "labelling, random share", count=len(items))[: round(random_share * len(items))]
+    numbers = [derived_seed(seed, f"labelling, random share: {item.key}") for item in items]
+    drawn = sorted(range(len(items)), key=numbers.__getitem__)[: round(random_share * len(items))]
     random = [replace(items[index], kind="random") for index in drawn]
     left = [item for index, item in enumerate(items) if index not in set(drawn)]
     left.sort(key=lambda item: -item.teaches if item.teaches is not None else float("inf"))

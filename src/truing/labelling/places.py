@@ -36,7 +36,7 @@ def _put(sql: sqlite3.Connection, item: Item, rank: int) -> None:
     sql.execute(
         "INSERT INTO items (key, content, kind, known, swap_of, rank, places, judged)"
         " VALUES (?, ?, ?, ?, (SELECT id FROM items WHERE key = ?), ?, 0, 0)"
-        f" ON CONFLICT (key) DO UPDATE SET rank = excluded.rank, withdrawn = withdrawn & ~{GONE}",
+        f" ON CONFLICT (key) DO UPDATE SET rank = excluded.rank, kind = excluded.kind, withdrawn = withdrawn & ~{GONE}",
         (item.key, json.dumps(content), item.kind, item.known, item.swap_of, rank),
     )
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from truing.core.errors import InputError
+from truing.core.label_quality import quality_file
 from truing.labelling.collection import begin
 from truing.labelling.export_files import remember, write_quality
 from truing.labelling.export_rows import rows_by_item
@@ -45,6 +46,13 @@ def write_learnt(directory: RoundsDirectory, store: Store, number: int, settings
         from truing.labelling.quality import label_quality  # of the extra that the page has
 
         write_quality(store, label_quality(store.database, store.mode), directory.learnt(number))
+
+
+def is_learnt(directory: RoundsDirectory, number: int, settings: Settings) -> bool:
+    """Whether `write_learnt` came to its end; what a kill has left of it is written anew, unless its run has begun."""
+    learnt = directory.learnt(number)
+    is_whole = settings.simulated or quality_file(learnt).exists()
+    return learnt.exists() and (is_whole or directory.run(number).record.exists())
 
 
 def _all_asked(directory: RoundsDirectory) -> list[ScoredItem]:

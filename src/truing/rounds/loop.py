@@ -22,7 +22,7 @@ from truing.report import write_report
 from truing.rounds.asking import ask, ask_what_was_gained
 from truing.rounds.directory import RoundsDirectory, Settings, begin, recipe_of_round, recipe_of_start
 from truing.rounds.figures import Outcome, figures_of, judge_of
-from truing.rounds.labels import store_of, write_learnt
+from truing.rounds.labels import is_learnt, store_of, write_learnt
 from truing.rounds.page import write_page
 from truing.rounds.words import gain_in_words
 from truing.runs.directory import RunDirectory
@@ -89,7 +89,7 @@ def _learn(
     """Answers, what people say of them, and a run on all labels so far."""
     if not directory.asked(number).exists():
         ask(directory, recipe, settings, number)
-    if not directory.learnt(number).exists():
+    if not is_learnt(directory, number, settings):
         store = store_of(directory, settings)
         _collected(store, f"round {number}: answers to learn from", collect, stop)
         write_learnt(directory, store, number, settings)

@@ -39,7 +39,8 @@ async function insist(path, body) {
       if (answer.status < 500) return answer;
       tell(answer.told.error);
     } catch {
-      tell("The server does not answer. What you judged is kept in this browser and sent until it does.");
+      const kept = "What you judged is kept in this browser and sent until it does.";
+      tell(`The server does not answer. ${body ? kept : "It may have ended; all that you judged is saved."}`);
     }
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
@@ -52,14 +53,23 @@ async function go(path, body) {
   const { status, told } = await insist(path, body);
   if (body && status !== 401) localStorage.removeItem(PENDING);
   isBusy = false;
-  buttons.forEach((button) => button.removeAttribute("aria-disabled"));
+  enable();
   if (status === 200) show(told);
   else if (body && status !== 401) await go("/api/next");
   tell(status === 200 ? "" : told.error);
 }
 
+// What can be pressed: where nothing is left to judge, what was judged last can still be taken back.
+function enable() {
+  buttons.forEach((button) => {
+    if (item || button.dataset.action === "undo") button.removeAttribute("aria-disabled");
+    else button.setAttribute("aria-disabled", "true");
+  });
+}
+
 function show({ item: next, progress }) {
   item = next;
+  enable();
   last = progress;
   hint(false);
   shownAt = performance.now();
@@ -74,7 +84,7 @@ function show({ item: next, progress }) {
   }
   $("bar").max = Math.max(progress.total, 1);
   $("bar").value = progress.done;
-  $("progress").textContent = `${progress.own} by you, ${progress.done} of ${progress.total} in all${left(progress)}`;
+  $("progress").textContent = `${progress.own} by you, ${progress.done} of ${progress.total} in all${item ? left(progress) : ""}`;
   (item ? $("title") : $("done")).focus();
   window.scrollTo(0, 0);
 }
