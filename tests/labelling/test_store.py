@@ -290,6 +290,17 @@ def test_links_are_kept_as_hashes_and_end_when_they_are_revoked(tmp_path: Path) 
     assert who(store.database, "") is None
 
 
+def test_a_lead_who_is_named_again_stays_one_and_spaces_make_nobody_else(tmp_path: Path) -> None:
+    store = store_of(tmp_path, pairs(1))
+    lead = who(store.database, new_link(store.database, "Chris", "lead"))
+    assert lead is not None
+    assert who(store.database, new_link(store.database, " Chris ", "labeller")) == lead
+    labeller = who(store.database, new_link(store.database, "Anna", "labeller"))
+    led = who(store.database, new_link(store.database, "Anna", "lead"))
+    assert labeller is not None
+    assert (led and led.role, led and led.id) == ("lead", labeller.id)
+
+
 @pytest.mark.parametrize("name", ["", " ", "a" * 101, "A\x1b[2J", "A\u202eB", "A\udc80"])
 def test_a_name_that_cannot_be_shown_is_refused(tmp_path: Path, name: str) -> None:
     store = store_of(tmp_path, pairs(1))

@@ -135,3 +135,10 @@ def test_what_a_lead_withdraws_is_no_judgement_also_once_the_run_asks_again(tmp_
     put_items(store.database, pairs(2), 2)
     assert (_said(store, 0), _said(store, 1)) == ([], None)
     assert still_asked(store.database) == {pair(1).key}
+
+
+def test_where_nobody_has_a_link_any_more_a_pair_still_wants_its_votes(tmp_path: Path) -> None:
+    store = store_of(tmp_path, pairs(1), each=3)
+    _judge(store, person(store, "Anna"), 2)
+    revoke(store.database, "Anna")
+    assert _said(store) is None

@@ -25,7 +25,7 @@ class Person:
 
 
 def new_link(database: Database, name: str, role: Role) -> str:
-    """A token for this person, who is added if not there; tokens of earlier links stay good.
+    """A token for this person, who is added if not there; tokens of earlier links stay good, and a lead stays one.
 
     Raises:
         InputError: the name is empty or too long.
@@ -33,10 +33,12 @@ def new_link(database: Database, name: str, role: Role) -> str:
     if not (0 < len(name.strip()) <= 100 and name.isprintable()):
         what = "a person's name is empty, longer than 100 characters, or has one that cannot be shown."
         raise InputError(what, code="input/person-name", where="--person", hint="Give a short one.")
-    token = secrets.token_urlsafe(24)
+    name, token = name.strip(), secrets.token_urlsafe(24)
     with database.writing() as sql:
         sql.execute(
-            "INSERT INTO people (name, role) VALUES (?, ?) ON CONFLICT DO UPDATE SET role = ?", (name, role, role)
+            "INSERT INTO people (name, role) VALUES (?, ?)"
+            " ON CONFLICT DO UPDATE SET role = excluded.role WHERE role != 'lead'",
+            (name, role),
         )
         person = sql.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()[0]
         sql.execute("INSERT INTO links VALUES (?, ?)", (_hash(token), person))

@@ -56,7 +56,7 @@ def last_vote(database: Database) -> int:
 def _needs_nobody(rows: Sequence[Any], each: int, people: Collection[int]) -> bool:
     met = {row["person"] for row in rows}
     judged = sum(row["kind"] != "skip" for row in rows)
-    return any(row["settles"] for row in rows) or judged >= each or (bool(met) and met.issuperset(people))
+    return any(row["settles"] for row in rows) or judged >= each or (bool(people) and met.issuperset(people))
 
 
 def _votes(rows: Sequence[Any]) -> list[float]:
