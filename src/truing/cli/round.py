@@ -139,9 +139,10 @@ def _serve(people: list[str], leads: list[str], port: int, stop: Interruption, s
 
 
 def _table(outcome: "Outcome") -> Table:
+    """Without the intervals, for which a terminal is too narrow: sentences tell those of gains, and the page all."""
     from truing.rounds.words import headings, table
 
     shown = Table("", *(title for title, _ in headings(outcome)), box=None, pad_edge=False)
     for row in table(outcome):
-        shown.add_row(row.name, *(" ".join(filter(None, [cell.value, cell.detail])) for cell in row.cells))
+        shown.add_row(row.name, *(cell.value for cell in row.cells))
     return shown
