@@ -73,7 +73,7 @@ def test_a_refused_call_ends_the_run_and_what_was_saved_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place, name = REFUSALS[refused]
-    after = {"a sync": 30, "a rename of a file": 5, "a rename of a directory": 2}.get(refused, 1)
+    after = {"a sync": 30, "a rename of a file": 6, "a rename of a directory": 2}.get(refused, 1)
     with monkeypatch.context() as patch:
         patch.setattr(place, name, _failing(getattr(place, name), number, after))
         with pytest.raises(RunError, match=re.escape(os.strerror(number).lower())):

@@ -90,7 +90,7 @@ def test_twenty_items_by_keyboard_alone(chromium: Browser, tmp_path: Path, size:
                 continue
             press(page, "b" if number == 6 else str(1 + number % 7))
         press(page, "4")
-        assert page.text_content("#progress") == "19 by you, 19 of 20 in all, about a minute left"
+        assert page.text_content("#progress") == "19 by you, 19 of 20 in all"
         expect(page.locator("#done")).to_be_focused()
     kept = ask_all(store_of(tmp_path, []), "SELECT * FROM standing ORDER BY id")
     assert Counter(row["kind"] for row in kept) == {"vote": 18, "both-bad": 1, "skip": 1}
