@@ -1,6 +1,8 @@
 """The server as browsers ask it, and as nobody should."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from labelling.collecting import Asking, ask_all, for_first, pair, pairs, served, single, store_of
-from labelling.hostile import HOSTILE
+from labelling.hostile import HOSTILE, INVISIBLE
 
 from truing.core.errors import InputError
 from truing.labelling.people import new_link, revoke
@@ -245,8 +247,34 @@ def test_hostile_texts_are_text(tmp_path: Path) -> None:
             item = anna.get("/api/next")["item"]
             tags = {part.split(">")[0].split()[0].strip("/") for part in item["prompt"].split("<")[1:]}
             assert tags <= {"p", "code", "pre", "br"}, item["prompt"]
-            assert not set("\x1b\x07\x9b\u202e\u202c\u2066\u2069\u061c\u200b") & set(item["prompt"])
+            assert not INVISIBLE & set(item["prompt"])
             anna.post("/api/vote", assignment=item["assignment"], kind="vote", value=4)
+
+
+def test_hostile_names_are_text_or_refused(tmp_path: Path) -> None:
+    """The lead's page has the elements that harmless names give it, and each person's own page its one script."""
+
+    def tags(names: list[str], place: Path) -> Counter[str]:
+        store = store_of(place, pairs(1))
+        with served(store) as url:
+            for name in names:
+                _, _, own = entered(store, url, name).send("GET", "/")
+                assert own.count("<script") == 1
+            _, _, page = entered(store, url, "Chris", "lead").send("GET", "/lead")
+        return Counter(re.findall(r"<[a-zA-Z!?/][^\s>]*", page))
+
+    shown, refused = [], []
+    for name in (text.strip()[:100] for text in HOSTILE):
+        (shown if name.isprintable() else refused).append(name)
+    assert min(len(shown), len(refused)) > 5
+    places = [tmp_path / kind for kind in ("hostile", "harmless", "refused")]
+    for place in places:
+        place.mkdir()
+    store = store_of(places[2], pairs(1))
+    for name in refused:
+        with pytest.raises(InputError):
+            new_link(store.database, name, "labeller")
+    assert tags(shown, places[0]) == tags([f"person {number}" for number in range(len(shown))], places[1])
 
 
 def test_the_leads_page_is_the_leads_and_settles_what_is_in_dispute(tmp_path: Path) -> None:
