@@ -13,4 +13,5 @@ ALL = Products(1, 1, 1, 1)
 def computes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of any number of rows with a weight of any size."""
     monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
+    monkeypatch.setattr(linear, "MIN_PACKED", 1)
     monkeypatch.setattr(products, "_in_force", ContextVar("products", default=ALL))

@@ -136,6 +136,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes_whatever_is_measured_by_
     tmp_path: Path, measured: list[Products], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linear, "MIN_WEIGHTS", 1)
+    monkeypatch.setattr(linear, "MIN_PACKED", 1)
     recipe = tiny.recipe(tmp_path, **{"stages": ["sft"], "checkpoints.every_steps": 1})
     whole = left_behind(run_pipeline(recipe, tmp_path / "whole", SilentProgress()).root)
     with monkeypatch.context() as killed:

@@ -1,10 +1,16 @@
 """Which library computes a product is a pure function of a table, and changes nothing but rounding."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
+from truing.config import load_recipe, recipe_shelf
 from truing.kernels.cpu import products
+from truing.kernels.cpu.fused_decoding import _Product, fused_step
+from truing.kernels.cpu.linear import OneDnnLinear, use_onednn_linears
 from truing.kernels.cpu.products import (
     LARGE,
     SMALL,
@@ -15,6 +21,7 @@ from truing.kernels.cpu.products import (
     product,
     products_in_force,
 )
+from truing.worlds.reviews import write_world
 
 TABLE = Products(small=64, large=2, small_packed=8, large_packed=None)
 RANDOM = np.random.default_rng(0)
@@ -97,3 +104,16 @@ def test_the_table_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     with computed_by(TABLE):
         assert isinstance(product(rows, weight), torch.Tensor)
         assert product(rows, weight, packed=weight) == "oneDNN's"
+
+
+def test_the_quickstart_meets_no_product_that_is_measured(tmp_path: Path) -> None:
+    """So its weights are the same bytes wherever PyTorch's own products round alike."""
+    recipe = load_recipe(recipe_shelf()["quickstart"], ["world={demonstrations: 8, preferences: 8, prompts: 8}"])
+    assert recipe.world is not None
+    model = AutoModelForCausalLM.from_pretrained(write_world(recipe.world, recipe.seed, tmp_path).base)
+    use_onednn_linears(model)
+    assert not any(isinstance(module, OneDnnLinear) for module in model.modules())
+    with computed_by(Products(1, 1, 1, 1)), fused_step(model, None, None) as step:
+        products = [part for layer in step._layers for part in vars(layer).values() if isinstance(part, _Product)]
+    assert len(products) == 4 * len(step._layers)
+    assert not any(product._prepacked for product in products)

@@ -18,6 +18,8 @@ from truing.kernels.cpu.products import product, products_in_force, reordered
 
 MIN_WEIGHTS = 1 << 14
 """Weights below which a primitive costs more to make, for each number of rows, and to call than it saves"""
+MIN_PACKED = 1 << 16
+"""Weights below which a copy that is laid out for few rows gains nothing"""
 DECODED_ROWS = 8
 """Rows that stand for those of a decoding step"""
 
@@ -77,7 +79,11 @@ def suits(weight: Tensor) -> bool:
 
 def gains_by_packing(weight: Tensor) -> bool:
     """Whether a copy laid out beforehand is worth its memory while few rows meet this weight."""
-    return suits(weight) and products_in_force().by_one_dnn(DECODED_ROWS, weight.numel(), packed=True)
+    return (
+        suits(weight)
+        and weight.numel() >= MIN_PACKED
+        and products_in_force().by_one_dnn(DECODED_ROWS, weight.numel(), packed=True)
+    )
 
 
 def use_onednn_linears(model: nn.Module) -> None:
