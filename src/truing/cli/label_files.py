@@ -27,17 +27,18 @@ def work_on(
     from truing.labelling.people import forget, revoke
 
     store = existing(labels)
-    if export:
-        _write(export, rows_to_learn_from(store.database, store.mode), "rows to learn from")
-        beside = write_quality(store, current_quality(store), export)
-        say(f"How good the labellers were, for the report of a run that reads them: {beside}.")
-    if export_votes:
-        _write(export_votes, every_vote(store.database), "votes")
+    quality = current_quality(store) if export or is_quality_asked else None  # before a row is written without it
     for written in (export, export_votes):
         if written:
             remember(store.database, written)
-    if is_quality_asked:
-        show_quality(store, current_quality(store))
+    if export and quality:
+        _write(export, rows_to_learn_from(store.database, store.mode), "rows to learn from")
+        beside = write_quality(store, quality, export)
+        say(f"How good the labellers were, for the report of a run that reads them: {beside}.")
+    if export_votes:
+        _write(export_votes, every_vote(store.database), "votes")
+    if is_quality_asked and quality:
+        show_quality(store, quality)
     if revoked:
         revoke(store.database, revoked)
         say(f"The links of {revoked} have ended.")

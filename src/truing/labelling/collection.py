@@ -17,7 +17,7 @@ SEED = 0
 """The order of the same items is the same whenever the page is started"""
 
 
-LIBRARIES = ("starlette", "uvicorn", "markdown_it")
+LIBRARIES = ("starlette", "uvicorn", "markdown_it", "krippendorff")
 """Of the extra `label`"""
 
 

@@ -54,8 +54,8 @@ def ask(directory: RoundsDirectory, recipe: Recipe, settings: Settings, number: 
     Raises:
         InputError: all answers are alike.
     """
-    model, prompts = answering(directory, recipe, number), prompts_of(directory, recipe)
-    pairs = _pairs(model, prompts, recipe, settings.labels * CANDIDATES, number)
+    model = answering(directory, recipe, number)
+    pairs = _pairs(model, prompts_of(model, recipe), recipe, settings.labels * CANDIDATES, number)
     if not pairs:
         what = f"{model.name} answers every prompt twice alike, so there is nothing to judge."
         hint = "Raise rollout.temperature, or hold the policy closer to its start."
@@ -146,9 +146,8 @@ def answering(directory: RoundsDirectory, recipe: Recipe, number: int) -> Langua
     return LanguageModel("start", recipe.base.path, base, base.text_format(recipe.data), False, recipe)
 
 
-def prompts_of(directory: RoundsDirectory, recipe: Recipe) -> PromptSet:
-    """Those that policies learn from, and those that are held out, the same in every round."""
-    model = answering(directory, recipe, 1)
+def prompts_of(model: LanguageModel, recipe: Recipe) -> PromptSet:
+    """Those that policies learn from, and those that are held out: the same for all that began from one start."""
     asked = recipe.model_copy(update={"stages": [policy_stage(recipe)]})
     return prepare(asked, model.form, model.base.context).prompts(recipe)
 

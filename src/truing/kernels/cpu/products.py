@@ -66,7 +66,10 @@ def computed_by(products: Products) -> Iterator[None]:
 
 @torch.no_grad()
 def measure_products() -> Products:
-    """What this machine is fastest by, on the threads that torch has now. Takes about half a second."""
+    """What this machine is fastest by, on the threads that torch has now.
+
+    Takes a fifth of a second, one or two where other work keeps the cores busy.
+    """
     found: dict[str, int | None] = {}
     for name, weights in (("small", SMALL), ("large", LARGE)):
         side = round(weights**0.5)
