@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.child import report, work
 from harness.counts import Cost, linears
+from truing.core.processor import limits
 
 ROWS = (1, 8, 32, 64, 256, 768)
 BUFFER = 2**28
@@ -22,13 +23,14 @@ BUFFER = 2**28
 
 
 def processor() -> str:
-    """Its name and whether it has matrix units, where the system says."""
+    """Its name and whether it has matrix units, where the system says, and what holds kernels to fewer."""
     try:
         said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
     name = next((line.partition(":")[2].strip() for line in said.splitlines() if line.startswith("model name")), "")
-    return f"{name or platform.machine()} {'with' if 'amx_tile' in said else 'without'} matrix units"
+    units = f"{'with' if 'amx_tile' in said else 'without'} matrix units"
+    return ", ".join([f"{name or platform.machine()} {units}", *limits()])
 
 
 @dataclass(frozen=True)

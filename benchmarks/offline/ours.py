@@ -14,9 +14,11 @@ from truing.core.records import Demonstration, Preference
 from truing.core.rows import PairRows, TokenRows
 from truing.data.chat import write_prompt
 from truing.data.encode import EncodedRow, Record, encode_records
+from truing.kernels.cpu.products import computed_by
 from truing.models.layout import policy_roles, trained_role
 from truing.models.load import LoadedBase, load_base
 from truing.models.roles import Role
+from truing.pipeline.products import products_of_machine
 from truing.stages.dpo import preference_loss, with_reference
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
@@ -100,8 +102,15 @@ def encoded(base: LoadedBase, records: Sequence[Record], *completions: str) -> l
 
 
 def main() -> None:
-    """One step, then as many as are told."""
-    told, watch = work(), Stopwatch()
+    """One step, then as many as are told; products are computed as in a run."""
+    told = work()
+    with computed_by(products_of_machine(told["threads"])):
+        measure(told)
+
+
+def measure(told: dict[str, Any]) -> None:
+    """The steps, and the file that says how long they took."""
+    watch = Stopwatch()
     step, tokens = {"sft": sft, "reward": reward, "dpo": dpo}[told["stage"]](recipe_of(told), told)
     size = told["batch"]
     batches = [range(start, start + size) for start in range(0, size * (told["steps"] + 1), size)]

@@ -17,7 +17,9 @@ from truing.core import rng
 from truing.data.encode import EncodedPrompt
 from truing.data.endings import Endings
 from truing.data.prompts import PromptSet
+from truing.kernels.cpu.products import computed_by
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles
+from truing.pipeline.products import products_of_machine
 from truing.rewards.build import build_reward
 from truing.rollout.ahead import Rollouts
 from truing.rollout.local import LocalEngine
@@ -113,8 +115,14 @@ def counted_steps(learner: Learner) -> list[float]:
 
 
 def main() -> None:
-    """One short update, then as many as are told."""
+    """One short update, then as many as are told; products are computed as in a run."""
     told = work()
+    with computed_by(products_of_machine(told["threads"])):
+        measure(told)
+
+
+def measure(told: dict[str, Any]) -> None:
+    """The updates, and the file that says how long they took."""
     recipe, reward = recipe_of(told), Path(told["reward"])
     roles = ppo_roles(recipe, recipe.base, RewardModelFiles(reward / "model", reward / "adapter"))
     prompts = PromptSet([EncodedPrompt("", tuple(prompt)) for prompt in told["prompts"]], [])

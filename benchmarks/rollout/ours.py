@@ -7,8 +7,10 @@ from ppo.ours import forced
 
 from truing.config.recipe import Recipe
 from truing.data.encode import EncodedPrompt
+from truing.kernels.cpu.products import computed_by
 from truing.models.layout import Roles, policy_roles
 from truing.models.roles import Role
+from truing.pipeline.products import products_of_machine
 from truing.rollout import episodes
 from truing.rollout.local import LocalEngine
 
@@ -37,8 +39,14 @@ def respond(role: Role, roles: Roles, recipe: Recipe, batch: dict[str, Any]) -> 
 
 
 def main() -> None:
-    """Every batch: two tokens first, then all of them as often as is told."""
+    """Every batch: two tokens first, then all of them as often as is told; products are computed as in a run."""
     told = work()
+    with computed_by(products_of_machine(told["threads"])):
+        measure(told)
+
+
+def measure(told: dict[str, Any]) -> None:
+    """The batches, and the file that says how long they took."""
     batches = told["batches"]
     roles = policy_roles(whole := recipe_of(told, batches[0], 2), whole.base, None)
     role, watch = roles.policy if told["adapted"] else roles.reference, Stopwatch()

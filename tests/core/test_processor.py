@@ -18,3 +18,10 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd bf16\n"
 def test_a_processor_has_its_name_and_features(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path, **options: text)
     assert processor().startswith(said)
+
+
+def test_what_holds_kernels_to_fewer_features_makes_it_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path, **options: X86)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "")
+    assert processor() == "AMD EPYC: avx2 avx512f; ONEDNN_MAX_CPU_ISA=AVX2"

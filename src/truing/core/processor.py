@@ -1,14 +1,18 @@
 """The processor of this machine, found without importing a library for models."""
 
+import os
 import platform
 from pathlib import Path
 
 FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 """Of a processor: those that decide which kernels of PyTorch run, and so in which order they add up"""
 
+LIMITS = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+"""Of the environment: variables that hold a library's kernels to fewer features than there are"""
+
 
 def processor() -> str:
-    """Its name and its features."""
+    """Its name and its features, and what holds kernels to fewer."""
     said: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -18,4 +22,10 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     there = said.get("flags", said.get("Features", "")).split()
     features = [feature for feature in FEATURES if feature in there]
-    return f"{said.get('model name', platform.machine())}: {' '.join(features) or 'features unknown'}"
+    name = said.get("model name", platform.machine())
+    return "; ".join([f"{name}: {' '.join(features) or 'features unknown'}", *limits()])
+
+
+def limits() -> list[str]:
+    """Which of `LIMITS` are set, and to what."""
+    return [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)]
