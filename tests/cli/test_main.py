@@ -54,6 +54,14 @@ def test_the_package_is_imported_in_no_time_and_knows_what_it_offers() -> None:
         _ = package.align
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["label", "--help"], ["round", "--help"], ["migrate", "--help"]])
+def test_what_reads_no_recipe_imports_nothing_that_checks_one(arguments: list[str]) -> None:
+    """The models of a recipe take longer to build than everything else that help needs."""
+    code = IMPORTED.replace(str(HEAVY), str(["yaml", "truing.config.recipe"]))
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("imported: []\n")
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["export", "--help"], ["run", "--help"], ["validate", "quickstart"], ["recipes"]]
 )

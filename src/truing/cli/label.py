@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from truing.cli.label_files import convert_export, work_on
 from truing.cli.label_options import (
     AgainstWhat,
     Ask,
@@ -30,7 +29,6 @@ from truing.cli.label_options import (
 from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, Labellers, Leads, Port
 from truing.cli.output import patient_console, say
 from truing.core.errors import InputError
-from truing.runs.progress import open_progress
 
 if TYPE_CHECKING:
     from truing.labelling.collection import AskedModels
@@ -68,6 +66,7 @@ def label(
     forget: Forget = None,
 ) -> None:
     """Have people judge answers on a page of this machine, and write what they said as rows to learn from."""
+    from truing.cli.label_files import convert_export, work_on
     from truing.labelling.collection import AskedModels, Wanted, begin, items_to_ask, labels_of, read_guidelines
 
     kept_in = labels or labels_of(source)
@@ -129,6 +128,7 @@ def _answers(prompts: Path, labels: Path, asked: "AskedModels") -> Path:
     """What is shown: the source itself, or the answers of those who are asked."""
     if asked.models:
         from truing.labelling.model_answers import answers_beside  # imports torch
+        from truing.runs.progress import open_progress
 
         return answers_beside(labels, prompts, asked, open_progress(patient_console()))
     if any(one is not None for one in (asked.best_of, asked.tokens, asked.temperature, asked.seed)):

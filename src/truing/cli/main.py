@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import typer
 
 from truing.cli.label import label
-from truing.cli.migrate import migrate
 from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, Overrides, SpeakingStage
 from truing.cli.output import show_traceback, tell
 from truing.cli.round import round_command
@@ -89,7 +88,15 @@ def validate(recipe: RecipeFile, set_: Overrides = None) -> None:
     validate_command(recipe, set_ or [])
 
 
-app.command()(migrate)
+@app.command()
+def migrate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, rewritten in place.")],
+    to: Annotated[Path | None, typer.Option(help="Write this new file instead, in the same folder.")] = None,
+) -> None:
+    """Rewrite a recipe of an older truing with the keys of today; its comments stay where they can."""
+    from truing.cli.migrate import migrate_command
+
+    migrate_command(recipe, to)
 
 
 @app.command()

@@ -1,9 +1,6 @@
 """truing migrate."""
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from truing.cli.output import say, tell
 from truing.cli.recipe_file import write_new_recipe
@@ -14,11 +11,11 @@ from truing.runs.files import write_text
 from truing.runs.received import lies_in_a_run
 
 
-def migrate(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, rewritten in place.")],
-    to: Annotated[Path | None, typer.Option(help="Write this new file instead, in the same folder.")] = None,
-) -> None:
-    """Rewrite a recipe of an older truing with the keys of today; its comments stay where they can."""
+def migrate_command(recipe: Path, to: Path | None) -> None:
+    """Writes the recipe with the keys of today, in place or as a new file, and tells what was lost of it.
+
+    RecipeError where it cannot be read, or would be written where it must not be.
+    """
     migrated = migrate_recipe(recipe)
     if to is not None:
         _refuse_other_folder(recipe, to)

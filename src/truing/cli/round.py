@@ -13,21 +13,14 @@ from rich.table import Table
 from truing.cli.label import give_links, listen_at
 from truing.cli.options import Labellers, Leads, Overrides, Port
 from truing.cli.output import patient_console, say
-from truing.cli.recipe_file import named_recipe, python_beside
-from truing.cli.shelf import recipe_path
-from truing.config import read_recipe
-from truing.config.recipe import Recipe
 from truing.core.errors import InputError, RecipeError
-from truing.runs.directory import RunDirectory
-from truing.runs.files import disk_faults
-from truing.runs.interruption import Interruption, stop_on_signals
-from truing.runs.lock import locked
-from truing.runs.progress import open_progress
 
 if TYPE_CHECKING:
+    from truing.config.recipe import Recipe
     from truing.labelling.store import Store
     from truing.rounds.figures import Outcome
     from truing.rounds.loop import Collect
+    from truing.runs.interruption import Interruption
 
 SHOWN = "rounds"
 """The shipped recipe that is taken where people are simulated and none is named"""
@@ -60,7 +53,14 @@ def round_command(
     out: Annotated[Path | None, typer.Option(help="Directory of the rounds; without it, runs/NAME-rounds.")] = None,
 ) -> None:
     """Have people judge answers, learn from all that they said, and judge the answers of what was learnt, again."""
+    from truing.cli.recipe_file import python_beside
+    from truing.cli.shelf import recipe_path
     from truing.rounds.directory import RoundsDirectory, Settings, refuse_others, refuse_unsuitable
+    from truing.runs.directory import RunDirectory
+    from truing.runs.files import disk_faults
+    from truing.runs.interruption import stop_on_signals
+    from truing.runs.lock import locked
+    from truing.runs.progress import open_progress
 
     path = recipe_path(_named(recipe, simulated))
     read, root = _recipe(path, set_ or [], out)
@@ -98,8 +98,10 @@ def _named(recipe: Path | None, simulated: bool) -> Path:
     raise RecipeError("rounds of what? No recipe is named.", code="recipe/none-named", where="truing round", hint=hint)
 
 
-def _recipe(path: Path, overrides: list[str], out: Path | None) -> tuple[Recipe, Path]:
+def _recipe(path: Path, overrides: list[str], out: Path | None) -> "tuple[Recipe, Path]":
     """The recipe and the directory of its rounds. It need not name preferences, which people are going to make."""
+    from truing.cli.recipe_file import named_recipe
+    from truing.config import read_recipe
     from truing.rounds.directory import RoundsDirectory, unlabelled
 
     peeked, _ = read_recipe(path, overrides)
@@ -118,7 +120,7 @@ def _simulate(store: "Store", _: str) -> None:
     judge_all(SimulatedPerson(gold_scores), AtStore(store, person.id), SEED)
 
 
-def _serve(people: list[str], leads: list[str], port: int, stop: Interruption, store: "Store", what: str) -> None:
+def _serve(people: list[str], leads: list[str], port: int, stop: "Interruption", store: "Store", what: str) -> None:
     """The page, until all of it is judged and the last vote can be taken back no more, or somebody ends it."""
     from truing.labelling.serving import Served
     from truing.labelling.verdicts import still_asked
