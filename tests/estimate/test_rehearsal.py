@@ -265,16 +265,3 @@ def test_a_copy_has_a_layer_of_each_kind(tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         figures.write_model("qwen3_5_text", sizes, tmp_path)
     assert layers_of_every_kind(outline_base(Base(path=str(tmp_path)), Compute(device="cpu")).model) == 3
-
-
-@pytest.mark.parametrize(("frozen", "called"), [(0, ["freeze", "unfreeze"]), (5, [])])
-def test_libraries_are_left_out_of_collections_and_what_its_caller_froze_stays_so(
-    frozen: int, called: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(rehearsal.gc, "get_freeze_count", lambda: frozen)
-    for name in ("freeze", "unfreeze"):
-        monkeypatch.setattr(rehearsal.gc, name, lambda name=name: calls.append(name))
-    with rehearsal._libraries_kept():
-        assert calls == called[:1]
-    assert calls == called

@@ -10,8 +10,10 @@ from transformers import PreTrainedModel
 
 from truing.core.batches import Sequences
 from truing.kernels import packed_rows
+from truing.kernels.backbone import hidden_padded
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.cpu.linear import OneDnnLinear
+from truing.kernels.packed_rows import hidden_causal
 from truing.kernels.precision import Precision
 from truing.models.load import prepare
 from truing.models.roles import Role
@@ -54,8 +56,11 @@ def test_a_cpu_packs_rows_of_known_models_with_plain_attention(
     assert not _packs(choose_backend(model, CUDA, Precision()))
 
 
-def test_small_models_are_padded() -> None:
-    assert not _packs(choose_backend(tiny.model(), CPU, Precision()))
+def test_small_models_are_padded_and_known_ones_need_no_mask_of_it() -> None:
+    backend = choose_backend(tiny.model(), CPU, Precision())
+    assert not _packs(backend)
+    assert backend.hidden is hidden_causal
+    assert choose_backend(tiny.model("gpt2"), CPU, Precision()).hidden is hidden_padded
 
 
 def _fast_layers(model: PreTrainedModel, precision: Precision) -> bool:

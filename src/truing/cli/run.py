@@ -76,11 +76,12 @@ def execute(path: Path, recipe: Recipe, out: Path | None, fork_to: Path | None, 
     """
     from truing.estimate.rehearsal import rehearse  # imports torch, so only once the recipe is sound
     from truing.pipeline.execute import run_pipeline
+    from truing.runs.memory import libraries_kept
 
     progress = open_progress(console) if group.is_owner() else SilentProgress()
     root = out or Path("runs") / recipe.name
     fork_of, made = (root, fork_to) if fork_to else (None, root)
-    with python_beside(path), stop_on_signals(progress.note) as stop:
+    with python_beside(path), libraries_kept(), stop_on_signals(progress.note) as stop:
         asking = people_of(recipe, made, progress, stop, console.is_terminal) if group.is_owner() else nullcontext()
         try:
             with asking as people:

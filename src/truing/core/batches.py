@@ -78,9 +78,10 @@ class Sequences:
 
         One a row: `prefix_states` (T − 1, D); `drawn` (R,) bool.
         """
-        joined = [torch.tensor([*p, *r], dtype=torch.long) for p, r in zip(prompts, responses, strict=True)]
+        joined = [[*p, *r] for p, r in zip(prompts, responses, strict=True)]
+        longest = max(map(len, joined))
         return cls(
-            tokens=pad_sequence(joined, batch_first=True, padding_value=pad),
+            tokens=torch.tensor([row + [pad] * (longest - len(row)) for row in joined]),
             prompt_lengths=torch.tensor([len(p) for p in prompts]),
             response_lengths=torch.tensor([len(r) for r in responses]),
             names=names,

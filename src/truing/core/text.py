@@ -13,6 +13,8 @@ def visible(text: str) -> str:
 
     Line breaks and tabs stay, as do the joiners that scripts and emoji need.
     """
+    if text.isascii() and text.isprintable():  # nearly all of it
+        return text
     lines = text.replace("\r\n", "\n")
     return "".join(f"⟨U+{ord(character):04X}⟩" if _hides(character) else character for character in lines)
 

@@ -4,10 +4,8 @@ What cannot work is told in seconds, before anything is paid for: on the base it
 of its architecture that has random weights, and as many layers as it takes to have one of each kind.
 """
 
-import gc
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,6 +32,7 @@ from truing.preflight.functions import call_functions, refuse_nulls_in_rubrics, 
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import read_json
 from truing.runs.interruption import Interruption
+from truing.runs.memory import libraries_kept
 from truing.runs.progress import SilentProgress
 from truing.runs.trackers import open_tracker
 
@@ -82,27 +81,11 @@ def rehearse(recipe: Recipe, rows: Prepared, outline: LoadedBase) -> str:
 
 
 def _perform(recipe: Recipe, rows: Prepared, root: Path) -> None:
-    with _libraries_kept(), open_run(root, recipe) as run, closing(open_tracker([], recipe.name, root)) as tracker:
+    with libraries_kept(), open_run(root, recipe) as run, closing(open_tracker([], recipe.name, root)) as tracker:
         for stage in plan(recipe):
             run_stage(stage, run, rows, SilentProgress(), tracker, Interruption())
             _check_ratio(stage, run)
             _check_saved(stage, run, next(iter(rows.rows.values()))[0])
-
-
-@contextmanager
-def _libraries_kept() -> Iterator[None]:
-    """Inside, garbage is looked for among what is made there, not in the million objects of the libraries each time.
-
-    Whoever has frozen them before, for longer, keeps them so.
-    """
-    if gc.get_freeze_count():
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _check_saved(stage: Planned, run: RunDirectory, row: EncodedRow) -> None:

@@ -103,6 +103,8 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
     backend = plain_backend(device, precision)
     if device.type == "cpu" and packs_rows(model):
         backend = replace(backend, hidden=hidden_packed, micro_batches=plan_packed)
+    elif device.type == "cpu" and has_known_attention(model):
+        backend = replace(backend, hidden=hidden_causal)
     if device.type == "cpu" and precision.compute == torch.float32:
         backend = replace(
             backend,

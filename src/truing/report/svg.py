@@ -14,6 +14,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from truing.core.text import visible
 
@@ -52,6 +53,12 @@ _STYLE: Any = {
 }
 
 
+NEARLY = (0.15, 0.2, 0.8, 0.75)
+"""Where axes lie before it is known how much room their labels take"""
+PADDING = 3.0
+"""Around a drawing, in units of 1/72 inch"""
+
+
 def series_colour(series: int) -> str:
     """The stand-in colour of a variant."""
     return f"#0c0c0{series % SERIES}"
@@ -74,7 +81,7 @@ def swatch(series: int) -> Markup:
 def blank(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty drawing, in inches of 72 units."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
         return figure, figure.add_subplot()
 
@@ -95,11 +102,20 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
 
 
 def _lay_out(figure: Figure) -> None:
-    """Puts the axes where their labels leave room, once; left to do so, saving would draw everything for it first."""
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.execute(figure)
-    figure.set_layout_engine("none")
+    """Puts the one axes where its labels leave room, measured once: the library's engines draw everything twice for it.
+
+    Ticks stay what they are, so that their labels do not change with the room.
+    """
+    (axes,) = figure.axes
+    axes.set_position(NEARLY)
+    room = figure.bbox.padded(-PADDING)
+    taken, inner = axes.get_tightbbox(for_layout_only=True), axes.bbox
+    assert taken is not None
+    corners = [
+        [inner.x0 + room.x0 - taken.x0, inner.y0 + room.y0 - taken.y0],
+        [inner.x1 + room.x1 - taken.x1, inner.y1 + room.y1 - taken.y1],
+    ]
+    axes.set_position(Bbox(corners).transformed(figure.transFigure.inverted()))
 
 
 def standalone(drawing: Markup) -> str:

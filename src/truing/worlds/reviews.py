@@ -15,7 +15,7 @@ be held against the truth.
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -125,8 +125,9 @@ def write_world(world: World, seed: int, directory: Path) -> WorldPaths:
     paths = WorldPaths(directory)
     world_files.write_base(vocabulary(), seed, paths.base)
     world_files.write_rows(demonstrations(world.demonstrations, seed), paths.demonstrations)
-    world_files.write_rows(preferences(world.preferences, seed), paths.preferences)
-    world_files.write_rows(ratings(world.preferences, seed), paths.ratings)
+    pairs = preferences(world.preferences, seed)
+    world_files.write_rows(pairs, paths.preferences)
+    world_files.write_rows(ratings(pairs), paths.ratings)
     world_files.write_rows(prompts(world.prompts, seed), paths.prompts)
     return paths
 
@@ -159,11 +160,11 @@ def preferences(count: int, seed: int) -> list[dict[str, str]]:
     return rows
 
 
-def ratings(count: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of `prompt`, `completion` and `label`: the sides of as many pairs, each by itself."""
+def ratings(pairs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Rows of `prompt`, `completion` and `label`: the sides of pairs, each by itself."""
     return [
         {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
-        for pair in preferences(count, seed)
+        for pair in pairs
         for side in ("chosen", "rejected")
     ]
 
