@@ -6,6 +6,7 @@ the name of its field before: `heldout_score_first`.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -283,6 +284,9 @@ def read(kind: type[AnyResult], row: Mapping[str, Any]) -> AnyResult:
     return kind(**{name: _field(row, name, hint) for name, hint in get_type_hints(kind).items()})
 
 
+_validator = cache(TypeAdapter)
+
+
 def _field(row: Mapping[str, Any], name: str, hint: Any) -> Any:
     if Change in get_args(hint):
         value: Any = {key.removeprefix(f"{name}_"): each for key, each in row.items() if key.startswith(f"{name}_")}
@@ -291,6 +295,6 @@ def _field(row: Mapping[str, Any], name: str, hint: Any) -> Any:
     else:
         value = row.get(name)
     try:
-        return TypeAdapter(hint).validate_python(value)
+        return _validator(hint).validate_python(value)
     except ValidationError:
         return None

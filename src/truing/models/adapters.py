@@ -24,6 +24,7 @@ from truing.core.errors import ModelError, RecipeError, first_line
 from truing.kernels.backbone import LANGUAGE_MODEL, decoder_layers
 from truing.kernels.backend import Backend
 from truing.kernels.next_token import WHOLE
+from truing.models.peft_model import AdaptedModel
 from truing.models.stacking import trained_part
 from truing.models.weight_files import refuse_unsafe_weights
 
@@ -64,7 +65,8 @@ class Adapters:
         self._new_rows = new_rows
         self._parts = parts
         self._layers = {**(backend or Backend()).adapter_layers, **(parts.adapter_layers if parts else {})}
-        self._peft: PeftModel | None = None
+        self._peft: AdaptedModel | None = None
+        self._layers_with_adapters: Sequence[Any] = ()
         self._selected: str | None = _UNKNOWN
 
     @property
@@ -133,7 +135,7 @@ class Adapters:
         with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
             torch.manual_seed(rng.derived_seed(self._seed, f"adapter {name}"))
             if self._peft is None:
-                self._peft = PeftModel(self._base, config, adapter_name=name)
+                self._peft = AdaptedModel(self._base, config, adapter_name=name)
             else:
                 self._peft.add_adapter(name, config)
         embeddings: Any = self._base.get_input_embeddings()
@@ -179,12 +181,9 @@ class Adapters:
         """Puts one adapter in force, or none."""
         if self._peft is None or name == self._selected:
             return
-        tuner: Any = self._peft.base_model
-        if name is None:
-            tuner.disable_adapter_layers()
-        else:
-            tuner.enable_adapter_layers()
-            self._peft.set_adapter(name)
+        if self._selected == _UNKNOWN:
+            self._layers_with_adapters = self._peft.layers_with_adapters()
+        self._peft.put_in_force(name, self._layers_with_adapters)
         self._selected = name
 
     def named_parameters(self, name: str) -> dict[str, nn.Parameter]:

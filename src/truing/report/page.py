@@ -4,6 +4,7 @@ import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,20 @@ def render(told: Content) -> str:
 
 def fill(template: Path, content: Mapping[str, Any]) -> str:
     """A page, every text in it escaped; beside its own template it may include files of this folder."""
-    environment = Environment(
-        loader=FileSystemLoader([template.parent, HERE]),
+    return _pages(template.parent).get_template(template.name).render(content)
+
+
+@cache
+def _pages(folder: Path) -> Environment:
+    """The templates of a folder, which are compiled once."""
+    return Environment(
+        loader=FileSystemLoader([folder, HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template.name).render(content)
 
 
 def _shown(value: Any) -> Any:

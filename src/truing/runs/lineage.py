@@ -28,6 +28,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -259,9 +260,13 @@ def _ends(model: Path) -> list[Any]:
     return ends if isinstance(ends, list) else [] if ends is None else [ends]
 
 
+_version = cache(metadata.version)
+"""Of a package; each reads its whole description"""
+
+
 def versions() -> dict[str, str]:
     """Versions of what a result depends on, found without importing any of it."""
-    packages = {name: metadata.version(name) for name in ("torch", "transformers", "peft", "numpy")}
+    packages = {name: _version(name) for name in ("torch", "transformers", "peft", "numpy")}
     return {"truing": __version__, **packages, "python": platform.python_version(), "platform": platform.platform()}
 
 
