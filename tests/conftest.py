@@ -35,6 +35,14 @@ def _keep_what_is_imported() -> None:
     gc.freeze()
 
 
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`truing run` in this process rehearses nothing and writes no report, for a test that reads neither."""
+    from bare import leave_out
+
+    leave_out(monkeypatch.setattr)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
     """Shows the lengths of files and functions once everything passes."""
     from architecture.lengths import length_report

@@ -15,22 +15,20 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas  # noqa: F401  imported here, as the next ones, so that no run need do it
 import peft  # noqa: F401
 import transformers.models.llama.modeling_llama  # noqa: F401
+from bare import leave_out
 
-import truing.cli.run
 import truing.pipeline.execute
 import truing.report.drawings
 import truing.rollout.local
-import truing.sweep.figures
+import truing.sweep.figures  # noqa: F401
 from truing.cli import main
 from truing.config.stages import STAGES
-from truing.estimate import rehearsal
 from truing.processes import launch
 from truing.processes.watchdog import ENDING
 from truing.runs import interruption
@@ -68,8 +66,7 @@ def _run(order: dict[str, Any]) -> None:
     if order["hurried"]:
         interruption.GRACE_SECONDS = 1e-4
     if not order["whole"]:
-        rehearsal.rehearse = _unrehearsed
-        truing.cli.run.write_report = _unreported
+        leave_out(setattr)
     if order["die"]:
         _dying(*order["die"], order["signal"])
     launch.subprocess = SimpleNamespace(Popen=Rank)  # type: ignore[assignment]
@@ -156,14 +153,6 @@ class Rank:
 def _as_a_new_program_has(number: int) -> None:
     """A signal does what the system, or Python, makes of it where nothing is said."""
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-
-def _unrehearsed(*_: Any) -> str:
-    return "Not rehearsed."
-
-
-def _unreported(run: Path) -> Path:
-    return run
 
 
 def _dying(moment: str, module: str, name: str, times: int, number: int) -> None:

@@ -172,6 +172,7 @@ def test_a_prompt_that_fills_the_context_is_told_with_all_rows_that_are_too_long
     assert "shorten the rows or set data.too_long to drop" in said.err
 
 
+@pytest.mark.usefixtures("bare")
 def test_rows_that_the_recipe_leaves_out_are_named_and_counted(truing: Any, preferences: Path) -> None:
     preferences.write_bytes(preferences.read_bytes() + ALIKE + FULL)
     recipe, out = preferences.parent / "recipe.yaml", preferences.parent / "cut"

@@ -73,6 +73,7 @@ def test_a_file_is_labelled_exported_and_learnt_from_and_a_person_forgotten(tmp_
     assert (said.code, said.spots[0][0]) == (2, "input/unknown-person")
 
 
+@pytest.mark.usefixtures("bare")
 def test_an_export_trains_a_reward_model_with_no_further_step(tmp_path: Path, truing: Command) -> None:
     recipe = tiny.recipe_file(tmp_path, stages=["sft", "reward"])
     preferred = {row["prompt"]: row["chosen"] for row in tiny.preferences()}
@@ -90,6 +91,7 @@ def test_an_export_trains_a_reward_model_with_no_further_step(tmp_path: Path, tr
     assert json.loads((tmp_path / "run" / "reward" / "result.json").read_text(encoding="utf-8"))["heldout_pairs"] > 0
 
 
+@pytest.mark.usefixtures("bare")
 def test_what_people_disagree_on_is_learnt_with_less_certainty(tmp_path: Path, truing: Command) -> None:
     recipe = tiny.recipe_file(tmp_path, stages=["sft", "reward"])
     preferred = {row["prompt"]: row["chosen"] for row in tiny.preferences()}

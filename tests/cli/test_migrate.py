@@ -68,6 +68,7 @@ def test_what_a_run_recorded_is_left_alone(truing: Any, recipe: Path, tmp_path: 
     assert recipe.read_text() == OLD
 
 
+@pytest.mark.usefixtures("bare")
 def test_a_run_of_a_newer_truing_says_what_to_install(truing: Any, tmp_path: Path) -> None:
     recipe, run = tiny.recipe_file(tmp_path, stages=["sft"]), tmp_path / "run"
     assert truing("run", recipe, "--out", run).code == 0

@@ -11,6 +11,7 @@ from cli.conftest import Command
 from cli.test_label import asking, labelling
 
 
+@pytest.mark.usefixtures("bare")
 def test_it_waits_and_the_same_command_goes_on_from_what_people_said(tmp_path: Path, truing: Command) -> None:
     own = {"rewards.sources": [{"kind": "function", "path": "letters:letter_a", "normalise": False}]}
     guard = {"mode": "rollback", "labels": 8, "look_every": 1}

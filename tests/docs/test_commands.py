@@ -14,12 +14,17 @@ from typing import Any
 import pytest
 import typer.main
 import yaml
+from bare import leave_out
 from docs.code_links import ROOT
 from docs.commands import Command, commands, words_of
 from docs.reader import OF_SECTIONS, at_once, call, made_tiny, meant, write_chat_folder, write_folder
 from rewards.llm_server import serving
 
 from truing.cli.main import app
+from truing.config import resolved_yaml
+from truing.config.recipe import Recipe
+from truing.data.prepared import Prepared
+from truing.estimate.dry_run import Usage, dry_run
 
 NOT_RUN: dict[str, str] = {
     r"truing run .*--(processes|tp|pp) ": "starts processes: tests/processes/test_launch.py",
@@ -67,6 +72,9 @@ def named(command: Command) -> str:
     return f"{command.place}: {command.text[:80]}"
 
 
+RUNS = [one for one in SHOWN if one.words[:2] == ["truing", "run"] and one.words[2:]]
+FIRST_OF_THEIR_RECIPE = {one.words[2]: one.text for one in reversed(RUNS)}.values()
+"""Which are rehearsed and reported; others are neither, nor are those of sweeps"""
 RUN = [command for command in SHOWN if not reasons(command) and command.text not in (FIRST, *BEFORE.values())]
 PARSED = [command for command in SHOWN if reasons(command)]
 
@@ -99,11 +107,23 @@ def _here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr("builtins.input", lambda *_: "")
     monkeypatch.setattr("truing.sweep.workers.start_truing", at_once)
+    monkeypatch.setattr("truing.estimate.estimator.dry_run", dry_run_once)
     with serving(lambda question: f"Score: {1 + sum(map(ord, question)) % 9}") as server:
         monkeypatch.setitem(OF_SECTIONS, "llm_judges", {"llm_judges.grader.base_url": server.base_url})
         judges = {"strict": {"base_url": server.base_url, "model": "any"}}
         Path("recipe.yaml").write_text(yaml.safe_dump({"world": {}, "llm_judges": judges}), encoding="utf-8")
         yield
+
+
+_MEASURED: dict[str, dict[str, Usage] | None] = {}
+
+
+def dry_run_once(recipe: Recipe, rows: Prepared, root: Path) -> dict[str, Usage] | None:
+    """A dry run, or what it found before: the same recipe is measured for one process and for several."""
+    key = resolved_yaml(recipe).replace(str(root.parents[1]), "")
+    if key not in _MEASURED:
+        _MEASURED[key] = dry_run(recipe, rows, root)
+    return _MEASURED[key]
 
 
 @pytest.mark.long
@@ -150,7 +170,10 @@ def run(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         subprocess.run([sys.executable, ROOT / arguments[0], *arguments[1:]], check=True)
         return
     assert program == "truing", "tell in NOT_RUN why it does not run here"
-    call(made_tiny(meant(arguments)), monkeypatch)
+    with monkeypatch.context() as patched:
+        if arguments[0] in ("run", "sweep") and text not in FIRST_OF_THEIR_RECIPE:
+            leave_out(patched.setattr)
+        call(made_tiny(meant(arguments)), patched)
 
 
 def parse(arguments: list[str]) -> None:
