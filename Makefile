@@ -6,22 +6,32 @@ BASE ?= HEAD
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 STAMP := .venv/.installed
 
-.PHONY: quickstart check test style docs dist fresh lowest newest
+.PHONY: quickstart check test style lint types types-of-benchmarks tests-of-change docs dist fresh lowest newest
 
 quickstart: $(STAMP)
 	$(BIN)/truing run recipes/quickstart.yaml --out runs/quickstart
 
-check: style
-	tests=$$($(BIN)/python tests/architecture/touched.py $(BASE)) && $(BIN)/python -m pytest $(SPREAD) -m 'not slow and not long' $$tests
+# Side by side: none needs another, and each waits for files or leaves a core idle for a while.
+check: $(STAMP)
+	@$(MAKE) --no-print-directory --jobs 4 lint types types-of-benchmarks tests-of-change
 
 test: style
 	$(BIN)/python -m pytest $(SPREAD) -m 'not slow'
 
-style: $(STAMP)
+style: lint types types-of-benchmarks
+
+lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+types-of-benchmarks: $(STAMP)
 	$(BIN)/mypy --config-file benchmarks/mypy.ini
+
+tests-of-change: $(STAMP)
+	tests=$$($(BIN)/python tests/architecture/touched.py $(BASE)) && $(BIN)/python -m pytest $(SPREAD) -m 'not slow and not long' $$tests
 
 # Wheel and sdist, into dist/.
 dist: $(STAMP)
