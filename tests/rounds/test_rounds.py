@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from bare import leave_out
 from rounds.collecting import judged_by, rounds_of, shorter
 
 from truing.config import load_recipe, recipe_shelf
@@ -62,6 +63,7 @@ def done(recipe: Recipe, pools: list[Sequence[Item]], tmp_path_factory: pytest.T
     out = tmp_path_factory.mktemp("world") / "rounds"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asking, "in_order", seen)
+        leave_out(patch.setattr)
         rounds_of(recipe, out, judged_by(gold_scores))
     return out
 
@@ -155,6 +157,7 @@ def test_its_figures_are_those_of_the_runs(done: Path) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.usefixtures("bare")
 def test_a_process_that_dies_goes_on_to_the_same(recipe: Recipe, done: Path, tmp_path: Path) -> None:
     """In the middle of judging, and between a round's labels and its run."""
     out, honest = tmp_path / "rounds", judged_by(gold_scores)
@@ -174,6 +177,7 @@ def test_a_process_that_dies_goes_on_to_the_same(recipe: Recipe, done: Path, tmp
     assert record(out / "round-2")["fork"]["of"] == str(out / "start")
 
 
+@pytest.mark.usefixtures("bare")
 def test_a_finished_one_does_nothing_more_and_goes_on_to_more_rounds(
     recipe: Recipe, done: Path, tmp_path: Path
 ) -> None:
@@ -203,12 +207,18 @@ def test_labels_that_were_changed_after_a_round_are_refused(recipe: Recipe, done
 
 
 @pytest.mark.parametrize("stages", [["sft", "reward", "ppo"], ["sft", "dpo"], ["dpo"], ["sft", "kto"]], ids="-".join)
-def test_people_say_what_a_round_gained_where_no_judge_does(tmp_path: Path, stages: list[str]) -> None:
-    """With a reward model and without, from SFT and from the base, from pairs and from ratings."""
+def test_people_say_what_a_round_gained_where_no_judge_does(
+    tmp_path: Path, stages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a reward model and without, from SFT and from the base, from pairs and from ratings; one with its report."""
+    if stages != ["dpo"]:
+        leave_out(monkeypatch.setattr)
     recipe = tiny.recipe(tmp_path / "recipe", stages=stages, **{"data.heldout": 0.4})
     out = tmp_path / "out"
     found = rounds_of(recipe, out, judged_by(shorter), rounds=1 if "reward" not in stages else 2, labels=8)
     assert found.judge is None
+    page = (out / "round-1" / "report.html").read_text(encoding="utf-8")
+    assert page.endswith("</html>") == (stages == ["dpo"])
     kept = existing(out / "labels.db").database
     assert set(exported(kept)) == set((out / "learnt").glob("*.jsonl"))  # where who is forgotten may still be
     assert (out / "round-1" / "labels.json").exists() == (
@@ -223,6 +233,7 @@ def test_people_say_what_a_round_gained_where_no_judge_does(tmp_path: Path, stag
     assert not prompts & {row["prompt"] for row in read_jsonl(out / "learnt" / "round-1.jsonl")}
 
 
+@pytest.mark.usefixtures("bare")
 def test_it_ends_by_itself_where_nothing_is_gained(recipe: Recipe, done: Path, tmp_path: Path) -> None:
     """Two rounds of so tiny a policy gain nothing, so a third is not begun."""
     out = tmp_path / "patient"
