@@ -11,6 +11,9 @@ from jaxtyping import install_import_hook
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRUING_CACHE"] = ""  # which library computes products is not measured: no result goes by the clock
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist has a process for each core already
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # which images set: what a hundred processes import is compiled once
+sys.dont_write_bytecode = False
+gc.disable()  # until all tests are gathered, of which none goes
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 _kept = 0
@@ -20,6 +23,7 @@ install_import_hook("truing.functional", "beartype.beartype")
 
 def pytest_collection_finish() -> None:
     _keep_what_is_imported()
+    gc.enable()
 
 
 def pytest_runtest_logfinish() -> None:
