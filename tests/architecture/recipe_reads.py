@@ -30,12 +30,12 @@ Names = dict[str, set[type[Section]]]
 def fields_read(files: list[ast.Module]) -> set[tuple[str, str]]:
     """(section, field) for each that is read anywhere in these files."""
     protocols = _protocols(files)
-    scopes = [(scope, _imported(file) | protocols) for file in files for scope in _functions(file)]
+    known_in = [(file, _imported(file) | protocols) for file in files]
+    scopes = [(scope, known) for file, known in known_in for scope in _functions(file)]
     attributes: Names = {}
-    for file in files:
+    for file, known in known_in:
         for node in ast.walk(file):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                known = _imported(file) | protocols
                 attributes.setdefault(node.target.id, set()).update(_annotated(node.annotation, known))
     for scope, known in scopes:
         names = _names(scope, known, attributes)

@@ -5,11 +5,11 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from architecture.sources import FILES, module, named, tree
+from architecture.sources import FILES, module, named
 
 from truing.core.errors import InterruptedRunError, TruingError
 from truing.data.fields import FieldError
@@ -29,49 +29,54 @@ def uses(file: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.func.id
 
 
-def found(path: Path, names: set[str]) -> list[str]:
-    return [f"{named(path)}:{line} has {name}" for line, name in uses(tree(path)) if name in names]
+def found(trees: Mapping[Path, ast.Module], names: set[str], but: Callable[[str], bool] = lambda _: False) -> list[str]:
+    """Where one of these names is used, but in some modules."""
+    files = {path: file for path, file in trees.items() if not but(module(path))}
+    return [
+        f"{named(path)}:{line} has {name}" for path, file in files.items() for line, name in uses(file) if name in names
+    ]
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if not module(path).startswith("cli")], ids=named)
-def test_only_the_command_line_talks_and_listens(path: Path) -> None:
-    assert found(path, TALK) == []
+def test_only_the_command_line_talks_and_listens(trees: Mapping[Path, ast.Module]) -> None:
+    assert found(trees, TALK, but=lambda name: name.startswith("cli")) == []
 
 
-CLI = [path for path in FILES if module(path).startswith("cli.") and module(path) != "cli.output"]
-
-
-@pytest.mark.parametrize("path", CLI, ids=named)
-def test_the_command_line_prints_at_one_place_where_nothing_steers_the_terminal(path: Path) -> None:
-    assert found(path, {"print", "Console", "sys.stdout.write", "sys.stderr.write"}) == []
+def test_the_command_line_prints_at_one_place_where_nothing_steers_the_terminal(
+    trees: Mapping[Path, ast.Module],
+) -> None:
+    printing = {"print", "Console", "sys.stdout.write", "sys.stderr.write"}
+    assert found(trees, printing, but=lambda name: not name.startswith("cli.") or name == "cli.output") == []
 
 
 WORDS_OF_RUNS = {"config.loading", "config", "runs.directory", "runs.received", "pipeline.fork"}
 """Who reads the recipe recorded in a run: those who define or compare it, and the one who takes its consents out"""
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if module(path) not in WORDS_OF_RUNS], ids=named)
-def test_nobody_else_takes_the_word_of_a_run(path: Path) -> None:
-    assert "recorded_recipe" not in path.read_text(encoding="utf-8")
+def test_nobody_else_takes_the_word_of_a_run() -> None:
+    assert {module(path) for path in FILES if "recorded_recipe" in path.read_text(encoding="utf-8")} <= WORDS_OF_RUNS
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_whoever_loads_a_model_says_whether_its_code_may_run(path: Path) -> None:
+def test_whoever_loads_a_model_says_whether_its_code_may_run(trees: Mapping[Path, ast.Module]) -> None:
     """Where nothing is said, transformers asks on standard input."""
-    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
-    loads = [call for call in calls if re.match(r"(?i:auto)\w*\.from_(pretrained|config)", ast.unparse(call.func))]
-    assert [f"{named(path)}:{call.lineno}" for call in loads if "trust_remote_code" not in ast.unparse(call)] == []
+    calls = [(path, node) for path, file in trees.items() for node in ast.walk(file) if isinstance(node, ast.Call)]
+    loads = [
+        (path, call)
+        for path, call in calls
+        if re.match(r"(?i:auto)\w*\.from_(pretrained|config)", ast.unparse(call.func))
+    ]
+    assert loads
+    silent = [f"{named(path)}:{call.lineno}" for path, call in loads if "trust_remote_code" not in ast.unparse(call)]
+    assert silent == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_nothing_given_is_run_as_code(path: Path) -> None:
-    assert found(path, DANGER) == []
-    for node in ast.walk(tree(path)):
+def test_nothing_given_is_run_as_code(trees: Mapping[Path, ast.Module]) -> None:
+    assert found(trees, DANGER) == []
+    for path, node in ((path, node) for path, file in trees.items() for node in ast.walk(file)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = {alias.name for alias in node.names} | {str(getattr(node, "module", None))}
-            assert not {name.partition(".")[0] for name in names} & UNPICKLING
+            assert not {name.partition(".")[0] for name in names} & UNPICKLING, f"{named(path)}:{node.lineno}"
         elif isinstance(node, ast.keyword) and node.arg in ("shell", "allow_pickle"):
-            assert isinstance(node.value, ast.Constant)
+            assert isinstance(node.value, ast.Constant), f"{named(path)}:{node.value.lineno} sets {node.arg}"
             assert not node.value.value, f"{named(path)}:{node.value.lineno} sets {node.arg}"
 
 
@@ -81,10 +86,13 @@ def test_a_search_for_what_runs_code_finds_nothing(text: str) -> None:
     assert [named(path) for path in FILES if text in path.read_text(encoding="utf-8")] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_no_machine_is_named(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert [f"{named(path)}:{number}" for number, line in enumerate(lines, 1) if MACHINE_PATH.search(line)] == []
+def test_no_machine_is_named() -> None:
+    lines = (
+        (f"{named(path)}:{number}", line)
+        for path in FILES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    )
+    assert [place for place, line in lines if MACHINE_PATH.search(line)] == []
 
 
 @pytest.mark.parametrize(
@@ -120,9 +128,9 @@ SHARED = {
 CODE = re.compile(r"[a-z]+/[a-z0-9]+(-[a-z0-9]+)*")
 
 
-def codes(path: Path) -> Iterator[tuple[int, str, ast.expr | None]]:
+def codes(file: ast.Module) -> Iterator[tuple[int, str, ast.expr | None]]:
     """Line and class of each error or problem that is made, and its code; those that pass on another's are left out."""
-    for node in ast.walk(tree(path)):
+    for node in ast.walk(file):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS | {"Problem": None}:
             given = {keyword.arg: keyword.value for keyword in node.keywords}
             first = node.args[0] if node.args and node.func.id == "Problem" else None
@@ -130,9 +138,8 @@ def codes(path: Path) -> Iterator[tuple[int, str, ast.expr | None]]:
                 yield node.lineno, node.func.id, given.get("code", first)
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_every_error_says_by_a_code_of_its_subject_what_is_wrong(path: Path) -> None:
-    for line, name, code in codes(path):
+def test_every_error_says_by_a_code_of_its_subject_what_is_wrong(trees: Mapping[Path, ast.Module]) -> None:
+    for path, line, name, code in ((path, *found) for path, file in trees.items() for found in codes(file)):
         if name == "Problem" and not isinstance(code, ast.Constant):
             continue  # made for its caller, who gives the code
         text = ast.literal_eval(code) if isinstance(code, ast.Constant) else ""
@@ -140,7 +147,9 @@ def test_every_error_says_by_a_code_of_its_subject_what_is_wrong(path: Path) -> 
         assert name == "Problem" or text.startswith(f"{KINDS[name].code}/"), f"{named(path)}:{line} is no {name}"
 
 
-def test_a_code_has_one_meaning() -> None:
+def test_a_code_has_one_meaning(trees: Mapping[Path, ast.Module]) -> None:
     """Each is given at one place, but for those whose places say the same."""
-    found = Counter(code.value for path in FILES for _, _, code in codes(path) if isinstance(code, ast.Constant))
+    found = Counter(
+        code.value for file in trees.values() for _, _, code in codes(file) if isinstance(code, ast.Constant)
+    )
     assert {code for code, count in found.items() if count > 1} == SHARED

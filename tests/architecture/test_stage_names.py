@@ -3,8 +3,7 @@
 import ast
 from pathlib import Path
 
-import pytest
-from architecture.sources import FILES, named, tree
+from architecture.sources import named
 
 from truing.config.stages import STAGES
 
@@ -12,8 +11,8 @@ REGISTRY = {"config/stages.py", "config/algorithms.py", "config/moved.py"}
 """Entries, settings, and keys of old"""
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if named(path) not in REGISTRY], ids=named)
-def test_no_stage_is_named_outside_the_registry_and_its_own_file(path: Path) -> None:
-    others = STAGES.keys() - {name for name in STAGES if named(path) == f"stages/{name}.py"}
-    constants = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)]
-    assert [f"{named(path)}:{node.lineno} has {node.value}" for node in constants if node.value in others] == []
+def test_no_stage_is_named_outside_the_registry_and_its_own_file(trees: dict[Path, ast.Module]) -> None:
+    for path, file in ((path, file) for path, file in trees.items() if named(path) not in REGISTRY):
+        others = STAGES.keys() - {name for name in STAGES if named(path) == f"stages/{name}.py"}
+        constants = [node for node in ast.walk(file) if isinstance(node, ast.Constant)]
+        assert [f"{named(path)}:{node.lineno} has {node.value}" for node in constants if node.value in others] == []
