@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -149,10 +151,20 @@ def model(shape: str = "llama", seed: int = 0, vocabulary: int = VOCABULARY, wid
 
 def directory(place: Path, shape: str = "llama", pad: str | None = "<|pad|>", width: int = 16) -> Path:
     """Model and tokenizer, saved as a Hugging Face directory."""
-    words = tokenizer(pad)
-    model(shape, vocabulary=len(words), width=width).save_pretrained(place)
-    words.save_pretrained(place)
+    place.mkdir(parents=True, exist_ok=True)
+    for name, content in _saved(shape, pad, width).items():
+        (place / name).write_bytes(content)
     return place
+
+
+@cache
+def _saved(shape: str, pad: str | None, width: int) -> dict[str, bytes]:
+    """The files of such a directory, made once in a process: a hundred tests ask for the same one."""
+    words = tokenizer(pad)
+    with TemporaryDirectory() as place:
+        model(shape, vocabulary=len(words), width=width).save_pretrained(place)
+        words.save_pretrained(place)
+        return {file.name: file.read_bytes() for file in Path(place).iterdir()}
 
 
 def gguf_directory(place: Path) -> Path:
