@@ -84,6 +84,15 @@ def test_the_canary_sings_where_it_is_read(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
+def tempting(directory: Path, payload: bytes) -> Iterator[None]:
+    """All these names at once, where what is whole beside them is used to its end, so that none hides another."""
+    with contextlib.ExitStack() as all_of_them:
+        for name in TEMPTING:
+            all_of_them.enter_context(planted(directory / name, payload))
+        yield
+
+
+@contextlib.contextmanager
 def planted(file: Path, payload: bytes) -> Iterator[None]:
     before = file.read_bytes() if file.exists() else None
     file.write_bytes(payload)
@@ -107,7 +116,11 @@ def test_no_file_of_a_run_is_run(finished: tuple[Recipe, Path], canary: Path) ->
     recipe, root = finished
     files = [file for file in root.rglob("*") if file.is_file() and "model" not in file.parts]
     assert {"recipe.yaml", "run.json", "metrics.jsonl", "result.json", "adapter_config.json"} <= {f.name for f in files}
-    for file in [*files, *(root / name for name in TEMPTING)]:
+    for payload in payloads(canary):
+        with tempting(root, payload):
+            run_pipeline(recipe, root, SilentProgress())
+            write_report(root)
+    for file in files:
         for payload in payloads(canary)[file.suffix == ".json" :]:
             with planted(file, payload):
                 with contextlib.suppress(Exception):
@@ -126,10 +139,12 @@ def test_no_file_of_a_model_or_adapter_is_run(finished: tuple[Recipe, Path], can
         ppo_roles(recipe, Base(path=str(sft)), RewardModelFiles(reward.model, reward.adapter))
 
     for directory in (sft, reward.model, reward.adapter):
-        for name in [*(file.name for file in directory.iterdir()), *TEMPTING]:
-            for payload in payloads(canary)[name not in TEMPTING :]:
-                with planted(directory / name, payload), contextlib.suppress(Exception):
-                    use()
+        for payload in payloads(canary):
+            with tempting(directory, payload):
+                use()
+        for file in [*directory.iterdir()]:
+            with planted(file, payloads(canary)[1]), contextlib.suppress(Exception):
+                use()
     use()  # nothing of it is left
 
 

@@ -1,6 +1,7 @@
 """A stage is killed at every write, fsync, rename and removal there is in it, and always ends as if it had not been."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import torch
 from faults.crash_points import killed_at
 from safetensors.torch import save_file
 
-from truing.config.recipe import Recipe
 from truing.config.sections import Optimiser
+from truing.runs.directory import StageDirectory
 from truing.runs.files import remove, write_json
+from truing.training.job import Job
 from truing.training.journal import open_journal
 from truing.training.learner import Learner
 
@@ -22,17 +24,25 @@ STEPS = 2
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """Saves after each step and keeps one checkpoint, so that every save removes one."""
-    return tiny.recipe(tmp_path_factory.mktemp("recipe"), checkpoints={"every_steps": 1, "keep_last": 1})
+    place = tmp_path_factory.mktemp("recipe")
+    return tiny.job(tiny.recipe(place, checkpoints={"every_steps": 1, "keep_last": 1}), place, "sft")
 
 
-def run_stage(recipe: Recipe, place: Path) -> None:
+def _at(place: Path, job: Job) -> Job:
+    """The same in another directory, as the run's command begins it."""
+    files = StageDirectory(place / job.name)
+    files.root.mkdir(parents=True, exist_ok=True)
+    files.reset()
+    return replace(job, directory=files)
+
+
+def run_stage(job: Job, place: Path) -> None:
     """All that a stage does to the disk: steps, logs, checkpoints, a model, a result. Goes on where it was."""
     weight = torch.nn.Parameter(torch.linspace(-1, 1, 3))
     learner = Learner([tiny.trained("policy", 0.1, weight)], Optimiser(learning_rate=0.1), STEPS, 100)
-    job = tiny.job(recipe, place, "sft")
-    job.directory.reset()
+    job = _at(place, job)
     with open_journal(job, learner, STEPS) as journal:
         beta = journal.memory.get("beta", 1.0)
         for step in journal.remaining(STEPS):
@@ -48,12 +58,11 @@ def run_stage(recipe: Recipe, place: Path) -> None:
     remove(job.directory.checkpoints)
 
 
-def run_guarded(recipe: Recipe, place: Path) -> None:
+def run_guarded(job: Job, place: Path) -> None:
     """Pins its second step, goes back to it from the third, and takes the third otherwise then."""
     weight = torch.nn.Parameter(torch.linspace(-1, 1, 3))
     learner = Learner([tiny.trained("policy", 0.1, weight)], Optimiser(learning_rate=0.1), 3, 100)
-    job = tiny.job(recipe, place, "sft")
-    job.directory.reset()
+    job = _at(place, job)
     with open_journal(job, learner, 3) as journal:
         beta = journal.memory.get("beta", 1.0)
         while journal.step < 3 or beta == 1.0:
@@ -77,54 +86,50 @@ def content(place: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     place = tmp_path_factory.mktemp("undisturbed")
-    run_stage(recipe, place)
+    run_stage(job, place)
     files = content(place)
     names = ("metrics.jsonl", "model/model.safetensors", "result.json", "samples.jsonl")
     assert sorted(files) == [f"sft/{name}" for name in names]
     return files
 
 
-def kills(
-    recipe: Recipe, root: Path, stride: int = 1, stage: Callable[[Recipe, Path], None] = run_stage
-) -> Iterator[Path]:
+def kills(job: Job, root: Path, stride: int = 1, stage: Callable[[Job, Path], None] = run_stage) -> Iterator[Path]:
     """A directory in which a stage died at its first crash point, one in which it died at its second, and so on."""
     for point in count(1, stride):
         place = root / str(point)
-        if not killed_at(point, lambda place=place: stage(recipe, place)):  # type: ignore[misc]
+        if not killed_at(point, lambda place=place: stage(job, place)):  # type: ignore[misc]
             return
         yield place
 
 
 def test_killed_at_any_point_it_ends_as_if_it_had_not_been(
-    recipe: Recipe, undisturbed: dict[str, bytes], tmp_path: Path
+    job: Job, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     points = 0
-    for place in kills(recipe, tmp_path):
+    for place in kills(job, tmp_path):
         points += 1
-        run_stage(recipe, place)
+        run_stage(job, place)
         assert content(place) == undisturbed, place.name
     assert points > 25 * STEPS
 
 
-def test_killed_again_while_it_is_taken_up(recipe: Recipe, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+def test_killed_again_while_it_is_taken_up(job: Job, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     """Each dies a second time early in its second life: at a point that differs from one to the next."""
     again = 0
-    for number, place in enumerate(kills(recipe, tmp_path, stride=3)):
-        again += killed_at(1 + 2 * number % 17, lambda place=place: run_stage(recipe, place))  # type: ignore[misc]
-        run_stage(recipe, place)
+    for number, place in enumerate(kills(job, tmp_path, stride=3)):
+        again += killed_at(1 + 2 * number % 17, lambda place=place: run_stage(job, place))  # type: ignore[misc]
+        run_stage(job, place)
         assert content(place) == undisturbed, place.name
     assert again > 10
 
 
-def test_killed_at_any_point_of_a_stage_that_goes_back_it_ends_as_if_it_had_not_been(
-    recipe: Recipe, tmp_path: Path
-) -> None:
-    run_guarded(recipe, tmp_path / "undisturbed")
+def test_killed_at_any_point_of_a_stage_that_goes_back_it_ends_as_if_it_had_not_been(job: Job, tmp_path: Path) -> None:
+    run_guarded(job, tmp_path / "undisturbed")
     undisturbed, points = content(tmp_path / "undisturbed"), 0
-    for place in kills(recipe, tmp_path, stage=run_guarded):
+    for place in kills(job, tmp_path, stage=run_guarded):
         points += 1
-        run_guarded(recipe, place)
+        run_guarded(job, place)
         assert content(place) == undisturbed, place.name
     assert points > 4 * 15

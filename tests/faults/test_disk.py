@@ -4,10 +4,7 @@ import errno
 import json
 import os
 import re
-import resource
-import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 import tiny
 from faults.killed import left_behind
+from forked import zygote
 
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError
@@ -112,17 +110,9 @@ def test_a_log_that_is_refused_half_way_through_a_line_is_cut_back(
     assert left_behind(run(recipe, tmp_path / "run")) == undisturbed
 
 
-def _limited(limit: int) -> Callable[[], None]:
-    """For a child process: no file may grow beyond so many bytes."""
-
-    def limit_files() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return limit_files
-
-
 UNREHEARSED = """
+import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -131,22 +121,24 @@ from truing.core.errors import RunError
 from truing.pipeline.execute import run_pipeline
 from truing.runs.progress import SilentProgress
 
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
     run_pipeline(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), SilentProgress())
 except RunError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
 """
-"""A run whose rehearsal does not meet the quota first"""
+"""A run whose rehearsal does not meet the quota first: no file may grow beyond so many bytes"""
 
 
 def test_a_quota_on_the_size_of_files_is_told_by_the_file(tmp_path: Path) -> None:
     """The operating system itself refuses here, in the middle of a file of tensors."""
     file = tiny.recipe_file(tmp_path / "recipe", **SAVING | {"roles": "separate", "sft.method": "full"})
-    command = [sys.executable, "-c", UNREHEARSED, str(file), str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=_limited(20_000))
-    assert done.returncode == 2
-    assert re.search(r"step-00000001: cannot be written: file too large\.", done.stderr)
+    script, told = tmp_path / "unrehearsed.py", tmp_path / "told"
+    script.write_text(UNREHEARSED)
+    assert zygote().start([str(file), str(tmp_path / "run")], told, script=script).wait() == 2
+    assert re.search(r"step-00000001: cannot be written: file too large\.", told.read_text())
     assert list((tmp_path / "run" / "sft" / "checkpoints").iterdir()) == []
 
 
@@ -163,19 +155,11 @@ def test_a_disk_that_fills_up_ends_the_run_and_once_there_is_room_it_goes_on(tmp
     more = {"sft.epochs": 20}
     file = tiny.recipe_file(tmp_path / "recipe", **SAVING | more)
     (tmp_path / "disk").mkdir()
-    script = Path(__file__).with_name("full_disk.py")
-    command = [
-        "unshare",
-        "-Urm",
-        sys.executable,
-        str(script),
-        str(file),
-        str(tmp_path / "disk"),
-        str(tmp_path / "copy"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    ends = json.loads(done.stdout)
+    script, printed, told = Path(__file__).with_name("full_disk.py"), tmp_path / "printed", tmp_path / "told"
+    arguments = [str(file), str(tmp_path / "disk"), str(tmp_path / "copy")]
+    done = zygote().start(arguments, printed, errors=told, script=script, whole=False)
+    assert done.wait() == 0, told.read_text()
+    ends = json.loads(printed.read_text())
     assert (ends["code"], ends["again"]) == (2, 0), ends
     assert "no space left on device" in ends["said"]
     assert ends["kept"] > 0
