@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import letters
 import tiny
 from faults.killed import SHORT
 from forked import Forked, zygote
@@ -19,6 +20,18 @@ from truing.config.sections import Source
 SOON = 120.0
 """Seconds in which everything has ended, on a machine that is busy too"""
 Launcher = Forked | subprocess.Popen[bytes]
+
+MANY_UPDATES = {
+    "stages": ["sft", "ppo"],
+    "rewards.sources": [{"kind": "function", "path": f"{letters.__file__}:letter_a"}],
+    "ppo.updates": 14,
+    "ppo.epochs": 1,
+    "ppo.minibatches": 1,
+    "rollout.max_new_tokens": 4,
+    "evaluation.every": 7,
+    "checkpoints.every_steps": 1,
+}
+"""For a run that is ended in PPO several times: many short updates, each of which is saved"""
 
 REWARD = "def score(prompts, responses):\n    return [float(sum(map(ord, response))) for response in responses]\n"
 REWARD_OF_ROWS = """

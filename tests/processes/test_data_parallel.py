@@ -22,6 +22,8 @@ TRIED = {*KILLED, *tiny.WITHOUT_CRITIC, "simpo", "orpo"}
 STAGES = [name for name in registry.STAGES if name in TRIED]
 KINDS = [name for name in STAGES if name in (*KILLED, "grpo")]
 """A stage of each kind: how a run is spread is nothing to a loss, whose own terms one layout has with all stages"""
+OF_ALL_ROWS = ["sft", "reward", "ppo", "dpo"]
+"""What is left of these where every process has all rows, whose groups and batches are then nobody's to put together"""
 CHANGES = SHORT | {"checkpoints.every_steps": 1}
 STAGE, CLASSIFIER = {"kind": "stage"}, {"kind": "model", "path": "PLACE/classifier"}
 TALK = {"kind": "environment", "path": f"{letters.__file__}:Patient", "turns": 2, "observation_tokens": 4}
@@ -49,9 +51,13 @@ LAYOUTS = {
     "qwen-separate": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}),
     "gpt2-shared": Layout("gpt2", ADAPTERS | MEMBERS | {"rewards.sources": [STAGE, TALK]}, whole=True),
     "qwen-sharded": Layout("qwen", FULL | SHARDED | MEMBERS, whole=True),
-    "llama-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS | MEMBERS | {"lora.layers": 0.5}, tensor=2, whole=True),
-    "qwen3-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2),
-    "qwen-pipeline": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER, TALK]}, pipeline=2, whole=True),
+    "llama-tensor": Layout(
+        f"llama{IN_GROUPS}", ADAPTERS | MEMBERS | {"lora.layers": 0.5}, tensor=2, whole=True, stages=OF_ALL_ROWS
+    ),
+    "qwen3-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2, stages=OF_ALL_ROWS),
+    "qwen-pipeline": Layout(
+        "qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER, TALK]}, pipeline=2, whole=True, stages=OF_ALL_ROWS
+    ),
 }
 """Of each kind of layout one rehearses and reports too, as all do that no test started"""
 SLOW = {
@@ -62,7 +68,7 @@ SLOW = {
     "gpt2-pipeline": Layout("gpt2", ADAPTERS, pipeline=2),
     "qwen-data-and-pipeline": Layout("qwen", FULL, pipeline=2, processes=4),
     "llama-data-and-pipeline": Layout("llama", ADAPTERS, pipeline=2, processes=4),
-    **{f"{name}-all-stages": spread for name, spread in LAYOUTS.items() if spread.stages == KINDS},
+    **{f"{name}-all-stages": spread for name, spread in LAYOUTS.items() if spread.stages != STAGES},
 }
 """Their parts are those of others"""
 SLOW = {name: spread._replace(stages=STAGES, whole=False) for name, spread in SLOW.items()}

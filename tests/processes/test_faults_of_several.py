@@ -26,7 +26,7 @@ from truing.runs.metrics import read_jsonl
 
 pytestmark = pytest.mark.long
 
-LONG = SHORT | {"checkpoints.every_steps": 1, "ppo.updates": 6}
+LONG = SHORT | {"stages": ["sft", "reward", "ppo"], "checkpoints.every_steps": 1, "ppo.updates": 6}
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,8 @@ def test_another_number_of_processes_goes_on(recipe: Path, undisturbed: dict[str
     assert going.wait(SOON) == 1
     assert start(recipe, out, processes).wait(300) == 0, said(out)
     whole = recipe.parent / "undisturbed"
-    for stage in ("ppo", "dpo"):
-        ours, theirs = (read_jsonl(root / stage / "samples.jsonl") for root in (out, whole))
-        assert [row["response"] for row in ours] == [row["response"] for row in theirs]
+    ours, theirs = (read_jsonl(root / "ppo" / "samples.jsonl") for root in (out, whole))
+    assert [row["response"] for row in ours] == [row["response"] for row in theirs]
 
 
 def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> None:
@@ -112,8 +111,9 @@ def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> 
 
 @pytest.mark.parametrize("soon", [True, False])
 def test_whoever_started_them_is_gone_and_so_are_they(recipe: Path, soon: bool) -> None:
+    """Also before they watch over whoever did."""
     out = recipe.parent / f"orphans-{soon}"
-    going = start_anew(recipe, out, 2) if soon else start(recipe, out, 2)
+    going = start(recipe, out, 2)
     while not (processes := ranks(going)) or len(processes) < 2:
         time.sleep(0.02)
     if not soon:

@@ -31,9 +31,10 @@ ALONE_SECONDS, PATIENT_SECONDS = 3.0, 60.0
 class Pair:
     """Two processes that share a run, and what a launcher does for them."""
 
-    def __init__(self, first: Runs, second: Runs) -> None:
-        self._both = (first, second)
-        self.options: tuple[str, ...] = ()
+    def __init__(self, options: tuple[str, ...]) -> None:
+        """`options` of the command that starts them."""
+        self._both = (Runs(), Runs())
+        self._options = options
 
     def start(self, recipe: Path, out: Path) -> list[int]:
         """The numbers of the two, by rank."""
@@ -41,7 +42,7 @@ class Pair:
         shared = here | {"WORLD_SIZE": "2"}
         return [
             runs.start(
-                recipe, out, environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, options=self.options
+                recipe, out, environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, options=self._options
             )
             for rank, runs in enumerate(self._both)
         ]
@@ -72,38 +73,28 @@ def _ends_within(seconds: float, process: int) -> bool:
     return has_ended(process)
 
 
-@pytest.fixture(scope="module")
-def pair() -> Pair:
-    return Pair(Runs(), Runs())
+FEW = ["sft", "reward", "ppo"]
+CASES = [
+    pytest.param("sharded", FEW, 1, id="sharded, few stages"),
+    *(pytest.param(layout, STAGES, 10, id=layout, marks=pytest.mark.slow) for layout in LAYOUTS),
+]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param("whole", marks=pytest.mark.slow), "sharded", pytest.param("cut", marks=pytest.mark.slow)],
-)
-def recipe(pair: Pair, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    changes, shape, pair.options = LAYOUTS[request.param]
-    return tiny.recipe_file(tmp_path_factory.mktemp(request.param), shape=shape, **CHANGES, **changes)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(pair: Pair, recipe: Path) -> dict[str, str]:
-    out = recipe.parent / "undisturbed"
-    pair.start(recipe, out)
-    assert not pair.end()
-    return left_behind(out)
-
-
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("layout", "stages", "times"), CASES)
 def test_killed_at_random_moments_they_end_as_if_they_had_not_been(
-    pair: Pair, recipe: Path, undisturbed: dict[str, str], times: int
+    layout: str, stages: list[str], times: int, tmp_path: Path
 ) -> None:
     """One run after another, until one of the two was killed often enough in each stage, whatever it was doing then."""
+    changes, shape, options = LAYOUTS[layout]
+    recipe, pair = tiny.recipe_file(tmp_path, shape=shape, **CHANGES | changes | {"stages": stages}), Pair(options)
+    pair.start(recipe, tmp_path / "undisturbed")
+    assert not pair.end()
+    undisturbed = left_behind(tmp_path / "undisturbed")
     kills, moments, equal = Counter[str](), random.Random(17), 0
-    while min(kills[stage] for stage in STAGES) < times:
-        out = recipe.parent / f"random-{times}-{equal}"
+    while min(kills[stage] for stage in stages) < times:
+        out = tmp_path / f"random-{equal}"
         while pair.is_killed(recipe, out, moments.randint(0, 1), moments.randint(0, 2), moments.uniform(0, 0.3)):
             kills[running_stage(out)] += 1
         assert left_behind(out) == undisturbed
         equal += 1
-    print(f"\n{recipe.parent.name}: {dict(kills)} kills, {equal} runs, all equal")
+    print(f"\n{layout}: {dict(kills)} kills, {equal} runs, all equal")

@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 from faults.killed import SHORT, left_behind
-from processes.several import SOON, is_gone, kill, ranks, said, start, wait_for_lines
+from processes.several import MANY_UPDATES, SOON, is_gone, kill, ranks, said, start, wait_for_lines
 from torch import Tensor, nn
 
 from truing.cli.run import refuse_odd_layout, run_command
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.long
 
 FULL = {"roles": "separate", "sft.method": "full"}
 STEPS: dict[str, Any] = SHORT | FULL | {"stages": ["sft"], "checkpoints.every_steps": 1, "sft.epochs": 12}
-LONG = SHORT | FULL | {"stages": ["sft", "reward", "ppo"], "checkpoints.every_steps": 1, "ppo.updates": 11}
+LONG = SHORT | FULL | MANY_UPDATES
 ROUNDING = 1e-5
 
 

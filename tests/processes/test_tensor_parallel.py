@@ -7,7 +7,7 @@ import pytest
 import tiny
 from faults.killed import SHORT, left_behind
 from processes.read_in_parts import write_bases
-from processes.several import SOON, in_ranks, is_gone, kill, ranks, said, start, wait_for_lines
+from processes.several import MANY_UPDATES, SOON, in_ranks, is_gone, kill, ranks, said, start, wait_for_lines
 from transformers import AutoModelForCausalLM
 
 from truing.config.sections import Lora
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.long
 
 TENSOR = ("--tp", "2")
 FULL = {"roles": "separate", "sft.method": "full"}
-LONG = SHORT | FULL | {"stages": ["sft", "reward", "ppo"], "checkpoints.every_steps": 1, "ppo.updates": 11}
+LONG = SHORT | FULL | MANY_UPDATES
 
 
 @pytest.fixture(scope="module")
