@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import one_dnn
 import pytest
 import tiny
 import torch
+from peft.tuners.lora.layer import Linear as LoraLinear
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Lora
 from truing.core.batches import Sequences
 from truing.core.normalisation import Normalisation
+from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.models.layout import PpoRoles, RewardModelFiles, ppo_roles, trained_role
 from truing.models.roles import Role
 from truing.models.save import merge, save_adapter, save_normalisation, save_reward_model
@@ -75,6 +78,20 @@ def test_both_layouts_begin_with_the_same_four_roles(shape: str, tmp_path: Path)
     ]:
         torch.testing.assert_close(_figures(one), _figures(other), atol=1e-4, rtol=1e-4)
     assert shared.normalisation == separate.normalisation == NORMALISATION
+
+
+@pytest.mark.parametrize("shape", ["llama", "qwen"])
+def test_shared_roles_say_what_pefts_own_layers_do(shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_dnn.computes_everything(monkeypatch)
+    roles = _roles(tmp_path, "shared", shape)
+    assert roles.reward is not None
+    assert any(isinstance(layer, AdaptedLinear) for layer in roles.base.model.modules())
+    asked = (roles.policy, roles.reference, roles.critic, roles.reward)
+    found = [_figures(role) for role in asked if role is not None]
+    monkeypatch.setattr(AdaptedLinear, "forward", LoraLinear.forward)
+    for ours, role in zip(found, asked, strict=True):
+        assert role is not None
+        torch.testing.assert_close(ours, _figures(role), atol=2e-6, rtol=2e-6)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from truing.functional import kl_exact, token_entropy, token_logprobs
+from truing.functional import token_logprobs
 
 BLOCK_TOKENS = 128
 """Tokens of the vocabulary whose probabilities are summed before they are looked into"""
@@ -50,7 +50,12 @@ class Vocabulary:
 
     def distribution(self, logits: Tensor, ref_logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N,) log π_ref(token), KL(π‖π_ref) and entropy of π, nats, from (N, V) logits of both."""
-        return token_logprobs(ref_logits, tokens), kl_exact(logits, ref_logits), token_entropy(logits)
+        logprobs, ref_logprobs = self.log_softmax(logits), self.log_softmax(ref_logits)
+        probs = logprobs.exp()
+        kl = (probs * torch.where(probs > 0, logprobs - ref_logprobs, 0.0)).sum(-1)
+        entropy = -(probs * torch.where(probs > 0, logprobs, 0.0)).sum(-1)
+        kl, entropy = self.total(torch.stack([kl, entropy]))
+        return self.of_tokens(ref_logprobs, tokens), kl, entropy
 
     def draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         """(N,) tokens by inversion of one uniform (N,) each, and their log-probability. See `draw_tokens`."""

@@ -11,6 +11,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft.tuners.lora import LoraLayer
 from peft.utils import TrainableTokensWrapper
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -214,7 +215,9 @@ class Role:
 
         Where this process has a slice of the `vocabulary`, they are those of the slice.
         """
-        with self._computing(hidden.device):
+        if isinstance(self.projection, LoraLayer):  # else no adapter has a say in it, and roles may take turns
+            self.select()
+        with self.in_step(), self.backend.precision.autocast(hidden.device):
             logits = self.vocabulary.logits(self.projection, hidden)
             put_logits_of_rows(logits, hidden, self.projection_rows)
         return self.transform(logits.to(Precision.reductions))

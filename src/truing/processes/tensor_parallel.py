@@ -151,15 +151,6 @@ class Slice(Vocabulary):
         """See `Vocabulary`."""
         return self.of_tokens(self.log_softmax(logits if temperature == 1 else logits / temperature), tokens)
 
-    def distribution(self, logits: Tensor, ref_logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Vocabulary`."""
-        logprobs, ref_logprobs = self.log_softmax(logits), self.log_softmax(ref_logits)
-        probs = logprobs.exp()
-        kl = (probs * torch.where(probs > 0, logprobs - ref_logprobs, 0.0)).sum(-1)
-        entropy = -(probs * torch.where(probs > 0, logprobs, 0.0)).sum(-1)
-        kl, entropy = self.total(torch.stack([kl, entropy]))
-        return self.of_tokens(ref_logprobs, tokens), kl, entropy
-
     def draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         """See `Vocabulary`. Only sums of blocks of tokens go from one process to the others."""
         rows, count = torch.arange(len(logits), device=logits.device), -(-self._longest // BLOCK_TOKENS)

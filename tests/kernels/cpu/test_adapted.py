@@ -1,16 +1,19 @@
 """An adapted layer computes what PEFT's own does, forward and backward, for many rows and for few."""
 
 from pathlib import Path
+from typing import Any
+from weakref import ref
 
 import one_dnn
 import pytest
 import tiny
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from truing.config.sections import Lora
 from truing.kernels.cpu import adapted
-from truing.kernels.cpu.adapted import AdaptedLinear
+from truing.kernels.cpu.adapted import AdaptedLinear, takes_less_merged
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.load import prepare
@@ -68,6 +71,44 @@ def test_as_pefts_own_layer(
     monkeypatch.setattr(AdaptedLinear, "forward", LoraLinear.forward)
     for found, expected in zip(ours, _run(layer, name, rows), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+class _Made(TorchDispatchMode):
+    """Notes all tensors of a shape that anything makes."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        super().__init__()
+        self.shape, self.found = shape, list[ref[torch.Tensor]]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made.shape == self.shape:
+            self.found.append(ref(made))
+        return made
+
+
+@pytest.mark.parametrize(("rows", "merged"), [(1, False), (3, False), (4, True), (40, True)])
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_without_a_gradient_many_rows_meet_the_adapter_merged(
+    adapters: Adapters, name: str, rows: int, merged: bool
+) -> None:
+    """Twice so many rows, of width 16 each, and a weight of 16 x 16: from 8 on merging takes no more operations."""
+    adapters.select(name)
+    layer = _layer(adapters)
+    assert layer.weight.shape == (16, 16)
+    base = layer.weight.clone()
+    given = torch.randn(2, rows, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), _Made(base.shape) as made:
+        found = layer(given)
+        assert len(made.found) == merged
+        torch.testing.assert_close(found, LoraLinear.forward(layer, given), atol=1e-5, rtol=1e-5)
+    assert torch.equal(layer.weight, base)
+    assert not any(one() is not None for one in made.found), "the merged copy is still there"
+
+
+def test_merging_pays_where_it_takes_fewer_operations() -> None:
+    """Of rank r: 2r(3 + 6) for each row, 2r·3·6 to merge."""
+    assert [takes_less_merged(torch.empty(rows, 3), torch.empty(6, 3)) for rows in (1, 2, 3)] == [False, True, True]
 
 
 def test_without_an_adapter_in_force_it_is_the_base(adapters: Adapters) -> None:
