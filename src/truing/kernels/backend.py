@@ -18,6 +18,7 @@ from truing.data.batching import plan_by_tokens
 from truing.kernels.backbone import SkipPrefix, hidden_padded
 from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.cpu.fused_decoding import fused_step, fuses
+from truing.kernels.cpu.fused_layer import fuse_layers, fuses_layers
 from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onednn_linears
 from truing.kernels.gpu.light_adapters import light_decoding
 from truing.kernels.gpu.static_step import static_decoding
@@ -74,7 +75,7 @@ class Backend:
     """The plain backend, but for the functions that are given."""
 
     precision: Precision = field(default_factory=Precision)
-    prepare: Callable[[nn.Module], None] = lambda _: None
+    prepare: Callable[[PreTrainedModel], None] = lambda _: None
     """Puts fast layers into a model that was just loaded; parameters stay the same objects"""
     adapter_layers: Mapping[type[nn.Module], type[nn.Module]] = field(default_factory=dict)
     """Which layer carries an adapter, by the layer that it is put on; PEFT's own where none is named"""
@@ -108,11 +109,13 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
     if device.type == "cpu" and precision.compute == torch.float32:
         backend = replace(
             backend,
-            prepare=use_onednn_linears,
+            prepare=_fast_layers,
             adapter_layers={OneDnnLinear: AdaptedLinear},
             decoding=fused_step if fuses(model) else lambda model, *_: prepacked(model),
             token_logprobs=partial(token_logprobs, linear=linear),
         )
+        if not packs_rows(model) and fuses_layers(model) and has_known_attention(model):
+            backend = replace(backend, hidden=hidden_causal)
     if device.type != "cpu":
         known = has_known_attention(model)
         backend = replace(backend, decoding=static_decoding if known else light_decoding)
@@ -120,6 +123,11 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
         if known and precision.compute == torch.bfloat16:
             backend = replace(backend, hidden=hidden_varlen, micro_batches=plan_packed)
     return backend
+
+
+def _fast_layers(model: PreTrainedModel) -> None:
+    use_onednn_linears(model)
+    fuse_layers(model)
 
 
 def ways_to_learn(backend: Backend) -> Iterator[tuple[Backend, str | None]]:

@@ -17,7 +17,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from truing.core.transfer import integers
-from truing.kernels.backbone import SkipPrefix, decoder_layers, hidden_padded, is_known
+from truing.kernels.backbone import SkipPrefix, decoder_layers, is_known
+from truing.kernels.cpu.short_attention import attend, is_short
 
 MIN_LAYER_WEIGHTS = 1 << 20
 """Weights of a layer from which on a product with a token costs more than looking at rows one by one"""
@@ -110,7 +111,7 @@ def hidden_packed(
     """`hidden_padded`, without computing anything for padding."""
     lengths, width = lengths or mask.sum(1).tolist(), tokens.shape[1]
     if min(lengths) == width:
-        return hidden_padded(model, tokens, mask, skip, states)
+        return hidden_causal(model, tokens, mask, skip, states)
     return PackedRows(lengths, width, tokens.device).hidden(model, tokens, skip, states)
 
 
@@ -158,21 +159,35 @@ def _no_mask(like: Tensor) -> Tensor:
 
 
 def _attention(module: nn.Module, *inputs: Any, seqlens: Any = None, **options: Any) -> Any:
-    """The library's, of queries, keys, values and mask. Packed ones, (1, heads, N, d) each, see their own row alone."""
+    """The library's, of queries, keys, values and mask. Packed ones, (1, heads, N, d) each, see their own row alone.
+
+    Options are the library's, and `by_products`: whether short rows are mixed by products.
+    """
     if isinstance(seqlens, Bounds):
         queries, keys, values, *_ = inputs
         return _by_kernel(queries, keys, values, seqlens, options["scaling"])[None], None
-    attention: Any = sdpa_attention_forward
     if seqlens is None:
         mask = inputs[3]
-        return attention(module, *inputs[:3], None if mask is not None and mask.numel() == 0 else mask, **options)
+        return _of_rows(module, inputs[:3], None if mask is not None and mask.numel() == 0 else mask, **options), None
     mixed, start = [], 0
     for rows, length in seqlens:
         end = start + rows * length
         own = (part[0, :, start:end].view(-1, rows, length, part.shape[-1]).transpose(0, 1) for part in inputs[:3])
-        mixed.append(attention(module, *own, None, **options)[0].flatten(0, 1))
+        mixed.append(_of_rows(module, [*own], None, **options).flatten(0, 1))
         start = end
     return torch.cat(mixed)[None], None
+
+
+def _of_rows(
+    module: nn.Module, inputs: Sequence[Tensor], mask: Tensor | None, by_products: bool = False, **options: Any
+) -> Tensor:
+    """(B, T, heads, d) from queries, keys and values; without a mask, a token sees those of its row up to it."""
+    queries, keys, values = inputs
+    if by_products and mask is None and is_short(queries, keys, values):
+        return attend(queries, keys, values, options["scaling"])
+    attention: Any = sdpa_attention_forward
+    mixed: Tensor = attention(module, queries, keys, values, mask, **options)[0]
+    return mixed
 
 
 def _by_kernel(queries: Tensor, keys: Tensor, values: Tensor, bounds: Bounds, scaling: float) -> Tensor:

@@ -72,31 +72,32 @@ class _Adapted(torch.autograd.Function):
         scale: float,
         packed: Tensor | None,
     ) -> Tensor:
-        narrow = _narrow(rows, down).mul_(scale)
+        narrow = narrow_product(rows, down).mul_(scale)
         ctx.save_for_backward(rows, weight, down, up, narrow)
         ctx.scale = scale
-        return _add_narrow(product(rows, weight, bias, packed), narrow, up)
+        return add_narrow(product(rows, weight, bias, packed), narrow, up)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, down, up, narrow = ctx.saved_tensors
         gradient = gradients[0].contiguous()
-        of_narrow = _narrow(gradient, up.t()).mul_(ctx.scale)
+        of_narrow = narrow_product(gradient, up.t()).mul_(ctx.scale)
         of_rows = None
         if ctx.needs_input_grad[0]:
-            of_rows = _add_narrow(product(gradient, weight.t()), of_narrow, down.t())
+            of_rows = add_narrow(product(gradient, weight.t()), of_narrow, down.t())
         flat, flat_narrow = gradient.flatten(0, -2), narrow.flatten(0, -2)
         of_down = one_dnn(of_narrow.flatten(0, -2).t(), rows.flatten(0, -2).t()) if ctx.needs_input_grad[3] else None
         of_up = one_dnn(flat_narrow.t(), flat.t()).t() if ctx.needs_input_grad[4] else None
         return of_rows, None, None, of_down, of_up, None, None
 
 
-def _narrow(rows: Tensor, down: Tensor) -> Tensor:
+def narrow_product(rows: Tensor, down: Tensor) -> Tensor:
     """(..., in) to (..., r)."""
-    return rows @ down.t() if rows.shape[:-1].numel() < NARROW_ROWS else one_dnn(rows, down)
+    few = rows.shape[:-1].numel() < NARROW_ROWS or rows.dtype != torch.float32
+    return rows @ down.t() if few else one_dnn(rows, down)
 
 
-def _add_narrow(wide: Tensor, narrow: Tensor, up: Tensor) -> Tensor:
+def add_narrow(wide: Tensor, narrow: Tensor, up: Tensor) -> Tensor:
     """`wide` (..., out) + narrow (..., r) · upᵀ; `wide` is not needed any more."""
     *rows, rank = narrow.shape
     if rank <= PLAIN_RANK or prod(rows) < NARROW_ROWS:

@@ -1,0 +1,201 @@
+"""A decoder layer of the Llama family in fewer passes over memory than its own modules take, forward and backward.
+
+Products that read the same rows share what they can (`projections`), the residual stream is added while a product is
+computed, and what is cheap to compute once more for the backward, norms and what leaves a gate, is not kept for it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from truing.kernels.backbone import is_known, known_layers
+from truing.kernels.cpu.projections import Projection, flat, gradients, project, projection_of, unflat
+
+MIN_LAYER_WEIGHTS = 1 << 16
+"""Weights of a layer from which on it is computed so; smaller ones stay what their modules make of them, to the bit"""
+
+
+def fuses_layers(model: PreTrainedModel) -> bool:
+    """Whether a CPU computes all layers so: those of a known family, in float32 and large enough."""
+    if not is_known(model) or getattr(model.config, "hidden_act", None) != "silu":
+        return False
+    weights = [[*layer.parameters()] for layer in known_layers(model, hint="")]
+    is_float = all(weight.dtype == torch.float32 for own in weights for weight in own)
+    return is_float and all(sum(weight.numel() for weight in own) >= MIN_LAYER_WEIGHTS for own in weights)
+
+
+def fuse_layers(model: PreTrainedModel) -> None:
+    """Has every decoder layer of the model computed so, where `fuses_layers`; parameters stay the same objects."""
+    if fuses_layers(model):
+        for layer in known_layers(model, hint=""):
+            layer.__class__ = _fused(type(layer))
+
+
+def _fused(kind: type[nn.Module]) -> type[nn.Module]:
+    """The same kind of layer."""
+
+    def forward(self: Any, hidden_states: Tensor, *args: Any, **named: Any) -> Any:
+        projections = None if args or named.get("past_key_values") is not None else _projections(self, hidden_states)
+        if projections is None:
+            return kind.forward(self, hidden_states, *args, **named)
+        return _computed(self, hidden_states, projections, **named)
+
+    return type(kind.__name__, (kind,), {"forward": forward})
+
+
+def _projections(layer: Any, states: Tensor) -> list[Projection] | None:
+    """Of queries, keys, values, mixed values, gates, what is gated, and what was; None where more is computed."""
+    attention, mlp = layer.self_attn, layer.mlp
+    projecting = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+    projecting += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
+    if states.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return None
+    if any(map(_is_watched, (attention, mlp, layer.input_layernorm, layer.post_attention_layernorm, *projecting))):
+        return None
+    found = [projection_of(part) for part in projecting]
+    known = [one for one in found if one is not None and one.weight.dtype == torch.float32]
+    return known if len(known) == len(found) else None
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether something is to happen when it is called, beside what it computes."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+def _computed(
+    layer: Any,
+    hidden_states: Tensor,
+    projections: Sequence[Projection],
+    attention_mask: Tensor | None = None,
+    position_embeddings: Any = None,
+    **named: Any,
+) -> Tensor:
+    """(B, T, D) to (B, T, D)."""
+    queries_keys_values, (out,), gate_up, (down,) = projections[:3], projections[3:4], projections[4:6], projections[6:]
+    attention, shape = layer.self_attn, hidden_states.shape
+    states = hidden_states.reshape(-1, shape[-1])
+    heads = [
+        part.view(*shape[:-1], -1, attention.head_dim)
+        for part in _normed(layer.input_layernorm, states, queries_keys_values)
+    ]
+    if hasattr(attention, "q_norm"):
+        heads[:2] = attention.q_norm(heads[0]), attention.k_norm(heads[1])
+    heads[:2] = (_Rotated.apply(part, *position_embeddings) for part in heads[:2])  # type: ignore[no-untyped-call]
+    attend = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation]
+    inputs = [part.transpose(1, 2) for part in heads]
+    options = {"dropout": 0.0, "scaling": attention.scaling, "by_products": True, **named}
+    mixed, _ = attend(attention, *inputs, attention_mask, **options)
+    mixed = mixed.reshape(len(states), -1)
+    states = _Added.apply(states, mixed, out.scale, *flat([out]))  # type: ignore[no-untyped-call]
+    gate, up = _normed(layer.post_attention_layernorm, states, gate_up)
+    out_states: Tensor = _Gated.apply(states, gate, up, down.scale, *flat([down]))  # type: ignore[no-untyped-call]
+    return out_states.view(shape)
+
+
+def _normed(norm: Any, states: Tensor, projections: Sequence[Projection]) -> tuple[Tensor, ...]:
+    scales = [one.scale for one in projections]
+    settings = norm.weight, norm.variance_epsilon, scales
+    projected: tuple[Tensor, ...] = _Normed.apply(states, *settings, *flat(projections))  # type: ignore[no-untyped-call]
+    return projected
+
+
+class _Normed(Function):
+    """Projections of states (N, D) behind a root mean square norm. Zhang and Sennrich 2019 (arXiv:1910.07467)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, norm: Tensor, epsilon: float, scales: Sequence[float], *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
+        inverse = length.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
+        outs, narrow = project((states * inverse).mul_(norm), unflat(tensors, scales))
+        ctx.save_for_backward(states, norm, inverse, narrow, *tensors)
+        ctx.scales = scales
+        return tuple(outs)
+
+    @staticmethod
+    def backward(ctx: Any, *of_outs: Tensor) -> tuple[Tensor | None, ...]:
+        states, norm, inverse, narrow, *tensors = ctx.saved_tensors
+        projections = unflat(tensors, ctx.scales)
+        rows = (states * inverse).mul_(norm) if any(one.learns for one in projections) else None
+        reaches_norm = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        of_rows, of_tensors = gradients(of_outs, rows, narrow, projections, reaches_norm)
+        of_states = of_norm = None
+        if of_rows is not None:
+            slope = of_rows * states
+            of_norm = slope.t() @ inverse[:, 0] if ctx.needs_input_grad[1] else None
+            along = (slope @ norm)[:, None].mul_(inverse.pow(3)).div_(-states.shape[-1])
+            of_states = of_rows.mul_(norm).mul_(inverse).addcmul_(states, along)
+        return of_states, of_norm, None, None, *of_tensors
+
+
+class _Added(Function):
+    """`states` (N, D) and a projection of `rows` (N, in)."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, rows: Tensor, scale: float, *tensors: Tensor | None) -> Tensor:
+        projections = unflat(tensors, [scale])
+        (added,), narrow = project(rows, projections, to=states)
+        ctx.save_for_backward(rows if projections[0].learns else None, narrow, *tensors)
+        ctx.scale = scale
+        return added
+
+    @staticmethod
+    def backward(ctx: Any, *of_outs: Tensor) -> tuple[Tensor | None, ...]:
+        rows, narrow, *tensors = ctx.saved_tensors
+        of_rows, of_tensors = gradients(of_outs, rows, narrow, unflat(tensors, [ctx.scale]), ctx.needs_input_grad[1])
+        return of_outs[0], of_rows, None, *of_tensors
+
+
+class _Gated(Function):
+    """`states` (N, D) and a projection of SiLU(gate) · up, both (N, in). Shazeer 2020 (arXiv:2002.05202), section 2."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, gate: Tensor, up: Tensor, scale: float, *tensors: Tensor | None) -> Tensor:
+        opened = F.silu(gate)
+        (added,), narrow = project(opened * up, unflat(tensors, [scale]), to=states)
+        ctx.save_for_backward(gate, opened, up, narrow, *tensors)
+        ctx.scale = scale
+        return added
+
+    @staticmethod
+    def backward(ctx: Any, *of_outs: Tensor) -> tuple[Tensor | None, ...]:
+        gate, opened, up, narrow, *tensors = ctx.saved_tensors
+        projections = unflat(tensors, [ctx.scale])
+        rows = opened * up if projections[0].learns else None
+        of_rows, of_tensors = gradients(of_outs, rows, narrow, projections, reaches_rows=True)
+        assert of_rows is not None
+        of_up = of_rows * opened
+        of_gate = of_rows.mul_(up)
+        torch.ops.aten.silu_backward.grad_input(of_gate, gate, grad_input=of_gate)
+        return of_outs[0], of_gate, of_up, None, *of_tensors
+
+
+class _Rotated(Function):
+    """Heads (B, T, heads, d) at their positions, (B, T, d) or (1, T, d) cosines and sines.
+
+    Su et al. 2021 (arXiv:2104.09864), equation 34, with the halves of a head for its pairs.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        cos, sin = cos[:, :, None], sin[:, :, None]
+        ctx.save_for_backward(cos, sin)
+        rotated, half = heads * cos, heads.shape[-1] // 2
+        rotated[..., :half].addcmul_(heads[..., half:], sin[..., :half], value=-1)
+        rotated[..., half:].addcmul_(heads[..., :half], sin[..., half:])
+        return rotated
+
+    @staticmethod
+    def backward(ctx: Any, *of_outs: Tensor) -> tuple[Tensor | None, ...]:
+        (of_rotated,), (cos, sin) = of_outs, ctx.saved_tensors
+        of_heads, half = of_rotated * cos, of_rotated.shape[-1] // 2
+        of_heads[..., :half].addcmul_(of_rotated[..., half:], sin[..., half:])
+        of_heads[..., half:].addcmul_(of_rotated[..., :half], sin[..., :half], value=-1)
+        return of_heads, None, None

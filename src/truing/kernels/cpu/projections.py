@@ -1,0 +1,150 @@
+"""Linear layers that read the same rows, each with its low-rank adapter where it has one, forward and backward.
+
+As layers of their own each has a gradient of the rows, which autograd adds up in passes of its own, and each adapter
+reads all rows for itself. Here what is added is added while it is computed, and first matrices of adapters lie side by
+side.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from peft.tuners.lora.layer import Linear as LoraLinear
+from torch import Tensor, nn
+
+from truing.kernels.cpu.adapted import AdaptedLinear, add_narrow, narrow_product
+from truing.kernels.cpu.linear import OneDnnLinear, linear, linear_added
+from truing.kernels.cpu.products import one_dnn
+
+TENSORS = 4
+"""Of a projection"""
+
+
+class Projection(NamedTuple):
+    """rows · weightᵀ + bias + scale · (rows · downᵀ) · upᵀ."""
+
+    weight: Tensor
+    """(out, in)"""
+    bias: Tensor | None
+    """(out,)"""
+    down: Tensor | None = None
+    """(r, in); None without an adapter"""
+    up: Tensor | None = None
+    """(out, r)"""
+    scale: float = 1.0
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """As many as `TENSORS`."""
+        return self.weight, self.bias, self.down, self.up
+
+    @property
+    def learns(self) -> bool:
+        """Whether one of its tensors has a gradient."""
+        return any(tensor is not None and tensor.requires_grad for tensor in self.tensors)
+
+
+def projection_of(layer: nn.Module) -> Projection | None:
+    """What a layer computes with the adapter in force; None where that is more than a projection."""
+    if type(layer) in (nn.Linear, OneDnnLinear):
+        return Projection(layer.weight, layer.bias)  # type: ignore[arg-type]
+    if type(layer) not in (LoraLinear, AdaptedLinear):
+        return None
+    lora: Any = layer
+    base = projection_of(lora.base_layer)
+    active = [name for name in lora.active_adapters if name in lora.lora_A]
+    if base is None or lora.merged or len(active) > 1:
+        return None
+    if lora.disable_adapters or not active:
+        return base
+    (name,) = active
+    if lora.lora_variant.get(name) or lora.lora_bias.get(name) or type(lora.lora_dropout[name]) is not nn.Identity:
+        return None
+    return base._replace(down=lora.lora_A[name].weight, up=lora.lora_B[name].weight, scale=lora.scaling[name])
+
+
+def flat(projections: Sequence[Projection]) -> list[Tensor | None]:
+    """Their tensors, `TENSORS` of each, as autograd takes them."""
+    return [tensor for one in projections for tensor in one.tensors]
+
+
+def unflat(tensors: Sequence[Any], scales: Sequence[float]) -> list[Projection]:
+    """What `flat` was given."""
+    weights, biases, downs, ups = (tensors[kind::TENSORS] for kind in range(TENSORS))
+    return [Projection(*one) for one in zip(weights, biases, downs, ups, scales, strict=True)]
+
+
+def project(
+    rows: Tensor, projections: Sequence[Projection], to: Tensor | None = None
+) -> tuple[list[Tensor], Tensor | None]:
+    """Each projection of `rows` (N, in), which is (N, out); added `to` (N, out), which stays as it is.
+
+    Returns:
+        Those, and (N, all ranks) what the adapters' first matrices made of the rows, scaled; None without adapters.
+    """
+    outs = [linear_added(rows, one.weight, one.bias, to) for one in projections]
+    downs = [one.down for one in projections if one.down is not None]
+    if not downs:
+        return outs, None
+    narrow = narrow_product(rows, _cat(downs))
+    parts = iter(torch.split(narrow, [len(down) for down in downs], 1))
+    for place, one in enumerate(projections):
+        if one.up is not None:
+            outs[place] = add_narrow(outs[place], next(parts).mul_(one.scale), one.up)
+    return outs, narrow
+
+
+def gradients(
+    of_outs: Sequence[Tensor],
+    rows: Tensor | None,
+    narrow: Tensor | None,
+    projections: Sequence[Projection],
+    reaches_rows: bool,
+) -> tuple[Tensor | None, list[Tensor | None]]:
+    """That of the rows, and those of `flat(projections)`.
+
+    Args:
+        of_outs: the gradient of each output, (N, out).
+        rows: (N, in); None where no projection learns.
+        narrow: what `project` returned beside them.
+        projections: as `project` had them.
+        reaches_rows: whether the rows have a gradient.
+    """
+    both = [(gradient.contiguous(), one) for gradient, one in zip(of_outs, projections, strict=True)]
+    of_narrow = [narrow_product(of_out, one.up.t()).mul_(one.scale) for of_out, one in both if one.up is not None]
+    of_rows = None
+    if reaches_rows:
+        for of_out, one in both:
+            of_rows = linear_added(of_out, one.weight.t(), None, of_rows)
+        downs = [one.down for one in projections if one.down is not None]
+        if downs and of_rows is not None:
+            of_rows = add_narrow(of_rows, _cat(of_narrow, 1), _cat(downs).t())
+    return of_rows, _of_tensors(both, rows, narrow, of_narrow)
+
+
+def _of_tensors(
+    both: Sequence[tuple[Tensor, Projection]], rows: Tensor | None, narrow: Tensor | None, of_narrow: list[Tensor]
+) -> list[Tensor | None]:
+    if rows is None:
+        return [None] * (TENSORS * len(both))
+    adapters: Iterator[tuple[Tensor, Tensor]] = iter(())
+    if narrow is not None:
+        ranks = [part.shape[1] for part in of_narrow]
+        of_downs = torch.split(_over_rows(_cat(of_narrow, 1), rows), ranks)
+        adapters = zip(of_downs, torch.split(narrow, ranks, 1), strict=True)
+    found: list[Tensor | None] = []
+    for of_out, one in both:
+        found.append(linear(of_out.t(), rows.t()) if one.weight.requires_grad else None)
+        found.append(of_out.sum(0) if one.bias is not None and one.bias.requires_grad else None)
+        of_down, part = (None, None) if one.up is None else next(adapters)
+        found += [of_down, None if part is None else _over_rows(part, of_out).t()]
+    return found
+
+
+def _over_rows(ours: Tensor, theirs: Tensor) -> Tensor:
+    """(a, b): (N, a) and (N, b) multiplied and summed over all rows, where a is small."""
+    return one_dnn(ours.t(), theirs.t()) if ours.dtype == torch.float32 else ours.t() @ theirs
+
+
+def _cat(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat([*parts], dim)

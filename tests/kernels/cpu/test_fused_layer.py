@@ -1,0 +1,234 @@
+"""A fused layer gives what the library's own gives, forward and backward, and leaves alone what it does not know."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import one_dnn
+import pytest
+import tiny
+import torch
+from peft.tuners.lora.layer import Linear as LoraLinear
+from torch import Tensor, nn
+from torch.autograd import gradcheck
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+from truing.config.sections import Lora
+from truing.kernels.checkpointing import checkpoint_layers
+from truing.kernels.cpu import fused_layer
+from truing.kernels.cpu.fused_layer import _Added, _Gated, _Normed, _Rotated
+from truing.kernels.cpu.projections import Projection, flat
+from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
+from truing.models.load import prepare
+from truing.models.prefix import frozen_prefix_of
+from truing.models.roles import Role
+
+NARROW: dict[str, Any] = {
+    "vocab_size": tiny.VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+}
+FAMILIES: dict[str, PretrainedConfig] = {
+    "llama": LlamaConfig(**NARROW),
+    "llama with biases": LlamaConfig(**NARROW, attention_bias=True, mlp_bias=True),
+    "mistral": MistralConfig(**NARROW, sliding_window=None, head_dim=8),
+    "qwen2": Qwen2Config(**NARROW),
+    "qwen3": Qwen3Config(**NARROW, head_dim=8),
+}
+TOKENS = torch.tensor([[1, 2, 3, 4, 5], [6, 7, 8, 9, 2]])
+RAGGED = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+ADAPTER = "policy"
+
+
+@pytest.fixture(autouse=True)
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers are fused however small they are."""
+    monkeypatch.setattr(fused_layer, "MIN_LAYER_WEIGHTS", 1)
+    one_dnn.computes_everything(monkeypatch)
+
+
+def _model(config: PretrainedConfig) -> PreTrainedModel:
+    """Random weights, norms and biases among them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+        for weight in model.parameters():
+            if weight.dim() == 1:
+                weight.add_(0.3 * torch.randn_like(weight))
+    return model
+
+
+def _both(config: PretrainedConfig, targets: Any = None) -> tuple[Role, Role]:
+    """A role on fused layers and one on the library's own, on the same weights; with an adapter on these `targets`."""
+    plain = _model(config)
+    fused = deepcopy(plain)
+    backend = prepare(fused, Precision())
+    assert type(fused.base_model.layers[0]) is not type(plain.base_model.layers[0])
+    if targets is None:
+        return Role(fused, backend=backend), Role(plain)
+    roles = []
+    for model, own in ((fused, backend), (plain, None)):
+        adapters = Adapters(model, Lora(rank=2, alpha=6.0, targets=targets), 0, own)
+        adapters.add(ADAPTER)
+        with torch.no_grad():
+            for place, weight in enumerate(adapters.parameters(ADAPTER)):
+                weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(place)))
+        roles.append(Role(model, adapters, ADAPTER, **({} if own is None else {"backend": own})))
+    return roles[0], roles[1]
+
+
+def _learnt(role: Role, mask: Tensor) -> list[Tensor]:
+    """Hidden states that are no padding, and the gradient of each weight that has one."""
+    hidden = role.hidden(TOKENS, mask)[mask.bool()]
+    weights = [weight for weight in role.named_parameters().values() if weight.requires_grad]
+    slopes = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(3))
+    return [hidden.detach(), *torch.autograd.grad(hidden, weights, slopes, allow_unused=True, materialize_grads=True)]
+
+
+def _assert_alike(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> None:
+    for found, expected in zip(ours, theirs, strict=True):
+        assert torch.dist(found, expected) <= 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("mask", [torch.ones_like(TOKENS), RAGGED], ids=["whole", "ragged"])
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj", "up_proj"]], ids=str)
+def test_adapters_learn_as_on_the_librarys_layers(family: str, mask: Tensor, targets: Any) -> None:
+    ours, theirs = _both(FAMILIES[family], targets)
+    _assert_alike(_learnt(ours, mask), _learnt(theirs, mask))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("mask", [torch.ones_like(TOKENS), RAGGED], ids=["whole", "ragged"])
+def test_all_weights_learn_as_in_the_librarys_layers(family: str, mask: Tensor) -> None:
+    roles = _both(FAMILIES[family])
+    for role in roles:
+        role.model.requires_grad_(True)
+    _assert_alike(*(_learnt(role, mask) for role in roles))
+
+
+@pytest.mark.parametrize("targets", [None, "all-linear"], ids=["all weights", "adapter"])
+def test_layers_that_run_again_learn_alike(targets: str | None) -> None:
+    ours, theirs = _both(FAMILIES["llama"], targets)
+    checkpoint_layers(ours.model)
+    if targets is None:
+        ours.model.requires_grad_(True)
+        theirs.model.requires_grad_(True)
+    _assert_alike(_learnt(ours, RAGGED), _learnt(theirs, RAGGED))
+
+
+def test_a_frozen_prefix_is_seen_and_skipped() -> None:
+    model = _model(FAMILIES["llama"])
+    role = Role(model, backend=prepare(model, Precision()), prefix=frozen_prefix_of(model, 1))
+    assert role.prefix is not None
+    whole = torch.ones_like(TOKENS)
+    with torch.no_grad(), role.prefix.capture() as states:
+        hidden = role.hidden(TOKENS, whole)
+    torch.testing.assert_close(role.hidden(TOKENS, whole, states[0]), hidden)
+
+
+def _seen(role: Role, monkeypatch: pytest.MonkeyPatch, mask: Tensor = RAGGED) -> bool:
+    """Whether its own layers were called."""
+    calls = []
+    forward = LlamaDecoderLayer.forward
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", lambda *args, **named: calls.append(1) or forward(*args, **named))
+    role.forward(TOKENS, mask)
+    return bool(calls)
+
+
+def test_what_watches_a_part_of_a_layer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    role, _ = _both(FAMILIES["llama"], "all-linear")
+    assert not _seen(role, monkeypatch)
+    told: list[nn.Module] = []
+    hook = role.model.base_model.layers[1].mlp.register_forward_hook(lambda module, *_: told.append(module))
+    assert _seen(role, monkeypatch)
+    assert len(told) == 1
+    hook.remove()
+    role.model.base_model.layers[0].self_attn.q_proj.forward = lambda rows: rows
+    assert _seen(role, monkeypatch)
+
+
+def test_what_is_more_than_a_projection_is_computed_by_its_own_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    role, _ = _both(FAMILIES["llama"], "all-linear")
+    assert not _seen(role, monkeypatch)
+    layer: Any = next(part for part in role.model.modules() if isinstance(part, LoraLinear))
+    layer.lora_dropout[ADAPTER] = nn.Dropout(0.5)
+    assert _seen(role, monkeypatch)
+    layer.lora_dropout[ADAPTER] = nn.Identity()
+    layer.merge()
+    assert _seen(role, monkeypatch)
+
+
+def test_narrower_numbers_are_computed_by_its_own_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    role, _ = _both(FAMILIES["llama"])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _seen(role, monkeypatch)
+    assert not _seen(role, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        tiny.model("gpt2"),
+        tiny.model("gemma"),
+        tiny.model().to(torch.bfloat16),
+        AutoModelForCausalLM.from_config(MistralConfig(**NARROW, sliding_window=4)),
+        AutoModelForCausalLM.from_config(LlamaConfig(**NARROW, hidden_act="gelu")),
+    ],
+    ids=["another family", "other norms", "bfloat16", "sliding window", "another activation"],
+)
+def test_other_models_keep_their_layers(model: PreTrainedModel) -> None:
+    kinds = [type(part) for part in model.modules() if "Layer" in type(part).__name__]
+    fused_layer.fuse_layers(model)
+    assert [type(part) for part in model.modules() if "Layer" in type(part).__name__] == kinds
+
+
+def test_small_layers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.model()
+    weights = sum(weight.numel() for weight in model.base_model.layers[0].parameters())
+    monkeypatch.setattr(fused_layer, "MIN_LAYER_WEIGHTS", weights + 1)
+    fused_layer.fuse_layers(model)
+    assert type(model.base_model.layers[0]) is LlamaDecoderLayer
+    monkeypatch.setattr(fused_layer, "MIN_LAYER_WEIGHTS", weights)
+    fused_layer.fuse_layers(model)
+    assert type(model.base_model.layers[0]) is not LlamaDecoderLayer
+
+
+def _random(*shape: int) -> Tensor:
+    made = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
+    return made.requires_grad_()
+
+
+def _adapted(width: int, out: int) -> Projection:
+    return Projection(_random(out, width), _random(out), _random(2, width), _random(out, 2), 0.7)
+
+
+def test_gradients_are_the_slopes() -> None:
+    group, scales = [_adapted(4, 5), _adapted(4, 6)], [0.7, 0.7]
+    states, rows, gate = _random(3, 4), _random(3, 5), _random(3, 5) + 0.5
+    one = flat([_adapted(5, 4)])
+    assert gradcheck(
+        lambda states, norm, *given: _Normed.apply(states, norm, 1e-3, scales, *given),
+        [states, _random(4), *flat(group)],
+    )
+    assert gradcheck(lambda states, rows, *given: _Added.apply(states, rows, 0.7, *given), [states, rows, *one])
+    assert gradcheck(
+        lambda states, gate, rows, *given: _Gated.apply(states, gate, rows, 0.7, *given), [states, gate, rows, *one]
+    )
+    cos, sin = torch.rand(2, 1, 3, 4, dtype=torch.float64)
+    assert gradcheck(lambda heads: _Rotated.apply(heads, cos, sin), [_random(2, 3, 2, 4)])
