@@ -18,6 +18,9 @@ from truing.kernels.cpu.products import one_dnn
 
 TENSORS = 4
 """Of a projection"""
+TALL = 2
+"""Times as many rows as columns from which on an adapter is merged into a copy of the weight, for one product at a time:
+from about as many on, that costs less than to go through all that comes out once more"""
 
 
 class Projection(NamedTuple):
@@ -80,17 +83,17 @@ def project(
     """Each projection of `rows` (N, in), which is (N, out); added `to` (N, out), which stays as it is.
 
     Returns:
-        Those, and (N, all ranks) what the adapters' first matrices made of the rows, scaled; None without adapters.
+        Those, and (N, all ranks) what the adapters' first matrices made of the rows, scaled, where that was needed.
     """
+    if _is_tall(rows):
+        projections = [_merged(one) for one in projections]
     outs = [linear_added(rows, one.weight, one.bias, to) for one in projections]
-    downs = [one.down for one in projections if one.down is not None]
-    if not downs:
-        return outs, None
-    narrow = narrow_product(rows, _cat(downs))
-    parts = iter(torch.split(narrow, [len(down) for down in downs], 1))
-    for place, one in enumerate(projections):
-        if one.up is not None:
-            outs[place] = add_narrow(outs[place], next(parts).mul_(one.scale), one.up)
+    narrow = _narrow(rows, projections)
+    if narrow is not None:
+        parts = iter(torch.split(narrow, _ranks(projections), 1))
+        for place, one in enumerate(projections):
+            if one.up is not None:
+                outs[place] = add_narrow(outs[place], next(parts), one.up)
     return outs, narrow
 
 
@@ -110,16 +113,23 @@ def gradients(
         projections: as `project` had them.
         reaches_rows: whether the rows have a gradient.
     """
-    both = [(gradient.contiguous(), one) for gradient, one in zip(of_outs, projections, strict=True)]
+    of_outs = [gradient.contiguous() for gradient in of_outs]
+    both = [*zip(of_outs, projections, strict=True)]
     of_narrow = [narrow_product(of_out, one.up.t()).mul_(one.scale) for of_out, one in both if one.up is not None]
-    of_rows = None
-    if reaches_rows:
-        for of_out, one in both:
-            of_rows = linear_added(of_out, one.weight.t(), None, of_rows)
-        downs = [one.down for one in projections if one.down is not None]
-        if downs and of_rows is not None:
-            of_rows = add_narrow(of_rows, _cat(of_narrow, 1), _cat(downs).t())
+    of_rows = _of_rows(of_outs, of_narrow, projections, is_merged=narrow is None) if reaches_rows else None
     return of_rows, _of_tensors(both, rows, narrow, of_narrow)
+
+
+def _of_rows(
+    of_outs: Sequence[Tensor], of_narrow: Sequence[Tensor], projections: Sequence[Projection], is_merged: bool
+) -> Tensor:
+    of_rows = None
+    for of_out, one in zip(of_outs, projections, strict=True):
+        of_rows = linear_added(of_out, (_merged(one) if is_merged else one).weight.t(), None, of_rows)
+    assert of_rows is not None
+    if is_merged or not of_narrow:
+        return of_rows
+    return add_narrow(of_rows, _cat(of_narrow, 1), _downs(projections).t())
 
 
 def _of_tensors(
@@ -128,6 +138,7 @@ def _of_tensors(
     if rows is None:
         return [None] * (TENSORS * len(both))
     adapters: Iterator[tuple[Tensor, Tensor]] = iter(())
+    narrow = _narrow(rows, [one for _, one in both]) if narrow is None else narrow
     if narrow is not None:
         ranks = [part.shape[1] for part in of_narrow]
         of_downs = torch.split(_over_rows(_cat(of_narrow, 1), rows), ranks)
@@ -139,6 +150,38 @@ def _of_tensors(
         of_down, part = (None, None) if one.up is None else next(adapters)
         found += [of_down, None if part is None else _over_rows(part, of_out).t()]
     return found
+
+
+def _narrow(rows: Tensor, projections: Sequence[Projection]) -> Tensor | None:
+    """(N, all ranks) what the adapters' first matrices make of rows (N, in), scaled; None without adapters."""
+    adapted = [one for one in projections if one.down is not None]
+    if not adapted:
+        return None
+    narrow = narrow_product(rows, _downs(adapted))
+    for part, one in zip(torch.split(narrow, _ranks(adapted), 1), adapted, strict=True):
+        part.mul_(one.scale)
+    return narrow
+
+
+def _downs(projections: Sequence[Projection]) -> Tensor:
+    """(all ranks, in)."""
+    return _cat([one.down for one in projections if one.down is not None])
+
+
+def _ranks(projections: Sequence[Projection]) -> list[int]:
+    return [len(one.down) for one in projections if one.down is not None]
+
+
+def _is_tall(rows: Tensor) -> bool:
+    count, columns = rows.shape
+    return count >= TALL * columns
+
+
+def _merged(one: Projection) -> Projection:
+    """The same, with its adapter in a copy of the weight."""
+    if one.down is None or one.up is None:
+        return one
+    return Projection(torch.addmm(one.weight, one.up, one.down, alpha=one.scale), one.bias)
 
 
 def _over_rows(ours: Tensor, theirs: Tensor) -> Tensor:
