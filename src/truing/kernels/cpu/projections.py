@@ -19,7 +19,7 @@ from truing.kernels.cpu.products import one_dnn
 TENSORS = 4
 """Of a projection"""
 TALL = 2
-"""Times as many rows as columns from which on an adapter is merged into a copy of the weight, for one product at a time:
+"""Times as many rows as columns from which on an adapter is merged into a copy of the weight, for each product anew:
 from about as many on, that costs less than to go through all that comes out once more"""
 
 
