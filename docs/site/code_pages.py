@@ -4,7 +4,8 @@ Only what a page links has a page. A link whose file is not there is left as it 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from os.path import relpath
 from pathlib import Path
@@ -97,8 +98,26 @@ def listed_code(path: Path) -> str:
     return highlight(path.read_text(encoding="utf-8"), lexer, formatter).replace('<span id="L-', '<span id="L')
 
 
+def share_navigation(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """None of these pages stands in the navigation, so all of a folder show the same: to make it is most of a page."""
+    if page.startswith("code/"):
+        context["toctree"] = partial(navigation, context["toctree"], app, str(Path(page).parent))
+
+
+def navigation(make: Callable[..., str], app: Sphinx, folder: str, **options: Any) -> str:
+    """What the theme has made of these options for a page of the folder, or what was made for another one there."""
+    key = (id(app), folder, *sorted(options.items()))
+    if key not in _MADE:
+        _MADE[key] = make(**options)
+    return _MADE[key]
+
+
+_MADE: dict[tuple[Any, ...], str] = {}
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", mark_links)
     app.connect("doctree-resolved", lead_links)
     app.connect("html-collect-pages", code_pages)
+    app.connect("html-page-context", share_navigation, priority=400)  # before the theme's
     return {"parallel_read_safe": True, "parallel_write_safe": True}
