@@ -89,7 +89,7 @@ def test_a_run_that_runs_out_of_memory_needs_more_than_there_is(
 
     monkeypatch.setattr(estimator, "dry_run", fails)
     given(100)
-    rewards = [{"kind": "function", "path": "tiny:letter_a"}]
+    rewards = [{"kind": "function", "path": "letters:letter_a"}]
     found = estimate(tiny.recipe(tmp_path, stages=["ppo"], **{"rewards.sources": rewards}))
     assert found.peak == float("inf")
     assert found.changes == {"compute.gradient_checkpointing": True}

@@ -24,7 +24,7 @@ from truing.models.save import save_adapter
 from truing.rewards.combined import MembersReward
 
 STAGES = ["sft", "reward", "ppo", "dpo", "kto", "simpo", "orpo"]
-_SCORED = {"rewards.sources": [{"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": False}]}
+_SCORED = {"rewards.sources": [{"kind": "function", "path": "letters:letter_a", "weight": 1.0, "normalise": False}]}
 
 
 def _rehearsed(recipe: Recipe) -> str:

@@ -21,7 +21,7 @@ def _short(recipe: Recipe, **given: Any) -> Recipe:
 
 def test_a_dry_run_is_short_and_on_what_it_is_given(tmp_path: Path) -> None:
     own = {
-        "evaluation.judges": {"own": "tiny:letter_a"},
+        "evaluation.judges": {"own": "letters:letter_a"},
         "guard.mode": "rollback",
         "track": ["tensorboard"],
         "variants": {"no-kl": {"ppo.kl.beta": 0.0}},
@@ -76,7 +76,7 @@ def test_functions_of_the_recipe_are_not_called_and_only_the_reward_stage_is_nor
     rewards = [
         {"kind": "stage", "path": None, "weight": 2.0, "normalise": True},
         {"kind": "model", "path": "judge", "weight": 1.0, "normalise": True},
-        {"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": True},
+        {"kind": "function", "path": "letters:letter_a", "weight": 1.0, "normalise": True},
     ]
     stage, model, function = _short(tiny.recipe(tmp_path, **{"rewards.sources": rewards})).rewards.sources
     assert (stage.normalise, model.normalise, function.normalise) == (True, False, False)

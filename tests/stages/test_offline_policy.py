@@ -1,5 +1,7 @@
 """Whatever its loss, a policy that learns from rows is evaluated alike, and leaves the same files."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,21 @@ def trained(job: Job) -> dict[str, Any]:
     return to_json(job.spec.load(job.spec.train)(job))
 
 
+Learnt = Callable[[str], tuple[Job, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
+    """A stage of this name that has run to its end, and its result: once for all that look at it."""
+
+    @cache
+    def of(stage: str) -> tuple[Job, dict[str, Any]]:
+        job = job_of(stage, tmp_path_factory.mktemp(stage))
+        return job, trained(job)
+
+    return of
+
+
 @pytest.mark.parametrize("roles", ["shared", "separate"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_learns_the_preference_and_leaves_what_it_promises(stage: str, roles: str, tmp_path: Path) -> None:
@@ -50,17 +67,15 @@ def test_a_run_learns_the_preference_and_leaves_what_it_promises(stage: str, rol
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_all_that_is_logged_is_defined(stage: str, tmp_path: Path) -> None:
-    job = job_of(stage, tmp_path)
-    trained(job)
+def test_all_that_is_logged_is_defined(stage: str, learnt: Learnt) -> None:
+    job, _ = learnt(stage)
     defined = {metric.name for metric in job.spec.metrics} | {"step"}
     assert {name for row in read_jsonl(job.directory.metrics) for name in row} <= defined
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_logprob_of_chosen_is_of_whole_responses_before_and_after(stage: str, tmp_path: Path) -> None:
-    job = job_of(stage, tmp_path)
-    result = trained(job)
+def test_the_logprob_of_chosen_is_of_whole_responses_before_and_after(stage: str, learnt: Learnt) -> None:
+    job, result = learnt(stage)
     if stage == "kto":
         rows = job.rows.ratings(job.recipe).heldout
         wanted = [row for row, label in enumerate(rows.desired) if label]
@@ -75,9 +90,8 @@ def test_the_logprob_of_chosen_is_of_whole_responses_before_and_after(stage: str
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_policy_with_a_reference_is_not_ranked_before_it_has_learnt(stage: str, tmp_path: Path) -> None:
-    job = job_of(stage, tmp_path)
-    trained(job)
+def test_a_policy_with_a_reference_is_not_ranked_before_it_has_learnt(stage: str, learnt: Learnt) -> None:
+    job, _ = learnt(stage)
     first = read_jsonl(job.directory.metrics)[0]
     assert ("heldout_accuracy" in first) == (stage in FREE)
     assert "heldout_chosen_logprob" in first
@@ -98,8 +112,8 @@ def test_a_second_model_is_loaded_for_a_loss_that_asks_it_and_for_no_other(
 
 
 @pytest.mark.parametrize("stage", FREE)
-def test_adapters_lie_on_the_model_they_began_with_so_their_kl_is_measured(stage: str, tmp_path: Path) -> None:
-    result = trained(job_of(stage, tmp_path))
+def test_adapters_lie_on_the_model_they_began_with_so_their_kl_is_measured(stage: str, learnt: Learnt) -> None:
+    _, result = learnt(stage)
     assert result["kl_last"] == result["heldout_kl_last"]
     assert result["heldout_kl_first"] == pytest.approx(0.0, abs=1e-4)
 
@@ -109,7 +123,7 @@ def test_a_source_of_reward_is_measured_on_what_the_start_says(stage: str, tmp_p
     """Where no reference is there to say it."""
     job = job_of("reward", tmp_path)
     trained(job)
-    source = [{"kind": "function", "path": "tiny:letter_a", "weight": 1.0, "normalise": True}]
+    source = [{"kind": "function", "path": "letters:letter_a", "weight": 1.0, "normalise": True}]
     recipe = tiny.recipe(tmp_path, stages=["reward", stage], roles="separate", **{"rewards.sources": source})
     result = trained(tiny.job(recipe, tmp_path, stage, job.directory.root))
     assert np.isfinite(result["heldout_score_last"])
@@ -139,9 +153,11 @@ def test_no_gradient_depends_on_how_much_is_learnt_at_once(stage: str, tmp_path:
     """KTO's reference point is of the whole batch, in whatever parts that is learnt."""
     logged = []
     for place, tokens in (("whole", 2048), ("parts", 12)):
-        job = job_of(stage, tmp_path / place, **{"compute.learn_tokens": tokens, "compute.score_tokens": tokens})
+        budgets = {"compute.learn_tokens": tokens, "compute.score_tokens": tokens}
+        job = job_of(stage, tmp_path / place, **budgets | {f"{stage}.epochs": 2})
         trained(job)
         logged.append(read_jsonl(job.directory.metrics)[1:4])
+        assert len(logged[-1]) == 3
     for whole, parts in zip(*logged, strict=True):
         for name in ("loss", "grad_norm", "margin"):
             assert parts[name] == pytest.approx(whole[name], rel=2e-3, abs=2e-5), name
