@@ -10,11 +10,12 @@ from truing.kernels import vocabulary
 # In units of the reward's deviation; temperature and offset are there to be got wrong.
 PROOF = make_world(seed=11, temperature=0.8)
 LIMITS = {1.0: 0.005, 0.3: 0.04, 0.1: 0.03}
+UPDATES = {1.0: 100, 0.3: 200, 0.1: 200}
 
 
 @pytest.fixture(scope="module", params=[1.0, pytest.param(0.3, marks=pytest.mark.slow), 0.1])
 def solved(request: pytest.FixtureRequest) -> tuple[float, Solution]:
-    return request.param, solve(PROOF, request.param)
+    return request.param, solve(PROOF, request.param, UPDATES[request.param])
 
 
 def test_the_optimum_is_reached(solved: tuple[float, Solution]) -> None:
