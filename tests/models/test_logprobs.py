@@ -22,12 +22,6 @@ PAD, EOS = len(tiny.LETTERS) + 1, len(tiny.LETTERS)
 BATCH = Sequences.collate([[1, 2, 3], [4], [5, 6, EOS, 8]], [[12, EOS], [13, 14, 15, 16, EOS], [18]], PAD)
 
 
-@pytest.fixture(autouse=True)
-def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a large vocabulary: all positions of one of a few words would be taken at once."""
-    monkeypatch.setattr(vocabulary, "CACHED_LOGITS", 0)
-
-
 class _Head(nn.Module):
     """A model of nothing but a projection to its vocabulary, with or without a cap."""
 

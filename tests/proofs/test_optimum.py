@@ -38,7 +38,8 @@ def test_what_is_missing_to_the_optimum_is_beta_times_a_kl(solved: tuple[float, 
 
 def test_the_first_updates_are_those_of_a_run_which_has_few_logits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = solve(PROOF, 1.0, updates=3)
-    monkeypatch.setattr(vocabulary, "CACHED_LOGITS", 0)
+    monkeypatch.setattr(vocabulary, "LOGIT_POSITIONS", 64)
+    monkeypatch.setattr(vocabulary, "CACHED_POSITIONS", 8)
     assert total_variation(solve(PROOF, 1.0, updates=3).logprobs, whole.logprobs) < 1e-5
 
 

@@ -16,10 +16,10 @@ from truing.kernels.precision import Precision
 
 LOGIT_POSITIONS = 64
 """Positions whose logits exist at once on a CPU; changes memory and speed, not results"""
+CACHED_LOGITS = 2**19
+"""Logits that a processor's cache holds at once, with what is made of them"""
 CACHED_POSITIONS = 8
-"""Positions whose logits, and what is made of them, a processor's cache holds at once"""
-CACHED_LOGITS = 2**18
-"""Logits that it holds at once however many positions they are of: of a small vocabulary, those of more"""
+"""Positions at least whose logits are gone through at once on a CPU, however large the vocabulary"""
 DEVICE_LOGITS = 2**26
 """Logits that exist at once on a device, 256 MB in single precision: it waits for its next call unless each is large"""
 
@@ -82,8 +82,7 @@ class Positions:
     def of(cls, device: torch.device, vocabulary: int) -> "Positions":
         """On this device, for so many tokens of a vocabulary."""
         if device.type == "cpu":
-            cached = CACHED_LOGITS // vocabulary
-            return cls(max(LOGIT_POSITIONS, cached), max(CACHED_POSITIONS, cached))
+            return cls(LOGIT_POSITIONS, max(CACHED_POSITIONS, min(LOGIT_POSITIONS, CACHED_LOGITS // vocabulary)))
         most = max(LOGIT_POSITIONS, DEVICE_LOGITS // vocabulary)
         return cls(most, most)
 
