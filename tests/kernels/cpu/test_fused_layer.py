@@ -185,6 +185,12 @@ def test_narrower_numbers_are_computed_by_its_own_layer(monkeypatch: pytest.Monk
     assert not _seen(role, monkeypatch)
 
 
+def test_other_attention_is_computed_by_its_own_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    role, _ = _both(FAMILIES["llama"])
+    role.model.config._attn_implementation = "eager"
+    assert _seen(role, monkeypatch)
+
+
 @pytest.mark.parametrize(
     "model",
     [

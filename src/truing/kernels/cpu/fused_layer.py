@@ -16,6 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from truing.kernels.backbone import is_known, known_layers
 from truing.kernels.cpu.projections import Projection, flat, gradients, project, projection_of, unflat
+from truing.kernels.packed_rows import ATTENTION
 
 MIN_LAYER_WEIGHTS = 1 << 16
 """Weights of a layer from which on it is computed so; smaller ones stay what their modules make of them, to the bit"""
@@ -56,6 +57,8 @@ def _projections(layer: Any, states: Tensor) -> list[Projection] | None:
     projecting += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
     if states.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return None
+    if attention.config._attn_implementation not in ("sdpa", ATTENTION):
+        return None
     if any(map(_is_watched, (attention, mlp, layer.input_layernorm, layer.post_attention_layernorm, *projecting))):
         return None
     found = [projection_of(part) for part in projecting]
@@ -87,7 +90,7 @@ def _computed(
     if hasattr(attention, "q_norm"):
         heads[:2] = attention.q_norm(heads[0]), attention.k_norm(heads[1])
     heads[:2] = (_Rotated.apply(part, *position_embeddings) for part in heads[:2])  # type: ignore[no-untyped-call]
-    attend = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation]
+    attend = ALL_ATTENTION_FUNCTIONS[ATTENTION]  # the library's, where nothing is faster
     inputs = [part.transpose(1, 2) for part in heads]
     options = {"dropout": 0.0, "scaling": attention.scaling, "by_products": True, **named}
     mixed, _ = attend(attention, *inputs, attention_mask, **options)
