@@ -36,10 +36,10 @@ class SizedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Writes the keys and values of new tokens behind the old ones and returns all."""
-        rows, length = len(self.keys), self.keys.shape[-2] + key_states.shape[-2]
-        for room, new in zip(self._room, (key_states, value_states), strict=True):
-            room[:rows, :, self.keys.shape[-2] : length] = new
-        self._show(rows, length)
+        before, new = self.keys.shape[-2], key_states.shape[-2]
+        for room, states in zip(self._of_rows, (key_states, value_states), strict=True):
+            room.narrow(2, before, new).copy_(states)
+        self.keys, self.values = (room.narrow(2, 0, before + new) for room in self._of_rows)
         return self.keys, self.values
 
     def move(self, rows: Tensor, places: Tensor, count: int) -> None:
@@ -49,7 +49,8 @@ class SizedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._show(count, self.keys.shape[-2])
 
     def _show(self, rows: int, length: int) -> None:
-        self.keys, self.values = (room[:rows, :, :length] for room in self._room)
+        self._of_rows = tuple(room[:rows] for room in self._room)
+        self.keys, self.values = (room[:, :, :length] for room in self._of_rows)
 
 
 class StaticLayer(SizedLayer):  # type: ignore[no-untyped-call]

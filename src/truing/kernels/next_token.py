@@ -81,7 +81,9 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
 
 def weights_in_blocks(logits: Tensor, largest: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """(B, ≥ V) e^(logits − largest) with zeros behind the last token, and the same as (B, `count`, BLOCK_TOKENS)."""
-    weights = F.pad((logits - largest).exp_(), (0, count * BLOCK_TOKENS - logits.shape[-1]))
+    weights = (logits - largest).exp_()
+    if lacking := count * BLOCK_TOKENS - logits.shape[-1]:
+        weights = F.pad(weights, (0, lacking))
     return weights, weights.view(len(logits), count, BLOCK_TOKENS)
 
 

@@ -22,7 +22,7 @@ from truing.kernels.cpu.linear import gains_by_packing, prepacked
 from truing.kernels.cpu.products import one_dnn, one_dnn_added, reordered
 
 Rotation = tuple[Tensor, Tensor]
-"""(B, 1, H) cosines and signed sines of each row's position"""
+"""(B, 1, 1, H) cosines and signed sines of each row's position"""
 
 
 class FusedStep:
@@ -38,7 +38,7 @@ class FusedStep:
         self._norm = _norm(backbone.norm)
         self._prefix_depth = prefix_depth
 
-    @torch.no_grad()
+    @torch.inference_mode()  # in which each small call costs a quarter less than without a gradient alone
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Tensor | None]:
         """One more token (B,) of each row; `mask` (B, cached + 1) counts it and what is in the `cache`.
 
@@ -48,8 +48,8 @@ class FusedStep:
         states, prefix_states = self._embed_tokens(tokens), None
         cos, sin = self._rotary_emb(states[:, None], (mask.sum(1) - 1)[:, None])
         left, right = sin.chunk(2, dim=-1)
-        cos_sin = cos, torch.cat([-left, right], dim=-1)
-        attention_mask = None if bool(mask.all()) else mask.bool()[:, None, None]
+        cos_sin = cos[:, None], torch.cat([-left, right], dim=-1)[:, None]
+        attention_mask = None if bool(mask.all()) else _added(mask, states.dtype)
         for place, (layer, cached) in enumerate(zip(self._layers, cache.layers, strict=True)):
             prefix_states = states if place == self._prefix_depth else prefix_states
             states = layer(states, cos_sin, attention_mask, cached)
@@ -73,30 +73,50 @@ class _Layer:
         self._groups = attention.num_key_value_groups
 
     def __call__(self, states: Tensor, cos_sin: Rotation, mask: Tensor | None, cached: SizedLayer) -> Tensor:
-        """(B, D) to (B, D); `mask` (B, 1, 1, tokens) bool."""
+        """(B, D) to (B, D); `mask` (B, 1, 1, tokens) is added to the scores."""
         states = self._o_proj.added_to(states, self._attend(self._input_norm(states), cos_sin, mask, cached))
         gate, up = self._gate_up_proj(self._post_attention_norm(states)).chunk(2, dim=-1)
         return self._down_proj.added_to(states, self._act_fn(gate).mul_(up))
 
     def _attend(self, states: Tensor, cos_sin: Rotation, mask: Tensor | None, cached: SizedLayer) -> Tensor:
-        heads = self._qkv_proj(states).view(len(states), -1, self._head_dim)
+        heads = self._qkv_proj(states).view(len(states), -1, 1, self._head_dim)
         kv_heads = heads.shape[1] // (self._groups + 2)
-        queries_keys, values = heads[:, :-kv_heads], heads[:, -kv_heads:]
+        asking = self._groups * kv_heads
+        queries_keys, values = heads.split((asking + kv_heads, kv_heads), dim=1)
         if self._qk_norms:
-            parts = queries_keys[:, :-kv_heads], queries_keys[:, -kv_heads:]
+            parts = queries_keys.split((asking, kv_heads), dim=1)
             queries_keys = torch.cat([norm(part) for norm, part in zip(self._qk_norms, parts, strict=True)], dim=1)
         cos, sin = cos_sin
         # Su et al. 2021 (arXiv:2104.09864), equation 34, with the halves of a head for its pairs.
         rotated = torch.addcmul(queries_keys * cos, queries_keys.roll(self._head_dim // 2, -1), sin)
-        keys, values = cached.update(rotated[:, -kv_heads:, None], values[:, :, None])
-        queries = rotated[:, :-kv_heads].view(len(states), kv_heads, self._groups, self._head_dim)
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=self._scaling)
-        return mixed.flatten(1)
+        queries, keys = rotated.split((asking, kv_heads), dim=1)
+        keys, values = cached.update(keys, values)
+        queries = queries.view(len(states), kv_heads, self._groups, self._head_dim)
+        attention = F.scaled_dot_product_attention if self._groups == 1 else _shared_attention
+        return attention(queries, keys, values, attn_mask=mask, scale=self._scaling).flatten(1)
+
+
+def _shared_attention(queries: Tensor, keys: Tensor, values: Tensor, attn_mask: Tensor | None, scale: float) -> Tensor:
+    """`F.scaled_dot_product_attention` of a few queries that share a key, for which its fused kernel gains nothing.
+
+    queries (B, heads, n, H), keys and values (B, heads, T, H), mask (B, 1, 1, T) added to the scores.
+    """
+    heads = queries.shape[:2]
+    scores = torch.bmm(queries.flatten(0, 1), keys.flatten(0, 1).mT).mul_(scale)
+    if attn_mask is not None:
+        scores.unflatten(0, heads).add_(attn_mask)
+    return torch.bmm(scores.softmax(-1), values.flatten(0, 1)).unflatten(0, heads)
 
 
 def _norm(module: Any) -> Callable[[Tensor], Tensor]:
     """The root mean square norm around a module's weight: (..., D) to (..., D)."""
     return lambda states: F.rms_norm(states, module.weight.shape, module.weight, module.variance_epsilon)
+
+
+def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, 1, 1, tokens) what is added to scores for a mask (B, tokens): nothing, or −∞ where there is none."""
+    nothing = torch.zeros(mask.shape, dtype=dtype)
+    return nothing.masked_fill_(mask == 0, -torch.inf)[:, None, None]
 
 
 class _Product:
@@ -126,7 +146,8 @@ def _merged(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
     base: Any = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
     weight: Tensor = base.weight.detach()
     if adapter in getattr(layer, "lora_A", ()):
-        weight = weight + layer.get_delta_weight(adapter)
+        down, up = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+        weight = torch.addmm(weight, up.detach(), down.detach(), alpha=layer.scaling[adapter])
     return weight, base.bias
 
 

@@ -14,14 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from truing.kernels.cpu.products import one_dnn_added, product, products_in_force, reordered
+from truing.kernels.cpu.products import DECODED_ROWS, one_dnn_added, product, products_in_force, reordered
 
 MIN_WEIGHTS = 1 << 14
 """Weights below which a primitive costs more to make, for each number of rows, and to call than it saves"""
 MIN_PACKED = 1 << 16
 """Weights below which a copy that is laid out for few rows gains nothing"""
-DECODED_ROWS = 8
-"""Rows that stand for those of a decoding step"""
 
 
 class OneDnnLinear(nn.Linear):

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 SMALL, LARGE = 1 << 14, 1 << 20
 """Weights of the two sizes that are measured; between them, the nearer one decides"""
 MEASURED_ROWS = (1, 8, 64, 256)
+DECODED_ROWS = 8
+"""Rows that stand for those of a decoding step"""
 REPEATS, FEWEST, SECONDS = 20, 3, 0.1
 """Turns of which the fastest counts, at most; no more than a few once they have taken so long"""
 CLEARLY = 1.05
@@ -123,8 +125,8 @@ def one_dnn_added(rows: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor)
 
 
 def reordered(weight: Tensor) -> Tensor:
-    """A copy of a weight, laid out for the matrix units."""
-    copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    """A copy of a weight, laid out for products of few rows."""
+    copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, DECODED_ROWS)
     return copy
 
 
