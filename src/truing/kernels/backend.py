@@ -18,7 +18,7 @@ from truing.data.batching import plan_by_tokens
 from truing.kernels.backbone import SkipPrefix, hidden_padded
 from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.cpu.fused_decoding import fused_step, fuses
-from truing.kernels.cpu.fused_layer import fuse_layers, fuses_layers
+from truing.kernels.cpu.fused_layer import fuse_layers
 from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onednn_linears
 from truing.kernels.gpu.light_adapters import light_decoding
 from truing.kernels.gpu.static_step import static_decoding
@@ -114,8 +114,6 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
             decoding=fused_step if fuses(model) else lambda model, *_: prepacked(model),
             token_logprobs=partial(token_logprobs, linear=linear),
         )
-        if not packs_rows(model) and fuses_layers(model) and has_known_attention(model):
-            backend = replace(backend, hidden=hidden_causal)
     if device.type != "cpu":
         known = has_known_attention(model)
         backend = replace(backend, decoding=static_decoding if known else light_decoding)
