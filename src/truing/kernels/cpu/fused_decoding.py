@@ -82,14 +82,14 @@ class _Layer:
         heads = self._qkv_proj(states).view(len(states), -1, 1, self._head_dim)
         kv_heads = heads.shape[1] // (self._groups + 2)
         asking = self._groups * kv_heads
-        queries_keys, values = heads.split((asking + kv_heads, kv_heads), dim=1)
+        queries_keys, values = heads.split_with_sizes((asking + kv_heads, kv_heads), dim=1)
         if self._qk_norms:
-            parts = queries_keys.split((asking, kv_heads), dim=1)
+            parts = queries_keys.split_with_sizes((asking, kv_heads), dim=1)
             queries_keys = torch.cat([norm(part) for norm, part in zip(self._qk_norms, parts, strict=True)], dim=1)
         cos, sin = cos_sin
         # Su et al. 2021 (arXiv:2104.09864), equation 34, with the halves of a head for its pairs.
         rotated = torch.addcmul(queries_keys * cos, queries_keys.roll(self._head_dim // 2, -1), sin)
-        queries, keys = rotated.split((asking, kv_heads), dim=1)
+        queries, keys = rotated.split_with_sizes((asking, kv_heads), dim=1)
         keys, values = cached.update(keys, values)
         queries = queries.view(len(states), kv_heads, self._groups, self._head_dim)
         attention = F.scaled_dot_product_attention if self._groups == 1 else _shared_attention
@@ -101,11 +101,10 @@ def _shared_attention(queries: Tensor, keys: Tensor, values: Tensor, attn_mask: 
 
     queries (B, heads, n, H), keys and values (B, heads, T, H), mask (B, 1, 1, T) added to the scores.
     """
-    heads = queries.shape[:2]
     scores = torch.bmm(queries.flatten(0, 1), keys.flatten(0, 1).mT).mul_(scale)
     if attn_mask is not None:
-        scores.unflatten(0, heads).add_(attn_mask)
-    return torch.bmm(scores.softmax(-1), values.flatten(0, 1)).unflatten(0, heads)
+        scores.view(*queries.shape[:3], -1).add_(attn_mask)
+    return torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view(queries.shape)
 
 
 def _norm(module: Any) -> Callable[[Tensor], Tensor]:
