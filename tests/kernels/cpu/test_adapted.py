@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from truing.config.sections import Lora
 from truing.kernels.cpu import adapted
-from truing.kernels.cpu.adapted import AdaptedLinear, takes_less_merged
+from truing.kernels.cpu.adapted import AdaptedLinear, is_tall
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.load import prepare
@@ -87,12 +87,12 @@ class _Made(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize(("rows", "merged"), [(1, False), (3, False), (4, True), (40, True)])
+@pytest.mark.parametrize(("rows", "merged"), [(1, False), (15, False), (16, True), (40, True)])
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_without_a_gradient_many_rows_meet_the_adapter_merged(
     adapters: Adapters, name: str, rows: int, merged: bool
 ) -> None:
-    """Twice so many rows, of width 16 each, and a weight of 16 x 16: from 8 on merging takes no more operations."""
+    """Twice so many rows, of width 16 each: from 32 in all on there are twice as many as columns."""
     adapters.select(name)
     layer = _layer(adapters)
     assert layer.weight.shape == (16, 16)
@@ -106,9 +106,8 @@ def test_without_a_gradient_many_rows_meet_the_adapter_merged(
     assert not any(one() is not None for one in made.found), "the merged copy is still there"
 
 
-def test_merging_pays_where_it_takes_fewer_operations() -> None:
-    """Of rank r: 2r(3 + 6) for each row, 2r·3·6 to merge."""
-    assert [takes_less_merged(torch.empty(rows, 3), torch.empty(6, 3)) for rows in (1, 2, 3)] == [False, True, True]
+def test_rows_are_tall_where_they_are_twice_as_many_as_columns() -> None:
+    assert [is_tall(torch.empty(2, rows, 3)) for rows in (2, 3, 4)] == [False, True, True]
 
 
 def test_without_an_adapter_in_force_it_is_the_base(adapters: Adapters) -> None:

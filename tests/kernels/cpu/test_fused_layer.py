@@ -24,7 +24,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from truing.config.sections import Lora
 from truing.kernels.checkpointing import checkpoint_layers
-from truing.kernels.cpu import fused_layer, projections
+from truing.kernels.cpu import adapted, fused_layer
 from truing.kernels.cpu.fused_layer import _Added, _Gated, _Normed, _Rotated
 from truing.kernels.cpu.projections import Projection, flat
 from truing.kernels.precision import Precision
@@ -112,7 +112,7 @@ def _assert_alike(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> None:
 def test_adapters_learn_as_on_the_librarys_layers(
     family: str, mask: Tensor, targets: Any, tall: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projections, "TALL", tall)
+    monkeypatch.setattr(adapted, "TALL", tall)
     ours, theirs = _both(FAMILIES[family], targets)
     _assert_alike(_learnt(ours, mask), _learnt(theirs, mask))
 
@@ -230,7 +230,7 @@ def _adapted(width: int, out: int) -> Projection:
 
 @pytest.mark.parametrize("tall", [0, 1000], ids=["merged", "beside"])
 def test_gradients_are_the_slopes(tall: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projections, "TALL", tall)
+    monkeypatch.setattr(adapted, "TALL", tall)
     group, scales = [_adapted(4, 5), _adapted(4, 6)], [0.7, 0.7]
     states, rows, gate = _random(3, 4), _random(3, 5), _random(3, 5) + 0.5
     one = flat([_adapted(5, 4)])

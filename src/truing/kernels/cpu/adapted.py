@@ -16,6 +16,9 @@ from truing.kernels.cpu.products import one_dnn, one_dnn_added, product
 
 NARROW_ROWS = 64
 """Rows below which a narrow product costs less than calling oneDNN"""
+TALL = 2
+"""Times as many rows as columns from which on an adapter is merged into a copy of the weight, for each product anew:
+from about as many on, that costs less than to go through all that comes out once more"""
 PLAIN_RANK = 16
 """Ranks up to which PyTorch's own product, added in place, costs less than oneDNN's sum, which writes it elsewhere"""
 
@@ -38,21 +41,24 @@ class AdaptedLinear(LoraLinear):
         if self.merged or len(active) > 1 or not suits(base.weight) or x.dtype != base.weight.dtype:
             return super().forward(x, *args, **kwargs)
         (name,) = active
-        down, up = self.lora_A[name].weight, self.lora_B[name].weight
-        if not torch.is_grad_enabled() and takes_less_merged(x, base.weight):
-            return product(x, base.weight.addmm(up, down, alpha=self.scaling[name]), base.bias)
+        lora: Any = self
+        factors = lora.lora_A[name].weight, lora.lora_B[name].weight, self.scaling[name]
+        if not torch.is_grad_enabled() and is_tall(x):
+            return product(x, merged(base.weight, *factors), base.bias)
         adapted: Tensor = _Adapted.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, down, up, self.scaling[name], base.prepacked
+            x, base.weight, base.bias, *factors, base.prepacked
         )
         return adapted
 
 
-def takes_less_merged(rows: Tensor, weight: Tensor) -> bool:
-    """Whether an adapter's products with the rows (..., in) are more operations than merging it into the weight is.
+def is_tall(rows: Tensor) -> bool:
+    """Whether an adapter is merged into a copy of the weight for one product with these rows (..., in)."""
+    return rows.shape[:-1].numel() >= TALL * rows.shape[-1]
 
-    2r(in + out) for each row, of an adapter of rank r, against 2r·in·out.
-    """
-    return rows.shape[:-1].numel() * sum(weight.shape) >= weight.numel()
+
+def merged(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
+    """(out, in) a copy of the weight with scale · up · down added: of `up` (out, r) and `down` (r, in)."""
+    return torch.addmm(weight, up, down, alpha=scale)
 
 
 class _Adapted(torch.autograd.Function):

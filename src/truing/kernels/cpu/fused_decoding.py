@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from truing.kernels.backbone import is_known
 from truing.kernels.cache import SizedLayer
+from truing.kernels.cpu.adapted import merged
 from truing.kernels.cpu.linear import gains_by_packing, prepacked
 from truing.kernels.cpu.products import one_dnn, one_dnn_added, reordered
 
@@ -146,7 +147,7 @@ def _merged(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
     weight: Tensor = base.weight.detach()
     if adapter in getattr(layer, "lora_A", ()):
         down, up = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-        weight = torch.addmm(weight, up.detach(), down.detach(), alpha=layer.scaling[adapter])
+        weight = merged(weight, down.detach(), up.detach(), layer.scaling[adapter])
     return weight, base.bias
 
 

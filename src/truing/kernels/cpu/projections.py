@@ -12,15 +12,12 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
-from truing.kernels.cpu.adapted import AdaptedLinear, add_narrow, narrow_product
+from truing.kernels.cpu.adapted import AdaptedLinear, add_narrow, is_tall, merged, narrow_product
 from truing.kernels.cpu.linear import OneDnnLinear, linear, linear_added
 from truing.kernels.cpu.products import one_dnn
 
 TENSORS = 4
 """Of a projection"""
-TALL = 2
-"""Times as many rows as columns from which on an adapter is merged into a copy of the weight, for each product anew:
-from about as many on, that costs less than to go through all that comes out once more"""
 
 
 class Projection(NamedTuple):
@@ -85,7 +82,7 @@ def project(
     Returns:
         Those, and (N, all ranks) what the adapters' first matrices made of the rows, scaled, where that was needed.
     """
-    if _is_tall(rows):
+    if is_tall(rows):
         projections = [_merged(one) for one in projections]
     outs = [linear_added(rows, one.weight, one.bias, to) for one in projections]
     narrow = _narrow(rows, projections)
@@ -172,16 +169,11 @@ def _ranks(projections: Sequence[Projection]) -> list[int]:
     return [len(one.down) for one in projections if one.down is not None]
 
 
-def _is_tall(rows: Tensor) -> bool:
-    count, columns = rows.shape
-    return count >= TALL * columns
-
-
 def _merged(one: Projection) -> Projection:
     """The same, with its adapter in a copy of the weight."""
     if one.down is None or one.up is None:
         return one
-    return Projection(torch.addmm(one.weight, one.up, one.down, alpha=one.scale), one.bias)
+    return Projection(merged(one.weight, one.down, one.up, one.scale), one.bias)
 
 
 def _over_rows(ours: Tensor, theirs: Tensor) -> Tensor:
