@@ -61,7 +61,14 @@ def counted(calls: Calls) -> Iterator[None]:
 
 def calls_of(changes: dict[str, Any], model: Path, reward: Path) -> dict[str, int]:
     """Of each phase, in a layout of the roles."""
-    told: dict[str, Any] = {"model": str(model), "rank": RANK, "threads": 1, "repeats": 1, "epochs": 2, "minibatches": 2}
+    told: dict[str, Any] = {
+        "model": str(model),
+        "rank": RANK,
+        "threads": 1,
+        "repeats": 1,
+        "epochs": 2,
+        "minibatches": 2,
+    }
     told |= {"prompts": prompts(EPISODES, PROMPT, VOCABULARY), "lengths": [NEW_TOKENS] * EPISODES}
     recipe = recipe_of(told | changes)
     roles = ppo_roles(recipe, recipe.base, RewardModelFiles(reward / "model", reward / "adapter"))
