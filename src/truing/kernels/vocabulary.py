@@ -80,7 +80,8 @@ class Positions:
 
     @classmethod
     def of(cls, device: torch.device, vocabulary: int) -> "Positions":
-        """On this device, for so many tokens of a vocabulary."""
+        """On this device, for so many tokens of a vocabulary; none where another process has all of them."""
+        vocabulary = max(vocabulary, 1)
         if device.type == "cpu":
             return cls(LOGIT_POSITIONS, max(CACHED_POSITIONS, min(LOGIT_POSITIONS, CACHED_LOGITS // vocabulary)))
         most = max(LOGIT_POSITIONS, DEVICE_LOGITS // vocabulary)
