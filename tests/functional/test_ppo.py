@@ -73,3 +73,13 @@ def test_a_token_that_has_become_impossible_stays_finite():
     assert loss.item() == -1.5
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [[0.0, -1.5]]
+
+
+def test_a_value_that_moved_within_the_range_is_not_clipped() -> None:
+    """Old values and what was added to them do not give the values back in float32, which says nothing of clipping."""
+    generator = torch.Generator().manual_seed(0)
+    old_values, move, returns = 0.03 * torch.randn(3, 8, 32, generator=generator)
+    values = old_values + move
+    assert (old_values + (values - old_values) != values).any()
+    _, stats = ppo_value_loss(values, old_values, returns, torch.ones(8, 32), 0.2)
+    assert stats["value_clip_fraction"] == 0

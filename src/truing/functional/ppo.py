@@ -43,9 +43,11 @@ def ppo_value_loss(
     """
     counted = mask.bool()
     values, old_values, returns = (torch.where(counted, x, 0.0) for x in (values, old_values, returns))
-    within = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    moved = values - old_values
+    within = old_values + moved.clamp(-clip_range, clip_range)
     unclipped, clipped = (values - returns).square(), (within - returns).square()
     loss = masked_mean(torch.maximum(unclipped, clipped), counted) / 2
     with torch.no_grad():
-        stats = {"value_clip_fraction": masked_mean((clipped > unclipped).to(loss.dtype), counted)}
+        counts = (clipped > unclipped) & (moved.abs() > clip_range)  # the sum of a small move is rounded, either way
+        stats = {"value_clip_fraction": masked_mean(counts.to(loss.dtype), counted)}
     return loss, stats
