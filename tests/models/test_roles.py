@@ -57,6 +57,28 @@ def test_only_the_role_that_ran_collects_gradients() -> None:
     assert all(weight.grad is None for name, weight in model.named_parameters() if "lora" not in name)
 
 
+@pytest.mark.parametrize("targets", [["q_proj"], ["q_proj", "lm_head"]])
+def test_logits_are_the_roles_own_whoever_ran_before(targets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roles take turns of them; an adapter is put in force for that only where the projection carries one."""
+    model = tiny.model()
+    weight = model.lm_head.weight.detach().clone()
+    adapters = Adapters(model, Lora(rank=2, alpha=2.0, targets=targets), seed=0)
+    adapters.add("policy")
+    policy, reference = Role(model, adapters, "policy"), Role(model, adapters)
+    _disturb(policy)
+    own = adapters.named_parameters("policy")
+    name = "base_model.model.lm_head.lora_{}.weight"
+    added = own[name.format("B")] @ own[name.format("A")] if "lm_head" in targets else torch.zeros_like(weight)
+    hidden = torch.randn(3, weight.shape[1], generator=torch.Generator().manual_seed(0))
+    turns: list[str | None] = []
+    select = Adapters.select
+    monkeypatch.setattr(Adapters, "select", lambda self, name: (turns.append(name), select(self, name)))
+    with torch.no_grad():
+        for role, expected in [(policy, weight + added), (reference, weight), (policy, weight + added)]:
+            torch.testing.assert_close(role.logits(hidden), hidden @ expected.t(), atol=1e-5, rtol=1e-5)
+    assert turns == (["policy", None, "policy"] if "lm_head" in targets else [])
+
+
 def test_adapters_are_a_function_of_the_seed() -> None:
     def weights(seed: int) -> torch.Tensor:
         adapters = Adapters(tiny.model(), Lora(rank=2), seed)
