@@ -18,6 +18,8 @@ from harness.counts import Cost, linears
 from truing.core.processor import limits
 
 ROWS = (1, 8, 32, 64, 256, 768)
+FEW = 8
+"""Rows that packed weights are laid out for, as where a policy samples"""
 BUFFER = 2**28
 """Bytes read at once: larger than any cache"""
 
@@ -81,7 +83,7 @@ def products(inputs: int, outputs: int) -> dict[str, Callable[..., Any]]:
     weight = torch.randn(outputs, inputs)
     found: dict[str, Callable[..., Any]] = {"plain": lambda x: torch.nn.functional.linear(x, weight)}
     if torch.backends.mkldnn.is_available():
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, FEW)
         for name, laid_out in (("oneDNN", weight), ("packed", packed)):
             found[name] = partial(_one_dnn, laid_out)
     return found

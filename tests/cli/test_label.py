@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
+import uvicorn
 from cli.conftest import Command
 from labelling.collecting import Asking, a_vote, person
 
@@ -199,6 +201,22 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     said = truing("label", rows, *more)
     assert (said.code, said.spots[0][0]) == (2, code)
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_asked_to_end_while_it_begins_it_ends(tmp_path: Path, truing: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the server has a handler of its own for the signal."""
+    begun = []
+
+    def run(server: uvicorn.Server, **_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        begun.append(server)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    before = signal.getsignal(signal.SIGINT)
+    said = truing("label", tiny.write_rows(tmp_path / "rows.jsonl", PAIRS), "--port", 0)
+    assert (said.code, [server.should_exit for server in begun]) == (0, [True])
+    assert "Ended; every vote is kept." in said.out
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_without_the_web_server_it_says_what_to_install(

@@ -40,6 +40,7 @@ def test_the_first_updates_are_those_of_a_run_which_has_few_logits_at_once(monke
     whole = solve(PROOF, 1.0, updates=3)
     monkeypatch.setattr(vocabulary, "LOGIT_POSITIONS", 64)
     monkeypatch.setattr(vocabulary, "CACHED_POSITIONS", 8)
+    monkeypatch.setattr(vocabulary, "CACHED_LOGITS", 1)
     assert total_variation(solve(PROOF, 1.0, updates=3).logprobs, whole.logprobs) < 1e-5
 
 

@@ -1,5 +1,6 @@
 """truing label."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -151,12 +152,16 @@ def listen_at(host: str, port: int, url: str | None, has_people: bool) -> "Addre
 def _serve(store: "Store", guidelines: str, address: "Address") -> None:
     from truing.labelling.serving import server_of
 
+    server = server_of(store, guidelines, address)
+    # Python's own handler would interrupt a server that is about to begin anywhere, also while it has a lock.
+    before = signal.signal(signal.SIGINT, lambda *_: setattr(server, "should_exit", True))
     try:
         say("Ctrl-C ends the page; the same command goes on.")
         sys.stdout.flush()  # where it goes to a file, links are there at once
-        server_of(store, guidelines, address).run(sockets=[address.listening])
-    except KeyboardInterrupt:
-        say("Ended; every vote is kept. --export FILE writes them as rows.")
+        server.run(sockets=[address.listening])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    say("Ended; every vote is kept. --export FILE writes them as rows.")
 
 
 def give_links(store: "Store", url: str, people: list[str], leads: list[str]) -> None:

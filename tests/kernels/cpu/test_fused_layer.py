@@ -58,7 +58,7 @@ ADAPTER = "policy"
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers are fused however small they are."""
-    monkeypatch.setattr(fused_layer, "MIN_LAYER_WEIGHTS", 1)
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
     one_dnn.computes_everything(monkeypatch)
 
 
@@ -211,10 +211,10 @@ def test_other_models_keep_their_layers(model: PreTrainedModel) -> None:
 def test_small_layers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.model()
     weights = sum(weight.numel() for weight in model.base_model.layers[0].parameters())
-    monkeypatch.setattr(fused_layer, "MIN_LAYER_WEIGHTS", weights + 1)
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", weights + 1)
     fused_layer.fuse_layers(model)
     assert type(model.base_model.layers[0]) is LlamaDecoderLayer
-    monkeypatch.setattr(fused_layer, "MIN_LAYER_WEIGHTS", weights)
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", weights)
     fused_layer.fuse_layers(model)
     assert type(model.base_model.layers[0]) is not LlamaDecoderLayer
 
@@ -244,3 +244,11 @@ def test_gradients_are_the_slopes(tall: int, monkeypatch: pytest.MonkeyPatch) ->
     )
     cos, sin = torch.rand(2, 1, 3, 4, dtype=torch.float64)
     assert gradcheck(lambda heads: _Rotated.apply(heads, cos, sin), [_random(2, 3, 2, 4)])
+
+
+def test_without_one_dnn_no_layer_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
+    model = tiny.model("llama")
+    assert fused_layer.fuses_layers(model)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not fused_layer.fuses_layers(model)

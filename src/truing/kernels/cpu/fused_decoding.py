@@ -3,7 +3,7 @@
 Decoding meets small tensors, so its time goes into calls. Here the three projections before the attention are one
 product, and so are the two before the gate; what a product is added to is added while it is computed; queries that
 share a key meet it together; an adapter is merged into the copy of the weight that it changes. The copies are laid out
-for the matrix units, where that gains, and are gone when a rollout is.
+for products of few rows, where that gains, and are gone when a rollout is.
 """
 
 from collections.abc import Callable, Iterator

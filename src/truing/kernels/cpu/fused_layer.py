@@ -15,20 +15,21 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from truing.kernels.backbone import is_known, known_layers
+from truing.kernels.cpu.linear import one_dnn_is_there
 from truing.kernels.cpu.projections import Projection, flat, gradients, project, projection_of, unflat
 from truing.kernels.packed_rows import ATTENTION
 
-MIN_LAYER_WEIGHTS = 1 << 16
+MIN_FUSED_WEIGHTS = 1 << 16
 """Weights of a layer from which on it is computed so; smaller ones stay what their modules make of them, to the bit"""
 
 
 def fuses_layers(model: PreTrainedModel) -> bool:
     """Whether a CPU computes all layers so: those of a known family, in float32 and large enough."""
-    if not is_known(model) or getattr(model.config, "hidden_act", None) != "silu":
+    if not one_dnn_is_there() or not is_known(model) or getattr(model.config, "hidden_act", None) != "silu":
         return False
     weights = [[*layer.parameters()] for layer in known_layers(model, hint="")]
     is_float = all(weight.dtype == torch.float32 for own in weights for weight in own)
-    return is_float and all(sum(weight.numel() for weight in own) >= MIN_LAYER_WEIGHTS for own in weights)
+    return is_float and all(sum(weight.numel() for weight in own) >= MIN_FUSED_WEIGHTS for own in weights)
 
 
 def fuse_layers(model: PreTrainedModel) -> None:

@@ -3,7 +3,7 @@
 PyTorch hands float32 products to another library, which some processors run at less than half the speed
 (docs/performance.md has the figures). The forward, the input's gradient and the weight's gradient are one primitive
 each here, on the weights as they lie: nothing is copied. While a policy samples, few rows meet every weight, and the
-time goes into rearranging the weights for the matrix units; `prepacked` does that once while they do not change.
+time goes into rearranging the weights for products of few rows; `prepacked` does that once while they do not change.
 """
 
 from collections.abc import Iterator
@@ -78,11 +78,16 @@ def linear_added(rows: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor |
     return torch.addmm(to if bias is None else to + bias, rows, weight.t())
 
 
+def one_dnn_is_there() -> bool:
+    """Whether this build of PyTorch has it."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+    return bool(there)
+
+
 def suits(weight: Tensor) -> bool:
     """Whether products with this weight are left to oneDNN. A model on the meta device is one that will be on a CPU."""
-    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
     large = weight.dtype == torch.float32 and weight.numel() >= MIN_WEIGHTS
-    return large and weight.device.type in ("cpu", "meta") and bool(there)
+    return large and weight.device.type in ("cpu", "meta") and one_dnn_is_there()
 
 
 def gains_by_packing(weight: Tensor) -> bool:
