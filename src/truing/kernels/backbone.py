@@ -17,6 +17,8 @@ FAMILIES = {
     for family in ("Llama", "Mistral", "Qwen2", "Qwen3")
 }
 """Backbones whose layers may be computed in another way, by name: importing all four takes a second"""
+OURS = ("truing.kernels.cpu.fused_layer", "truing.kernels.checkpointing")
+"""Modules whose layers compute what a family's own do"""
 LANGUAGE_MODEL = "language_model"
 """What the backbone of a composite model calls the part that reads text"""
 SkipPrefix = Callable[[Tensor | None], AbstractContextManager[object]]
@@ -28,7 +30,12 @@ def is_known(model: PreTrainedModel) -> bool:
     kind = type(model.base_model)
     # Not by the config's word: code that a model brings along may go by a family's name.
     known = f"{kind.__module__}.{kind.__qualname__}" in FAMILIES
-    return known and getattr(model.config, "sliding_window", None) is None
+    if not known or getattr(model.config, "sliding_window", None) is not None:
+        return False
+    # Nor by the backbone's: such code may put layers of its own into it, or parts of layers.
+    backbone: Any = model.base_model
+    parts = (part for layer in backbone.layers for part in (layer, *layer.children()))
+    return all(type(part).forward.__module__ in (kind.__module__, *OURS) for part in parts)
 
 
 def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None:

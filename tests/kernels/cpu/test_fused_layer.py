@@ -20,9 +20,10 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
 )
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
 from truing.config.sections import Lora
+from truing.kernels.backbone import is_known
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.cpu import adapted, fused_layer
 from truing.kernels.cpu.fused_layer import _Added, _Gated, _Normed, _Rotated
@@ -252,3 +253,34 @@ def test_without_one_dnn_no_layer_is_fused(monkeypatch: pytest.MonkeyPatch) -> N
     assert fused_layer.fuses_layers(model)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert not fused_layer.fuses_layers(model)
+
+
+class _Half(LlamaDecoderLayer):
+    """As code that a base brings along may have it: it adds half of what it finds."""
+
+    def forward(self, hidden_states: torch.Tensor, *given: Any, **named: Any) -> Any:
+        return hidden_states + 0.5 * (super().forward(hidden_states, *given, **named) - hidden_states)
+
+
+class _OwnNorm(LlamaRMSNorm):
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(hidden_states)
+
+
+def test_layers_and_parts_of_anothers_making_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither fused, nor packed, nor decoded as those of the family whose backbone they stand in."""
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
+    whole, in_parts = tiny.model("llama"), tiny.model("llama")
+    assert is_known(whole)
+    fused_layer.fuse_layers(whole)
+    assert is_known(whole)
+    in_parts.model.layers[1].input_layernorm.__class__ = _OwnNorm
+    assert not is_known(in_parts)
+    own = tiny.model("llama")
+    for layer in own.model.layers:
+        layer.__class__ = _Half
+    tokens = torch.tensor([[1, 5, 6, 7]])
+    before = own(input_ids=tokens).logits
+    fused_layer.fuse_layers(own)
+    assert not is_known(own)
+    assert torch.equal(own(input_ids=tokens).logits, before)

@@ -60,6 +60,8 @@ def _projections(layer: Any, states: Tensor) -> list[Projection] | None:
         return None
     if attention.config._attn_implementation not in ("sdpa", ATTENTION):
         return None
+    if attention.training and attention.attention_dropout:
+        return None
     if any(map(_is_watched, (attention, mlp, layer.input_layernorm, layer.post_attention_layernorm, *projecting))):
         return None
     found = [projection_of(part) for part in projecting]
@@ -69,7 +71,8 @@ def _projections(layer: Any, states: Tensor) -> list[Projection] | None:
 
 def _is_watched(module: nn.Module) -> bool:
     """Whether something is to happen when it is called, beside what it computes."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks) or "forward" in vars(module)
 
 
 def _computed(
@@ -99,7 +102,8 @@ def _computed(
     states = _Added.apply(states, mixed, out.scale, *flat([out]))  # type: ignore[no-untyped-call]
     gate, up = _normed(layer.post_attention_layernorm, states, gate_up)
     out_states: Tensor = _Gated.apply(states, gate, up, down.scale, *flat([down]))  # type: ignore[no-untyped-call]
-    return out_states.view(shape)
+    whole: Tensor = torch.ops.aten._unsafe_view(out_states, shape)  # no view, which sharding would warn of
+    return whole
 
 
 def _normed(norm: Any, states: Tensor, projections: Sequence[Projection]) -> tuple[Tensor, ...]:
