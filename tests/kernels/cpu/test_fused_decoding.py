@@ -6,6 +6,7 @@ import one_dnn
 import pytest
 import tiny
 import torch
+from kernels.cpu.random_model import random_model
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -66,17 +67,6 @@ FAMILIES: dict[str, PretrainedConfig] = {
 }
 
 
-def _model(config: PretrainedConfig) -> PreTrainedModel:
-    """Random weights, norms and biases among them."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-        for weight in model.parameters():
-            if weight.dim() == 1:
-                weight.add_(0.3 * torch.randn_like(weight))
-    return model
-
-
 def _adapted(model: PreTrainedModel) -> Role:
     """A role whose adapter changes something in the upper two layers, above a frozen one."""
     backend, prefix = prepare(model, Precision()), frozen_prefix_of(model, 1)
@@ -94,7 +84,7 @@ def _adapted(model: PreTrainedModel) -> Role:
 def test_states_are_those_of_the_models_own_layers(family: str, pack: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if pack:
         one_dnn.computes_everything(monkeypatch)
-    role = _adapted(_model(FAMILIES[family]))
+    role = _adapted(random_model(FAMILIES[family]))
     assert role.prefix is not None
     with role.decoding() as step:
         assert isinstance(step, FusedStep)
@@ -165,7 +155,7 @@ def test_other_models_decode_by_their_own_layers(model: PreTrainedModel) -> None
 
 
 def test_the_plain_weights_are_as_they_were() -> None:
-    role = _adapted(_model(FAMILIES["llama"]))
+    role = _adapted(random_model(FAMILIES["llama"]))
     before = {name: weight.clone() for name, weight in role.model.state_dict().items()}
     with role.decoding() as step:
         assert step is not None

@@ -8,6 +8,7 @@ import one_dnn
 import pytest
 import tiny
 import torch
+from kernels.cpu.random_model import random_model
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd import gradcheck
@@ -63,20 +64,9 @@ def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     one_dnn.computes_everything(monkeypatch)
 
 
-def _model(config: PretrainedConfig) -> PreTrainedModel:
-    """Random weights, norms and biases among them."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-        for weight in model.parameters():
-            if weight.dim() == 1:
-                weight.add_(0.3 * torch.randn_like(weight))
-    return model
-
-
 def _both(config: PretrainedConfig, targets: Any = None) -> tuple[Role, Role]:
     """A role on fused layers and one on the library's own, on the same weights; with an adapter on these `targets`."""
-    plain = _model(config)
+    plain = random_model(config)
     fused = deepcopy(plain)
     backend = prepare(fused, Precision())
     assert type(fused.base_model.layers[0]) is not type(plain.base_model.layers[0])
@@ -138,7 +128,7 @@ def test_layers_that_run_again_learn_alike(targets: str | None) -> None:
 
 
 def test_a_frozen_prefix_is_seen_and_skipped() -> None:
-    model = _model(FAMILIES["llama"])
+    model = random_model(FAMILIES["llama"])
     role = Role(model, backend=prepare(model, Precision()), prefix=frozen_prefix_of(model, 1))
     assert role.prefix is not None
     whole = torch.ones_like(TOKENS)
