@@ -35,11 +35,18 @@ from truing.kernels.vocabulary import LogitTransform, token_logprobs
 
 
 class DecodeStep(Protocol):
-    """Reads one token of each row, with what the rows before it have left in a cache."""
+    """Reads one token of each row, with what the tokens before it have left in a cache."""
 
     @property
     def is_static(self) -> bool:
         """Whether shapes are to stay what they are: of the rows, the mask and the cache."""
+
+    def begin(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None, Any] | None:
+        """Prompts (B, P), padded on the left, where `mask` (B, P) is 0; None where the model's own layers read them.
+
+        Returns:
+            (B, D) last hidden states, (B, P, D) what left the frozen prefix where there is one, and a cache of theirs.
+        """
 
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Tensor | None]:
         """Tokens (B,), and a mask (B, cached + 1) of them and those before; of a static step, (B, room for all).

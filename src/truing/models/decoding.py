@@ -31,12 +31,16 @@ class Decoder:
     ) -> None:
         """Reads the prompts, each at least one token; `new_tokens` more than they have are read at most.
 
-        Tokens behind the prompts are read by `step` where there is one, and by the model's own layers otherwise.
+        All is read by `step` where there is one, prompts too where it begins with them; else by the model's own layers.
         """
         self._role, self._step, self._device = role, step, role.model.device
         distinct = list(dict.fromkeys(map(tuple, prompts)))
         self._tokens, self._mask = left_padded(distinct, pad, self._device)
-        self._forward(self._tokens, self._mask)
+        begun = step.begin(self._tokens, self._mask) if step else None
+        if begun is None:
+            self._forward(self._tokens, self._mask)
+        else:
+            self.state, self.prefix_states, self._cache = begun
         places = {prompt: place for place, prompt in enumerate(distinct)}
         rows = integers([places[tuple(prompt)] for prompt in prompts], self._device)
         self._read = self._tokens.shape[1]

@@ -21,6 +21,7 @@ from transformers import (
 
 from truing.config.sections import Lora
 from truing.kernels.backend import choose_backend
+from truing.kernels.cpu import fused_layer
 from truing.kernels.cpu.fused_decoding import FusedStep
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
@@ -32,6 +33,7 @@ from truing.rollout.engine import Sampling
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 PROMPTS = [[1, 2, 3, 4, 5], [4], [1, 2, 3, 4, 5], [7, 8]]
+OF_ONE_LENGTH = {"three tokens": [[1, 2, 3], [4, 5, 6], [1, 2, 3], [7, 8, 9]], "one token": [[1], [4], [1], [7]]}
 SAID = [[7, 8, 9], [9, 10, 11], [11, 12, 13], [1, 2, 3]]
 NARROW: dict[str, Any] = {
     "vocab_size": tiny.VOCABULARY,
@@ -80,28 +82,54 @@ def _adapted(model: PreTrainedModel) -> Role:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("pack", [True, False], ids=["prepacked", "plain"])
-@torch.no_grad()
 def test_states_are_those_of_the_models_own_layers(family: str, pack: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if pack:
         one_dnn.computes_everything(monkeypatch)
-    role = _adapted(random_model(FAMILIES[family]))
+    _decodes_like_whole_rows(_adapted(random_model(FAMILIES[family])), PROMPTS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("prompts", [PROMPTS, *OF_ONE_LENGTH.values()], ids=["padded", *OF_ONE_LENGTH])
+def test_prompts_of_large_layers_are_read_by_it_too(
+    family: str, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = _adapted(random_model(FAMILIES[family]))  # whose layers stay the model's own
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
+    with role.decoding() as step:
+        assert step is not None
+        begun = step.begin(torch.tensor([[1, 2]]), torch.tensor([[1, 1]]))
+    assert (begun is None) == (FAMILIES[family].hidden_act != "silu")
+    _decodes_like_whole_rows(role, prompts)
+
+
+@torch.no_grad()
+def _decodes_like_whole_rows(role: Role, prompts: list[list[int]]) -> None:
+    """Prompts, and three tokens behind them while rows leave, each beside its whole row alone."""
     assert role.prefix is not None
     with role.decoding() as step:
         assert isinstance(step, FusedStep)
-    decoder = Decoder(role, PROMPTS, PAD, new_tokens=3, step=step)
-    rows = [list(prompt) for prompt in PROMPTS]
-    alive = torch.arange(4)
+    decoder = Decoder(role, prompts, PAD, new_tokens=3, step=step)
+    rows, alive = [list(prompt) for prompt in prompts], torch.arange(4)
+    _are_those_of_whole_rows(decoder, role, rows)
     for position, going in enumerate(([True] * 4, [True, False, True, True], [False, True, True])):
         alive = alive[decoder.keep(going)]
         decoder.read(torch.tensor([SAID[row][position] for row in alive.tolist()]))
-        for place, row in enumerate(alive.tolist()):
+        for row in alive.tolist():
             rows[row].append(SAID[row][position])
-            whole = torch.tensor([rows[row]])
-            with role.prefix.capture() as prefix_states:
-                alone = role.hidden(whole, torch.ones_like(whole))
-            torch.testing.assert_close(decoder.state[place], alone[0, -1], atol=2e-5, rtol=2e-5)
-            assert decoder.prefix_states is not None
-            torch.testing.assert_close(decoder.prefix_states[place, 0], prefix_states[0][0, -1], atol=2e-5, rtol=2e-5)
+        _are_those_of_whole_rows(decoder, role, [rows[row] for row in alive.tolist()])
+
+
+def _are_those_of_whole_rows(decoder: Decoder, role: Role, rows: list[list[int]]) -> None:
+    """The last state of each row, and what left its prefix for as many tokens as were just read."""
+    assert role.prefix is not None
+    for place, row in enumerate(rows):
+        whole = torch.tensor([row])
+        with role.prefix.capture() as prefix_states:
+            alone = role.hidden(whole, torch.ones_like(whole))
+        torch.testing.assert_close(decoder.state[place], alone[0, -1], atol=2e-5, rtol=2e-5)
+        assert decoder.prefix_states is not None
+        read = decoder.prefix_states[place, -len(row) :]
+        torch.testing.assert_close(read, prefix_states[0][0, -len(read) :], atol=2e-5, rtol=2e-5)
 
 
 def test_sampling_goes_through_the_fused_step(monkeypatch: pytest.MonkeyPatch) -> None:

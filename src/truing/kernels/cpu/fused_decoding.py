@@ -14,47 +14,61 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from truing.kernels.backbone import is_known
-from truing.kernels.cache import SizedLayer
 from truing.kernels.cpu.adapted import merged
+from truing.kernels.cpu.fused_layer import fuses_layers
 from truing.kernels.cpu.linear import gains_by_packing, prepacked
 from truing.kernels.cpu.products import one_dnn, one_dnn_added, reordered
+from truing.kernels.packed_rows import ATTENTION
 
 Rotation = tuple[Tensor, Tensor]
-"""(B, 1, 1, H) cosines and signed sines of each row's position"""
+"""(B, T, heads, H) cosines and signed sines of each token's position, for the heads of queries, keys and values"""
 
 
 class FusedStep:
-    """A backbone with an adapter in force, as it decodes: what its own forward gives for one new token a row."""
+    """A backbone with an adapter in force, as it decodes: what its own forward gives for prompts and new tokens."""
 
     is_static = False
 
     def __init__(self, model: PreTrainedModel, adapter: str | None, prefix_depth: int | None) -> None:
         backbone: Any = model.base_model
+        self._config = model.config
         self._embed_tokens: Callable[[Tensor], Tensor] = backbone.embed_tokens
-        self._rotary_emb: Callable[[Tensor, Tensor], Rotation] = backbone.rotary_emb
+        self._rotary_emb: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = backbone.rotary_emb
         self._layers = [_Layer(layer, adapter) for layer in backbone.layers]
         self._norm = _norm(backbone.norm)
         self._prefix_depth = prefix_depth
+        self._begins = fuses_layers(model)
 
     @torch.inference_mode()  # in which each small call costs a quarter less than without a gradient alone
-    def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Tensor | None]:
-        """One more token (B,) of each row; `mask` (B, cached + 1) counts it and what is in the `cache`.
+    def begin(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None, Any] | None:
+        """See `DecodeStep`. Small layers stay what their modules make of them, as where they learn."""
+        if not self._begins:
+            return None
+        cache, positions = DynamicCache(config=self._config), (mask.cumsum(1) - 1).clamp(min=0)
+        return *self._through(tokens, positions, _seen(mask), cache), cache
 
-        Returns:
-            (B, D) last hidden states, and (B, D) what left the lowest `prefix_depth` layers.
-        """
-        states, prefix_states = self._embed_tokens(tokens), None
-        cos, sin = self._rotary_emb(states[:, None], (mask.sum(1) - 1)[:, None])
-        left, right = sin.chunk(2, dim=-1)
-        cos_sin = cos[:, None], torch.cat([-left, right], dim=-1)[:, None]
-        attention_mask = None if bool(mask.all()) else _added(mask, states.dtype)
+    @torch.inference_mode()
+    def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Tensor | None]:
+        """See `DecodeStep`."""
+        positions = mask.sum(1, keepdim=True) - 1
+        states, prefix_states = self._through(tokens[:, None], positions, _added(mask), cache)
+        return states, None if prefix_states is None else prefix_states[:, 0]
+
+    def _through(
+        self, tokens: Tensor, positions: Tensor, mask: Tensor | None, cache: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, D) last hidden states of tokens (B, T), and (B, T, D) what left the lowest `prefix_depth` layers."""
+        embedded, prefix_states = self._embed_tokens(tokens), None
+        rotation = self._layers[0].rotation(*self._rotary_emb(embedded, positions))
+        states = embedded.flatten(0, 1)
         for place, (layer, cached) in enumerate(zip(self._layers, cache.layers, strict=True)):
-            prefix_states = states if place == self._prefix_depth else prefix_states
-            states = layer(states, cos_sin, attention_mask, cached)
-        return self._norm(states), prefix_states
+            prefix_states = states.view(embedded.shape) if place == self._prefix_depth else prefix_states
+            states = layer(states, rotation, mask, cached)
+        return self._norm(states.view(embedded.shape)[:, -1]), prefix_states
 
 
 class _Layer:
@@ -70,39 +84,54 @@ class _Layer:
         self._down_proj = _Product(adapter, mlp.down_proj)
         self._act_fn: Callable[[Tensor], Tensor] = mlp.act_fn
         self._qk_norms = [_norm(attention.q_norm), _norm(attention.k_norm)] if hasattr(attention, "q_norm") else None
-        self._head_dim, self._scaling = attention.head_dim, attention.scaling
-        self._groups = attention.num_key_value_groups
+        self._attention = attention
+        kv_heads = attention.k_proj.out_features // attention.head_dim
+        self._heads = kv_heads * attention.num_key_value_groups, kv_heads, kv_heads
 
-    def __call__(self, states: Tensor, cos_sin: Rotation, mask: Tensor | None, cached: SizedLayer) -> Tensor:
-        """(B, D) to (B, D); `mask` (B, 1, 1, tokens) is added to the scores."""
-        states = self._o_proj.added_to(states, self._attend(self._input_norm(states), cos_sin, mask, cached))
+    def __call__(self, states: Tensor, rotation: Rotation, mask: Tensor | None, cached: Any) -> Tensor:
+        """(B · T, D) to (B · T, D); `mask` of one token as `_added` to the scores, of several what is `_seen`."""
+        states = self._o_proj.added_to(states, self._attend(self._input_norm(states), rotation, mask, cached))
         gate, up = self._gate_up_proj(self._post_attention_norm(states)).chunk(2, dim=-1)
         return self._down_proj.added_to(states, self._act_fn(gate).mul_(up))
 
-    def _attend(self, states: Tensor, cos_sin: Rotation, mask: Tensor | None, cached: SizedLayer) -> Tensor:
-        heads = self._qkv_proj(states).view(len(states), -1, 1, self._head_dim)
-        kv_heads = heads.shape[1] // (self._groups + 2)
-        asking = self._groups * kv_heads
-        queries_keys, values = heads.split_with_sizes((asking + kv_heads, kv_heads), dim=1)
+    def rotation(self, cos: Tensor, sin: Tensor) -> Rotation:
+        """Of (B, T, H) cosines and sines. It scales queries, as scores are to be, and leaves values as they are."""
+        cos, (left, right) = cos[:, :, None], sin[:, :, None].chunk(2, dim=-1)
+        sin, scaling = torch.cat([-left, right], dim=-1), self._attention.scaling
+        of_heads = (cos * scaling, cos, torch.ones_like(cos)), (sin * scaling, sin, torch.zeros_like(sin))
+        cos, sin = (
+            torch.cat([one.expand(-1, -1, heads, -1) for one, heads in zip(parts, self._heads, strict=True)], dim=2)
+            for parts in of_heads
+        )
+        return cos, sin
+
+    def _attend(self, states: Tensor, rotation: Rotation, mask: Tensor | None, cached: Any) -> Tensor:
+        cos, sin = rotation
+        heads = self._qkv_proj(states).view(cos.shape)
         if self._qk_norms:
-            parts = queries_keys.split_with_sizes((asking, kv_heads), dim=1)
-            queries_keys = torch.cat([norm(part) for norm, part in zip(self._qk_norms, parts, strict=True)], dim=1)
-        cos, sin = cos_sin
+            (query_norm, key_norm), (queries, keys, values) = self._qk_norms, heads.split_with_sizes(self._heads, dim=2)
+            heads = torch.cat([query_norm(queries), key_norm(keys), values], dim=2)
         # Su et al. 2021 (arXiv:2104.09864), equation 34, with the halves of a head for its pairs.
-        rotated = torch.addcmul(queries_keys * cos, queries_keys.roll(self._head_dim // 2, -1), sin)
-        queries, keys = rotated.split_with_sizes((asking, kv_heads), dim=1)
+        rotated = torch.addcmul(heads * cos, heads.roll(cos.shape[-1] // 2, -1), sin)
+        queries, keys, values = rotated.transpose(1, 2).split_with_sizes(self._heads, dim=1)
         keys, values = cached.update(keys, values)
-        queries = queries.view(len(states), kv_heads, self._groups, self._head_dim)
-        attention = F.scaled_dot_product_attention if self._groups == 1 else _shared_attention
-        return attention(queries, keys, values, attn_mask=mask, scale=self._scaling).flatten(1)
+        if cos.shape[1] > 1:
+            attend = ALL_ATTENTION_FUNCTIONS[ATTENTION]  # the library's, where nothing is faster
+            options = {"dropout": 0.0, "scaling": 1.0, "by_products": True}
+            mixed: Tensor = attend(self._attention, queries, keys, values, mask, **options)[0]
+            return mixed.reshape(len(states), -1)
+        queries = queries.view(len(states), keys.shape[1], -1, keys.shape[-1])
+        attention = F.scaled_dot_product_attention if queries.shape[2] == 1 else _shared_attention
+        return attention(queries, keys, values, attn_mask=mask, scale=1.0).flatten(1)
 
 
 def _shared_attention(queries: Tensor, keys: Tensor, values: Tensor, attn_mask: Tensor | None, scale: float) -> Tensor:
-    """`F.scaled_dot_product_attention` of a few queries that share a key, for which its fused kernel gains nothing.
+    """`F.scaled_dot_product_attention` of a few scaled queries that share a key, for which its fused kernel gains
+    nothing.
 
     queries (B, heads, n, H), keys and values (B, heads, T, H), mask (B, 1, 1, T) added to the scores.
     """
-    scores = torch.bmm(queries.flatten(0, 1), keys.flatten(0, 1).mT).mul_(scale)
+    scores = torch.bmm(queries.flatten(0, 1), keys.flatten(0, 1).mT)
     if attn_mask is not None:
         scores.view(*queries.shape[:3], -1).add_(attn_mask)
     return torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view(queries.shape)
@@ -113,10 +142,22 @@ def _norm(module: Any) -> Callable[[Tensor], Tensor]:
     return lambda states: F.rms_norm(states, module.weight.shape, module.weight, module.variance_epsilon)
 
 
-def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, 1, tokens) what is added to scores for a mask (B, tokens): nothing, or −∞ where there is none."""
-    nothing = torch.zeros(mask.shape, dtype=dtype)
-    return nothing.masked_fill_(mask == 0, -torch.inf)[:, None, None]
+def _added(mask: Tensor) -> Tensor | None:
+    """(B, 1, 1, tokens) what a mask (B, tokens) adds to scores: −∞ where it is 0, else nothing; None without a 0."""
+    if bool(mask.all()):
+        return None
+    return torch.zeros(mask.shape).masked_fill_(mask == 0, -torch.inf)[:, None, None]
+
+
+def _seen(mask: Tensor) -> Tensor | None:
+    """(B, 1, P, P) which tokens one of a prompt sees, by a mask (B, P): those up to it that are no padding, and itself.
+
+    Padding that saw nothing would be no number. None where there is no padding.
+    """
+    if bool(mask.all()):
+        return None
+    upto = torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool).tril_()
+    return (upto & mask.bool()[:, None] | torch.eye(len(upto), dtype=torch.bool))[:, None]
 
 
 class _Product:

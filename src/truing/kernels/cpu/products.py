@@ -114,13 +114,14 @@ def _seconds(ways: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> di
 
 def one_dnn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Rows (..., in) · weightᵀ (out, in) + bias, without a gradient. Either may lie transposed in memory."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "none", [], "")
     return product
 
 
 def one_dnn_added(rows: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor) -> Tensor:
     """`one_dnn` of rows (..., in), and `to` (..., out), added while it is computed."""
-    added: Tensor = torch.ops.mkldnn._linear_pointwise(rows, to, weight, bias, "add")
+    # By its overload: without it, the call is first tried as that of `one_dnn`, which costs as much as a small product.
+    added: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, to, weight, bias, "add")
     return added
 
 

@@ -31,6 +31,9 @@ class StaticStep:
         self._backbone: Any = model.base_model
         self._prefix_depth = prefix_depth
 
+    def begin(self, tokens: Tensor, mask: Tensor) -> None:
+        """The model's own layers read prompts, whose shapes differ."""
+
     @torch.no_grad()
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> States:
         """One more token (B,) of each row, the last that `mask` (B, room) counts; the `cache` is of `StaticLayer`s."""
@@ -72,6 +75,9 @@ class GraphedStep:
         self._works = True
         self._rows: Tensor | None = None
         """The mask of the rows that the graph is for"""
+
+    def begin(self, tokens: Tensor, mask: Tensor) -> None:
+        """See `StaticStep`."""
 
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> States:
         """See `StaticStep`. The next call writes over what this one returns."""
