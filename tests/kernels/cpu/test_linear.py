@@ -67,6 +67,18 @@ def test_prepacking_that_fails_halfway_leaves_nothing_prepacked(monkeypatch: pyt
     assert first.prepacked is None
 
 
+def test_a_single_row_meets_a_weight_as_it_lies_where_packing_waits_for_several() -> None:
+    layer = OneDnnLinear(nn.Linear(256, 256))
+    with torch.no_grad(), prepacked(nn.ModuleList([layer]), for_several_rows=True):
+        for rows, packed in ((1, False), (2, True), (1, True)):
+            given = torch.randn(rows, 256)
+            torch.testing.assert_close(layer(given), nn.functional.linear(given, layer.weight, layer.bias))
+            assert (layer.prepacked is not None) == packed
+    assert layer.prepacked is None
+    layer(torch.randn(2, 256))
+    assert layer.prepacked is None
+
+
 def test_weights_are_prepacked_for_the_block_alone() -> None:
     layer = _layer()
     with prepacked(nn.ModuleList([layer])):

@@ -201,5 +201,5 @@ def fuses(model: PreTrainedModel) -> bool:
 def fused_step(model: PreTrainedModel, adapter: str | None, prefix_depth: int | None) -> Iterator[FusedStep]:
     """A step on copies of the weights as they are now, which live as long as the block."""
     projection: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    with prepacked(projection):
+    with prepacked(projection, for_several_rows=True):
         yield FusedStep(model, adapter, prefix_depth)

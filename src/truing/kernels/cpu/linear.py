@@ -108,13 +108,27 @@ def use_onednn_linears(model: nn.Module) -> None:
 
 
 @contextmanager
-def prepacked(model: nn.Module) -> Iterator[None]:
-    """Weights laid out for products of few rows inside the block, which holds them twice; they must not change."""
+def prepacked(model: nn.Module, for_several_rows: bool = False) -> Iterator[None]:
+    """Weights laid out for products of few rows inside the block, which holds them twice; they must not change.
+
+    Args:
+        model: whose layers' weights these are.
+        for_several_rows: whether each waits for more than one row: a single one gains so little by it that a weight of
+            28 million numbers has to meet a hundred before it was worth its making.
+    """
     layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear) and gains_by_packing(layer.weight)]
+    waiting = [layer.register_forward_pre_hook(_pack_for) for layer in layers if for_several_rows]
     try:
-        for layer in layers:
+        for layer in layers if not for_several_rows else ():
             layer.prepacked = reordered(layer.weight.detach())
         yield
     finally:
+        for hook in waiting:
+            hook.remove()
         for layer in layers:
             layer.prepacked = None
+
+
+def _pack_for(layer: OneDnnLinear, given: tuple[Tensor]) -> None:
+    if layer.prepacked is None and given[0].shape[:-1].numel() > 1:
+        layer.prepacked = reordered(layer.weight.detach())
