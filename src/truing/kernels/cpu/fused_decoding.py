@@ -1,9 +1,9 @@
-"""One token of each row through a model of the Llama family, in half of the calls that its own layers make.
+"""Prompts, and one token of each row after another, through a model of the Llama family in half of its layers' calls.
 
 Decoding meets small tensors, so its time goes into calls. Here the three projections before the attention are one
-product, and so are the two before the gate; what a product is added to is added while it is computed; queries that
-share a key meet it together; an adapter is merged into the copy of the weight that it changes. The copies are laid out
-for products of few rows, where that gains, and are gone when a rollout is.
+product, and so are the two before the gate; queries are scaled as they are rotated, and those that share a key meet it
+together; an adapter is merged into the copy of the weight that it changes. The copies are laid out for products of few
+rows, where that gains, and are gone when a rollout is.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from truing.kernels.backbone import is_known
 from truing.kernels.cpu.adapted import merged
 from truing.kernels.cpu.fused_layer import fuses_layers
 from truing.kernels.cpu.linear import gains_by_packing, prepacked
-from truing.kernels.cpu.products import one_dnn, one_dnn_added, reordered
+from truing.kernels.cpu.products import one_dnn, reordered
 from truing.kernels.packed_rows import ATTENTION
 
 Rotation = tuple[Tensor, Tensor]
@@ -177,9 +177,7 @@ class _Product:
 
     def added_to(self, states: Tensor, rows: Tensor) -> Tensor:
         """(B, out): the product of `rows` (B, in), added to `states` (B, out)."""
-        if self._prepacked:
-            return one_dnn_added(rows, self._weight, self._bias, states)
-        return states + F.linear(rows, self._weight, self._bias)
+        return self(rows).add_(states)  # as few rows are added in less time than oneDNN's sum takes to be set up
 
 
 def _merged(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
