@@ -53,6 +53,17 @@ def test_another_processor_and_another_torch_are_measured_anew(
     assert products_of_machine(2) == Products(large=8)
 
 
+def test_what_another_measurement_found_is_measured_anew(
+    measured: list[Products], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And stays for the version of truing that found it."""
+    assert products_of_machine(2) == OTHER
+    with monkeypatch.context() as later:
+        later.setattr(module, "MEASUREMENT", module.MEASUREMENT + 1)
+        assert [products_of_machine(2), products_of_machine(2)] == [Products(small=8)] * 2
+    assert products_of_machine(2) == OTHER
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[1]", "7", '{"x": {"small": "many"}}', '{"x": NaN}', '{"x": {"small": 1e999}}', "\0"]
 )

@@ -17,7 +17,7 @@ from truing.config.recipe import Recipe
 from truing.core.errors import RunError
 from truing.core.processor import processor
 from truing.kernels.cpu.linear import suits
-from truing.kernels.cpu.products import LARGE, Products, measure_products
+from truing.kernels.cpu.products import LARGE, MEASUREMENT, Products, measure_products
 from truing.models.device import device_of
 from truing.processes import group
 from truing.runs.files import read_json, write_json
@@ -68,7 +68,7 @@ def products_of_machine(threads: int) -> Products:
     place = cache_file()
     if place is None:
         return Products()
-    key = f"{processor()}; torch {torch.__version__}; {threads} threads"
+    key = f"{processor()}; torch {torch.__version__}; {threads} threads; measurement {MEASUREMENT}"
     kept = _kept(place)
     if key in kept:
         return kept[key]

@@ -24,6 +24,8 @@ REPEATS, FEWEST, SECONDS = 20, 3, 0.1
 """Turns of which the fastest counts, at most; no more than a few once they have taken so long"""
 CLEARLY = 1.05
 """As many times the time of PyTorch's own product is more than its noise"""
+MEASUREMENT = 1
+"""Raised whenever what `measure_products` finds means another thing: other sizes, ways, or layout of packed weights"""
 
 
 @dataclass(frozen=True)
