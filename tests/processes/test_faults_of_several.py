@@ -123,6 +123,7 @@ def test_whoever_started_them_is_gone_and_so_are_they(recipe: Path, soon: bool) 
     while not all(map(is_gone, processes)):
         assert time.monotonic() < began + SOON
         time.sleep(0.1)
+    assert not (out / "ppo" / "result.json").exists(), "they are gone because they were done"
 
 
 FAILING = """
