@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import letters
+import pytest
 import tiny
 from faults.killed import SHORT
 from forked import Forked, zygote
 from forked import has_ended as is_gone
 
 from truing.config.sections import Source
+from truing.runs.metrics import read_jsonl
 
+ROUNDING = 1e-5
 SOON = 120.0
 """Seconds in which everything has ended, on a machine that is busy too"""
 Launcher = Forked | subprocess.Popen[bytes]
@@ -134,6 +137,24 @@ def wait_for_lines(metrics: Path, lines: int, launcher: Launcher, seconds: float
 
 def kill(process: int, number: int = signal.SIGKILL) -> None:
     os.kill(process, number)
+
+
+def assert_same_steps(ours: Path, theirs: Path, rounding: float = ROUNDING) -> None:
+    """That a stage has logged the same in two runs, to rounding, but for the time it took."""
+    found, expected = (read_jsonl(stage / "metrics.jsonl") for stage in (ours, theirs))
+    assert [row["step"] for row in found] == [row["step"] for row in expected], ours
+    for row, other in zip(found, expected, strict=True):
+        assert row.keys() == other.keys(), ours
+        for name, value in other.items():
+            undecided = name == "accuracy" and abs(other.get("margin", 1.0)) < rounding  # the sign of nothing
+            if not (name.endswith("_s") or undecided):
+                assert row[name] == pytest.approx(value, abs=rounding, rel=rounding), (ours, row["step"], name)
+
+
+def assert_same_responses(ours: Path, theirs: Path) -> None:
+    """That the samples of a stage say the same in two runs."""
+    found, expected = (read_jsonl(stage / "samples.jsonl") for stage in (ours, theirs))
+    assert [row["response"] for row in found] == [row["response"] for row in expected], ours
 
 
 def assert_that_one_hears_while_the_other_hangs(recipe: Path, out: Path) -> None:

@@ -9,15 +9,13 @@ import pytest
 import tiny
 from faults.killed import SHORT
 from faults.killed import STAGES as KILLED
-from processes.several import said, start
+from processes.several import assert_same_responses, assert_same_steps, said, start
 from safetensors.torch import load_file
 
 from truing.config import stages as registry
-from truing.runs.metrics import read_jsonl
 
 pytestmark = pytest.mark.long
 
-ROUNDING = 1e-5
 TRIED = {*KILLED, *tiny.WITHOUT_CRITIC, "simpo", "orpo"}
 STAGES = [name for name in registry.STAGES if name in TRIED]
 KINDS = [name for name in STAGES if name in (*KILLED, "grpo")]
@@ -96,22 +94,15 @@ def both(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 
 def test_every_step_of_a_stage_is_that_of_one_process(both: tuple[Path, Path], layout: Layout) -> None:
+    one, several = both
     for stage in layout.stages:
-        one, two = (read_jsonl(root / stage / "metrics.jsonl") for root in both)
-        assert [row["step"] for row in one] == [row["step"] for row in two], stage
-        for row, other in zip(one, two, strict=True):
-            assert row.keys() == other.keys(), stage
-            for name, value in row.items():
-                undecided = name == "accuracy" and abs(row.get("margin", 1.0)) < ROUNDING  # the sign of nothing
-                if not (name.endswith("_s") or undecided):
-                    near = pytest.approx(value, abs=ROUNDING, rel=ROUNDING)
-                    assert other[name] == near, (stage, row["step"], name)
+        assert_same_steps(several / stage, one / stage)
 
 
 def test_it_draws_the_same_responses(both: tuple[Path, Path], layout: Layout) -> None:
+    one, several = both
     for stage in {"ppo", "dpo", *tiny.WITHOUT_CRITIC}.intersection(layout.stages):
-        one, two = (read_jsonl(root / stage / "samples.jsonl") for root in both)
-        assert [row["response"] for row in one] == [row["response"] for row in two], stage
+        assert_same_responses(several / stage, one / stage)
 
 
 def test_it_saves_the_same_weights(both: tuple[Path, Path], layout: Layout) -> None:

@@ -12,6 +12,7 @@ import tiny
 from faults.killed import SHORT, left_behind
 from processes.several import (
     SOON,
+    assert_same_responses,
     assert_that_one_hears_while_the_other_hangs,
     is_gone,
     kill,
@@ -21,8 +22,6 @@ from processes.several import (
     start_anew,
     wait_for_lines,
 )
-
-from truing.runs.metrics import read_jsonl
 
 pytestmark = pytest.mark.long
 
@@ -99,9 +98,7 @@ def test_another_number_of_processes_goes_on(recipe: Path, undisturbed: dict[str
     kill(ranks(going)[0])
     assert going.wait(SOON) == 1
     assert start(recipe, out, processes).wait(300) == 0, said(out)
-    whole = recipe.parent / "undisturbed"
-    ours, theirs = (read_jsonl(root / "ppo" / "samples.jsonl") for root in (out, whole))
-    assert [row["response"] for row in ours] == [row["response"] for row in theirs]
+    assert_same_responses(out / "ppo", recipe.parent / "undisturbed" / "ppo")
 
 
 def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> None:

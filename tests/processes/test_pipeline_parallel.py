@@ -11,7 +11,18 @@ import pytest
 import tiny
 import torch
 from faults.killed import SHORT, left_behind
-from processes.several import MANY_UPDATES, SOON, is_gone, kill, ranks, said, start, wait_for_lines
+from processes.several import (
+    MANY_UPDATES,
+    SOON,
+    assert_same_responses,
+    assert_same_steps,
+    is_gone,
+    kill,
+    ranks,
+    said,
+    start,
+    wait_for_lines,
+)
 from torch import Tensor, nn
 
 from truing.cli.run import refuse_odd_layout, run_command
@@ -31,7 +42,6 @@ pytestmark = pytest.mark.long
 FULL = {"roles": "separate", "sft.method": "full"}
 STEPS: dict[str, Any] = SHORT | FULL | {"stages": ["sft"], "checkpoints.every_steps": 1, "sft.epochs": 12}
 LONG = SHORT | FULL | MANY_UPDATES
-ROUNDING = 1e-5
 
 
 def test_the_middle_one_is_killed_the_others_end_and_one_process_goes_on_to_the_same_losses(tmp_path: Path) -> None:
@@ -47,11 +57,7 @@ def test_the_middle_one_is_killed_the_others_end_and_one_process_goes_on_to_the_
     for place in (out, alone):
         assert start(recipe, place, 1).wait(300) == 0, said(place)
     assert "sft: going on after step " in said(out)
-    ours, theirs = (read_jsonl(place / "sft" / "metrics.jsonl") for place in (out, alone))
-    for row, other in zip(ours, theirs, strict=True):
-        assert row.keys() == other.keys()
-        for name in row.keys() & {"loss", "heldout_loss", "grad_norm"}:
-            assert row[name] == pytest.approx(other[name], abs=ROUNDING, rel=ROUNDING), (row["step"], name)
+    assert_same_steps(out / "sft", alone / "sft")
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +106,7 @@ def test_a_run_goes_on_in_other_layouts(recipe: Path, undisturbed: Path) -> None
         (*_, last) = sorted((out / "ppo" / "checkpoints").glob("step-*"))
         assert len(list(last.glob("shard-*.safetensors"))) == shards
     assert start(recipe, out, 2, "--pp", "2").wait(300) == 0, said(out)
-    ours, theirs = (read_jsonl(root / "ppo" / "samples.jsonl") for root in (out, undisturbed))
-    assert [row["response"] for row in ours] == [row["response"] for row in theirs]
+    assert_same_responses(out / "ppo", undisturbed / "ppo")
 
 
 @pytest.mark.slow

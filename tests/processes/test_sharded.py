@@ -11,6 +11,7 @@ from processes.read_in_parts import write_bases
 from processes.several import (
     MANY_UPDATES,
     SOON,
+    assert_same_responses,
     assert_that_one_hears_while_the_other_hangs,
     in_ranks,
     is_gone,
@@ -74,8 +75,7 @@ def test_asked_to_end_all_save_the_same_step_and_other_numbers_of_processes_go_o
         (*_, last) = sorted((out / "ppo" / "checkpoints").glob("step-*"))
         assert len(list(last.glob("shard-*.safetensors"))) == (0 if processes == 1 else processes)
     assert start(recipe, out, 2).wait(300) == 0, said(out)
-    ours, theirs = (read_jsonl(root / "ppo" / "samples.jsonl") for root in (out, undisturbed))
-    assert [row["response"] for row in ours] == [row["response"] for row in theirs]
+    assert_same_responses(out / "ppo", undisturbed / "ppo")
 
 
 def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> None:
@@ -119,8 +119,7 @@ def test_a_run_goes_on_where_each_keeps_all_and_where_each_keeps_a_part(recipe: 
         record = json.loads((out / "run.json").read_text())
         assert [row.get("shard", False) for row in record.get("continued", [])] == [True] * place
     assert start(recipe, out, 2, "--set", "compute.shard=false").wait(300) == 0, said(out)
-    ours, theirs = (read_jsonl(root / "ppo" / "samples.jsonl") for root in (out, undisturbed))
-    assert [row["response"] for row in ours] == [row["response"] for row in theirs]
+    assert_same_responses(out / "ppo", undisturbed / "ppo")
 
 
 def test_numbers_that_are_not_finite_are_told_once(recipe: Path) -> None:

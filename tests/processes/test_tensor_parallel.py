@@ -7,7 +7,18 @@ import pytest
 import tiny
 from faults.killed import SHORT, left_behind
 from processes.read_in_parts import write_bases
-from processes.several import MANY_UPDATES, SOON, in_ranks, is_gone, kill, ranks, said, start, wait_for_lines
+from processes.several import (
+    MANY_UPDATES,
+    SOON,
+    assert_same_responses,
+    in_ranks,
+    is_gone,
+    kill,
+    ranks,
+    said,
+    start,
+    wait_for_lines,
+)
 from transformers import AutoModelForCausalLM
 
 from truing.config.sections import Lora
@@ -64,8 +75,7 @@ def test_a_run_goes_on_in_other_layouts(
         (*_, last) = sorted((out / "ppo" / "checkpoints").glob("step-*"))
         assert len(list(last.glob("shard-*.safetensors"))) == (0 if processes == 1 else 2)
     assert start(recipe, out, 2, *TENSOR).wait(300) == 0, said(out)
-    ours, theirs = (read_jsonl(root / "ppo" / "samples.jsonl") for root in (out, undisturbed))
-    assert [row["response"] for row in ours] == [row["response"] for row in theirs]
+    assert_same_responses(out / "ppo", undisturbed / "ppo")
 
 
 @pytest.mark.slow
