@@ -1,0 +1,118 @@
+"""Layers wide enough to be fused, in processes that each keep a part of them, learn what the library's own learn."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import tiny
+import torch
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from processes.several import in_ranks
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM
+
+from truing.config.sections import Base, Compute, Lora, Optimiser
+from truing.core.rows import TokenRows
+from truing.kernels.cpu import fused_layer
+from truing.models.layout import base_to_train, trained_role
+from truing.models.roles import Role
+from truing.processes import group
+from truing.stages.sft import completion_loss
+from truing.training.learner import Learner, Trained
+
+pytestmark = pytest.mark.long
+
+WIDTH = 128
+RATE, EPS = 0.5, 1.0
+"""With so large an epsilon a step of AdamW is nearly the gradient, and no sign of nothing decides it"""
+ALIKE = 1e-4
+RANK, ALPHA = 2, 6.0
+PROMPTS, RESPONSES = [(1, 2), (3,), (4, 5, 6, 7), (8, 9)], [(10, 11, 12), (13, 14, 15, 16, 17), (18,), (19, 20, 21)]
+LAYERS = 2
+
+
+class Layout(NamedTuple):
+    """How two processes share a model."""
+
+    group: dict[str, int]
+    shard: bool
+    fused: int
+    """Layers that a process computes so"""
+
+
+LAYOUTS = {
+    "rows of weights": Layout({}, shard=True, fused=LAYERS),
+    "stages": Layout({"pipeline": 2}, shard=False, fused=LAYERS // 2),
+    "slices": Layout({"tensor": 2}, shard=False, fused=0),
+}
+
+
+def check(layout: str, base: str) -> None:
+    """In each process: a step in which all weights learn, and one in which an adapter does."""
+    spread = LAYOUTS[layout]
+    with group.joined(**spread.group):
+        for lora in (None, Lora(rank=RANK, alpha=ALPHA)):
+            loaded = base_to_train(Base(path=base), Compute(shard=spread.shard), by_adapter=lora is not None)
+            role = trained_role(loaded, "policy", lora, seed=0)
+            draws = torch.Generator().manual_seed(0)
+            begun = {path: weight + 0.1 * _normal(weight, draws) for path, weight in role.weights().items()}
+            role.put(begun)
+            found, fused = _step(role)
+            assert fused == spread.fused
+            loss, stepped = _step_of_library(base, lora is not None, begun)
+            assert found["loss"] == pytest.approx(loss, rel=1e-6)
+            for path, weight in role.weights().items():
+                of_step = stepped[path] - begun[path]
+                assert torch.dist(weight - begun[path], of_step) <= ALIKE * of_step.norm(), (path, lora)
+
+
+def _normal(weight: Tensor, draws: torch.Generator) -> Tensor:
+    return torch.randn(weight.shape, generator=draws)
+
+
+def _step(role: Role) -> tuple[dict[str, float], int]:
+    """What a step measures, on parts of a row or two, and how many layers were computed as fused ones."""
+    settings = Optimiser(learning_rate=RATE, warmup=0.0, schedule="constant", adam_eps=EPS, max_grad_norm=1e9)
+    learner, fused = Learner([Trained("policy", role, RATE)], settings, steps=1, token_budget=12), set[object]()
+    with pytest.MonkeyPatch.context() as patched:
+        own = fused_layer._computed
+        patched.setattr(fused_layer, "_computed", lambda layer, *a, **k: fused.add(layer) or own(layer, *a, **k))
+        rows = TokenRows(PROMPTS, RESPONSES, pad=tiny.VOCABULARY - 1)
+        return learner.train_step(rows, lambda batch: completion_loss(role, batch)), len(fused)
+
+
+def _step_of_library(base: str, by_adapter: bool, begun: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+    """The loss, and each weight after the step, in float64 by transformers and PEFT, a row at a time."""
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    if by_adapter:
+        model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear"))
+        set_peft_model_state_dict(model, begun)
+    else:
+        model.load_state_dict(begun)
+    model.double()
+    loss = torch.zeros(())
+    for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
+        logits = model(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        loss = loss + F.cross_entropy(logits, torch.tensor(response), reduction="sum") / sum(map(len, RESPONSES))
+    loss.backward()
+    weights = {path.replace(".default", ""): one for path, one in model.named_parameters() if one.requires_grad}
+    torch.optim.AdamW(weights.values(), lr=RATE, eps=EPS, weight_decay=0.0).step()
+    return loss.item(), {path: weight.detach() for path, weight in weights.items()}
+
+
+RANKS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from processes import test_fused_layers_of_several
+test_fused_layers_of_several.check(*sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_step_is_that_of_the_librarys_layers(layout: str, tmp_path: Path) -> None:
+    """By fused layers, but where each process has a slice of every layer, which has no other way to be computed."""
+    base = tiny.directory(tmp_path / "base", f"llama{tiny.IN_GROUPS}", width=WIDTH)
+    model = tiny.model(f"llama{tiny.IN_GROUPS}", width=WIDTH)
+    assert sum(weight.numel() for weight in model.base_model.layers[0].parameters()) > fused_layer.MIN_FUSED_WEIGHTS
+    in_ranks(RANKS, tmp_path, 2, str(Path(__file__).parents[1]), layout, str(base))
