@@ -85,8 +85,6 @@ MEASURED_TOKENS = {"sft": 64, "ppo": 48}
 TIMED_TOKENS = {"sft": 80, "ppo": 72}
 """Of a text of benchmarks/processes/run.py: 64 to 96, and a prompt of 24 with a response of 48"""
 SHARDED = ", sharded over two"
-WIDER, WIDER_BEFORE = 1_728, "The same with a perceptron of 1,728"
-"""The perceptron of what was measured before, and how the page begins to tell of it"""
 
 READING = """
 What the counts say:
@@ -107,8 +105,8 @@ CHECK = f"""
 The peaks in [memory](memory.md#measured), of random weights in the shape of SmolLM2-135M on a CPU. By count: with
 {LIBRARIES / 1e9:.2f} GB for Python and its libraries, and nothing for compiled products (up to 0.65 GB) or for what the
 allocator cannot reuse. As the doctor does: the measured peak of one process, changed by what sharding changes of the
-count; where several were measured, beside the largest of them. In bfloat16 that processor converts weights on the way
-and keeps both, which no count has.
+count; where several were measured, beside the largest of them. In bfloat16 the heap keeps what was freed on
+the way, which no count has; what 4 bit takes on a CPU is not known.
 """.strip()
 SECONDS = f"""
 Seconds, of two processes of one core each beside one ([processes](processes.md)), as the doctor predicts them from
@@ -126,7 +124,7 @@ class Checked:
     measured: float
     counted: float
     from_one: float | None
-    """From what one process was measured to take; None of one process, and where that was not measured"""
+    """From what one process was measured to take; None where nothing is sharded"""
 
 
 def outline(config: PretrainedConfig) -> PreTrainedModel:
@@ -205,20 +203,17 @@ def figures(shape: Shape, roles: str, layout: Layout, device: Device) -> Iterato
 
 def checks() -> Iterator[Checked]:
     """Cases of docs/memory.md, measured there and counted here."""
-    now, before = (DOCS / "memory.md").read_text("utf-8").split(WIDER_BEFORE)
-    for text, config in ((now, CONFIG), (before, CONFIG | {"intermediate_size": WIDER})):
-        measured = {
-            name: max(map(float, peaks.split(", ")))
-            for name, peaks in re.findall(r"^\| ([^|]+) \| ([\d., ]+) \|$", text, re.M)
-            if name in CASES
-        }
-        shape = shape_of(outline(LlamaConfig(**config)))
-        for name, peak in measured.items():
-            counted, alone = counted_peak(name, shape), name.removesuffix(SHARDED)
-            is_beside = alone != name and alone in measured
-            yield Checked(
-                name, peak, counted, measured[alone] + counted - counted_peak(alone, shape) if is_beside else None
-            )
+    page = (DOCS / "memory.md").read_text("utf-8")
+    measured = {
+        name: max(map(float, peaks.split(", ")))
+        for name, peaks in re.findall(r"^\| ([^|]+) \| ([\d., ]+) \|$", page, re.M)
+        if name in CASES
+    }
+    shape = shape_of(outline(LlamaConfig(**CONFIG)))
+    for name, peak in measured.items():
+        counted, alone = counted_peak(name, shape), name.removesuffix(SHARDED)
+        from_one = None if alone == name else measured[alone] + counted - counted_peak(alone, shape)
+        yield Checked(name, peak, counted, from_one)
 
 
 def counted_peak(name: str, shape: Shape) -> float:
