@@ -7,6 +7,7 @@ import torch
 
 from truing.config.sections import Compute
 from truing.core.errors import RecipeError, first_line
+from truing.kernels.cpu.heap import keep_freed_blocks
 from truing.kernels.precision import Precision
 from truing.processes import group
 
@@ -45,6 +46,8 @@ def device_of(compute: Compute) -> torch.device:
         raise _refusal(name, first_line(error)) from error
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    elif group.size() == 1:  # several may share a model's weights, and give back each layer's
+        keep_freed_blocks()
     return device
 
 

@@ -1,7 +1,5 @@
 """A model of which every process keeps a part: rows of each weight, a slice of each layer, or some of the layers."""
 
-import ctypes
-import sys
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -11,11 +9,6 @@ from transformers import PreTrainedModel
 
 from truing.kernels.next_token import WHOLE, Vocabulary
 from truing.processes.group import Copies
-
-M_MMAP_THRESHOLD = -3
-"""What glibc calls the size from which on a block is the system's, not the heap's"""
-LARGE = 1 << 20
-"""Bytes"""
 
 
 class Parts:
@@ -94,13 +87,3 @@ class Parts:
     def whole(self, weight: nn.Parameter) -> Tensor:
         """A weight with the parts of all processes, none of which may miss here."""
         return weight.full_tensor() if isinstance(weight, DTensor) else weight.detach()
-
-
-def give_back_large_blocks() -> None:
-    """Has glibc return to the system at once what a layer's weights took.
-
-    Left to itself, it learns from the first of them to keep their like on its heap, where blocks of all sizes come and
-    go with each layer and leave gaps: that cost more than spreading the weights saved.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE)

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from truing.kernels.cpu.heap import give_back_large_blocks
 from truing.kernels.next_token import WHOLE, Vocabulary
 from truing.processes.group import Copies
 from truing.processes.layer_order import LayerOrder, absent, stages_of_layers
 from truing.processes.neighbours import Neighbours
-from truing.processes.parts import Parts, give_back_large_blocks
+from truing.processes.parts import Parts
 
 
 class PipelineStage(Parts):

@@ -18,6 +18,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, Ro
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from truing.kernels.cpu.heap import give_back_large_blocks
 from truing.kernels.next_token import (
     BLOCK_TOKENS,
     WHOLE,
@@ -28,7 +29,7 @@ from truing.kernels.next_token import (
     weights_in_blocks,
 )
 from truing.processes import group
-from truing.processes.parts import Parts, give_back_large_blocks
+from truing.processes.parts import Parts
 from truing.processes.tensor_styles import BY_INPUTS, BY_OUTPUTS, INPUTS_SPLIT, OUTPUTS_GATHERED, SUMMED
 
 STYLES: dict[str, ParallelStyle] = {
