@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from truing.kernels.cpu.products import DECODED_ROWS, one_dnn_added, product, products_in_force, reordered
+from truing.kernels.cpu.products import DECODED_ROWS, product, products_in_force, reordered
 
 MIN_WEIGHTS = 1 << 14
 """Weights below which a primitive costs more to make, for each number of rows, and to call than it saves"""
@@ -66,16 +66,6 @@ class _Product(torch.autograd.Function):
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear` without a gradient, by oneDNN where that gains."""
     return product(rows, weight, bias) if suits(weight) and rows.dtype == weight.dtype else F.linear(rows, weight, bias)
-
-
-def linear_added(rows: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor | None) -> Tensor:
-    """`linear` of rows (N, in), and `to` (N, out), which stays as it is, added while that is computed."""
-    if to is None:
-        return linear(rows, weight, bias)
-    by_one_dnn = products_in_force().by_one_dnn(len(rows), weight.numel())
-    if by_one_dnn and suits(weight) and rows.dtype == weight.dtype:
-        return one_dnn_added(rows, weight, bias, to)
-    return torch.addmm(to if bias is None else to + bias, rows, weight.t())
 
 
 def one_dnn_is_there() -> bool:

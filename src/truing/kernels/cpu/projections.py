@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from truing.kernels.cpu.adapted import AdaptedLinear, add_narrow, is_tall, merged, narrow_product
-from truing.kernels.cpu.linear import OneDnnLinear, linear, linear_added
-from truing.kernels.cpu.products import one_dnn
+from truing.kernels.cpu.linear import OneDnnLinear
+from truing.kernels.cpu.products import one_dnn, one_dnn_added, products_in_force
 
 TENSORS = 4
 """Of a projection"""
@@ -84,7 +85,7 @@ def project(
     """
     if is_tall(rows):
         projections = [_merged(one) for one in projections]
-    outs = [linear_added(rows, one.weight, one.bias, to) for one in projections]
+    outs = [_product(rows, one.weight, one.bias, to) for one in projections]
     narrow = _narrow(rows, projections)
     if narrow is not None:
         parts = iter(torch.split(narrow, _ranks(projections), 1))
@@ -117,12 +118,25 @@ def gradients(
     return of_rows, _of_tensors(both, rows, narrow, of_narrow)
 
 
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None, to: Tensor | None = None) -> Tensor:
+    """Rows (N, in) · weightᵀ + bias, and `to` (N, out), which stays as it is, added while that is computed.
+
+    By oneDNN however small the weight is, unlike in layers of their own: keys and values have the rows of the others.
+    """
+    by_one_dnn = rows.dtype == torch.float32 and products_in_force().by_one_dnn(len(rows), weight.numel())
+    if to is None:
+        return one_dnn(rows, weight, bias) if by_one_dnn else F.linear(rows, weight, bias)
+    if by_one_dnn:
+        return one_dnn_added(rows, weight, bias, to)
+    return torch.addmm(to if bias is None else to + bias, rows, weight.t())
+
+
 def _of_rows(
     of_outs: Sequence[Tensor], of_narrow: Sequence[Tensor], projections: Sequence[Projection], is_merged: bool
 ) -> Tensor:
     of_rows = None
     for of_out, one in zip(of_outs, projections, strict=True):
-        of_rows = linear_added(of_out, (_merged(one) if is_merged else one).weight.t(), None, of_rows)
+        of_rows = _product(of_out, (_merged(one) if is_merged else one).weight.t(), None, of_rows)
     assert of_rows is not None
     if is_merged or not of_narrow:
         return of_rows
@@ -142,7 +156,7 @@ def _of_tensors(
         adapters = zip(of_downs, torch.split(narrow, ranks, 1), strict=True)
     found: list[Tensor | None] = []
     for of_out, one in both:
-        found.append(linear(of_out.t(), rows.t()) if one.weight.requires_grad else None)
+        found.append(_product(of_out.t(), rows.t()) if one.weight.requires_grad else None)
         found.append(of_out.sum(0) if one.bias is not None and one.bias.requires_grad else None)
         of_down, part = (None, None) if one.up is None else next(adapters)
         found += [of_down, None if part is None else _over_rows(part, of_out).t()]

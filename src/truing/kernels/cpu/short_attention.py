@@ -36,7 +36,7 @@ class _Attention(torch.autograd.Function):
         batch, heads, tokens, width = queries.shape
         own, kv_heads = (-1, tokens, width), keys.shape[1]
         grouped, keys, values = queries.reshape(batch * kv_heads, -1, width), keys.reshape(own), values.reshape(own)
-        later = queries.new_full((tokens, tokens), float("-inf")).triu_(1).repeat(heads // kv_heads, 1)
+        later = queries.new_full((heads // kv_heads, tokens, tokens), float("-inf")).triu_(1).view(-1, tokens)
         weights = torch.softmax(torch.baddbmm(later, grouped, keys.transpose(1, 2), alpha=scaling), -1)
         ctx.save_for_backward(grouped, keys, values, weights)
         ctx.scaling, ctx.batch = scaling, batch
