@@ -2,9 +2,12 @@
 
 import gc
 import os
+import shutil
 import sys
+import tempfile
 
 import pytest
+from forked import SHARED
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
@@ -19,6 +22,13 @@ settings.load_profile("any machine")
 _kept = 0
 """Modules that were there when it was last seen to that they stay"""
 install_import_hook("truing.functional", "beartype.beartype")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One directory for all workers, which begin with the variables of whoever starts them."""
+    if not hasattr(config, "workerinput"):
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="truing-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ[SHARED], ignore_errors=True))
 
 
 def pytest_collection_finish() -> None:

@@ -1,8 +1,10 @@
 """`truing` in processes of their own that need not import anything: each is forked from one that has."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,9 +17,13 @@ Death = tuple[str, str, str, int]
 Starter = Callable[[list[str], Path, Path], "Forked | subprocess.Popen[bytes]"]
 
 
+SHARED = "TRUING_TESTS_SHARED"
+"""The variable with the directory that all workers of these tests have together"""
+
+
 @cache
 def zygote() -> "Zygote":
-    """The one that has imported everything, started when it is first asked for; it ends with this process."""
+    """The one that has imported everything, one for all workers, started when the first asks for it."""
     return Zygote()
 
 
@@ -36,9 +42,12 @@ class Zygote:
     """A process that has imported everything and forks on command."""
 
     def __init__(self) -> None:
-        """Starts it."""
-        command = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        """Finds it, or starts it; it listens from before it is started, and answers once it can."""
+        place = Path(os.environ[SHARED]) / "zygote"
+        while (connection := _connected(place)) is None:
+            with contextlib.suppress(FileExistsError):  # another worker is starting it
+                self._process = _listening(place)
+        self._connection, self._lines = connection, connection.makefile("rw")
 
     def start(
         self,
@@ -67,10 +76,31 @@ class Zygote:
 
     def ask(self, order: object) -> int:
         """The answer to an order, see `zygote.py`."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
+        print(json.dumps(order), file=self._lines, flush=True)
+        return int(self._lines.readline())
+
+
+def _connected(place: Path) -> socket.socket | None:
+    """A connection to the zygote that listens there, if one does."""
+    worker = socket.socket(socket.AF_UNIX)
+    try:
+        worker.connect(str(place))
+    except FileNotFoundError:
+        worker.close()
+        return None
+    return worker
+
+
+def _listening(place: Path) -> "subprocess.Popen[bytes]":
+    """A zygote; FileExistsError if one is there."""
+    own = place.with_name(f"zygote-{os.getpid()}")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(own))
+        listener.listen()
+        os.link(own, place)
+        descriptor = listener.fileno()
+        command = [sys.executable, str(Path(__file__).with_name("zygote.py")), str(descriptor), str(place)]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[descriptor])
 
 
 class Forked:

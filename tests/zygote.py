@@ -1,30 +1,41 @@
 """Imports everything once, then makes processes of `truing` by forking: each starts in no time.
 
-A line of JSON comes in. It is an order: the arguments of `truing`, or of another script, the files that have what it
-says and what it complains of, its environment, and maybe the call before or after which it sends itself a signal; the
-number of the process goes out. Or it is the number of such a process; how it ended goes out.
+It is given the descriptor of a socket to which workers connect, and where that is; it ends when all of them have left.
+Of each a line of JSON comes in. It is an order: the arguments of `truing`, or of another script, the files that have
+what it says and what it complains of, its environment, and maybe the call before or after which it sends itself a
+signal; the number of the process goes out. Or it is the number of such a process; how it ended goes out.
 """
 
-import ctypes
+import atexit
 import gc
 import importlib
 import json
 import os
 import runpy
+import select
 import signal
+import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
 
 import pandas  # noqa: F401  imported here, as the next ones, so that no run need do it
 import peft  # noqa: F401
-import transformers.models.llama.modeling_llama  # noqa: F401
+import pyarrow.dataset
+import pyarrow.parquet  # noqa: F401
 from bare import leave_out
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import truing.pipeline.execute
+import truing.preflight.outline
+import truing.processes.peers
 import truing.report.drawings
+import truing.report.outcomes
 import truing.rollout.local
 import truing.sweep.figures  # noqa: F401
 from truing.cli import main
@@ -33,14 +44,44 @@ from truing.processes import launch
 from truing.processes.watchdog import ENDING
 from truing.runs import interruption
 
+TAKING_APART = 0.5
+"""Seconds in which Python ends once all is said"""
 
-def serve() -> None:
+
+def serve(listener: socket.socket, place: Path) -> None:
     for spec in STAGES.values():
         spec.load(spec.train)
+    _load_a_model()
     gc.freeze()  # what is here stays, and need not be looked at again whenever a run frees its memory
-    for line in sys.stdin:
-        order = json.loads(line)
-        print(_how_it_ended(order) if isinstance(order, int) else _started(order), flush=True)
+    for worker, order in _orders(listener, place):
+        answer = _how_it_ended(order) if isinstance(order, int) else _started(order)
+        print(answer, file=worker, flush=True)
+
+
+def _orders(listener: socket.socket, place: Path) -> Iterator[tuple[TextIO, Any]]:
+    """From whom an order comes, and the order, until all have left and nobody has come as the last one left."""
+    workers: dict[socket.socket, TextIO] = {}
+    while True:
+        for one in select.select([listener, *workers], [], [])[0]:
+            if one is listener:
+                new, _ = listener.accept()
+                workers[new] = new.makefile("rw")
+            elif line := workers[one].readline():
+                yield workers[one], json.loads(line)
+            else:
+                del workers[one]
+        if not workers:
+            place.unlink(missing_ok=True)
+            if not select.select([listener], [], [], 0)[0]:
+                return
+
+
+def _load_a_model() -> None:
+    """For the first one transformers compiles a thousand patterns of names, a third of what a tiny run computes."""
+    with TemporaryDirectory() as place:
+        config = LlamaConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+        LlamaForCausalLM(config).save_pretrained(place)
+        AutoModelForCausalLM.from_pretrained(place)
 
 
 def _how_it_ended(process: int) -> int:
@@ -62,6 +103,7 @@ def _run(order: dict[str, Any]) -> None:
         _as_a_new_program_has(number)
     for number in order["ignored"]:
         signal.signal(number, signal.SIG_IGN)
+    os.environ.clear()
     os.environ.update(order["environment"])
     if order["hurried"]:
         interruption.GRACE_SECONDS = 1e-4
@@ -82,8 +124,17 @@ def _end_as_truing(arguments: Sequence[str], end: Callable[[int], object] = os._
     _end_as(main, end)
 
 
-_end_as_python_does = ctypes.pythonapi.Py_Exit
-"""A first rank keeps what the others leave word in, and is not gone at once"""
+def _end_as_python_does(code: int) -> None:
+    """With what waits for the end, but nothing is taken apart, which is a third of a second of a core.
+
+    As long a first rank is there yet with the store in which the others leave word.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(TAKING_APART if os.environ.get("RANK") == "0" else 0)
+    os._exit(code)
 
 
 def _end_as(program: Callable[[], object], end: Callable[[int], object]) -> None:
@@ -186,4 +237,4 @@ def _send(number: int) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]))
