@@ -2,20 +2,21 @@
 
 import json
 import math
-import os
 import re
 import signal
-import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import tiny
 import uvicorn
 from cli.conftest import Command
+from forked import Starter, anew, forked
 from labelling.collecting import Asking, a_vote, person
 
 from truing.labelling.collection import Wanted, begin, items_to_ask
@@ -25,26 +26,27 @@ PAIRS = [{"prompt": f"{number}?", "answers": ["a", "b"]} for number in range(3)]
 
 
 @contextmanager
-def labelling(*arguments: object, told: list[str] | None = None) -> Iterator[dict[str, str]]:
+def labelling(*arguments: object, told: list[str] | None = None, start: Starter = forked) -> Iterator[dict[str, str]]:
     """`truing label` in a process: its links by name, and its other lines; ended as by Ctrl-C."""
-    command = [sys.executable, "-m", "truing", "label", *map(str, arguments), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
-        assert process.stdout is not None
+    with TemporaryDirectory() as place:
+        said = Path(place) / "said"
+        said.touch()
+        process = start(["label", *map(str, arguments), "--port", "0"], said, Path(place) / "told")
+        while "Ctrl-C" not in (begun := said.read_text(encoding="utf-8")):
+            assert process.poll() is None, begun
+            time.sleep(0.02)
         links = {}
-        for line in process.stdout:
-            if "Ctrl-C" in line:
-                break
-            if found := re.fullmatch(r"(.*): (http\S+)\n", line):
+        for line in begun.splitlines():
+            if found := re.fullmatch(r"(.*): (http\S+)", line):
                 links[found[1]] = found[2]
-            elif told is not None:
+            elif told is not None and "Ctrl-C" not in line:
                 told.append(line)
         try:
             yield links
         finally:
             process.send_signal(signal.SIGINT)
-            last = process.stdout.read()
             assert process.wait(30) == 0
-            assert "every vote is kept" in last
+            assert "every vote is kept" in said.read_text(encoding="utf-8").removeprefix(begun)
 
 
 def asking(link: str) -> Asking:
@@ -57,7 +59,7 @@ def asking(link: str) -> Asking:
 def test_a_file_is_labelled_exported_and_learnt_from_and_a_person_forgotten(tmp_path: Path, truing: Command) -> None:
     rows, out, votes = (tmp_path / f"{name}.jsonl" for name in ("rows", "out", "votes"))
     tiny.write_rows(rows, PAIRS)
-    with labelling(rows, "--person", "Anna", "--lead", "Chris") as links:
+    with labelling(rows, "--person", "Anna", "--lead", "Chris", start=anew) as links:
         assert [*links] == ["Anna", "Chris"]
         anna = asking(links["Anna"])
         assignment = anna.get("/api/next")["item"]["assignment"]
