@@ -33,7 +33,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import truing.pipeline.execute
 import truing.preflight.outline
-import truing.processes.peers
 import truing.report.drawings
 import truing.report.outcomes
 import truing.rollout.local
