@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,25 +88,33 @@ PAGE = "docs/algorithms/toy.md"
 MOST_TOUCHED = 4
 
 
+COMMANDS = """
+import json, sys
+from truing.cli import main
+for sys.argv in json.loads(sys.argv[1]):
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code
+    print(end="\\f")
+"""
+TOY = [word for one in ("stages=[sft, toy]", "variants.far.toy.steps=3", "sft.epochs=1") for word in ("--set", one)]
+
+
 @dataclass(frozen=True)
 class Copy:
     """truing with a toy, in a directory of its own, and a recipe beside it."""
 
     root: Path
 
-    def truing(self, *arguments: object) -> str:
-        """What the command prints; it must succeed."""
-        command = [sys.executable, "-m", "truing", *map(str, arguments)]
+    def truing(self, *commands: Sequence[object]) -> list[str]:
+        """What each command prints, one after another in one process; they must succeed."""
+        told = json.dumps([["truing", *map(str, arguments)] for arguments in commands])
         environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), "COLUMNS": "200"}
+        command = [sys.executable, "-c", COMMANDS, told]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self.root)
         assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
-
-    def run(self, *arguments: object) -> str:
-        toy = ("stages=[sft, toy]", "variants.far.toy.steps=3", "sft.epochs=1")
-        return self.truing(
-            "run", "recipe.yaml", "--out", "run", *(text for one in toy for text in ("--set", one)), *arguments
-        )
+        return done.stdout.split("\f")[:-1]
 
 
 @pytest.fixture(scope="module")
@@ -125,17 +134,18 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 
 @pytest.fixture(scope="module")
-def printed(copy: Copy) -> str:
-    """What a run of the toy prints."""
-    return copy.run()
+def printed(copy: Copy) -> list[str]:
+    """What a run of the toy prints, and a fork of it."""
+    run = ["run", "recipe.yaml", "--out", "run", *TOY]
+    return copy.truing(run, [*run, "--fork-to", "fork", "--set", "variants.far.toy.steps=1"])
 
 
 def test_no_more_than_four_files_are_touched_outside_its_own() -> None:
     assert len({*INSERTED, PAGE}) <= MOST_TOUCHED
 
 
-def test_it_is_planned_trained_and_reported_like_others(copy: Copy, printed: str) -> None:
-    rows = {line.split()[0]: line for line in printed.splitlines() if line.strip()}
+def test_it_is_planned_trained_and_reported_like_others(copy: Copy, printed: list[str]) -> None:
+    rows = {line.split()[0]: line for line in printed[0].splitlines() if line.strip()}
     assert all("loss " in rows[stage] for stage in ("toy", "toy-far"))
     record = json.loads((copy.root / "run" / "run.json").read_text())
     assert [(stage["name"], stage["state"]) for stage in record["stages"]] == [
@@ -150,14 +160,13 @@ def test_it_is_planned_trained_and_reported_like_others(copy: Copy, printed: str
     assert "toy-far" in page
 
 
-@pytest.mark.usefixtures("printed")
-def test_it_is_forked_like_others(copy: Copy) -> None:
-    forked = copy.run("--fork-to", "fork", "--set", "variants.far.toy.steps=1")
-    assert "taken over from run: sft, toy\n" in forked
+def test_it_is_forked_like_others(copy: Copy, printed: list[str]) -> None:
+    assert "taken over from run: sft, toy\n" in printed[1]
     assert json.loads((copy.root / "fork" / "toy-far" / "result.json").read_text())["steps"] == 1
 
 
 def test_its_settings_are_in_the_schema(copy: Copy) -> None:
-    schema = json.loads(copy.truing("recipes", "--schema"))
+    (said,) = copy.truing(["recipes", "--schema"])
+    schema = json.loads(said)
     assert schema["$defs"]["Toy"]["properties"]["steps"]["description"] == "Optimiser steps."
     assert "toy" in schema["properties"]["stages"]["items"]["enum"]
