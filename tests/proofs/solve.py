@@ -29,9 +29,9 @@ class Solution:
     """The largest on the first minibatch of any update"""
 
 
-def solve(world: World, beta: float, updates: int = 200, gae_lambda: float = 0.95) -> Solution:
+def solve(world: World, beta: float, updates: int = 200, gae_lambda: float = 0.95, epochs: int = 4) -> Solution:
     """PPO from the reference, a table in place of the language model and everything else as it is in a run."""
-    recipe = recipe_for(world.temperature, beta, updates, gae_lambda)
+    recipe = recipe_for(world.temperature, beta, updates, gae_lambda, epochs)
     roles = roles_of(world)
     update = tiny.ppo_update(recipe, roles, prompts(EPISODES), TableReward(world))
     deviations = [update.run(number, beta)["ratio_max_deviation"] for number in range(1, updates + 1)]
@@ -64,7 +64,7 @@ def expected_distinct(logprobs: np.ndarray, samples: int) -> float:
     return float((1 - (1 - np.exp(logprobs)) ** samples).sum())
 
 
-def recipe_for(temperature: float, beta: float, updates: int, gae_lambda: float) -> Recipe:
+def recipe_for(temperature: float, beta: float, updates: int, gae_lambda: float, epochs: int = 4) -> Recipe:
     """A recipe for a table: large steps, and a critic that may move as fast as it likes."""
     return Recipe(
         rollout=RolloutConfig(max_new_tokens=LONGEST, temperature=temperature),
@@ -72,7 +72,7 @@ def recipe_for(temperature: float, beta: float, updates: int, gae_lambda: float)
         ppo=Ppo(
             updates=updates,
             episodes=EPISODES,
-            epochs=4,
+            epochs=epochs,
             kl=Kl(beta=beta),
             gae_lambda=gae_lambda,
             value_clip_range=1.0,
