@@ -97,7 +97,10 @@ def _listening(place: Path) -> "subprocess.Popen[bytes]":
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(own))
         listener.listen()
-        os.link(own, place)
+        try:
+            os.link(own, place)
+        finally:
+            own.unlink()
         descriptor = listener.fileno()
         command = [sys.executable, str(Path(__file__).with_name("zygote.py")), str(descriptor), str(place)]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[descriptor])

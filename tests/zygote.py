@@ -7,6 +7,7 @@ signal; the number of the process goes out. Or it is the number of such a proces
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -54,7 +55,8 @@ def serve(listener: socket.socket, place: Path) -> None:
     gc.freeze()  # what is here stays, and need not be looked at again whenever a run frees its memory
     for worker, order in _orders(listener, place):
         answer = _how_it_ended(order) if isinstance(order, int) else _started(order)
-        print(answer, file=worker, flush=True)
+        with contextlib.suppress(OSError):  # a worker that was killed takes nobody else's zygote with it
+            print(answer, file=worker, flush=True)
 
 
 def _orders(listener: socket.socket, place: Path) -> Iterator[tuple[TextIO, Any]]:
@@ -65,7 +67,7 @@ def _orders(listener: socket.socket, place: Path) -> Iterator[tuple[TextIO, Any]
             if one is listener:
                 new, _ = listener.accept()
                 workers[new] = new.makefile("rw")
-            elif line := workers[one].readline():
+            elif line := _said(workers[one]):
                 yield workers[one], json.loads(line)
             else:
                 del workers[one]
@@ -73,6 +75,14 @@ def _orders(listener: socket.socket, place: Path) -> Iterator[tuple[TextIO, Any]
             place.unlink(missing_ok=True)
             if not select.select([listener], [], [], 0)[0]:
                 return
+
+
+def _said(worker: TextIO) -> str:
+    """Its next line; nothing once it has left, in whatever way."""
+    try:
+        return worker.readline()
+    except OSError:
+        return ""
 
 
 def _load_a_model() -> None:

@@ -18,7 +18,7 @@ from truing.data.batching import plan_by_tokens
 from truing.kernels.backbone import SkipPrefix, hidden_padded
 from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.cpu.fused_decoding import fused_step, fuses
-from truing.kernels.cpu.fused_layer import fuse_layers
+from truing.kernels.cpu.fused_layer import fuse_layers, fuses_layers
 from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onednn_linears
 from truing.kernels.gpu.light_adapters import light_decoding
 from truing.kernels.gpu.static_step import static_decoding
@@ -41,12 +41,9 @@ class DecodeStep(Protocol):
     def is_static(self) -> bool:
         """Whether shapes are to stay what they are: of the rows, the mask and the cache."""
 
-    def begin(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None, Any] | None:
-        """Prompts (B, P), padded on the left, where `mask` (B, P) is 0; None where the model's own layers read them.
-
-        Returns:
-            (B, D) last hidden states, (B, P, D) what left the frozen prefix where there is one, and a cache of theirs.
-        """
+    @property
+    def begin(self) -> "Begin | None":
+        """What reads the prompts; None where the model's own layers do."""
 
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Tensor | None]:
         """Tokens (B,), and a mask (B, cached + 1) of them and those before; of a static step, (B, room for all).
@@ -56,6 +53,9 @@ class DecodeStep(Protocol):
         """
 
 
+Begin = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None, Any]]
+"""Prompts (B, P), padded on the left, where a mask (B, P) is 0, to (B, D) last hidden states, (B, P, D) what left the
+frozen prefix where there is one, and a cache"""
 Decoding = Callable[[PreTrainedModel, str | None, int | None], AbstractContextManager[DecodeStep | None]]
 """A model, the adapter in force and the depth of a frozen prefix to a block in which the model decodes and its weights
 stay as they are: by the step that it yields, or by its own layers"""
@@ -118,7 +118,9 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
             backend,
             prepare=_fast_layers,
             adapter_layers={OneDnnLinear: AdaptedLinear},
-            decoding=fused_step if fuses(model) else lambda model, *_: prepacked(model),
+            decoding=partial(fused_step, reads_prompts=fuses_layers(model))
+            if fuses(model)
+            else lambda model, *_: prepacked(model),
             token_logprobs=partial(token_logprobs, linear=linear),
         )
     if device.type != "cpu":

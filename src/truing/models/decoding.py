@@ -36,11 +36,10 @@ class Decoder:
         self._role, self._step, self._device = role, step, role.model.device
         distinct = list(dict.fromkeys(map(tuple, prompts)))
         self._tokens, self._mask = left_padded(distinct, pad, self._device)
-        begun = step.begin(self._tokens, self._mask) if step else None
-        if begun is None:
-            self._forward(self._tokens, self._mask)
+        if step and step.begin and role.backend.caches:
+            self.state, self.prefix_states, self._cache = step.begin(self._tokens, self._mask)
         else:
-            self.state, self.prefix_states, self._cache = begun
+            self._forward(self._tokens, self._mask)
         places = {prompt: place for place, prompt in enumerate(distinct)}
         rows = integers([places[tuple(prompt)] for prompt in prompts], self._device)
         self._read = self._tokens.shape[1]

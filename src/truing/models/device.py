@@ -7,7 +7,7 @@ import torch
 
 from truing.config.sections import Compute
 from truing.core.errors import RecipeError, first_line
-from truing.kernels.cpu.heap import keep_freed_blocks
+from truing.core.heap import keep_freed_blocks
 from truing.kernels.precision import Precision
 from truing.processes import group
 
@@ -23,7 +23,7 @@ def device_of(compute: Compute) -> torch.device:
     """The device the recipe names, ready for it; for auto, CUDA where there is one, else the CPU.
 
     Products of float32 are computed in float32 (TF32 would keep 10 of its 23 bits), and those of bfloat16 are added up
-    in float32.
+    in float32. Where one process computes on a CPU, what it frees stays with it (`core.heap`).
 
     Raises:
         RecipeError: it is of no kind that is supported, or this machine has none.
@@ -46,7 +46,7 @@ def device_of(compute: Compute) -> torch.device:
         raise _refusal(name, first_line(error)) from error
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    elif group.size() == 1:  # several may share a model's weights, and give back each layer's
+    elif not group.is_expected():  # several may share a model's weights, and give back each layer's
         keep_freed_blocks()
     return device
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from truing.kernels.cpu.heap import give_back_large_blocks
+from truing.core.heap import give_back_large_blocks
 from truing.kernels.next_token import WHOLE, Vocabulary
 from truing.processes.group import Copies
 from truing.processes.layer_order import LayerOrder, absent, stages_of_layers

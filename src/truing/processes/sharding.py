@@ -12,7 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
-from truing.kernels.cpu.heap import give_back_large_blocks
+from truing.core.heap import give_back_large_blocks
 from truing.processes.parts import Parts
 
 NEEDS = "reset_iter_state"

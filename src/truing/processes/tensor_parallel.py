@@ -18,7 +18,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, Ro
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from truing.kernels.cpu.heap import give_back_large_blocks
+from truing.core.heap import give_back_large_blocks
 from truing.kernels.next_token import (
     BLOCK_TOKENS,
     WHOLE,

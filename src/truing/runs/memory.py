@@ -1,14 +1,14 @@
 """The memory of this process."""
 
-import ctypes
 import gc
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from truing.core.heap import give_back_what_is_free
 
 
 def resident() -> int:
@@ -54,5 +54,4 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # musl has none
-        libc.malloc_trim(0)
+    give_back_what_is_free()

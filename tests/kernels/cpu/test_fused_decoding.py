@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from truing.config.sections import Lora
+from truing.kernels import backend as backends
 from truing.kernels.backend import choose_backend
 from truing.kernels.cpu import fused_layer
 from truing.kernels.cpu.fused_decoding import FusedStep
@@ -90,15 +91,18 @@ def test_states_are_those_of_the_models_own_layers(family: str, pack: bool, monk
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("prompts", [PROMPTS, *OF_ONE_LENGTH.values()], ids=["padded", *OF_ONE_LENGTH])
+@pytest.mark.parametrize("pack", [True, False], ids=["prepacked", "plain"])
 def test_prompts_of_large_layers_are_read_by_it_too(
-    family: str, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    family: str, prompts: list[list[int]], pack: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    role = _adapted(random_model(FAMILIES[family]))  # whose layers stay the model's own
+    if pack:
+        one_dnn.computes_everything(monkeypatch)
     monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
+    monkeypatch.setattr(backends, "fuse_layers", lambda _: None)  # what it is held to stays the model's own
+    role = _adapted(random_model(FAMILIES[family]))
     with role.decoding() as step:
-        assert step is not None
-        begun = step.begin(torch.tensor([[1, 2]]), torch.tensor([[1, 1]]))
-    assert (begun is None) == (FAMILIES[family].hidden_act != "silu")
+        assert isinstance(step, FusedStep)
+        assert (step.begin is None) == (FAMILIES[family].hidden_act != "silu")
     _decodes_like_whole_rows(role, prompts)
 
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from truing.config import load_recipe, recipe_shelf
 from truing.kernels.cpu import products
-from truing.kernels.cpu.fused_decoding import _Product, fused_step
+from truing.kernels.cpu.fused_decoding import _SideBySide, fused_step
 from truing.kernels.cpu.linear import OneDnnLinear, use_onednn_linears
 from truing.kernels.cpu.products import (
     LARGE,
@@ -113,7 +113,7 @@ def test_the_quickstart_meets_no_product_that_is_measured(tmp_path: Path) -> Non
     model = AutoModelForCausalLM.from_pretrained(write_world(recipe.world, recipe.seed, tmp_path).base)
     use_onednn_linears(model)
     assert not any(isinstance(module, OneDnnLinear) for module in model.modules())
-    with computed_by(Products(1, 1, 1, 1)), fused_step(model, None, None) as step:
-        products = [part for layer in step._layers for part in vars(layer).values() if isinstance(part, _Product)]
+    with computed_by(Products(1, 1, 1, 1)), fused_step(model, None, None, reads_prompts=True) as step:
+        products = [part for layer in step._layers for part in vars(layer).values() if isinstance(part, _SideBySide)]
     assert len(products) == 4 * len(step._layers)
     assert not any(product._prepacked for product in products)

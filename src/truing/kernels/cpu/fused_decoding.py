@@ -8,6 +8,7 @@ rows, where that gains, and are gone when a rollout is.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,8 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from truing.kernels.backbone import is_known
 from truing.kernels.cpu.adapted import merged
-from truing.kernels.cpu.fused_layer import fuses_layers
-from truing.kernels.cpu.linear import gains_by_packing, prepacked
+from truing.kernels.cpu.linear import gains_by_packing, linear, prepacked
 from truing.kernels.cpu.products import one_dnn, reordered
 from truing.kernels.packed_rows import ATTENTION
 
@@ -33,21 +33,21 @@ class FusedStep:
 
     is_static = False
 
-    def __init__(self, model: PreTrainedModel, adapter: str | None, prefix_depth: int | None) -> None:
+    def __init__(
+        self, model: PreTrainedModel, adapter: str | None, prefix_depth: int | None, reads_prompts: bool
+    ) -> None:
+        """See `fused_step`."""
         backbone: Any = model.base_model
         self._config = model.config
         self._embed_tokens: Callable[[Tensor], Tensor] = backbone.embed_tokens
         self._rotary_emb: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = backbone.rotary_emb
-        self._layers = [_Layer(layer, adapter) for layer in backbone.layers]
+        self._layers = [_Layer(layer, adapter, reads_prompts) for layer in backbone.layers]
         self._norm = _norm(backbone.norm)
         self._prefix_depth = prefix_depth
-        self._begins = fuses_layers(model)
+        self.begin = self._begin if reads_prompts else None
 
     @torch.inference_mode()  # in which each small call costs a quarter less than without a gradient alone
-    def begin(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None, Any] | None:
-        """See `DecodeStep`. Small layers stay what their modules make of them, as where they learn."""
-        if not self._begins:
-            return None
+    def _begin(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None, Any]:
         cache, positions = DynamicCache(config=self._config), (mask.cumsum(1) - 1).clamp(min=0)
         return *self._through(tokens, positions, _seen(mask), cache), cache
 
@@ -63,7 +63,7 @@ class FusedStep:
     ) -> tuple[Tensor, Tensor | None]:
         """(B, D) last hidden states of tokens (B, T), and (B, T, D) what left the lowest `prefix_depth` layers."""
         embedded, prefix_states = self._embed_tokens(tokens), None
-        rotation = self._layers[0].rotation(*self._rotary_emb(embedded, positions))
+        rotation = self._layers[0].rotation(*self._rotary_emb(embedded, positions))  # all layers have the same heads
         states = embedded.flatten(0, 1)
         for place, (layer, cached) in enumerate(zip(self._layers, cache.layers, strict=True)):
             prefix_states = states.view(embedded.shape) if place == self._prefix_depth else prefix_states
@@ -74,14 +74,15 @@ class FusedStep:
 class _Layer:
     """A decoder layer: attention and gated feed-forward, each behind a norm and beside what comes in."""
 
-    def __init__(self, layer: Any, adapter: str | None) -> None:
+    def __init__(self, layer: Any, adapter: str | None, reads_prompts: bool) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self._input_norm = _norm(layer.input_layernorm)
         self._post_attention_norm = _norm(layer.post_attention_layernorm)
-        self._qkv_proj = _Product(adapter, attention.q_proj, attention.k_proj, attention.v_proj)
-        self._o_proj = _Product(adapter, attention.o_proj)
-        self._gate_up_proj = _Product(adapter, mlp.gate_proj, mlp.up_proj)
-        self._down_proj = _Product(adapter, mlp.down_proj)
+        projection = partial(_SideBySide, adapter, reads_prompts)
+        self._qkv_proj = projection(attention.q_proj, attention.k_proj, attention.v_proj)
+        self._o_proj = projection(attention.o_proj)
+        self._gate_up_proj = projection(mlp.gate_proj, mlp.up_proj)
+        self._down_proj = projection(mlp.down_proj)
         self._act_fn: Callable[[Tensor], Tensor] = mlp.act_fn
         self._qk_norms = [_norm(attention.q_norm), _norm(attention.k_norm)] if hasattr(attention, "q_norm") else None
         self._attention = attention
@@ -121,19 +122,19 @@ class _Layer:
             mixed: Tensor = attend(self._attention, queries, keys, values, mask, **options)[0]
             return mixed.reshape(len(states), -1)
         queries = queries.view(len(states), keys.shape[1], -1, keys.shape[-1])
-        attention = F.scaled_dot_product_attention if queries.shape[2] == 1 else _shared_attention
-        return attention(queries, keys, values, attn_mask=mask, scale=1.0).flatten(1)
+        if queries.shape[2] > 1:
+            return _shared_attention(queries, keys, values, mask).flatten(1)
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0).flatten(1)
 
 
-def _shared_attention(queries: Tensor, keys: Tensor, values: Tensor, attn_mask: Tensor | None, scale: float) -> Tensor:
-    """`F.scaled_dot_product_attention` of a few scaled queries that share a key, for which its fused kernel gains
-    nothing.
+def _shared_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of a few scaled queries that share a key, for which PyTorch's fused kernel gains nothing.
 
     queries (B, heads, n, H), keys and values (B, heads, T, H), mask (B, 1, 1, T) added to the scores.
     """
     scores = torch.bmm(queries.flatten(0, 1), keys.flatten(0, 1).mT)
-    if attn_mask is not None:
-        scores.view(*queries.shape[:3], -1).add_(attn_mask)
+    if mask is not None:
+        scores.view(*queries.shape[:3], -1).add_(mask)
     return torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view(queries.shape)
 
 
@@ -160,24 +161,26 @@ def _seen(mask: Tensor) -> Tensor | None:
     return (upto & mask.bool()[:, None] | torch.eye(len(upto), dtype=torch.bool))[:, None]
 
 
-class _Product:
-    """rows · weightᵀ + bias of linear layers side by side, on a copy of their weights with the adapter merged."""
+class _SideBySide:
+    """rows · weightᵀ + bias of some linear layers, on a copy of their weights with the adapter merged."""
 
-    def __init__(self, adapter: str | None, *layers: nn.Module) -> None:
+    def __init__(self, adapter: str | None, reads_prompts: bool, *layers: nn.Module) -> None:
         weights, biases = zip(*(_merged(layer, adapter) for layer in layers), strict=True)
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
         self._prepacked = gains_by_packing(weight)
         self._weight = reordered(weight) if self._prepacked else weight
+        self._plain = linear if reads_prompts else F.linear  # prompts may be enough rows for oneDNN
         self._bias = None if biases[0] is None else torch.cat(biases)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(B, in) to (B, out of all layers)."""
-        product = one_dnn if self._prepacked else F.linear
+        product = one_dnn if self._prepacked else self._plain
         return product(rows, self._weight, self._bias)
 
     def added_to(self, states: Tensor, rows: Tensor) -> Tensor:
         """(B, out): the product of `rows` (B, in), added to `states` (B, out)."""
-        return self(rows).add_(states)  # as few rows are added in less time than oneDNN's sum takes to be set up
+        # Not by oneDNN's sum: for up to 32 rows, the most that was tried, it takes longer to be set up.
+        return self(rows).add_(states)
 
 
 def _merged(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
@@ -196,8 +199,13 @@ def fuses(model: PreTrainedModel) -> bool:
 
 
 @contextmanager
-def fused_step(model: PreTrainedModel, adapter: str | None, prefix_depth: int | None) -> Iterator[FusedStep]:
-    """A step on copies of the weights as they are now, which live as long as the block."""
+def fused_step(
+    model: PreTrainedModel, adapter: str | None, prefix_depth: int | None, reads_prompts: bool
+) -> Iterator[FusedStep]:
+    """A step on copies of the weights as they are now, which live as long as the block.
+
+    `reads_prompts` where the model's layers are fused to learn, too: smaller ones stay what their modules make of them.
+    """
     projection: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    with prepacked(projection, for_several_rows=True):
-        yield FusedStep(model, adapter, prefix_depth)
+    with prepacked(projection, least_rows=2):
+        yield FusedStep(model, adapter, prefix_depth, reads_prompts)

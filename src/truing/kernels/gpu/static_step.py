@@ -26,13 +26,12 @@ class StaticStep:
     """What a model's own layers give for one token a row, from the whole of a mask and of the room for its cache."""
 
     is_static = True
+    begin = None
+    """Prompts are of ever other shapes"""
 
     def __init__(self, model: PreTrainedModel, prefix_depth: int | None) -> None:
         self._backbone: Any = model.base_model
         self._prefix_depth = prefix_depth
-
-    def begin(self, tokens: Tensor, mask: Tensor) -> None:
-        """The model's own layers read prompts, whose shapes differ."""
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> States:
@@ -68,16 +67,13 @@ class GraphedStep:
     The first run of a graph is compared with the calls; where it gives something else, there are no more graphs.
     """
 
-    is_static = True
+    is_static, begin = True, None
 
     def __init__(self, step: StaticStep) -> None:
         self._step = step
         self._works = True
         self._rows: Tensor | None = None
         """The mask of the rows that the graph is for"""
-
-    def begin(self, tokens: Tensor, mask: Tensor) -> None:
-        """See `StaticStep`."""
 
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> States:
         """See `StaticStep`. The next call writes over what this one returns."""

@@ -1,5 +1,6 @@
 """What is freed stays with the process for what follows, or goes back to the system, as told."""
 
+import os
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 
 FAULTS = """
 import resource
-from truing.kernels.cpu import heap
+from truing.core import heap
 
 heap.{told}()
 for turn in range(4):
@@ -22,11 +23,19 @@ PAGES = 16 * 2**22 // 4096
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked")
 @pytest.mark.parametrize(
-    ("told", "least", "most"), [("keep_freed_blocks", 0, 0.01), ("give_back_large_blocks", 0.9, 1.2)]
+    ("told", "variables", "least", "most"),
+    [
+        ("keep_freed_blocks", {}, 0, 0.01),
+        ("give_back_large_blocks", {}, 0.9, 1.2),
+        ("keep_freed_blocks", {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}, 0.9, 1.2),
+        ("keep_freed_blocks", {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"}, 0.9, 1.2),
+    ],
+    ids=["kept", "given back", "as the variables say", "as the tunables say"],
 )
 def test_blocks_that_are_freed_and_made_again_are_taken_from_the_system_once_or_each_time(
-    told: str, least: float, most: float
+    told: str, variables: dict[str, str], least: float, most: float
 ) -> None:
-    done = subprocess.run([sys.executable, "-c", FAULTS.format(told=told)], capture_output=True, text=True, check=True)
+    program = [sys.executable, "-c", FAULTS.format(told=told)]
+    done = subprocess.run(program, env=os.environ | variables, capture_output=True, text=True, check=True)
     for faults in map(int, done.stdout.split()):
         assert least * PAGES <= faults <= most * PAGES
