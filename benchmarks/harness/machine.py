@@ -20,19 +20,26 @@ from truing.core.processor import limits
 ROWS = (1, 8, 32, 64, 256, 768)
 FEW = 8
 """Rows that packed weights are laid out for, as where a policy samples"""
+WIDTHS = {"avx512f": "AVX-512", "avx2": "AVX2"}
+"""What products are computed by, the widest first, as the system calls it and as people do"""
 BUFFER = 2**28
 """Bytes read at once: larger than any cache"""
 
 
 def processor() -> str:
-    """Its name and whether it has matrix units, where the system says, and what holds kernels to fewer."""
+    """Its name, family and model, how wide it computes, where the system says, and what holds kernels to less."""
+    said: dict[str, str] = {}
     try:
-        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            said.setdefault(name.strip(), value.strip())
     except OSError:
         return platform.processor() or platform.machine()
-    name = next((line.partition(":")[2].strip() for line in said.splitlines() if line.startswith("model name")), "")
-    units = f"{'with' if 'amx_tile' in said else 'without'} matrix units"
-    return ", ".join([f"{name or platform.machine()} {units}", *limits()])
+    which = [f"{of} {said[key]}" for of, key in (("family", "cpu family"), ("model", "model")) if key in said]
+    features = said.get("flags", "").split()
+    which += [known for feature, known in WIDTHS.items() if feature in features][:1]
+    units = f"{'with' if 'amx_tile' in features else 'without'} matrix units"
+    return ", ".join([f"{said.get('model name', platform.machine())} ({', '.join([*which, units])})", *limits()])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import torch
 
 from truing.config.sections import Compute
 from truing.core.errors import RecipeError, first_line
-from truing.core.heap import keep_freed_blocks
 from truing.kernels.precision import Precision
 from truing.processes import group
 
@@ -23,7 +22,7 @@ def device_of(compute: Compute) -> torch.device:
     """The device the recipe names, ready for it; for auto, CUDA where there is one, else the CPU.
 
     Products of float32 are computed in float32 (TF32 would keep 10 of its 23 bits), and those of bfloat16 are added up
-    in float32. Where one process computes on a CPU, what it frees stays with it (`core.heap`).
+    in float32.
 
     Raises:
         RecipeError: it is of no kind that is supported, or this machine has none.
@@ -46,8 +45,6 @@ def device_of(compute: Compute) -> torch.device:
         raise _refusal(name, first_line(error)) from error
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    elif not group.is_expected():  # several may share a model's weights, and give back each layer's
-        keep_freed_blocks()
     return device
 
 

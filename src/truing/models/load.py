@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from truing.config.sections import Base, Compute, Data, Lora
 from truing.core.errors import ModelError
+from truing.core.heap import keep_freed_blocks
 from truing.data.chat import TextFormat
 from truing.data.endings import Endings, endings_of
 from truing.kernels.backend import Backend, choose_backend, plain_backend
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 
 FEW = 2
 """Layers at least that a base is asked by, where no process holds all"""
+SMALL = 1 << 25
+"""Bytes of a model up to which what is freed stays with the process. Large blocks of a larger one would leave gaps, a
+tenth of its peak, and gain nothing; where several processes share one, they give back each layer's"""
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,9 @@ def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = 
     known = model.device, precision
     backend = plain_backend(*known) if will_be_cut else choose_backend(model, *known)
     backend.prepare(model)
+    size = sum(weight.nbytes for weight in model.parameters())
+    if model.device.type == "cpu" and size <= SMALL and not group.is_expected():
+        keep_freed_blocks()
     if checkpointing:
         checkpoint_layers(model)
     model.requires_grad_(False).train(False)
