@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 FEW = 2
 """Layers at least that a base is asked by, where no process holds all"""
 SMALL = 1 << 25
-"""Bytes of a model up to which what is freed stays with the process. Large blocks of a larger one would leave gaps, a
-tenth of its peak, and gain nothing; where several processes share one, they give back each layer's"""
+"""Bytes of a model up to which what is freed stays with the process. A larger one gains nothing by it, and several
+processes that share one give back each layer's"""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The fused step gives what the model's own layers give: every family, adapters, padding, rows that leave."""
 
+import gc
+import weakref
 from typing import Any
 
 import one_dnn
@@ -104,6 +106,21 @@ def test_prompts_of_large_layers_are_read_by_it_too(
         assert isinstance(step, FusedStep)
         assert (step.begin is None) == (FAMILIES[family].hidden_act != "silu")
     _decodes_like_whole_rows(role, prompts)
+
+
+def test_copies_of_weights_are_gone_when_a_rollout_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
+    role = _adapted(random_model(FAMILIES["llama"]))
+    gc.disable()
+    try:
+        with role.decoding() as step:
+            assert isinstance(step, FusedStep)
+            Decoder(role, PROMPTS, PAD, new_tokens=3, step=step)
+        kept = weakref.ref(step)
+        del step
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 @torch.no_grad()

@@ -44,7 +44,12 @@ class FusedStep:
         self._layers = [_Layer(layer, adapter, reads_prompts) for layer in backbone.layers]
         self._norm = _norm(backbone.norm)
         self._prefix_depth = prefix_depth
-        self.begin = self._begin if reads_prompts else None
+        self._reads_prompts = reads_prompts
+
+    @property
+    def begin(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None, Any]] | None:
+        """See `DecodeStep`. Kept on the step itself, it would keep the step, and its copies, behind the rollout."""
+        return self._begin if self._reads_prompts else None
 
     @torch.inference_mode()  # in which each small call costs a quarter less than without a gradient alone
     def _begin(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None, Any]:
