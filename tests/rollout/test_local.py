@@ -162,7 +162,7 @@ def test_weights_are_laid_out_once_more_only_where_they_may_be(pack: bool, monke
     quick = Role(model, backend=prepare(model, Precision()))
     layers = [layer for layer in quick.model.modules() if isinstance(layer, OneDnnLinear)]
     prepacked: list[bool] = []
-    quick.model.lm_head.register_forward_hook(
+    quick.model.model.embed_tokens.register_forward_hook(
         lambda *_: prepacked.extend(layer.prepacked is not None for layer in layers)
     )
     rollouts = [

@@ -75,6 +75,20 @@ def test_the_crossing_is_where_one_dnn_stays_ahead(seconds: dict[int, tuple[floa
     assert crossing(seconds) == rows
 
 
+@pytest.mark.parametrize(
+    ("found", "taken"),
+    [([8, 1, 1], 1), ([1, 1], 1), ([8, 1, 64, 1, 64], 64)],
+    ids=["noise first", "none", "noise alone"],
+)
+def test_it_is_measured_until_it_comes_out_twice_in_a_row(
+    found: list[int], taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = [Products(large=rows) for rows in found]
+    monkeypatch.setattr(products, "_measured", lambda: tables.pop(0))
+    assert measure_products() == Products(large=taken)
+    assert tables == []
+
+
 def test_what_is_measured_becomes_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that says of each way what it took: 2 of PyTorch's own, 3 as the weight lies, 1 packed."""
     monkeypatch.setattr(products, "_seconds", lambda ways, rows: dict(zip(ways, (2.0, 3.0, 1.0), strict=True)))

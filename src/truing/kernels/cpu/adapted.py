@@ -46,7 +46,7 @@ class AdaptedLinear(LoraLinear):
         if not torch.is_grad_enabled() and is_tall(x):
             return product(x, merged(base.weight, *factors), base.bias)
         adapted: Tensor = _Adapted.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, *factors, base.packed_for(x)
+            x, base.weight, base.bias, *factors, base.prepacked
         )
         return adapted
 

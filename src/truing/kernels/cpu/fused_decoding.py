@@ -212,5 +212,5 @@ def fused_step(
     `reads_prompts` where the model's layers are fused to learn, too: smaller ones stay what their modules make of them.
     """
     projection: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    with prepacked(projection, least_rows=2):
+    with prepacked(projection):
         yield FusedStep(model, adapter, prefix_depth, reads_prompts)

@@ -30,25 +30,17 @@ class OneDnnLinear(nn.Linear):
         self.in_features, self.out_features = like.in_features, like.out_features
         self.weight, self.bias = like.weight, like.bias
         self.training = like.training
-        self.packs_from: int | None = None
-        """Rows from which on a copy of the weight for products of few rows is made; None where there is to be none"""
         self.prepacked: Tensor | None = None
-        """The copy, once so many rows have come"""
+        """A copy of the weight for products of few rows, where there is one just now"""
 
     def forward(self, rows: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         if not suits(self.weight) or rows.dtype != self.weight.dtype:
             return F.linear(rows, self.weight, self.bias)
         if not torch.is_grad_enabled():
-            return product(rows, self.weight, self.bias, self.packed_for(rows))
-        learnt: Tensor = _Product.apply(rows, self.weight, self.bias, self.packed_for(rows))  # type: ignore[no-untyped-call]
+            return product(rows, self.weight, self.bias, self.prepacked)
+        learnt: Tensor = _Product.apply(rows, self.weight, self.bias, self.prepacked)  # type: ignore[no-untyped-call]
         return learnt
-
-    def packed_for(self, rows: Tensor) -> Tensor | None:
-        """The copy of the weight that these rows (..., in) meet, where there is one."""
-        if self.prepacked is None and self.packs_from is not None and rows.shape[:-1].numel() >= self.packs_from:
-            self.prepacked = reordered(self.weight.detach())
-        return self.prepacked
 
 
 class _Product(torch.autograd.Function):
@@ -106,19 +98,13 @@ def use_onednn_linears(model: nn.Module) -> None:
 
 
 @contextmanager
-def prepacked(model: nn.Module, least_rows: int = 1) -> Iterator[None]:
-    """Weights laid out for products of few rows inside the block, which holds them twice; they must not change.
-
-    Args:
-        model: whose layers' weights these are.
-        least_rows: that have to come at once before a weight is laid out: a single row gains so little that a weight of
-            28 million numbers has to meet a hundred of them before it was worth it.
-    """
+def prepacked(model: nn.Module) -> Iterator[None]:
+    """Weights laid out for products of few rows inside the block, which holds them twice; they must not change."""
     layers = [layer for layer in model.modules() if isinstance(layer, OneDnnLinear) and gains_by_packing(layer.weight)]
     try:
         for layer in layers:
-            layer.packs_from = least_rows
+            layer.prepacked = reordered(layer.weight.detach())
         yield
     finally:
         for layer in layers:
-            layer.packs_from = layer.prepacked = None
+            layer.prepacked = None
