@@ -142,3 +142,17 @@ def test_a_prompt_that_leaves_no_room_for_its_answer_is_refused_before_anything_
     with pytest.raises(DataError) as refused:
         next(sample_file(model, rows, 8, 1.0))
     assert (refused.value.code, refused.value.where) == ("data/beyond-context", f"{rows}:2")
+    assert str(refused.value.hint) == "Shorten it, or ask for at most 4 with --tokens (in Python, tokens=)."
+
+
+def test_all_prompts_that_leave_no_room_are_named_and_how_each_may_be_mended(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    rows = tiny.write_rows(tmp_path / "long.jsonl", [{"prompt": "e" * length} for length in (60, 2, 70, *[64] * 19)])
+    with pytest.raises(DataError) as refused:
+        next(sample_file(model, rows, 8, 1.0))
+    told = str(refused.value).splitlines()
+    assert told[0] == f"{rows}: 21 problems."
+    assert "60 tokens and may be answered with 8" in told[1]
+    assert told[2] == f"  {rows}:3: the prompt has 70 tokens; the model reads 64 in all. Shorten the prompt."
+    assert told[-1].strip() == "... and 1 more."

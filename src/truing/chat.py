@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from truing.core.records import Message
+from truing.core.records import Message, Sample, Text
 from truing.results import LanguageModel, open_result, open_start
 from truing.rollout.engine import Sampling
 from truing.runs.directory import RunDirectory
@@ -27,14 +27,25 @@ class ChatModel:
         """Its directory or Hub id."""
         return self.model.place
 
-    def answer(self, prompt: str) -> str:
-        """Its response to a prompt."""
-        self._turns.append(Message("user", prompt))
-        asked = tuple(self._turns) if self.model.in_messages else prompt
-        (answer,) = self.model.answers([asked], [self._answers], self.sampling, self.model.recipe.seed, "chat")
+    @property
+    def remembers(self) -> bool:
+        """Whether something was said that it reads before the next prompt."""
+        return self.model.in_messages and bool(self._turns)
+
+    def refuse_unanswerable(self, prompt: str) -> None:
+        """DataError where it cannot answer a prompt, which counts what was said before; nothing is remembered then."""
+        self.model.refuse_unanswerable([("", self._asked(prompt))], self.sampling.max_new_tokens, "")
+
+    def answer(self, prompt: str) -> Sample:
+        """Its response to a prompt that it can answer."""
+        asked = [self._asked(prompt)]
+        (answer,) = self.model.answers(asked, [self._answers], self.sampling, self.model.recipe.seed, "chat")
         self._answers += 1
-        self._turns.append(Message("assistant", answer.response))
-        return answer.response
+        self._turns += [Message("user", prompt), Message("assistant", answer.response)]
+        return answer
+
+    def _asked(self, prompt: str) -> Text:
+        return (*self._turns, Message("user", prompt)) if self.model.in_messages else prompt
 
 
 def open_models(

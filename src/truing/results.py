@@ -3,7 +3,7 @@
 Nothing is fetched, and no code runs that a model brings along, unless the caller trusts that of the result.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,10 @@ from pathlib import Path
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute
-from truing.core.errors import DataError, ModelError, RunError
+from truing.core.errors import DataError, ModelError, Problem, Problems, RunError
 from truing.core.records import Message, Sample, Text, Tokens
 from truing.data.chat import TextFormat, decode_response, encode_prompt
+from truing.data.fields import FieldError, sound
 from truing.data.kept import chats_of
 from truing.models.fetched import directory_of
 from truing.models.load import LoadedBase, load_base
@@ -47,14 +48,37 @@ class LanguageModel:
             prompt = (Message("user", prompt),)
         return encode_prompt(self.form, prompt)
 
-    def refuse_longer(self, prompt: Text, max_new_tokens: int, where: str) -> None:
-        """DataError where a prompt and its answer may be longer than the model reads."""
-        length = len(self.encoded(prompt))
-        if length + max_new_tokens > self.base.context:
-            may = f"the prompt has {length:,} tokens and may be answered with {max_new_tokens:,}"
-            what = f"{may}; the model reads {self.base.context:,} in all."
-            hint = "Shorten the prompt, or ask for fewer with --tokens (in Python, tokens=)."
-            raise DataError(what, code="data/beyond-context", where=where, hint=hint)
+    def refuse_unanswerable(self, prompts: Iterable[tuple[str, Text]], max_new_tokens: int, where: str) -> None:
+        """Refuses prompts, each with its place in `where`, that no answer of so many tokens can follow.
+
+        Raises:
+            DataError: what is asked last has no text, or a prompt and its answer may be longer than the model reads.
+        """
+        problems = Problems(where)
+        for place, prompt in prompts:
+            problem = self._unsound(prompt, place) or self._too_long(prompt, max_new_tokens, place)
+            if problem is not None:
+                problems.add(problem)
+        problems.check(DataError)
+
+    def _unsound(self, prompt: Text, where: str) -> Problem | None:
+        try:
+            sound("prompt", prompt if isinstance(prompt, str) else prompt[-1].content)
+        except FieldError as error:
+            return Problem(error.code, "prompt", error.what, "Ask with another text.", where)
+        if not self.encoded(prompt):
+            return Problem("data/no-tokens", "prompt", "the tokenizer makes no token of the prompt.", None, where)
+        return None
+
+    def _too_long(self, prompt: Text, max_new_tokens: int, where: str) -> Problem | None:
+        length, context = len(self.encoded(prompt)), self.base.context
+        if length + max_new_tokens <= context:
+            return None
+        what, hint = f"the prompt has {length:,} tokens; the model reads {context:,} in all.", "Shorten the prompt."
+        if length < context:
+            what = what.replace(";", f" and may be answered with {max_new_tokens:,};")
+            hint = f"Shorten it, or ask for at most {context - length:,} with --tokens (in Python, tokens=)."
+        return Problem("data/beyond-context", "prompt", what, hint, where)
 
     def sampling(self, max_new_tokens: int | None, temperature: float | None, rows: int = 1) -> Sampling:
         """How it draws: so many answers side by side; what is None is as in the run."""

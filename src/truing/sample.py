@@ -87,8 +87,8 @@ def drawn_answers(
     takes_columns = reward is not None and reward.form is None
     records: list[Prompt] = records_of(prompts, "prompts", model.recipe.data.transcripts, columns=takes_columns)
     sampling, seed = model.sampling(tokens, temperature, ROWS), model.recipe.seed if seed is None else seed
-    for record in records:  # before anything is drawn
-        model.refuse_longer(record.prompt, sampling.max_new_tokens, record.where)
+    asked_at = ((record.where, record.prompt) for record in records)
+    model.refuse_unanswerable(asked_at, sampling.max_new_tokens, str(prompts))  # before anything is drawn
     together = max(1, ROWS // each)
     for start in range(0, len(records), together):
         part = records[start : start + together]

@@ -15,6 +15,7 @@ from forked import Starter, anew, forked
 import truing as package
 from truing.cli import main as entry
 from truing.core.errors import InputError
+from truing.core.records import Sample
 
 HEAVY = ["torch", "transformers", "peft", "datasets", "matplotlib"]
 IMPORTED = f"""
@@ -140,6 +141,34 @@ def test_chat_answers_until_an_empty_line(
     assert f"ppo: what it made of that, {place / 'run' / 'ppo' / 'model'}\n" in said.out
     assert " start " in said.out
     assert " ppo " in said.out
+
+
+@pytest.mark.usefixtures("run")
+def test_chat_tells_of_a_prompt_that_it_cannot_answer_and_goes_on(
+    truing: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = iter(["  ", "e" * 70, "e" * 60, "ab?", ""])
+    monkeypatch.setattr("builtins.input", lambda *_: next(lines))
+    said = truing("chat", place / "run", "--stage", "sft", "--tokens", "8")
+    assert said.code == 0
+    told = [line for line in said.out.splitlines() if line.endswith(" Nothing was asked.")]
+    assert [line.removesuffix(" Nothing was asked.").removeprefix("> ") for line in told] == [
+        "`prompt` has nothing but white space.",
+        "the prompt has 70 tokens; the model reads 64 in all.",
+        "the prompt has 60 tokens and may be answered with 8; the model reads 64 in all.",
+    ]
+    assert said.out.count(" start ") == 1
+
+
+@pytest.mark.usefixtures("run")
+def test_chat_marks_an_answer_that_was_cut_off(truing: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([Sample("ab?", "abc", (), (4, 5, 6), finished=False), Sample("ab?", "ab", (), (4, 5), True)])
+    monkeypatch.setattr("truing.results.LanguageModel.answers", lambda *_: [next(answers)])
+    lines = iter(["ab?", ""])
+    monkeypatch.setattr("builtins.input", lambda *_: next(lines))
+    said = truing("chat", place / "run", "--stage", "ppo", "--tokens", "3")
+    assert "abc (cut off at 3 tokens)" in said.out
+    assert said.out.count("cut off") == 1
 
 
 @pytest.mark.usefixtures("run")

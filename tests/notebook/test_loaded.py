@@ -6,6 +6,7 @@ import sys
 from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -92,6 +93,26 @@ def test_the_policy_is_the_librarys_and_answers_as_truing_sample_does(run: Run) 
 def test_a_prompt_that_leaves_no_room_is_refused(run: Run) -> None:
     with pytest.raises(DataError, check=lambda error: error.where == "prompts[1]"):
         run.policy.answers(["a?", "e" * 60], tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "code", "told"),
+    [
+        ("one prompt", "data/one-text", r"`prompts` is one text.*prompts=\[text\]"),
+        (["a?", ""], "data/empty-text", r"^prompts\[1\]: `prompt` is empty"),
+        (["a?", " \n"], "data/blank-text", r"^prompts\[1\]: `prompt` has nothing but white space"),
+        ([{"role": "user", "content": "a?"}], "data/not-text", r"`prompts\[0\]` is an object"),
+    ],
+)
+def test_prompts_that_no_answer_can_follow_are_refused(run: Run, prompts: Any, code: str, told: str) -> None:
+    with pytest.raises(DataError, match=told, check=lambda error: error.code == code):
+        run.policy.answers(prompts, tokens=2)
+
+
+def test_the_reward_takes_no_text_for_a_list_of_texts(run: Run) -> None:
+    for prompts, responses in (("ab", ["a", "b"]), (["a?", "b?"], "ab")):
+        with pytest.raises(DataError, check=lambda error: error.code == "data/one-text"):
+            run.reward.score(prompts, responses)
 
 
 def test_the_reward_is_that_of_truing_score(run: Run, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.chat import open_models
 from truing.config.recipe import Recipe
+from truing.core.errors import DataError
 from truing.core.records import Message, Sample
 from truing.data.chat import encode_completion, encode_prompt
 from truing.models.layout import policy_roles
@@ -133,6 +134,22 @@ def test_messages_without_a_template_leave_the_template_that_wrote_them(tmp_path
     said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert words.apply_chat_template(said, tokenize=False) == "User: a\n\nAssistant: b</s>"
     assert words.decode(asked(run, "a")) == "User: a\n\nAssistant:"
+
+
+def test_a_refused_turn_is_not_remembered_and_what_was_said_before_counts(tmp_path: Path) -> None:
+    run = run_pipeline(recipe(tmp_path, stages=["sft"]), tmp_path / "run", SilentProgress())
+    talk = open_models(run, "sft", 8, 1.0)[1]
+    alone = talk.model.base.context - len(talk.model.encoded("a")) - 8
+    longest = "a" + "b" * alone
+    talk.refuse_unanswerable(longest)
+    assert not talk.remembers
+    with pytest.raises(DataError, check=lambda error: error.code == "data/beyond-context"):
+        talk.refuse_unanswerable(longest + "b")
+    talk.answer("a")
+    assert talk.remembers
+    with pytest.raises(DataError, check=lambda error: error.code == "data/beyond-context"):
+        talk.refuse_unanswerable(longest)
+    talk.refuse_unanswerable("a")
 
 
 def asked(run: Any, question: str) -> list[int]:

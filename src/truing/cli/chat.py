@@ -1,6 +1,7 @@
 """truing chat."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.columns import Columns
 from rich.console import Console
@@ -8,9 +9,12 @@ from rich.panel import Panel
 from rich.text import Text
 
 from truing.cli.output import PlainConsole
-from truing.core.errors import RunError
+from truing.core.errors import DataError, RunError
 from truing.runs.directory import RunDirectory
 from truing.runs.finished import speaking_stage
+
+if TYPE_CHECKING:
+    from truing.chat import ChatModel
 
 
 def chat_command(root: Path, stage: str | None, tokens: int, temperature: float, trust: bool) -> None:
@@ -28,8 +32,22 @@ def chat_command(root: Path, stage: str | None, tokens: int, temperature: float,
     console.print(f"{result.name}: what it made of that, {result.place}", style="dim", soft_wrap=True)
     console.print("A line is a prompt; an empty line ends.", style="dim")
     while prompt := _ask(console):
-        panels = [Panel(Text(model.answer(prompt)), title=Text(model.name)) for model in models]
-        console.print(Columns(panels, equal=True, expand=True))
+        try:
+            for model in models:
+                model.refuse_unanswerable(prompt)
+        except DataError as error:
+            before = " What was said before counts; a new chat begins without it." if models[0].remembers else ""
+            console.print(f"{error.what} Nothing was asked.{before}", soft_wrap=True)
+            continue
+        console.print(Columns([_panel(model, prompt) for model in models], equal=True, expand=True))
+
+
+def _panel(model: "ChatModel", prompt: str) -> Panel:
+    answer = model.answer(prompt)
+    shown = Text(answer.response)
+    if not answer.finished:
+        shown.append(f" (cut off at {len(answer.response_tokens):,} tokens)", style="dim")
+    return Panel(shown, title=Text(model.name))
 
 
 def _ask(console: Console) -> str:

@@ -33,12 +33,12 @@ def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
         messages = tuple(_message(f"{field}[{index}]", item) for index, item in enumerate(value))
     elif not isinstance(value, str):
         raise FieldError(field, f"is {kind(value)}", "Make it text, or a list of messages.", code="data/not-text")
-    elif transcripts and part != "completion" and is_transcript(_sound(field, value)):
+    elif transcripts and part != "completion" and is_transcript(sound(field, value)):
         messages = split_transcript(value, part)
         for index, message in enumerate(messages):
-            _sound(f"{field}[{index}]", message.content)
+            sound(f"{field}[{index}]", message.content)
     else:
-        return _sound(field, value)
+        return sound(field, value)
     fault = order_fault(messages, part)
     if fault is not None:
         index, reason = fault
@@ -131,18 +131,18 @@ def _message(field: str, item: object) -> Message:
     if not content and "tool_calls" in more:
         hint = "Write the call into it, as the model's chat template writes calls."
         raise FieldError(f"{field}.content", "is empty beside tool_calls", hint, code="data/call-without-text")
-    return Message(ROLES[role], _sound(f"{field}.content", content), json.dumps(more, default=str) if more else "")
+    return Message(ROLES[role], sound(f"{field}.content", content), json.dumps(more, default=str) if more else "")
 
 
 def is_sound(text: str) -> bool:
     """Whether a row may have this text: it says something, and a tokenizer can encode it."""
     try:
-        return _sound("text", text) == text
+        return sound("text", text) == text
     except FieldError:
         return False
 
 
-def _sound(field: str, text: str) -> str:
+def sound(field: str, text: str) -> str:
     """The same text, if it says something and a tokenizer can encode it."""
     if not text:
         raise FieldError(field, "is empty", "Give it text, or remove the row.", code="data/empty-text")

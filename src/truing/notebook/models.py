@@ -6,7 +6,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from truing.core.records import Message, Sample, Text
+from truing.core.errors import DataError
+from truing.core.records import Sample, Text
+from truing.data.fields import as_text
 from truing.results import LanguageModel, naming_consent, open_result
 from truing.runs.directory import RunDirectory
 from truing.sample import ROWS
@@ -51,13 +53,14 @@ class Policy:
             seed: of the draws; without it, the run's. The same seed gives the same answers.
 
         Raises:
-            DataError: a prompt and its answer may be longer than the model reads.
+            DataError: `prompts` is one text, a prompt has none, or it and its answer may be longer than the model
+                reads.
         """
         sampling = self.loaded.sampling(tokens, temperature, ROWS)
         draws = self.loaded.recipe.seed if seed is None else seed
-        asked = [_text(prompt) for prompt in prompts]
-        for place, prompt in enumerate(asked):
-            self.loaded.refuse_longer(prompt, sampling.max_new_tokens, f"prompts[{place}]")
+        asked = _texts(prompts)
+        placed = ((f"prompts[{place}]", prompt) for place, prompt in enumerate(asked))
+        self.loaded.refuse_unanswerable(placed, sampling.max_new_tokens, "prompts")
         return [one.response for one in self.loaded.answers(asked, range(len(asked)), sampling, draws, "sample")]
 
 
@@ -81,9 +84,13 @@ class Reward:
         Args:
             prompts: B texts or conversations.
             responses: B texts, each an answer that has ended.
+
+        Raises:
+            DataError: `prompts` or `responses` is one text, or a conversation cannot be read.
         """
-        pairs = zip(prompts, responses, strict=True)
-        samples: list[Sample] = [as_sample(_text(prompt), response) for prompt, response in pairs]
+        _refuse_text("responses", responses)
+        pairs = zip(_texts(prompts), responses, strict=True)
+        samples: list[Sample] = [as_sample(prompt, response) for prompt, response in pairs]
         return self.loaded.normalised(samples)
 
 
@@ -98,8 +105,18 @@ def load_reward(run: RunDirectory) -> Reward:
     return Reward(load_stage_reward(run))
 
 
-def _text(prompt: str | Turns) -> Text:
-    """As rows have it."""
-    if isinstance(prompt, str):
-        return prompt
-    return tuple(Message(turn["role"], turn["content"]) for turn in prompt)  # type: ignore[arg-type]
+def _texts(prompts: Sequence[str | Turns]) -> list[Text]:
+    """As rows have them."""
+    _refuse_text("prompts", prompts)
+    listed = [list(prompt) if isinstance(prompt, tuple) else prompt for prompt in prompts]
+    return [
+        prompt if isinstance(prompt, str) else as_text(f"prompts[{place}]", prompt, "prompt", transcripts=False)
+        for place, prompt in enumerate(listed)
+    ]
+
+
+def _refuse_text(name: str, texts: Sequence[object]) -> None:
+    """A text is a sequence too: of its letters."""
+    if isinstance(texts, str):
+        what, hint = f"`{name}` is one text, where a list of them is asked for.", f"Put it into one: {name}=[text]."
+        raise DataError(what, code="data/one-text", field=name, hint=hint)
