@@ -91,6 +91,12 @@ def test_a_function_that_measures_length_is_found_out(tmp_path: Path) -> None:
     assert found.verdict == "fail"
 
 
+def test_of_three_pairs_nothing_is_said(run: RunDirectory, tmp_path: Path) -> None:
+    found = judge(str(run.root), pairs_file(tmp_path, 3))
+    assert {check.verdict for check in found.checks} == {"not measured"}
+    assert found.verdict == "not measured"
+
+
 def _judge_file(place: Path, base_url: str) -> Path:
     (place / "rubric.txt").write_text("The longer is better: {response}")
     recipe = place / "judges.yaml"

@@ -78,6 +78,14 @@ def test_few_pairs_are_not_parted() -> None:
     assert [found[name].verdict for name in ("margin", "length", "source")] == ["not measured"] * 3
 
 
+def test_few_pairs_are_not_told_from_a_coin() -> None:
+    found = checks_of(scored([1.0] * 3), torch.ones(3))
+    for name in ("accuracy", "longer-wins", "bag-of-words"):
+        assert (found[name].verdict, found[name].finding) == ("not measured", "3 pairs are too few to tell.")
+    enough = checks_of(scored([1.0] * 20), torch.ones(20))
+    assert enough["accuracy"].verdict == "pass"
+
+
 GOOD, BAD = ["good film", "a great cast!", "good plot", "great, good"], ["bad film", "a poor cast", "bad plot!", "poor"]
 
 

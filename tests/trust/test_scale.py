@@ -28,15 +28,16 @@ def test_a_model_as_sure_as_it_is_right_passes_and_one_three_times_as_sure_is_wa
 
 
 def test_too_sure_on_few_pairs_may_be_chance() -> None:
-    gaps = [1.8 * np.log(3)] * 3 + [-1.8 * np.log(3)]
+    gaps = [1.8 * np.log(3)] * 15 + [-1.8 * np.log(3)] * 5
     assert calibrated(scored(gaps)).verdict == "pass"
+    assert calibrated(scored(gaps[:19])).verdict == "not measured"
 
 
 def test_a_loss_above_that_of_a_coin_fails() -> None:
     found = calibrated(scored([4.0] * 75 + [-4.0] * 25))  # 0.75·ln(1 + e⁻⁴) + 0.25·ln(1 + e⁴) = 1.02
     assert found.verdict == "fail"
     assert found.finding.startswith("The pair loss, 1.02, is above that of a coin (0.69): it is surer than it is right")
-    assert calibrated(scored([0.0] * 6)).verdict == "warn"
+    assert calibrated(scored([0.0] * 20)).verdict == "warn"
 
 
 def test_a_function_claims_no_odds() -> None:

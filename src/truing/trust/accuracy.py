@@ -11,7 +11,7 @@ from truing.core.results import Check, CheckVerdict, Measure, PairCard
 from truing.core.soundness import beaten_by_length, near_chance
 from truing.evaluation.pair_card import wins
 from truing.trust.pairs import ScoredPairs, share_right
-from truing.trust.questions import ACCURACY, BAG_OF_WORDS, FEW, LENGTH, LONGER_WINS, MARGIN, SOURCE
+from truing.trust.questions import ACCURACY, BAG_OF_WORDS, FEW, LENGTH, LONGER_WINS, MARGIN, SOURCE, too_few
 
 THIRDS = ("least sure third", "middle third", "surest third")
 SIDES = ("longer was preferred", "shorter was preferred")
@@ -32,13 +32,14 @@ def accuracy_checks(pairs: ScoredPairs, card: PairCard, rival: Tensor | None, no
         rival: (N,) margins of the bag of words; None where it was not asked.
         no_rival: why it was not.
     """
+    few = too_few(len(pairs))
+    if few:
+        questions = (ACCURACY, LONGER_WINS, BAG_OF_WORDS, MARGIN, LENGTH, SOURCE)
+        yield from (question.unanswered(few) for question in questions)
+        return
     yield _accuracy(pairs, card)
     yield _longer_wins(pairs, card)
     yield BAG_OF_WORDS.unanswered(no_rival) if rival is None else _bag_of_words(pairs, rival)
-    if len(pairs) < FEW:
-        few = f"{len(pairs)} pairs are too few to be parted."
-        yield from (question.unanswered(few) for question in (MARGIN, LENGTH, SOURCE))
-        return
     yield _margin(pairs)
     yield _length(pairs)
     yield _source(pairs)

@@ -14,7 +14,7 @@ from truing.trust.bag_of_words import MISSING, TextPairs, cross_validated_margin
 from truing.trust.overfitting import overfitting
 from truing.trust.pairs import ScoredPairs
 from truing.trust.probes import probe_checks
-from truing.trust.questions import ACCURACY, CALIBRATION, FEW, LONGER_WINS, OVERFITTING, QUESTIONS
+from truing.trust.questions import ACCURACY, CALIBRATION, LONGER_WINS, OVERFITTING, QUESTIONS, too_few
 from truing.trust.scale import calibration, length_correlation
 
 ORDER = [question.name for question in QUESTIONS]
@@ -80,8 +80,9 @@ def findings(checks: Sequence[Check]) -> list[str]:
 
 def _rival(pairs: ScoredPairs, learnt: TextPairs | None) -> tuple[Tensor | None, str]:
     """(N,) margins of the bag of words, or why there are none."""
-    if len(pairs) < FEW:
-        return None, f"{len(pairs)} pairs are too few for a comparison."
+    few = too_few(len(pairs))
+    if few:
+        return None, few
     if not is_installed():
         return None, MISSING
     asked = TextPairs(pairs.chosen.texts, pairs.rejected.texts)

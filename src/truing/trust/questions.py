@@ -10,6 +10,13 @@ from truing.core.results import Check, CheckVerdict, Measure
 
 FEW = 20
 """Pairs below which a share says next to nothing: its 95% interval is 40 points wide and more"""
+
+
+def too_few(pairs: int) -> str:
+    """Why so few pairs tell nothing; empty where they are enough."""
+    return f"{pairs} {'pair is' if pairs == 1 else 'pairs are'} too few to tell." if pairs < FEW else ""
+
+
 MORE_OR_SLOWER = "more pairs, fewer epochs, a lower learning rate or label_smoothing"
 
 

@@ -15,7 +15,7 @@ from truing.functional import (
     within_groups,
 )
 from truing.trust.pairs import ScoredPairs
-from truing.trust.questions import CALIBRATION, FEW, LENGTH_CORRELATION
+from truing.trust.questions import CALIBRATION, LENGTH_CORRELATION, too_few
 
 CHANCE_LOSS = math.log(2.0)
 TOO_SURE = 1.5
@@ -35,6 +35,9 @@ def calibration(pairs: ScoredPairs, card: PairCard, log_odds: bool) -> Check:
     """
     if not log_odds:
         return CALIBRATION.unanswered("Scores of a function are no log-odds, so they claim no probability.")
+    few = too_few(len(pairs))
+    if few:
+        return CALIBRATION.unanswered(few)
     loss, temperature = card.heldout_loss or 0.0, best_temperature(pairs.gaps)
     measures = [Measure("calibration error", card.ece or 0.0, None, len(pairs))]
     finding = f"Its confidence is off by {card.ece or 0.0:.1%} on average (calibration error)."
@@ -56,8 +59,9 @@ def calibration(pairs: ScoredPairs, card: PairCard, log_odds: bool) -> Check:
 
 def length_correlation(pairs: ScoredPairs, card: PairCard) -> Check:
     """Of score and length among the answers to one prompt, beside that over all answers."""
-    if len(pairs) < FEW:
-        return LENGTH_CORRELATION.unanswered(f"{len(pairs)} pairs are too few for a correlation.")
+    few = too_few(len(pairs))
+    if few:
+        return LENGTH_CORRELATION.unanswered(few)
     prompts = pairs.groups.repeat(2)
     scores = within_groups(torch.tensor([*pairs.chosen.scores, *pairs.rejected.scores], dtype=torch.float64), prompts)
     lengths = torch.tensor([*pairs.chosen.lengths, *pairs.rejected.lengths], dtype=torch.float64)
