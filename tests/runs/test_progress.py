@@ -35,6 +35,17 @@ def test_lines_at_the_start_each_tenth_and_the_end() -> None:
     assert lines[-1] == "ppo: 40 steps in 1:20 min, score 0.5, kl 3.14"
 
 
+def test_a_figure_that_is_not_measured_each_step_stands_on_one_line() -> None:
+    clock = Clock()
+    progress, out = plain(clock)
+    with progress.stage("sft", 40) as stage:
+        for step in range(1, 41):
+            stage.advance(step, {"loss": float(step)} | ({"heldout_loss": -float(step)} if step % 10 == 0 else {}))
+    told = [line.partition("left, ")[2] for line in out.getvalue().splitlines()[1:-1]]
+    assert told[:5] == ["loss 4", "loss 8", "loss 12, heldout_loss -10", "loss 16", "loss 20, heldout_loss -20"]
+    assert out.getvalue().endswith(", loss 40, heldout_loss -40\n")
+
+
 def test_steps_done_before_have_no_part_in_the_time_left() -> None:
     clock = Clock()
     progress, out = plain(clock)

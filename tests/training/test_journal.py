@@ -84,6 +84,18 @@ def test_what_came_after_the_checkpoint_is_forgotten(tmp_path: Path) -> None:
     assert [row["step"] for row in read_jsonl(job.directory.metrics)] == [1, 2, 3]
 
 
+def test_a_figure_is_shown_with_the_step_of_which_it_is(tmp_path: Path) -> None:
+    out = io.StringIO()
+    job = replace(_job(tmp_path, every_steps=9), progress=LineProgress(Console(file=out)))
+    with open_journal(job, _learner(), 2) as journal:
+        journal.log(0, {"heldout_loss": 5.0})
+        for step in journal.remaining(2):
+            journal.log(step, {"loss": step / 10}, shown=("loss", "heldout_loss"))
+            journal.done(step)
+    told = [line.partition("loss")[1:] for line in out.getvalue().splitlines()]
+    assert told == [("", ""), ("loss", " 0.1"), ("loss", " 0.2")]
+
+
 def test_the_progress_of_a_stage_taken_up_begins_where_it_was_left(tmp_path: Path) -> None:
     out = io.StringIO()
     job = replace(_job(tmp_path, every_steps=1), progress=LineProgress(Console(file=out)))

@@ -20,7 +20,7 @@ class StageProgress(Protocol):
     """Progress within one stage."""
 
     def advance(self, step: int, figures: Figures) -> None:
-        """`step` steps of the stage are done; `figures` are the few worth watching, such as score, kl, loss."""
+        """`step` steps of the stage are done; `figures` of this one are worth watching, such as score, kl, loss."""
 
 
 class Progress(Protocol):
@@ -54,7 +54,7 @@ class SilentProgress:
 
 
 class LiveProgress:
-    """One bar a stage: name, bar, steps, time left, figures. The bar of a finished stage stays."""
+    """One bar a stage: name, bar, steps, time left, latest figures. The bar of a finished stage stays."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -87,15 +87,18 @@ class _Bar:
     def __init__(self, bars: RichProgress, task: TaskID) -> None:
         self._bars = bars
         self._task = task
+        self._figures: Figures = {}
 
     def advance(self, step: int, figures: Figures) -> None:
-        self._bars.update(self._task, completed=step, figures=in_words(figures))
+        self._figures = {**self._figures, **figures}
+        self._bars.update(self._task, completed=step, figures=in_words(self._figures))
 
 
 class LineProgress:
     """A line at the start and the end of a stage, at each tenth of it, and after ten seconds of silence.
 
-    The silence grows to a twentieth of the time passed, so that a night's log stays readable.
+    The silence grows to a twentieth of the time passed, so that a night's log stays readable. A figure stands on the
+    first line after it was measured, and on no later one.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
@@ -136,13 +139,13 @@ class _Lines:
 
     def advance(self, step: int, figures: Figures) -> None:
         self._step = step
-        self._figures = figures
+        self._figures = {**self._figures, **figures}
         now = self._clock()
         tenth = 10 * step // max(self._total, 1)
         quiet = max(_QUIET_SECONDS, (now - self._began) / 20)
         if step < self._total and (tenth > self._said_tenth or now - self._said_at >= quiet):
             self._say(f"{self._name} {step}/{self._total}{self._time_left(now)}{self._ending()}")
-            self._said_at, self._said_tenth = now, tenth
+            self._said_at, self._said_tenth, self._figures = now, tenth, {}
 
     def close(self) -> None:
         if self._done_before and not self._done_here:

@@ -83,12 +83,12 @@ class Journal:
             yield self.step + 1
 
     def log(self, step: int, metrics: dict[str, Any], shown: Sequence[str] = ()) -> None:
-        """One line of metrics, to the file and to the trackers; the bar shows those named."""
+        """One line of metrics, to the file and to the trackers; the bar shows those of it that are named."""
         row = {"step": step, **metrics}
         self.metrics.append(row)
         self.job.tracker.log(self.job.name, step, metrics)
         self.rows.append(row)
-        self.bar.advance(step, {name: self.latest(name) for name in shown})
+        self.bar.advance(step, {name: row[name] for name in shown if name in row})
 
     def recall(self, name: str, first: Any) -> Any:
         """What was remembered with the last step; `first` before there is one.
