@@ -21,8 +21,8 @@ ASKED, SAID, OTHER = ({"role": "assistant" if text > "a" else "user", "content":
         ("prompts", {"prompt": "a", "answer": "b"}, "`answer` is not read."),
         ("demonstrations", {"prompt": "a", "completion": "b", "better": "c"}, "`better` is not read."),
         ("demonstrations", {"prompt": "a", "completion": "b", "margin": 1}, "`margin` is not read."),
-        ("preferences", {"chosen": [ASKED, SAID], "rejected": [ASKED, OTHER], "promt": "a"}, "did you mean `prompt`?."),
-        ("preferences", {"prompt": "a", "chosen": "b", "rejected": "c", "margn": 1}, "did you mean `margin`?."),
+        ("preferences", {"chosen": [ASKED, SAID], "rejected": [ASKED, OTHER], "promt": "a"}, "did you mean `prompt`?"),
+        ("preferences", {"prompt": "a", "chosen": "b", "rejected": "c", "margn": 1}, "; did you mean `margin`?"),
     ],
 )
 def test_a_column_is_taken_for_a_misspelt_one_only_where_that_would_be_read(
@@ -34,6 +34,14 @@ def test_a_column_is_taken_for_a_misspelt_one_only_where_that_would_be_read(
     assert dataset.is_sound
     (oddity,) = dataset.oddities
     assert oddity.endswith(told)
+
+
+def test_a_question_needs_no_further_stop_and_rows_are_counted_behind_it(tmp_path: Path) -> None:
+    rows = [{"prompt": text, "chosen": "b", "rejected": "c", "margn": 1} for text in "ab"]
+    dataset = Dataset(DATASETS["preferences"], Problems("rows"))
+    read_file(Source(path=str(tiny.write_rows(tmp_path / "rows.jsonl", rows))), [dataset], thorough=True)
+    (oddity,) = dataset.oddities
+    assert oddity.endswith("`margn` is not read; did you mean `margin`? 2 rows are so.")
 
 
 def test_pairs_and_ratings_that_contradict_each_other_are_told() -> None:

@@ -22,7 +22,10 @@ class _Oddity:
     count: int = 1
 
     def __str__(self) -> str:
-        return f"{self.first}." if self.count == 1 else f"{self.first}; {self.count} rows are so."
+        asks = self.first.endswith("?")
+        if self.count == 1:
+            return self.first if asks else f"{self.first}."
+        return f"{self.first}{'' if asks else ';'} {self.count} rows are so."
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Tally:
     _found: dict[str, _Oddity] = field(default_factory=dict)
 
     def add(self, kind: str, sentence: str) -> None:
-        """One more of a kind; the sentence without its full stop is told of the first."""
+        """One more of a kind; the sentence, without its full stop, is told of the first."""
         if kind in self._found:
             self._found[kind].count += 1
         else:
