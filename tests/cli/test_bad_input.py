@@ -126,7 +126,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Path], object], list[str]]] = {
         lambda place: tiny.write_rows(
             place / "preferences.jsonl", [row | {"prompt": "ab?"} for row in tiny.preferences(6)]
         ),
-        ["preferences have 1 different prompts, too few to hold some out", "a file of their own"],
+        ["preferences have only one prompt, too few to hold some out", "a file of their own"],
     ),
     "as many held-out prompts as prompts": (
         {"stages": ["ppo"], "evaluation.prompts": 24, "rewards.sources": SCORED["rewards.sources"]},

@@ -82,7 +82,7 @@ def test_a_row_that_cannot_be_used_is_told_with_file_line_reason_and_hint(
 
 REMARKS: dict[str, tuple[bytes, str]] = {
     "extra key": (line(ROW | {"topic": "web"}), "{file}:25: `topic` is not read."),
-    "misspelt key": (line(ROW | {"margn": 1}), "{file}:25: `margn` is not read; did you mean `margin`?."),
+    "misspelt key": (line(ROW | {"margn": 1}), "{file}:25: `margn` is not read; did you mean `margin`?"),
     "a key that no terminal shows": (line(ROW | {"\x1b[31m\ud800": 1}), "{file}:25: `\\x1b[31m\\ud800` is not read."),
     "rows alike but for what is not read": (
         line(ROW | {"id": 1}) + line(ROW | {"id": 2}),
@@ -123,7 +123,7 @@ NESTED = {"prompt": [PROMPT, [None]], "chosen": [GOOD, GOOD], "rejected": [BAD, 
 FILES: dict[str, tuple[str, bytes | None, str]] = {
     "none": ("p.jsonl", None, "{file}: no such file."),
     "zero rows": ("p.jsonl", b"\n\n", "{file}: there are no rows in it."),
-    "one row": ("p.jsonl", line(ROW), "{file}:1: the preferences have 1 different prompts, too few"),
+    "one row": ("p.jsonl", line(ROW), "{file}:1: the preferences have only one prompt, too few"),
     "UTF-16": ("p.jsonl", line(ROW).decode().encode("utf-16"), "{file}: the file is UTF-16."),
     "ragged CSV": ("p.csv", HEADER + b"a,b,c\nd,e\n", "{file}:3: 2 fields where the header has 3."),
     "doubled CSV header": ("p.csv", HEADER + b"a,b,c\n" + HEADER, "{file}:3: the header stands here again."),

@@ -106,6 +106,14 @@ def test_rows_are_counted_and_split_where_the_base_is_not_known(
     assert found(changed(recipe, **{"evaluation.prompts": 4})).problems == []
 
 
+def test_of_one_prompt_none_can_be_held_out_however_few_are_asked_for(tmp_path: Path) -> None:
+    prompts = tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": "a?"}])
+    recipe = tiny.recipe(tmp_path, **{"data.prompts": {"path": str(prompts)}, "evaluation.prompts": 1})
+    (fault,) = found(recipe).problems
+    assert fault.what == "there is one prompt, of which 1 is to be held out: none is left to learn from."
+    assert fault.hint == "Give more prompts."
+
+
 def test_too_few_prompts_are_counted_once_those_that_leave_no_room_are_out(tmp_path: Path) -> None:
     prompts = tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": text} for text in ("a?", "b?", "e" * 60, "c?")])
     recipe = tiny.recipe(tmp_path, **{"data.prompts": {"path": str(prompts)}, "data.too_long": "drop"})

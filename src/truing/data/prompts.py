@@ -71,13 +71,11 @@ def prompt_set(prompts: Sequence[EncodedPrompt], recipe: Recipe, report: str = "
     """Some prompts held out of all, each with all its rows. DataError where none would be left to learn from."""
     held, texts = recipe.evaluation.prompts, list(dict.fromkeys(prompt.text for prompt in prompts))
     if held >= len(texts):
-        raise DataError(
-            f"there are {len(texts)} different prompts, of which {held} are to be held out: none is left to learn "
-            "from.",
-            code="data/too-few-prompts",
-            where=prompt_source(recipe.data).path,
-            hint="Lower evaluation.prompts or give more prompts.",
-        )
+        only_one = len(texts) < 2
+        there = "there is one prompt" if only_one else f"there are {len(texts)} different prompts"
+        what = f"{there}, of which {held} {'is' if held == 1 else 'are'} to be held out: none is left to learn from."
+        hint = "Give more prompts." if only_one else "Lower evaluation.prompts or give more prompts."
+        raise DataError(what, code="data/too-few-prompts", where=prompt_source(recipe.data).path, hint=hint)
     order = rng.permutation(recipe.seed, "held-out prompts", count=len(texts))
     heldout = {texts[place] for place in order[:held]}
     train = [prompt for prompt in prompts if prompt.text not in heldout]

@@ -43,7 +43,7 @@ def split_by_prompt(
     counts = Counter(row.prompt_index for row in rows)
     if len(counts) < 2:
         raise DataError(
-            f"the {what} have {len(counts)} different prompts, too few to hold some out.",
+            f"the {what} have {'only one prompt' if counts else 'no prompt'}, too few to hold some out.",
             code="data/none-to-hold-out",
             where=rows[0].where if rows else None,
             hint="Add rows with other prompts, or give the held-out rows a file of their own.",
