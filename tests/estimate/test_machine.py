@@ -20,8 +20,16 @@ def test_the_memory_of_a_cpu_is_known_and_of_others_without_one_is_not() -> None
 
 
 def test_what_one_dnn_computes_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "products_of_machine", lambda _: Products(64, None, 8, 1))
+    monkeypatch.setattr(machine, "measured_products", lambda _: Products(64, None, 8, 1))
     assert facts()["oneDNN"] == (
-        "computes float32 products of small weights with 64 rows or more (8 rows or more where weights are packed), "
-        "of large ones with no rows (any rows where weights are packed)"
+        "computes float32 products of weights of about 16,384 numbers with 64 rows or more (8 rows or more where they "
+        "are packed), and of about 1,048,576 or more with no rows (any rows where they are packed); PyTorch's own "
+        "library computes the others (measured here)"
     )
+
+
+def test_where_nothing_can_be_kept_the_usual_choice_is_said_to_be_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUING_CACHE", "")
+    told = facts()["oneDNN"]
+    assert told.startswith("computes float32 products of weights of about 16,384 numbers with 64 rows or more (64 ")
+    assert told.endswith("(the usual choice, not measured here)")

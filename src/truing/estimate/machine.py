@@ -12,9 +12,9 @@ import torch
 from truing import __version__
 from truing.config.sections import Compute
 from truing.kernels.cpu.linear import suits
-from truing.kernels.cpu.products import LARGE
+from truing.kernels.cpu.products import LARGE, SMALL, USUAL
 from truing.models.device import device_of, gpu_memory
-from truing.pipeline.products import products_of_machine
+from truing.pipeline.products import measured_products
 
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*extra == ['\"](?P<extra>\w+)['\"]")
 
@@ -56,15 +56,19 @@ def facts() -> dict[str, str]:
 
 
 def _one_dnn() -> str:
-    """Which float32 products oneDNN computes here, as measured."""
+    """Which float32 products oneDNN computes here."""
     if not suits(torch.empty(LARGE, device="meta")):
         return "not there, so products are PyTorch's"
-    found = products_of_machine(torch.get_num_threads())
+    measured = measured_products(torch.get_num_threads())
+    found, how = measured or USUAL, "measured here" if measured else "the usual choice, not measured here"
     small, large = (
-        f"{_rows(as_it_lies)} ({_rows(packed)} where weights are packed)"
+        f"{_rows(as_it_lies)} ({_rows(packed)} where they are packed)"
         for as_it_lies, packed in ((found.small, found.small_packed), (found.large, found.large_packed))
     )
-    return f"computes float32 products of small weights with {small}, of large ones with {large}"
+    return (
+        f"computes float32 products of weights of about {SMALL:,} numbers with {small}, and of about {LARGE:,} or more "
+        f"with {large}; PyTorch's own library computes the others ({how})"
+    )
 
 
 def _rows(least: int | None) -> str:

@@ -64,10 +64,15 @@ def _chooses(recipe: Recipe) -> bool:
 
 
 def products_of_machine(threads: int) -> Products:
-    """What this machine is fastest by on so many threads, which torch has now: from the cache, or measured."""
+    """What this machine is fastest by on so many threads, which torch has now, or else the usual ones."""
+    return measured_products(threads) or Products()
+
+
+def measured_products(threads: int) -> Products | None:
+    """From the cache, or measured now; None where that could not be kept."""
     place = cache_file()
     if place is None:
-        return Products()
+        return None
     key = f"{processor()}; torch {torch.__version__}; {threads} threads; measurement {MEASUREMENT}"
     kept = _kept(place)
     if key in kept:
@@ -78,7 +83,7 @@ def products_of_machine(threads: int) -> Products:
         found = measure_products()
         _keep(place, kept | {key: found})
     except (OSError, RunError):
-        return Products()
+        return None
     return found
 
 
