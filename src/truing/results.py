@@ -11,10 +11,10 @@ from pathlib import Path
 from truing.config.plan import Planned
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute
-from truing.core.errors import DataError, ModelError, Problem, Problems, RunError
+from truing.core.errors import DataError, ModelError, Problem, Problems
 from truing.core.records import Message, Sample, Text, Tokens
 from truing.data.chat import TextFormat, decode_response, encode_prompt
-from truing.data.fields import FieldError, sound
+from truing.data.fields import FieldError, as_text, sound
 from truing.data.kept import chats_of
 from truing.models.fetched import directory_of
 from truing.models.load import LoadedBase, load_base
@@ -24,7 +24,7 @@ from truing.pipeline.world import on_files
 from truing.rollout.engine import Sampling
 from truing.rollout.local import LocalEngine
 from truing.runs.directory import RunDirectory
-from truing.runs.received import received_plan
+from truing.runs.received import received_stage
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class LanguageModel:
         except FieldError as error:
             return Problem(error.code, "prompt", error.what, "Ask with another text.", where)
         if not self.encoded(prompt):
-            return Problem("data/no-tokens", "prompt", "the tokenizer makes no token of the prompt.", None, where)
+            return Problem(
+                "data/prompt-without-tokens", "prompt", "the tokenizer makes no token of the prompt.", None, where
+            )
         return None
 
     def _too_long(self, prompt: Text, max_new_tokens: int, where: str) -> Problem | None:
@@ -97,6 +99,31 @@ class LanguageModel:
             Sample(prompt, decode_response(self.form, tokens, answer, self.in_messages), tokens, answer, one.finished)
             for prompt, tokens, answer, one in zip(prompts, asked, given, drawn, strict=True)
         ]
+
+
+def read_prompts(name: str, prompts: Sequence[object]) -> list[Text]:
+    """Texts and conversations from Python as rows have them.
+
+    Args:
+        name: of the argument.
+        prompts: B texts, or lists of {role, content}.
+
+    Raises:
+        DataError: it is one text, or a conversation cannot be read.
+    """
+    refuse_text(name, prompts)
+    listed = [list(prompt) if isinstance(prompt, tuple) else prompt for prompt in prompts]
+    return [
+        prompt if isinstance(prompt, str) else as_text(f"{name}[{place}]", prompt, "prompt", transcripts=False)
+        for place, prompt in enumerate(listed)
+    ]
+
+
+def refuse_text(name: str, texts: Sequence[object]) -> None:
+    """DataError for a text where a list of them is meant: it is a sequence too, of its letters."""
+    if isinstance(texts, str):
+        what, hint = f"`{name}` is one text, where a list of them is asked for.", f"Put it into one: {name}=[text]."
+        raise DataError(what, code="data/one-text", field=name, hint=hint)
 
 
 def open_result(run: RunDirectory, stage: str, trust_remote_code: bool = False) -> LanguageModel:
@@ -137,11 +164,7 @@ def result_of(run: RunDirectory, stage: str, trust_remote_code: bool = False) ->
 
 def planned_stage(run: RunDirectory, stage: str) -> Planned:
     """A stage as the run's own record has it, on ordinary files; RunError where it is not planned there."""
-    for planned in received_plan(run):
-        if planned.name == stage:
-            return on_files(planned, run)
-    hint = "Was it edited by hand?"
-    raise RunError(f"plans no stage {stage}.", code="run/not-planned", where=str(run.recipe), hint=hint)
+    return on_files(received_stage(run, stage), run)
 
 
 def is_asked_in_messages(run: RunDirectory, planned: Planned, has_template: bool) -> bool:

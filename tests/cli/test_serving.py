@@ -51,6 +51,15 @@ def test_sample_refuses_what_it_cannot_use(place: Path, truing: Command, tmp_pat
     assert truing("sample", place / "run", rows, "--best-of", 0).code == 2
 
 
+def test_sample_reads_its_rows_before_it_loads_a_model(
+    place: Path, truing: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("truing.results.open_result", None)
+    (tmp_path / "none.jsonl").touch()
+    said = truing("sample", place / "run", tmp_path / "none.jsonl")
+    assert (said.code, said.problems[0].code) == (2, "data/no-rows")
+
+
 def test_compare_prints_what_differs_figures_and_answers_and_writes_all_of_it(truing: Command, tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / name, ("sft", "ppo"), responses=("before .", text))

@@ -5,8 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from truing.cli.output import say
+from truing.data.datasets import records_of
 from truing.runs.directory import RunDirectory
 from truing.runs.finished import speaking_stage
+from truing.runs.received import received_stage
 
 
 def sample_command(
@@ -23,6 +25,8 @@ def sample_command(
     """Prints a line of JSON for each prompt: where it stands, and the answer; all in ASCII, so nothing is lost."""
     run = RunDirectory(root)
     stage = speaking_stage(run, stage)
+    transcripts = received_stage(run, stage).recipe.data.transcripts
+    records_of(prompts, "prompts", transcripts)  # bad rows are told before models are loaded, which takes seconds
     from truing.results import naming_consent, open_result  # imports torch
     from truing.sample import reward_for, sample_file
 

@@ -6,10 +6,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from truing.core.errors import DataError
-from truing.core.records import Sample, Text
-from truing.data.fields import as_text
-from truing.results import LanguageModel, naming_consent, open_result
+from truing.core.records import Sample
+from truing.results import LanguageModel, naming_consent, open_result, read_prompts, refuse_text
 from truing.runs.directory import RunDirectory
 from truing.sample import ROWS
 from truing.score import StageReward, as_sample, load_stage_reward
@@ -58,7 +56,7 @@ class Policy:
         """
         sampling = self.loaded.sampling(tokens, temperature, ROWS)
         draws = self.loaded.recipe.seed if seed is None else seed
-        asked = _texts(prompts)
+        asked = read_prompts("prompts", prompts)
         placed = ((f"prompts[{place}]", prompt) for place, prompt in enumerate(asked))
         self.loaded.refuse_unanswerable(placed, sampling.max_new_tokens, "prompts")
         return [one.response for one in self.loaded.answers(asked, range(len(asked)), sampling, draws, "sample")]
@@ -88,8 +86,8 @@ class Reward:
         Raises:
             DataError: `prompts` or `responses` is one text, or a conversation cannot be read.
         """
-        _refuse_text("responses", responses)
-        pairs = zip(_texts(prompts), responses, strict=True)
+        refuse_text("responses", responses)
+        pairs = zip(read_prompts("prompts", prompts), responses, strict=True)
         samples: list[Sample] = [as_sample(prompt, response) for prompt, response in pairs]
         return self.loaded.normalised(samples)
 
@@ -103,20 +101,3 @@ def load_policy(run: RunDirectory, stage: str, trust_remote_code: bool) -> Polic
 def load_reward(run: RunDirectory) -> Reward:
     """Errors as `load_stage_reward`."""
     return Reward(load_stage_reward(run))
-
-
-def _texts(prompts: Sequence[str | Turns]) -> list[Text]:
-    """As rows have them."""
-    _refuse_text("prompts", prompts)
-    listed = [list(prompt) if isinstance(prompt, tuple) else prompt for prompt in prompts]
-    return [
-        prompt if isinstance(prompt, str) else as_text(f"prompts[{place}]", prompt, "prompt", transcripts=False)
-        for place, prompt in enumerate(listed)
-    ]
-
-
-def _refuse_text(name: str, texts: Sequence[object]) -> None:
-    """A text is a sequence too: of its letters."""
-    if isinstance(texts, str):
-        what, hint = f"`{name}` is one text, where a list of them is asked for.", f"Put it into one: {name}=[text]."
-        raise DataError(what, code="data/one-text", field=name, hint=hint)

@@ -67,6 +67,15 @@ def received_plan(run: RunDirectory) -> list[Planned]:
         raise RunError(what, code="run/unreadable-variant", where=str(run.recipe), hint=hint) from error
 
 
+def received_stage(run: RunDirectory, stage: str) -> Planned:
+    """One of them by name; RunError where it is not planned."""
+    for planned in received_plan(run):
+        if planned.name == stage:
+            return planned
+    hint = "Was it edited by hand?"
+    raise RunError(f"plans no stage {stage}.", code="run/not-planned", where=str(run.recipe), hint=hint)
+
+
 def lies_in_a_run(path: Path) -> bool:
     """Whether a file is part of a run directory."""
     return any((folder / RECORD).is_file() for folder in {*path.absolute().parents, *path.resolve().parents})
