@@ -41,7 +41,7 @@ NOT_RUN: dict[str, str] = {
     r"make (?!quickstart)": "runs all tests, or builds: tests/docs/test_commands.py, whether make knows it",
     r"podman ": "asks for a container engine: tests/release/test_container.py",
     r"truing run reviews.yaml ": "needs what cells of its page write: tests/docs/test_tutorial.py",
-    r"python benchmarks/": "takes minutes to hours: tests/benchmarks/test_harness.py has what they share",
+    r"(\w+=\w+ )?python benchmarks/": "takes minutes to hours: tests/benchmarks/test_harness.py has what they share",
     r"python examples/movies/": "fetches rows and a model: tests/examples/test_movies.py",
     r"(\.venv/bin/)?python tests/docs/": "writes the pages: tests/docs/test_pages.py",
     r"python -[cm] (?!pytest)": "is truing's other name, or Python's start: tests/cli/test_main.py",
