@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from truing.kernels.backbone import is_known, known_layers
+from truing.kernels.backbone import decoder_layers, is_known, known_layers
 from truing.kernels.cpu.linear import one_dnn_is_there
 from truing.kernels.cpu.projections import Projection, flat, gradients, project, projection_of, unflat
 from truing.kernels.packed_rows import ATTENTION
@@ -27,7 +27,10 @@ def fuses_layers(model: PreTrainedModel) -> bool:
     """Whether a CPU computes all layers so: those of a known family, in float32 and large enough."""
     if not one_dnn_is_there() or not is_known(model) or getattr(model.config, "hidden_act", None) != "silu":
         return False
-    weights = [[*layer.parameters()] for layer in known_layers(model, hint="")]
+    found = decoder_layers(model)
+    if found is None:
+        return False
+    weights = [[*layer.parameters()] for layer in found[1]]
     is_float = all(weight.dtype == torch.float32 for own in weights for weight in own)
     return is_float and all(sum(weight.numel() for weight in own) >= MIN_FUSED_WEIGHTS for own in weights)
 
