@@ -56,30 +56,27 @@ class LanguageModel:
         """
         problems = Problems(where)
         for place, prompt in prompts:
-            problem = self._unsound(prompt, place) or self._too_long(prompt, max_new_tokens, place)
+            problem = self._problem(prompt, max_new_tokens, place)
             if problem is not None:
                 problems.add(problem)
         problems.check(DataError)
 
-    def _unsound(self, prompt: Text, where: str) -> Problem | None:
+    def _problem(self, prompt: Text, max_new_tokens: int, where: str) -> Problem | None:
         try:
             sound("prompt", prompt if isinstance(prompt, str) else prompt[-1].content)
         except FieldError as error:
             return Problem(error.code, "prompt", error.what, "Ask with another text.", where)
-        if not self.encoded(prompt):
-            return Problem(
-                "data/prompt-without-tokens", "prompt", "the tokenizer makes no token of the prompt.", None, where
-            )
-        return None
-
-    def _too_long(self, prompt: Text, max_new_tokens: int, where: str) -> Problem | None:
         length, context = len(self.encoded(prompt)), self.base.context
+        if length == 0:
+            what = "the tokenizer makes no token of the prompt."
+            return Problem("data/prompt-without-tokens", "prompt", what, None, where)
         if length + max_new_tokens <= context:
             return None
-        what, hint = f"the prompt has {length:,} tokens; the model reads {context:,} in all.", "Shorten the prompt."
+        answered, hint = "", "Shorten the prompt."
         if length < context:
-            what = what.replace(";", f" and may be answered with {max_new_tokens:,};")
+            answered = f" and may be answered with {max_new_tokens:,}"
             hint = f"Shorten it, or ask for at most {context - length:,} with --tokens (in Python, tokens=)."
+        what = f"the prompt has {length:,} tokens{answered}; the model reads {context:,} in all."
         return Problem("data/beyond-context", "prompt", what, hint, where)
 
     def sampling(self, max_new_tokens: int | None, temperature: float | None, rows: int = 1) -> Sampling:
