@@ -8,6 +8,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,18 +29,28 @@ BUFFER = 2**28
 
 def processor() -> str:
     """Its name, family and model, how wide it computes, where the system says, and what holds kernels to less."""
+    said = _said_of_processor()
+    if not said:
+        return platform.processor() or platform.machine()
+    which = [f"{of} {said[key]}" for of, key in (("family", "cpu family"), ("model", "model")) if key in said]
+    which += [known for feature, known in WIDTHS.items() if feature in said.get("flags", "").split()][:1]
+    units = f"{'with' if has_matrix_units() else 'without'} matrix units"
+    return ", ".join([f"{said.get('model name', platform.machine())} ({', '.join([*which, units])})", *limits()])
+
+
+def has_matrix_units() -> bool:
+    """Whether this processor has units that multiply whole tiles: some targets are others then."""
+    return "amx_tile" in _said_of_processor().get("flags", "").split()
+
+
+def _said_of_processor() -> dict[str, str]:
+    """What the system says of its first core; nothing where it says nothing."""
     said: dict[str, str] = {}
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")
             said.setdefault(name.strip(), value.strip())
-    except OSError:
-        return platform.processor() or platform.machine()
-    which = [f"{of} {said[key]}" for of, key in (("family", "cpu family"), ("model", "model")) if key in said]
-    features = said.get("flags", "").split()
-    which += [known for feature, known in WIDTHS.items() if feature in features][:1]
-    units = f"{'with' if 'amx_tile' in features else 'without'} matrix units"
-    return ", ".join([f"{said.get('model name', platform.machine())} ({', '.join([*which, units])})", *limits()])
+    return said
 
 
 @dataclass(frozen=True)

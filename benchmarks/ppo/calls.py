@@ -16,20 +16,15 @@ from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.material import write_llama, write_reward
-from harness.prompts import prompts
 from harness.tables import table
-from ppo.ours import forced, recipe_of, updates_of, warm_up
+from ppo.alone import alone
 from ppo.sides import NAMES, OURS, RANK
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from truing.data.encode import EncodedPrompt
-from truing.data.prompts import PromptSet
-from truing.models.layout import RewardModelFiles, ppo_roles
 from truing.stages import update
 from truing.stages.policy_result import PHASES
 
-EPISODES, PROMPT, NEW_TOKENS = 128, 16, 32
-VOCABULARY = 2048
+EPISODES = 128
 
 
 class Calls(TorchDispatchMode):
@@ -59,25 +54,13 @@ def counted(calls: Calls) -> Iterator[None]:
         yield
 
 
-def calls_of(changes: dict[str, Any], model: Path, reward: Path) -> dict[str, int]:
+def calls_of(layout: str, model: Path, reward: Path) -> dict[str, float]:
     """Of each phase, in a layout of the roles."""
-    told: dict[str, Any] = {
-        "model": str(model),
-        "rank": RANK,
-        "threads": 1,
-        "repeats": 1,
-        "epochs": 2,
-        "minibatches": 2,
-    }
-    told |= {"prompts": prompts(EPISODES, PROMPT, VOCABULARY), "lengths": [NEW_TOKENS] * EPISODES}
-    recipe = recipe_of(told | changes)
-    roles = ppo_roles(recipe, recipe.base, RewardModelFiles(reward / "model", reward / "adapter"))
-    asked = PromptSet([EncodedPrompt("", tuple(prompt)) for prompt in told["prompts"]], [])
-    updates = updates_of(recipe, roles, asked)
-    with forced(told["lengths"], roles):
-        warm_up(updates).run(1, recipe.ppo.kl.beta)
+    side = alone(layout, model, reward, EPISODES, threads=1)
+    with side.forced:
+        side.warm_up()
         with counted(Calls()):
-            metrics = updates.run(2, recipe.ppo.kl.beta)
+            metrics = side.run(2)
     return {phase.removesuffix("_s"): metrics[phase] for phase in PHASES}
 
 
@@ -87,7 +70,7 @@ def main() -> None:
         model, reward = Path(scratch) / "llama", Path(scratch) / "reward"
         write_llama(model)
         write_reward(model, reward, RANK)
-        found = {name: calls_of(changes, model, reward) for name, changes in OURS.items()}
+        found = {name: calls_of(name, model, reward) for name in OURS}
     phases = list(found["shared"])
     rows = [[NAMES[name], *(f"{own[phase]:,}" for phase in phases)] for name, own in found.items()]
     print(table(["side", *phases], rows))

@@ -53,6 +53,14 @@ def recipe_of(told: dict[str, Any]) -> Recipe:
     return with_changes(recipe, {key: size for key, size in ON_CPU.items() if key in sizes_left_out(recipe)})
 
 
+def prepared(told: dict[str, Any]) -> tuple[Recipe, PpoRoles, Update]:
+    """The recipe that is told, its roles, and their updates."""
+    recipe, reward = recipe_of(told), Path(told["reward"])
+    roles = ppo_roles(recipe, recipe.base, RewardModelFiles(reward / "model", reward / "adapter"))
+    prompts = PromptSet([EncodedPrompt("", tuple(prompt)) for prompt in told["prompts"]], [])
+    return recipe, roles, updates_of(recipe, roles, prompts)
+
+
 def updates_of(recipe: Recipe, roles: PpoRoles, prompts: PromptSet) -> Update:
     """The updates of a PPO stage, one by one."""
     objective, settings = ppo_objective(recipe, roles), recipe.ppo
@@ -123,10 +131,8 @@ def main() -> None:
 
 def measure(told: dict[str, Any]) -> None:
     """The updates, and the file that says how long they took."""
-    recipe, reward = recipe_of(told), Path(told["reward"])
-    roles = ppo_roles(recipe, recipe.base, RewardModelFiles(reward / "model", reward / "adapter"))
-    prompts = PromptSet([EncodedPrompt("", tuple(prompt)) for prompt in told["prompts"]], [])
-    updates, beta = updates_of(recipe, roles, prompts), recipe.ppo.kl.beta
+    recipe, roles, updates = prepared(told)
+    beta = recipe.ppo.kl.beta
     steps, watch, lengths = counted_steps(updates.learner), Stopwatch(), []
     with forced(told["lengths"], roles):
         warm_up(updates).run(1, beta)
