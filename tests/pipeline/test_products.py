@@ -89,6 +89,18 @@ def test_what_cannot_be_kept_is_not_measured(
     assert len(measured) == 3
 
 
+@pytest.mark.parametrize("cache_is_named", [False, True])
+def test_a_user_without_a_home_has_a_cache_only_where_one_is_named(
+    cache_is_named: bool, measured: list[Products], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TRUING_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if cache_is_named:
+        monkeypatch.setenv("TRUING_CACHE", str(tmp_path))
+    monkeypatch.setattr(os.path, "expanduser", str)  # as it is of a number that no user has
+    assert products_of_machine(2) == (OTHER if cache_is_named else Products())
+
+
 def _lineage(place: Path, recipe: Any) -> Lineage:
     return Lineage.create(place / "run.json", recipe)
 

@@ -88,9 +88,12 @@ def measured_products(threads: int) -> Products | None:
 
 
 def cache_file() -> Path | None:
-    """Where measurements are kept; None where the environment names no place for them."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    named = os.environ.get(CACHE, os.fspath(Path(home, "truing")))
+    """Where measurements are kept; None where the environment names no place for them, and where nobody's home is."""
+    named = os.environ.get(CACHE)
+    if named is None:
+        above = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        has_home = not above.startswith("~")  # a container's user may be a number that no user has
+        named = os.path.join(above, "truing") if has_home else ""
     return Path(named, "products.json") if named else None
 
 
