@@ -83,7 +83,7 @@ def _answers(reward: RewardFn, form: TextFormat | None, samples: Sequence[Sample
     """One side, as it scores; its lengths are in the classifier's tokens, or in characters where there are none."""
     texts = [sample.response for sample in samples]
     if form is not None:
-        lengths = [len(encode_completion(form, sample.prompt, sample.response)) for sample in samples]
+        lengths = [len(encode_completion(form, sample.prompt, sample.answer)) for sample in samples]
     else:
         lengths = list(map(len, texts))
     return Answers(texts, lengths, reward.score(samples))

@@ -209,6 +209,6 @@ def _load_members(planned: Planned, run: RunDirectory) -> list[ClassifierReward]
 
 
 def as_sample(prompt: Text, completion: Text, columns: str = "") -> Sample:
-    """A row as a response that has ended, in text alone: a classifier and a function read no tokens of ours."""
-    response = completion if isinstance(completion, str) else completion[-1].content
-    return Sample(prompt, response, (), (), finished=True, columns=columns)
+    """A row as a response that has ended, without tokens: a classifier and a function read none of ours."""
+    text, more = (completion, "") if isinstance(completion, str) else (completion[-1].content, completion[-1].more)
+    return Sample(prompt, text, (), (), finished=True, columns=columns, more=more)

@@ -19,6 +19,7 @@ from truing.models.heads import scalar_head
 from truing.models.roles import Role
 from truing.rewards.combined import WeightedPart, WeightedReward
 from truing.rewards.sources import ClassifierReward, RoleReward
+from truing.score import as_sample
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
 CPU = torch.device("cpu")
@@ -85,6 +86,20 @@ def test_a_classifier_reads_a_conversation_through_its_chat_template(tmp_path: P
         expected = [float(model(**tokenizer(text, return_tensors="pt")).logits) for text in texts]
     reward = ClassifierReward.load(str(directory), CPU, 1000, tiny.TODAY)
     assert reward.score([sample, of_turns]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_classifier_reads_what_a_message_of_a_row_has_beside_its_text(tmp_path: Path) -> None:
+    directory = tiny.classifier(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.thought }}, {{ m.content }}!{% endfor %}"
+    tokenizer.save_pretrained(directory)
+    model = AutoModelForSequenceClassification.from_pretrained(directory)
+    row = as_sample((Message("user", "how?"),), (Message("assistant", "so.", json.dumps({"thought": "hm"})),))
+    texts = "user: , how?!assistant: hm, so.!", "user: , how?!assistant: hm, ah.!"
+    with torch.no_grad():
+        expected = [float(model(**tokenizer(text, return_tensors="pt")).logits) for text in texts]
+    reward = ClassifierReward.load(str(directory), CPU, 1000, tiny.TODAY)
+    assert reward.score([row, replace(row, response="ah.")]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_classifier_of_two_labels_is_refused(tmp_path: Path) -> None:

@@ -129,6 +129,15 @@ class Sample:
     """The further columns of the prompt's row, as JSON; rows of one file have the same ones"""
     episode: Episode | None = None
     """Where an environment answered the policy"""
+    more: str = ""
+    """Other keys of the message that it is in a row, as those of a message"""
+
+    @property
+    def answer(self) -> Text:
+        """What followed the prompt, as a chat template takes it: messages where it is more than a text."""
+        if self.episode is not None:
+            return self.episode.turns
+        return (Message("assistant", self.response, self.more),) if self.more else self.response
 
     @property
     def length(self) -> int:

@@ -79,9 +79,9 @@ def as_plain(prompt: Text) -> Any:
 def _conversation(sample: Sample) -> list[dict[str, Any]]:
     """Prompt and response as messages; a prompt of plain text is the user's."""
     asked = [{"role": "user", "content": sample.prompt}] if isinstance(sample.prompt, str) else as_plain(sample.prompt)
-    if sample.episode is not None:
-        return [*asked, *(message.turn for message in sample.episode.turns)]
-    return [*asked, {"role": "assistant", "content": sample.response}]
+    answer = sample.answer
+    said = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else as_plain(answer)
+    return [*asked, *said]
 
 
 def _two_of_one_name(name: str, column: str) -> RewardError:

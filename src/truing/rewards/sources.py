@@ -154,8 +154,7 @@ class ClassifierReward:
         """
         tokenizer, endings = self.form.tokenizer, self.form.endings
         if tokenizer.chat_template and not isinstance(sample.prompt, str):
-            answer = sample.episode.turns if sample.episode else sample.response
-            return encode_answered(self.form, sample.prompt, answer, sample.finished)
+            return encode_answered(self.form, sample.prompt, sample.answer, sample.finished)
         asked = prompt_text(self.form, sample.prompt)
         said = sample.response if isinstance(sample.prompt, str) else endings.before + sample.response
         tokens: Tokens = tuple(tokenizer(asked + said, split_special_tokens=True)["input_ids"])
