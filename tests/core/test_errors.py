@@ -72,6 +72,7 @@ def test_problems_of_several_files_are_told_together_each_once() -> None:
         (ValueError("e" * 5000), "e" * 200),
         (ValueError("\x07" * 5000), r"\x07" * 50),
         (MemoryError(), "MemoryError"),
+        (KeyError("magic"), "KeyError: 'magic'"),
         (ValueError(" \n"), "ValueError"),
     ],
 )

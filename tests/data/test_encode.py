@@ -255,6 +255,17 @@ def test_the_row_that_a_template_refuses_is_named() -> None:
     assert told.startswith("f:2: the chat template cannot render this conversation: no system turn")
 
 
+def test_what_is_to_be_said_of_many_rows_is_said_once_with_how_many_there_are() -> None:
+    made = tokenizer()
+    made.chat_template = "{{ raise_exception('no ' + messages[0].content) }}"
+    rows = [Prompt((Message("user", text),), f"f:{place}") for place, text in enumerate("aabab", start=1)]
+    told = refused(rows, made)
+    assert [sentence.partition(". ")[0] for sentence in told] == [
+        "f:1: the chat template cannot render this conversation: no a; 3 rows are so",
+        "f:3: the chat template cannot render this conversation: no b; 2 rows are so",
+    ]
+
+
 def test_a_prompt_of_which_nothing_is_left_is_named() -> None:
     made = tokenizer()
     made.chat_template = "{{ '' }}"

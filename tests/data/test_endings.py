@@ -36,6 +36,14 @@ def test_ids_that_have_nothing_to_do_with_the_tokenizer_are_a_librarys_default()
     )
 
 
+def test_a_tokenizer_that_splits_special_tokens_ends_a_turn_with_one_all_the_same() -> None:
+    words = shapes.byte_bpe("chatml")
+    whole = endings_of(words)
+    words.split_special_tokens = True
+    assert words.encode("<|im_end|>", add_special_tokens=False) != list(ids("<|im_end|>"))
+    assert endings_of(words) == whole
+
+
 def test_a_known_end_closes_a_turn_before_other_markers() -> None:
     words = shapes.byte_bpe()
     words.chat_template = "{% for m in messages %}{{ m.content }}<|end|></s>\n{% endfor %}"

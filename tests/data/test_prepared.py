@@ -241,7 +241,7 @@ def test_a_text_is_rendered_once_and_tokenised_once_checks_included(
 ) -> None:
     given = (tiny.chat_recipe if chat_rows else tiny.recipe)(tmp_path, stages=["dpo"])
     counts: Counter[str] = Counter()
-    for name in ("render", "_encode"):
+    for name in ("render", "encoded"):
         function = getattr(chat, name)
 
         def counted(tokenizer: Any, said: Any, *rest: Any, made: Any = function, **options: Any) -> Any:

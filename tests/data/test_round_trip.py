@@ -195,6 +195,17 @@ def test_a_closing_that_is_a_token_and_is_read_in_pieces_is_told() -> None:
     assert count > 1
 
 
+def test_a_closing_of_another_models_template_is_told_and_one_of_plain_text_is_not() -> None:
+    words = shapes.byte_bpe()
+    words.chat_template = shapes.TEMPLATES["chatml"].replace("<|im_end|>", "<|stop|>")
+    count = len(words.encode("<|stop|>", add_special_tokens=False))
+    (told,) = remarks(words, chat("How many oars?", "Four."))
+    assert told.startswith("the chat template closes a turn with <|stop|>, which is no token of this tokenizer and is")
+    assert f"read as {count}:" in told
+    words.chat_template = shapes.TEMPLATES["chatml"].replace("<|im_end|>", " [END]")
+    assert remarks(words, chat("How many oars?", "Four.")) == []
+
+
 def test_both_sides_of_a_pair_are_one_row() -> None:
     form = tiny.text_format(PLAIN)
     record = Preference("count the she", "ep", "eps", "r:1")

@@ -37,6 +37,16 @@ def test_a_power_is_refused_and_two_asterisks_in_a_text_are_none() -> None:
     assert render(templated("**{{ '**' + messages[0].content }}"), TURNS, tiny.TODAY) == "****hi"
 
 
+def test_several_templates_need_one_called_default_or_for_tools() -> None:
+    made = tiny.tokenizer()
+    made.chat_template = {"tool_use": "{{ messages[0].content }} with tools", "rag": "x"}
+    with pytest.raises(templates.TemplateError, match=r"several \(tool_use, rag\), and none is called default"):
+        render(made, TURNS, tiny.TODAY)
+    assert render(made, TURNS, tiny.TODAY, tools=[{"name": "look"}]) == "hi with tools"
+    made.chat_template["default"] = "{{ messages[0].content }}"
+    assert render(made, TURNS, tiny.TODAY) == "hi"
+
+
 @pytest.mark.parametrize(
     "reach",
     [

@@ -206,6 +206,14 @@ def _of_rows(problem: Problem, rows: int) -> Problem:
     return problem if rows == 1 else replace(problem, what=f"{problem.what.rstrip('.')}; {rows} rows are so.")
 
 
+def once_each(problems: Iterable[Problem]) -> list[Problem]:
+    """Those that say the same of several places as one: the first, with how many there are."""
+    kinds: dict[Problem, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(replace(problem, where=None), []).append(problem)
+    return [_of_rows(same[0], len(same)) for same in kinds.values()]
+
+
 def check(problems: Iterable[Problem]) -> None:
     """Raises one InputError with these problems, each once, if there are any."""
     found = list(dict.fromkeys(problems))
@@ -217,6 +225,7 @@ def check(problems: Iterable[Problem]) -> None:
 
 def first_line(error: BaseException) -> str:
     """The first line of another library's complaint: 200 characters at most, and all can be printed."""
-    lines = str(error).strip().splitlines() or [""]
+    said = f"KeyError: {error}" if isinstance(error, KeyError) else str(error)  # else it is the key alone
+    lines = said.strip().splitlines() or [""]
     shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in lines[0][:200])
     return shown[:200].rstrip(".") or type(error).__name__

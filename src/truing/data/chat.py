@@ -20,7 +20,7 @@ from truing.core.errors import ModelError, first_line
 from truing.core.records import Message, Text, Tokens
 from truing.data.endings import Endings
 from truing.data.stand_ins import StandIns
-from truing.data.templates import TemplateError, decoded, default_prefix, render
+from truing.data.templates import TemplateError, decoded, default_prefix, encoded, render
 from truing.data.tool_calls import CALLING, CallForm
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ORDER_HINT = (
     "Bring the rows into the order of turns that the model expects, or change its template. "
-    "Where it takes no system turn, put that text in front of the user's."
+    "Where it takes no system turn, put that text in front of the user's; where it wants tools, give it data.tools."
 )
 TEMPLATE_HINT = (
     "The rows are not at fault: correct the template, which is in chat_template.jinja or tokenizer_config.json."
@@ -218,26 +218,21 @@ def _behind(form: TextFormat, beginning: Written, whole: Written) -> Tokens:
 def _tokens(form: TextFormat, text: str, chat: bool) -> Tokens:
     """Of plain text, with bos where it belongs; of a rendered conversation, whose special tokens are special."""
     if not chat:
-        return default_prefix(form.tokenizer) + _encode(form.tokenizer, text, special=False)
+        return default_prefix(form.tokenizer) + encoded(form.tokenizer, text, special=False)
     tokens: Tokens = ()
     for piece, spelt in form.stand_ins.pieces(text):
-        encode = _going_on if tokens else _encode
+        encode = _going_on if tokens else encoded
         tokens += encode(form.tokenizer, piece, special=not spelt)
     return tokens
-
-
-def _encode(tokenizer: "PreTrainedTokenizerBase", text: str, special: bool) -> Tokens:
-    """Tokens of a text in which special tokens are `special`, or nothing is."""
-    return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not special, verbose=False))
 
 
 def _going_on(tokenizer: "PreTrainedTokenizerBase", text: str, special: bool) -> Tokens:
     """Tokens of a text that goes on from another: without the space that some tokenizers put in front of a text."""
     for before in _BEFORE:
-        known, whole = (_encode(tokenizer, part, special) for part in (before, before + text))
+        known, whole = (encoded(tokenizer, part, special) for part in (before, before + text))
         if whole[: len(known)] == known:
             return whole[len(known) :]
-    return _encode(tokenizer, text, special)
+    return encoded(tokenizer, text, special)
 
 
 def _render(form: TextFormat, messages: Sequence[Message], add_generation_prompt: bool) -> str:

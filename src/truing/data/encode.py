@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line
+from truing.core.errors import DataError, InputError, ModelError, Problem, TruingError, first_line, once_each
 from truing.core.records import Record, Text, Tokens
 from truing.data.chat import TextFormat, Written, completion_tokens, write_answered
 from truing.data.endings import drops_answers
@@ -68,7 +68,7 @@ def encode_records(
     write_prompt: Callable[[Text], Written],
     note: Callable[[Record, EncodedRow, Sequence[Written]], None] | None = None,
 ) -> tuple[list[EncodedRow], list[Problem]]:
-    """The tokens of records, and why others cannot be encoded.
+    """The tokens of records, and why others cannot be encoded: once for all of which the same is to be said.
 
     Each of the latter may take seconds, so only the first are tried. Without a format rows have no tokens.
 
@@ -108,7 +108,7 @@ def encode_records(
         rows.append(made)
         if note is not None:
             note(record, rows[-1], wholes or [beginning])
-    return rows, refused
+    return rows, once_each(refused)
 
 
 def _written(

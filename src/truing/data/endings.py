@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from truing.core.records import Tokens
-from truing.data.templates import ANY_DATE, decoded, render
+from truing.data.templates import ANY_DATE, decoded, encoded, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,7 +62,7 @@ def endings_of(tokenizer: "PreTrainedTokenizerBase", declared: Sequence[Iterable
     eos = tokenizer.eos_token_id
     probe = next((probe for probe in _probes(tokenizer) if _ANSWER in probe.whole), None)
     behind = probe.whole.rpartition(_ANSWER)[2] if probe else ""
-    tokens = tuple(tokenizer.encode(behind, add_special_tokens=False, verbose=False))
+    tokens = encoded(tokenizer, behind, special=True)
     known = [eos] if isinstance(eos, int) else []
     own = tokenizer.added_tokens_decoder
     for ids in map(set, declared):
@@ -121,7 +121,7 @@ def _as_decoded(tokenizer: "PreTrainedTokenizerBase", probe: _Probe, closing: To
     shown = []
     for answer in ("a", "b"):
         texts = probe.beginning, _answered(tokenizer, probe.asked, answer)
-        asked, whole = (tokenizer.encode(text, add_special_tokens=False, verbose=False) for text in texts)
+        asked, whole = (encoded(tokenizer, text, special=True) for text in texts)
         ends = [place for place, token in enumerate(whole) if token in closing]
         start, said = (decoded(tokenizer, tokens) for tokens in (asked, whole[: ends[-1]] if ends else whole))
         shown.append(said.removeprefix(start) if said.startswith(start) else answer)

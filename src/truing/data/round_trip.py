@@ -15,7 +15,7 @@ from truing.core.records import Message, Record, Text, Tokens
 from truing.data.chat import TextFormat, Written, answered_text, prompt_text
 from truing.data.encode import EncodedRow
 from truing.data.remarks import Tally
-from truing.data.templates import asks_for_the_date, decoded, decoded_prefix, default_prefix
+from truing.data.templates import asks_for_the_date, decoded, decoded_prefix, default_prefix, encoded
 from truing.data.turns import is_transcript
 
 NO_TEMPLATE = (
@@ -46,9 +46,17 @@ def of_the_template(form: TextFormat, records: Sequence[Record]) -> Iterator[str
 def _closings_in_pieces(form: TextFormat) -> Iterator[str]:
     """As where the tokenizer of a base for plain text gets the template of its chat model."""
     for marker in LIKE_A_TOKEN.findall(form.endings.after):
-        pieces = form.tokenizer.encode(marker, add_special_tokens=False)
+        pieces = encoded(form.tokenizer, marker, special=True)
         known = form.tokenizer.convert_tokens_to_ids(marker)
-        if len(pieces) > 1 and known not in (None, form.tokenizer.unk_token_id):
+        if len(pieces) < 2:
+            continue
+        if known in (None, form.tokenizer.unk_token_id):
+            if TURN_MARKERS.fullmatch(marker):
+                yield (
+                    f"the chat template closes a turn with {marker}, which is no token of this tokenizer and is read "
+                    f"as {len(pieces)}: is it another model's template? Else add it to the tokenizer's special tokens."
+                )
+        else:
             yield (
                 f"the chat template closes a turn with {marker}, which the vocabulary has as one token, and the "
                 f"tokenizer reads as {len(pieces)}: name it among its special tokens, as the template's model does."

@@ -53,6 +53,8 @@ def render(
     try:
         for template in templates.values() if isinstance(templates, dict) else [templates]:
             _refuse_powers(template)
+        if isinstance(templates, dict):
+            _refuse_nameless(templates, bool(options.get("tools")))
         options |= {} if tokenizer.chat_template else {"chat_template": templates}
         with _time_limit(), _told(today) if asks_for_the_date(tokenizer) else nullcontext():
             return str(tokenizer.apply_chat_template([dict(turn) for turn in turns], tokenize=False, **options))
@@ -70,6 +72,11 @@ def chat_template(tokenizer: "PreTrainedTokenizerBase") -> Any:
 def asks_for_the_date(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether its chat template does."""
     return "strftime_now" in str(tokenizer.chat_template)
+
+
+def encoded(tokenizer: "PreTrainedTokenizerBase", text: str, special: bool) -> tuple[int, ...]:
+    """Tokens of a text in which special tokens are `special`, or nothing is, whatever the tokenizer's own settings."""
+    return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not special, verbose=False))
 
 
 def decoded(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[int], special: bool = False) -> str:
@@ -96,6 +103,12 @@ def decoded_prefix(tokenizer: "PreTrainedTokenizerBase") -> str:
 def _refuse_powers(template: str) -> None:
     if any(kind == "operator" and text == "**" for _, kind, text in Environment().lex(template)):
         raise TemplateError("it raises to a power (**), which no sandbox can limit")
+
+
+def _refuse_nameless(templates: Mapping[str, str], with_tools: bool) -> None:
+    """The library takes the one called default, or for tools the one of that name."""
+    if "default" not in templates and not (with_tools and "tool_use" in templates):
+        raise TemplateError(f"there are several ({', '.join(templates)}), and none is called default")
 
 
 def _told(today: date) -> AbstractContextManager[Any]:
