@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tiny
+import tokenizer_shapes as shapes
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -24,6 +25,7 @@ from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError, RecipeError
 from truing.models.context import context_length
 from truing.models.load import LoadedBase, check_base, load_base, outline_base
+from truing.models.weights import refuse_no_numbers
 
 SHAPES = ["llama", "gpt2", "qwen"]
 WIDTHS: dict[str, Any] = {
@@ -234,6 +236,32 @@ def test_a_gguf_file_gives_the_weights_that_were_written_into_it_and_they_can_be
     # The library's tokenizer has special tokens of its own, for which the embeddings grow.
     for weights in (base.model.state_dict(), saved):
         assert all(torch.equal(weight, weights[name][: len(weight)]) for name, weight in written.items())
+
+
+@pytest.mark.parametrize("entry", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_though_no_text_may_need_them(entry: float, tmp_path: Path) -> None:
+    file, name = tiny.directory(tmp_path) / "model.safetensors", "model.embed_tokens.weight"
+    weights = load_file(file)
+    weights[name][-1, 3] = entry
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=name, check=lambda error: error.code == "model/not-finite"):
+        _load(tmp_path)
+
+
+def test_a_bias_may_rule_a_token_out(tmp_path: Path) -> None:
+    model = tiny.model("gpt2")
+    model.lm_head.bias = torch.nn.Parameter(torch.zeros(tiny.VOCABULARY).index_fill(0, torch.tensor([3]), -torch.inf))
+    refuse_no_numbers(model, "here")
+
+
+def test_a_tokenizer_makes_the_same_tokens_each_time_whatever_it_was_trained_with(tmp_path: Path) -> None:
+    words = shapes.byte_bpe()
+    words.backend_tokenizer.model.dropout = 0.5
+    tiny.model(vocabulary=len(words)).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    base = _load(tmp_path)
+    assert len({tuple(base.tokenizer.encode("The ferry to the island")) for _ in range(9)}) == 1
+    assert any("leaves merges out by chance (dropout 0.5)" in note for note in base.notes)
 
 
 def test_weights_that_are_missing_are_refused_and_not_made_up(tmp_path: Path) -> None:

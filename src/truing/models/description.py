@@ -44,6 +44,22 @@ def load_tokenizer(base: Base, fetch: bool = True) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def merge_always(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Has a text come to the same tokens each time, and says where that was not so.
+
+    It is not where a tokenizer's file still has the dropout of merges that a model was trained with. Provilkov et al.
+    2020 (arXiv:1910.13267).
+    """
+    model: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if not (dropout := getattr(model, "dropout", None)):
+        return []
+    model.dropout = None
+    return [
+        f"The tokenizer leaves merges out by chance (dropout {dropout:g}), so that a text has other tokens each time. "
+        "Here it does not. Its file stays as it is; for others that read it, set model.dropout there to null."
+    ]
+
+
 def _where(base: Base, fetch: bool) -> dict[str, Any]:
     """Where the library's readers of a base's settings are to look."""
     options: dict[str, Any] = {"gguf_file": base.gguf_file} if base.gguf_file else {}

@@ -28,6 +28,7 @@ from truing.models.description import (
     declared_ends,
     load_config,
     load_tokenizer,
+    merge_always,
     quiet_transformers,
     reraise_as_model_error,
 )
@@ -166,9 +167,10 @@ def _fit_vocabulary(
     tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> tuple[Endings, frozenset[int], range, list[str]]:
     """Makes the two fit each other: what ends a response, the new tokens, the rows that learn, and what was changed."""
+    notes = merge_always(tokenizer)
     endings, new_tokens = endings_of(tokenizer, declared_ends(model)), tokens_without_rows(tokenizer, model)
     known = embedding_rows(model)  # before a pad may add one
-    notes = ensure_pad(tokenizer, model, endings)
+    notes += ensure_pad(tokenizer, model, endings)
     return endings, new_tokens, rows_to_learn(model, known, new_tokens, tokenizer.pad_token_id), notes
 
 

@@ -12,6 +12,9 @@ from truing.core.errors import ModelError, TruingError
 from truing.models.arrival import Keep, kept_in_parts, let_go_of_files
 from truing.models.weight_files import refuse_embedded_adapter, refuse_unsafe_weights
 
+NUMBERS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+"""Types of weights that can be added up"""
+
 
 @contextmanager
 def reraise_as(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
@@ -47,7 +50,7 @@ def load_weights(
 
     Raises:
         ModelError: the directory has weights in a format whose reading can run code, and no safetensors, or has an
-            adapter in it.
+            adapter in it; or a weight has entries that are no numbers.
     """
     if "gguf_file" not in options:
         refuse_unsafe_weights(Path(path))
@@ -65,8 +68,25 @@ def load_weights(
         raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
     if parts:
         let_go_of_files(model, parts)
+    else:
+        refuse_no_numbers(model, path)
     torch.nn.Module.to(model, device)  # in place; the library's own signature hides its return type
     return model
+
+
+@torch.no_grad()
+def refuse_no_numbers(model: PreTrainedModel, path: str) -> None:
+    """ModelError for a weight with NaN, or a matrix with an infinite entry; a bias may rule tokens out by one.
+
+    It is known by its sum, which takes one pass and no memory.
+    """
+    for name, weight in model.named_parameters():
+        if weight.is_meta or weight.dtype not in NUMBERS or weight.sum(dtype=torch.float32).isfinite():
+            continue
+        if bool(weight.isnan().any()) or (weight.dim() > 1 and bool(weight.isinf().any())):
+            what = f"its weight {name} has entries that are no finite numbers, so nothing it says could be used."
+            hint = "Fetch its files again; if they are the same there, take another model."
+            raise ModelError(what, code="model/not-finite", where=path, hint=hint)
 
 
 def check_weights(auto: Any, path: str, config: PretrainedConfig, **options: Any) -> None:

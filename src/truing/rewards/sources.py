@@ -25,7 +25,7 @@ from truing.data.batching import plan_by_tokens
 from truing.data.chat import TextFormat, encode_answered, prompt_text
 from truing.data.endings import Endings, endings_of
 from truing.models.context import context_length
-from truing.models.description import declared_ends, quiet_transformers
+from truing.models.description import declared_ends, merge_always, quiet_transformers
 from truing.models.roles import Role
 from truing.models.scoring import end_scores, forward_in_micro_batches
 from truing.models.weights import load_weights, reraise_as
@@ -112,12 +112,14 @@ class ClassifierReward:
             hint = "Take a model with num_labels: 1, or wrap this one in a reward of kind function."
             raise ModelError(what, code="model/labels", where=path, hint=hint)
         model.requires_grad_(False).train(False)
+        merge_always(tokenizer)
         return cls(model, TextFormat(tokenizer, endings_of(tokenizer, declared_ends(model)), today), token_budget, path)
 
     @classmethod
     def of_role(cls, role: Role, endings: Endings, path: str, token_budget: int, today: date) -> "ClassifierReward":
         """A role with a scalar head that reads text by the tokenizer saved at a path, and closes it as `endings` do."""
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        merge_always(tokenizer)
         return cls(RoleAsClassifier(role), TextFormat(tokenizer, endings, today), token_budget, path)
 
     @torch.no_grad()
