@@ -1,4 +1,6 @@
 import csv
+import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,12 @@ def write_csv(place: Path) -> Path:
         writer.writeheader()
         writer.writerows(ROWS)
     return place / "rows.csv"
+
+
+def _parquet() -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS), file)
+    return file.getvalue()
 
 
 def write_parquet(place: Path) -> Path:
@@ -200,6 +208,11 @@ ONE_ROW = b'{"prompt": "a"}\n'
         ("r.jsonl", '{"a": 1}'.encode("utf-16"), "r.jsonl: the file is UTF-16. Save it as UTF-8."),
         ("r.csv", "prompt\na".encode("utf-16"), "r.csv: the file is UTF-16. Save it as UTF-8."),
         ("r.json", '[{"a": 1}]'.encode("utf-16"), "r.json: the file is UTF-16. Save it as UTF-8."),
+        ("r.jsonl", gzip.compress(ONE_ROW), "r.jsonl: the file is compressed. Unpack it."),
+        ("r.json", b"PK\x03\x04\x14", "r.json: the file is a zip archive, as spreadsheets are. Unpack it, or save"),
+        ("r.csv", _parquet(), "r.csv: the file is Parquet. Call it .parquet."),
+        ("r.csv", b"prompt;completion\na;b\n", "r.csv:1: its fields are separated by ';', where CSV has commas."),
+        ("r.csv", b"prompt\tcompletion\na\tb\n", "r.csv:1: its fields are separated by '\\t', where CSV has commas."),
         (
             "r.json",
             b'[{"a": 1}, {',

@@ -20,6 +20,7 @@ ASKED, SAID, OTHER = ({"role": "assistant" if text > "a" else "user", "content":
     [
         ("prompts", {"prompt": "a", "answer": "b"}, "`answer` is not read."),
         ("demonstrations", {"prompt": "a", "completion": "b", "better": "c"}, "`better` is not read."),
+        ("demonstrations", {"": "0", "prompt": "a", "completion": "b"}, "a column without a name is not read."),
         ("demonstrations", {"prompt": "a", "completion": "b", "margin": 1}, "`margin` is not read."),
         ("preferences", {"chosen": [ASKED, SAID], "rejected": [ASKED, OTHER], "promt": "a"}, "did you mean `prompt`?"),
         ("preferences", {"prompt": "a", "chosen": "b", "rejected": "c", "margn": 1}, "; did you mean `margin`?"),

@@ -188,6 +188,8 @@ def test_transcripts_are_read_as_messages_where_the_recipe_says_so(tmp_path: Pat
     assert (demonstration.prompt, demonstration.completion) == (messages(USER), messages(GOOD))
 
 
+PRINTED = "is a list of messages as Python prints it. "
+PRINTED += "Write it there as JSON, by json.dumps, or the rows as JSON Lines or Parquet."
 TEXT_FAULTS: list[tuple[Any, str]] = [
     (None, "is null. Make it text, or a list of messages."),
     (3, "is a number. Make it text, or a list of messages."),
@@ -198,6 +200,8 @@ TEXT_FAULTS: list[tuple[Any, str]] = [
     ("a\0b", "has a NUL character. Remove the character."),
     ("ab\ud800", "has half a surrogate pair at character 3. Remove it, or write the character whole."),
     ([], "is an empty list of messages. Give it at least one message."),
+    (str([{"role": "user", "content": "it's 1"}]), PRINTED),
+    ("array([{'content': 'a', 'role': 'user'}], dtype=object)", PRINTED),
 ]
 FIELDS = [("demonstration", "prompt"), ("demonstration", "completion"), ("prompt", "prompt")]
 FIELDS += [("preference", name) for name in TEXT_PAIR]
@@ -408,7 +412,8 @@ def test_whatever_a_file_holds_it_is_read_or_told_by_line(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"any.{suffix}"
     path.write_bytes(b"\n".join(lines))
-    of_the_file = [f"{path}: there are no rows in it.", f"{path}: the file is UTF-16."]
+    kinds = "UTF-16", "compressed", "a zip archive", "Parquet"
+    of_the_file = [f"{path}: there are no rows in it.", *(f"{path}: the file is {kind}" for kind in kinds)]
     of_the_array = [f"{path}: no valid JSON", f"{path}: byte ", f"{path} row "] if suffix == "json" else []
     for fault in faults(kind, path, transcripts):
         by_line = re.match(rf"{re.escape(str(path))}:[1-9][0-9]*: .", fault)

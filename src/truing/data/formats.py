@@ -13,6 +13,13 @@ from typing import BinaryIO
 from truing.core.errors import DataError, Problem
 
 LONGEST_CSV_FIELD = 2**31 - 1
+OTHER_FORMATS = {
+    (b"\xff\xfe", b"\xfe\xff"): ("data/utf-16", "UTF-16", "Save it as UTF-8."),
+    (b"\x1f\x8b", b"\x28\xb5\x2f\xfd"): ("data/compressed", "compressed", "Unpack it."),
+    (b"PK\x03\x04",): ("data/zip", "a zip archive, as spreadsheets are", "Unpack it, or save the sheet as CSV."),
+    (b"PAR1\x15",): ("data/is-parquet", "Parquet", "Call it .parquet."),
+}
+"""How files begin that are no lines of text in UTF-8: the code of the problem, what they are, and what to do"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ def read_csv(path: Path, name: str) -> Iterator[RawRow | Problem]:
                     continue
                 if header is None:
                     header = _checked_header(fields, where)
+                    _refuse_other_separator(header, where)
                 elif fields == header:
                     hint = "Remove the line; it comes of files that were joined."
                     yield Problem("data/header-again", None, "the header stands here again.", hint, where)
@@ -126,12 +134,18 @@ def _without_nulls(value: object) -> object:
 def _lines(file: BinaryIO, path: str) -> Iterator[tuple[int, str | Problem]]:
     """Numbered lines of a UTF-8 file, without a byte order mark; a problem for a line that is not UTF-8."""
     for number, line in enumerate(file, start=1):
-        if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError("the file is UTF-16.", code="data/utf-16", where=path, hint="Save it as UTF-8.")
+        if number == 1:
+            _refuse_other_format(line, path)
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             yield number, _not_utf_8(error, f"{path}:{number}")
+
+
+def _refuse_other_format(beginning: bytes, where: str) -> None:
+    for begins, (code, kind, hint) in OTHER_FORMATS.items():
+        if beginning.startswith(begins):
+            raise DataError(f"the file is {kind}.", code=code, where=where, hint=hint)
 
 
 def _not_utf_8(error: UnicodeDecodeError, where: str) -> Problem:
@@ -163,6 +177,13 @@ def _object(value: object, where: str) -> RawRow | Problem:
     if isinstance(value, dict):
         return RawRow(value, where)
     return Problem("data/not-an-object", None, "the row is not a JSON object.", 'Write {"field": "text", ...}.', where)
+
+
+def _refuse_other_separator(header: list[str], where: str) -> None:
+    other = next((sign for sign in (";", "\t") if len(header) == 1 and sign in header[0]), None)
+    if other:
+        what = f"its fields are separated by {other!r}, where CSV has commas."
+        raise DataError(what, code="data/other-separator", where=where, hint="Write it again, with commas.")
 
 
 def _csv_lines(file: BinaryIO, name: str) -> Iterator[str]:

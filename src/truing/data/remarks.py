@@ -76,7 +76,8 @@ class Remarks:
             if name not in (*read, ID):
                 meant = meant_by(name)
                 hint = f"; did you mean `{meant}`?" if meant in read and meant not in row.values else ""
-                self._tally.add(f"column {name}", f"{row.where}: `{_printable(name)}` is not read{hint}")
+                column = f"`{_printable(name)}`" if name else "a column without a name"
+                self._tally.add(f"column {name}", f"{row.where}: {column} is not read{hint}")
         content = {name: value for name, value in row.values.items() if name in read and name != SOURCE}
         others = {name: value for name, value in row.values.items() if name not in content}
         self._repeated("row", _text(content), row, "says the same as", _text(others))
