@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.config.sections import Source
-from truing.core.errors import DataError, Problem
+from truing.core.errors import DataError, Problem, first_line
 from truing.data.formats import RawRow, read_csv, read_json, read_jsonl, read_parquet, table_row
 
 __all__ = ["RawRow", "read_rows"]
@@ -69,7 +69,7 @@ def _loaded(source: Source, directory: Path | None) -> Any:
             return datasets.load_from_disk(str(directory))
         return datasets.load_dataset(str(directory or source.path), name=source.subset, split=source.split)
     except Exception as error:  # the library raises what its file systems, builders and the network raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         what = f"the data set (subset {source.subset or 'default'}, split {source.split}) cannot be loaded: {reason}."
         hint = "Check the path or Hub id, its subset and split, and the network."
         raise DataError(what, code="data/not-loaded", where=source.path, hint=hint) from error
