@@ -208,7 +208,7 @@ ONE_ROW = b'{"prompt": "a"}\n'
         ("r.jsonl", '{"a": 1}'.encode("utf-16"), "r.jsonl: the file is UTF-16. Save it as UTF-8."),
         ("r.csv", "prompt\na".encode("utf-16"), "r.csv: the file is UTF-16. Save it as UTF-8."),
         ("r.json", '[{"a": 1}]'.encode("utf-16"), "r.json: the file is UTF-16. Save it as UTF-8."),
-        ("r.jsonl", gzip.compress(ONE_ROW), "r.jsonl: the file is compressed. Unpack it."),
+        ("r.jsonl", gzip.compress(ONE_ROW, mtime=0), "r.jsonl: the file is compressed. Unpack it."),
         ("r.json", b"PK\x03\x04\x14", "r.json: the file is a zip archive, as spreadsheets are. Unpack it, or save"),
         ("r.csv", _parquet(), "r.csv: the file is Parquet. Call it .parquet."),
         ("r.csv", b"prompt;completion\na;b\n", "r.csv:1: its fields are separated by ';', where CSV has commas."),

@@ -7,9 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
 
 from truing.core.errors import RunError, TrainingError
-from truing.runs.files import complete_directory, read_json, sha256_file, sweep, write_json, write_jsonl, write_text
+from truing.runs.files import (
+    complete_directory,
+    disk_faults,
+    read_json,
+    sha256_file,
+    sweep,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 
 def names(directory: Path) -> set[str]:
@@ -26,6 +36,20 @@ def test_json_reads_back_equal(tmp_path: Path) -> None:
 def test_rows_are_a_line_each_as_they_are_read_elsewhere(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "x.jsonl", ({"a": text} for text in ("ä", "line\nend", "\ud800")))
     assert (tmp_path / "x.jsonl").read_bytes() == '{"a": "ä"}\n{"a": "line\\nend"}\n{"a": "\\ud800"}\n'.encode()
+
+
+def test_a_full_disk_is_told_as_that_by_whatever_library_met_it(tmp_path: Path) -> None:
+    """The library of tokenizers raises an Exception of no class of its own, and a vocabulary is what is saved last."""
+    words = Tokenizer(models.BPE())
+    with (
+        pytest.raises(RunError, match=r"model: cannot be written: no such file or directory\."),
+        disk_faults(tmp_path / "model", "cannot be written"),
+    ):
+        words.save(str(tmp_path / "nowhere" / "tokenizer.json"))
+    with pytest.raises(KeyError), disk_faults(tmp_path, "cannot be written"):
+        raise KeyError("os error 28")
+    with pytest.raises(Exception, match=r"^another$"), disk_faults(tmp_path, "cannot be written"):
+        raise Exception("another")
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

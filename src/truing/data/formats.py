@@ -14,12 +14,11 @@ from truing.core.errors import DataError, Problem
 
 LONGEST_CSV_FIELD = 2**31 - 1
 OTHER_FORMATS = {
-    (b"\xff\xfe", b"\xfe\xff"): ("data/utf-16", "UTF-16", "Save it as UTF-8."),
-    (b"\x1f\x8b", b"\x28\xb5\x2f\xfd"): ("data/compressed", "compressed", "Unpack it."),
-    (b"PK\x03\x04",): ("data/zip", "a zip archive, as spreadsheets are", "Unpack it, or save the sheet as CSV."),
-    (b"PAR1\x15",): ("data/is-parquet", "Parquet", "Call it .parquet."),
+    (b"\x1f\x8b", b"\x28\xb5\x2f\xfd"): ("compressed", "Unpack it."),
+    (b"PK\x03\x04",): ("a zip archive, as spreadsheets are", "Unpack it, or save the sheet as CSV."),
+    (b"PAR1\x15",): ("Parquet", "Call it .parquet."),
 }
-"""How files begin that are no lines of text in UTF-8: the code of the problem, what they are, and what to do"""
+"""How files begin that hold no lines of text: what they are, and what to do"""
 
 
 @dataclass(frozen=True)
@@ -143,9 +142,11 @@ def _lines(file: BinaryIO, path: str) -> Iterator[tuple[int, str | Problem]]:
 
 
 def _refuse_other_format(beginning: bytes, where: str) -> None:
-    for begins, (code, kind, hint) in OTHER_FORMATS.items():
+    if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError("the file is UTF-16.", code="data/utf-16", where=where, hint="Save it as UTF-8.")
+    for begins, (kind, hint) in OTHER_FORMATS.items():
         if beginning.startswith(begins):
-            raise DataError(f"the file is {kind}.", code=code, where=where, hint=hint)
+            raise DataError(f"the file is {kind}.", code="data/other-format", where=where, hint=hint)
 
 
 def _not_utf_8(error: UnicodeDecodeError, where: str) -> Problem:

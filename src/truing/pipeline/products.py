@@ -91,7 +91,7 @@ def cache_file() -> Path | None:
     """Where measurements are kept; None where the environment names no place for them, and where nobody's home is."""
     named = os.environ.get(CACHE)
     if named is None:
-        above = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        above = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(os.path.join("~", ".cache"))
         has_home = not above.startswith("~")  # a container's user may be a number that no user has
         named = os.path.join(above, "truing") if has_home else ""
     return Path(named, "products.json") if named else None

@@ -22,6 +22,8 @@ from safetensors import SafetensorError
 from truing.core.errors import RunError, TrainingError
 
 PARTIAL = ".truing-partial"
+PASSED_ON = re.compile(r"os error (\d+)")
+"""What libraries in Rust make of the number that the operating system gave: 'I/O error: ... (os error 28)'"""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -155,16 +157,25 @@ def disk_faults(path: Path, what: str, hint: str | None = None) -> Iterator[None
     """Turn what the operating system refuses in the block into a RunError: '`path`: `what`: no space left.'"""
     try:
         yield
-    except (OSError, SafetensorError) as fault:
+    except Exception as fault:
+        if not _is_of_the_system(fault):
+            raise
         where = str(path)
         raise RunError(f"{what}: {_reason(fault).lower()}.", code="run/unreadable", where=where, hint=hint) from fault
 
 
+def _is_of_the_system(fault: Exception) -> bool:
+    """Whether the operating system refused; tokenizers, which has no class of its own, passes that on as Exception."""
+    return isinstance(fault, OSError | SafetensorError) or (
+        type(fault) is Exception and PASSED_ON.search(str(fault)) is not None
+    )
+
+
 def _reason(fault: Exception) -> str:
-    """What the operating system said; safetensors passes it on as 'I/O error: ... (os error 28)'."""
+    """What the operating system said."""
     if isinstance(fault, OSError) and fault.strerror:
         return fault.strerror
-    number = re.search(r"os error (\d+)", str(fault))
+    number = PASSED_ON.search(str(fault))
     return os.strerror(int(number[1])) if number else str(fault)
 
 
