@@ -20,6 +20,7 @@ from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.cpu.fused_decoding import fused_step, fuses
 from truing.kernels.cpu.fused_layer import fuse_layers, fuses_layers
 from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onednn_linears
+from truing.kernels.float32_adapter import Float32AdaptedLinear
 from truing.kernels.gpu.light_adapters import light_decoding
 from truing.kernels.gpu.static_step import static_decoding
 from truing.kernels.next_token import Vocabulary
@@ -103,7 +104,8 @@ class Backend:
 
 def plain_backend(device: torch.device, precision: Precision) -> Backend:
     """The backend for whatever model on a device."""
-    return Backend(precision) if device.type == "cpu" else Backend(precision, look_every=LOOK_EVERY)
+    adapter_layers = {} if precision.parameters == torch.float32 else {nn.Linear: Float32AdaptedLinear}
+    return Backend(precision, adapter_layers=adapter_layers, look_every=1 if device.type == "cpu" else LOOK_EVERY)
 
 
 def choose_backend(model: PreTrainedModel, device: torch.device, precision: Precision) -> Backend:

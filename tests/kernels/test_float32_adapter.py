@@ -1,0 +1,98 @@
+"""A float32 adapter on a layer in bfloat16 computes what PEFT's own does, and keeps no float32 copy of what came in."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from peft.tuners.lora.layer import Linear as LoraLinear
+from torch import Tensor
+
+from truing.config.sections import Lora
+from truing.kernels.float32_adapter import Float32AdaptedLinear
+from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
+from truing.models.load import prepare
+from truing.models.roles import Role
+from truing.models.save import merge
+
+HALF = torch.bfloat16
+
+
+@pytest.fixture
+def adapters() -> Adapters:
+    """Two adapters that do something, on a model in bfloat16 whose layers have biases."""
+    model = tiny.model("qwen").to(HALF)
+    made = Adapters(model, Lora(rank=3, alpha=7.0), 0, prepare(model, Precision.of("bfloat16", trains=False)))
+    for seed, name in enumerate(("one", "two")):
+        made.add(name)
+        with torch.no_grad():
+            for weight in made.parameters(name):
+                weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)))
+    return made
+
+
+def _layer(adapters: Adapters) -> Float32AdaptedLinear:
+    return next(part for part in adapters.peft.modules() if isinstance(part, Float32AdaptedLinear))
+
+
+def _run(layer: LoraLinear, name: str) -> list[Tensor]:
+    random = torch.Generator().manual_seed(1)
+    given = torch.randn(2, 5, layer.in_features, generator=random).to(HALF).requires_grad_()
+    out = layer(given)
+    learnt: list[Any] = [layer.lora_A[name].weight, layer.lora_B[name].weight]
+    return [out, *torch.autograd.grad(out, [given, *learnt], torch.randn(out.shape, generator=random).to(HALF))]
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_as_pefts_own_layer(adapters: Adapters, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters.select(name)
+    layer = _layer(adapters)
+    ours = _run(layer, name)
+    monkeypatch.setattr(Float32AdaptedLinear, "forward", LoraLinear.forward)
+    for found, expected in zip(ours, _run(layer, name), strict=True):
+        assert found.dtype == expected.dtype
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_gradient_that_others_read_too_is_left_as_it_is(adapters: Adapters) -> None:
+    adapters.select("one")
+    layer = _layer(adapters).float()
+    out = layer(torch.ones(3, layer.in_features))
+    gradient = torch.ones_like(out)
+    out.backward(gradient)
+    assert torch.equal(gradient, torch.ones_like(out))
+
+
+def test_without_an_adapter_it_is_its_base(adapters: Adapters) -> None:
+    adapters.select(None)
+    layer = _layer(adapters)
+    rows = torch.ones(3, layer.in_features, dtype=HALF)
+    assert torch.equal(layer(rows), layer.base_layer(rows))
+
+
+def test_what_came_in_is_kept_as_it_came(adapters: Adapters) -> None:
+    """Beside it and the adapter, what is kept in float32 is as wide as the adapter's rank."""
+    adapters.select("one")
+    layer = _layer(adapters)
+    kept: list[Tensor] = []
+    rows = torch.randn(5, layer.in_features).to(HALF).requires_grad_()
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        layer(rows)
+    of_rows = [tensor for tensor in kept if len(tensor) == len(rows)]
+    assert any(tensor is rows for tensor in of_rows)
+    assert {tensor.shape[-1] for tensor in of_rows if tensor.dtype == torch.float32} == {3}
+
+
+def test_a_role_learns_by_it_and_is_merged_as_by_pefts(adapters: Adapters, tmp_path: Path) -> None:
+    role = Role(adapters.peft.get_base_model(), adapters, "one")  # type: ignore[arg-type]
+    tokens = torch.arange(6)[None]
+    before = role.hidden(tokens, torch.ones_like(tokens))
+    after = Role(merge(role)).hidden(tokens, torch.ones_like(tokens))
+    torch.testing.assert_close(after, before, atol=0.1, rtol=0.1)
