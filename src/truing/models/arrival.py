@@ -5,7 +5,7 @@ So what each process has is what it would have of a model that was loaded whole.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -110,11 +110,15 @@ def kept_in_parts(parts: Mapping[str, Keep], device: torch.device) -> Iterator[N
 
 
 @torch.no_grad()
-def let_go_of_files(model: PreTrainedModel, parts: Mapping[str, Keep]) -> None:
-    """Copies what stays whole: read as it is in a file, it is a view of that, and one view keeps all of it mapped."""
-    whole = [weight for path, weight in model.named_parameters() if path not in parts]
+def let_go_of_files(model: PreTrainedModel, parts: Collection[str] = ()) -> None:
+    """Copies what stays whole: read as it is in a file, it is a view of that, and one view keeps all of it mapped.
+
+    Of numbers in 4 bit, which are no view of one, nothing is copied.
+    """
+    whole = [weight for path, weight in model.named_parameters() if path not in parts and weight.is_floating_point()]
     for tensor in [*whole, *model.buffers()]:
-        tensor.data = tensor.data.clone()
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def _path(module: nn.Module, name: str, parents: Mapping[nn.Module, tuple[nn.Module, str]]) -> str:

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
+from truing.core.heap import give_back_what_is_free
 from truing.core.normalisation import Normalisation, scales_of
 from truing.models.arrival import is_spread, parts_to_keep
 from truing.models.device import precision_of
@@ -115,6 +116,7 @@ def role_to_merge(role: Role, adapter: Path, recipe: Recipe, start: Base) -> Rol
         return role
     plain = start.model_copy(update={"quantize": "none"})
     on_cpu = recipe.compute.model_copy(update={"device": "cpu"})
+    give_back_what_is_free()  # what learning left behind would stay beside the whole base
     base = group.on_owner(lambda: load_base(plain, on_cpu, trains=role.adapter is None))
     if role.adapter is None:
         _take_weights(base, role)

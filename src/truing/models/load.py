@@ -14,14 +14,14 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from truing.config.sections import Base, Compute, Data, Lora
 from truing.core.errors import ModelError
-from truing.core.heap import keep_freed_blocks
+from truing.core.heap import give_back_what_is_free, keep_freed_blocks
 from truing.data.chat import TextFormat
 from truing.data.endings import Endings, endings_of
 from truing.kernels.backend import Backend, choose_backend, plain_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
-from truing.models.arrival import is_spread, parts_to_keep
+from truing.models.arrival import is_spread, let_go_of_files, parts_to_keep
 from truing.models.context import context_length
 from truing.models.description import (
     CAUSAL,
@@ -260,4 +260,6 @@ def _load_model(base: Base, compute: Compute, precision: Precision, fetch: bool,
         )
     if base.quantize == "nf4":
         prepare_4bit_layers(model, device)
+        let_go_of_files(model)
+        give_back_what_is_free()  # what the weights took before they were quantised
     return model
