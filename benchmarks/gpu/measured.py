@@ -29,7 +29,8 @@ from truing.kernels.precision import Precision
 from truing.models.device import device_of
 from truing.models.scoring import response_hidden, response_logprobs
 from truing.pipeline.execute import run_pipeline
-from truing.preflight.layouts import ONE_PROCESS, held, models_of, numbers_of
+from truing.preflight.held_by_recipe import models_of, numbers_of
+from truing.preflight.layouts import ONE_PROCESS, held
 from truing.preflight.shapes import shape_of
 from truing.rollout.episodes import respond
 from truing.runs.interruption import Interruption

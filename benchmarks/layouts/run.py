@@ -20,7 +20,7 @@ import yaml
 from harness.material import llama_shape
 from harness.smollm2 import CONFIG
 from harness.tables import table
-from processes.memory import CASES, RECIPE
+from processes.memory import BFLOAT16, CASES, RECIPE, SHARDED, Case
 from processes.run import RECIPE as TIMED_RECIPE
 from processes.run import SHAPE as TIMED_SHAPE
 from processes.run import UPDATES
@@ -31,10 +31,11 @@ from truing.config.variants import with_changes
 from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.estimator import ROOM
-from truing.estimate.launches import LIBRARIES, LINKS, Measured, launch_of
-from truing.estimate.work import DEVICES, Case, Device, Update, phases
+from truing.estimate.launches import LIBRARIES, LINKS, OF_SEVERAL, Measured, launch_of
+from truing.estimate.work import DEVICES, Device, Update, phases
+from truing.estimate.work import Case as Step
 from truing.models.tensor_plan import tensor_plan
-from truing.preflight.layouts import Layout, Models, Numbers, Shape, held, models_of, numbers_of
+from truing.preflight.layouts import Layout, Models, Numbers, Shape, held
 from truing.preflight.shapes import shape_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -84,7 +85,6 @@ MEASURED_TOKENS = {"sft": 64, "ppo": 48}
 """Of its rows"""
 TIMED_TOKENS = {"sft": 80, "ppo": 72}
 """Of a text of benchmarks/processes/run.py: 64 to 96, and a prompt of 24 with a response of 48"""
-SHARDED = ", sharded over two"
 
 READING = """
 What the counts say:
@@ -103,10 +103,10 @@ CHECK = f"""
 ## Against what was measured
 
 The peaks in [memory](memory.md#measured), of random weights in the shape of SmolLM2-135M on a CPU. By count: with
-{LIBRARIES / 1e9:.2f} GB for Python and its libraries, and nothing for compiled products (up to 0.65 GB) or for what the
-allocator cannot reuse. As the doctor does: the measured peak of one process, changed by what sharding changes of the
-count; where several were measured, beside the largest of them. In bfloat16 the heap keeps what was freed on
-the way, which no count has; what 4 bit takes on a CPU is not known.
+{LIBRARIES / 1e9:.2f} GB for Python and its libraries, {OF_SEVERAL / 1e9:.2f} more for those of several processes, and
+nothing for compiled products (up to 0.65 GB) or for what the allocator cannot reuse, most of which is what bfloat16 and
+4 bit take beyond their count. As the doctor does: the measured peak of one process, changed by what several change of
+the count; where several were measured, beside the largest of them.
 """.strip()
 SECONDS = f"""
 Seconds, of two processes of one core each beside one ([processes](processes.md)), as the doctor predicts them from
@@ -124,13 +124,13 @@ class Checked:
     measured: float
     counted: float
     from_one: float | None
-    """From what one process was measured to take; None where nothing is sharded"""
+    """From what one process was measured to take; None where there is but one"""
 
 
-def outline(config: PretrainedConfig) -> PreTrainedModel:
+def outline(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A model without weights."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
 
 
 def layouts(model: PreTrainedModel, devices: int) -> Iterator[Layout]:
@@ -196,7 +196,7 @@ def figures(shape: Shape, roles: str, layout: Layout, device: Device) -> Iterato
     while_loading = found.weights + found.adapters + found.loading
     yield from (f"{size / 1e9:.1f}" for size in (found.kept, step, while_loading))
     yield "yes" if found.peak <= ROOM * device.memory else "no"
-    parts = phases(Case(shape, ROLES[roles], numbers, UPDATE, layout)).values()
+    parts = phases(Step(shape, ROLES[roles], numbers, UPDATE, layout)).values()
     yield from (f"{phase.seconds(device, layout):.1f}" for phase in parts)
     yield f"{sum(phase.moved + phase.moved_in_layers for phase in parts) / 1e9:,.0f}"
 
@@ -209,23 +209,30 @@ def checks() -> Iterator[Checked]:
         for name, peaks in re.findall(r"^\| ([^|]+) \| ([\d., ]+) \|$", page, re.M)
         if name in CASES
     }
-    shape = shape_of(outline(LlamaConfig(**CONFIG)))
     for name, peak in measured.items():
-        counted, alone = counted_peak(name, shape), name.removesuffix(SHARDED)
-        from_one = None if alone == name else measured[alone] + counted - counted_peak(alone, shape)
-        yield Checked(name, peak, counted, from_one)
+        alone = one_process(name)
+        model = outline(LlamaConfig(**CONFIG), torch.bfloat16 if BFLOAT16 in CASES[name].changes else torch.float32)
+        from_one = None if alone == name else predicted_peak(name, model, measured[alone])
+        yield Checked(name, peak, predicted_peak(name, model), from_one)
 
 
-def counted_peak(name: str, shape: Shape) -> float:
-    """GB, of a case of benchmarks/processes/memory.py."""
+def one_process(name: str) -> str:
+    """The case that does in one process what this one does."""
+    changes = [change for change in CASES[name].changes if change != SHARDED]
+    return next(other for other, case in CASES.items() if case == Case(changes))
+
+
+def predicted_peak(name: str, model: PreTrainedModel, alone: float = float("inf")) -> float:
+    """GB, of a case of benchmarks/processes/memory.py, by count alone or from what one process was measured to take."""
     case = CASES[name]
     given = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in case.changes)}
     recipe = with_changes(Recipe.model_validate(yaml.safe_load(RECIPE)), given)
     (stage,) = recipe.stages
     rows = case.processes // case.tensor // case.pipeline
     layout = Layout(rows, case.tensor, recipe.compute.shard and case.processes > 1, case.pipeline)
-    numbers = numbers_of(recipe, stage, layout, MEASURED_TOKENS[stage])
-    return (held(shape, models_of(recipe, stage), numbers, layout).peak + LIBRARIES) / 1e9
+    usage = {stage: Usage(alone * 1e9, 0.0, 0.0)}
+    measured = Measured(recipe, model, usage, MEASURED_TOKENS)
+    return launch_of(measured, layout).peaks[stage] / 1e9
 
 
 def check_rows() -> Iterator[tuple[str, ...]]:

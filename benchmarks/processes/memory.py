@@ -37,7 +37,7 @@ checkpoints: {every_steps: 2}
 compute: {threads: 1, pack_weights: false}
 """
 ROWS = 64
-SHARDED = "compute.shard=true"
+SHARDED, BFLOAT16 = "compute.shard=true", "compute.dtype=bfloat16"
 SHARED = ["stages=[ppo]", "roles=shared"]
 CUT = 3
 """Into as many the three heads of keys and values can be shared out"""
@@ -61,13 +61,13 @@ CASES = {
     "SFT of all weights, layers in two stages": Case([], 2, pipeline=2),
     "SFT of all weights, layers cut into three": Case([], CUT, CUT),
     "PPO, four models": Case(["stages=[ppo]"]),
-    "PPO, four models, bfloat16": Case(["stages=[ppo]", "compute.dtype=bfloat16"]),
+    "PPO, four models, bfloat16": Case(["stages=[ppo]", BFLOAT16]),
     "PPO, four models, sharded over two": Case(["stages=[ppo]", SHARDED], 2),
     "PPO, four models, layers in two stages": Case(["stages=[ppo]"], 2, pipeline=2),
     "PPO, four models, layers cut into three": Case(["stages=[ppo]"], CUT, CUT),
     "PPO, adapters on one base": Case(SHARED),
     "PPO, adapters on one base, checkpointing": Case([*SHARED, "compute.gradient_checkpointing=true"]),
-    "PPO, adapters on one base, bfloat16": Case([*SHARED, "compute.dtype=bfloat16"]),
+    "PPO, adapters on one base, bfloat16": Case([*SHARED, BFLOAT16]),
     "PPO, adapters on one base, 4 bit": Case([*SHARED, "base.quantize=nf4"]),
     "PPO, adapters on one base, sharded over two": Case([*SHARED, SHARDED], 2),
     "PPO, adapters on one base, layers in two stages": Case(SHARED, 2, pipeline=2),

@@ -5,7 +5,7 @@ import tiny
 
 from truing.config.recipe import Recipe
 from truing.estimate.dry_run import Usage
-from truing.estimate.launches import Measured, launch_of
+from truing.estimate.launches import LIBRARIES, OF_SEVERAL, Measured, launch_of
 from truing.estimate.work import Links, update_of
 from truing.preflight.layouts import Layout
 
@@ -46,3 +46,26 @@ def test_a_step_is_an_update_where_a_policy_answers_and_a_batch_of_rows_elsewher
     ]
     assert (found["ppo"].prompt_tokens, found["ppo"].response_tokens) == (3, 7)
     assert (found["ppo"].epochs, found["ppo"].minibatches) == (3, 2)
+
+
+def _peak(usage: float, layout: Layout, **others: bool) -> float:
+    slight = {"stages": ["ppo"], "ppo": {"episodes": 1, "minibatches": 1}, "lora": {"rank": 1}}
+    usages = {"ppo": Usage(usage, 0.0, 0.0)}
+    measured = Measured(Recipe.model_validate(slight), tiny.model(), usages, {"ppo": 2}, **others)
+    return launch_of(measured, layout).peaks["ppo"]
+
+
+def test_a_peak_is_that_of_one_process_with_what_a_launch_changes() -> None:
+    """Several with other rows have more libraries. Those of parts lack gaps of the heap, of about that size."""
+    shared, of_model = Layout(data=2, shard=True), 1e6
+    assert _peak(1e9, Layout()) == 1e9
+    assert _peak(1e9, Layout(data=2)) == pytest.approx(1e9 + OF_SEVERAL, abs=of_model)
+    assert _peak(1e9, shared) == pytest.approx(1e9, abs=of_model)
+    assert _peak(float("inf"), Layout()) == pytest.approx(LIBRARIES, abs=of_model)
+    assert _peak(float("inf"), shared) == pytest.approx(LIBRARIES + OF_SEVERAL, abs=of_model)
+
+
+def test_on_a_gpu_what_the_owner_merges_in_is_elsewhere() -> None:
+    pipeline = Layout(pipeline=2)
+    on_cpu, on_gpu = (_peak(1e9, pipeline, on_cpu=on_cpu) for on_cpu in (True, False))
+    assert on_cpu - on_gpu > 1e4

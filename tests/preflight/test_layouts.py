@@ -9,7 +9,8 @@ from toy_decoder import FOUR, SHARED, TOY
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from truing.config.recipe import Recipe
-from truing.preflight.layouts import Layout, Models, Numbers, Shape, held, models_of, numbers_of
+from truing.preflight.held_by_recipe import models_of, numbers_of
+from truing.preflight.layouts import Layout, Models, Numbers, Shape, held
 from truing.preflight.shapes import shape_of
 
 NUMBERS = Numbers(
@@ -73,9 +74,9 @@ def test_a_shard_is_a_share_of_everything_but_what_is_gathered() -> None:
     found = held(TOY, FOUR, NUMBERS, Layout(data=4, shard=True))
     assert found.kept + found.gradients == 40 * 70
     assert found.saved == 24 * 70
-    # Two layers, and the vocabulary with its gradient, of which a quarter is this process's own.
-    assert found.gathered == 4 * (2 * 110 + 2 * 40) * 3 / 4
-    assert found.gathered_policy == 4 * 280 * 3 / 4
+    # Two layers, and the vocabulary with its gradient, beside this process's own rows of them.
+    assert found.gathered == 4 * (2 * 110 + 2 * 40)
+    assert found.gathered_policy == 4 * 280
     # Two whole layers, the vocabulary and the rest, before the 70 of its own are there.
     assert found.loading == 4 * (2 * 110 + 40 + 20 - 70)
 
@@ -165,3 +166,37 @@ def test_a_loss_without_a_reference_holds_none(stage: str, frozen: int) -> None:
     assert models_of(apart, stage) == Models(1, frozen, 0, 0, True)
     shared = Recipe.model_validate({"world": {}, "stages": [stage]})
     assert models_of(shared, stage) == Models(0, 1, 1, 0, True)
+
+
+def test_layers_computed_in_one_keep_five_hidden_states_less_than_the_ends_of_products() -> None:
+    found = held(TOY, FOUR, replace(NUMBERS, fused=True), Layout())
+    assert found.activations == 2 * 5 * (30 - 5 * 4) * 4
+    recipe = Recipe.model_validate({})
+    assert numbers_of(recipe, "ppo", Layout(), 16, fused=True).fused
+    assert not numbers_of(recipe, "ppo", Layout(tensor=2), 16, fused=True).fused  # a slice of a layer is not
+
+
+def test_of_one_micro_batch_gradients_come_as_activations_go() -> None:
+    one = Models(trained=1, frozen=0, adapters_trained=0, adapters_frozen=0, samples=False)
+    several, single = (
+        held(TOY, one, replace(NUMBERS, learn_tokens=15, accumulates=accumulates), Layout(data=4, shard=True))
+        for accumulates in (True, False)
+    )
+    gathered = 4 * (2 * 110 + 2 * 40)
+    assert several.peak == 3 * 4 * 70 + 4 * 70 + 2 * 15 * (16 + 30) * 4 + gathered
+    assert single.peak == 3 * 4 * 70 + 2 * 15 * (16 + 30) * 4 + gathered
+    other_role = held(TOY, FOUR, replace(NUMBERS, accumulates=False), Layout())
+    assert other_role.accumulates  # the critic's gradients are there as the policy learns
+    recipe = Recipe.model_validate({"sft": {"batch_size": 16}, "compute": {"learn_tokens": 16 * 64}})
+    found = [numbers_of(recipe, "sft", layout, 64) for layout in (Layout(), Layout(pipeline=2))]
+    assert [found[0].accumulates, found[1].accumulates] == [False, True]
+    assert numbers_of(recipe, "sft", Layout(), 65).accumulates
+
+
+def test_an_owner_of_parts_holds_a_whole_base_in_the_end() -> None:
+    slight = replace(NUMBERS, rank=1, learn_tokens=1, rows=0)
+    adapters = 36 * 30
+    found = held(TOY, SHARED, slight, Layout(pipeline=2))
+    assert found.peak_of_owner == pytest.approx(4 * 170 + adapters + 4 * 280)
+    assert found.peak < found.peak_of_owner
+    assert held(TOY, SHARED, slight, Layout(data=2)).merged == 0

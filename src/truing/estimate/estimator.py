@@ -140,6 +140,7 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:
         trial.text_tokens(),
         share=_share_of_cores(recipe) if on_cpu else lambda processes: 1 / processes,
         links=LINKS[trial.device.type],
+        on_cpu=on_cpu,
     )
     return Estimate(
         dict(measured.usages),

@@ -10,12 +10,14 @@ from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.work import Case, Links, phases, update_of
 from truing.kernels.backbone import known_layers
+from truing.kernels.cpu.fused_layer import fuses_layers
 from truing.models.tensor_plan import tensor_plan
-from truing.preflight.layouts import ONE_PROCESS, Held, Layout, held, models_of, numbers_of
+from truing.preflight.held_by_recipe import models_of, numbers_of
+from truing.preflight.layouts import ONE_PROCESS, Held, Layout, held
 from truing.preflight.shapes import HINT, shape_of
 
-LIBRARIES = 0.45e9
-"""Bytes of Python and its libraries, where no process could be measured"""
+LIBRARIES, OF_SEVERAL = 0.57e9, 0.13e9
+"""Bytes of Python and its libraries, where no process could be measured, and of those for several processes"""
 
 LINKS = {"cpu": Links(1e9, 1e9, 1024), "cuda": Links(25e9, 10e9, 8)}
 """By the kind of device, assumed: a loopback, and PCIe 4 on a machine with 80 Gb/s to others"""
@@ -53,6 +55,7 @@ class Measured:
     share: Callable[[int], float] = lambda processes: 1 / processes
     """Of the seconds that one process takes to compute, those of each of so many"""
     links: Links = LINKS["cpu"]
+    on_cpu: bool = True
 
 
 def launches(measured: Measured, processes: int) -> list[Launch]:
@@ -71,13 +74,14 @@ def launches(measured: Measured, processes: int) -> list[Launch]:
 def launch_of(measured: Measured, layout: Layout) -> Launch:
     """One of them: what was measured of one process, and by how much the layout changes what is counted."""
     recipe, shape = measured.recipe, shape_of(measured.model)
+    fused = measured.on_cpu and not _is_quantised(recipe) and fuses_layers(measured.model)
     found: dict[str, Held] = {}
     peaks: dict[str, float] = {}
     seconds = 0.0
     for stage, usage in measured.usages.items():
         models, tokens = models_of(recipe, stage), measured.text_tokens[stage]
-        numbers = numbers_of(recipe, stage, layout, tokens)
-        alone = held(shape, models, numbers_of(recipe, stage, ONE_PROCESS, tokens), ONE_PROCESS)
+        numbers = numbers_of(recipe, stage, layout, tokens, fused)
+        alone = held(shape, models, numbers_of(recipe, stage, ONE_PROCESS, tokens, fused), ONE_PROCESS)
         found[stage] = held(shape, models, numbers, layout)
         case = Case(shape, models, numbers, update_of(recipe, stage, tokens), layout)
         parts = phases(case)
@@ -85,13 +89,24 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
         computing = usage.seconds * measured.share(layout.processes) / (1 - parts["learn"].waiting)
         seconds += usage.steps * (computing + exchange)
         known = usage.peak < float("inf")
-        peaks[stage] = found[stage].peak + (usage.peak - alone.peak if known else LIBRARIES)
+        uncounted = usage.peak - alone.peak if known else LIBRARIES
+        counted = found[stage].peak_of_owner if measured.on_cpu else found[stage].peak
+        peaks[stage] = counted + uncounted + (OF_SEVERAL if _imports_more(layout, known) else 0.0)
     return Launch(layout, found, peaks, seconds)
+
+
+def _imports_more(layout: Layout, measured: bool) -> bool:
+    """Whether libraries for several processes are to be added.
+
+    They are not to what one process was measured to take where several have parts of weights: these give large blocks
+    back to the system, and lack the gaps in its heap that one has, which were seen to take about as much.
+    """
+    return layout.processes > 1 and not (measured and layout.parts > 1)
 
 
 def _layouts(recipe: Recipe, model: PreTrainedModel, processes: int) -> Iterator[Layout]:
     """More processes first; of as many: rows shared, weights sharded, layers in stages, layers cut."""
-    quantised = recipe.base is not None and recipe.base.quantize != "none"
+    quantised = _is_quantised(recipe)
     for count in (count for count in range(processes, 1, -1) if processes % count == 0):
         if not recipe.compute.shard:
             yield Layout(data=count)
@@ -104,6 +119,10 @@ def _layouts(recipe: Recipe, model: PreTrainedModel, processes: int) -> Iterator
             if count % tensor == 0 and not recipe.compute.shard and _can_be_cut(model, tensor):
                 yield Layout(data=count // tensor, tensor=tensor)
     yield ONE_PROCESS
+
+
+def _is_quantised(recipe: Recipe) -> bool:
+    return recipe.base is not None and recipe.base.quantize != "none"
 
 
 def _can_be_cut(model: PreTrainedModel, tensor: int) -> bool:

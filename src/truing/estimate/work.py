@@ -27,6 +27,7 @@ from math import ceil
 from truing.config.recipe import Recipe
 from truing.config.stages import STAGES
 from truing.models.stage_plan import MICRO_BATCHES
+from truing.preflight.held_by_recipe import reward_models
 from truing.preflight.layouts import (
     FLOAT,
     Layout,
@@ -36,7 +37,6 @@ from truing.preflight.layouts import (
     bytes_of_frozen,
     layers_of_process,
     parameters_of_process,
-    reward_models,
 )
 
 

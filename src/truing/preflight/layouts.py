@@ -7,31 +7,31 @@ What is assumed:
 - Of several members of a reward model each learns and scores as one does, and a stage that is scored holds their
   averaged weights too: an adapter of all their ranks, or a model.
 - A micro-batch has at most a process's share of a step's rows. Learning keeps, of each layer and token of it, hidden
-  states four times (before and behind two norms) and the inputs and outputs of its products; with checkpointing, one
-  hidden state of each layer and all of one. Scoring keeps less. Logits come in small chunks and are left out, as are
-  padding, weights that are cast to be computed with, and what the allocator cannot reuse.
+  states four times (before and behind two norms) and the inputs and outputs of its products; where a CPU computes a
+  layer in one, five fewer than these inputs and outputs (`kernels/cpu/fused_layer.py`: products that read the same
+  states keep them once, norms and what leaves a gate are computed again); with checkpointing, one hidden state of each
+  layer and all of one. Scoring keeps less. Logits come in small chunks and are left out, as are padding, weights that
+  are cast to be computed with, and what the allocator cannot reuse.
+- A layer's activations are gone when its gradients arrive, so of a step of one micro-batch the larger of the two
+  counts; gradients of a micro-batch, or of another role, that came before are there beside activations.
 - Where layers are cut over T processes, all of a layer is cut but its norms, half of an adapter, the hidden states, and
   two inputs of its products.
 - Where layers are cut into P stages, what is counted is the stage that holds most: as many layers as any, an end of the
   vocabulary, and what is neither. A batch is cut into four micro-batches for each stage, and the first has one for each
   stage under way. While a policy samples, all of it is whole, and rows are shared by all processes.
 - Sharded, two layers at a time are whole (one computes, the next arrives), and so are embeddings and projection, with
-  their gradient where they learn. While a policy samples, all of it is whole.
+  their gradient where they learn. While a policy samples, all of it is whole. What is gathered so lies beside the
+  process's own rows.
 - Of layers each process reads its part, one weight after the other; embeddings and projection are whole until they have
   all their rows. Before, a few whole layers are asked what has to be known of the base; afterwards, those that are cut
   into stages are gone through once, one whole layer after the other.
-- A checkpoint copies weights that learn and their moments. The copy that is merged and saved at a stage's end, in the
-  memory of the owner's machine, is left out.
+- A checkpoint copies weights that learn and their moments. At a stage's end the owner loads a whole base, to merge what
+  was learnt into it: in the memory of its machine, which on a CPU is that of the process.
 - Learning, sampling, saving and loading follow each other: the largest of them is what a peak has.
 """
 
 from dataclasses import dataclass
 from math import ceil
-
-from truing.config.recipe import Recipe
-from truing.config.sections import MOST
-from truing.config.stages import STAGES, StageSpec
-from truing.models.stage_plan import MICRO_BATCHES
 
 FLOAT = 4
 """Bytes of a number of what learns"""
@@ -40,8 +40,9 @@ NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of a number in 4 bit: 64 share a scale of one byte, and 256 of these one of four"""
 LAYERS_AT_ONCE = 2
 """Of a sharded model, that are whole as it computes; of one that is in any parts, as it is loaded"""
-AROUND_NORMS = 4
-"""Hidden states that a layer keeps for its backward, beside the inputs and outputs of its products"""
+AROUND_NORMS, IN_ONE = 4, -5
+"""Hidden states that a layer keeps for its backward, beside the inputs and outputs of its products; and where it is
+computed in one"""
 INTO_PRODUCTS = 2
 """Inputs of products that are whole where these are cut: what attention reads, and what the perceptron does"""
 
@@ -145,6 +146,10 @@ class Numbers:
     """Responses that one process samples side by side"""
     row_tokens: int
     """Of a prompt and its response"""
+    accumulates: bool = True
+    """Whether a step has several micro-batches for each role"""
+    fused: bool = False
+    """Whether a layer is computed in one"""
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,10 @@ class Held:
     """The copy of what learns as a checkpoint is written"""
     loading: float
     """What the last model takes as it is loaded beyond what is kept of it"""
+    merged: float
+    """Where weights are in parts, the whole base that the owner loads in the end"""
+    accumulates: bool
+    """Whether there are gradients before the last activations are"""
 
     @property
     def kept(self) -> float:
@@ -176,47 +185,15 @@ class Held:
     @property
     def peak(self) -> float:
         """At the worst moment, without Python and its libraries."""
-        learning = self.gradients + self.activations + self.gathered
-        step = self.moments + max(learning, self.caches + self.gathered_policy, self.saved)
+        learnt = self.gradients, self.activations
+        learning = sum(learnt) if self.accumulates else max(learnt)
+        step = self.moments + max(learning + self.gathered, self.caches + self.gathered_policy, self.saved)
         return self.weights + self.adapters + max(step, self.loading)
 
-
-def models_of(recipe: Recipe, stage: str) -> Models:
-    """What a stage of the recipe holds: its base once with adapters on it, or a model for each role."""
-    spec, section = STAGES[stage], getattr(recipe, stage)
-    by_adapter = section.method == "lora" if hasattr(section, "method") else recipe.roles == "shared"
-    trained = 2 if hasattr(section, "critic_learning_rate") else getattr(section, "members", 1)
-    scored = reward_models(recipe, spec)
-    averaged = scored if scored > 1 else 0  # ranks of an adapter of averaged weights; a model of these is one
-    if by_adapter:
-        share = recipe.lora.layers if spec.makes_policy else 1.0
-        return Models(0, 1, trained * share, scored + averaged, spec.samples)
-    return Models(trained, spec.has_reference + scored + min(averaged, 1), 0, 0, spec.samples)
-
-
-def reward_models(recipe: Recipe, spec: StageSpec) -> int:
-    """Those that score the responses of a stage: the members of what the recipe's reward stage makes."""
-    members: int = getattr(recipe, spec.scored_by).members if spec.scored_by in recipe.stages and spec.scored_by else 0
-    return members
-
-
-def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int) -> Numbers:
-    """What the recipe says of a stage, with the rows of a process in this layout, each of so many tokens."""
-    compute, section = recipe.compute, getattr(recipe, stage)
-    episodes = getattr(section, "episodes", recipe.evaluation.prompts)
-    learnt = getattr(section, "batch_size", None) or episodes // section.minibatches
-    texts = learnt * STAGES[stage].texts_per_row
-    shares = layout.data * (1 if layout.pipeline == 1 else MICRO_BATCHES * layout.pipeline)
-    return Numbers(
-        rank=recipe.lora.rank,
-        compute_bytes=HALF if compute.dtype == "bfloat16" else FLOAT,
-        quantised=recipe.base is not None and recipe.base.quantize == "nf4",
-        learn_tokens=min(compute.learn_tokens or MOST, ceil(texts / shares) * row_tokens),
-        checkpointing=compute.gradient_checkpointing,
-        adapted=recipe.lora.layers if STAGES[stage].makes_policy and recipe.roles == "shared" else 1.0,
-        rows=min(compute.rollout_rows or MOST, ceil(episodes / (layout.data * layout.pipeline))),
-        row_tokens=row_tokens,
-    )
+    @property
+    def peak_of_owner(self) -> float:
+        """The same, where the owner's machine computes in the memory that it merges in."""
+        return max(self.peak, self.kept + self.merged)
 
 
 def held(shape: Shape, models: Models, numbers: Numbers, layout: Layout) -> Held:
@@ -233,11 +210,13 @@ def held(shape: Shape, models: Models, numbers: Numbers, layout: Layout) -> Held
         adapters=adapter * (4 * models.adapters_trained + models.adapters_frozen),
         gradients=learnt,
         activations=_activations(shape, numbers, layout),
-        gathered=_gathered(shape, models, numbers) * (1 - 1 / layout.parts) if layout.shard else 0.0,
+        gathered=_gathered(shape, models, numbers) if layout.shard else 0.0,
         caches=_caches(shape, numbers, layout) if models.samples else 0.0,
-        gathered_policy=whole * (1 - own / shape.parameters) if sampled else 0.0,
+        gathered_policy=whole * (1.0 if layout.shard else 1 - own / shape.parameters) if sampled else 0.0,
         saved=3 * (learnt + adapter * models.adapters_trained),
         loading=whole / shape.parameters * _loading(shape, layout, own),
+        merged=whole if layout.parts > 1 else 0.0,
+        accumulates=numbers.accumulates or models.trained > 1,
     )
 
 
@@ -283,7 +262,7 @@ def _loading(shape: Shape, layout: Layout, own: float) -> float:
 
 def _activations(shape: Shape, numbers: Numbers, layout: Layout) -> float:
     layers = min(shape.layers * numbers.adapted, layers_of_process(shape, layout)) * layout.pipeline
-    whole = AROUND_NORMS + (INTO_PRODUCTS if layout.tensor > 1 else 0)
+    whole = IN_ONE if numbers.fused else AROUND_NORMS + (INTO_PRODUCTS if layout.tensor > 1 else 0)
     kept = whole * shape.width + shape.ends / layout.tensor
     entries = layers * shape.width + kept if numbers.checkpointing else layers * kept
     return numbers.learn_tokens * entries * numbers.compute_bytes

@@ -10,7 +10,8 @@ from truing.config.recipe import Recipe
 from truing.config.variants import with_changes
 from truing.core.errors import ModelError
 from truing.models.device import device_of, dtype_of, gpu_memory
-from truing.preflight.layouts import ONE_PROCESS, held, models_of, numbers_of
+from truing.preflight.held_by_recipe import models_of, numbers_of
+from truing.preflight.layouts import ONE_PROCESS, held
 from truing.preflight.shapes import shape_of
 
 LEARN_TOKENS = (32_768, 16_384, 8_192, 4_096, 2_048)

@@ -1,0 +1,53 @@
+"""What a recipe says that decides how much a stage holds: models, adapters and sizes."""
+
+from math import ceil
+
+from truing.config.recipe import Recipe
+from truing.config.sections import MOST
+from truing.config.stages import STAGES, StageSpec
+from truing.models.stage_plan import MICRO_BATCHES
+from truing.preflight.layouts import FLOAT, HALF, Layout, Models, Numbers
+
+
+def models_of(recipe: Recipe, stage: str) -> Models:
+    """What a stage of the recipe holds: its base once with adapters on it, or a model for each role."""
+    spec, section = STAGES[stage], getattr(recipe, stage)
+    by_adapter = section.method == "lora" if hasattr(section, "method") else recipe.roles == "shared"
+    trained = 2 if hasattr(section, "critic_learning_rate") else getattr(section, "members", 1)
+    scored = reward_models(recipe, spec)
+    averaged = scored if scored > 1 else 0  # ranks of an adapter of averaged weights; a model of these is one
+    if by_adapter:
+        share = recipe.lora.layers if spec.makes_policy else 1.0
+        return Models(0, 1, trained * share, scored + averaged, spec.samples)
+    return Models(trained, spec.has_reference + scored + min(averaged, 1), 0, 0, spec.samples)
+
+
+def reward_models(recipe: Recipe, spec: StageSpec) -> int:
+    """Those that score the responses of a stage: the members of what the recipe's reward stage makes."""
+    members: int = getattr(recipe, spec.scored_by).members if spec.scored_by in recipe.stages and spec.scored_by else 0
+    return members
+
+
+def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int, fused: bool = False) -> Numbers:
+    """What the recipe says of a stage, with the rows of a process in this layout, each of so many tokens.
+
+    `fused` where a device computes whole layers of the model in one; of those that are cut, none does.
+    """
+    compute, section = recipe.compute, getattr(recipe, stage)
+    episodes = getattr(section, "episodes", recipe.evaluation.prompts)
+    learnt = getattr(section, "batch_size", None) or episodes // section.minibatches
+    texts = learnt * STAGES[stage].texts_per_row
+    shares = layout.data * (1 if layout.pipeline == 1 else MICRO_BATCHES * layout.pipeline)
+    tokens, budget = ceil(texts / shares) * row_tokens, compute.learn_tokens or MOST
+    return Numbers(
+        rank=recipe.lora.rank,
+        compute_bytes=HALF if compute.dtype == "bfloat16" else FLOAT,
+        quantised=recipe.base is not None and recipe.base.quantize == "nf4",
+        learn_tokens=min(budget, tokens),
+        checkpointing=compute.gradient_checkpointing,
+        adapted=recipe.lora.layers if STAGES[stage].makes_policy and recipe.roles == "shared" else 1.0,
+        rows=min(compute.rollout_rows or MOST, ceil(episodes / (layout.data * layout.pipeline))),
+        row_tokens=row_tokens,
+        accumulates=tokens > budget or layout.pipeline > 1,
+        fused=fused and layout.tensor == 1,
+    )
