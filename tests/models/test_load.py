@@ -10,6 +10,7 @@ import tiny
 import tokenizer_shapes as shapes
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     BartConfig,
@@ -23,6 +24,7 @@ from transformers import (
 
 from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError, RecipeError
+from truing.models.arrival import let_go_of_files
 from truing.models.context import context_length
 from truing.models.load import LoadedBase, check_base, load_base, outline_base
 from truing.models.weights import refuse_no_numbers
@@ -284,3 +286,15 @@ def test_files_of_a_base_are_held_against_what_it_needs_without_its_weights(dama
         with pytest.raises(ModelError, match=told) as raised:
             look()
         assert raised.value.code == "model/not-loaded"
+
+
+def test_what_is_let_go_of_lies_in_memory_of_its_own_but_for_what_is_no_view() -> None:
+    model = tiny.model()
+    kept, packed = "model.embed_tokens.weight", nn.Parameter(torch.ones(4, dtype=torch.uint8), requires_grad=False)
+    model.lm_head.register_parameter("packed", packed)
+    before = {path: (weight.data_ptr(), weight.clone()) for path, weight in model.named_parameters()}
+    let_go_of_files(model, {kept})
+    for path, weight in model.named_parameters():
+        place, value = before[path]
+        assert torch.equal(weight, value)
+        assert (weight.data_ptr() == place) == (path in (kept, "lm_head.packed")), path

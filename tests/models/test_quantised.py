@@ -140,6 +140,14 @@ def test_weights_are_the_nearest_levels_of_the_paper(shape: str, tmp_path: Path)
         assert torch.equal(found[: len(whole)], whole)  # its rows, where a token was added
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there it is told what is mapped")
+@pytest.mark.usefixtures("installed")
+def test_the_file_with_all_weights_in_full_is_let_go_of(tmp_path: Path) -> None:
+    base = _load(tmp_path)
+    assert base.model.dtype == torch.float32
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
 @pytest.mark.usefixtures("installed")
 def test_sampling_and_learning_follow_one_policy_and_gradients_arrive_after_it(tmp_path: Path) -> None:
     role = trained_role(_load(tmp_path), "policy", Lora(rank=2), seed=1)
