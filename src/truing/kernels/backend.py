@@ -111,6 +111,8 @@ def plain_backend(device: torch.device, precision: Precision) -> Backend:
 def choose_backend(model: PreTrainedModel, device: torch.device, precision: Precision) -> Backend:
     """The backend for a model on a device; it may be an outline of one, on torch's meta device."""
     backend = plain_backend(device, precision)
+    if getattr(model, "is_quantized", False):  # PEFT's layer beside one in 4 bit copies what that gives, and adds to it
+        backend = replace(backend, adapter_layers={nn.Linear: Float32AdaptedLinear})
     if device.type == "cpu" and packs_rows(model):
         backend = replace(backend, hidden=hidden_packed, micro_batches=plan_packed)
     elif device.type == "cpu" and has_known_attention(model):
@@ -119,7 +121,7 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
         backend = replace(
             backend,
             prepare=_fast_layers,
-            adapter_layers={OneDnnLinear: AdaptedLinear},
+            adapter_layers={OneDnnLinear: AdaptedLinear, **backend.adapter_layers},
             decoding=partial(fused_step, reads_prompts=fuses_layers(model))
             if fuses(model)
             else lambda model, *_: prepacked(model),

@@ -1,4 +1,4 @@
-"""A float32 adapter on a linear layer that computes in fewer bits.
+"""A float32 adapter on a linear layer in bfloat16 or in 4 bit.
 
 PEFT casts what comes in to float32 for the adapter, and autograd keeps that copy until the backward: one for each
 layer, where several read the same states. Here what came in is kept as it came, and cast once more.
@@ -34,7 +34,7 @@ class Float32AdaptedLinear(LoraLinear):
 class _Added(torch.autograd.Function):
     """wide + scale · (rows · downᵀ) · upᵀ. Hu et al. 2021 (arXiv:2106.09685), equation 3.
 
-    wide (..., out) and rows (..., in) of fewer bits, down (r, in) and up (out, r) float32, in which all is added up.
+    wide (..., out) and rows (..., in) in the layer's precision, down (r, in) and up (out, r) in that of all sums.
     """
 
     @staticmethod
