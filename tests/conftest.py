@@ -11,6 +11,8 @@ from forked import SHARED
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
+from truing.core.garbage import keep_libraries
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRUING_CACHE"] = ""  # which library computes products is not measured: no result goes by the clock
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist has a process for each core already
@@ -46,7 +48,7 @@ def _keep_what_is_imported() -> None:
     global _kept
     _kept = len(sys.modules)
     gc.collect()
-    gc.freeze()
+    keep_libraries()
 
 
 @pytest.fixture

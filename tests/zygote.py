@@ -8,7 +8,6 @@ signal; the number of the process goes out. Or it is the number of such a proces
 
 import atexit
 import contextlib
-import gc
 import importlib
 import json
 import os
@@ -40,6 +39,7 @@ import truing.rollout.local
 import truing.sweep.figures  # noqa: F401
 from truing.cli import main
 from truing.config.stages import STAGES
+from truing.core.garbage import keep_libraries
 from truing.processes import launch
 from truing.processes.watchdog import ENDING
 from truing.runs import interruption
@@ -52,7 +52,7 @@ def serve(listener: socket.socket, place: Path) -> None:
     for spec in STAGES.values():
         spec.load(spec.train)
     _load_a_model()
-    gc.freeze()  # what is here stays, and need not be looked at again whenever a run frees its memory
+    keep_libraries()  # they need not be looked through again whenever a run frees its memory
     for worker, order in _orders(listener, place):
         answer = _how_it_ended(order) if isinstance(order, int) else _started(order)
         with contextlib.suppress(OSError):  # a worker that was killed takes nobody else's zygote with it

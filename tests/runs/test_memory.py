@@ -5,8 +5,7 @@ import sys
 import pytest
 import torch
 
-from truing.runs import memory
-from truing.runs.memory import libraries_kept, release_memory, resident
+from truing.runs.memory import release_memory, resident
 
 MEGABYTE = 2**20
 
@@ -39,16 +38,3 @@ def test_freed_pieces_between_held_ones_are_given_back() -> None:
     release_memory()
     assert full - resident() > 64 * MEGABYTE
     assert len(kept) == 32
-
-
-@pytest.mark.parametrize(("frozen", "called"), [(0, ["freeze", "unfreeze"]), (5, [])])
-def test_libraries_are_left_out_of_collections_and_what_its_caller_froze_stays_so(
-    frozen: int, called: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(memory.gc, "get_freeze_count", lambda: frozen)
-    for name in ("freeze", "unfreeze"):
-        monkeypatch.setattr(memory.gc, name, lambda name=name: calls.append(name))
-    with libraries_kept():
-        assert calls == called[:1]
-    assert calls == called

@@ -12,6 +12,7 @@ from truing.cli.recipe_file import named_recipe, python_beside
 from truing.cli.shelf import recipe_path
 from truing.config.recipe import Recipe
 from truing.core.errors import RecipeError, RewardError
+from truing.core.garbage import libraries_kept
 from truing.labelling.waiting import people_of
 from truing.preflight.model_directories import check_layout
 from truing.processes import group
@@ -76,7 +77,6 @@ def execute(path: Path, recipe: Recipe, out: Path | None, fork_to: Path | None, 
     """
     from truing.estimate.rehearsal import rehearse  # imports torch, so only once the recipe is sound
     from truing.pipeline.execute import run_pipeline
-    from truing.runs.memory import libraries_kept
 
     progress = open_progress(console) if group.is_owner() else SilentProgress()
     root = out or Path("runs") / recipe.name

@@ -5,7 +5,6 @@ what libraries keep. A process of its own begins with nothing of an earlier run 
 alone.
 """
 
-import gc
 import os
 import resource
 import signal
@@ -27,6 +26,7 @@ import torch
 from truing.config.plan import plan
 from truing.config.recipe import Recipe
 from truing.core.errors import TrainingError, TruingError
+from truing.core.garbage import keep_libraries
 from truing.data.prepared import Prepared
 from truing.models.device import device_of
 from truing.pipeline.execute import run_stage
@@ -113,7 +113,7 @@ def _on_interrupt(handler: Any) -> Iterator[None]:
 
 def _answer(sender: Connection, work: Callable[[], dict[str, Usage] | None]) -> None:
     """In the other process: sends what the work finds, or the error it meets."""
-    gc.freeze()  # the libraries that it was born with stay, and need not be looked through after each stage
+    keep_libraries()  # that it was born with
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     found: dict[str, Usage] | Exception | None
     try:

@@ -14,6 +14,7 @@ import torch
 from truing.config.plan import Planned, plan
 from truing.config.recipe import Recipe
 from truing.core.errors import ModelError
+from truing.core.garbage import libraries_kept
 from truing.data.encode import EncodedRow
 from truing.data.prepared import Prepared
 from truing.estimate.classifiers import ask_classifiers
@@ -32,7 +33,6 @@ from truing.preflight.functions import call_functions, refuse_nulls_in_rubrics, 
 from truing.runs.directory import RunDirectory, open_run
 from truing.runs.files import read_json
 from truing.runs.interruption import Interruption
-from truing.runs.memory import libraries_kept
 from truing.runs.progress import SilentProgress
 from truing.runs.trackers import open_tracker
 

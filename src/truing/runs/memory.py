@@ -2,8 +2,6 @@
 
 import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -27,22 +25,6 @@ def _pages(column: int) -> int:
     except OSError:
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-@contextmanager
-def libraries_kept() -> Iterator[None]:
-    """Inside, garbage is looked for among what is made there, not in the million objects of the libraries each time.
-
-    Whoever has frozen them before, for longer, keeps them so.
-    """
-    if gc.get_freeze_count():
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def release_memory() -> None:
