@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -103,6 +104,7 @@ def write_inline(value: Any) -> str:
     return str(text).removesuffix("\n").removesuffix("\n...")
 
 
+@lru_cache(maxsize=1)  # a run reads its recipe several times
 def compose(text: str) -> yaml.Node | None:
     """The nodes of one YAML document, each with its place in the text. YAMLError or RecursionError as PyYAML's."""
     return yaml.compose(text, _Loader)
