@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn import functional as F
 
 from truing.core.batches import Batch, Sequences
 from truing.core.experience import Rollout
+from truing.core.transfer import integers
 from truing.models.logprobs import distribution_of, logprobs_of
 from truing.models.roles import Role
 from truing.processes import group
@@ -73,18 +74,24 @@ def forward_in_micro_batches(
     `score` takes some rows of the batch, on the role's device, and which they are, to tensors of shape (rows,) or
     (rows, R of these rows); the tensors returned are (B,) or (B, R), zero where a row is shorter.
     """
-    parts: dict[int, tuple[Tensor, ...]] = {}
+    parts: list[tuple[list[int], list[Tensor]]] = []
     for micro in role.micro_batches(batch.token_counts, token_budget):
-        index = micro.rows
-        scored = score(batch.rows(index).to(role.model.device), index)
+        scored = score(batch.rows(micro.rows).to(role.model.device), micro.rows)
         if not micro.counts_elsewhere:  # copies: a view that goes to another process takes its whole origin along
-            parts |= {row: tuple(part[place].clone() for part in scored) for place, row in enumerate(index)}
+            parts.append((micro.rows, [column.clone() for column in scored]))
     role.release()
-    parts = group.gather(parts)
-    columns = zip(*(parts[row] for row in range(len(batch))), strict=True)
-    return tuple(
-        torch.stack(column) if column[0].dim() == 0 else pad_sequence(list(column), True) for column in columns
-    )
+    indices, scores = zip(*(part for share in group.gather_shares(parts) for part in share), strict=True)
+    order = [row for index in indices for row in index]
+    return tuple(_in_order(order, columns) for columns in zip(*scores, strict=True))
+
+
+def _in_order(order: Sequence[int], parts: Sequence[Tensor]) -> Tensor:
+    """(B,) or (B, R) from parts of such rows, one after the other in this order; 0 where a part is shorter."""
+    if parts[0].dim() == 2:
+        longest = max(part.shape[1] for part in parts)
+        parts = [F.pad(part, (0, longest - part.shape[1])) for part in parts]
+    joined = torch.cat([*parts])
+    return torch.empty_like(joined).index_copy_(0, integers(order, joined.device), joined)
 
 
 def distribution_metrics(
