@@ -15,8 +15,7 @@ from truing.stages.grpo import grpo_objective
 from truing.stages.reinforce import reinforce_objective
 from truing.stages.rloo import rloo_objective
 
-EPISODES = 256
-GROUP = 8
+EPISODES, GROUP = 192, 8
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,16 @@ def expected_distinct(logprobs: np.ndarray, samples: int) -> float:
     return float((1 - (1 - np.exp(logprobs)) ** samples).sum())
 
 
-def recipe_for(temperature: float, beta: float, updates: int, gae_lambda: float, epochs: int = 4) -> Recipe:
+def recipe_for(
+    temperature: float, beta: float, updates: int, gae_lambda: float, epochs: int = 4, episodes: int = EPISODES
+) -> Recipe:
     """A recipe for a table: large steps, and a critic that may move as fast as it likes."""
     return Recipe(
         rollout=RolloutConfig(max_new_tokens=LONGEST, temperature=temperature),
         rewards=Rewards(missing_eos=MissingEos(policy="keep")),
         ppo=Ppo(
             updates=updates,
-            episodes=EPISODES,
+            episodes=episodes,
             epochs=epochs,
             kl=Kl(beta=beta),
             gae_lambda=gae_lambda,
@@ -79,5 +80,5 @@ def recipe_for(temperature: float, beta: float, updates: int, gae_lambda: float,
             value_coefficient=1.0,
             optimiser=Optimiser(learning_rate=0.05, warmup=0.0, schedule="linear", adam_eps=1e-5, max_grad_norm=100.0),
         ),
-        compute=Compute(learn_tokens=100_000, score_tokens=100_000, rollout_rows=EPISODES),
+        compute=Compute(learn_tokens=100_000, score_tokens=100_000, rollout_rows=episodes),
     )

@@ -18,7 +18,7 @@ import pytest
 import tiny
 import torch
 from proofs.enumerable import EOS, LETTERS, PAD, PROMPT, VOCABULARY, Tabular
-from proofs.solve import EPISODES, GROUP, recipe_for
+from proofs.solve import GROUP, recipe_for
 from torch import nn
 
 from truing.config import with_changes
@@ -54,7 +54,7 @@ ROWS = {history: row for row, history in enumerate(HISTORIES)}
 START = len(HISTORIES)
 """The row in which nothing was read"""
 BETA = 1.0
-UPDATES = 60
+UPDATES, EPISODES = 60, 256
 LIMITS = {"ppo": 0.01, "grpo": 0.02, "rloo": 0.02, "reinforce": 0.06}
 """Of the total variation; without a baseline of its own for each prompt REINFORCE++ is the noisiest, as in one turn"""
 
@@ -193,7 +193,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
 
 def distance(stage: str, talk: Talk, updates: int = UPDATES, sound: bool = True) -> float:
     """Total variation between what a stage ends with and π*."""
-    own = recipe_for(1.0, BETA, updates, 1.0)
+    own = recipe_for(1.0, BETA, updates, 1.0, episodes=EPISODES)
     bounds = {"kind": "environment", "path": "m:T", "turns": 2, "observation_tokens": 1, "normalise": False}
     changes: dict[str, Any] = {"rewards.sources": [bounds], "rollout.max_new_tokens": 2}
     if stage != "ppo":

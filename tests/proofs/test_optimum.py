@@ -54,7 +54,7 @@ def test_a_constant_in_the_reward_changes_nothing() -> None:
 def test_a_higher_beta_stays_nearer_and_says_more_different_things() -> None:
     """How the price of a nat changes diversity; the figures are in docs/algorithms/kl-control.md."""
     world = make_world(seed=11, scale=0.1)
-    solutions = [solve(world, beta, updates=40, epochs=EPOCHS).logprobs for beta in (0.01, 0.1, 1.0)]
+    solutions = [solve(world, beta, updates=20, epochs=EPOCHS).logprobs for beta in (0.01, 0.1, 1.0)]
     kls = [kl(found, world.ref_logprobs) for found in solutions]
     entropies = [-float(np.exp(found) @ found) for found in solutions]
     distinct = [expected_distinct(found, samples=256) for found in solutions]
