@@ -18,7 +18,7 @@ TUTORIAL = ROOT / "docs" / "tutorial"
 PAGES = sorted(TUTORIAL.glob("[0-9][0-9]-*.md"))
 CELL = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<shown>.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 
-UPDATES = re.compile(r"(\bupdates[=:] ?)\d+")
+UPDATES, EPOCHS = re.compile(r"(\bupdates[=:] ?)\d+"), re.compile(r"(\bepochs[=:] ?)\d+")
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def cells() -> Iterator[Cell]:
 def run(cell: Cell, names: dict[str, Any], short: bool = False) -> str:
     """What the cell prints, at the page's own lines, so that a traceback names them.
 
-    In short its runs end after two updates, and what it asserts of them is left out.
+    In short its runs end after two updates, or a pass over their rows, and what it asserts of them is left out.
     """
-    text = UPDATES.sub(r"\g<1>2", cell.found["code"]) if short else cell.found["code"]
+    text = EPOCHS.sub(r"\g<1>1", UPDATES.sub(r"\g<1>2", cell.found["code"])) if short else cell.found["code"]
     code = compile("\n" * cell.line + text, str(cell.page), "exec", optimize=1 if short else -1)
     printed = StringIO()
     with redirect_stdout(printed):
