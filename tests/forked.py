@@ -17,6 +17,8 @@ Death = tuple[str, str, str, int]
 Starter = Callable[[list[str], Path, Path], "Forked | subprocess.Popen[bytes]"]
 
 
+BARE = ("rehearsal", "report")
+"""What a run may be without, since it is two thirds of a tiny one"""
 SHARED = "TRUING_TESTS_SHARED"
 """The variable with the directory that all workers of these tests have together"""
 
@@ -57,7 +59,7 @@ class Zygote:
         number: int = signal.SIGKILL,
         environment: Mapping[str, str] | None = None,
         hurried: bool = False,
-        whole: bool = True,
+        without: Sequence[str] = (),
         errors: Path | None = None,
         ignored: Sequence[int] = (),
         script: Path | None = None,
@@ -65,13 +67,12 @@ class Zygote:
         """`truing` with these arguments, which adds what it says to a log; it may send itself a signal.
 
         What it says on standard error goes to a file of its own where one is named. One that is `hurried` has no time
-        to finish a step once it is asked to stop. One that is not `whole` rehearses nothing and writes no report, which
-        is most of a tiny run. It is born with some signals ignored, as by nohup,
-        and runs another script if one is given.
+        to finish a step once it is asked to stop. It may be `without` what BARE has, is born with some signals ignored,
+        as by nohup, and runs another script if one is given.
         """
-        order = {"arguments": arguments, "die": die, "signal": number, "hurried": hurried, "whole": whole}
-        order |= {"log": str(log), "errors": str(errors or log), "ignored": list(ignored)}
-        order |= {"script": str(script or "")}
+        order = {"arguments": arguments, "die": die, "signal": number, "hurried": hurried}
+        order |= {"log": str(log), "errors": str(errors or log), "ignored": list(ignored), "without": [*without]}
+        order |= {"script": str(script or ""), "place": os.getcwd()}
         return Forked(self, self.ask(order | {"environment": {**os.environ, **(environment or {})}}))
 
     def ask(self, order: object) -> int:

@@ -2,8 +2,8 @@
 
 It is given the descriptor of a socket to which workers connect, and where that is; it ends when all of them have left.
 Of each a line of JSON comes in. It is an order: the arguments of `truing`, or of another script, the files that have
-what it says and what it complains of, its environment, and maybe the call before or after which it sends itself a
-signal; the number of the process goes out. Or it is the number of such a process; how it ended goes out.
+what it says and what it complains of, its environment and folder, and maybe the call before or after which it sends
+itself a signal; the number of the process goes out. Or it is the number of such a process; how it ended goes out.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -31,14 +32,8 @@ import pyarrow.parquet  # noqa: F401
 from bare import leave_out
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-import truing.pipeline.execute
-import truing.preflight.outline
-import truing.report.drawings
-import truing.report.outcomes
-import truing.rollout.local
-import truing.sweep.figures  # noqa: F401
+import truing
 from truing.cli import main
-from truing.config.stages import STAGES
 from truing.core.garbage import keep_libraries
 from truing.processes import launch
 from truing.processes.watchdog import ENDING
@@ -49,8 +44,9 @@ TAKING_APART = 0.5
 
 
 def serve(listener: socket.socket, place: Path) -> None:
-    for spec in STAGES.values():
-        spec.load(spec.train)
+    for module in pkgutil.walk_packages(truing.__path__, "truing."):
+        if module.name != "truing.__main__":
+            importlib.import_module(module.name)
     _load_a_model()
     keep_libraries()  # they need not be looked through again whenever a run frees its memory
     for worker, order in _orders(listener, place):
@@ -112,12 +108,12 @@ def _run(order: dict[str, Any]) -> None:
         _as_a_new_program_has(number)
     for number in order["ignored"]:
         signal.signal(number, signal.SIG_IGN)
+    os.chdir(order["place"])
     os.environ.clear()
     os.environ.update(order["environment"])
     if order["hurried"]:
         interruption.GRACE_SECONDS = 1e-4
-    if not order["whole"]:
-        leave_out(setattr)
+    leave_out(setattr, order["without"])
     if order["die"]:
         _dying(*order["die"], order["signal"])
     launch.subprocess = SimpleNamespace(Popen=Rank)  # type: ignore[assignment]

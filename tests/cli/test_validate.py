@@ -16,6 +16,12 @@ from truing.data.read import READERS
 from truing.preflight.files import keys_in_the_clear
 
 
+@pytest.fixture
+def nothing_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rehearsal asks functions, environments and models, and takes no step: most of its time, for who reads none."""
+    monkeypatch.setattr("truing.estimate.rehearsal._perform", lambda *_: None)
+
+
 def test_a_sound_recipe_is_told_with_its_rows(truing: Any, tmp_path: Path) -> None:
     recipe = tiny.recipe_file(tmp_path)
     said = truing("validate", recipe)
@@ -53,6 +59,7 @@ def test_a_guard_with_few_judgements_is_told_before_anything_is_learnt(
     assert "ppo: 2 steps" not in before
 
 
+@pytest.mark.usefixtures("nothing_is_learnt")
 @pytest.mark.parametrize("command", ["validate", "run"])
 def test_each_file_is_parsed_once(command: str, truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
@@ -225,7 +232,8 @@ def test_text_that_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
     recipe = tiny.recipe_file(tmp_path)
     rows = [*tiny.preferences(4), {"prompt": "q?", "chosen": "aa", "rejected": "zz", "\u00e9": "1"}]
     tiny.write_rows(tmp_path / "preferences.jsonl", rows)
-    command = [sys.executable, "-m", "truing", "validate", str(recipe)]
+    not_fetched = "base.path=someone/model"  # so that no library for models is imported
+    command = [sys.executable, "-m", "truing", "validate", str(recipe), "--set", not_fetched]
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=True)
     assert b"`\\xe9` is not read" in done.stdout
 
@@ -243,6 +251,7 @@ def test_every_fault_is_told_and_not_the_first_alone(truing: Any, tmp_path: Path
     assert "... and 10 more. `truing validate` tells all." in brief.err
 
 
+@pytest.mark.usefixtures("nothing_is_learnt")
 @pytest.mark.parametrize(
     ("judge", "told"),
     [
@@ -266,6 +275,7 @@ def test_functions_are_imported_as_a_run_will_import_them(judge: str, told: str,
 SUMS = [{"prompt": f"{letter}+{letter}=", "answer": 2 * letter, "level": 1} for letter in tiny.LETTERS[:20]]
 
 
+@pytest.mark.usefixtures("nothing_is_learnt")
 @pytest.mark.parametrize(
     ("arguments", "remarked", "refused"),
     [
@@ -290,6 +300,7 @@ def test_a_column_that_a_function_takes_is_read_and_one_that_is_not_there_is_ref
         assert refused in said.err
 
 
+@pytest.mark.usefixtures("nothing_is_learnt")
 def test_a_language_model_is_asked_once_and_the_columns_of_its_rubric_are_read(truing: Any, tmp_path: Path) -> None:
     prompts = tiny.write_rows(tmp_path / "prompts.jsonl", SUMS)
     (tmp_path / "rubric.txt").write_text("Right is {answer}.")

@@ -18,6 +18,7 @@ from bare import leave_out
 from docs.code_links import ROOT
 from docs.commands import Command, commands, words_of
 from docs.reader import OF_SECTIONS, at_once, call, made_tiny, meant, write_chat_folder, write_folder
+from forked import zygote
 from rewards.llm_server import serving
 
 from truing.cli.main import app
@@ -167,7 +168,8 @@ def run(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         (line,) = (line for line in would_run(arguments) if " run " in line)
         program, *arguments = words_of(line)
     if program == "python":
-        subprocess.run([sys.executable, ROOT / arguments[0], *arguments[1:]], check=True)
+        told = Path("told").absolute()
+        assert zygote().start(arguments[1:], told, script=ROOT / arguments[0]).wait() == 0, told.read_text()
         return
     assert program == "truing", "tell in NOT_RUN why it does not run here"
     with monkeypatch.context() as patched:

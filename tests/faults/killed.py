@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from forked import Death, has_ended, zygote
+from forked import BARE, Death, has_ended, zygote
 
 from truing.config.stages import STAGES as REGISTRY
 from truing.runs.metrics import read_jsonl
@@ -50,7 +50,7 @@ class Runs:
     ) -> int:
         """The number of the process that runs; it may send itself a signal."""
         arguments, log = ["run", str(recipe), "--out", str(out), *options], out.with_suffix(".log")
-        self._going = zygote().start(arguments, log, die, number, environment, hurried=True, whole=False)
+        self._going = zygote().start(arguments, log, die, number, environment, hurried=True, without=BARE)
         return self._going.pid
 
     def end(self, *early: int) -> bool:

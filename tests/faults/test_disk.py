@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tiny
 from faults.killed import left_behind
-from forked import zygote
+from forked import BARE, zygote
 
 from truing.config.recipe import Recipe
 from truing.core.errors import RunError
@@ -157,7 +157,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_once_there_is_room_it_goes_on(tmp
     (tmp_path / "disk").mkdir()
     script, printed, told = Path(__file__).with_name("full_disk.py"), tmp_path / "printed", tmp_path / "told"
     arguments = [str(file), str(tmp_path / "disk"), str(tmp_path / "copy")]
-    done = zygote().start(arguments, printed, errors=told, script=script, whole=False)
+    done = zygote().start(arguments, printed, errors=told, script=script, without=BARE)
     assert done.wait() == 0, told.read_text()
     ends = json.loads(printed.read_text())
     assert (ends["code"], ends["again"]) == (2, 0), ends

@@ -13,7 +13,7 @@ import letters
 import pytest
 import tiny
 from faults.killed import SHORT
-from forked import Forked, zygote
+from forked import BARE, Forked, zygote
 from forked import has_ended as is_gone
 
 from truing.config.sections import Source
@@ -26,6 +26,7 @@ Launcher = Forked | subprocess.Popen[bytes]
 
 MANY_UPDATES = {
     "stages": ["sft", "ppo"],
+    "sft.epochs": 1,
     "rewards.sources": [{"kind": "function", "path": f"{letters.__file__}:letter_a"}],
     "ppo.updates": 14,
     "ppo.epochs": 1,
@@ -56,14 +57,19 @@ def sft_and_ppo(place: Path, updates: int) -> Path:
 
 
 def start(
-    recipe: Path, out: Path, processes: int, *options: str, whole: bool = False, ignored: Sequence[int] = ()
+    recipe: Path,
+    out: Path,
+    processes: int,
+    *options: str,
+    without: Sequence[str] = BARE,
+    ignored: Sequence[int] = (),
 ) -> Forked:
     """`truing run`, what it says in a file beside `out`.
 
     Launcher and ranks are forked from a process that has imported everything, which is half of a launch. Half of the
-    rest are the rehearsal, in which the first works and the others wait, and the report: only a `whole` one has them.
+    rest are the rehearsal, in which the first works and the others wait, and the report.
     """
-    return zygote().start(_arguments(recipe, out, processes, options), _log(out), whole=whole, ignored=ignored)
+    return zygote().start(_arguments(recipe, out, processes, options), _log(out), without=without, ignored=ignored)
 
 
 def in_ranks(script: str, place: Path, processes: int, *arguments: str) -> str:

@@ -1,6 +1,7 @@
 """Processes that share the rows of a run, its weights or its layers make the run that one makes, to rounding."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import pytest
 import tiny
 from faults.killed import SHORT
 from faults.killed import STAGES as KILLED
+from forked import BARE
 from processes.several import assert_same_responses, assert_same_steps, said, start
 from safetensors.torch import load_file
 
@@ -40,24 +42,32 @@ class Layout(NamedTuple):
     tensor: int = 1
     processes: int = 2
     pipeline: int = 1
-    whole: bool = False
+    without: Sequence[str] = BARE
     stages: list[str] = KINDS
 
 
 LAYOUTS = {
     "llama-shared": Layout("llama", ADAPTERS, stages=STAGES),
     "qwen-separate": Layout("qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER]}),
-    "gpt2-shared": Layout("gpt2", ADAPTERS | MEMBERS | {"rewards.sources": [STAGE, TALK]}, whole=True),
-    "qwen-sharded": Layout("qwen", FULL | SHARDED | MEMBERS, whole=True),
+    "gpt2-shared": Layout("gpt2", ADAPTERS | MEMBERS | {"rewards.sources": [STAGE, TALK]}, without=()),
+    "qwen-sharded": Layout("qwen", FULL | SHARDED | MEMBERS, without=("report",)),
     "llama-tensor": Layout(
-        f"llama{IN_GROUPS}", ADAPTERS | MEMBERS | {"lora.layers": 0.5}, tensor=2, whole=True, stages=OF_ALL_ROWS
+        f"llama{IN_GROUPS}",
+        ADAPTERS | MEMBERS | {"lora.layers": 0.5},
+        tensor=2,
+        without=("report",),
+        stages=OF_ALL_ROWS,
     ),
     "qwen3-tensor": Layout(f"qwen3{IN_GROUPS}", FULL, tensor=2, stages=OF_ALL_ROWS),
     "qwen-pipeline": Layout(
-        "qwen", FULL | {"rewards.sources": [STAGE, CLASSIFIER, TALK]}, pipeline=2, whole=True, stages=OF_ALL_ROWS
+        "qwen",
+        FULL | {"rewards.sources": [STAGE, CLASSIFIER, TALK]},
+        pipeline=2,
+        without=("report",),
+        stages=OF_ALL_ROWS,
     ),
 }
-"""Of each kind of layout one rehearses and reports too, as all do that no test started"""
+"""Of each kind of layout one rehearses too; a report reads what a run has left, so that of one will do"""
 SLOW = {
     "llama-sharded": Layout("llama", ADAPTERS | SHARDED | MEMBERS),
     "llama-data-and-tensor": Layout(f"llama{IN_GROUPS}", ADAPTERS, tensor=2, processes=4),
@@ -69,7 +79,7 @@ SLOW = {
     **{f"{name}-all-stages": spread for name, spread in LAYOUTS.items() if spread.stages != STAGES},
 }
 """Their parts are those of others"""
-SLOW = {name: spread._replace(stages=STAGES, whole=False) for name, spread in SLOW.items()}
+SLOW = {name: spread._replace(stages=STAGES, without=BARE) for name, spread in SLOW.items()}
 PARAMETERS = [*map(pytest.param, LAYOUTS), *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
@@ -88,7 +98,7 @@ def both(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     one, several = place / "one", place / "several"
     assert start(recipe, one, 1).wait(300) == 0, said(one)
     options = ("--tp", str(layout.tensor), "--pp", str(layout.pipeline))
-    going = start(recipe, several, layout.processes, *options, whole=layout.whole)
+    going = start(recipe, several, layout.processes, *options, without=layout.without)
     assert going.wait(300) == 0, said(several)
     return one, several
 

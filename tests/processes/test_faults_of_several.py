@@ -135,7 +135,7 @@ def test_an_error_is_told_once_with_its_exit_code(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(FAILING)
     judge = {"taste": f"{tmp_path / 'own.py'}:score"}
     recipe = tiny.recipe_file(tmp_path / "recipe", **SHORT, **{"evaluation.judges": judge})
-    going = start(recipe, tmp_path / "run", 2, whole=True)
+    going = start(recipe, tmp_path / "run", 2, without=())
     assert going.wait(240) == 2, said(tmp_path / "run")
     assert said(tmp_path / "run").count("no score in world None") == 1, said(tmp_path / "run")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tiny
-from forked import zygote
+from forked import BARE, zygote
 from rounds.collecting import shorter
 from rounds.test_rounds import SMALL, kept
 
@@ -25,7 +25,7 @@ def go(out: Path, number: int | None = None, after: float = 0.0) -> int:
     """`truing round`, which may be sent a signal so many seconds after it has its lock."""
     overrides = [word for one in SMALL for word in ("--set", one)]
     begun = zygote().start(
-        ["round", "--simulated", *OPTIONS, *overrides, "--out", str(out)], out.with_suffix(".log"), whole=False
+        ["round", "--simulated", *OPTIONS, *overrides, "--out", str(out)], out.with_suffix(".log"), without=BARE
     )
     if number is not None:
         time.sleep(after)
@@ -63,7 +63,7 @@ def test_people_judge_on_the_page_round_after_round_and_stopped_in_between(tmp_p
     arguments = ["round", str(recipe), "--rounds", "2", "--labels-per-round", "6", "--judgements", "3"]
     arguments += ["--patience", "3", "--person", "Anna", "--port", "0", "--out", str(out)]
     links, stopped = list[str](), False
-    begun = zygote().start(arguments, log, whole=False)
+    begun = zygote().start(arguments, log, without=BARE)
     while begun.poll() is None:
         printed = re.findall(r"Anna: (http\S+)", log.read_text()) if log.exists() else []
         if len(printed) > len(links):
@@ -72,7 +72,7 @@ def test_people_judge_on_the_page_round_after_round_and_stopped_in_between(tmp_p
                 stopped = True
                 begun.send_signal(signal.SIGINT)
                 assert begun.wait() == 130
-                begun = zygote().start(arguments, log, whole=False)
+                begun = zygote().start(arguments, log, without=BARE)
                 continue
             judge_all(SimulatedPerson(shorter), AtPage(links[-1]), seed=0)
         time.sleep(0.1)

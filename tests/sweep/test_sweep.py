@@ -9,7 +9,7 @@ from statistics import fmean
 import pytest
 import tiny
 from faults.killed import left_behind
-from forked import Forked, zygote
+from forked import BARE, Forked, zygote
 
 from truing.functional import best_of_n_kl_bound, best_of_n_mean
 from truing.runs.metrics import read_jsonl
@@ -43,7 +43,7 @@ def start(recipe: Path, out: Path) -> Forked:
     """`truing sweep`, what it says in a file beside `out`; its runs are forked from it."""
     grid = ["--set", "reward.epochs=1,2", "--set", "ppo.kl.beta=0.1,1.0", "--jobs", "2", "--best-of", str(DRAWN)]
     arguments = ["sweep", str(recipe), *grid, "--out", str(out)]
-    return zygote().start(arguments, out.with_suffix(".log"), hurried=True, whole=False)
+    return zygote().start(arguments, out.with_suffix(".log"), hurried=True, without=BARE)
 
 
 @pytest.fixture(scope="module")
