@@ -54,7 +54,7 @@ def _dry_run(recipe: Recipe, root: Path) -> dict[str, Usage] | None:
 def test_the_peak_is_that_of_a_run_of_all_layers(roles: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(estimator, "KERNELS_A_STEP", 0)  # batches of these rows are all about equally long
     method = "full" if roles == "separate" else "lora"
-    steps = {"ppo.updates": 6, "dpo.epochs": 6}  # a second step holds moments and gradients at once, a first does not
+    steps = {"ppo.updates": 3, "dpo.epochs": 3}  # a second step holds moments and gradients at once, a first does not
     recipe = _recipe(tmp_path / "recipe", roles=roles, **{"sft.method": method} | steps)
     measured = _dry_run(recipe, tmp_path / "run")
     assert measured is not None
@@ -68,9 +68,14 @@ def test_the_peak_is_that_of_a_run_of_all_layers(roles: str, monkeypatch: pytest
 def test_between_steps_a_model_that_learns_in_full_holds_two_moments_of_each_weight(tmp_path: Path) -> None:
     layers = 24  # enough for what the other products of adapters take to be little beside it
     weights = 4.0 * layers * LAYER
+    few = {
+        "sft.epochs": 1,
+        "checkpoints.every_steps": 1000,
+    }  # three steps, and no copies of weights and moments on disk
     lora, full = (
         _dry_run(
-            _recipe(tmp_path / method, layers, stages=["sft"], **{"sft.method": method}), tmp_path / f"run {method}"
+            _recipe(tmp_path / method, layers, **{"stages": ["sft"], "sft.method": method} | few),
+            tmp_path / f"run {method}",
         )
         for method in ("lora", "full")
     )
