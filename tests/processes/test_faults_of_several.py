@@ -109,7 +109,7 @@ def test_one_hangs_and_the_other_hears_that_it_is_asked_to_end(recipe: Path) -> 
 @pytest.mark.parametrize("soon", [True, False])
 def test_whoever_started_them_is_gone_and_so_are_they(recipe: Path, soon: bool) -> None:
     out = recipe.parent / f"orphans-{soon}"
-    going = start_anew(recipe, out, 2) if soon else start(recipe, out, 2)
+    going = start(recipe, out, 2)
     while not (processes := ranks(going)) or len(processes) < 2:
         time.sleep(0.02)
     if not soon:
