@@ -17,8 +17,10 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,6 +113,7 @@ def _run(order: dict[str, Any]) -> None:
     os.chdir(order["place"])
     os.environ.clear()
     os.environ.update(order["environment"])
+    tempfile.tempdir = None  # which was looked up in another environment
     if order["hurried"]:
         interruption.GRACE_SECONDS = 1e-4
     leave_out(setattr, order["without"])
@@ -118,7 +121,7 @@ def _run(order: dict[str, Any]) -> None:
         _dying(*order["die"], order["signal"])
     launch.subprocess = SimpleNamespace(Popen=Rank)  # type: ignore[assignment]
     if order["script"]:
-        sys.argv = [order["script"], *order["arguments"]]
+        sys.argv, sys.path[0] = [order["script"], *order["arguments"]], str(Path(order["script"]).parent)
         _end_as(lambda: runpy.run_path(order["script"], run_name="__main__"), _end_as_python_does)
     _end_as_truing(order["arguments"])
 
@@ -151,6 +154,8 @@ def _end_as(program: Callable[[], object], end: Callable[[int], object]) -> None
         code = leaving.code or 0
     except KeyboardInterrupt:  # before the command began
         code = 130
+    except Exception:  # of a script
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,9 +1,7 @@
 """PPO on a page is the PPO of the stage, step by step, and a script that a student can run."""
 
 import importlib
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from forked import zygote
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -157,15 +156,17 @@ def test_the_page_notices_dropout_because_the_ratio_is_not_1(page: ModuleType, t
 
 def test_the_script_runs_offline_and_improves_on_what_it_imitated(tmp_path: Path) -> None:
     small = ["--sft_steps", "60", "--updates", "8", "--batch_size", "32", "--max_new_tokens", "24"]
-    offline = os.environ | {"HF_HUB_OFFLINE": "1", "TMPDIR": str(tmp_path)}
-    ran = subprocess.run([sys.executable, str(PAGE), *small], capture_output=True, text=True, env=offline, check=False)
-    assert ran.returncode == 0, ran.stderr
+    printed, told, place = tmp_path / "printed", tmp_path / "told", tmp_path / "place"
+    place.mkdir()
+    offline = {"HF_HUB_OFFLINE": "1", "TMPDIR": str(place)}
+    ran = zygote().start(small, printed, errors=told, environment=offline, script=PAGE)
+    assert ran.wait() == 0, told.read_text()
     line = r"^update +\d+" + "".join(rf"  {name} +(\S+)" for name in METRICS) + "$"
-    figures = np.array(re.findall(line, ran.stdout, re.M), dtype=float)
+    figures = np.array(re.findall(line, printed.read_text(), re.M), dtype=float)
     assert figures.shape == (8, 5)
     assert np.isfinite(figures).all()
     score, kl, *_ = figures.T
     assert score[-3:].mean() > score[:3].mean() + 0.3
     assert kl[0] == 0 < kl[-1]
-    assert ran.stdout.count("\n  before ") == ran.stdout.count("\n  after ") == 5
-    assert not list(tmp_path.iterdir()), "the world is gone"
+    assert printed.read_text().count("\n  before ") == printed.read_text().count("\n  after ") == 5
+    assert not list(place.iterdir()), "the world is gone"
