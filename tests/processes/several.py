@@ -26,7 +26,6 @@ Launcher = Forked | subprocess.Popen[bytes]
 
 MANY_UPDATES = {
     "stages": ["sft", "ppo"],
-    "sft.epochs": 1,
     "rewards.sources": [{"kind": "function", "path": f"{letters.__file__}:letter_a"}],
     "ppo.updates": 14,
     "ppo.epochs": 1,

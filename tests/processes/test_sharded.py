@@ -172,7 +172,7 @@ def test_each_keeps_its_part_of_the_weights_and_no_more_once_it_has_computed(tmp
 
 def test_what_a_checkpoint_holds_of_a_sharded_weight_is_the_rows_of_each(recipe: Path) -> None:
     out = recipe.parent / "rows"
-    going = start(recipe, out, 2, "--set", "sft.epochs=2")
+    going = start(recipe, out, 2)
     wait_for_lines(out / "sft" / "metrics.jsonl", 3, going)
     going.send_signal(signal.SIGTERM)
     going.wait(SOON)
