@@ -70,6 +70,9 @@ TokenLogprobs = Callable[
 ]
 """See `vocabulary.token_logprobs`"""
 
+AdapterLayers = Mapping[type[nn.Module], type[nn.Module]]
+"""Which layer carries an adapter, by the layer that it is put on; PEFT's own where none is named"""
+
 plan_packed = partial(plan_by_tokens, padded=False)
 """Rows that are laid end to end"""
 
@@ -85,8 +88,7 @@ class Backend:
     precision: Precision = field(default_factory=Precision)
     prepare: Callable[[PreTrainedModel], None] = lambda _: None
     """Puts fast layers into a model that was just loaded; parameters stay the same objects"""
-    adapter_layers: Mapping[type[nn.Module], type[nn.Module]] = field(default_factory=dict)
-    """Which layer carries an adapter, by the layer that it is put on; PEFT's own where none is named"""
+    adapter_layers: AdapterLayers = field(default_factory=dict)
     micro_batches: Callable[[Sequence[int], int], list[list[int]]] = plan_by_tokens
     """Tokens of each row and a budget to the rows that go through the model together"""
     pads: bool = True
@@ -104,7 +106,8 @@ class Backend:
 
 def plain_backend(device: torch.device, precision: Precision) -> Backend:
     """The backend for whatever model on a device."""
-    adapter_layers = {} if precision.parameters == torch.float32 else {nn.Linear: Float32AdaptedLinear}
+    wide = precision.parameters == torch.float32
+    adapter_layers: AdapterLayers = {} if wide else {nn.Linear: Float32AdaptedLinear}
     return Backend(precision, adapter_layers=adapter_layers, look_every=1 if device.type == "cpu" else LOOK_EVERY)
 
 
