@@ -10,32 +10,50 @@ FAULTS = """
 import resource
 from truing.core import heap
 
-heap.{told}()
+heap.{told}
 for turn in range(4):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [b"x" * 2**22 for _ in range(16)]
+    blocks = [b"x" * {size} for _ in range({blocks})]
     del blocks
     if turn:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-PAGES = 16 * 2**22 // 4096
+SOME, MANY, LARGE = (16, 2**22), (48, 2**22), (3, 2**26)
+"""How many blocks of how many bytes"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked")
 @pytest.mark.parametrize(
-    ("told", "variables", "least", "most"),
+    ("told", "blocks", "variables", "least", "most"),
     [
-        ("keep_freed_blocks", {}, 0, 0.01),
-        ("give_back_large_blocks", {}, 0.9, 1.2),
-        ("keep_freed_blocks", {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}, 0.9, 1.2),
-        ("keep_freed_blocks", {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"}, 0.9, 1.2),
+        ("keep_freed_blocks()", SOME, {}, 0, 0.01),
+        ("keep_freed_blocks()", MANY, {}, 0.5, 1.2),
+        ("keep_freed_gradients(2**28)", MANY, {}, 0, 0.01),
+        ("keep_freed_gradients(2**28)", LARGE, {}, 0, 0.01),
+        ("keep_freed_gradients(2**40)", MANY, {}, 0, 0.01),
+        ("keep_freed_gradients(2**20)", MANY, {}, 0.9, 1.2),
+        ("give_back_large_blocks()", SOME, {}, 0.9, 1.2),
+        ("keep_freed_blocks()", SOME, {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}, 0.9, 1.2),
+        ("keep_freed_blocks()", SOME, {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"}, 0.9, 1.2),
     ],
-    ids=["kept", "given back", "as the variables say", "as the tunables say"],
+    ids=[
+        "kept",
+        "too many to be kept",
+        "gradients kept",
+        "those of embeddings too",
+        "as many as glibc can",
+        "gradients of little",
+        "given back",
+        "as the variables say",
+        "as the tunables say",
+    ],
 )
 def test_blocks_that_are_freed_and_made_again_are_taken_from_the_system_once_or_each_time(
-    told: str, variables: dict[str, str], least: float, most: float
+    told: str, blocks: tuple[int, int], variables: dict[str, str], least: float, most: float
 ) -> None:
-    program = [sys.executable, "-c", FAULTS.format(told=told)]
+    count, size = blocks
+    program = [sys.executable, "-c", FAULTS.format(told=told, blocks=count, size=size)]
     done = subprocess.run(program, env=os.environ | variables, capture_output=True, text=True, check=True)
+    pages = count * size // 4096
     for faults in map(int, done.stdout.split()):
-        assert least * PAGES <= faults <= most * PAGES
+        assert least * pages <= faults <= most * pages

@@ -25,6 +25,7 @@ from truing.models.roles import Role
 from truing.models.scoring import response_logprobs, response_values
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
+from truing.training import learner
 from truing.training.learner import Learner, Trained, learning_rate_factor
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
@@ -208,3 +209,11 @@ def test_a_checkpoint_of_other_weights_is_refused_by_the_first_path_and_changes_
     with pytest.raises(RunError, match=rf"lacks {re.escape(first)}\b"):
         narrower.restore(learner.tensors())
     assert all(map(torch.equal, before, roles.policy.parameters()))
+
+
+def test_the_memory_of_all_gradients_is_kept_from_step_to_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr(learner, "keep_freed_gradients", kept.append)
+    groups = [tiny.trained(name, 1e-3, torch.nn.Parameter(torch.zeros(5, 3))) for name in ("policy", "critic")]
+    Learner(groups, Optimiser(learning_rate=1e-3), steps=1, token_budget=64)
+    assert kept == [2 * 15 * 4]

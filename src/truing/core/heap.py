@@ -8,14 +8,21 @@ import ctypes
 import os
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""What glibc calls the bytes that may lie free at the end of the heap, and the size of a block that lies outside"""
-SET_BY = {M_TRIM_THRESHOLD: "MALLOC_TRIM_THRESHOLD_", M_MMAP_THRESHOLD: "MALLOC_MMAP_THRESHOLD_"}
-"""The variables that say the same; `GLIBC_TUNABLES` may, of both"""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+"""What glibc calls the bytes that may lie free at the end of the heap, the size of a block that lies outside, and how
+many of these there may be"""
+SET_BY = {
+    M_TRIM_THRESHOLD: "MALLOC_TRIM_THRESHOLD_",
+    M_MMAP_THRESHOLD: "MALLOC_MMAP_THRESHOLD_",
+    M_MMAP_MAX: "MALLOC_MMAP_MAX_",
+}
+"""The variables that say the same; `GLIBC_TUNABLES` may, of all"""
 KEPT = 1 << 27
 """Bytes, more than a micro-batch of a small model leaves behind"""
 LARGEST = 1 << 25
 """Bytes of a block that may lie in the heap; glibc takes no more"""
+MOST = 2**31 - 1
+"""The largest number that glibc takes there"""
 LARGE = 1 << 20
 """Bytes of a block that is given back at once, where that is wanted"""
 
@@ -27,6 +34,19 @@ def keep_freed_blocks() -> None:
     """
     _set(M_MMAP_THRESHOLD, LARGEST)
     _set(M_TRIM_THRESHOLD, KEPT)
+
+
+def keep_freed_gradients(size: int) -> None:
+    """Has glibc keep the memory of gradients for those of the next step, where all weights of a large model learn.
+
+    Each step has as many, and what lies free between two is there for whatever samples or scores.
+
+    Args:
+        size: their bytes.
+    """
+    if size > KEPT:
+        _set(M_MMAP_MAX, 0)  # that of an embedding is larger than any block that may lie in the heap else
+        _set(M_TRIM_THRESHOLD, min(size + KEPT, MOST))
 
 
 def give_back_large_blocks() -> None:
