@@ -413,3 +413,8 @@ def test_want_of_memory_is_told_with_the_fields_to_lower(error: Any, tmp_path: P
     with pytest.raises(TrainingError, match=r"^sft: .*not enough memory.*compute\.learn_tokens"):
         _run(tiny.recipe(tmp_path), tmp_path / "run")
     assert _states(tmp_path / "run")["sft"] == "running"
+
+
+def test_a_directory_whose_name_no_file_may_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be used: file name too long"):
+        run_pipeline(tiny.recipe(tmp_path), tmp_path / ("a" * 300), SilentProgress())

@@ -27,7 +27,7 @@ from truing.preflight.looks import looks_remarks, people_remarks
 from truing.processes import group
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory, StageDirectory, open_run
-from truing.runs.files import refuse_links, write_json
+from truing.runs.files import disk_faults, refuse_links, write_json
 from truing.runs.interruption import Interruption
 from truing.runs.memory import release_memory
 from truing.runs.progress import Progress
@@ -124,7 +124,9 @@ def _fork(older: RunDirectory, run: RunDirectory, progress: Progress) -> None:
 
 def recipe_as_begun(recipe: Recipe, run: RunDirectory) -> Recipe:
     """The recipe, with what a run that an older truing began has where today's leaves it to be chosen."""
-    if not (run.record.is_file() and run.recipe.is_file()):
+    with disk_faults(run.root, "cannot be used", hint="Give another --out."):  # a name may be too long for a file
+        is_there = run.record.is_file() and run.recipe.is_file()
+    if not is_there:
         return recipe
     refuse_links(run.root)
     return as_begun(recipe, run.recorded)
