@@ -69,23 +69,26 @@ def test_that_a_server_draws_is_said_beside_what_was_counted_without_it(
 def test_of_several_processes_each_is_told_and_which_launch_fits(
     truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one process 4 GB were measured, and what the tiny model changes of that is below what is told."""
+    """Of one process 4 GB were measured, and what the tiny model changes of that is below what is told.
+
+    Libraries for several take 0.13 GB, which processes with parts of weights save elsewhere (`estimate/launches.py`).
+    """
     monkeypatch.setattr(estimator, "dry_run", lambda recipe, *_: dict.fromkeys(recipe.stages, Usage(4e9, 1e9, 1.0)))
     recipe = tiny.recipe_file(tmp_path, shape="llama-in-groups", roles="separate")
     monkeypatch.setattr(estimator, "memory_of", lambda _: int(10e9))
     said = truing("doctor", recipe, "--processes", "4", "--tp", "2")
     assert said.code == 0
-    rows = dict(re.findall(r"^(one process|--processes.*?) {2,}4.00 GB +(yes|no) +[0-9:]+ *$", said.out, re.MULTILINE))
-    assert rows == {
-        "--processes 4": "no",
-        "--processes 4 --set compute.shard=true": "no",
-        "--processes 4 --pp 2": "no",
-        "--processes 4 --tp 2": "no",
-        "--processes 2": "yes",
-        "--processes 2 --set compute.shard=true": "yes",
-        "--processes 2 --pp 2": "yes",
-        "--processes 2 --tp 2": "yes",
-        "one process": "yes",
+    rows = re.findall(r"^(one process|--processes.*?) {2,}([0-9.]+ GB) +(yes|no) +[0-9:]+ *$", said.out, re.MULTILINE)
+    assert set(rows) == {
+        ("--processes 4", "4.13 GB", "no"),
+        ("--processes 4 --set compute.shard=true", "4.00 GB", "no"),
+        ("--processes 4 --pp 2", "4.00 GB", "no"),
+        ("--processes 4 --tp 2", "4.00 GB", "no"),
+        ("--processes 2", "4.13 GB", "yes"),
+        ("--processes 2 --set compute.shard=true", "4.00 GB", "yes"),
+        ("--processes 2 --pp 2", "4.00 GB", "yes"),
+        ("--processes 2 --tp 2", "4.00 GB", "yes"),
+        ("one process", "4.00 GB", "yes"),
     }
     assert "what is exchanged at 1 GB/s, which is assumed" in said.out
     assert "There is 10.00 GB for all of them. Take --processes 2." in said.out

@@ -203,11 +203,8 @@ def test_a_classifier_that_reads_less_than_a_row_is_told(
 def test_a_classifier_whose_scores_are_no_numbers_is_told_unless_such_are_dropped(tmp_path: Path) -> None:
     place = tiny.classifier(tmp_path / "judge")
     weights = load_file(place / "model.safetensors")
-    save_file(
-        weights | {"score.weight": weights["score.weight"] * float("nan")},
-        place / "model.safetensors",
-        {"format": "pt"},
-    )
+    too_large = torch.full_like(weights["score.weight"], 3e38)  # each is a number, sums of them are none
+    save_file(weights | {"score.weight": too_large}, place / "model.safetensors", {"format": "pt"})
     with pytest.raises(RewardError) as raised:
         _rehearsed(_judged_by(place, tmp_path))
     assert raised.value.problem.code == "rewards/not-finite"

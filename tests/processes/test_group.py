@@ -1,6 +1,8 @@
 """A world of one process: the verbs return what they are given, and nothing of several processes is loaded."""
 
 import re
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,6 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from processes.several import in_ranks
 from torch.distributed import DistNetworkError
 
 import truing
@@ -146,7 +147,15 @@ def test_no_other_room_knows_of_several_processes() -> None:
     assert [file for file in mentions if file.parts[0] != "processes"] == []
 
 
-def test_the_pipeline_and_its_stages_begin_no_group_of_processes(tmp_path: Path) -> None:
-    """Nor does anything else that is imported before a run in one process."""
-    program = "import sys; print('truing.stages.ppo' in sys.modules, 'truing.processes.peers' in sys.modules)"
-    assert in_ranks(program, tmp_path, 1) == "True False\n"
+def test_the_pipeline_and_its_stages_begin_no_group_of_processes() -> None:
+    """Nor does anything else that is imported before a run in one process; asked in a program that has nothing yet."""
+    program = """
+import sys
+import truing.cli.run, truing.estimate.rehearsal, truing.pipeline.execute
+from truing.config.stages import STAGES
+for spec in STAGES.values():
+    spec.load(spec.train)
+print("truing.stages.ppo" in sys.modules, "truing.processes.peers" in sys.modules)
+"""
+    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert asked.stdout == "True False\n"
