@@ -328,6 +328,7 @@ def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
     """Weights that learn without a model around them."""
     role: Any = SimpleNamespace(
         model=SimpleNamespace(device=torch.device("cpu")),
+        adapter=None,
         parts=None,
         ahead=0,
         is_in_parts=False,

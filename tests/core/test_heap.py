@@ -18,8 +18,8 @@ for turn in range(4):
     if turn:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-SOME, MANY, LARGE = (16, 2**22), (48, 2**22), (3, 2**26)
-"""How many blocks of how many bytes"""
+SOME, MANY, MOST = (16, 2**22), (48, 2**22), (96, 2**24)
+"""How many blocks of how many bytes: 64 MB, 192 MB and 1.6 GB"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked")
@@ -28,22 +28,24 @@ SOME, MANY, LARGE = (16, 2**22), (48, 2**22), (3, 2**26)
     [
         ("keep_freed_blocks()", SOME, {}, 0, 0.01),
         ("keep_freed_blocks()", MANY, {}, 0.5, 1.2),
-        ("keep_freed_gradients(2**28)", MANY, {}, 0, 0.01),
-        ("keep_freed_gradients(2**28)", LARGE, {}, 0, 0.01),
-        ("keep_freed_gradients(2**40)", MANY, {}, 0, 0.01),
-        ("keep_freed_gradients(2**20)", MANY, {}, 0.9, 1.2),
+        ("keep_all_freed_blocks()", MANY, {}, 0, 0.01),
+        ("keep_all_freed_blocks()", MOST, {}, 0, 0.01),
+        ("keep_all_freed_blocks(); heap.keep_some_freed_blocks()", MANY, {}, 0.5, 1.2),
+        ("keep_some_freed_blocks()", SOME, {}, 0.9, 1.2),
         ("give_back_large_blocks()", SOME, {}, 0.9, 1.2),
+        ("keep_all_freed_blocks()", SOME, {"MALLOC_MMAP_THRESHOLD_": "65536"}, 0.9, 1.2),
         ("keep_freed_blocks()", SOME, {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}, 0.9, 1.2),
         ("keep_freed_blocks()", SOME, {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"}, 0.9, 1.2),
     ],
     ids=[
         "kept",
         "too many to be kept",
-        "gradients kept",
-        "those of embeddings too",
-        "as many as glibc can",
-        "gradients of little",
+        "all kept",
+        "very many kept",
+        "some kept after all",
+        "never told to keep all",
         "given back",
+        "as one variable says",
         "as the variables say",
         "as the tunables say",
     ],

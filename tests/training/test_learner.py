@@ -211,9 +211,13 @@ def test_a_checkpoint_of_other_weights_is_refused_by_the_first_path_and_changes_
     assert all(map(torch.equal, before, roles.policy.parameters()))
 
 
-def test_the_memory_of_all_gradients_is_kept_from_step_to_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[int] = []
-    monkeypatch.setattr(learner, "keep_freed_gradients", kept.append)
-    groups = [tiny.trained(name, 1e-3, torch.nn.Parameter(torch.zeros(5, 3))) for name in ("policy", "critic")]
-    Learner(groups, Optimiser(learning_rate=1e-3), steps=1, token_budget=64)
-    assert kept == [2 * 15 * 4]
+@pytest.mark.parametrize(("adapter", "times"), [(None, 1), ("policy", 0)])
+def test_what_a_step_frees_is_kept_where_all_weights_learn(
+    monkeypatch: pytest.MonkeyPatch, adapter: str | None, times: int
+) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr(learner, "keep_all_freed_blocks", lambda: kept.append(True))
+    one: Any = tiny.trained("policy", 1e-3, torch.nn.Parameter(torch.zeros(5, 3)))
+    one.role.adapter = adapter
+    Learner([one], Optimiser(learning_rate=1e-3), steps=1, token_budget=64)
+    assert len(kept) == times

@@ -8,23 +8,19 @@ import ctypes
 import os
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
-"""What glibc calls the bytes that may lie free at the end of the heap, the size of a block that lies outside, and how
-many of these there may be"""
-SET_BY = {
-    M_TRIM_THRESHOLD: "MALLOC_TRIM_THRESHOLD_",
-    M_MMAP_THRESHOLD: "MALLOC_MMAP_THRESHOLD_",
-    M_MMAP_MAX: "MALLOC_MMAP_MAX_",
-}
-"""The variables that say the same; `GLIBC_TUNABLES` may, of all"""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""What glibc calls the bytes that may lie free at the end of the heap, and the size of a block that lies outside"""
+VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
+"""Those that say where memory lies; `GLIBC_TUNABLES` may too"""
 KEPT = 1 << 27
 """Bytes, more than a micro-batch of a small model leaves behind"""
 LARGEST = 1 << 25
 """Bytes of a block that may lie in the heap; glibc takes no more"""
-MOST = 2**31 - 1
-"""The largest number that glibc takes there"""
+NEVER = -1
+"""No number of bytes is too many"""
 LARGE = 1 << 20
 """Bytes of a block that is given back at once, where that is wanted"""
+_all_kept = False
 
 
 def keep_freed_blocks() -> None:
@@ -36,17 +32,24 @@ def keep_freed_blocks() -> None:
     _set(M_TRIM_THRESHOLD, KEPT)
 
 
-def keep_freed_gradients(size: int) -> None:
-    """Has glibc keep the memory of gradients for those of the next step, where all weights of a large model learn.
+def keep_all_freed_blocks() -> None:
+    """Has glibc keep what a step leaves behind, however much it is, until `keep_some_freed_blocks`.
 
-    Each step has as many, and what lies free between two is there for whatever samples or scores.
-
-    Args:
-        size: their bytes.
+    Gradients of a model that learns in all its weights are there again at the next step. Blocks larger than `LARGEST`,
+    such as those of embeddings, go back as before: in the heap they would leave gaps.
     """
-    if size > KEPT:
-        _set(M_MMAP_MAX, 0)  # that of an embedding is larger than any block that may lie in the heap else
-        _set(M_TRIM_THRESHOLD, min(size + KEPT, MOST))
+    global _all_kept
+    _set(M_MMAP_THRESHOLD, LARGEST)
+    _set(M_TRIM_THRESHOLD, NEVER)
+    _all_kept = True
+
+
+def keep_some_freed_blocks() -> None:
+    """Ends `keep_all_freed_blocks`, where that was told: what follows frees other blocks."""
+    global _all_kept
+    if _all_kept:
+        keep_freed_blocks()
+    _all_kept = False
 
 
 def give_back_large_blocks() -> None:
@@ -65,7 +68,7 @@ def give_back_what_is_free() -> None:
 
 
 def _set(what: int, size: int) -> None:
-    is_set = SET_BY[what] in os.environ or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    is_set = any(name in os.environ for name in VARIABLES) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
     if not is_set and (glibc := _having("mallopt")):
         glibc.mallopt(what, size)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from truing.core.heap import give_back_what_is_free
+from truing.core.heap import give_back_what_is_free, keep_some_freed_blocks
 
 
 def resident() -> int:
@@ -36,4 +36,5 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
+    keep_some_freed_blocks()
     give_back_what_is_free()

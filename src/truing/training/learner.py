@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from truing.config.sections import Optimiser
 from truing.core.batches import Batch
 from truing.core.errors import RunError, TrainingError
-from truing.core.heap import keep_freed_gradients
+from truing.core.heap import keep_all_freed_blocks
 from truing.core.metrics import reduction
 from truing.models.roles import MicroBatch, Role
 from truing.processes import group
@@ -67,8 +67,8 @@ class Learner:
         self._to_add_up = {kind: [one.part for one in to_add_up if one.copies is kind] for kind in Copies}
         self._role = trained[0].role
         self._device = self._role.model.device
-        if self._device.type == "cpu" and not group.is_expected():
-            keep_freed_gradients(sum(weight.part.nbytes for weight in self._stepped.values()))
+        if self._device.type == "cpu" and not group.is_expected() and all(one.role.adapter is None for one in trained):
+            keep_all_freed_blocks()
         self._optimiser = torch.optim.AdamW(
             [
                 {"params": [weight.part for weight in own.values()], "lr": rate}
