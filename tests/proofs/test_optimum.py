@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from proofs.enumerable import kl, make_world, total_variation
-from proofs.solve import Solution, apart_after_one_update, expected_distinct, solve
+from proofs.solve import FEWER, Solution, apart_after_one_update, expected_distinct, solve
 
 from truing.kernels import vocabulary
 
@@ -17,7 +17,7 @@ EPOCHS = 2
 
 @pytest.fixture(scope="module", params=[1.0, pytest.param(0.3, marks=pytest.mark.slow), 0.1])
 def solved(request: pytest.FixtureRequest) -> tuple[float, Solution]:
-    return request.param, solve(PROOF, request.param, UPDATES[request.param], epochs=EPOCHS)
+    return request.param, solve(PROOF, request.param, UPDATES[request.param], epochs=EPOCHS, episodes=FEWER)
 
 
 def test_the_optimum_is_reached(solved: tuple[float, Solution]) -> None:
@@ -54,7 +54,7 @@ def test_a_constant_in_the_reward_changes_nothing() -> None:
 def test_a_higher_beta_stays_nearer_and_says_more_different_things() -> None:
     """How the price of a nat changes diversity; the figures are in docs/algorithms/kl-control.md."""
     world = make_world(seed=11, scale=0.1)
-    solutions = [solve(world, beta, updates=20, epochs=EPOCHS).logprobs for beta in (0.01, 0.1, 1.0)]
+    solutions = [solve(world, beta, updates=20, epochs=EPOCHS, episodes=FEWER).logprobs for beta in (0.01, 0.1, 1.0)]
     kls = [kl(found, world.ref_logprobs) for found in solutions]
     entropies = [-float(np.exp(found) @ found) for found in solutions]
     distinct = [expected_distinct(found, samples=256) for found in solutions]

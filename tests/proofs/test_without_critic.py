@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from proofs.enumerable import BEGINNINGS, EOS, LETTERS, RESPONSES, World, total_variation
 from proofs.mutants import padding_counted, rollout_without_the_temperature
-from proofs.solve import GROUP, solve_without_critic
+from proofs.solve import FEWER, GROUP, solve_without_critic
 from proofs.test_optimum import EPOCHS, PROOF
 
 from truing.core.experience import Experience
@@ -31,7 +31,7 @@ CASES: dict[str, tuple[str, dict[str, Any], float]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_optimum_is_reached(name: str) -> None:
     stage, own, limit = CASES[name]
-    solution = solve_without_critic(PROOF, 1.0, stage, UPDATES, epochs=EPOCHS, **own)
+    solution = solve_without_critic(PROOF, 1.0, stage, UPDATES, FEWER, epochs=EPOCHS, **own)
     found = total_variation(solution.logprobs, PROOF.optimum(1.0))
     print(f"{name}: total variation {found:.4f}")
     assert found <= limit
@@ -83,7 +83,7 @@ def test_a_penalty_in_the_loss_leads_to_another_policy(penalty: str, best: Best)
     scale = 1 - 1 / GROUP  # each group's mean holds the response itself
     theirs = fixed_point(PROOF, lambda ref, behind: best(ref, scale * behind))
     own = DR_GRPO | {"penalty": penalty, "epochs": EPOCHS}
-    solution = solve_without_critic(PROOF, 1.0, "grpo", UPDATES * 3 // 2, **own)
+    solution = solve_without_critic(PROOF, 1.0, "grpo", UPDATES * 3 // 2, FEWER, **own)
     apart = [total_variation(solution.logprobs, other) for other in (theirs, PROOF.optimum(1.0))]
     print(f"{penalty}: {apart[0]:.4f} to its own fixed point, {apart[1]:.4f} to the optimum")
     assert apart[0] < 0.04
@@ -126,7 +126,7 @@ MUTANTS = [ratio_against_the_reference, no_penalty_at_all, padding_counted, roll
 )
 def test_a_mistake_is_caught_by_the_proof(mutant: Any, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant(monkeypatch, PROOF, 1.0)
-    solution = solve_without_critic(PROOF, 1.0, stage, UPDATES // 2, epochs=EPOCHS)
+    solution = solve_without_critic(PROOF, 1.0, stage, UPDATES // 2, FEWER, epochs=EPOCHS)
     found = total_variation(solution.logprobs, PROOF.optimum(1.0))
     print(f"{stage}, {mutant.__name__}: total variation {found:.4f}")
     assert found > 0.05

@@ -1,7 +1,7 @@
 """Changes of answers, and what rewards that are known to be hacked or not make of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -62,8 +62,13 @@ def test_changes_change_what_they_say() -> None:
 
 def test_an_answer_to_another_prompt_is_one() -> None:
     samples = [Sample(prompt, answer, (), (), True) for prompt, answer in (("a", "1"), ("a", "2"), ("b", "3"))]
-    assert foreign_answers(samples) == ["3", "3", "1"]
-    assert foreign_answers(samples[:2]) == ["1", "2"]
+    assert [one.response for one in foreign_answers(samples)] == ["3", "3", "1"]
+    assert foreign_answers(samples[:2]) == samples[:2]
+
+
+def test_an_answer_to_another_prompt_brings_its_calls_of_tools_and_leaves_those_that_were_there() -> None:
+    calls = [Sample(prompt, "", (), (), True, more=f'{{"tool_calls": ["{prompt}"]}}') for prompt in "ab"]
+    assert foreign_answers(calls) == [replace(calls[0], more=calls[1].more), replace(calls[1], more=calls[0].more)]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,12 @@ from truing.data.turns import Part, is_transcript, order_fault, split_transcript
 
 ROLES: dict[object, Speaker] = {"system": "system", "user": "user", "assistant": "assistant"}
 IN_EPISODES = " What tools say has its place in an environment's episodes: docs/environments.md."
-AS_PYTHON_PRINTS = re.compile(r"\s*(?:array\()?\[\s*\{\s*'(?:role|content|from|value)'\s*:")
-"""How a list of messages begins that was made a text by Python and not by JSON, as in a table that pandas wrote"""
+AS_PYTHON_PRINTS = re.compile(
+    r"\s*(?:array\()?\[\s*\{(?=.*'(?:role|from)'\s*:\s*'(?:system|user|assistant|human|gpt|tool)')"
+    r"(?=.*'(?:content|value)'\s*:).*\}\s*\](?:,\s*dtype=object\))?\s*",
+    re.DOTALL,
+)
+"""A list of messages, and nothing else, that was made a text by Python and not by JSON, as in a table of pandas"""
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
 
 
@@ -36,7 +40,7 @@ def as_text(field: str, value: object, part: Part, transcripts: bool) -> Text:
         messages = tuple(_message(f"{field}[{index}]", item) for index, item in enumerate(value))
     elif not isinstance(value, str):
         raise FieldError(field, f"is {kind(value)}", "Make it text, or a list of messages.", code="data/not-text")
-    elif AS_PYTHON_PRINTS.match(value):
+    elif AS_PYTHON_PRINTS.fullmatch(value):
         hint = "Write it there as JSON, by json.dumps, or the rows as JSON Lines or Parquet."
         raise FieldError(field, "is a list of messages as Python prints it", hint, code="data/python-messages")
     elif transcripts and part != "completion" and is_transcript(sound(field, value)):

@@ -27,11 +27,11 @@ class Float32AdaptedLinear(LoraLinear):
         (name,) = active
         lora: Any = self
         factors = lora.lora_A[name].weight, lora.lora_B[name].weight, self.scaling[name]
-        added: Tensor = _Added.apply(self.base_layer(x), x, *factors)  # type: ignore[no-untyped-call]
+        added: Tensor = _WithAdapter.apply(self.base_layer(x), x, *factors)  # type: ignore[no-untyped-call]
         return added
 
 
-class _Added(torch.autograd.Function):
+class _WithAdapter(torch.autograd.Function):
     """wide + scale · (rows · downᵀ) · upᵀ. Hu et al. 2021 (arXiv:2106.09685), equation 3.
 
     wide (..., out) and rows (..., in) in the layer's precision, down (r, in) and up (out, r) in that of all sums.

@@ -235,7 +235,8 @@ def _mean_of_adapters(path: str, weights: Sequence[Tensor]) -> Tensor:
 
 def _refuse_other(config: PeftConfig, directory: str) -> None:
     """ModelError for a saved configuration that would load more than itself."""
-    if type(config) is not LoraConfig or config.megatron_config:  # which names a module to import
+    # `megatron_config` names a module to import; what else is named here our layers would leave out
+    if type(config) is not LoraConfig or config.megatron_config or config.use_dora or config.lora_bias:
         what, hint = "holds no plain low-rank adapter.", "Put back what the stage left there."
         raise ModelError(what, code="model/other-adapter", where=directory, hint=hint)
 

@@ -14,6 +14,8 @@ from truing.models.weight_files import refuse_embedded_adapter, refuse_unsafe_we
 
 NUMBERS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """Types of weights that can be added up"""
+SUMMED = 1 << 22
+"""Numbers that are added up at once"""
 
 
 @contextmanager
@@ -78,10 +80,12 @@ def load_weights(
 def refuse_no_numbers(model: PreTrainedModel, path: str) -> None:
     """ModelError for a weight with NaN, or a matrix with an infinite entry; a bias may rule tokens out by one.
 
-    It is known by its sum, which takes one pass and no memory.
+    It is known by sums, which take one pass, of parts: what is narrower is copied to be added up.
     """
     for name, weight in model.named_parameters():
-        if weight.is_meta or weight.dtype not in NUMBERS or weight.sum(dtype=torch.float32).isfinite():
+        if weight.is_meta or weight.dtype not in NUMBERS:
+            continue
+        if all(bool(part.sum(dtype=torch.float32).isfinite()) for part in torch.split(weight.flatten(), SUMMED)):
             continue
         if bool(weight.isnan().any()) or (weight.dim() > 1 and bool(weight.isinf().any())):
             what = f"its weight {name} has entries that are no finite numbers, so nothing it says could be used."

@@ -110,19 +110,23 @@ def probe_checks(reward: RewardFn, samples: Sequence[Sample], scale: float, gaps
         return
     answers = _Answers(reward, samples, reward.score(samples), scale, gaps)
     for probe in PROBES:
-        changed = [probe.change(sample.response) for sample in samples]
+        changed = [replace(sample, response=probe.change(sample.response)) for sample in samples]
         yield answers.changed_to(changed, probe.question, partial(_nothing_earned, either_way=probe.either_way))
     yield answers.changed_to(foreign_answers(samples), FOREIGN_ANSWER, _fall_wanted)
     yield _batch(reward, samples[:IN_BATCH], scale)
 
 
-def foreign_answers(samples: Sequence[Sample]) -> list[str]:
-    """For each sample the answer of the next that has another prompt; its own where none has."""
+def foreign_answers(samples: Sequence[Sample]) -> list[Sample]:
+    """Each sample with the answer of the next that has another prompt; as it is where none has."""
     around = [*samples, *samples]
     return [
         next(
-            (other.response for other in around[place + 1 : place + len(samples)] if _asks_else(other, sample)),
-            sample.response,
+            (
+                replace(sample, response=other.response, more=other.more)
+                for other in around[place + 1 : place + len(samples)]
+                if _asks_else(other, sample)
+            ),
+            sample,
         )
         for place, sample in enumerate(samples)
     ]
@@ -142,13 +146,15 @@ class _Answers:
     scale: float
     gaps: Tensor
 
-    def changed_to(self, texts: Sequence[str], question: Question, judged: Callable[[Shift], CheckVerdict]) -> Check:
-        """The mean shift where each becomes the text in its place; those that stay as they are do not count."""
-        rows = [row for row, text in enumerate(texts) if text != self.samples[row].response]
+    def changed_to(
+        self, changed: Sequence[Sample], question: Question, judged: Callable[[Shift], CheckVerdict]
+    ) -> Check:
+        """The mean shift where each becomes the one in its place; those that stay as they are do not count."""
+        rows = [row for row, one in enumerate(changed) if one != self.samples[row]]
         if len(rows) < LEAST:
-            return question.unanswered(f"It changes {len(rows)} of {len(texts)} answers, too few for a mean.")
+            return question.unanswered(f"It changes {len(rows)} of {len(changed)} answers, too few for a mean.")
         try:
-            after = self.reward.score([replace(self.samples[row], response=texts[row]) for row in rows])
+            after = self.reward.score([changed[row] for row in rows])
         except RewardError as error:
             return question.unanswered(f"The changed answers could not be scored: {error.what}")
         shifts = [(new - self.before[row]) / self.scale for row, new in zip(rows, after, strict=True)]
