@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from truing.core.errors import DataError, ModelError, RunError
+from truing.core.records import Message
 from truing.judge import judge
 from truing.models.save import load_member_scores
 from truing.pipeline.execute import run_pipeline
 from truing.runs.directory import RunDirectory
 from truing.runs.progress import SilentProgress
-from truing.score import score_file
+from truing.score import as_sample, load_stage_reward, score_file
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,28 @@ def test_a_score_is_that_of_plain_transformers_normalised(run: RunDirectory, tmp
     found = list(score_file(run, rows))
     assert [where for where, _ in found] == [f"{rows}:1", f"{rows}:2"]
     assert [score for _, score in found] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_reward_model_is_shown_the_tools_that_it_learnt_with(tmp_path: Path, members: int) -> None:
+    tools = [{"type": "function", "function": {"name": "dig", "parameters": {"type": "object", "properties": {}}}}]
+    recipe = tiny.recipe(tmp_path, stages=["reward"], **{"data.tools": tools, "reward.members": members})
+    words = AutoTokenizer.from_pretrained(tmp_path / "base")
+    words.chat_template = (
+        "{% for tool in tools or [] %}{{ tool.function.name }} {% endfor %}"
+        "{% for turn in messages %}{{ turn.content }}{% endfor %}"
+    )
+    words.save_pretrained(tmp_path / "base")
+    rows = [{name: _message(name, text) for name, text in row.items()} for row in tiny.preferences()]
+    tiny.write_rows(tmp_path / "preferences.jsonl", rows)
+    reward = load_stage_reward(run_pipeline(recipe, tmp_path / "run", SilentProgress()))
+    sample = as_sample((Message("user", "how?"),), "aa")
+    read = [model.form.tokenizer.decode(model._encode(sample)) for model in reward.models]
+    assert [text.startswith("dig how?aa") for text in read] == [True] * members
+
+
+def _message(name: str, text: str) -> list[dict[str, str]]:
+    return [{"role": "user" if name == "prompt" else "assistant", "content": text}]
 
 
 def test_a_stage_without_a_reward_model_and_rows_that_are_none_are_refused(run: RunDirectory, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Scores of the reward model of a run, or of any reward that a person names, for texts that they have."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -192,7 +193,8 @@ def load_stage_reward(run: RunDirectory, stage: str | None = None) -> StageRewar
     directory, today = run.stage(name), date.fromisoformat(planned.recipe.data.date)
     if directory.members:
         return StageReward(_load_members(planned, run), directory, planned.recipe)
-    model = ClassifierReward.load(str(directory.model), torch.device("cpu"), TOKENS, today)
+    tools = json.dumps(planned.recipe.data.tools)
+    model = ClassifierReward.load(str(directory.model), torch.device("cpu"), TOKENS, today, tools=tools)
     return StageReward([model], directory, planned.recipe)
 
 
@@ -203,9 +205,9 @@ def _load_members(planned: Planned, run: RunDirectory) -> list[ClassifierReward]
     compute = Compute(device="cpu", dtype="float32")
     base = base_to_train(start, compute, by_adapter)
     beside = base.role(adapters=base.adapters(recipe.lora, recipe.seed) if by_adapter else None)
-    today, path = date.fromisoformat(recipe.data.date), str(directory.model)
+    shown, path = (date.fromisoformat(recipe.data.date), json.dumps(recipe.data.tools)), str(directory.model)
     roles = reward_members(beside, base, reward_files(directory), compute)
-    return [ClassifierReward.of_role(role, base.endings, path, TOKENS, today) for role in roles]
+    return [ClassifierReward.of_role(role, base.endings, path, TOKENS, *shown) for role in roles]
 
 
 def as_sample(prompt: Text, completion: Text, columns: str = "") -> Sample:

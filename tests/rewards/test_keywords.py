@@ -71,6 +71,12 @@ def test_a_conversation_is_whole(tmp_path: Path) -> None:
     assert function.score([Sample(asked, "yes", (1,), (2,), True)]) == [1.0]
 
 
+def test_a_conversation_has_all_that_its_answer_has(tmp_path: Path) -> None:
+    written = "def score(p, r, messages):\n    return [float(turns[-1]['reasoning'] == 'why') for turns in messages]"
+    sample = Sample("a", "yes", (1,), (2,), True, more=json.dumps({"reasoning": "why"}))
+    assert _function(tmp_path, written).score([sample]) == [1.0]
+
+
 def test_what_no_row_has_is_refused_with_what_there_is(tmp_path: Path) -> None:
     function = _function(tmp_path, "def score(prompts, responses, answers):\n    return [1.0] * 3")
     with pytest.raises(RewardError) as refusal:

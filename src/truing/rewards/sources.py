@@ -90,6 +90,7 @@ class ClassifierReward:
         token_budget: int,
         today: date,
         model_of: Callable[[str, torch.device], PreTrainedModel] = load_classifier,
+        tools: str = "[]",
     ) -> "ClassifierReward":
         """Loads a directory or Hub id.
 
@@ -99,6 +100,7 @@ class ClassifierReward:
             token_budget: tokens read at once, at most.
             today: what its chat template is told that asks for the date.
             model_of: makes the model; any but the default gives less than that.
+            tools: schemas that its chat template shows, as JSON.
 
         Raises:
             ModelError: nothing can be loaded from there, or it has more than one label.
@@ -113,14 +115,17 @@ class ClassifierReward:
             raise ModelError(what, code="model/labels", where=path, hint=hint)
         model.requires_grad_(False).train(False)
         merge_always(tokenizer)
-        return cls(model, TextFormat(tokenizer, endings_of(tokenizer, declared_ends(model)), today), token_budget, path)
+        form = TextFormat(tokenizer, endings_of(tokenizer, declared_ends(model)), today, tools)
+        return cls(model, form, token_budget, path)
 
     @classmethod
-    def of_role(cls, role: Role, endings: Endings, path: str, token_budget: int, today: date) -> "ClassifierReward":
+    def of_role(
+        cls, role: Role, endings: Endings, path: str, token_budget: int, today: date, tools: str = "[]"
+    ) -> "ClassifierReward":
         """A role with a scalar head that reads text by the tokenizer saved at a path, and closes it as `endings` do."""
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         merge_always(tokenizer)
-        return cls(RoleAsClassifier(role), TextFormat(tokenizer, endings, today), token_budget, path)
+        return cls(RoleAsClassifier(role), TextFormat(tokenizer, endings, today, tools), token_budget, path)
 
     @torch.no_grad()
     def score(self, samples: Sequence[Sample]) -> list[float]:
