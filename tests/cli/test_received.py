@@ -264,12 +264,17 @@ def test_an_adapter_inside_a_model_leads_to_no_other_model(received: Path, canar
         assert [problem.code for problem in said.problems] == ["model/embedded-adapter"]
 
 
+@pytest.mark.parametrize(
+    "more", [{"megatron_config": {"a": 1}, "megatron_core": "evil"}, {"use_dora": True}, {"lora_bias": True}]
+)
 @pytest.mark.parametrize("file", ["adapter_config.json", "upper_config.json"])
-def test_an_adapter_imports_nothing(file: str, received: Path, canary: Path, truing: Command) -> None:
+def test_an_adapter_imports_nothing_and_is_no_more_than_two_matrices(
+    file: str, more: dict[str, Any], received: Path, canary: Path, truing: Command
+) -> None:
     run = received / "run"
     (received / "evil.py").write_text(f"open({str(canary)!r}, 'w')")
     adapter = run / "reward" / "adapter" / file
-    edit(adapter, megatron_config={"a": 1}, megatron_core="evil")
+    edit(adapter, **more)
     record = json.loads((run / "run.json").read_text())
     record["stages"][1]["files"][f"adapter/{file}"] = sha256_file(adapter)
     (run / "run.json").write_text(json.dumps(record))

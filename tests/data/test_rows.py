@@ -215,6 +215,20 @@ def test_a_field_that_is_no_sound_text_is_named(tmp_path: Path, kind: str, field
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "[{'value': 1}, {'value': 2}]",
+        "[{'from': 'NYC', 'to': 'LA', 'value': 3}]",
+        "[{'role': 'admin', 'content': 'all'}]",
+        "[{'role': 'user', 'content': 'hi'}]\n\nThis is how the API is called.",
+    ],
+)
+def test_a_text_about_python_is_a_text(tmp_path: Path, text: str) -> None:
+    (demonstration,) = read(tmp_path, "demonstration", [{"prompt": "p", "completion": text}])
+    assert demonstration.completion == text
+
+
+@pytest.mark.parametrize(
     ("kind", "row", "field", "there"),
     [
         ("demonstration", {"completion": "c", "x": 1}, "prompt", "'completion', 'x'"),
