@@ -200,3 +200,26 @@ def test_an_owner_of_parts_holds_a_whole_base_in_the_end() -> None:
     assert found.peak_of_owner == pytest.approx(4 * 170 + adapters + 4 * 280)
     assert found.peak < found.peak_of_owner
     assert held(TOY, SHARED, slight, Layout(data=2)).merged == 0
+
+
+def test_products_that_are_copied_to_sample_by_are_there_beside_its_caches() -> None:
+    """Two layers of 100 numbers, once more; what learning takes is less here."""
+    sampling = replace(NUMBERS, rows=1000)
+    plain, copied = (held(TOY, SHARED, replace(sampling, copied=copies), Layout()) for copies in (False, True))
+    assert copied.peak - plain.peak == 2 * 100 * NUMBERS.compute_bytes
+    assert held(TOY, replace(SHARED, samples=False), replace(sampling, copied=True), Layout()).copied == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "layout", "expected"),
+    [
+        ({"compute": {"dtype": "bfloat16"}}, Layout(), True),
+        ({"compute": {"dtype": "float32"}}, Layout(), False),
+        ({"compute": {"dtype": "bfloat16"}}, Layout(data=2), True),
+        ({"compute": {"dtype": "bfloat16"}}, Layout(pipeline=2), False),
+        ({"compute": {"dtype": "bfloat16"}, "base": {"path": "x", "quantize": "nf4"}}, Layout(), False),
+    ],
+)
+def test_whole_products_in_bfloat16_are_copied(changes: dict[str, Any], layout: Layout, expected: bool) -> None:
+    recipe = Recipe.model_validate(changes)
+    assert numbers_of(recipe, "ppo", layout, 16, copied=True).copied == expected

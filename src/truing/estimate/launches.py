@@ -11,6 +11,7 @@ from truing.estimate.dry_run import Usage
 from truing.estimate.work import Case, Links, phases, update_of
 from truing.kernels.backbone import known_layers
 from truing.kernels.cpu.fused_layer import fuses_layers
+from truing.kernels.gpu.static_step import has_small_layers
 from truing.models.tensor_plan import tensor_plan
 from truing.preflight.held_by_recipe import models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, Held, Layout, held
@@ -75,13 +76,14 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
     """One of them: what was measured of one process, and by how much the layout changes what is counted."""
     recipe, shape = measured.recipe, shape_of(measured.model)
     fused = measured.on_cpu and not _is_quantised(recipe) and fuses_layers(measured.model)
+    copied = not measured.on_cpu and has_small_layers(measured.model)
     found: dict[str, Held] = {}
     peaks: dict[str, float] = {}
     seconds = 0.0
     for stage, usage in measured.usages.items():
         models, tokens = models_of(recipe, stage), measured.text_tokens[stage]
-        numbers = numbers_of(recipe, stage, layout, tokens, fused)
-        alone = held(shape, models, numbers_of(recipe, stage, ONE_PROCESS, tokens, fused), ONE_PROCESS)
+        numbers = numbers_of(recipe, stage, layout, tokens, fused, copied)
+        alone = held(shape, models, numbers_of(recipe, stage, ONE_PROCESS, tokens, fused, copied), ONE_PROCESS)
         found[stage] = held(shape, models, numbers, layout)
         case = Case(shape, models, numbers, update_of(recipe, stage, tokens), layout)
         parts = phases(case)

@@ -132,7 +132,8 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
         )
     if device.type != "cpu":
         known = has_known_attention(model)
-        backend = replace(backend, decoding=static_decoding if known else light_decoding)
+        step = partial(static_decoding, compute=precision.compute)
+        backend = replace(backend, decoding=step if known else light_decoding)
         backend = replace(backend, hidden=hidden_causal) if known else backend
         if known and precision.compute == torch.bfloat16:
             backend = replace(backend, hidden=hidden_varlen, micro_batches=plan_packed)

@@ -15,6 +15,8 @@ from truing.core.transfer import integers
 
 LEAST_ROWS = 8
 """Rows that take a device as long as one"""
+EVEN = 8
+"""Tokens of a static cache come in as many times this: PyTorch would copy a mask of others at each layer and step"""
 
 
 class SizedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -66,7 +68,7 @@ class StaticLayer(SizedLayer):  # type: ignore[no-untyped-call]
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Writes the keys and values of one new token to its place and returns all of the room."""
         for part, new in zip((self.keys, self.values), (key_states, value_states), strict=True):
-            part.index_copy_(2, self._place, new)
+            part.index_copy_(2, self._place, new.to(part.dtype))
         return self.keys, self.values
 
     def _show(self, rows: int, _: int) -> None:
@@ -113,6 +115,11 @@ def _select(layer: Any, rows: Tensor) -> None:
     if select is None or isinstance(layer, LinearAttentionCacheLayerMixin):  # which may select its keys alone
         select = layer.reorder_cache
     select(rows)
+
+
+def even_room(tokens: int) -> int:
+    """For how many tokens a static cache takes room that is to hold so many."""
+    return -(-tokens // EVEN) * EVEN
 
 
 def rows_to_keep(rows: int, unfinished: int) -> int:

@@ -72,19 +72,25 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     Logits that are no distribution, one of them NaN or infinite or all of them -inf, have a log that is not finite.
     """
     rows = torch.arange(len(logits), device=logits.device)
-    weights, blocks = weights_in_blocks(logits, logits.amax(-1, keepdim=True), -(-logits.shape[-1] // BLOCK_TOKENS))
+    weights, blocks = in_blocks(_weights(logits), -(-logits.shape[-1] // BLOCK_TOKENS))
     upto = cumulated(blocks.sum(-1))
     block, within = block_of_draw(upto, uniforms)
     tokens = (block * BLOCK_TOKENS + place_in_block(blocks[rows, block], within)).clamp(max=logits.shape[-1] - 1)
     return tokens, (weights[rows, tokens].to(upto.dtype) / upto[:, -1]).log().to(logits.dtype)
 
 
-def weights_in_blocks(logits: Tensor, largest: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """(B, ≥ V) e^(logits − largest) with zeros behind the last token, and the same as (B, `count`, BLOCK_TOKENS)."""
-    weights = (logits - largest).exp_()
-    if lacking := count * BLOCK_TOKENS - logits.shape[-1]:
+def _weights(logits: Tensor) -> Tensor:
+    """(B, V) what tokens are drawn in proportion to; by one pass over memory where a device has a kernel for it."""
+    if logits.device.type == "cpu":
+        return (logits - logits.amax(-1, keepdim=True)).exp_()
+    return logits.softmax(-1)
+
+
+def in_blocks(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(B, ≥ V) weights with zeros behind the last token, and the same as (B, `count`, BLOCK_TOKENS)."""
+    if lacking := count * BLOCK_TOKENS - weights.shape[-1]:
         weights = F.pad(weights, (0, lacking))
-    return weights, weights.view(len(logits), count, BLOCK_TOKENS)
+    return weights, weights.view(len(weights), count, BLOCK_TOKENS)
 
 
 def cumulated(weights: Tensor) -> Tensor:

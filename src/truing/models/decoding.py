@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from truing.core.transfer import integers
 from truing.kernels.backend import DecodeStep
-from truing.kernels.cache import compacted_order, make_room, rows_to_keep, select_rows
+from truing.kernels.cache import compacted_order, even_room, make_room, rows_to_keep, select_rows
 from truing.models.roles import Role
 
 
@@ -44,9 +44,10 @@ class Decoder:
         rows = integers([places[tuple(prompt)] for prompt in prompts], self._device)
         self._read = self._tokens.shape[1]
         self._place = integers([self._read], self._device) if step and step.is_static else None
+        room = self._read + new_tokens if self._place is None else even_room(self._read + new_tokens)
         if self._cache is not None:
-            make_room(self._cache, rows, self._read + new_tokens, self._place)
-        self._mask = F.pad(self._mask[rows], (0, new_tokens))
+            make_room(self._cache, rows, room, self._place)
+        self._mask = F.pad(self._mask[rows], (0, room - self._read))
         self._tokens, self.state = self._tokens[rows], self.state[rows]
         self.prefix_states = None if self.prefix_states is None else self.prefix_states[rows]
 

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from truing.core.errors import ModelError
 from truing.kernels.backbone import hidden_padded, hidden_unpadded
-from truing.kernels.backend import Backend, ways_to_learn
+from truing.kernels.backend import Backend, DecodeStep, ways_to_learn
+from truing.kernels.gpu.light_adapters import light_decoding
 from truing.kernels.precision import rounding
 from truing.kernels.text_config import logit_transforms
 from truing.kernels.vocabulary import LogitTransform
@@ -80,6 +81,9 @@ def exact_backend(model: PreTrainedModel, backend: Backend, pad: int) -> tuple[B
         raise ModelError(what, code="model/not-sampled-exactly", where=model.name_or_path, hint=HINT)
     if way.slow_in:
         notes.append(f"{name} {way.slow_in}.")
+    if way.caches and model.device.type != "cpu" and not probe.decodes_exactly(Role(model, backend=backend), pad):
+        backend = replace(backend, decoding=light_decoding)
+        notes.append(f"{name} gives other logits by the faster step of a token, so it samples by its own layers.")
     return backend, notes
 
 
@@ -179,7 +183,12 @@ class _Probe:
             for place, row in enumerate(self.rows)
         )
 
-    def samples_exactly(self, role: Role, pad: int) -> bool:
+    def decodes_exactly(self, role: Role, pad: int) -> bool:
+        """The same by the step that a device samples by."""
+        with role.decoding() as step:
+            return self.samples_exactly(role, pad, step)
+
+    def samples_exactly(self, role: Role, pad: int, step: DecodeStep | None = None) -> bool:
         """Whether rows have their own logits behind their prompts and after each token that is read behind these.
 
         One prompt is there twice, and the first row with it ends after a token.
@@ -189,7 +198,7 @@ class _Probe:
             rows[0], alone[0] = rows[0][: len(rows[1])], alone[0][: len(rows[1])]
         places = [0, 1, 0]
         try:
-            decoder = Decoder(role, [rows[place][:-SAID].tolist() for place in places], pad, SAID)
+            decoder = Decoder(role, [rows[place][:-SAID].tolist() for place in places], pad, SAID, step)
             for left in range(SAID, -1, -1):
                 if not self._close(role.logits(decoder.state), torch.stack([alone[at][-1 - left] for at in places])):
                     return False

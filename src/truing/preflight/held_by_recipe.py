@@ -28,12 +28,16 @@ def reward_models(recipe: Recipe, spec: StageSpec) -> int:
     return members
 
 
-def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int, fused: bool = False) -> Numbers:
+def numbers_of(
+    recipe: Recipe, stage: str, layout: Layout, row_tokens: int, fused: bool = False, copied: bool = False
+) -> Numbers:
     """What the recipe says of a stage, with the rows of a process in this layout, each of so many tokens.
 
-    `fused` where a device computes whole layers of the model in one; of those that are cut, none does.
+    `fused` where a device computes whole layers of the model in one, `copied` where it samples by copies of products;
+    none does so with those that are cut.
     """
     compute, section = recipe.compute, getattr(recipe, stage)
+    quantised = recipe.base is not None and recipe.base.quantize == "nf4"
     episodes = getattr(section, "episodes", recipe.evaluation.prompts)
     learnt = getattr(section, "batch_size", None) or episodes // section.minibatches
     texts = learnt * STAGES[stage].texts_per_row
@@ -42,7 +46,7 @@ def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int, fuse
     return Numbers(
         rank=recipe.lora.rank,
         compute_bytes=HALF if compute.dtype == "bfloat16" else FLOAT,
-        quantised=recipe.base is not None and recipe.base.quantize == "nf4",
+        quantised=quantised,
         learn_tokens=min(budget, tokens),
         checkpointing=compute.gradient_checkpointing,
         adapted=recipe.lora.layers if STAGES[stage].makes_policy and recipe.roles == "shared" else 1.0,
@@ -50,4 +54,5 @@ def numbers_of(recipe: Recipe, stage: str, layout: Layout, row_tokens: int, fuse
         row_tokens=row_tokens,
         accumulates=tokens > budget or layout.pipeline > 1,
         fused=fused and layout.tensor == 1,
+        copied=copied and layout.parts == 1 and compute.dtype == "bfloat16" and not quantised,
     )

@@ -27,6 +27,7 @@ What is assumed:
   into stages are gone through once, one whole layer after the other.
 - A checkpoint copies weights that learn and their moments. At a stage's end the owner loads a whole base, to merge what
   was learnt into it: in the memory of its machine, which on a CPU is that of the process.
+- On a GPU, products of small layers are copied while a policy samples (`kernels/gpu/side_by_side.py`).
 - Learning, sampling, saving and loading follow each other: the largest of them is what a peak has.
 """
 
@@ -150,6 +151,8 @@ class Numbers:
     """Whether a step has several micro-batches for each role"""
     fused: bool = False
     """Whether a layer is computed in one"""
+    copied: bool = False
+    """Whether products are copied to sample by"""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ class Held:
     """Of a sharded model, what is whole while it learns"""
     caches: float
     """Keys and values of the responses that are sampled side by side"""
+    copied: float
+    """Products that a policy samples by, where they are copied"""
     gathered_policy: float
     """Of a policy that is sharded or in stages, what is whole while it samples, beside this process's part"""
     saved: float
@@ -187,7 +192,9 @@ class Held:
         """At the worst moment, without Python and its libraries."""
         learnt = self.gradients, self.activations
         learning = sum(learnt) if self.accumulates else max(learnt)
-        step = self.moments + max(learning + self.gathered, self.caches + self.gathered_policy, self.saved)
+        step = self.moments + max(
+            learning + self.gathered, self.caches + self.copied + self.gathered_policy, self.saved
+        )
         return self.weights + self.adapters + max(step, self.loading)
 
     @property
@@ -212,6 +219,9 @@ def held(shape: Shape, models: Models, numbers: Numbers, layout: Layout) -> Held
         activations=_activations(shape, numbers, layout),
         gathered=_gathered(shape, models, numbers) if layout.shard else 0.0,
         caches=_caches(shape, numbers, layout) if models.samples else 0.0,
+        copied=float(numbers.compute_bytes * shape.layers * shape.products)
+        if models.samples and numbers.copied
+        else 0.0,
         gathered_policy=whole * (1.0 if layout.shard else 1 - own / shape.parameters) if sampled else 0.0,
         saved=3 * (learnt + adapter * models.adapters_trained),
         loading=whole / shape.parameters * _loading(shape, layout, own),

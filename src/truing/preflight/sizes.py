@@ -9,6 +9,7 @@ from truing.config.defaults import ON_CPU
 from truing.config.recipe import Recipe
 from truing.config.variants import with_changes
 from truing.core.errors import ModelError
+from truing.kernels.gpu.static_step import has_small_layers
 from truing.models.device import device_of, dtype_of, gpu_memory
 from truing.preflight.held_by_recipe import models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, held
@@ -54,9 +55,13 @@ def sizes_within(recipe: Recipe, stages: Sequence[str], model: PreTrainedModel, 
     except ModelError:
         return ON_CPU | {"compute.dtype": recipe.compute.dtype}
 
+    copied = has_small_layers(model)
+
     def fits(key: str, value: int) -> bool:
         changed = with_changes(recipe, {key: value})
-        numbers = {stage: numbers_of(changed, stage, ONE_PROCESS, recipe.data.max_length) for stage in stages}
+        numbers = {
+            stage: numbers_of(changed, stage, ONE_PROCESS, recipe.data.max_length, copied=copied) for stage in stages
+        }
         return all(held(shape, models_of(recipe, stage), of, ONE_PROCESS).peak <= size for stage, of in numbers.items())
 
     def most(key: str, values: tuple[int, ...]) -> int:

@@ -25,8 +25,8 @@ from truing.kernels.next_token import (
     Vocabulary,
     block_of_draw,
     cumulated,
+    in_blocks,
     place_in_block,
-    weights_in_blocks,
 )
 from truing.processes import group
 from truing.processes.parts import Parts
@@ -155,7 +155,7 @@ class Slice(Vocabulary):
     def draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         """See `Vocabulary`. Only sums of blocks of tokens go from one process to the others."""
         rows, count = torch.arange(len(logits), device=logits.device), -(-self._longest // BLOCK_TOKENS)
-        weights, blocks = weights_in_blocks(logits, self._largest(logits), count)
+        weights, blocks = in_blocks((logits - self._largest(logits)).exp_(), count)
         upto = cumulated(self._gathered(blocks.sum(-1)))
         block, within = block_of_draw(upto, uniforms)
         here = block // count == self._rank

@@ -8,17 +8,15 @@ import one_dnn
 import pytest
 import tiny
 import torch
-from kernels.cpu.random_model import random_model
+from kernels.random_model import random_model
+from kernels.whole_rows import EOS, FAMILIES, NARROW, OF_ONE_LENGTH, PAD, PROMPTS, decodes_like_whole_rows
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaModel,
     MistralConfig,
-    PretrainedConfig,
     PreTrainedModel,
-    Qwen2Config,
-    Qwen3Config,
 )
 
 from truing.config.sections import Lora
@@ -33,43 +31,6 @@ from truing.models.load import prepare
 from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
 from truing.rollout.engine import Sampling
-
-EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
-PROMPTS = [[1, 2, 3, 4, 5], [4], [1, 2, 3, 4, 5], [7, 8]]
-OF_ONE_LENGTH = {"three tokens": [[1, 2, 3], [4, 5, 6], [1, 2, 3], [7, 8, 9]], "one token": [[1], [4], [1], [7]]}
-SAID = [[7, 8, 9], [9, 10, 11], [11, 12, 13], [1, 2, 3]]
-NARROW: dict[str, Any] = {
-    "vocab_size": tiny.VOCABULARY,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.3,
-    "bos_token_id": None,
-    "eos_token_id": EOS,
-    "pad_token_id": PAD,
-}
-STRETCHED = {
-    "rope_type": "llama3",
-    "rope_theta": 100.0,
-    "factor": 2.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 8,
-}
-FAMILIES: dict[str, PretrainedConfig] = {
-    "llama": LlamaConfig(**NARROW),
-    "llama with biases": LlamaConfig(**NARROW, attention_bias=True, mlp_bias=True),
-    "llama, one head for all keys": LlamaConfig(**NARROW | {"num_key_value_heads": 1}),
-    "llama, a key for each head": LlamaConfig(**NARROW | {"num_key_value_heads": 4}),
-    "llama, stretched positions": LlamaConfig(**NARROW, rope_parameters=STRETCHED),
-    "llama, another activation": LlamaConfig(**NARROW, hidden_act="gelu"),
-    "mistral": MistralConfig(**NARROW, sliding_window=None, head_dim=8),
-    "qwen2": Qwen2Config(**NARROW, tie_word_embeddings=True),
-    "qwen3": Qwen3Config(**NARROW, head_dim=8),
-}
 
 
 def _adapted(model: PreTrainedModel) -> Role:
@@ -123,34 +84,10 @@ def test_copies_of_weights_are_gone_when_a_rollout_is(monkeypatch: pytest.Monkey
         gc.enable()
 
 
-@torch.no_grad()
 def _decodes_like_whole_rows(role: Role, prompts: list[list[int]]) -> None:
-    """Prompts, and three tokens behind them while rows leave, each beside its whole row alone."""
-    assert role.prefix is not None
     with role.decoding() as step:
         assert isinstance(step, FusedStep)
-    decoder = Decoder(role, prompts, PAD, new_tokens=3, step=step)
-    rows, alive = [list(prompt) for prompt in prompts], torch.arange(4)
-    _are_those_of_whole_rows(decoder, role, rows)
-    for position, going in enumerate(([True] * 4, [True, False, True, True], [False, True, True])):
-        alive = alive[decoder.keep(going)]
-        decoder.read(torch.tensor([SAID[row][position] for row in alive.tolist()]))
-        for row in alive.tolist():
-            rows[row].append(SAID[row][position])
-        _are_those_of_whole_rows(decoder, role, [rows[row] for row in alive.tolist()])
-
-
-def _are_those_of_whole_rows(decoder: Decoder, role: Role, rows: list[list[int]]) -> None:
-    """The last state of each row, and what left its prefix for as many tokens as were just read."""
-    assert role.prefix is not None
-    for place, row in enumerate(rows):
-        whole = torch.tensor([row])
-        with role.prefix.capture() as prefix_states:
-            alone = role.hidden(whole, torch.ones_like(whole))
-        torch.testing.assert_close(decoder.state[place], alone[0, -1], atol=2e-5, rtol=2e-5)
-        assert decoder.prefix_states is not None
-        read = decoder.prefix_states[place, -len(row) :]
-        torch.testing.assert_close(read, prefix_states[0][0, -len(read) :], atol=2e-5, rtol=2e-5)
+    decodes_like_whole_rows(role, step, prompts)
 
 
 def test_sampling_goes_through_the_fused_step(monkeypatch: pytest.MonkeyPatch) -> None:

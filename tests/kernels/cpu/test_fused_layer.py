@@ -8,7 +8,7 @@ import one_dnn
 import pytest
 import tiny
 import torch
-from kernels.cpu.random_model import random_model
+from kernels.random_model import random_model
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd import gradcheck

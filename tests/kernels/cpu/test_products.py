@@ -128,6 +128,7 @@ def test_the_quickstart_meets_no_product_that_is_measured(tmp_path: Path) -> Non
     use_onednn_linears(model)
     assert not any(isinstance(module, OneDnnLinear) for module in model.modules())
     with computed_by(Products(1, 1, 1, 1)), fused_step(model, None, None, reads_prompts=True) as step:
-        products = [part for layer in step._layers for part in vars(layer).values() if isinstance(part, _SideBySide)]
-    assert len(products) == 4 * len(step._layers)
+        layers = step._backbone._layers
+        products = [part for layer in layers for part in vars(layer).values() if isinstance(part, _SideBySide)]
+    assert len(products) == 4 * len(layers)
     assert not any(product._prepacked for product in products)

@@ -7,14 +7,19 @@ than the device takes to do what they ask.
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from truing.core.errors import first_line
+from truing.kernels.backbone import is_known, known_layers
+from truing.kernels.fused_backbone import Computed, FusedBackbone
 from truing.kernels.gpu.light_adapters import light_adapter
+from truing.kernels.gpu.side_by_side import MOST_COPIED, SideBySide
 
 States = tuple[Tensor, Tensor | None]
 """(B, D) last hidden states, and (B, D) what left a frozen prefix where there is one"""
@@ -23,42 +28,46 @@ ROUNDING = 16
 
 
 class StaticStep:
-    """What a model's own layers give for one token a row, from the whole of a mask and of the room for its cache."""
+    """One token a row, from the whole of a mask and of the room for its cache."""
 
     is_static = True
     begin = None
     """Prompts are of ever other shapes"""
 
-    def __init__(self, model: PreTrainedModel, prefix_depth: int | None) -> None:
-        self._backbone: Any = model.base_model
-        self._prefix_depth = prefix_depth
+    def __init__(
+        self, model: PreTrainedModel, adapter: str | None, prefix_depth: int | None, compute: torch.dtype
+    ) -> None:
+        """Adapters and copies of weights are in the precision that is computed in, and as weights are now."""
+        side_by_side = partial(SideBySide, adapter, compute, compute != torch.float32 and has_small_layers(model))
+        self._backbone = FusedBackbone(model, prefix_depth, Computed(side_by_side, _attention, scales_queries=False))
+        self._compute = compute
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> States:
         """One more token (B,) of each row, the last that `mask` (B, room) counts; the `cache` is of `StaticLayer`s."""
-        with _inputs_of(self._backbone.layers, self._prefix_depth) as prefix_states:
-            output = self._backbone(
-                input_ids=tokens[:, None],
-                attention_mask=mask.bool()[:, None, None],  # of this shape the library takes a mask as it is
-                position_ids=mask.sum(1, keepdim=True) - 1,
-                past_key_values=cache,
-                use_cache=True,
-            )
-        return output.last_hidden_state[:, 0], prefix_states[0][:, 0] if prefix_states else None
+        added = torch.zeros_like(mask, dtype=self._compute).masked_fill_(mask == 0, -torch.inf)[:, None, None]
+        states, prefix = self._backbone.through(tokens[:, None], mask.sum(1, keepdim=True) - 1, added, cache)
+        return states, None if prefix is None else prefix[:, 0]
 
 
-@contextmanager
-def _inputs_of(layers: Any, depth: int | None) -> Iterator[list[Tensor]]:
-    """Inside, each forward adds to the list what goes into the layer at this depth, where one is told."""
-    states: list[Tensor] = []
-    if depth is None:
-        yield states
-        return
-    hook = layers[depth].register_forward_pre_hook(lambda _, given: states.append(given[0]))
-    try:
-        yield states
-    finally:
-        hook.remove()
+def has_small_layers(model: PreTrainedModel) -> bool:
+    """Whether a GPU that computes a model in bfloat16 copies its products for a rollout.
+
+    In float32 there is a copy with the adapter in it, and in 4 bit weights stay what they are.
+    """
+    if getattr(model, "is_quantized", False) or not is_known(model):
+        return False
+    layer = known_layers(model, hint="")[0]
+    return sum(weight.numel() for weight in layer.parameters()) <= MOST_COPIED
+
+
+def _attention(module: Any, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """See `Computed`, of one token; `mask` (B, 1, 1, room) is added to the scores.
+
+    Queries that share a key are as several tokens to PyTorch: else it would read a copy of the keys for each.
+    """
+    shared = queries.to(keys.dtype).view(len(queries), keys.shape[1], -1, keys.shape[-1])
+    return F.scaled_dot_product_attention(shared, keys, values, attn_mask=mask, scale=module.scaling).flatten(1)
 
 
 class GraphedStep:
@@ -109,9 +118,9 @@ def _alike(states: Tensor, expected: Tensor) -> bool:
 
 @contextmanager
 def static_decoding(
-    model: PreTrainedModel, adapter: str | None, prefix_depth: int | None
+    model: PreTrainedModel, adapter: str | None, prefix_depth: int | None, compute: torch.dtype
 ) -> Iterator[StaticStep | GraphedStep]:
     """A step on the weights as they are now, for as long as the block lasts."""
     with light_adapter(model, adapter):
-        step = StaticStep(model, prefix_depth)
+        step = StaticStep(model, adapter, prefix_depth, compute)
         yield GraphedStep(step) if model.device.type == "cuda" else step

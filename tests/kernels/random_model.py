@@ -1,5 +1,7 @@
 """Models of any family that nothing has trained."""
 
+from copy import deepcopy
+
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
@@ -8,7 +10,7 @@ def random_model(config: PretrainedConfig) -> PreTrainedModel:
     """Random weights, norms and biases among them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(deepcopy(config)).eval().requires_grad_(False)
         for weight in model.parameters():
             if weight.dim() == 1:
                 weight.add_(0.3 * torch.randn_like(weight))
