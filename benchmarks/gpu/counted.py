@@ -41,7 +41,9 @@ from truing.preflight.shapes import shape_of
 GPU = DEVICES["H200 SXM"]
 HALF = torch.bfloat16
 aten: Any = torch.ops.aten
-PICK = {aten.index_copy_, aten.index_put_, aten.index_select, aten.index, aten.embedding, aten.gather, aten.scatter_}
+PUT = {aten.index_copy_, aten.index_put_, aten.scatter_add_}
+"""They change some cells of what they are given"""
+PICK = {*PUT, aten.index_select, aten.index, aten.embedding, aten.gather}
 """They touch as much as the smaller of what they are given and return"""
 PRODUCTS = {aten.mm, aten.addmm, aten.addmm_, aten.bmm, aten.baddbmm}
 FUSED: dict[Callable[..., Any], str] = {F.scaled_dot_product_attention: "attention", F.rms_norm: "norm"}
@@ -88,7 +90,7 @@ class Counting(TorchDispatchMode):
         kind, given = operation.overloadpacket, (args, kwargs)
         tensors = [leaf for leaf in tree_leaves((given, returned)) if isinstance(leaf, Tensor)]
         picked = 2.0 * sorted(map(_bytes, tensors))[-2] if kind in PICK else None
-        if kind in PICK and kind in {aten.index_copy_, aten.index_put_, aten.scatter_}:
+        if kind in PUT:
             picked = 2.0 * min(map(_bytes, [tensor for tensor in tensors if tensor.is_floating_point()]))
         self.count.add(given, returned, _operations(kind, tensors), picked)
         return returned

@@ -36,9 +36,9 @@ class Vocabulary:
         """(N,) those of (N,) tokens, out of (N, V)."""
         return logprobs.gather(1, tokens[:, None]).squeeze(1)
 
-    def add_one_(self, slopes: Tensor, tokens: Tensor) -> None:
-        """Adds 1 to (N, V) `slopes` at (N,) tokens."""
-        slopes.scatter_add_(1, tokens[:, None], slopes.new_ones(len(tokens), 1))
+    def subtract_one_(self, slopes: Tensor, tokens: Tensor) -> None:
+        """Takes 1 from (N, V) `slopes` at (N,) tokens."""
+        slopes.scatter_add_(1, tokens[:, None], slopes.new_full((len(tokens), 1), -1.0))
 
     def total(self, part: Tensor) -> Tensor:
         """The sum over the vocabulary, from that over the tokens whose logits this process has."""

@@ -119,11 +119,11 @@ class _Logprobs(torch.autograd.Function):
         for part in slices(len(tokens), Positions.of(hidden.device, len(weight)).whole):
             logits = linear(hidden[part], *projection).to(_wide(hidden))
             put_logits_of_rows(logits, hidden[part], rows)
-            logprobs[part] = _become_residuals(logits, tokens[part], temperature, transform, vocabulary)
+            logprobs[part], excess = _logprobs_and_excess(logits, tokens[part], temperature, transform, vocabulary)
             if rows is not None:
-                row_slopes[part] = logits[:, -len(rows) :]
-                logits[:, -len(rows) :] = 0  # what stands there in the weight says nothing
-            slope[part] = linear(logits.to(hidden.dtype), projection[0].t(), None)
+                row_slopes[part] = -excess[:, -len(rows) :]
+                excess[:, -len(rows) :] = 0  # what stands there in the weight says nothing
+            slope[part] = -linear(excess.to(hidden.dtype), projection[0].t(), None)
         if rows is not None:
             slope.addmm_(row_slopes, _as(rows, hidden))
         slope = vocabulary.total(slope)
@@ -143,8 +143,8 @@ class _Logprobs(torch.autograd.Function):
             projection = _as(weight, hidden), _as(bias, hidden)
             for part in slices(len(tokens), Positions.of(hidden.device, len(weight)).whole):
                 logits = linear(hidden[part], *projection).to(_wide(hidden))
-                _become_residuals(logits, tokens[part], temperature, transform, vocabulary)
-                residual = logits.to(hidden.dtype).mul_(gradient[part])
+                _, excess = _logprobs_and_excess(logits, tokens[part], temperature, transform, vocabulary)
+                residual = excess.to(hidden.dtype).mul_(-gradient[part])
                 if residual.dtype == wide:
                     of_weight.addmm_(residual.t(), hidden[part])
                 else:
@@ -155,28 +155,34 @@ class _Logprobs(torch.autograd.Function):
         return of_hidden, _as(of_weight, weight), _as(of_bias, bias), of_rows, *[None] * (1 + len(ctx.settings))
 
 
-def _become_residuals(
-    logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform, vocabulary: Vocabulary
-) -> Tensor:
-    """(n,) log π(token); in place of the (n, V) logits stand their slopes afterwards."""
-    found = []
-    for part in slices(len(tokens), Positions.of(logits.device, logits.shape[-1]).cached):
-        logprobs, logits[part] = _logprobs_and_residual(logits[part], tokens[part], temperature, transform, vocabulary)
-        found.append(logprobs)
-    return torch.cat(found)
-
-
-def _logprobs_and_residual(
+def _logprobs_and_excess(
     logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform, vocabulary: Vocabulary
 ) -> tuple[Tensor, Tensor]:
-    """(n,) log π(token), and (n, V) its slope by the logits as they left the projection."""
+    """(n,) log π(token), and (n, V) its slope by the logits as they left the projection, with the sign turned.
+
+    The logits are not needed any more: a processor goes through as many at once as its cache holds, and writes there.
+    """
+    count, settings = Positions.of(logits.device, logits.shape[-1]).cached, (temperature, transform, vocabulary)
+    if len(tokens) <= count:
+        return _at_once(logits, tokens, *settings)
+    found = []
+    for part in slices(len(tokens), count):
+        logprobs, logits[part] = _at_once(logits[part], tokens[part], *settings)
+        found.append(logprobs)
+    return torch.cat(found), logits
+
+
+def _at_once(
+    logits: Tensor, tokens: Tensor, temperature: float, transform: LogitTransform, vocabulary: Vocabulary
+) -> tuple[Tensor, Tensor]:
+    """π less 1 at the token is what the slope of −log π by its logits is, before temperature and transform."""
     own = transform(logits)
     logprobs = vocabulary.log_softmax(own if temperature == 1 else own / temperature)
     found = vocabulary.of_tokens(logprobs, tokens)
-    residual = logprobs.exp_().neg_()
-    vocabulary.add_one_(residual, tokens)
-    transform.times_slope_(residual, own)
-    return found, residual if temperature == 1 else residual.div_(temperature)
+    excess = logprobs.exp_()
+    vocabulary.subtract_one_(excess, tokens)
+    transform.times_slope_(excess, own)
+    return found, excess if temperature == 1 else excess.div_(temperature)
 
 
 def slices(total: int, count: int) -> Iterator[slice]:

@@ -208,7 +208,7 @@ class Elsewhere(Vocabulary):
         """See `Vocabulary`."""
         return logprobs.new_zeros(len(tokens))
 
-    def add_one_(self, slopes: Tensor, tokens: Tensor) -> None:
+    def subtract_one_(self, slopes: Tensor, tokens: Tensor) -> None:
         """See `Vocabulary`."""
 
     def token_logprobs(self, logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:

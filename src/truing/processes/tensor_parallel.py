@@ -139,10 +139,10 @@ class Slice(Vocabulary):
         place, here = self._places(tokens, logprobs)
         return self.total(torch.where(here, logprobs.gather(1, place[:, None]).squeeze(1), 0.0))
 
-    def add_one_(self, slopes: Tensor, tokens: Tensor) -> None:
+    def subtract_one_(self, slopes: Tensor, tokens: Tensor) -> None:
         """See `Vocabulary`."""
         place, here = self._places(tokens, slopes)
-        slopes.scatter_add_(1, place[:, None], here.to(slopes.dtype)[:, None])
+        slopes.scatter_add_(1, place[:, None], -here.to(slopes.dtype)[:, None])
 
     def total(self, part: Tensor) -> Tensor:
         """See `Vocabulary`."""
