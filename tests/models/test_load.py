@@ -253,7 +253,7 @@ def test_weights_that_are_no_numbers_are_refused_though_no_text_may_need_them(en
 def test_a_bias_may_rule_a_token_out(tmp_path: Path) -> None:
     model = tiny.model("gpt2")
     model.lm_head.bias = torch.nn.Parameter(torch.zeros(tiny.VOCABULARY).index_fill(0, torch.tensor([3]), -torch.inf))
-    refuse_no_numbers(model, "here")
+    refuse_no_numbers(model.named_parameters(), "here")
 
 
 def test_a_tokenizer_makes_the_same_tokens_each_time_whatever_it_was_trained_with(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from truing.config.recipe import Recipe
 from truing.config.sections import Base, Compute, Lora
 from truing.core.batches import Sequences
-from truing.core.errors import RecipeError
+from truing.core.errors import ModelError, RecipeError
 from truing.core.results import to_json
 from truing.models.layout import trained_role
 from truing.models.load import load_base
@@ -146,6 +146,16 @@ def test_the_file_with_all_weights_in_full_is_let_go_of(tmp_path: Path) -> None:
     base = _load(tmp_path)
     assert base.model.dtype == torch.float32
     assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.usefixtures("installed")
+def test_weights_that_are_no_numbers_are_refused_though_in_4_bit_they_might_pass_for_some(tmp_path: Path) -> None:
+    file, name = tiny.directory(tmp_path, width=WIDTH) / "model.safetensors", "model.layers.1.mlp.down_proj.weight"
+    weights = load_file(file)
+    weights[name][3, 3] = torch.nan
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=name, check=lambda error: error.code == "model/not-finite"):
+        load_base(Base(path=str(tmp_path), quantize="nf4"), Compute(device="cpu"))
 
 
 @pytest.mark.usefixtures("installed")

@@ -21,10 +21,12 @@ from truing.models.load import LoadedBase, load_base
 from truing.processes import group
 
 SHAPES = {"untied": f"llama{tiny.IN_GROUPS}", "tied": f"qwen3{tiny.IN_GROUPS}", "gpt2": "gpt2"}
+BROKEN = "model.layers.4.mlp.down_proj.weight"
+"""Which has its last number, in the last process's rows, columns and layers, replaced by none"""
 
 
 def write_bases(place: Path) -> None:
-    """One of each shape, one whose files are several and in bfloat16, one that lacks a token, and a reward model."""
+    """One of each shape, one in bfloat16 and several files, one without a pad, one broken, and a reward model."""
     for name, shape in SHAPES.items():
         tiny.directory(place / name, shape)
     tiny.directory(place / "grown", SHAPES["untied"], pad=None)
@@ -34,7 +36,10 @@ def write_bases(place: Path) -> None:
     fused = {**json.loads(model.config.to_json_string()), "model_type": "phi3", "architectures": None}
     with torch.random.fork_rng(devices=[]):
         AutoModelForCausalLM.from_config(Phi3Config(**fused)).save_pretrained(place / "fused")
-    for name in ("narrow", "fused"):
+    deep = tiny.model(SHAPES["untied"] + tiny.DEEP)
+    deep.get_parameter(BROKEN).data[-1, -1] = torch.nan
+    deep.save_pretrained(place / "broken")
+    for name in ("narrow", "fused", "broken"):
         tiny.tokenizer().save_pretrained(place / name)
 
 
@@ -49,11 +54,24 @@ def in_stages() -> Iterator[None]:
         yield
 
 
+def check_refusal(place: Path, compute: Compute) -> None:
+    """That a number which is none is noticed by the process that keeps it, however few layers are read whole."""
+    try:
+        load_base(Base(path=str(place / "broken")), compute)
+        refusal = None
+    except ModelError as error:
+        refusal = str(error)
+    first, last = group.all_gather(refusal)
+    assert first is None
+    assert last is not None
+    assert f"its weight {BROKEN} has entries that are no finite numbers" in last
+
+
 def check(place: Path, compute: Compute) -> None:
     """That no process holds two whole weights of layers at once but its own, and all hold the library's, to the bit."""
     arrived: list[weakref.ref[torch.nn.Parameter]] = []
 
-    def kept(keep: arrival.Keep, weight: torch.nn.Parameter, device: torch.device) -> torch.nn.Parameter:
+    def kept(keep: arrival.Keep, weight: torch.nn.Parameter, device: torch.device) -> torch.nn.Parameter | None:
         assert not [whole for whole in arrived if whole() is not None]
         arrived.append(weakref.ref(weight))
         return keep(weight, device)
@@ -71,6 +89,7 @@ def check(place: Path, compute: Compute) -> None:
         assert str(place / name) not in Path("/proc/self/maps").read_text()  # a view of a file would hold on to it
         return base
 
+    check_refusal(place, compute)
     with pytest.MonkeyPatch.context() as patched:
         for module in (loading, layout):
             patched.setattr(module, "parts_to_keep", counted)

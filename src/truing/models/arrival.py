@@ -25,8 +25,8 @@ from truing.processes import group
 from truing.processes.layer_order import absent, stages_of_layers
 from truing.processes.tensor_styles import axis_of
 
-Keep = Callable[[nn.Parameter, torch.device], nn.Parameter]
-"""Of a whole weight what this process keeps, on a device"""
+Keep = Callable[[nn.Parameter, torch.device], nn.Parameter | None]
+"""Of a whole weight what this process keeps, on a device; None where that is nothing, for another process has it"""
 
 KEEP_ALL = "Set compute.shard: false."
 ONE_BY_ONE = "HF_DEACTIVATE_ASYNC_LOAD"
@@ -73,25 +73,32 @@ def keep_whole(weight: nn.Parameter, device: torch.device) -> nn.Parameter:
     return nn.Parameter(weight.detach().to(device, copy=True), weight.requires_grad)
 
 
-def keep_nothing(weight: nn.Parameter, device: torch.device) -> nn.Parameter:
+def keep_nothing(_: nn.Parameter, __: torch.device) -> None:
     """Of a weight that another process has."""
-    return nn.Parameter(absent(weight, device), weight.requires_grad)
 
 
 @contextmanager
-def kept_in_parts(parts: Mapping[str, Keep], device: torch.device) -> Iterator[None]:
-    """Inside, of the weights of a model that the library builds and fills, by their paths, a process keeps its part."""
+def kept_in_parts(parts: Mapping[str, Keep], device: torch.device) -> Iterator[Collection[str]]:
+    """Inside, of the weights of a model that the library builds and fills, by their paths, a process keeps its part.
+
+    What is yielded has the paths of those that have arrived and of which it keeps nothing.
+    """
     parents: dict[nn.Module, tuple[nn.Module, str]] = {}
+    elsewhere: set[str] = set()
 
     def note(parent: nn.Module, name: str, child: nn.Module | None) -> None:
         if child is not None:
             parents[child] = parent, name
 
     def keep(module: nn.Module, name: str, weight: nn.Parameter | None) -> nn.Parameter | None:
-        part_of = None if weight is None or weight.is_meta else parts.get(_path(module, name, parents))
+        path = _path(module, name, parents)
+        part_of = None if weight is None or weight.is_meta else parts.get(path)
         if weight is None or part_of is None:
             return None
         part = part_of(weight, device)
+        if part is None:
+            elsewhere.add(path)
+            part = nn.Parameter(absent(weight, device), weight.requires_grad)
         part.__dict__.update(weight.__dict__)  # there the library notes what it need not draw
         return part
 
@@ -101,7 +108,7 @@ def kept_in_parts(parts: Mapping[str, Keep], device: torch.device) -> Iterator[N
     ]
     before, os.environ[ONE_BY_ONE] = os.environ.get(ONE_BY_ONE), "1"
     try:
-        yield
+        yield elsewhere
     finally:
         for hook in hooks:
             hook.remove()

@@ -42,7 +42,8 @@ from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tok
 from truing.models.quantised import check_quantisation, nf4_options, prepare_4bit_layers
 from truing.models.roles import Role
 from truing.models.spare_rows import refusal_of_alike, tokens_alike
-from truing.models.weights import check_weights, load_weights, outline
+from truing.models.weight_files import weights_in
+from truing.models.weights import check_weights, load_weights, outline, refuse_no_numbers
 from truing.processes import group
 
 if TYPE_CHECKING:
@@ -258,6 +259,8 @@ def _load_model(base: Base, compute: Compute, precision: Precision, fetch: bool,
             **options,
             **others,
         )
+        if base.quantize == "nf4" and (files := directory_of(base)) is not None:
+            refuse_no_numbers(weights_in(files), base.path)  # in 4 bit they would pass for numbers
     if base.quantize == "nf4":
         prepare_4bit_layers(model, device)
         let_go_of_files(model)

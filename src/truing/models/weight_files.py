@@ -85,6 +85,13 @@ def last_rows(directory: Path, paths: Sequence[str], first: int, width: int) -> 
     return None
 
 
+def weights_in(directory: Path) -> Iterator[tuple[str, "Tensor"]]:
+    """The weights in a model's files, by the names that these give them, one read after the other."""
+    for name in _names(directory):
+        with safe_open(directory / name, framework="pt") as file:
+            yield from ((key, file.get_tensor(key)) for key in file.keys())  # noqa: SIM118  # it is no mapping
+
+
 def read_settings(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None where there is none that can be read."""
     try:

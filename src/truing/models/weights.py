@@ -1,11 +1,13 @@
 """Pretrained weights: all that a model has, or a refusal."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from truing.core.errors import ModelError, TruingError
@@ -59,7 +61,7 @@ def load_weights(
         refuse_embedded_adapter(Path(path))
     model: PreTrainedModel
     asked = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    with kept_in_parts(parts, device) if parts else nullcontext():
+    with kept_in_parts(parts, device) if parts else nullcontext(()) as elsewhere:
         model, info = auto.from_pretrained(path, **asked, **{"trust_remote_code": False, **options})
     for name, found, wanted in sorted(info["mismatched_keys"]):
         shapes = f"of shape {tuple(found)}, where {type(model).__name__} has {tuple(wanted)}"
@@ -68,21 +70,22 @@ def load_weights(
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
+    refuse_no_numbers((one for one in model.named_parameters() if one[0] not in elsewhere), path)
     if parts:
         let_go_of_files(model, parts)
-    else:
-        refuse_no_numbers(model, path)
     torch.nn.Module.to(model, device)  # in place; the library's own signature hides its return type
     return model
 
 
 @torch.no_grad()
-def refuse_no_numbers(model: PreTrainedModel, path: str) -> None:
+def refuse_no_numbers(weights: Iterable[tuple[str, Tensor]], path: str) -> None:
     """ModelError for a weight with NaN, or a matrix with an infinite entry; a bias may rule tokens out by one.
 
-    It is known by sums, which take one pass, of parts: what is narrower is copied to be added up.
+    Of one that is kept in parts this process's part is looked at. It is known by sums, which take one pass, of parts:
+    what is narrower is copied to be added up.
     """
-    for name, weight in model.named_parameters():
+    for name, whole in weights:
+        weight = whole.to_local() if isinstance(whole, DTensor) else whole
         if weight.is_meta or weight.dtype not in NUMBERS:
             continue
         if all(bool(part.sum(dtype=torch.float32).isfinite()) for part in torch.split(weight.flatten(), SUMMED)):
