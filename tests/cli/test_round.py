@@ -16,10 +16,14 @@ from truing.config import load_recipe
 from truing.config.recipe import Recipe
 from truing.labelling import waiting
 from truing.labelling.people import new_link
+from truing.labelling.serving import Served
 from truing.labelling.simulated import AtPage, SimulatedPerson, judge_all
 from truing.labelling.store import Store
 from truing.rounds.directory import RoundsDirectory, Settings, begin, recipe_of_round, unlabelled
 from truing.runs.interruption import Interruption
+
+Page: Any = vars(round_module)["_Page"]
+PAGE = Page([], [], port=0, url=None, guidelines="")
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +125,41 @@ def test_the_page_is_there_until_all_is_judged(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(round_module, "give_links", linked)
     monkeypatch.setattr(waiting, "UNDO_SECONDS", 0.5)
     serve: Any = vars(round_module)["_serve"]
-    serve([], [], 0, Interruption(), store, "round 1")
+    serve(PAGE, Interruption(), store, "round 1")
     labellers[0].join()
     assert len(ask_all(store, "SELECT * FROM standing")) == 6
-    serve([], [], 0, Interruption(), store, "round 1")  # nothing is left, so nothing is served
+    serve(PAGE, Interruption(), store, "round 1")  # nothing is left, so nothing is served
     assert len(labellers) == 1
+
+
+def test_the_page_shows_the_guidelines_and_is_opened_where_a_proxy_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(tmp_path, pairs(2))
+    begun: list[tuple[str, str]] = []
+    monkeypatch.setattr(Served, "begin", lambda served, _, guidelines: begun.append((served.address.url, guidelines)))
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.0)
+    page = Page(["Anna"], [], port=0, url="https://labels.example.org", guidelines="# Be brief")
+    stop = Interruption()
+    monkeypatch.setattr("time.sleep", lambda _: setattr(stop, "signal_number", 2))
+    vars(round_module)["_serve"](page, stop, store, "round 1")
+    assert begun == [("https://labels.example.org", "# Be brief")]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "code"),
+    [("--guidelines", "nowhere.md", "data/no-guidelines"), ("--url", "labels.example.org", "input/bad-url")],
+)
+def test_a_page_that_cannot_be_shown_so_is_refused_before_anything_is_trained(
+    truing: Command, recipe: Path, tmp_path: Path, option: str, value: str, code: str
+) -> None:
+    said = truing("round", recipe, option, value, "--port", "0", "--out", tmp_path / "out")
+    assert (said.code, [found for found, _, _ in said.spots]) == (2, [code])
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_page_ends_where_somebody_ends_it(tmp_path: Path) -> None:
     store = store_of(tmp_path, pairs(6))
     serve: Any = vars(round_module)["_serve"]
-    serve([], [], 0, Interruption(signal_number=2), store, "round 1")
+    serve(PAGE, Interruption(signal_number=2), store, "round 1")
     assert ask_all(store, "SELECT * FROM standing") == []

@@ -15,7 +15,6 @@ from truing.cli.label_options import (
     Export,
     ExportVotes,
     Forget,
-    Guidelines,
     Host,
     JudgedHow,
     LabelsFile,
@@ -24,10 +23,9 @@ from truing.cli.label_options import (
     Revoke,
     RunOrFile,
     Swaps,
-    Url,
     WhoseAnswers,
 )
-from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, Labellers, Leads, Port
+from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, Guidelines, Labellers, Leads, Port, Url
 from truing.cli.output import patient_console, say
 from truing.core.errors import InputError
 
@@ -139,11 +137,11 @@ def _answers(prompts: Path, labels: Path, asked: "AskedModels") -> Path:
     return prompts
 
 
-def listen_at(host: str, port: int, url: str | None, has_people: bool) -> "Address":
-    """Where a page begins to listen. InputError as `listen`, or where what serves it is not installed."""
+def listen_at(host: str, port: int, url: str | None, has_people: bool, command: str = "truing label") -> "Address":
+    """Where a page of a command begins to listen. InputError as `listen`, or where what serves it is not installed."""
     from truing.labelling.collection import need_web_server
 
-    need_web_server("truing label")
+    need_web_server(command)
     from truing.labelling.serving import listen
 
     return listen(host, port, url, has_people)

@@ -52,16 +52,9 @@ LabelsFile = Annotated[
     typer.Option("--labels", help="The file that keeps it all; without it, beside RUN_OR_FILE, *.labels.db."),
 ]
 
-Guidelines = Annotated[
-    Path | None, typer.Option("--guidelines", help="Markdown, shown beside the work.", rich_help_panel=PAGE)
-]
 Host = Annotated[
     str,
     typer.Option("--host", help="Where to listen; addresses open to others need --url.", rich_help_panel=PAGE),
-]
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="What browsers open, where that is a proxy with TLS.", rich_help_panel=PAGE),
 ]
 
 Export = Annotated[

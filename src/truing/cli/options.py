@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,4 +29,11 @@ Leads = Annotated[
 Port = Annotated[
     int,
     typer.Option("--port", min=0, max=65535, help="Where it listens; 0 takes any that is free.", rich_help_panel=PAGE),
+]
+Guidelines = Annotated[
+    Path | None, typer.Option("--guidelines", help="Markdown, shown beside the work.", rich_help_panel=PAGE)
+]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="What browsers open, where that is a proxy with TLS.", rich_help_panel=PAGE),
 ]

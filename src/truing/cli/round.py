@@ -3,6 +3,7 @@
 import sys
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +12,13 @@ import typer
 from rich.table import Table
 
 from truing.cli.label import give_links, listen_at
-from truing.cli.options import Labellers, Leads, Overrides, Port
+from truing.cli.options import Guidelines, Labellers, Leads, Overrides, Port, Url
 from truing.cli.output import patient_console, say
 from truing.core.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
     from truing.config.recipe import Recipe
+    from truing.labelling.serving import Address
     from truing.labelling.store import Store
     from truing.rounds.figures import Outcome
     from truing.rounds.loop import Collect
@@ -26,6 +28,23 @@ SHOWN = "rounds"
 """The shipped recipe that is taken where people are simulated and none is named"""
 SEED = 0
 """Of simulated people"""
+Simulated = Annotated[bool, typer.Option("--simulated", help="Simulated people judge, on the embedded world.")]
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Where people judge."""
+
+    people: list[str]
+    leads: list[str]
+    port: int
+    url: str | None
+    guidelines: str
+    """Markdown"""
+
+    def listen(self) -> "Address":
+        """On this machine alone, whatever address others open."""
+        return listen_at("127.0.0.1", self.port, self.url, has_people=True, command="truing round")
 
 
 def round_command(
@@ -45,16 +64,17 @@ def round_command(
     each: Annotated[int, typer.Option(min=1, help="People who judge each pair.")] = 1,
     person: Labellers = None,
     lead: Leads = None,
+    guidelines: Guidelines = None,
     port: Port = 8420,
-    simulated: Annotated[
-        bool, typer.Option("--simulated", help="Simulated people judge, on the embedded world.")
-    ] = False,
+    url: Url = None,
+    simulated: Simulated = False,
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the rounds; without it, runs/NAME-rounds.")] = None,
 ) -> None:
     """Have people judge answers, learn from all that they said, and judge the answers of what was learnt, again."""
     from truing.cli.recipe_file import python_beside
     from truing.cli.shelf import recipe_path
+    from truing.labelling.collection import read_guidelines
     from truing.rounds.directory import RoundsDirectory, Settings, refuse_others, refuse_unsuitable
     from truing.runs.directory import RunDirectory
     from truing.runs.files import disk_faults
@@ -65,14 +85,13 @@ def round_command(
     path = recipe_path(_named(recipe, simulated))
     read, root = _recipe(path, set_ or [], out)
     refuse_unsuitable(read)
-    if simulated and read.world is None:
-        what = "simulated people know what is good on the embedded world alone, and this recipe is not on it."
-        hint = "Leave --simulated out to have people judge, or the recipe to see it on the embedded world."
-        raise InputError(what, code="input/simulated-elsewhere", where="--simulated", hint=hint)
     settings, directory = Settings(labels_per_round, random_share, judgements, each, simulated), RoundsDirectory(root)
     refuse_others(directory, read, settings)
-    if not simulated:
-        listen_at("127.0.0.1", port, None, has_people=True).listening.close()  # else refused after hours
+    page = _Page(person or [], lead or [], port, url, read_guidelines(guidelines))
+    if simulated:
+        _refuse_elsewhere(read)
+    else:
+        page.listen().listening.close()  # else refused after hours
     console = patient_console()
     progress = open_progress(console)
     with disk_faults(root, "cannot be used"):
@@ -80,7 +99,7 @@ def round_command(
     with locked(RunDirectory(root).lock), python_beside(path), stop_on_signals(progress.note) as stop:
         from truing.rounds.loop import run_rounds  # imports torch, so only once the recipe is sound
 
-        collect: Collect = _simulate if simulated else partial(_serve, person or [], lead or [], port, stop)
+        collect: Collect = _simulate if simulated else partial(_serve, page, stop)
         outcome = run_rounds(directory, read, settings, rounds, patience, collect, progress, stop)
     from truing.rounds.words import sentences
 
@@ -96,6 +115,14 @@ def _named(recipe: Path | None, simulated: bool) -> Path:
         return Path(SHOWN)
     hint = "Name a recipe; `truing round --simulated` shows rounds on the embedded world without one."
     raise RecipeError("rounds of what? No recipe is named.", code="recipe/none-named", where="truing round", hint=hint)
+
+
+def _refuse_elsewhere(recipe: "Recipe") -> None:
+    """InputError where nobody can be simulated."""
+    if recipe.world is None:
+        what = "simulated people know what is good on the embedded world alone, and this recipe is not on it."
+        hint = "Leave --simulated out to have people judge, or the recipe to see it on the embedded world."
+        raise InputError(what, code="input/simulated-elsewhere", where="--simulated", hint=hint)
 
 
 def _recipe(path: Path, overrides: list[str], out: Path | None) -> "tuple[Recipe, Path]":
@@ -120,8 +147,8 @@ def _simulate(store: "Store", _: str) -> None:
     judge_all(SimulatedPerson(gold_scores), AtStore(store, person.id), SEED)
 
 
-def _serve(people: list[str], leads: list[str], port: int, stop: "Interruption", store: "Store", what: str) -> None:
-    """The page, until all of it is judged and the last vote can be taken back no more, or somebody ends it."""
+def _serve(page: _Page, stop: "Interruption", store: "Store", what: str) -> None:
+    """It is there until all of it is judged and the last vote can be taken back no more, or somebody ends it."""
     from truing.labelling.serving import Served
     from truing.labelling.verdicts import still_asked
     from truing.labelling.waiting import LOOK_SECONDS, UNDO_SECONDS
@@ -129,11 +156,11 @@ def _serve(people: list[str], leads: list[str], port: int, stop: "Interruption",
     asked = len(still_asked(store.database))
     if not asked:
         return
-    with closing(Served(listen_at("127.0.0.1", port, None, has_people=True))) as served:
-        give_links(store, served.address.url, people, leads)
+    with closing(Served(page.listen())) as served:
+        give_links(store, served.address.url, page.people, page.leads)
         say(f"{what}: {asked} to judge; the rounds go on once they are. Ctrl-C ends the page.")
         sys.stdout.flush()
-        served.begin(store, guidelines="")
+        served.begin(store, page.guidelines)
         quiet = 0.0
         while quiet < UNDO_SECONDS and not stop.requested:
             time.sleep(LOOK_SECONDS)
