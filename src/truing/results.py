@@ -14,6 +14,7 @@ from truing.config.sections import Base, Compute
 from truing.core.errors import DataError, ModelError, Problem, Problems
 from truing.core.records import Message, Sample, Text, Tokens
 from truing.data.chat import TextFormat, decode_response, encode_prompt
+from truing.data.encode import EncodedPrompt
 from truing.data.fields import FieldError, as_text, sound
 from truing.data.kept import chats_of
 from truing.models.fetched import directory_of
@@ -89,12 +90,20 @@ class LanguageModel:
         self, prompts: Sequence[Text], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
     ) -> list[Sample]:
         """One answer to each of B prompts; the draws of one depend on (seed, purpose, its id) and nothing else."""
-        asked = [self.encoded(prompt) for prompt in prompts]
+        asked = [EncodedPrompt(prompt, self.encoded(prompt)) for prompt in prompts]
+        return self.answers_to(asked, ids, sampling, seed, purpose)
+
+    def answers_to(
+        self, prompts: Sequence[EncodedPrompt], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str
+    ) -> list[Sample]:
+        """The same of prompts that are tokens already, such as those of a run: fitted by its `data.too_long`."""
+        asked = [prompt.tokens for prompt in prompts]
         drawn = LocalEngine(self.base.role()).generate(asked, ids, sampling, seed, purpose)
         given = [tuple(one.tokens.tolist()) for one in drawn]
+        texts = [decode_response(self.form, *pair, self.in_messages) for pair in zip(asked, given, strict=True)]
         return [
-            Sample(prompt, decode_response(self.form, tokens, answer, self.in_messages), tokens, answer, one.finished)
-            for prompt, tokens, answer, one in zip(prompts, asked, given, drawn, strict=True)
+            Sample(prompt.text, text, prompt.tokens, answer, one.finished)
+            for prompt, text, answer, one in zip(prompts, texts, given, drawn, strict=True)
         ]
 
 

@@ -153,19 +153,19 @@ def prompts_of(model: LanguageModel, recipe: Recipe) -> PromptSet:
 
 
 def _pairs(model: LanguageModel, prompts: PromptSet, recipe: Recipe, count: int, number: int) -> list[Item]:
-    """Two answers to each of so many prompts, or of all, where these differ."""
+    """Two answers to each of so many prompts, or of all, where these differ: asked as in the run, cut where it cuts."""
     order = rng.permutation(recipe.seed, "prompts of a round", number, count=len(prompts.train))[:count]
-    texts: list[Text] = [prompts.train[place].text for place in order]
+    asked = [prompts.train[place] for place in order]
     sampling = model.sampling(None, None, ROWS)
     purpose = f"answers of round {number}"
     drawn = [
-        model.answers(texts, range(first, first + len(texts)), sampling, recipe.seed, purpose)
-        for first in (0, len(texts))
+        model.answers_to(asked, range(first, first + len(asked)), sampling, recipe.seed, purpose)
+        for first in (0, len(asked))
     ]
     source = name_of(number - 1)
     pairs = [
-        Item(text, (one.response, other.response), (f"{source}, first draw", f"{source}, second draw"))
-        for text, one, other in zip(texts, *drawn, strict=True)
+        Item(prompt.text, (one.response, other.response), (f"{source}, first draw", f"{source}, second draw"))
+        for prompt, one, other in zip(asked, *drawn, strict=True)
         if one.response != other.response and is_sound(one.response) and is_sound(other.response)
     ]
     return list({pair.key: pair for pair in pairs}.values())
