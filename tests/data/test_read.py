@@ -2,6 +2,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,17 @@ def test_csv_of_other_makers(tmp_path: Path, line: str) -> None:
     assert [row.where.rpartition(":")[2] for row in rows] == ["2", "5"]
 
 
+def test_a_sign_in_the_quoted_header_of_one_column_separates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text('"prompt; or\tmessage"\n"a; b"\n')
+    assert values(tmp_path / "r.csv") == [{"prompt; or\tmessage": "a; b"}]
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "63"])
+def test_a_pipe_is_told_as_what_it_is_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert refused(tmp_path / name).startswith(f"{tmp_path / name}: is a pipe or a device, and rows are read more")
+
+
 def test_a_long_field_of_csv_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("prompt\n" + "x" * 200_000)
     assert values(tmp_path / "r.csv") == [{"prompt": "x" * 200_000}]
@@ -213,6 +225,7 @@ ONE_ROW = b'{"prompt": "a"}\n'
         ("r.csv", _parquet(), "r.csv: the file is Parquet. Call it .parquet."),
         ("r.csv", b"prompt;completion\na;b\n", "r.csv:1: its fields are separated by ';', where CSV has commas."),
         ("r.csv", b"prompt\tcompletion\na\tb\n", "r.csv:1: its fields are separated by '\\t', where CSV has commas."),
+        ("r.csv", b'\n"prompt";"b"\na;b\n', "r.csv:2: its fields are separated by ';', where CSV has commas."),
         (
             "r.json",
             b'[{"a": 1}, {',

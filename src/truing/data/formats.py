@@ -80,7 +80,6 @@ def read_csv(path: Path, name: str) -> Iterator[RawRow | Problem]:
                     continue
                 if header is None:
                     header = _checked_header(fields, where)
-                    _refuse_other_separator(header, where)
                 elif fields == header:
                     hint = "Remove the line; it comes of files that were joined."
                     yield Problem("data/header-again", None, "the header stands here again.", hint, where)
@@ -180,19 +179,28 @@ def _object(value: object, where: str) -> RawRow | Problem:
     return Problem("data/not-an-object", None, "the row is not a JSON object.", 'Write {"field": "text", ...}.', where)
 
 
-def _refuse_other_separator(header: list[str], where: str) -> None:
-    other = next((sign for sign in (";", "\t") if len(header) == 1 and sign in header[0]), None)
+def _csv_lines(file: BinaryIO, name: str) -> Iterator[str]:
+    """Decoded lines. DataError for one that is not UTF-8: what follows may be a part of its row."""
+    is_header = True
+    for number, line in _lines(file, name):
+        if isinstance(line, Problem):
+            raise DataError(**vars(line))
+        if is_header and line.strip("\r\n"):
+            _refuse_other_separator(line, f"{name}:{number}")
+            is_header = False
+        yield line
+
+
+def _refuse_other_separator(header: str, where: str) -> None:
+    """Of the line as it stands: inside quotes a sign separates nothing."""
+    other = next((sign for sign in (";", "\t") if _fields(header, ",") == 1 < _fields(header, sign)), None)
     if other:
         what = f"its fields are separated by {other!r}, where CSV has commas."
         raise DataError(what, code="data/other-separator", where=where, hint="Write it again, with commas.")
 
 
-def _csv_lines(file: BinaryIO, name: str) -> Iterator[str]:
-    """Decoded lines. DataError for one that is not UTF-8: what follows may be a part of its row."""
-    for _, line in _lines(file, name):
-        if isinstance(line, Problem):
-            raise DataError(**vars(line))
-        yield line
+def _fields(line: str, separator: str) -> int:
+    return len(next(csv.reader([line], delimiter=separator)))
 
 
 def _checked_header(names: list[str], where: str) -> list[str]:

@@ -45,6 +45,9 @@ def _rows(source: Source) -> Iterator[RawRow | Problem]:
             what = f"{path.suffix or 'a file without a suffix'} is not a format for rows."
             raise DataError(what, code="data/unknown-format", where=source.path, hint=f"Use {', '.join(READERS)}.")
         return reader(path, source.path)
+    if path.exists():
+        what = "is a pipe or a device, and rows are read more than once."
+        raise DataError(what, code="data/no-file", where=source.path, hint="Write them into a file, and name that.")
     if reader is not None or not HUB_ID.fullmatch(source.path):
         hint = f"Paths start at {Path.cwd()}; check the spelling."
         raise DataError("no such file.", code="data/no-such-file", where=source.path, hint=hint)
