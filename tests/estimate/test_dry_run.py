@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from truing.config.recipe import Recipe
-from truing.core.errors import ModelError, TrainingError
+from truing.core.errors import ModelError, ProcessesError, TrainingError
 from truing.data.prepared import Prepared
 from truing.estimate import dry_run as module
 from truing.estimate import estimator
@@ -134,13 +135,40 @@ def test_what_else_ends_a_stage_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
         module._run(recipe, tiny.prepared(recipe), tmp_path / "run", 0)
 
 
-def _end(*_: object) -> None:
+def _killed(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _crash(*_: object) -> None:
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _exit(*_: object) -> None:
     os._exit(9)
 
 
 def test_a_process_that_the_system_ends_has_no_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "_run", _end)
+    monkeypatch.setattr(module, "_run", _killed)
     assert _dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run") is None
+
+
+@pytest.mark.parametrize(("work", "how"), [(_crash, "was ended by SIGSEGV"), (_exit, "ended with exit code 9")])
+def test_a_process_that_ends_otherwise_is_not_taken_for_one_that_wants_memory(
+    work: Any, how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "_run", work)
+    with pytest.raises(ProcessesError, match=how, check=lambda error: error.code == "processes/ended"):
+        _dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run")
+
+
+def test_a_process_that_cannot_begin_is_told_as_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(forkserver, "connect_to_new_process", refused)
+    with pytest.raises(ProcessesError, match=r"did not begin .*Broken pipe"):
+        _dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run")
 
 
 class _UnsendableError(Exception):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import torch
 
 from truing.config.plan import plan
 from truing.config.recipe import Recipe
-from truing.core.errors import TrainingError, TruingError
+from truing.core.errors import ProcessesError, TrainingError, TruingError, first_line
 from truing.core.garbage import keep_libraries
 from truing.data.prepared import Prepared
 from truing.models.device import device_of
@@ -68,7 +69,7 @@ def dry_run(recipe: Recipe, rows: Prepared, root: Path) -> dict[str, Usage] | No
     """What each stage of a recipe takes, by the stage's name; None where memory does not suffice.
 
     Raises:
-        TruingError: whatever a stage refuses.
+        TruingError: whatever a stage refuses; a ProcessesError where the other process could not begin or has ended.
     """
     context = get_context("forkserver")  # whose processes are born with the libraries imported
     context.set_forkserver_preload([__name__])
@@ -84,18 +85,36 @@ def dry_run(recipe: Recipe, rows: Prepared, root: Path) -> dict[str, Usage] | No
             raise KeyboardInterrupt
         sender.close()
         found: dict[str, Usage] | Exception | None = receiver.recv()
-    except EOFError:  # the system ended it
+    except (EOFError, OSError) as error:
+        _refuse_unless_killed(process, error)
         return None
     except BaseException:  # nobody waits any more
-        process.terminate()
-        process.join(GRACE_SECONDS)
-        process.kill()
+        if process.pid is not None:
+            process.terminate()
+            process.join(GRACE_SECONDS)
+            process.kill()
         raise
     finally:
-        process.join()
+        if process.pid is not None:
+            process.join()
     if isinstance(found, Exception):
         raise found
     return found
+
+
+def _refuse_unless_killed(process: BaseProcess, error: Exception) -> None:
+    """ProcessesError for one that did not begin, or ended, but not as the system ends it where memory runs out."""
+    if process.pid is None:
+        ended = f"did not begin ({first_line(error)})"
+    else:
+        process.join()
+        code = process.exitcode
+        if code == -signal.SIGKILL:
+            return
+        ended = f"was ended by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
+    what = f"the process in which the recipe was tried {ended}, which says nothing of what it takes."
+    hint = "Try again; if it comes back, `truing validate` takes one step of each stage in this process."
+    raise ProcessesError(what, code="processes/ended", hint=hint)
 
 
 @contextmanager
