@@ -83,7 +83,7 @@ def test_a_directory_of_other_files_and_a_file_are_no_place_for_rounds(
     said = truing("round", recipe, "--out", tmp_path)
     assert (said.code, [code for code, _, _ in said.spots]) == (2, ["run/no-rounds"])
     said = truing("round", recipe, "--out", tmp_path / "run.json")
-    assert (said.code, [code for code, _, _ in said.spots]) == (2, ["run/rounds-in-a-file"])
+    assert (said.code, [code for code, _, _ in said.spots]) == (2, ["run/no-directory"])
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
 
 

@@ -58,3 +58,12 @@ def test_a_policy_whose_distance_nobody_measures_has_no_place_on_a_frontier(
     said = truing("sweep", recipe, *options, "--out", tmp_path / "out")
     assert (said.code, {(code, field) for code, field, _ in said.spots}) == (2, {("recipe/no-distance", "roles")})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_link_that_leads_nowhere_is_told_once_of_all_runs_below_it(
+    truing: Command, recipe: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    said = truing("sweep", recipe, "--set", "ppo.kl.beta=0.1,1.0", "--out", tmp_path / "link")
+    assert said.code == 2
+    assert said.spots == [("run/no-directory", None, str(tmp_path / "link"))]

@@ -162,6 +162,21 @@ def test_another_recipe_is_refused_and_nothing_is_written_over(finished: tuple[R
     assert _contents(root) == before
 
 
+def test_where_a_run_cannot_be_is_told_before_anything_is_rehearsed(
+    finished: tuple[Recipe, Path], tmp_path: Path
+) -> None:
+    def rehearsed(*_: object) -> str:
+        pytest.fail("it was rehearsed")
+
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "film").mkdir()
+    (tmp_path / "film" / "reel").touch()
+    for name, code in {"link": "run/no-directory", "film": "run/not-a-run"}.items():
+        with pytest.raises(RunError) as refused:
+            run_pipeline(finished[0], tmp_path / name, SilentProgress(), rehearse=rehearsed)
+        assert refused.value.code == code
+
+
 def test_the_same_seed_makes_the_same_run_byte_for_byte(finished: tuple[Recipe, Path], tmp_path: Path) -> None:
     recipe, root = finished
     _run(recipe, tmp_path)

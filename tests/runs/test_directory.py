@@ -122,10 +122,19 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         assert "holds files, but no run of truing. Give another --out" in refused(place, RECIPE)
     assert "is a file, not a directory" in refused(tmp_path / "notes_txt" / "notes.txt", RECIPE)
     with (
-        pytest.raises(RunError, match="cannot be used: not a directory"),
+        pytest.raises(RunError, match=r"notes\.txt: is a file, not a directory"),
         open_run(tmp_path / "notes_txt/notes.txt/a", RECIPE),
     ):
         pass
+
+
+@pytest.mark.parametrize("below", ["", "runs/a"])
+def test_a_link_that_leads_nowhere_is_told_as_one(tmp_path: Path, below: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert refused(tmp_path / "link" / below, RECIPE).startswith(f"{tmp_path / 'link'}: is a link that leads nowhere.")
+    (tmp_path / "nowhere").mkdir()
+    with open_run(tmp_path / "link" / below, RECIPE) as run:
+        assert run.record.exists()
 
 
 def test_a_run_whose_recipe_is_gone_or_broken_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from truing.runs.files import (
     complete_directory,
     disk_faults,
     read_json,
+    refuse_no_directory,
     sha256_file,
     sweep,
     write_json,
@@ -129,6 +130,24 @@ def test_a_directory_is_complete_or_absent(tmp_path: Path) -> None:
     with pytest.raises(RunError, check=lambda error: error.code == "run/exists"), complete_directory(final):
         pass
     assert names(final.parent) == {"model"}
+
+
+def test_no_directory_is_put_in_the_place_of_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(tmp_path / "nowhere")
+    with (
+        pytest.raises(RunError, check=lambda error: error.code == "run/exists"),
+        complete_directory(tmp_path / "model") as made,
+    ):
+        made.touch()
+    assert names(tmp_path) == {"model"}
+
+
+def test_where_this_user_may_not_write_no_directory_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(os, "access", lambda place, _: asked.append(place))  # the super-user may write anywhere
+    with pytest.raises(RunError, match="this user may not write there"):
+        refuse_no_directory(tmp_path / "runs" / "mine")
+    assert asked == [tmp_path]
 
 
 @pytest.mark.parametrize("refused", ["mkdir", "fsync", "rename", "the block"])

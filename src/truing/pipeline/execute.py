@@ -26,7 +26,7 @@ from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.preflight.looks import looks_remarks, people_remarks
 from truing.processes import group
 from truing.runs.differences import Fingerprint
-from truing.runs.directory import RunDirectory, StageDirectory, open_run
+from truing.runs.directory import RunDirectory, StageDirectory, open_run, refuse_foreign
 from truing.runs.files import disk_faults, refuse_links, write_json
 from truing.runs.interruption import Interruption
 from truing.runs.memory import release_memory
@@ -93,6 +93,7 @@ def _checked(
     recipe: Recipe, root: Path, progress: Progress, rehearse: Rehearse | None
 ) -> tuple[Prepared | None, dict[str, Fingerprint]]:
     """Before a run is opened: the rows of a new one, read and rehearsed with, and the recipe's functions."""
+    group.on_owner(lambda: _refuse_place(root, recipe))
     checked = group.on_owner(lambda: None if RunDirectory(root).record.exists() else check_inputs(recipe))
     functions = set_up(recipe)
 
@@ -102,6 +103,12 @@ def _checked(
 
     group.on_owner(rehearsed)
     return None if checked is None else checked[0], functions
+
+
+def _refuse_place(root: Path, recipe: Recipe) -> None:
+    """RunError where this run cannot be in `root`: told before anything is read and rehearsed for minutes."""
+    with disk_faults(root, "cannot be used", hint="Give another --out."):
+        refuse_foreign(RunDirectory(root), recipe)
 
 
 def _world_rehearsed(

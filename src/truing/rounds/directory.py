@@ -27,7 +27,7 @@ from truing.data.prompts import prompt_source
 from truing.pipeline.world import on_files_of
 from truing.runs.differences import comparable, differences, flat, in_short
 from truing.runs.directory import RunDirectory
-from truing.runs.files import complete_directory, read_json, write_json
+from truing.runs.files import complete_directory, read_json, refuse_no_directory, write_json
 from truing.worlds.reviews import WorldPaths, write_world
 
 RATINGS = "ratings"
@@ -197,9 +197,7 @@ def _begun_with(recipe: Recipe, settings: Settings) -> dict[str, dict[str, str]]
 def refuse_others(directory: RoundsDirectory, recipe: Recipe, settings: Settings) -> None:
     """RunError where the directory has rounds of another recipe or with other settings, or is none of rounds."""
     root = directory.root
-    if root.exists() and not root.is_dir():
-        hint = "Give another --out."
-        raise RunError("is a file, not a directory.", code="run/rounds-in-a-file", where=str(root), hint=hint)
+    refuse_no_directory(root)
     names = {entry.name for entry in root.iterdir() if not entry.name.startswith(".")} if root.exists() else set()
     if not directory.settings.exists():
         if names - {"asked", "judged", "learnt", "world"}:

@@ -14,7 +14,16 @@ from truing.core.errors import InputError, RecipeError, RunError
 from truing.core.text import nearest
 from truing.processes import group
 from truing.runs.differences import OTHERWISE, SHOWN, comparable, differences, in_short
-from truing.runs.files import PARTIAL, disk_faults, refuse_links, remove, sha256_file, sweep, write_text
+from truing.runs.files import (
+    PARTIAL,
+    disk_faults,
+    refuse_links,
+    refuse_no_directory,
+    remove,
+    sha256_file,
+    sweep,
+    write_text,
+)
 from truing.runs.lineage import Lineage
 from truing.runs.lock import locked
 
@@ -234,12 +243,10 @@ def _give_back(root: Path, made: bool) -> None:
 
 
 def refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
-    """RunError unless `run` is absent, empty, half created, or holds exactly this recipe's run."""
+    """RunError unless `run` is absent and can be made, empty, half created, or holds exactly this recipe's run."""
+    refuse_no_directory(run.root)
     if not run.root.exists():
         return
-    if not run.root.is_dir():
-        hint = "Give another --out."
-        raise RunError("is a file, not a directory.", code="run/no-directory", where=str(run.root), hint=hint)
     names = {entry.name for entry in run.root.iterdir() if not entry.name.endswith(PARTIAL)}
     if names & {_LOCK, run.record.name}:
         refuse_links(run.root)

@@ -89,7 +89,7 @@ def complete_directory(final: Path, what: str = "cannot be written", hint: str |
     Raises:
         RunError: `final` exists already, or the disk refuses, in the block or around it; says `what` and the `hint`.
     """
-    if final.exists():
+    if os.path.lexists(final):
         where = str(final)
         raise RunError("exists already and is not written over.", code="run/exists", where=where, hint="Move it away.")
     partial = _partial(final)
@@ -109,6 +109,22 @@ def sweep(directory: Path) -> None:
     """Remove the temporary neighbours that a killed process left in `directory`."""
     for leftover in directory.glob(f".*{PARTIAL}"):
         remove(leftover)
+
+
+def refuse_no_directory(path: Path) -> None:
+    """RunError where a path is no directory and can be none: there, or above it, is a file or a link to nowhere.
+
+    So is one where this user may not write.
+    """
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
+    if there is None:
+        return
+    if not there.is_dir():
+        what = "is a link that leads nowhere." if there.is_symlink() else "is a file, not a directory."
+        raise RunError(what, code="run/no-directory", where=str(there), hint="Give another --out.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be used: this user may not write there."
+        raise RunError(what, code="run/unreadable", where=str(there), hint="Give another --out.")
 
 
 def refuse_links(directory: Path) -> None:

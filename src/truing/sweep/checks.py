@@ -14,6 +14,7 @@ from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
 from truing.preflight.model_directories import rewards_and_judges
 from truing.runs.directory import RunDirectory, refuse_foreign
+from truing.runs.files import refuse_no_directory
 from truing.runs.lineage import fingerprint
 from truing.runs.trackers import missing_trackers
 from truing.sweep.trials import Trial
@@ -54,7 +55,8 @@ def _without_distance(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _refuse_run(root: Path) -> None:
-    """RunError where a sweep would put its runs into one."""
+    """RunError where a sweep would put its runs into one, or cannot have a directory."""
+    refuse_no_directory(root)
     if RunDirectory(root).record.exists():
         what = "holds a run, and a sweep has a directory of its own, with its runs below."
         raise RunError(what, code="run/no-sweep", where=str(root), hint="Give another --out.")
