@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from truing.config.sections import RolloutConfig
 from truing.core import rng
 from truing.core.errors import DataError, RewardError, RunError
+from truing.data.datasets import PromptFile
 from truing.pipeline.execute import run_pipeline
 from truing.results import LanguageModel, open_result
 from truing.runs.directory import RunDirectory
@@ -33,8 +34,8 @@ def model(run: RunDirectory) -> LanguageModel:
 
 
 @pytest.fixture
-def prompts(tmp_path: Path) -> Path:
-    return tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
+def prompts(tmp_path: Path) -> PromptFile:
+    return PromptFile.read(tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS]))
 
 
 def by_hand(run: RunDirectory, prompt: str, number: int, tokens: int, seed: int) -> str:
@@ -53,10 +54,10 @@ def by_hand(run: RunDirectory, prompt: str, number: int, tokens: int, seed: int)
 
 
 def test_answers_are_draws_from_the_saved_model_and_the_same_again(
-    run: RunDirectory, model: LanguageModel, prompts: Path
+    run: RunDirectory, model: LanguageModel, prompts: PromptFile
 ) -> None:
     answers = list(sample_file(model, prompts, 6, 1.0))
-    assert [answer.row for answer in answers] == [f"{prompts}:{line}" for line in (1, 2, 3)]
+    assert [answer.row for answer in answers] == [f"{prompts.path}:{line}" for line in (1, 2, 3)]
     assert [answer.prompt for answer in answers] == PROMPTS
     expected = [by_hand(run, prompt, number, 6, model.recipe.seed) for number, prompt in enumerate(PROMPTS)]
     assert [answer.response for answer in answers] == expected
@@ -65,7 +66,7 @@ def test_answers_are_draws_from_the_saved_model_and_the_same_again(
     assert {answer.score for answer in answers} == {None}
 
 
-def test_what_is_not_named_is_as_in_the_run(model: LanguageModel, prompts: Path) -> None:
+def test_what_is_not_named_is_as_in_the_run(model: LanguageModel, prompts: PromptFile) -> None:
     rollout = RolloutConfig(max_new_tokens=3, temperature=2.5)
     other = replace(model, recipe=model.recipe.model_copy(update={"rollout": rollout}))
     assert list(sample_file(other, prompts)) == list(sample_file(model, prompts, 3, 2.5))
@@ -81,7 +82,7 @@ def test_best_of_n_without_a_reward_model_asks_for_a_reward(tmp_path: Path) -> N
 
 
 def test_best_of_n_is_the_answer_with_the_highest_score(
-    run: RunDirectory, model: LanguageModel, prompts: Path, tmp_path: Path
+    run: RunDirectory, model: LanguageModel, prompts: PromptFile, tmp_path: Path
 ) -> None:
     answers = list(sample_file(model, prompts, 4, 1.0, best_of=5, reward=reward_for(run, None, 5)))
     texts = [
@@ -100,7 +101,7 @@ def test_best_of_n_is_the_answer_with_the_highest_score(
 
 
 def test_how_many_are_drawn_side_by_side_changes_no_answer(
-    run: RunDirectory, model: LanguageModel, prompts: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunDirectory, model: LanguageModel, prompts: PromptFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reward = reward_for(run, None, 3)
     answers = list(sample_file(model, prompts, 4, 1.0, best_of=3, reward=reward))
@@ -111,7 +112,7 @@ def test_how_many_are_drawn_side_by_side_changes_no_answer(
 
 
 def test_any_reward_may_choose_and_one_that_has_no_number_is_refused(
-    run: RunDirectory, model: LanguageModel, prompts: Path, tmp_path: Path
+    run: RunDirectory, model: LanguageModel, prompts: PromptFile, tmp_path: Path
 ) -> None:
     (tmp_path / "own.py").write_text("def longest(prompts, responses):\n    return [len(one) for one in responses]\n")
     named = named_reward(f"{tmp_path / 'own.py'}:longest")
@@ -125,7 +126,7 @@ def test_any_reward_may_choose_and_one_that_has_no_number_is_refused(
 
 def test_a_function_is_given_the_columns_of_the_prompts_row(model: LanguageModel, tmp_path: Path) -> None:
     rows = [{"prompt": "ab?", "answer": "a"}, {"prompt": "c?", "answer": "z"}]
-    prompts = tiny.write_rows(tmp_path / "prompts.jsonl", rows)
+    prompts = PromptFile.read(tiny.write_rows(tmp_path / "prompts.jsonl", rows), columns=True)
     (tmp_path / "own.py").write_text(
         "def counted(prompts, responses, answer):\n"
         "    return [one.count(wanted) for one, wanted in zip(responses, answer, strict=True)]\n"
@@ -140,7 +141,7 @@ def test_a_prompt_that_leaves_no_room_for_its_answer_is_refused_before_anything_
 ) -> None:
     rows = tiny.write_rows(tmp_path / "long.jsonl", [{"prompt": "a?"}, {"prompt": "e" * 60}])
     with pytest.raises(DataError) as refused:
-        next(sample_file(model, rows, 8, 1.0))
+        next(sample_file(model, PromptFile.read(rows), 8, 1.0))
     assert (refused.value.code, refused.value.where) == ("data/beyond-context", f"{rows}:2")
     assert str(refused.value.hint) == "Shorten it, or ask for at most 4 with --tokens (in Python, tokens=)."
 
@@ -150,7 +151,7 @@ def test_all_prompts_that_leave_no_room_are_named_and_how_each_may_be_mended(
 ) -> None:
     rows = tiny.write_rows(tmp_path / "long.jsonl", [{"prompt": "e" * length} for length in (60, 2, 70, *[64] * 19)])
     with pytest.raises(DataError) as refused:
-        next(sample_file(model, rows, 8, 1.0))
+        next(sample_file(model, PromptFile.read(rows), 8, 1.0))
     told = str(refused.value).splitlines()
     assert told[0] == f"{rows}: 21 problems."
     assert "60 tokens and may be answered with 8" in told[1]

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from truing.core.errors import RunError
 from truing.core.records import Prompt, Sample
-from truing.data.datasets import records_of
+from truing.data.datasets import PromptFile
 from truing.results import LanguageModel
 from truing.rewards.keywords import as_plain
 from truing.rewards.sources import refuse_bad
@@ -47,7 +46,7 @@ class Drawn:
 
 def sample_file(
     model: LanguageModel,
-    prompts: Path,
+    file: PromptFile,
     tokens: int | None = None,
     temperature: float | None = None,
     best_of: int = 1,
@@ -58,7 +57,7 @@ def sample_file(
 
     Args:
         model: that answers.
-        prompts: a file of them, in any format that a recipe's data may have.
+        file: of prompts, with the columns of their rows where a reward takes these.
         tokens: of the longest answer; without it, the run's `rollout.max_new_tokens`.
         temperature: of the draws; without it, the run's.
         best_of: so many answers are drawn to each prompt, and the first of those with the highest score is given.
@@ -66,17 +65,17 @@ def sample_file(
         seed: of the draws; without it, the run's. Same seed, same answers.
 
     Raises:
-        DataError: rows cannot be used, or a prompt and its answer are longer than the model reads.
+        DataError: a prompt and its answer are longer than the model reads.
         RewardError: the reward fails, or has no number for an answer.
     """
     assert best_of == 1 or reward is not None
-    for one in drawn_answers(model, prompts, tokens, temperature, best_of, reward, seed):
+    for one in drawn_answers(model, file, tokens, temperature, best_of, reward, seed):
         yield _best(one)
 
 
 def drawn_answers(
     model: LanguageModel,
-    prompts: Path,
+    file: PromptFile,
     tokens: int | None = None,
     temperature: float | None = None,
     each: int = 1,
@@ -84,11 +83,10 @@ def drawn_answers(
     seed: int | None = None,
 ) -> Iterator[Drawn]:
     """The same with all that is drawn: so many answers to `each` prompt, which need no reward. Errors as above."""
-    takes_columns = reward is not None and reward.form is None
-    records: list[Prompt] = records_of(prompts, "prompts", model.recipe.data.transcripts, columns=takes_columns)
+    records = file.prompts
     sampling, seed = model.sampling(tokens, temperature, ROWS), model.recipe.seed if seed is None else seed
     asked_at = ((record.where, record.prompt) for record in records)
-    model.refuse_unanswerable(asked_at, sampling.max_new_tokens, str(prompts))  # before anything is drawn
+    model.refuse_unanswerable(asked_at, sampling.max_new_tokens, str(file.path))  # before anything is drawn
     together = max(1, ROWS // each)
     for start in range(0, len(records), together):
         part = records[start : start + together]

@@ -1,6 +1,7 @@
 """What is done with a finished run: its answers to prompts, runs side by side, exports."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from cli.conftest import Command
 from report.example_run import write_run
 from transformers.utils import logging as transformers_logging
 
+from truing.config.sections import Source
+from truing.core.errors import Problem
+from truing.data import datasets
+from truing.data.read import RawRow, read_rows
 from truing.pipeline.execute import run_pipeline
 from truing.runs.progress import SilentProgress
 
@@ -51,9 +56,18 @@ def test_sample_refuses_what_it_cannot_use(place: Path, truing: Command, tmp_pat
     assert truing("sample", place / "run", rows, "--best-of", 0).code == 2
 
 
-def test_sample_reads_its_rows_before_it_loads_a_model(
+def test_sample_reads_its_rows_once_and_before_it_loads_a_model(
     place: Path, truing: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rows, read = tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": "a?"}]), list[str]()
+
+    def noted(source: Source) -> Iterator[RawRow | Problem]:
+        read.append(source.path)
+        return read_rows(source)
+
+    monkeypatch.setattr(datasets, "read_rows", noted)
+    assert truing("sample", place / "run", rows, "--tokens", 4).code == 0
+    assert read == [str(rows)]
     monkeypatch.setattr("truing.results.open_result", None)
     (tmp_path / "none.jsonl").touch()
     said = truing("sample", place / "run", tmp_path / "none.jsonl")

@@ -9,7 +9,7 @@ import tiny
 
 from truing.core.errors import InputError
 from truing.core.records import Sample
-from truing.data.datasets import records_of
+from truing.data.datasets import PromptFile
 from truing.labelling.collection import AskedModels, Wanted, items_to_ask
 from truing.labelling.model_answers import answers_beside
 from truing.pipeline.execute import run_pipeline
@@ -49,7 +49,7 @@ def ask(prompts: Path, *models: object, **how: Any) -> list[dict[str, Any]]:
 
 def test_a_run_is_asked_for_its_policy_and_its_start(run: RunDirectory, prompts: Path) -> None:
     sides = [
-        [one.response for one in sample_file(model, prompts, **HOW)]
+        [one.response for one in sample_file(model, PromptFile.read(prompts), **HOW)]
         for model in (open_start(run, "sft"), open_result(run, "sft"))
     ]
     expected = [(prompt, [*pair]) for prompt, *pair in zip(PROMPTS, *sides, strict=True) if len(set(pair)) == 2]
@@ -62,7 +62,7 @@ def test_a_run_is_asked_for_its_policy_and_its_start(run: RunDirectory, prompts:
 
 def test_one_model_gives_two_draws(run: RunDirectory, prompts: Path, tmp_path: Path) -> None:
     twice = tiny.write_rows(tmp_path / "twice.jsonl", [{"prompt": prompt} for prompt in PROMPTS for _ in (1, 2)])
-    drawn = [one.response for one in sample_file(open_result(run, "sft"), twice, **HOW)]
+    drawn = [one.response for one in sample_file(open_result(run, "sft"), PromptFile.read(twice), **HOW)]
     expected = [pair for pair in zip(drawn[::2], drawn[1::2], strict=True) if len(set(pair)) == 2]
     assert [tuple(row["answers"]) for row in ask(prompts, run.stage("sft").model)] == expected
 
@@ -70,7 +70,7 @@ def test_one_model_gives_two_draws(run: RunDirectory, prompts: Path, tmp_path: P
 def test_two_models_give_one_answer_each(run: RunDirectory, prompts: Path) -> None:
     policy, base = open_result(run, "sft"), open_start(run, "sft")
     rows = ask(prompts, run.root, base.place)
-    sides = [[one.response for one in sample_file(model, prompts, **HOW)] for model in (policy, base)]
+    sides = [[one.response for one in sample_file(model, PromptFile.read(prompts), **HOW)] for model in (policy, base)]
     assert [tuple(row["answers"]) for row in rows] == [pair for pair in zip(*sides, strict=True) if len(set(pair)) == 2]
     assert rows[0]["sources"] == [str(run.root), base.place]
 
@@ -79,7 +79,8 @@ def test_the_best_by_the_runs_reward_stands_against_a_draw_of_its_own(run: RunDi
     prompts = tiny.write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"{letter}?"} for letter in "abcdefghijkl"])
     how = HOW | {"seed": 4}  # at 3, no single draw happens to be the best of all
     rows = ask(prompts, run.root, **how, best_of=3)
-    four = sample_file(open_result(run, "sft"), prompts, **how, best_of=4, reward=reward_for(run, None, 4))
+    asked, best = PromptFile.read(prompts), reward_for(run, None, 4)
+    four = sample_file(open_result(run, "sft"), asked, **how, best_of=4, reward=best)
     scores = {str(one.prompt): one.scores or [] for one in four}
     singles, others = zip(*((scores[row["prompt"]][0], scores[row["prompt"]][1:]) for row in rows), strict=True)
     assert any(single > max(rest) for single, rest in zip(singles, others, strict=True))  # which are not chosen again
@@ -119,11 +120,10 @@ def test_answers_that_no_row_may_have_are_counted_and_left_out(
     """A model that has nothing to say ends at once; one that speaks in bytes may say NUL."""
     drawn = [["", "b"], ["a\0", "b"], ["a", "b"]]
 
-    def answered(model: Any, file: Path, *_: Any) -> list[Drawn]:
-        asked = records_of(file, "prompts", transcripts=False)
+    def answered(model: Any, file: PromptFile, *_: Any) -> list[Drawn]:
         return [
             Drawn(prompt, [Sample(prompt.prompt, text, (), (), True, "") for text in texts])
-            for prompt, texts in zip(asked, drawn, strict=True)
+            for prompt, texts in zip(file.prompts, drawn, strict=True)
         ]
 
     monkeypatch.setattr("truing.labelling.model_answers.drawn_answers", answered)

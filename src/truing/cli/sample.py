@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from truing.cli.output import say
-from truing.data.datasets import records_of
+from truing.data.datasets import PromptFile
 from truing.runs.directory import RunDirectory
 from truing.runs.finished import speaking_stage
 from truing.runs.received import received_stage
@@ -26,12 +26,12 @@ def sample_command(
     run = RunDirectory(root)
     stage = speaking_stage(run, stage)
     transcripts = received_stage(run, stage).recipe.data.transcripts
-    records_of(prompts, "prompts", transcripts)  # bad rows are told before models are loaded, which takes seconds
+    file = PromptFile.read(prompts, transcripts, columns=reward is not None)
     from truing.results import naming_consent, open_result  # imports torch
     from truing.sample import reward_for, sample_file
 
     scorer = reward_for(run, reward, best_of)
     with naming_consent(run, stage, trust):
         model = open_result(run, stage, trust)
-    for answer in sample_file(model, prompts, tokens, temperature, best_of, scorer, seed):
+    for answer in sample_file(model, file, tokens, temperature, best_of, scorer, seed):
         say(json.dumps({key: value for key, value in asdict(answer).items() if value is not None}))

@@ -12,7 +12,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import Source
 from truing.config.stages import STAGES
 from truing.core.errors import DataError, Problem, Problems
-from truing.core.records import Record
+from truing.core.records import Prompt, Record
 from truing.data.columns import ALIASES, ALL_TAKEN, Taken, as_json, further, with_every_column
 from truing.data.fields import FieldError
 from truing.data.prompts import prompt_source
@@ -141,6 +141,19 @@ def records_of(file: Path, name: str, transcripts: bool, columns: bool = False) 
     read_file(Source(path=str(file)), [dataset])
     dataset.problems.check(DataError)
     return dataset.records
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """The prompts of a file, which is read once, before a model that may take long to load is asked."""
+
+    path: Path
+    prompts: list[Prompt]
+
+    @classmethod
+    def read(cls, path: Path, transcripts: bool = False, columns: bool = False) -> "PromptFile":
+        """As `records_of` has them. DataError where one cannot be used."""
+        return cls(path, records_of(path, "prompts", transcripts, columns))
 
 
 def read_file(source: Source, datasets: Sequence[Dataset], thorough: bool = False) -> None:

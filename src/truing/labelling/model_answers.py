@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.core.errors import InputError
-from truing.data.datasets import records_of
+from truing.data.datasets import PromptFile
 from truing.data.fields import is_sound
 from truing.labelling.collection import AskedModels
 from truing.labelling.items import plain
@@ -105,9 +105,9 @@ class _Drawing:
 
     def answers(self, model: LanguageModel, name: str, each: int = 1, reward: NamedReward | None = None) -> list[Drawn]:
         how, drawn = self.asked, list[Drawn]()
-        total = len(records_of(self.prompts, "prompts", model.recipe.data.transcripts))
-        with self.progress.stage(f"asking {name}", total) as shown:
-            for one in drawn_answers(model, self.prompts, how.tokens, how.temperature, each, reward, how.seed):
+        file = PromptFile.read(self.prompts, model.recipe.data.transcripts)
+        with self.progress.stage(f"asking {name}", len(file.prompts)) as shown:
+            for one in drawn_answers(model, file, how.tokens, how.temperature, each, reward, how.seed):
                 drawn.append(one)
                 shown.advance(len(drawn), {})
         return drawn
