@@ -35,6 +35,20 @@ def test_a_model_must_beat_the_ruler_and_is_warned_of_where_word_counts_do_as_we
     assert checks_of(scored(gaps))["bag-of-words"].finding == "not asked."
 
 
+@pytest.mark.parametrize("name", ["bag-of-words", "longer-wins"])
+@pytest.mark.parametrize(("won", "lost", "told"), [(24, 22, True), (24, 0, False), (22, 24, False)])
+def test_a_lead_that_may_be_chance_is_told_as_that(name: str, won: int, lost: int, told: bool) -> None:
+    """Of 200 pairs it is right and the rule wrong on so many, and the other way round on so many."""
+    own = [1.0] * won + [-1.0] * lost + [1.0] * (200 - won - lost)
+    rule = [-1] * won + [1] * lost + [1] * (200 - won - lost)
+    found = checks_of(scored(own, longer=rule), torch.tensor(rule))[name]
+    assert ("may be chance" in found.finding) == told
+    if told:  # by McNemar's table: the differences are 1, -1 and 0
+        lead, spread = (won - lost) / 200, np.std([1] * won + [-1] * lost + [0] * (200 - won - lost), ddof=1)
+        low, high = (100 * (lead + sign * 1.959964 * spread / np.sqrt(200)) for sign in (-1, 1))
+        assert f"by {100 * lead:.1f} points [{low:.1f}, {high:.1f}], which may be chance." in found.finding
+
+
 @pytest.mark.parametrize(
     ("signs", "verdict", "shares"),
     [

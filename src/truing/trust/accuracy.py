@@ -10,6 +10,7 @@ from torch import Tensor
 from truing.core.results import Check, CheckVerdict, Measure, PairCard
 from truing.core.soundness import beaten_by_length, near_chance
 from truing.evaluation.pair_card import wins
+from truing.functional import mean_interval
 from truing.trust.pairs import ScoredPairs, share_right
 from truing.trust.questions import ACCURACY, BAG_OF_WORDS, FEW, LENGTH, LONGER_WINS, MARGIN, SOURCE, too_few
 
@@ -61,15 +62,24 @@ def _accuracy(pairs: ScoredPairs, card: PairCard) -> Check:
 
 def _longer_wins(pairs: ScoredPairs, card: PairCard) -> Check:
     ruler = Measure("longer wins", card.longer_wins_accuracy or 0.0, card.longer_wins_ci95, len(pairs))
-    finding = f"'The longer wins' is right on {_in_words(ruler)} of the same pairs."
+    finding = f"'The longer wins' is right on {_in_words(ruler)} of the same pairs{_lead(pairs, wins(pairs.longer))}."
     return LONGER_WINS.answered("fail" if beaten_by_length(card) else "pass", finding, [ruler])
 
 
 def _bag_of_words(pairs: ScoredPairs, margins: Tensor) -> Check:
-    words = share_right("bag of words", wins(margins))
+    outcomes = wins(margins)
+    words = share_right("bag of words", outcomes)
     beaten = float(pairs.right.mean()) <= words.value
-    finding = f"Who counts words is right on {_in_words(words)} of the same pairs."
+    finding = f"Who counts words is right on {_in_words(words)} of the same pairs{_lead(pairs, outcomes)}."
     return BAG_OF_WORDS.answered("warn" if beaten else "pass", finding, [words])
+
+
+def _lead(pairs: ScoredPairs, rival: Tensor) -> str:
+    """Where it is ahead of a rule, right on (N,) `rival`, by no more than chance: by how much, pair by pair."""
+    mean, low, high = mean_interval((pairs.right - rival).tolist())
+    if not low <= 0 < mean:
+        return ""
+    return f": fewer, by {100 * mean:.1f} points [{100 * low:.1f}, {100 * high:.1f}], which may be chance"
 
 
 def _margin(pairs: ScoredPairs) -> Check:
