@@ -18,7 +18,7 @@ from truing.preflight.model_directories import check_layout, model_problems
 
 if TYPE_CHECKING:
     from truing.config.sections import RolloutConfig
-    from truing.estimate.estimator import Estimate
+    from truing.estimate.estimator import Forecast
     from truing.estimate.launches import Launch
 
 FOREVER = 365 * 24 * 3600.0
@@ -60,7 +60,7 @@ def doctor_command(
         console.print(_of_a_server(recipe.rollout), soft_wrap=True)
 
 
-def _print(found: "Estimate", console: Console) -> None:
+def _print(found: "Forecast", console: Console) -> None:
     from truing.estimate.machine import in_words
 
     heads = ("stage", "peak memory", "between steps", "time of a step", "steps", "all, h:mm:ss")
@@ -100,7 +100,7 @@ def _of_a_server(settings: "RolloutConfig") -> str:
     )
 
 
-def _print_launches(found: "Estimate", launch: "Launch", console: Console) -> None:
+def _print_launches(found: "Forecast", launch: "Launch", console: Console) -> None:
     """What each process of the launch takes, and what those of others would."""
     from truing.estimate.machine import in_words
 
@@ -127,18 +127,18 @@ def _print_launches(found: "Estimate", launch: "Launch", console: Console) -> No
     console.print(f"There is {in_words(found.memory)}{_whose(found)}. {_advice(found)}", soft_wrap=True)
 
 
-def _whose(found: "Estimate") -> str:
+def _whose(found: "Forecast") -> str:
     return " for all of them" if found.shared_memory else " for each, if it has a device of its own"
 
 
-def _advice(found: "Estimate") -> str:
+def _advice(found: "Forecast") -> str:
     if found.best is None:
         return "None fits. Take more processes or a smaller base; without --processes, changes of the recipe are tried."
     options = found.best.layout.options
     return f"Take {options}." if options else "Take one process: no other fits."
 
 
-def _verdict(found: "Estimate") -> str:
+def _verdict(found: "Forecast") -> str:
     from truing.estimate.machine import in_words
 
     if found.fits:

@@ -45,8 +45,8 @@ TOO_MUCH = Usage(float("inf"), float("inf"), 0.0)
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What was found."""
+class Forecast:
+    """What a recipe will hold and take on this machine, and what would make it fit."""
 
     stages: dict[str, Usage]
     """By their names"""
@@ -98,7 +98,7 @@ class Estimate:
         return self.memory is None or size <= ROOM * self.memory
 
 
-def estimate(recipe: Recipe, layout: Layout = ONE_PROCESS) -> Estimate:
+def estimate(recipe: Recipe, layout: Layout = ONE_PROCESS) -> Forecast:
     """Runs a few steps of each stage on copies of the base that have few layers and random weights.
 
     Of a layout of several processes, no changes of the recipe are sought, but layouts that fit.
@@ -118,12 +118,12 @@ def estimate(recipe: Recipe, layout: Layout = ONE_PROCESS) -> Estimate:
         trial = _Trial(on_files, place)
         if layout.processes > 1:
             return _spread_out(trial, layout)
-        found = Estimate(trial.usages(trial.recipe), memory_of(trial.device))
+        found = Forecast(trial.usages(trial.recipe), memory_of(trial.device))
         proposed = candidates(recipe.model_copy(update={"compute": trial.recipe.compute}))
         return found if found.fits else _with_changes(found, trial, proposed)
 
 
-def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:
+def _spread_out(trial: "_Trial", layout: Layout) -> Forecast:
     """What one process takes, and from that what each of several does."""
     recipe, model = trial.recipe, trial.model
     if not layout.shard:
@@ -142,7 +142,7 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Estimate:
         links=LINKS[trial.device.type],
         on_cpu=on_cpu,
     )
-    return Estimate(
+    return Forecast(
         dict(measured.usages),
         memory_of(trial.device),
         launch=launch_of(measured, layout),
@@ -158,7 +158,7 @@ def _share_of_cores(recipe: Recipe) -> Callable[[int], float]:
     return lambda processes: max(1 / processes, min(1.0, used))
 
 
-def _with_changes(found: Estimate, trial: "_Trial", proposed: Iterable[tuple[str, Any]]) -> Estimate:
+def _with_changes(found: Forecast, trial: "_Trial", proposed: Iterable[tuple[str, Any]]) -> Forecast:
     """The same with what would make it fit: changes one on the other, each only if it lowers the peak."""
     changes: dict[str, Any] = {}
     lowest = found

@@ -16,7 +16,7 @@ from truing.runs.metrics import read_jsonl
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Measurement:
     """A mean or a share with its 95% interval, over so many."""
 
     value: float
@@ -28,13 +28,13 @@ class Estimate:
 class Policy:
     """What was measured of one policy on the held-out prompts."""
 
-    judged: Estimate | None
+    judged: Measurement | None
     """By the judge of the recipe; None where people say what a round gained"""
-    score: Estimate | None
+    score: Measurement | None
     """By the reward model of its own round: no two rounds have the same"""
-    kl: Estimate | None
+    kl: Measurement | None
     """Nats a sequence from the start"""
-    length: Estimate
+    length: Measurement
     """Tokens"""
 
 
@@ -53,7 +53,7 @@ class Round:
     """Items so far that people judged for learning"""
     learnt_from: int
     """Pairs: the items so far on which people came down on one side"""
-    agreement: Estimate | None
+    agreement: Measurement | None
     """Of the items that were drawn at random, how often the reward model of the round before agreed with people"""
     policy: Policy
     gain: Gain
@@ -136,7 +136,7 @@ def preferences(asked: Sequence[ScoredItem], votes: Mapping[str, float]) -> list
     return [float((value > MIDDLE) - (value < MIDDLE)) for value in values]
 
 
-def agreement(asked: Sequence[ScoredItem], votes: Mapping[str, float]) -> Estimate | None:
+def agreement(asked: Sequence[ScoredItem], votes: Mapping[str, float]) -> Measurement | None:
     """How often the higher score and the vote agree, over items drawn at random on which people came down on a side."""
     known = [
         (votes[one.item.key] - MIDDLE, one.scores[1] - one.scores[0])
@@ -146,7 +146,7 @@ def agreement(asked: Sequence[ScoredItem], votes: Mapping[str, float]) -> Estima
     if not known:
         return None
     right = sum(vote * gap > 0 for vote, gap in known)
-    return Estimate(right / len(known), wilson_interval(right, len(known)), len(known))
+    return Measurement(right / len(known), wilson_interval(right, len(known)), len(known))
 
 
 def _differences(before: Rows, after: Rows, judge: str) -> list[float]:
@@ -162,9 +162,9 @@ def _policy(rows: Sequence[Mapping[str, Any]], judge: str | None) -> Policy:
     return Policy(judged, score, kl, length)
 
 
-def _estimate(values: Sequence[float | None]) -> Estimate | None:
+def _estimate(values: Sequence[float | None]) -> Measurement | None:
     known = [float(value) for value in values if value is not None]
     if not known:
         return None
     mean, low, high = mean_interval(known)
-    return Estimate(mean, (low, high), len(known))
+    return Measurement(mean, (low, high), len(known))

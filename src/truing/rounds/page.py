@@ -14,7 +14,7 @@ from truing.report.page import fill
 from truing.report.svg import MUTED, PAPER, blank, inline_svg, series_colour
 from truing.report.wording import whole
 from truing.rounds.directory import RoundsDirectory
-from truing.rounds.figures import Estimate, Outcome
+from truing.rounds.figures import Measurement, Outcome
 from truing.rounds.words import headings, sentences, table
 from truing.runs.files import write_json, write_text
 
@@ -64,7 +64,7 @@ def _charts(outcome: Outcome) -> list[Chart]:
     return charts
 
 
-def _points(spent: Sequence[int], estimates: Sequence[Estimate | None]) -> list[Point]:
+def _points(spent: Sequence[int], estimates: Sequence[Measurement | None]) -> list[Point]:
     return [(x, one.value, one.ci95) for x, one in zip(spent, estimates, strict=True) if one is not None]
 
 

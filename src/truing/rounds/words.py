@@ -7,7 +7,7 @@ from truing.core import metrics
 from truing.report.overview import Cell
 from truing.report.wording import MISSING, difference, interval, nats, number, share, whole
 from truing.rounds.asking import name_of
-from truing.rounds.figures import Estimate, Outcome, Policy, Round
+from truing.rounds.figures import Measurement, Outcome, Policy, Round
 
 PEOPLE = "people"
 
@@ -90,7 +90,7 @@ def _last(policy: Policy) -> list[Cell]:
     return [_cell(policy.kl, nats), _cell(policy.length)]
 
 
-def _cell(estimate: Estimate | None, form: Callable[[float | None], str] = number) -> Cell:
+def _cell(estimate: Measurement | None, form: Callable[[float | None], str] = number) -> Cell:
     if estimate is None:
         return Cell(MISSING)
     return Cell(form(estimate.value), interval(estimate.ci95, form))
