@@ -124,7 +124,7 @@ def refuse_no_directory(path: Path) -> None:
         raise RunError(what, code="run/no-directory", where=str(there), hint="Give another --out.")
     if not os.access(there, os.W_OK | os.X_OK):
         what = "cannot be used: this user may not write there."
-        raise RunError(what, code="run/unreadable", where=str(there), hint="Give another --out.")
+        raise RunError(what, code="run/not-writable", where=str(there), hint="Give another --out.")
 
 
 def refuse_links(directory: Path) -> None:
