@@ -6,10 +6,9 @@ followed. A stage may also pin a checkpoint while it runs, and go back to it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -30,7 +29,6 @@ from truing.runs.checkpoints import (
     newest_checkpoint,
     pin_checkpoint,
     pinned_checkpoint,
-    read_checkpoint,
     remove_after,
     save_checkpoint,
     write_shard,
@@ -40,9 +38,7 @@ from truing.runs.metrics import JsonLines, read_jsonl
 from truing.runs.progress import StageProgress
 from truing.training.job import Job
 from truing.training.learner import Learner
-
-MEMORY = "memory/"
-"""How the names of tensors in a checkpoint begin that a stage asked to be remembered"""
+from truing.training.resumption import cursor, found_on_owner, named_to_remember, remembered
 
 
 @dataclass
@@ -153,10 +149,10 @@ class Journal:
             group.on_owner(lambda: remove_after(self.job.directory.checkpoints, found.step))
             self.learner.restore(found.tensors)
             for log in (self.metrics, self.samples):
-                log.cut(_cursor(found, log.path.stem))
+                log.cut(cursor(found, log.path.stem))
             self.job.tracker.go_back(self.job.name, found.step)
             self.job.progress.note(f"{self.job.name}: back from step {self.step} to step {found.step}, since {reason}")
-            self.step, self.memory, self.tensors = found.step, found.state["memory"], _remembered(found)
+            self.step, self.memory, self.tensors = found.step, found.state["memory"], remembered(found)
             self.rows = group.broadcast(lambda: read_jsonl(self.metrics.path))
             self._saved_step = found.step
             self._mark()
@@ -174,7 +170,7 @@ class Journal:
 
     def _pinned(self) -> Checkpoint:
         place = self.job.directory.checkpoints
-        found = _found_on_owner(place, lambda: pinned_checkpoint(place))
+        found = found_on_owner(place, lambda: pinned_checkpoint(place))
         assert found is not None
         return found
 
@@ -224,7 +220,7 @@ class Journal:
                 self.samples.sync()
                 seconds = {name: watch.seconds for name, watch in self.job.watches.items()}
                 state = {"cursors": self._cursors, "memory": self.memory, "seconds": seconds}
-                tensors = self.learner.tensors() | {f"{MEMORY}{name}": one for name, one in self.tensors.items()}
+                tensors = self.learner.tensors() | named_to_remember(self.tensors)
                 save_checkpoint(place, self.step, tensors, state, keep, own)
             elif own is not None:
                 write_shard(own)
@@ -243,7 +239,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
     """
     with job.stop.defer():  # an alarm in a library that reads would look like a damaged file
         place = job.directory.checkpoints
-        found = _found_on_owner(place, lambda: newest_checkpoint(place, job.progress.note))
+        found = found_on_owner(place, lambda: newest_checkpoint(place, job.progress.note))
     if found is not None:
         learner.restore(found.tensors)
         for name, seconds in found.state.get("seconds", {}).items():
@@ -251,10 +247,10 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
         job.progress.note(f"{job.name}: going on after step {found.step}")
     with ExitStack() as open_files:
         metrics, samples = (
-            open_files.enter_context(JsonLines(path, _cursor(found, path.stem)))
+            open_files.enter_context(JsonLines(path, cursor(found, path.stem)))
             for path in (job.directory.metrics, job.directory.samples)
         )
-        step, memory, tensors = (found.step, found.state["memory"], _remembered(found)) if found else (0, {}, {})
+        step, memory, tensors = (found.step, found.state["memory"], remembered(found)) if found else (0, {}, {})
         bar = open_files.enter_context(job.progress.stage(job.name, steps, step))
         logged, said = group.broadcast(lambda: (read_jsonl(metrics.path), read_jsonl(samples.path)))
         journal = Journal(job, learner, metrics, samples, bar, steps, step, memory, tensors, logged, said)
@@ -285,18 +281,3 @@ def _step_in_errors(journal: Journal) -> Iterator[None]:
         if error.where is not None and not error.where.startswith(where):
             where = f"{where}, {error.where}"
         raise type(error)(**vars(error.problem) | {"where": where}) from error
-
-
-def _found_on_owner(place: Path, look: Callable[[], Checkpoint | None]) -> Checkpoint | None:
-    """A checkpoint: the owner looks for it, and takes away what stands in its way; the others read what it found."""
-    found = group.on_owner(look)
-    step = group.broadcast(lambda: None if found is None else found.step)
-    return found if found or step is None else read_checkpoint(place, step)
-
-
-def _remembered(found: Checkpoint) -> dict[str, Tensor]:
-    return {name.removeprefix(MEMORY): found.tensors[name] for name in found.tensors if name.startswith(MEMORY)}
-
-
-def _cursor(found: Checkpoint | None, name: str) -> int:
-    return int(found.state["cursors"][name]) if found else 0
