@@ -160,6 +160,52 @@ def test_members_of_a_reward_model_are_held_each(roles: str, stage: str, expecte
     assert models_of(recipe, stage) == expected
 
 
+@pytest.mark.parametrize(
+    ("roles", "stage", "expected"),
+    [
+        ("shared", "ppo", Models(0, 1, 2, 1, True)),  # policy, critic and one reward model, which is its own mean
+        ("separate", "ppo", Models(2, 2, 0, 0, True)),  # and the reference
+        ("shared", "grpo", Models(0, 1, 1, 1, True)),
+    ],
+)
+def test_one_reward_model_is_held_once(roles: str, stage: str, expected: Models) -> None:
+    assert (
+        models_of(Recipe.model_validate({"world": {}, "stages": ["reward", stage], "roles": roles}), stage) == expected
+    )
+
+
+def test_a_policys_adapter_is_on_its_share_of_the_layers_and_a_reward_models_on_all() -> None:
+    of_rows = {stage: {"batch_size": 8} for stage in ("reward", "dpo")}
+    told = {"world": {}, "stages": ["reward", "ppo", "dpo"], "lora": {"layers": 0.5}} | of_rows
+    recipe = Recipe.model_validate(told)
+    found = {stage: models_of(recipe, stage).adapters_trained for stage in recipe.stages}
+    assert found == {"reward": 1, "ppo": 2 * 0.5, "dpo": 0.5}
+    assert {stage: numbers_of(recipe, stage, Layout(), 16).adapted for stage in recipe.stages} == {
+        "reward": 1.0,
+        "ppo": 0.5,
+        "dpo": 0.5,
+    }
+    apart = recipe.model_copy(update={"roles": "separate"})  # whole models learn
+    assert numbers_of(apart, "ppo", Layout(), 16).adapted == 1.0
+
+
+def test_what_the_recipe_says_is_what_is_counted_with() -> None:
+    """An update of 64 responses in four minibatches, and 24 held-out prompts that a policy answers side by side."""
+    told = {
+        "base": {"path": "somewhere", "quantize": "nf4"},
+        "ppo": {"episodes": 64, "minibatches": 4},
+        "dpo": {"batch_size": 8},
+        "evaluation": {"prompts": 24},
+        "compute": {"gradient_checkpointing": True, "learn_tokens": 10**6, "rollout_rows": 100},
+    }
+    recipe = Recipe.model_validate(told)
+    found = numbers_of(recipe, "ppo", Layout(), 10)
+    assert (found.learn_tokens, found.rows) == (64 // 4 * 10, 64)
+    assert numbers_of(recipe, "dpo", Layout(), 10).rows == 24
+    assert (found.quantised, found.checkpointing) == (True, True)
+    assert not numbers_of(Recipe.model_validate({"base": {"path": "somewhere"}}), "ppo", Layout(), 10).quantised
+
+
 @pytest.mark.parametrize(("stage", "frozen"), [("dpo", 1), ("kto", 1), ("simpo", 0), ("orpo", 0)])
 def test_a_loss_without_a_reference_holds_none(stage: str, frozen: int) -> None:
     apart = Recipe.model_validate({"world": {}, "stages": [stage], "roles": "separate"})
