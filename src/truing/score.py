@@ -29,7 +29,9 @@ from truing.rewards.combined import MembersReward
 from truing.rewards.llm_judge import LlmReward
 from truing.rewards.python_function import FunctionReward
 from truing.rewards.sources import ClassifierReward, RewardFn
-from truing.runs.directory import RECORD, RunDirectory, StageDirectory
+from truing.runs.directory import RunDirectory, StageDirectory
+from truing.runs.finished import what_is_finished
+from truing.runs.no_run import RECORD
 from truing.runs.received import lies_in_a_run, received_plan
 
 TOKENS = 4096
@@ -187,7 +189,7 @@ def load_stage_reward(run: RunDirectory, stage: str | None = None) -> StageRewar
     name = stage or next(iter(finished), None)
     if name is None or name not in finished:
         what = f"has no finished reward model{f' of a stage {stage}' if stage else ''}."
-        hint = f"Finished: {', '.join(finished) or 'none'}. Choose with --stage."
+        hint = what_is_finished(finished) if made else "Its recipe has no stage that makes one."
         raise RunError(what, code="run/no-reward-model", where=str(run.root), hint=hint)
     planned = on_files(next(planned for planned in made if planned.name == name), run)
     directory, today = run.stage(name), date.fromisoformat(planned.recipe.data.date)

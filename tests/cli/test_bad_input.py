@@ -1,6 +1,7 @@
 """What a person gives wrong ends with exit code 2 and one paragraph that says where and how to hint it."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,11 @@ from typing import Any
 
 import pytest
 import tiny
+
+from truing.cli.chat import chat_command
+from truing.config import load_recipe
+from truing.core.errors import InputError
+from truing.runs.directory import open_run
 
 
 def _preference(place: Path, **row: str) -> Path:
@@ -239,6 +245,52 @@ def test_what_is_no_run_is_refused(command: str, truing: Any, tmp_path: Path) ->
         said = truing(command, near)
         assert said.spots == [("run/no-run", None, str(near))]
         _complains(said, [f"Did you mean {run}?"])
+
+
+def test_a_model_where_a_run_is_meant_is_told_as_no_run(truing: Any, tmp_path: Path) -> None:
+    base, rows = tiny.directory(tmp_path / "base"), tiny.write_rows(tmp_path / "rows.jsonl", [{"prompt": "a"}])
+    for command in (["score", base, rows], ["sample", base, rows], ["export", base, "--to", tmp_path / "out"]):
+        assert truing(*command).spots == [("run/no-run", None, str(base))]
+
+
+def test_a_directory_where_a_recipe_is_meant_is_told_as_that_with_the_recipe_in_it(truing: Any, tmp_path: Path) -> None:
+    assert truing("validate", tmp_path).spots == [("recipe/unreadable", None, str(tmp_path))]
+    (tmp_path / "recipe.yaml").write_text("name: mine")
+    _complains(truing("run", tmp_path), ["Is a directory.", f"Name the recipe in it: {tmp_path / 'recipe.yaml'}."])
+
+
+def test_a_stage_of_a_run_that_has_finished_none_is_no_matter_of_choice(truing: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", load_recipe(tiny.recipe_file(tmp_path))) as run:
+        run.lineage.plan([("sft", "sft"), ("reward", "reward"), ("ppo", "ppo")])
+    rows = tiny.write_rows(tmp_path / "rows.jsonl", [{"prompt": "a"}])
+    for command in (
+        ["sample", run.root, rows],
+        ["score", run.root, rows],
+        ["export", run.root, "--to", tmp_path / "o"],
+    ):
+        _complains(truing(*command), ["None is yet: the command that began the run goes on with it."])
+
+
+@pytest.mark.parametrize("command", ["compare", "judge"])
+def test_a_file_that_cannot_be_written_is_told_before_there_is_anything_to_write(
+    command: str, truing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a run is read, or a judge asked, which may be paid for."""
+    for out in (tmp_path, tmp_path / "nowhere" / "found.json"):
+        said = truing(command, tmp_path / "no run", tmp_path / "no run", "--out", out)
+        assert (said.code, said.spots) == (2, [("run/unwritable", None, str(out))])
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the super-user may write anywhere
+    said = truing(command, tmp_path / "no run", tmp_path / "no run", "--out", tmp_path / "found.json")
+    assert said.spots == [("run/unwritable", None, str(tmp_path / "found.json"))]
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout"])
+def test_a_chat_with_nobody_is_refused(stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, stream, None)
+        with pytest.raises(InputError) as refused:
+            chat_command(tmp_path, None, 4, 1.0, trust=False)
+    assert refused.value.code == "input/nobody-there"
 
 
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["run"], ["run", "quickstart", "--no-such-option"]])

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from truing.config.schema import SCHEMA
-from truing.runs.directory import RECORD
+from truing.runs.no_run import RECORD
 
 OLD = "# mine\nname: x\nworld: {}\nppo: {temperature: 0.5}   # hot\n"
 LOSING = "world: {}\nvariants: {a: {ppo.temperature: 2.0}}   # hotter\n"

@@ -1,5 +1,6 @@
 """truing chat."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from truing.cli.output import PlainConsole
-from truing.core.errors import DataError, RunError
+from truing.core.errors import DataError, InputError, RunError
 from truing.runs.directory import RunDirectory
 from truing.runs.finished import speaking_stage
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 def chat_command(root: Path, stage: str | None, tokens: int, temperature: float, trust: bool) -> None:
     """Answers each line with the start and with the result of a stage."""
+    if sys.stdin is None or sys.stdout is None:  # closed by whoever began this process
+        what, hint = "reads lines and answers them, and there is nothing to read from or to write to.", "Pipe lines in."
+        raise InputError(what, code="input/nobody-there", where="truing chat", hint=hint)
     run = RunDirectory(root)
     stage = speaking_stage(run, stage)
     from truing.chat import open_models  # imports torch

@@ -14,11 +14,13 @@ from truing.compare import SideBySide, compare
 from truing.report.comparison import Cell
 from truing.report.content import plain
 from truing.runs.differences import in_short
-from truing.runs.files import write_json
+from truing.runs.files import refuse_unwritable, write_json
 
 
 def compare_command(roots: list[Path], prompts: int, out: Path | None) -> None:
     """Prints what differs, figures and the first answers side by side; all of it as JSON where that is asked for."""
+    if out is not None:
+        refuse_unwritable(out)
     found = compare(roots)
     if out is not None:
         write_json(out, plain(found))

@@ -6,13 +6,15 @@ from rich.table import Table
 
 from truing.cli.output import PlainConsole
 from truing.core.results import Check, CheckVerdict, to_json
-from truing.runs.files import write_json
+from truing.runs.files import refuse_unwritable, write_json
 
 COLOURS: dict[CheckVerdict, str] = {"pass": "green", "warn": "yellow", "fail": "red", "not measured": "dim"}
 
 
 def judge_command(reward: str, pairs: Path, stage: str | None, out: Path | None) -> None:
     """Prints the report card, with what to do where it does not pass, and writes it as JSON where that is asked for."""
+    if out is not None:
+        refuse_unwritable(out)  # an LLM judge may have been paid for by then
     from truing.judge import judge  # imports torch
 
     judgement = judge(reward, pairs, stage)

@@ -1,6 +1,7 @@
 """From a recipe's file to a checked `Recipe` or all of its problems at once, and back to text."""
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,9 @@ from truing.config.schema import older_note, stated_schema, take_schema
 from truing.config.validation import examine
 from truing.config.yaml_text import YamlText, read_yaml, write_yaml
 from truing.core.errors import Problem, Problems, RecipeError
+
+RECIPE_FILE = "recipe.yaml"
+"""In a run's directory, the recipe that it was begun with"""
 
 Note = Callable[[str], None]
 
@@ -110,7 +114,9 @@ def recipe_text(path: Path) -> str:
         raise RecipeError(what, code="recipe/not-utf-8", where=where, hint="Save it as UTF-8.") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise RecipeError(f"the file cannot be read: {reason}.", code="recipe/unreadable", where=where) from None
+        what, inside = f"the file cannot be read: {reason}.", path / RECIPE_FILE
+        meant = f"Name the recipe in it: {inside}." if os.path.isfile(inside) else None
+        raise RecipeError(what, code="recipe/unreadable", where=where, hint=meant) from None
 
 
 def _no_recipe(value: Any) -> Problem:

@@ -12,10 +12,11 @@ from truing.data.fields import is_sound
 from truing.labelling.collection import AskedModels
 from truing.labelling.items import plain
 from truing.results import LanguageModel, open_model, open_result, open_start
-from truing.runs.directory import RECORD, RunDirectory
+from truing.runs.directory import RunDirectory
 from truing.runs.files import sha256_file, write_jsonl
 from truing.runs.finished import speaking_stage
 from truing.runs.metrics import read_jsonl
+from truing.runs.no_run import RECORD
 from truing.runs.progress import Progress
 from truing.sample import Drawn, drawn_answers, reward_for
 from truing.score import NamedReward, refuse_nowhere

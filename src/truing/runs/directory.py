@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from truing.config import recorded_recipe, resolved_yaml
+from truing.config.loading import RECIPE_FILE
 from truing.config.recipe import Recipe
 from truing.config.schema import NEWER
 from truing.core.errors import InputError, RecipeError, RunError
-from truing.core.text import nearest
 from truing.processes import group
-from truing.runs.differences import OTHERWISE, SHOWN, comparable, differences, in_short
+from truing.runs.differences import OTHERWISE, comparable, differences, in_short
 from truing.runs.files import (
     PARTIAL,
     disk_faults,
@@ -26,14 +26,13 @@ from truing.runs.files import (
 )
 from truing.runs.lineage import Lineage
 from truing.runs.lock import locked
+from truing.runs.no_run import RECORD, no_run
 
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOCK = ".lock"
 LLM_ANSWERS = "llm-answers.jsonl"
 LOOK = "guard-look-{}.jsonl"
 MEMBERS = "members"
-RECORD = "run.json"
-"""The file that makes a directory a run"""
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ class RunDirectory:
     @property
     def recipe(self) -> Path:
         """The recipe as resolved, complete."""
-        return self.root / "recipe.yaml"
+        return self.root / RECIPE_FILE
 
     @property
     def record(self) -> Path:
@@ -176,11 +175,15 @@ class RunDirectory:
     @cached_property
     def lineage(self) -> Lineage:
         """run.json, read once. RunError if this is no run, or if a link in it leads elsewhere."""
+        self.refuse_no_run()
+        return Lineage.read(self.record)
+
+    def refuse_no_run(self) -> None:
+        """RunError if this is no run, or if a link in it leads elsewhere."""
         with disk_faults(self.root, "cannot be read"):
             if not self.record.exists():
-                raise _no_run(self.root)
+                raise no_run(self.root)
         refuse_links(self.root)
-        return Lineage.read(self.record)
 
     @property
     def recorded(self) -> Recipe:
@@ -260,25 +263,6 @@ def refuse_foreign(run: RunDirectory, recipe: Recipe) -> None:
     if found:
         what = f"holds the run of another recipe ({in_short(found)})."
         raise RunError(what, code="run/other-recipe", where=str(run.root), hint=OTHERWISE)
-
-
-def _no_run(place: Path) -> RunError:
-    """The error of one who names a directory that is no run."""
-    missing = "is no directory." if place.exists() else "there is no such directory."
-    what = f"is no run: it has no {RECORD}." if place.is_dir() else missing
-    meant = " or ".join(map(str, _runs_meant(place)))
-    hint = f"Did you mean {meant}?" if meant else "Name a directory that `truing run` made, such as runs/NAME."
-    return RunError(what, code="run/no-run", where=str(place), hint=hint)
-
-
-def _runs_meant(place: Path) -> list[Path]:
-    """The run that a directory is a part of, else those in it, else one of a like name beside it or in `runs`."""
-    if (place.parent / RECORD).exists():
-        return [place.parent]
-    inside, beside, usual = (sorted(folder.glob(f"*/{RECORD}")) for folder in (place, place.parent, Path("runs")))
-    named = {record.parent.name: record.parent for record in (*usual, *beside)}
-    close = nearest(place.name, named)
-    return [record.parent for record in inside[:SHOWN]] or ([named[close]] if close else [])
 
 
 def _recorded(path: Path) -> Recipe:

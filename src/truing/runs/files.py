@@ -114,7 +114,7 @@ def sweep(directory: Path) -> None:
 def refuse_no_directory(path: Path) -> None:
     """RunError where a path is no directory and can be none: there, or above it, is a file or a link to nowhere.
 
-    So is one where this user may not write.
+    So is one in which this user, or anybody, may not write.
     """
     there = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
     if there is None:
@@ -123,8 +123,22 @@ def refuse_no_directory(path: Path) -> None:
         what = "is a link that leads nowhere." if there.is_symlink() else "is a file, not a directory."
         raise RunError(what, code="run/no-directory", where=str(there), hint="Give another --out.")
     if not os.access(there, os.W_OK | os.X_OK):
-        what = "cannot be used: this user may not write there."
+        what = "cannot be used: nothing can be written there."
         raise RunError(what, code="run/not-writable", where=str(there), hint="Give another --out.")
+
+
+def refuse_unwritable(file: Path) -> None:
+    """RunError where a file cannot be written, as far as that shows before there is anything to write."""
+    folder = file.absolute().parent
+    if file.is_dir():
+        what = "is a directory, and a file is to be written."
+    elif not folder.is_dir():
+        what = f"cannot be written: there is no directory {folder}."
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        what = "cannot be written: nothing can be written beside it."
+    else:
+        return
+    raise RunError(what, code="run/unwritable", where=str(file), hint="Name another file.")
 
 
 def refuse_links(directory: Path) -> None:

@@ -1,5 +1,7 @@
 """Which of a run's finished stages is meant, where it may be named and need not be. Imports nothing heavy."""
 
+from collections.abc import Sequence
+
 from truing.config.stages import STAGES
 from truing.core.errors import RunError
 from truing.runs.directory import RunDirectory
@@ -24,9 +26,16 @@ def speaking_stage(run: RunDirectory, stage: str | None = None) -> str:
             f"the stage {stage} has no finished policy.",
             code="run/no-such-policy",
             where=str(run.root),
-            hint=f"Finished: {', '.join(finished) or 'none'}. Choose with --stage.",
+            hint=what_is_finished(finished),
         )
     return stage
+
+
+def what_is_finished(stages: Sequence[str]) -> str:
+    """What may be named instead of a stage that is not finished."""
+    if not stages:
+        return "None is yet: the command that began the run goes on with it."
+    return f"Finished: {', '.join(stages)}. Choose with --stage."
 
 
 def has_reward_model(run: RunDirectory, stage: str | None) -> bool:

@@ -21,8 +21,8 @@ from truing.config.sections import Evaluation, Rewards, Vllm
 from truing.config.stages import within
 from truing.core.errors import Problem, RecipeError, RunError
 from truing.runs.differences import flat
-from truing.runs.directory import RECORD, RunDirectory
-from truing.runs.files import refuse_links
+from truing.runs.directory import RunDirectory
+from truing.runs.no_run import RECORD
 
 CONSENTS = (
     "base.trust_remote_code",
@@ -57,9 +57,9 @@ def received_plan(run: RunDirectory) -> list[Planned]:
 
     Raises:
         RecipeError: the record holds no recipe.
-        RunError: a variant in it is none, or a link in the run leads elsewhere.
+        RunError: it is no run, a variant in it is none, or a link in it leads elsewhere.
     """
-    refuse_links(run.root)  # before its recipe is read, which may be one, or a pipe without an end
+    run.refuse_no_run()  # before its recipe is read, which may be one, or a pipe without an end
     try:
         return [replace(stage, recipe=without_consents(stage.recipe)) for stage in plan(recorded_recipe(run.recipe))]
     except (NoSuchPlaceError, ValueError, TypeError) as error:
