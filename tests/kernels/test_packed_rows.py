@@ -2,14 +2,13 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from kernels.documented_attention import row_by_row
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from truing.config.sections import Lora
@@ -146,27 +145,12 @@ def test_a_model_that_looks_through_windows_keeps_its_mask() -> None:
         assert choose_backend(model, CUDA, NARROW).hidden is Backend().hidden
 
 
-def _row_by_row(*packed: Any, scale: float, window_size: tuple[int, int], enable_gqa: bool) -> Tensor:
-    """What the documentation of `varlen_attn` says of queries, keys and values (N, heads, d) and where rows begin."""
-    *parts, begins, of_keys, longest, of_longest_keys = packed
-    assert (begins.dtype, window_size) == (torch.int32, (-1, 0))
-    bounds = [*pairwise(begins.tolist())]
-    assert begins is of_keys
-    assert longest == of_longest_keys == max(end - start for start, end in bounds)
-    mixed = []
-    for start, end in bounds:
-        row = (part[start:end].transpose(0, 1)[None] for part in parts)
-        found = scaled_dot_product_attention(*row, is_causal=True, scale=scale, enable_gqa=enable_gqa)
-        mixed.append(found[0].transpose(0, 1))
-    return torch.cat(mixed)
-
-
 @pytest.mark.parametrize("shape", ["llama", "qwen", "qwen3"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_rows_for_a_kernel_that_reads_different_lengths_are_read_as_padded_rows_are(
     shape: str, checkpointing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_rows, "varlen_attn", _row_by_row)
+    monkeypatch.setattr(packed_rows, "varlen_attn", row_by_row)
     model = _model(shape)
     if checkpointing:
         checkpoint_layers(model)

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from truing.config.sections import Base, Compute, Lora, Optimiser
 from truing.core.rows import TokenRows
-from truing.kernels.cpu import fused_layer
+from truing.kernels import fused_layer
 from truing.models.layout import base_to_train, trained_role
 from truing.models.roles import Role
 from truing.processes import group

@@ -15,7 +15,7 @@ from truing.core.batches import Sequences
 from truing.core.experience import Experience
 from truing.core.rows import PairRows, TokenRows
 from truing.functional import gae
-from truing.kernels import packed_rows
+from truing.kernels import fused_layer, packed_rows
 from truing.kernels.backend import choose_backend
 from truing.kernels.precision import Precision
 from truing.models.heads import scalar_head
@@ -109,16 +109,24 @@ def _losses(role: Role, sequences: Sequences) -> dict[str, tuple[Any, Any]]:
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "policy", "critic"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_forward_waits_for_nothing(stage: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("least", [1, fused_layer.MIN_FUSED_WEIGHTS], ids=["fused", "plain"])
+def test_a_forward_waits_for_nothing(
+    stage: str, dtype: torch.dtype, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In bfloat16, rows of different lengths are laid end to end."""
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", least)
+    own, fused = fused_layer._computed, list[object]()
+    monkeypatch.setattr(fused_layer, "_computed", lambda layer, *a, **k: fused.append(layer) or own(layer, *a, **k))
     monkeypatch.setattr(torch.Tensor, "backward", lambda _: None)  # autograd asks for a real device
     monkeypatch.setattr(packed_rows, "varlen_attn", lambda queries, *_, **__: queries)
     with fake_device() as device:
         model, head = tiny.model().to(dtype).to(FAKE), scalar_head(tiny.model(), seed=1, bias=True).to(FAKE)
         role = Role(model, head=head, backend=choose_backend(model, FAKE, Precision(dtype, dtype)))
+        role.backend.prepare(model)
         batch, loss = _losses(role, Sequences.collate(LONG.prompts, LONG.responses, PAD).to(FAKE))[stage]
         learner = Learner([Trained(stage, role, 0.1)], Optimiser(learning_rate=0.1), steps=3, token_budget=20)
         assert len(role.micro_batches(batch.token_counts, 20)) > 1
         device.waits.clear()
         learner.forward_backward(batch, loss)
         assert sum(device.waits.values()) == 1
+    assert bool(fused) == (least == 1)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedModel
 
 from truing.config.recipe import Recipe
@@ -10,10 +11,9 @@ from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.work import Case, Links, phases, update_of
 from truing.kernels.backbone import known_layers
-from truing.kernels.cpu.fused_layer import fuses_layers
 from truing.kernels.gpu.static_step import has_small_layers
 from truing.models.tensor_plan import tensor_plan
-from truing.preflight.held_by_recipe import models_of, numbers_of
+from truing.preflight.held_by_recipe import is_fused, is_quantised, models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, Held, Layout, held
 from truing.preflight.shapes import HINT, shape_of
 
@@ -75,13 +75,14 @@ def launches(measured: Measured, processes: int) -> list[Launch]:
 def launch_of(measured: Measured, layout: Layout) -> Launch:
     """One of them: what was measured of one process, and by how much the layout changes what is counted."""
     recipe, shape = measured.recipe, shape_of(measured.model)
-    fused = measured.on_cpu and not _is_quantised(recipe) and fuses_layers(measured.model)
+    device = torch.device("cpu" if measured.on_cpu else "cuda")
     copied = not measured.on_cpu and has_small_layers(measured.model)
     found: dict[str, Held] = {}
     peaks: dict[str, float] = {}
     seconds = 0.0
     for stage, usage in measured.usages.items():
         models, tokens = models_of(recipe, stage), measured.text_tokens[stage]
+        fused = is_fused(recipe, stage, measured.model, device)
         numbers = numbers_of(recipe, stage, layout, tokens, fused, copied)
         alone = held(shape, models, numbers_of(recipe, stage, ONE_PROCESS, tokens, fused, copied), ONE_PROCESS)
         found[stage] = held(shape, models, numbers, layout)
@@ -108,7 +109,7 @@ def _imports_more(layout: Layout, measured: bool) -> bool:
 
 def _layouts(recipe: Recipe, model: PreTrainedModel, processes: int) -> Iterator[Layout]:
     """More processes first; of as many: rows shared, weights sharded, layers in stages, layers cut."""
-    quantised = _is_quantised(recipe)
+    quantised = is_quantised(recipe)
     for count in (count for count in range(processes, 1, -1) if processes % count == 0):
         if not recipe.compute.shard:
             yield Layout(data=count)
@@ -121,10 +122,6 @@ def _layouts(recipe: Recipe, model: PreTrainedModel, processes: int) -> Iterator
             if count % tensor == 0 and not recipe.compute.shard and _can_be_cut(model, tensor):
                 yield Layout(data=count // tensor, tensor=tensor)
     yield ONE_PROCESS
-
-
-def _is_quantised(recipe: Recipe) -> bool:
-    return recipe.base is not None and recipe.base.quantize != "none"
 
 
 def _can_be_cut(model: PreTrainedModel, tensor: int) -> bool:

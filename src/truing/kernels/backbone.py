@@ -17,7 +17,7 @@ FAMILIES = {
     for family in ("Llama", "Mistral", "Qwen2", "Qwen3")
 }
 """Backbones whose layers may be computed in another way, by name: importing all four takes a second"""
-OURS = ("truing.kernels.cpu.fused_layer", "truing.kernels.checkpointing")
+OURS = ("truing.kernels.fused_layer", "truing.kernels.checkpointing")
 """Modules whose layers compute what a family's own do"""
 LANGUAGE_MODEL = "language_model"
 """What the backbone of a composite model calls the part that reads text"""

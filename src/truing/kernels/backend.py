@@ -18,9 +18,9 @@ from truing.data.batching import plan_by_tokens
 from truing.kernels.backbone import SkipPrefix, hidden_padded
 from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.cpu.fused_decoding import fused_step, fuses
-from truing.kernels.cpu.fused_layer import fuse_layers, fuses_layers
 from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onednn_linears
 from truing.kernels.float32_adapter import Float32AdaptedLinear
+from truing.kernels.fused_layer import fuse_layers, fuses_layers
 from truing.kernels.gpu.light_adapters import light_decoding
 from truing.kernels.gpu.static_step import static_decoding
 from truing.kernels.next_token import Vocabulary
@@ -120,12 +120,13 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
         backend = replace(backend, hidden=hidden_packed, micro_batches=plan_packed)
     elif device.type == "cpu" and has_known_attention(model):
         backend = replace(backend, hidden=hidden_causal)
+    fuses_whole = fuses_layers(model, device, precision)
     if device.type == "cpu" and precision.compute == torch.float32:
         backend = replace(
             backend,
-            prepare=_fast_layers,
+            prepare=use_onednn_linears,
             adapter_layers={OneDnnLinear: AdaptedLinear, **backend.adapter_layers},
-            decoding=partial(fused_step, reads_prompts=fuses_layers(model))
+            decoding=partial(fused_step, reads_prompts=fuses_whole)
             if fuses(model)
             else lambda model, *_: prepacked(model),
             token_logprobs=partial(token_logprobs, linear=linear),
@@ -137,12 +138,15 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
         backend = replace(backend, hidden=hidden_causal) if known else backend
         if known and precision.compute == torch.bfloat16:
             backend = replace(backend, hidden=hidden_varlen, micro_batches=plan_packed)
-    return backend
+    return _with_fused_layers(backend) if fuses_whole else backend
 
 
-def _fast_layers(model: PreTrainedModel) -> None:
-    use_onednn_linears(model)
-    fuse_layers(model)
+def _with_fused_layers(backend: Backend) -> Backend:
+    def prepare(model: PreTrainedModel) -> None:
+        backend.prepare(model)
+        fuse_layers(model)
+
+    return replace(backend, prepare=prepare)
 
 
 def ways_to_learn(backend: Backend) -> Iterator[tuple[Backend, str | None]]:

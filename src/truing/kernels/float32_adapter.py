@@ -1,7 +1,8 @@
-"""A float32 adapter on a linear layer in bfloat16 or in 4 bit.
+"""A float32 adapter on a linear layer in bfloat16 or in 4 bit, computed in the precision of what the layer gives.
 
-PEFT casts what comes in to float32 for the adapter, and autograd keeps that copy until the backward: one for each
-layer, where several read the same states. Here what came in is kept as it came, and cast once more.
+PEFT casts what comes in to float32, which autograd keeps until the backward, computes the adapter's products in it, and
+scales, adds and casts back in passes of their own. Here what learns is float32, and products are not: each factor is
+cast, which is small, and its gradient comes back in float32.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 
 class Float32AdaptedLinear(LoraLinear):
-    """PEFT's layer; in everything but what it keeps for the backward it is PEFT's."""
+    """PEFT's layer; in everything but the forward it is PEFT's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -26,33 +27,8 @@ class Float32AdaptedLinear(LoraLinear):
             return super().forward(x, *args, **kwargs)
         (name,) = active
         lora: Any = self
-        factors = lora.lora_A[name].weight, lora.lora_B[name].weight, self.scaling[name]
-        added: Tensor = _WithAdapter.apply(self.base_layer(x), x, *factors)  # type: ignore[no-untyped-call]
-        return added
-
-
-class _WithAdapter(torch.autograd.Function):
-    """wide + scale · (rows · downᵀ) · upᵀ. Hu et al. 2021 (arXiv:2106.09685), equation 3.
-
-    wide (..., out) and rows (..., in) in the layer's precision, down (r, in) and up (out, r) in that of all sums.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, wide: Tensor, rows: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
-        narrow = F.linear(rows.to(down.dtype), down)
-        ctx.save_for_backward(rows, down, up, narrow)
-        ctx.scale = scale
-        return F.linear(narrow, up).mul_(scale).add_(wide).to(wide.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        rows, down, up, narrow = ctx.saved_tensors
-        of_part = gradients[0].to(up.dtype, copy=True).mul_(ctx.scale)
-        of_narrow = of_part @ up
-        of_rows = (of_narrow @ down).to(rows.dtype) if ctx.needs_input_grad[1] else None
-        of_down = of_up = None
-        if ctx.needs_input_grad[2]:
-            of_down = of_narrow.flatten(0, -2).t() @ rows.flatten(0, -2).to(down.dtype)
-        if ctx.needs_input_grad[3]:
-            of_up = of_part.flatten(0, -2).t() @ narrow.flatten(0, -2)
-        return gradients[0], of_rows, of_down, of_up, None
+        wide: Tensor = self.base_layer(x)
+        down, up = (factor[name].weight.to(wide.dtype) for factor in (lora.lora_A, lora.lora_B))
+        narrow = F.linear(x.to(wide.dtype), down).flatten(0, -2)
+        # Not in place: a layer in 4 bit may give a view, which autograd would not have written over.
+        return torch.addmm(wide.flatten(0, -2), narrow, up.t(), alpha=self.scaling[name]).view(wide.shape)

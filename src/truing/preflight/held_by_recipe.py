@@ -2,9 +2,14 @@
 
 from math import ceil
 
+import torch
+from transformers import PreTrainedModel
+
 from truing.config.recipe import Recipe
 from truing.config.sections import MOST
 from truing.config.stages import STAGES, StageSpec
+from truing.kernels.fused_layer import fuses_layers
+from truing.models.device import precision_of
 from truing.models.stage_plan import MICRO_BATCHES
 from truing.preflight.layouts import FLOAT, HALF, Layout, Models, Numbers
 
@@ -28,16 +33,26 @@ def reward_models(recipe: Recipe, spec: StageSpec) -> int:
     return members
 
 
+def is_fused(recipe: Recipe, stage: str, model: PreTrainedModel, device: torch.device) -> bool:
+    """Whether the device computes each layer of what learns in the stage in one, where no process has slices of it."""
+    precision = precision_of(recipe.compute, trains=models_of(recipe, stage).trained > 0)
+    return not is_quantised(recipe) and fuses_layers(model, device, precision)
+
+
+def is_quantised(recipe: Recipe) -> bool:
+    """Whether frozen models are in 4 bit."""
+    return recipe.base is not None and recipe.base.quantize != "none"
+
+
 def numbers_of(
     recipe: Recipe, stage: str, layout: Layout, row_tokens: int, fused: bool = False, copied: bool = False
 ) -> Numbers:
     """What the recipe says of a stage, with the rows of a process in this layout, each of so many tokens.
 
-    `fused` where a device computes whole layers of the model in one, `copied` where it samples by copies of products;
-    none does so with those that are cut.
+    `fused` as `is_fused` says, `copied` where a device samples by copies of products; layers that are cut are neither.
     """
     compute, section = recipe.compute, getattr(recipe, stage)
-    quantised = recipe.base is not None and recipe.base.quantize == "nf4"
+    quantised = is_quantised(recipe)
     episodes = getattr(section, "episodes", recipe.evaluation.prompts)
     learnt = getattr(section, "batch_size", None) or episodes // section.minibatches
     texts = learnt * STAGES[stage].texts_per_row

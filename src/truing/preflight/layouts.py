@@ -7,8 +7,8 @@ What is assumed:
 - Of several members of a reward model each learns and scores as one does, and a stage that is scored holds their
   averaged weights too: an adapter of all their ranks, or a model.
 - A micro-batch has at most a process's share of a step's rows. Learning keeps, of each layer and token of it, hidden
-  states four times (before and behind two norms) and the inputs and outputs of its products; where a CPU computes a
-  layer in one, five fewer than these inputs and outputs (`kernels/cpu/fused_layer.py`: products that read the same
+  states four times (before and behind two norms) and the inputs and outputs of its products; where a layer is
+  computed in one, five fewer than these inputs and outputs (`kernels/fused_layer.py`: products that read the same
   states keep them once, norms and what leaves a gate are computed again); with checkpointing, one hidden state of each
   layer and all of one. Scoring keeps less. Logits come in small chunks and are left out, as are padding, weights that
   are cast to be computed with, and what the allocator cannot reuse.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from truing.config.defaults import ON_CPU
@@ -11,13 +12,14 @@ from truing.config.variants import with_changes
 from truing.core.errors import ModelError
 from truing.kernels.gpu.static_step import has_small_layers
 from truing.models.device import device_of, dtype_of, gpu_memory
-from truing.preflight.held_by_recipe import models_of, numbers_of
+from truing.preflight.held_by_recipe import is_fused, models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, held
 from truing.preflight.shapes import shape_of
 
 LEARN_TOKENS = (32_768, 16_384, 8_192, 4_096, 2_048)
 ROLLOUT_ROWS = (512, 256, 128, 64)
 """The first of these that fits"""
+GPU = torch.device("cuda")
 SCORED = 2
 """As many times the tokens are scored at once as are learnt from, since no activations are kept"""
 ROOM = 0.6
@@ -54,14 +56,13 @@ def sizes_within(recipe: Recipe, stages: Sequence[str], model: PreTrainedModel, 
         shape = shape_of(model)
     except ModelError:
         return ON_CPU | {"compute.dtype": recipe.compute.dtype}
-
+    fused = {stage: is_fused(recipe, stage, model, GPU) for stage in stages}
     copied = has_small_layers(model)
 
     def fits(key: str, value: int) -> bool:
         changed = with_changes(recipe, {key: value})
-        numbers = {
-            stage: numbers_of(changed, stage, ONE_PROCESS, recipe.data.max_length, copied=copied) for stage in stages
-        }
+        rows = recipe.data.max_length
+        numbers = {stage: numbers_of(changed, stage, ONE_PROCESS, rows, fused[stage], copied) for stage in stages}
         return all(held(shape, models_of(recipe, stage), of, ONE_PROCESS).peak <= size for stage, of in numbers.items())
 
     def most(key: str, values: tuple[int, ...]) -> int:

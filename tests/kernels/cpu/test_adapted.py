@@ -12,9 +12,10 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from truing.config.sections import Lora
-from truing.kernels.cpu import adapted
-from truing.kernels.cpu.adapted import AdaptedLinear, is_tall
+from truing.kernels import products
+from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.precision import Precision
+from truing.kernels.products import merges
 from truing.models.adapters import Adapters
 from truing.models.load import prepare
 from truing.models.roles import Role
@@ -63,8 +64,8 @@ def test_as_pefts_own_layer(
     adapters: Adapters, name: str, rows: int, few: int, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of rank 3, above and below what PyTorch's own product takes."""
-    monkeypatch.setattr(adapted, "NARROW_ROWS", few)
-    monkeypatch.setattr(adapted, "PLAIN_RANK", rank)
+    monkeypatch.setattr(products, "NARROW_ROWS", few)
+    monkeypatch.setattr(products, "PLAIN_RANK", rank)
     adapters.select(name)
     layer = _layer(adapters)
     ours = _run(layer, name, rows)
@@ -107,7 +108,7 @@ def test_without_a_gradient_many_rows_meet_the_adapter_merged(
 
 
 def test_rows_are_tall_where_they_are_twice_as_many_as_columns() -> None:
-    assert [is_tall(torch.empty(2, rows, 3)) for rows in (2, 3, 4)] == [False, True, True]
+    assert [merges(torch.empty(2, rows, 3)) for rows in (2, 3, 4)] == [False, True, True]
 
 
 def test_without_an_adapter_in_force_it_is_the_base(adapters: Adapters) -> None:

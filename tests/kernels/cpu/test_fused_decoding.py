@@ -21,8 +21,8 @@ from transformers import (
 
 from truing.config.sections import Lora
 from truing.kernels import backend as backends
+from truing.kernels import fused_layer
 from truing.kernels.backend import choose_backend
-from truing.kernels.cpu import fused_layer
 from truing.kernels.cpu.fused_decoding import FusedStep
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters

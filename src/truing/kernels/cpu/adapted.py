@@ -4,7 +4,6 @@ PEFT holds the adapters, saves and merges them. Its forward scales and adds the 
 and leaves narrow products to a library that is slow at them; here each is added while it is computed.
 """
 
-from math import prod
 from typing import Any
 
 import torch
@@ -12,15 +11,8 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor
 
 from truing.kernels.cpu.linear import OneDnnLinear, suits
-from truing.kernels.cpu.products import one_dnn, one_dnn_added, product
-
-NARROW_ROWS = 64
-"""Rows below which a narrow product costs less than calling oneDNN"""
-TALL = 2
-"""Times as many rows as columns from which on an adapter is merged into a copy of the weight, for each product anew:
-from about as many on, that costs less than to go through all that comes out once more"""
-PLAIN_RANK = 16
-"""Ranks up to which PyTorch's own product, added in place, costs less than oneDNN's sum, which writes it elsewhere"""
+from truing.kernels.cpu.products import one_dnn, product
+from truing.kernels.products import add_narrow, merged, merges, narrow_product
 
 
 class AdaptedLinear(LoraLinear):
@@ -43,22 +35,12 @@ class AdaptedLinear(LoraLinear):
         (name,) = active
         lora: Any = self
         factors = lora.lora_A[name].weight, lora.lora_B[name].weight, self.scaling[name]
-        if not torch.is_grad_enabled() and is_tall(x):
+        if not torch.is_grad_enabled() and merges(x):
             return product(x, merged(base.weight, *factors), base.bias)
         adapted: Tensor = _Adapted.apply(  # type: ignore[no-untyped-call]
             x, base.weight, base.bias, *factors, base.prepacked
         )
         return adapted
-
-
-def is_tall(rows: Tensor) -> bool:
-    """Whether an adapter is merged into a copy of the weight for one product with these rows (..., in)."""
-    return rows.shape[:-1].numel() >= TALL * rows.shape[-1]
-
-
-def merged(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
-    """(out, in) a copy of the weight with scale · up · down added: of `up` (out, r) and `down` (r, in)."""
-    return torch.addmm(weight, up, down, alpha=scale)
 
 
 class _Adapted(torch.autograd.Function):
@@ -95,18 +77,3 @@ class _Adapted(torch.autograd.Function):
         of_down = one_dnn(of_narrow.flatten(0, -2).t(), rows.flatten(0, -2).t()) if ctx.needs_input_grad[3] else None
         of_up = one_dnn(flat_narrow.t(), flat.t()).t() if ctx.needs_input_grad[4] else None
         return of_rows, None, None, of_down, of_up, None, None
-
-
-def narrow_product(rows: Tensor, down: Tensor) -> Tensor:
-    """(..., in) to (..., r)."""
-    few = rows.shape[:-1].numel() < NARROW_ROWS or rows.dtype != torch.float32
-    return rows @ down.t() if few else one_dnn(rows, down)
-
-
-def add_narrow(wide: Tensor, narrow: Tensor, up: Tensor) -> Tensor:
-    """`wide` (..., out) + narrow (..., r) · upᵀ; `wide` is not needed any more."""
-    *rows, rank = narrow.shape
-    if rank <= PLAIN_RANK or prod(rows) < NARROW_ROWS:
-        wide.flatten(0, -2).addmm_(narrow.flatten(0, -2), up.t())
-        return wide
-    return one_dnn_added(narrow, up, None, wide)

@@ -17,11 +17,11 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from truing.kernels.backbone import is_known
-from truing.kernels.cpu.adapted import merged
 from truing.kernels.cpu.linear import gains_by_packing, linear, prepacked
 from truing.kernels.cpu.products import one_dnn, reordered
 from truing.kernels.fused_backbone import Computed, FusedBackbone
 from truing.kernels.packed_rows import ATTENTION
+from truing.kernels.products import merged
 
 
 class FusedStep:

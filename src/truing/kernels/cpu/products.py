@@ -126,6 +126,11 @@ def _seconds(ways: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> di
     return took
 
 
+def by_one_dnn(rows: Tensor) -> bool:
+    """Whether it computes with such numbers here. A model on the meta device is one that will be on a CPU."""
+    return rows.dtype == torch.float32 and rows.device.type in ("cpu", "meta")
+
+
 def one_dnn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Rows (..., in) · weightᵀ (out, in) + bias, without a gradient. Either may lie transposed in memory."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "none", [], "")

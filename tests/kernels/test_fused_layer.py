@@ -24,12 +24,12 @@ from transformers import (
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
 from truing.config.sections import Lora
+from truing.kernels import fused_layer, products
 from truing.kernels.backbone import is_known
 from truing.kernels.checkpointing import checkpoint_layers
-from truing.kernels.cpu import adapted, fused_layer
-from truing.kernels.cpu.fused_layer import _Added, _Gated, _Normed, _Rotated
-from truing.kernels.cpu.projections import Projection, flat
+from truing.kernels.fused_layer import _Added, _Gated, _Normed, _Rotated
 from truing.kernels.precision import Precision
+from truing.kernels.projections import Projection, flat
 from truing.models.adapters import Adapters
 from truing.models.load import prepare
 from truing.models.prefix import frozen_prefix_of
@@ -55,6 +55,7 @@ FAMILIES: dict[str, PretrainedConfig] = {
 TOKENS = torch.tensor([[1, 2, 3, 4, 5], [6, 7, 8, 9, 2]])
 RAGGED = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
 ADAPTER = "policy"
+CPU, WIDE = torch.device("cpu"), Precision()
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,12 @@ def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers are fused however small they are."""
     monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
     one_dnn.computes_everything(monkeypatch)
+
+
+def _fuse(model: PreTrainedModel, precision: Precision = WIDE) -> None:
+    """As the backend of a CPU does."""
+    if fused_layer.fuses_layers(model, CPU, precision):
+        fused_layer.fuse_layers(model)
 
 
 def _both(config: PretrainedConfig, targets: Any = None) -> tuple[Role, Role]:
@@ -103,7 +110,7 @@ def _assert_alike(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> None:
 def test_adapters_learn_as_on_the_librarys_layers(
     family: str, mask: Tensor, targets: Any, tall: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapted, "TALL", tall)
+    monkeypatch.setattr(products, "TALL", tall)
     ours, theirs = _both(FAMILIES[family], targets)
     _assert_alike(_learnt(ours, mask), _learnt(theirs, mask))
 
@@ -169,7 +176,7 @@ def test_what_is_more_than_a_projection_is_computed_by_its_own_layer(monkeypatch
     assert _seen(role, monkeypatch)
 
 
-def test_narrower_numbers_are_computed_by_its_own_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cast_weights_are_computed_with_by_its_own_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     role, _ = _both(FAMILIES["llama"])
     with torch.autocast("cpu", torch.bfloat16):
         assert _seen(role, monkeypatch)
@@ -187,26 +194,32 @@ def test_other_attention_is_computed_by_its_own_layer(monkeypatch: pytest.Monkey
     [
         tiny.model("gpt2"),
         tiny.model("gemma"),
-        tiny.model().to(torch.bfloat16),
         AutoModelForCausalLM.from_config(MistralConfig(**NARROW, sliding_window=4)),
         AutoModelForCausalLM.from_config(LlamaConfig(**NARROW, hidden_act="gelu")),
     ],
-    ids=["another family", "other norms", "bfloat16", "sliding window", "another activation"],
+    ids=["another family", "other norms", "sliding window", "another activation"],
 )
 def test_other_models_keep_their_layers(model: PreTrainedModel) -> None:
     kinds = [type(part) for part in model.modules() if "Layer" in type(part).__name__]
-    fused_layer.fuse_layers(model)
+    _fuse(model)
     assert [type(part) for part in model.modules() if "Layer" in type(part).__name__] == kinds
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_weights_that_are_cast_to_be_computed_with_keep_their_layers(device: str) -> None:
+    model, mixed = tiny.model(), Precision.of("bfloat16", trains=True)
+    assert not fused_layer.fuses_layers(model, torch.device(device), mixed)
+    assert not fused_layer.fuses_layers(model.to(torch.bfloat16), torch.device(device), WIDE)
 
 
 def test_small_layers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.model()
     weights = sum(weight.numel() for weight in model.base_model.layers[0].parameters())
     monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", weights + 1)
-    fused_layer.fuse_layers(model)
+    _fuse(model)
     assert type(model.base_model.layers[0]) is LlamaDecoderLayer
     monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", weights)
-    fused_layer.fuse_layers(model)
+    _fuse(model)
     assert type(model.base_model.layers[0]) is not LlamaDecoderLayer
 
 
@@ -221,7 +234,7 @@ def _adapted(width: int, out: int) -> Projection:
 
 @pytest.mark.parametrize("tall", [0, 1000], ids=["merged", "beside"])
 def test_gradients_are_the_slopes(tall: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapted, "TALL", tall)
+    monkeypatch.setattr(products, "TALL", tall)
     group, scales = [_adapted(4, 5), _adapted(4, 6)], [0.7, 0.7]
     states, rows, gate = _random(3, 4), _random(3, 5), _random(3, 5) + 0.5
     one = flat([_adapted(5, 4)])
@@ -240,9 +253,9 @@ def test_gradients_are_the_slopes(tall: int, monkeypatch: pytest.MonkeyPatch) ->
 def test_without_one_dnn_no_layer_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
     model = tiny.model("llama")
-    assert fused_layer.fuses_layers(model)
+    assert fused_layer.fuses_layers(model, CPU, WIDE)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert not fused_layer.fuses_layers(model)
+    assert not fused_layer.fuses_layers(model, CPU, WIDE)
 
 
 class _Half(LlamaDecoderLayer):
@@ -262,7 +275,7 @@ def test_layers_and_parts_of_anothers_making_are_not_known(monkeypatch: pytest.M
     monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
     whole, in_parts = tiny.model("llama"), tiny.model("llama")
     assert is_known(whole)
-    fused_layer.fuse_layers(whole)
+    _fuse(whole)
     assert is_known(whole)
     in_parts.model.layers[1].input_layernorm.__class__ = _OwnNorm
     assert not is_known(in_parts)
@@ -271,6 +284,6 @@ def test_layers_and_parts_of_anothers_making_are_not_known(monkeypatch: pytest.M
         layer.__class__ = _Half
     tokens = torch.tensor([[1, 5, 6, 7]])
     before = own(input_ids=tokens).logits
-    fused_layer.fuse_layers(own)
+    _fuse(own)
     assert not is_known(own)
     assert torch.equal(own(input_ids=tokens).logits, before)

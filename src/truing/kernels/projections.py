@@ -11,11 +11,20 @@ from typing import Any, NamedTuple
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from truing.kernels.cpu.adapted import AdaptedLinear, add_narrow, is_tall, merged, narrow_product
+from truing.kernels.cpu.adapted import AdaptedLinear
 from truing.kernels.cpu.linear import OneDnnLinear
-from truing.kernels.cpu.products import one_dnn, one_dnn_added, products_in_force
+from truing.kernels.float32_adapter import Float32AdaptedLinear
+from truing.kernels.products import (
+    add_narrow,
+    add_product,
+    added_product,
+    merged,
+    merges,
+    narrow_product,
+    product,
+    summed_over_rows,
+)
 
 TENSORS = 4
 """Of a projection"""
@@ -49,7 +58,7 @@ def projection_of(layer: nn.Module) -> Projection | None:
     """What a layer computes with the adapter in force; None where that is more than a projection."""
     if type(layer) in (nn.Linear, OneDnnLinear):
         return Projection(layer.weight, layer.bias)  # type: ignore[arg-type]
-    if type(layer) not in (LoraLinear, AdaptedLinear):
+    if type(layer) not in (LoraLinear, AdaptedLinear, Float32AdaptedLinear):
         return None
     lora: Any = layer
     base = projection_of(lora.base_layer)
@@ -62,6 +71,18 @@ def projection_of(layer: nn.Module) -> Projection | None:
     if lora.lora_variant.get(name) or lora.lora_bias.get(name) or type(lora.lora_dropout[name]) is not nn.Identity:
         return None
     return base._replace(down=lora.lora_A[name].weight, up=lora.lora_B[name].weight, scale=lora.scaling[name])
+
+
+def computed_in(dtype: torch.dtype, projections: Sequence[Projection]) -> list[Projection]:
+    """The same with their adapters in another precision; gradients come back in their own."""
+    factors = [factor for one in projections for factor in (one.down, one.up) if factor is not None]
+    if all(factor.dtype == dtype for factor in factors):
+        return [*projections]
+    cast = torch.cat([factor.flatten() for factor in factors]).to(dtype)  # small as they are, a call for all
+    parts = (
+        part.view_as(like) for part, like in zip(torch.split(cast, [*map(torch.numel, factors)]), factors, strict=True)
+    )
+    return [one if one.up is None else one._replace(down=next(parts), up=next(parts)) for one in projections]
 
 
 def flat(projections: Sequence[Projection]) -> list[Tensor | None]:
@@ -83,15 +104,21 @@ def project(
     Returns:
         Those, and (N, all ranks) what the adapters' first matrices made of the rows, scaled, where that was needed.
     """
-    if is_tall(rows):
+    if merges(rows):
         projections = [_merged(one) for one in projections]
-    outs = [_product(rows, one.weight, one.bias, to) for one in projections]
+    at_once = to if rows.dtype != torch.bfloat16 else None  # there each sum with what is large would be rounded anew
+    outs = [
+        product(rows, one.weight, one.bias) if at_once is None else added_product(at_once, rows, one.weight, one.bias)
+        for one in projections
+    ]
     narrow = _narrow(rows, projections)
     if narrow is not None:
         parts = iter(torch.split(narrow, _ranks(projections), 1))
         for place, one in enumerate(projections):
             if one.up is not None:
                 outs[place] = add_narrow(outs[place], next(parts), one.up)
+    if to is not None and at_once is None:
+        outs = [out.add_(to) for out in outs]
     return outs, narrow
 
 
@@ -113,53 +140,43 @@ def gradients(
     """
     of_outs = [gradient.contiguous() for gradient in of_outs]
     both = [*zip(of_outs, projections, strict=True)]
-    of_narrow = [narrow_product(of_out, one.up.t()).mul_(one.scale) for of_out, one in both if one.up is not None]
+    of_parts = [narrow_product(of_out, one.up.t()).mul_(one.scale) for of_out, one in both if one.up is not None]
+    of_narrow = _cat(of_parts, 1) if of_parts else None
     of_rows = _of_rows(of_outs, of_narrow, projections, is_merged=narrow is None) if reaches_rows else None
     return of_rows, _of_tensors(both, rows, narrow, of_narrow)
 
 
-def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None, to: Tensor | None = None) -> Tensor:
-    """Rows (N, in) · weightᵀ + bias, and `to` (N, out), which stays as it is, added while that is computed.
-
-    By oneDNN even with fewer than `MIN_WEIGHTS`, as narrow keys and values have: here it takes half of the time.
-    """
-    by_one_dnn = rows.dtype == torch.float32 and products_in_force().by_one_dnn(len(rows), weight.numel())
-    if to is None:
-        return one_dnn(rows, weight, bias) if by_one_dnn else F.linear(rows, weight, bias)
-    if by_one_dnn:
-        return one_dnn_added(rows, weight, bias, to)
-    return torch.addmm(to if bias is None else to + bias, rows, weight.t())
-
-
 def _of_rows(
-    of_outs: Sequence[Tensor], of_narrow: Sequence[Tensor], projections: Sequence[Projection], is_merged: bool
+    of_outs: Sequence[Tensor], of_narrow: Tensor | None, projections: Sequence[Projection], is_merged: bool
 ) -> Tensor:
     of_rows = None
     for of_out, one in zip(of_outs, projections, strict=True):
-        of_rows = _product(of_out, (_merged(one) if is_merged else one).weight.t(), None, of_rows)
+        across = (_merged(one) if is_merged else one).weight.t()
+        of_rows = product(of_out, across) if of_rows is None else add_product(of_rows, of_out, across)
     assert of_rows is not None
-    if is_merged or not of_narrow:
+    if is_merged or of_narrow is None:
         return of_rows
-    return add_narrow(of_rows, _cat(of_narrow, 1), _downs(projections).t())
+    return add_narrow(of_rows, of_narrow, _downs(projections).t())
 
 
 def _of_tensors(
-    both: Sequence[tuple[Tensor, Projection]], rows: Tensor | None, narrow: Tensor | None, of_narrow: list[Tensor]
+    both: Sequence[tuple[Tensor, Projection]], rows: Tensor | None, narrow: Tensor | None, of_narrow: Tensor | None
 ) -> list[Tensor | None]:
     if rows is None:
         return [None] * (TENSORS * len(both))
     adapters: Iterator[tuple[Tensor, Tensor]] = iter(())
-    narrow = _narrow(rows, [one for _, one in both]) if narrow is None else narrow
-    if narrow is not None:
-        ranks = [part.shape[1] for part in of_narrow]
-        of_downs = torch.split(_over_rows(_cat(of_narrow, 1), rows), ranks)
+    projections = [one for _, one in both]
+    narrow = _narrow(rows, projections) if narrow is None else narrow
+    if narrow is not None and of_narrow is not None:
+        ranks = _ranks(projections)
+        of_downs = torch.split(summed_over_rows(of_narrow, rows), ranks)
         adapters = zip(of_downs, torch.split(narrow, ranks, 1), strict=True)
     found: list[Tensor | None] = []
     for of_out, one in both:
-        found.append(_product(of_out.t(), rows.t()) if one.weight.requires_grad else None)
+        found.append(product(of_out.t(), rows.t()) if one.weight.requires_grad else None)
         found.append(of_out.sum(0) if one.bias is not None and one.bias.requires_grad else None)
         of_down, part = (None, None) if one.up is None else next(adapters)
-        found += [of_down, None if part is None else _over_rows(part, of_out).t()]
+        found += [of_down, None if part is None else summed_over_rows(part, of_out).t()]
     return found
 
 
@@ -188,11 +205,6 @@ def _merged(one: Projection) -> Projection:
     if one.down is None or one.up is None:
         return one
     return Projection(merged(one.weight, one.down, one.up, one.scale), one.bias)
-
-
-def _over_rows(ours: Tensor, theirs: Tensor) -> Tensor:
-    """(a, b): (N, a) and (N, b) multiplied and summed over all rows, where a is small."""
-    return one_dnn(ours.t(), theirs.t()) if ours.dtype == torch.float32 else ours.t() @ theirs
 
 
 def _cat(parts: Sequence[Tensor], dim: int = 0) -> Tensor:

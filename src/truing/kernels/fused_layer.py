@@ -16,30 +16,34 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from truing.kernels.backbone import decoder_layers, is_known, known_layers
 from truing.kernels.cpu.linear import one_dnn_is_there
-from truing.kernels.cpu.projections import Projection, flat, gradients, project, projection_of, unflat
+from truing.kernels.norms import norm_of_heads, rms_norm, rms_norm_again, rms_norm_gradients
 from truing.kernels.packed_rows import ATTENTION
+from truing.kernels.precision import Precision
+from truing.kernels.projections import Projection, computed_in, flat, gradients, project, projection_of, unflat
 
 MIN_FUSED_WEIGHTS = 1 << 16
 """Weights of a layer from which on it is computed so; smaller ones stay what their modules make of them, to the bit"""
 
 
-def fuses_layers(model: PreTrainedModel) -> bool:
-    """Whether a CPU computes all layers so: those of a known family, in float32 and large enough."""
-    if not one_dnn_is_there() or not is_known(model) or getattr(model.config, "hidden_act", None) != "silu":
+def fuses_layers(model: PreTrainedModel, device: torch.device, precision: Precision) -> bool:
+    """Whether all layers are computed so: large ones of a known family, whose weights are computed with as they are."""
+    lacks = device.type == "cpu" and precision.compute == torch.float32 and not one_dnn_is_there()
+    if precision.is_mixed or lacks:
+        return False
+    if not is_known(model) or getattr(model.config, "hidden_act", None) != "silu":
         return False
     found = decoder_layers(model)
     if found is None:
         return False
     weights = [[*layer.parameters()] for layer in found[1]]
-    is_float = all(weight.dtype == torch.float32 for own in weights for weight in own)
-    return is_float and all(sum(weight.numel() for weight in own) >= MIN_FUSED_WEIGHTS for own in weights)
+    is_whole = all(weight.dtype == precision.parameters for own in weights for weight in own)
+    return is_whole and all(sum(weight.numel() for weight in own) >= MIN_FUSED_WEIGHTS for own in weights)
 
 
 def fuse_layers(model: PreTrainedModel) -> None:
     """Has every decoder layer of the model computed so, where `fuses_layers`; parameters stay the same objects."""
-    if fuses_layers(model):
-        for layer in known_layers(model, hint=""):
-            layer.__class__ = _fused(type(layer))
+    for layer in known_layers(model, hint=""):
+        layer.__class__ = _fused(type(layer))
 
 
 def _fused(kind: type[nn.Module]) -> type[nn.Module]:
@@ -59,17 +63,18 @@ def _projections(layer: Any, states: Tensor) -> list[Projection] | None:
     attention, mlp = layer.self_attn, layer.mlp
     projecting = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
     projecting += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-    if states.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+    if torch.amp.is_autocast_available(states.device.type) and torch.is_autocast_enabled(states.device.type):
         return None
     if attention.config._attn_implementation not in ("sdpa", ATTENTION):
         return None
     if attention.training and attention.attention_dropout:
         return None
-    if any(map(_is_watched, (attention, mlp, layer.input_layernorm, layer.post_attention_layernorm, *projecting))):
+    norms = layer.input_layernorm, layer.post_attention_layernorm
+    if any(map(_is_watched, (attention, mlp, *norms, *projecting))):
         return None
     found = [projection_of(part) for part in projecting]
-    known = [one for one in found if one is not None and one.weight.dtype == torch.float32]
-    return known if len(known) == len(found) else None
+    known = [one for one in found if one is not None and one.weight.dtype == states.dtype]
+    return computed_in(states.dtype, known) if len(known) == len(found) else None
 
 
 def _is_watched(module: nn.Module) -> bool:
@@ -95,7 +100,7 @@ def _computed(
         for part in _normed(layer.input_layernorm, states, queries_keys_values)
     ]
     if hasattr(attention, "q_norm"):
-        heads[:2] = attention.q_norm(heads[0]), attention.k_norm(heads[1])
+        heads[:2] = norm_of_heads(attention.q_norm, heads[0]), norm_of_heads(attention.k_norm, heads[1])
     heads[:2] = (_Rotated.apply(part, *position_embeddings) for part in heads[:2])  # type: ignore[no-untyped-call]
     attend = ALL_ATTENTION_FUNCTIONS[ATTENTION]  # the library's, where nothing is faster
     inputs = [part.transpose(1, 2) for part in heads]
@@ -117,32 +122,29 @@ def _normed(norm: Any, states: Tensor, projections: Sequence[Projection]) -> tup
 
 
 class _Normed(Function):
-    """Projections of states (N, D) behind a root mean square norm. Zhang and Sennrich 2019 (arXiv:1910.07467)."""
+    """Projections of states (N, D) behind a root mean square norm."""
 
     @staticmethod
     def forward(
         ctx: Any, states: Tensor, norm: Tensor, epsilon: float, scales: Sequence[float], *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
-        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
-        inverse = length.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
-        outs, narrow = project((states * inverse).mul_(norm), unflat(tensors, scales))
+        rows, inverse = rms_norm(states, norm, epsilon)
+        outs, narrow = project(rows, unflat(tensors, scales))
         ctx.save_for_backward(states, norm, inverse, narrow, *tensors)
-        ctx.scales = scales
+        ctx.epsilon, ctx.scales = epsilon, scales
         return tuple(outs)
 
     @staticmethod
     def backward(ctx: Any, *of_outs: Tensor) -> tuple[Tensor | None, ...]:
         states, norm, inverse, narrow, *tensors = ctx.saved_tensors
         projections = unflat(tensors, ctx.scales)
-        rows = (states * inverse).mul_(norm) if any(one.learns for one in projections) else None
-        reaches_norm = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        of_rows, of_tensors = gradients(of_outs, rows, narrow, projections, reaches_norm)
+        learns = any(one.learns for one in projections)
+        rows = rms_norm_again(states, norm, ctx.epsilon, inverse) if learns else None
+        norm_learns = ctx.needs_input_grad[1]
+        of_rows, of_tensors = gradients(of_outs, rows, narrow, projections, ctx.needs_input_grad[0] or norm_learns)
         of_states = of_norm = None
         if of_rows is not None:
-            slope = of_rows * states
-            of_norm = slope.t() @ inverse[:, 0] if ctx.needs_input_grad[1] else None
-            along = (slope @ norm)[:, None].mul_(inverse.pow(3)).div_(-states.shape[-1])
-            of_states = of_rows.mul_(norm).mul_(inverse).addcmul_(states, along)
+            of_states, of_norm = rms_norm_gradients(of_rows, states, norm, inverse, norm_learns)
         return of_states, of_norm, None, None, *of_tensors
 
 
