@@ -61,8 +61,9 @@ class Count:
 
     def add(self, given: Any, returned: Any, operations: float, touched: float | None = None) -> None:
         """A kernel that reads and writes these."""
-        seen = [leaf for leaf in tree_leaves((given, returned)) if isinstance(leaf, Tensor)]
-        size = sum(map(_bytes, seen)) if touched is None else touched
+        read = {id(leaf): leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)}
+        written = [leaf for leaf in tree_leaves(returned) if isinstance(leaf, Tensor)]
+        size = sum(map(_bytes, [*read.values(), *written])) if touched is None else touched
         self.kernels += 1
         self.bytes += size
         self.seconds += max(size / GPU.bandwidth, operations / GPU.operations)

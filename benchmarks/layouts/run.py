@@ -104,8 +104,8 @@ CHECK = f"""
 
 The peaks in [memory](memory.md#measured), of random weights in the shape of SmolLM2-135M on a CPU. By count: with
 {LIBRARIES / 1e9:.2f} GB for Python and its libraries, {OF_SEVERAL / 1e9:.2f} more for those of several processes, and
-nothing for compiled products (up to 0.65 GB) or for what the allocator cannot reuse, which is most of what bfloat16 and
-4 bit take beyond their count. As the doctor does: the measured peak of one process, changed by what several change of
+nothing for compiled products (up to 0.65 GB) or for what the allocator cannot reuse, which is most of what 4 bit
+takes beyond its count. As the doctor does: the measured peak of one process, changed by what several change of
 the count; where several were measured, beside the largest of them.
 """.strip()
 SECONDS = f"""

@@ -8,8 +8,8 @@ from typing import Any
 import one_dnn
 import pytest
 import torch
-from kernels.random_model import random_model
 from kernels.documented_attention import row_by_row
+from kernels.random_model import random_model
 from torch import Tensor
 from transformers import LlamaConfig, MistralConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 

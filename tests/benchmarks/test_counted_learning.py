@@ -1,0 +1,31 @@
+"""What a layer that learns is said to ask of a GPU is what is counted, and counts are those of a product by hand."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from gpu.counted import Counting
+from gpu.counted_learning import ROWS, TOKENS, layer
+from gpu.subjects import configs
+
+PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
+
+
+@pytest.mark.parametrize("words", ["transformers and PEFT", "ours"])
+def test_the_page_says_what_is_counted(words: str) -> None:
+    (said,) = re.findall(rf"^\| SmolLM2-135M, {words} \| (\d+) \| (\d+) \| \d+ \|$", PAGE.read_text("utf-8"), re.M)
+    found = layer(configs()["SmolLM2-135M"][0], words == "ours")
+    assert [*map(int, said)] == [found.kernels, round(found.bytes / ROWS / TOKENS / 1e3)]
+
+
+def test_a_kernel_reads_what_it_is_given_and_writes_what_it_returns() -> None:
+    """A view costs nothing, what is repeated is there once, and what is added to is read and written."""
+    rows, weight, out = (torch.empty(*shape, device="meta") for shape in ((5, 3), (7, 3), (5, 7)))
+    with Counting() as counting:
+        out.addmm_(rows, weight.t())
+    assert (counting.count.kernels, counting.count.bytes) == (1, 4 * (15 + 21 + 2 * 35))
+    with Counting() as counting:
+        torch.mul(out, out)
+        out * torch.empty(1, 7, device="meta").expand(5, 7)
+    assert (counting.count.kernels, counting.count.bytes) == (2, 4 * (2 * 35 + 2 * 35 + 7))
