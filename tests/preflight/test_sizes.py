@@ -7,12 +7,15 @@ import tiny
 
 from truing.config.defaults import ON_CPU
 from truing.config.variants import with_changes
+from truing.kernels import fused_layer
 from truing.preflight.sizes import sizes_of, sizes_within
 
 NARROW = {"compute.dtype": "bfloat16", "sft.batch_size": 1000, "ppo.episodes": 1000, "rollout.max_new_tokens": 64}
 TOKEN = 2 * 2 * (4 * 16 + 256)
 """Bytes that learning keeps of a token: 2 layers of numbers of 2 bytes, of hidden states of 16 four times, and of the
 inputs and outputs of the products, 32 + 24 + 24 + 32 + 3·48 + ... of queries, keys, values, output and feed-forward"""
+FUSED_TOKEN = TOKEN - 2 * 2 * (4 + 5) * 16
+"""The same where layers are computed in one: no hidden state beside these inputs and outputs, and five fewer of them"""
 CACHED = 2 * 2 * 2 * 8
 """Bytes of the keys and values of a token: 2 layers, each 8 numbers of 2 bytes, twice"""
 
@@ -28,6 +31,18 @@ def test_as_many_tokens_as_fit_by_count_are_learnt_from_at_once(size: float, exp
     assert found["compute.learn_tokens"] == expected
     assert found["compute.score_tokens"] == (2048 if expected == 2048 else 2 * expected)
     assert found["compute.dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize(("changes", "expected"), [({}, 8192), ({"sft.method": "full"}, 4096)])
+def test_of_layers_that_are_computed_in_one_more_fits(
+    changes: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where frozen weights are computed with as they are; those that learn are cast."""
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
+    learnt, model = 16 * tiny.model().num_parameters(), tiny.model().bfloat16()
+    size = 8192 * (FUSED_TOKEN + TOKEN) / 2 + (learnt if changes else 0)
+    found = sizes_within(tiny.recipe(tmp_path, **NARROW, **changes), ["sft"], model, size)
+    assert found["compute.learn_tokens"] == expected
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(150, 128), (300, 256), (5000, 512)])
