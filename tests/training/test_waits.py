@@ -10,7 +10,7 @@ import torch
 from fake_device import FAKE, fake_device
 
 from truing.config.algorithms import Ppo, Reward
-from truing.config.sections import Optimiser
+from truing.config.sections import Lora, Optimiser
 from truing.core.batches import Sequences
 from truing.core.experience import Experience
 from truing.core.rows import PairRows, TokenRows
@@ -18,6 +18,7 @@ from truing.functional import gae
 from truing.kernels import fused_layer, packed_rows
 from truing.kernels.backend import choose_backend
 from truing.kernels.precision import Precision
+from truing.models.adapters import Adapters
 from truing.models.heads import scalar_head
 from truing.models.roles import Role
 from truing.stages.ppo import policy_loss, value_loss
@@ -130,3 +131,23 @@ def test_a_forward_waits_for_nothing(
         learner.forward_backward(batch, loss)
         assert sum(device.waits.values()) == 1
     assert bool(fused) == (least == 1)
+
+
+def test_float32_adapters_of_fused_layers_stay_on_the_device_and_wait_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fused_layer, "MIN_FUSED_WEIGHTS", 1)
+    monkeypatch.setattr(packed_rows, "varlen_attn", lambda queries, *_, **__: queries)
+    model = tiny.model("qwen").bfloat16().requires_grad_(False)
+    backend = choose_backend(model, FAKE, Precision(torch.bfloat16, torch.bfloat16))
+    backend.prepare(model)
+    adapters = Adapters(model, Lora(rank=2), 0, backend)
+    adapters.add("policy")
+    with fake_device() as device:
+        role = Role(model.to(FAKE), adapters, "policy", backend=backend)
+        role.select()
+        batch = Sequences.collate(LONG.prompts, LONG.responses, PAD).to(FAKE)
+        device.waits.clear()
+        hidden = role.hidden(batch.tokens, batch.attention_mask, None, batch.token_counts)
+        assert (hidden.device, hidden.requires_grad) == (FAKE, True)
+        assert not +device.waits
