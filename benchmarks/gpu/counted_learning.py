@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gpu.counted import HALF, Count, Counting
+from gpu.counted import GPU, HALF, Count, Counting
 from gpu.subjects import configs
 
 from truing.config.sections import Lora
@@ -29,8 +29,10 @@ from truing.kernels import norms, packed_rows
 from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.packed_rows import hidden_causal
 from truing.kernels.precision import Precision
+from truing.kernels.vocabulary import LogitTransform, Positions, token_logprobs
 from truing.models.adapters import Adapters
 from truing.models.roles import Role
+from truing.preflight.shapes import shape_of
 
 ROWS, TOKENS = 32, 512
 FEW, MORE = 1, 3
@@ -113,6 +115,22 @@ def layer(config: PreTrainedConfig, ours: bool) -> Count:
     return Count(round(kernels), size, seconds)
 
 
+def products(config: PreTrainedConfig) -> float:
+    """Operations a token of a layer's frozen weights: two a weight forward, and two to the inputs."""
+    with torch.device("meta"):
+        return 4.0 * shape_of(AutoModelForCausalLM.from_config(config)).products  # type: ignore[no-untyped-call]
+
+
+def position(config: PreTrainedConfig) -> Count:
+    """The log-probability of a token and its slope, through the vocabulary, of as many positions as go at once."""
+    width, words = config.hidden_size, config.vocab_size  # type: ignore[attr-defined]
+    count = Positions.of(torch.device("cuda"), words).whole
+    hidden, weight = (torch.empty(rows, width, dtype=HALF, device="meta") for rows in (count, words))
+    with Counting() as counting:
+        token_logprobs(hidden, weight, None, torch.zeros(count, dtype=torch.long, device="meta"), 1.0, LogitTransform())
+    return Count(counting.count.kernels, counting.count.bytes / count, counting.count.seconds / count)
+
+
 def with_layers(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
     """The same model with so many."""
     return type(config)(**{**config.to_dict(), "num_hidden_layers": layers, "layer_types": None})
@@ -120,13 +138,16 @@ def with_layers(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
 
 def main() -> None:
     """The table."""
-    print("| a layer that learns | kernels | kB a token read and written | ns a token, at least |")
-    print("| --- | ---: | ---: | ---: |")
+    print("| a layer that learns | kernels | kB a token read and written | ns a token, at least | of it products |")
+    print("| --- | ---: | ---: | ---: | ---: |")
     for name, (config, _) in configs().items():
         for words, ours in (("transformers and PEFT", False), ("ours", True)):
             count, tokens = layer(config, ours), ROWS * TOKENS
             size, seconds = count.bytes / tokens / 1e3, count.seconds / tokens * 1e9
-            print(f"| {name}, {words} | {count.kernels} | {size:,.0f} | {seconds:,.0f} |")
+            share = products(config) / GPU.operations * 1e9 / seconds
+            print(f"| {name}, {words} | {count.kernels} | {size:,.0f} | {seconds:,.0f} | {share:.0%} |")
+    for name, (config, _) in configs().items():
+        print(f"A position of {name} through its vocabulary: {position(config).seconds * 1e6:.2f} µs, at least.")
 
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ from truing.estimate.work import Case, phases
 from truing.estimate.work import Update as Sizes
 from truing.functional import kl_exact
 from truing.kernels.backend import Backend
+from truing.kernels.gpu.static_step import has_small_layers
 from truing.kernels.packed_rows import hidden_causal
 from truing.kernels.precision import Precision
 from truing.models.device import device_of
 from truing.models.scoring import response_hidden, response_logprobs
 from truing.pipeline.execute import run_pipeline
-from truing.preflight.held_by_recipe import models_of, numbers_of
+from truing.preflight.held_by_recipe import is_fused, models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, held
 from truing.preflight.shapes import shape_of
 from truing.rollout.episodes import respond
@@ -137,7 +138,8 @@ def updating(subject: Subject, device: torch.device, ceiling: Mapping[str, float
     metrics["learn_s"] = found["update_s"] - metrics["rollout_s"] - metrics["score_s"]  # the device may be behind
     model, length = subject.roles.base.model, work.prompt_tokens + work.response_tokens
     shape, models = shape_of(model), models_of(recipe, "ppo")
-    numbers = numbers_of(recipe, "ppo", ONE_PROCESS, length)
+    fused, copied = is_fused(recipe, "ppo", model, device), has_small_layers(model)
+    numbers = numbers_of(recipe, "ppo", ONE_PROCESS, length, fused, copied)
     sizes = Sizes(work.episodes, work.prompt_tokens, work.response_tokens, work.epochs, work.minibatches)
     for name, phase in phases(Case(shape, models, numbers, sizes, ONE_PROCESS)).items():
         least = max(phase.operations / ceiling["operations"], phase.read / ceiling["bandwidth"])
