@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 
-def to_device(host: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on a device, without waiting for what that has to do before."""
-    if device.type == "cuda":  # from other memory, it would be copied to such first
-        host = host.pin_memory()
-    return host.to(device, non_blocking=True)
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device, without waiting for what that has to do before; one that is there stays."""
+    if device.type == "cuda" and tensor.device.type == "cpu":  # from other memory, it would be copied to such first
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def integers(numbers: Sequence[int] | Sequence[Sequence[int]], device: torch.device) -> Tensor:
