@@ -1,13 +1,14 @@
 """A graph of a step's calls takes their place only where it gives what they gave."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from truing.kernels.gpu.static_step import GraphedStep
+from truing.kernels.gpu import static_step
+from truing.kernels.gpu.static_step import GraphedStep, States
 
 calls: list[int] = []
 """Rows of each call of the step"""
@@ -21,13 +22,13 @@ def _step(tokens: Tensor, mask: Tensor, cache: Tensor) -> tuple[Tensor, None]:
 class _Graph:
     """In the place of CUDA's: runs the step again, on the tensors that it was made with, and is `off` by so much."""
 
-    of: GraphedStep
-    off = 0.0
+    def __init__(self, of: GraphedStep, states: Tensor, off: float) -> None:
+        self.of, self.states, self.off = of, states, off
 
     def replay(self) -> None:
         assert self.of._rows is not None
         expected = self.of._tokens * self.of._rows.sum(1) + CACHE[: len(self.of._rows)]
-        self.of._states[0].copy_(expected[:, None] + self.off)
+        self.states.copy_(expected[:, None] + self.off)
 
 
 CACHE = torch.tensor([5, 6, 7])
@@ -36,14 +37,14 @@ CACHE = torch.tensor([5, 6, 7])
 def _graphed(monkeypatch: pytest.MonkeyPatch, off: float = 0.0, fault: str = "") -> GraphedStep:
     graphed = GraphedStep(_step)  # type: ignore[arg-type]
 
-    @contextmanager
-    def capture(_: object) -> Iterator[None]:
-        yield
+    def capture(made: Callable[[], States]) -> tuple[Any, States]:
+        assert graphed._kept is None  # the memory of the last graph is free
+        states = made()
         if fault:
             raise RuntimeError(fault)
+        return _Graph(graphed, states[0], off), states
 
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", type("Graph", (_Graph,), {"of": graphed, "off": off}))
-    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(static_step, "captured", capture)
     calls.clear()
     return graphed
 

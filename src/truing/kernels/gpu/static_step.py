@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from truing.core.errors import first_line
 from truing.kernels.backbone import is_known, known_layers
 from truing.kernels.fused_backbone import Computed, FusedBackbone
+from truing.kernels.gpu.graph import captured
 from truing.kernels.gpu.light_adapters import light_adapter
 from truing.kernels.gpu.side_by_side import MOST_COPIED, SideBySide
 
@@ -83,6 +84,8 @@ class GraphedStep:
         self._works = True
         self._rows: Tensor | None = None
         """The mask of the rows that the graph is for"""
+        self._kept: tuple[Any, States] | None = None
+        """The graph, and what each run of it leaves"""
 
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> States:
         """See `StaticStep`. The next call writes over what this one returns."""
@@ -90,19 +93,20 @@ class GraphedStep:
             return self._step(tokens, mask, cache)
         if mask is not self._rows:
             return self._first(tokens, mask, cache)
+        assert self._kept is not None
+        graph, states = self._kept
         self._tokens.copy_(tokens)
-        self._graph.replay()
-        return self._states
+        graph.replay()
+        return states
 
     def _first(self, tokens: Tensor, mask: Tensor, cache: Any) -> States:
         """The step by its calls, of which a graph is made. Each writes the same into the cache, at the same place."""
         expected = self._step(tokens, mask, cache)
+        self._rows, self._tokens, self._kept = mask, tokens.clone(), None  # with the memory that the last graph has
         try:
-            self._rows, self._tokens, self._graph = mask, tokens.clone(), torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._states = self._step(self._tokens, mask, cache)
-            self._graph.replay()
-            self._works = _alike(self._states[0], expected[0])
+            self._kept = graph, states = captured(lambda: self._step(self._tokens, mask, cache))
+            graph.replay()
+            self._works = _alike(states[0], expected[0])
             found = "it gave other numbers"
         except RuntimeError as error:
             self._works, found = False, first_line(error)
