@@ -22,6 +22,8 @@ COPIES = {aten._to_copy, aten.copy_}
 INDEXING = {aten.index, aten.index_put, aten.index_put_}
 NUMBERS = {aten._local_scalar_dense, aten.is_nonzero, aten.equal}
 """Operations that give the host a number"""
+WRITES = {aten.index_copy_, aten.index_put_}
+"""Operations whose places CUDA sorts where all is to be deterministic"""
 SIZES = {aten.nonzero, aten.masked_select, aten._unique2, aten.unique_dim, aten.repeat_interleave}
 """Operations whose result is as large as only the device knows"""
 
@@ -65,6 +67,8 @@ class FakeDevice(TorchDispatchMode):
         """Between host and device"""
         self.kernels = 0
         """Operations on the device that are no views"""
+        self.sorts = 0
+        """Of places, before something is written there"""
 
     def __torch_dispatch__(self, operation: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = dict(kwargs or {})
@@ -96,6 +100,7 @@ class FakeDevice(TorchDispatchMode):
         chosen = kind in INDEXING and (of_host or any(index.dtype == torch.bool for index in tensors[1:]))
         self.waits[str(operation)] += bool((crosses and not non_blocking) or chosen or kind in NUMBERS | SIZES)
         self.copies += crosses
+        self.sorts += kind in WRITES and torch.are_deterministic_algorithms_enabled()
         self.kernels += not operation.is_view
 
 

@@ -98,6 +98,19 @@ def test_a_static_step_neither_waits_nor_copies_so_that_a_graph_can_hold_it(devi
         assert (device.waits.total(), device.copies) == before
 
 
+def test_what_is_drawn_is_written_without_sorting_where_all_is_to_be_deterministic(device: FakeDevice) -> None:
+    """No place is written twice. Rows that change their places, every few steps, are sorted."""
+    model = tiny.model().to(FAKE)
+    policy = _policy(model, replace(choose_backend(model, FAKE, Precision()), look_every=SAMPLING.max_new_tokens))
+    torch.use_deterministic_algorithms(True)
+    try:
+        _respond(policy)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert device.sorts == 0
+
+
 def test_rows_that_are_no_distribution_stop_a_device_too_unless_they_have_ended(device: FakeDevice) -> None:
     tokens, logprobs = [[4, EOS, 5]], [[0.0, 0.0, torch.nan]]
     tensors = (torch.tensor(part, device=FAKE) for part in (tokens, logprobs, [], [EOS]))

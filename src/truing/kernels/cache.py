@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
+from truing.core.order import in_any_order
 from truing.core.transfer import integers
 
 LEAST_ROWS = 8
@@ -67,8 +68,9 @@ class StaticLayer(SizedLayer):  # type: ignore[no-untyped-call]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Writes the keys and values of one new token to its place and returns all of the room."""
-        for part, new in zip((self.keys, self.values), (key_states, value_states), strict=True):
-            part.index_copy_(2, self._place, new.to(part.dtype))
+        with in_any_order():
+            for part, new in zip((self.keys, self.values), (key_states, value_states), strict=True):
+                part.index_copy_(2, self._place, new.to(part.dtype))
         return self.keys, self.values
 
     def _show(self, rows: int, _: int) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from truing.core import rng
 from truing.core.errors import TrainingError
+from truing.core.order import in_any_order
 from truing.core.transfer import integers, to_device
 from truing.kernels.backend import DecodeStep
 from truing.models.decoding import Decoder
@@ -85,9 +86,10 @@ def _sample_group(
     active, unfinished, looked = torch.arange(rows, device=device), [True] * rows, 0
     for step in range(steps):
         logits = tempered(role.logits(decoder.state), sampling.temperature)
-        tokens, drawn.logprobs[active, step] = role.vocabulary.draw(logits, uniforms_of[active, step])
-        drawn.tokens[active, step] = tokens
-        drawn.hidden[active, step] = decoder.state
+        tokens, logprobs = role.vocabulary.draw(logits, uniforms_of[active, step])
+        with in_any_order():
+            drawn.tokens[active, step], drawn.logprobs[active, step] = tokens, logprobs
+            drawn.hidden[active, step] = decoder.state
         if step + 1 == steps or (step + 1) % role.backend.look_every == 0:
             unfinished = drawn.look(active, slice(looked, looked := step + 1), unfinished)
             if looked == steps or not any(unfinished):
@@ -98,7 +100,8 @@ def _sample_group(
                 active, tokens = active[places], tokens[places]
         decoder.read(tokens)
         if drawn.prefix_states is not None and decoder.prefix_states is not None:
-            drawn.prefix_states[active, step - steps] = decoder.prefix_states[:, 0]
+            with in_any_order():
+                drawn.prefix_states[active, step - steps] = decoder.prefix_states[:, 0]
     return drawn.completions(prompts, sampling.ends)
 
 
