@@ -18,6 +18,7 @@ from truing.kernels.backbone import hidden_padded
 from truing.kernels.backend import Backend
 from truing.kernels.text_config import logit_transforms
 from truing.kernels.vocabulary import LogitTransform
+from truing.models import exactness
 from truing.models.exactness import check_causal, exact_backend
 from truing.models.load import load_base
 from truing.models.roles import Role
@@ -74,6 +75,15 @@ def test_a_faster_way_that_is_not_exact_is_left_for_the_mask_of_padding_and_told
     assert backend.hidden is hidden_padded
     assert notes == ["LlamaForCausalLM needs its mask of padding, so it learns with slower attention."]
     assert exact_backend(model, Backend(), len(tiny.LETTERS) + 1)[1] == []
+
+
+def test_want_of_memory_is_no_fault_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(exactness, "Decoder", greedy)
+    with pytest.raises(torch.OutOfMemoryError):
+        exact_backend(tiny.model(), Backend(), len(tiny.LETTERS) + 1)
 
 
 def test_rounding_in_bfloat16_is_no_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,7 +216,7 @@ def test_code_that_was_allowed_and_fails_is_told_as_the_models(body: str, tmp_pa
         _load(directory, trust_remote_code=True)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RecipeError("ours")])
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RecipeError("ours")])
 def test_want_of_memory_and_errors_of_ours_are_no_fault_of_the_files(
     error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

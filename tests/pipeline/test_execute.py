@@ -417,7 +417,10 @@ def test_conversations_run_through_without_a_chat_template(tmp_path: Path) -> No
     assert all(row["prompt"].startswith("user: ") for row in samples)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), "allocate"])
+CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), CUBLAS, "allocate"])
 def test_want_of_memory_is_told_with_the_fields_to_lower(error: Any, tmp_path: Path, monkeypatch: Any) -> None:
     def greedy(job: Job) -> dict[str, Any]:
         if error == "allocate":

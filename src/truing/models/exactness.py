@@ -206,6 +206,8 @@ class _Probe:
                     going = [left != SAID - 1, *[True] * (len(places) - 1)]
                     places = [places[place] for place in decoder.keep(going)]
                     decoder.read(torch.stack([rows[place][-left] for place in places]))
+        except torch.OutOfMemoryError:
+            raise
         except Exception:  # a cache of another make fails in its own way
             return False
         return True

@@ -29,7 +29,7 @@ def reraise_as(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
     """
     try:
         yield
-    except (TruingError, MemoryError):
+    except (TruingError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         raise refusal(error) from error

@@ -7,7 +7,8 @@ import torch
 
 from truing.core.errors import TrainingError
 
-_REFUSED = ("can't allocate memory", "not enough memory", "out of memory")
+_REFUSED = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What torch says of memory that the system, CUDA or one of its libraries lacks"""
 
 
 @contextmanager
