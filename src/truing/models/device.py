@@ -6,14 +6,12 @@ from typing import Literal
 import torch
 
 from truing.config.sections import Compute
+from truing.core.device_memory import have_blocks_grow
 from truing.core.errors import RecipeError, first_line
 from truing.kernels.precision import Precision
 from truing.processes import group
 
 SUPPORTED = ("cpu", "cuda")
-ALLOCATOR, ALLOCATOR_OF_CUDA = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
-GROWS = "expandable_segments:True"
-"""Blocks that grow: micro-batches of ever other lengths would leave gaps that no later tensor fits into"""
 WORKSPACE, AS_MANY = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 """Buffers that products add up in, as many and as large at each call; without it deterministic products are refused"""
 
@@ -50,8 +48,7 @@ def device_of(compute: Compute) -> torch.device:
 
 def _set_environment(compute: Compute) -> None:
     """What CUDA reads as it starts, where nobody has set it otherwise."""
-    if ALLOCATOR_OF_CUDA not in os.environ:
-        os.environ.setdefault(ALLOCATOR, GROWS)
+    have_blocks_grow()
     if compute.deterministic:
         os.environ.setdefault(WORKSPACE, AS_MANY)
 

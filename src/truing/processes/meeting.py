@@ -10,6 +10,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
+from truing.core.device_memory import have_blocks_grow
 from truing.core.errors import ProcessesError
 from truing.processes.connections import ended_when_unreachable
 from truing.processes.group import local_rank
@@ -31,7 +32,7 @@ def meet(rank: int, size: int) -> Store:
     """
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank())
+        _take_own_gpu()
         backend = "cpu:gloo,cuda:nccl"
     with ended_when_unreachable(), _told_in_a_sentence():
         store: Store
@@ -42,6 +43,13 @@ def meet(rank: int, size: int) -> Store:
     store.set_timeout(PATIENCE)
     distributed.distributed_c10d._set_pg_timeout(PATIENCE)
     return store
+
+
+def _take_own_gpu() -> None:
+    """Before anything of CUDA starts. With fewer GPUs than processes, these may be meant to run on the CPU."""
+    have_blocks_grow()
+    if local_rank() < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank())
 
 
 @contextmanager
