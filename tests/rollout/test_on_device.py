@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import tiny
@@ -23,6 +24,7 @@ from truing.models.decoding import Decoder
 from truing.models.prefix import FrozenPrefix
 from truing.models.roles import Role
 from truing.models.scoring import distribution_metrics, end_scores, forward_in_micro_batches, response_logprobs
+from truing.processes import group
 from truing.rollout.engine import Completion, Sampling
 from truing.rollout.episodes import as_rollout, as_samples
 from truing.rollout.local import LocalEngine, _Drawn
@@ -109,6 +111,31 @@ def test_what_is_drawn_is_written_without_sorting_where_all_is_to_be_determinist
     finally:
         torch.use_deterministic_algorithms(False)
     assert device.sorts == 0
+
+
+def test_what_goes_to_other_processes_goes_by_the_host_and_comes_to_the_own_device(
+    device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever lay on a device would come to that one again, which is another process's."""
+    handed_over: list[Tensor] = []
+
+    def gather(of_rows: dict[int, Completion]) -> dict[int, Completion]:
+        handed_over.extend(one.logprobs for one in of_rows.values())
+        return of_rows
+
+    def gather_shares(parts: Any) -> list[Any]:
+        handed_over.extend(column for _, columns in parts for column in columns)
+        return [parts]
+
+    for name, verb in {"size": lambda: 2, "gather": gather, "gather_shares": gather_shares}.items():
+        monkeypatch.setattr(group, name, verb)
+    role = Role(tiny.model().to(FAKE))
+    drawn = _respond(role)
+    sequences = as_rollout(PROMPTS, drawn, range(len(PROMPTS)), PAD).sequences
+    (logprobs,) = forward_in_micro_batches(role, sequences, 1000, lambda rows, _: (response_logprobs(role, rows),))
+    assert {one.device.type for one in handed_over} == {"cpu"}
+    assert {one.device for one in (logprobs, *(own.logprobs for own in drawn))} == {FAKE}
+    assert all(one.hidden is None for one in drawn)
 
 
 def test_rows_that_are_no_distribution_stop_a_device_too_unless_they_have_ended(device: FakeDevice) -> None:

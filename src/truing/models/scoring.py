@@ -77,12 +77,17 @@ def forward_in_micro_batches(
     parts: list[tuple[list[int], list[Tensor]]] = []
     for micro in role.micro_batches(batch.token_counts, token_budget):
         scored = score(batch.rows(micro.rows).to(role.model.device), micro.rows)
-        if not micro.counts_elsewhere:  # copies: a view that goes to another process takes its whole origin along
-            parts.append((micro.rows, [column.clone() for column in scored]))
+        if not micro.counts_elsewhere:
+            parts.append((micro.rows, [_to_hand_over(column) for column in scored]))
     role.release()
     indices, scores = zip(*(part for share in group.gather_shares(parts) for part in share), strict=True)
     order = [row for index in indices for row in index]
-    return tuple(_in_order(order, columns) for columns in zip(*scores, strict=True))
+    return tuple(_in_order(order, columns).to(role.model.device) for columns in zip(*scores, strict=True))
+
+
+def _to_hand_over(column: Tensor) -> Tensor:
+    """A copy, since a view takes its whole origin along; on the host where it goes to processes with other devices."""
+    return column.clone() if group.size() == 1 else column.to("cpu", copy=True)
 
 
 def _in_order(order: Sequence[int], parts: Sequence[Tensor]) -> Tensor:

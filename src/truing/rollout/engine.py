@@ -47,9 +47,9 @@ class Completion:
     episode: Episode | None = None
     """What that environment made of it"""
 
-    def without_states(self) -> "Completion":
-        """What another process needs to know of it."""
-        return Completion(self.tokens.clone(), self.logprobs.clone(), self.finished)
+    def to_hand_over(self) -> "Completion":
+        """What another process needs to know of it, on the host: each process has a device of its own."""
+        return Completion(self.tokens.clone(), self.logprobs.to("cpu", copy=True), self.finished)
 
 
 @dataclass(frozen=True)

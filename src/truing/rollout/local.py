@@ -6,7 +6,7 @@ was sampled, or the KL to the reference is no KL any more.
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -57,7 +57,11 @@ class LocalEngine:
                 sampled = _sample_group(self.role, texts, np.stack(uniforms), sampling, decode_step)
                 completions |= dict(zip(together, sampled, strict=True))
         if group.size() > 1:
-            completions = group.gather({row: one.without_states() for row, one in completions.items()})
+            handed_over, device = {row: one.to_hand_over() for row, one in completions.items()}, self.role.model.device
+            completions = {
+                row: replace(one, logprobs=to_device(one.logprobs, device))
+                for row, one in group.gather(handed_over).items()
+            }
         return [completions[row] for row in range(len(prompts))]
 
 

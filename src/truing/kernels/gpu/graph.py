@@ -19,7 +19,7 @@ def captured(calls: Callable[[], T]) -> tuple[torch.cuda.CUDAGraph, T]:
     try:
         with torch.cuda.graph(graph, pool=pool):
             found = calls()
-    except RuntimeError:
+    except BaseException:  # a run that is asked to end may be left in the midst of it
         _put_back(stream, pool)
         raise
     return graph, found
