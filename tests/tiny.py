@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -332,6 +333,7 @@ def trained(name: str, rate: float, *weights: torch.nn.Parameter) -> Trained:
         parts=None,
         ahead=0,
         is_in_parts=False,
+        in_step=nullcontext,
         backward_of=lambda loss: loss.backward,
         micro_batches=lambda counts, budget: [MicroBatch(rows) for rows in plan_by_tokens(counts, budget)],
         named_parameters=lambda: {f"weight.{place}": weight for place, weight in enumerate(weights)},

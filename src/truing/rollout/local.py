@@ -95,7 +95,8 @@ def _sample_group(
             drawn.tokens[active, step], drawn.logprobs[active, step] = tokens, logprobs
             drawn.hidden[active, step] = decoder.state
         if step + 1 == steps or (step + 1) % role.backend.look_every == 0:
-            unfinished = drawn.look(active, slice(looked, looked := step + 1), unfinished)
+            with role.in_step():  # on a GPU, it is here that this process waits for others
+                unfinished = drawn.look(active, slice(looked, looked := step + 1), unfinished)
             if looked == steps or not any(unfinished):
                 break
             kept = decoder.keep(unfinished)

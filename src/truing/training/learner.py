@@ -111,8 +111,10 @@ class Learner:
                 measured.append({name: value.detach() for name, value in {"loss": loss, **stats}.items()})
         for backward in under_way:
             backward()
+        with self._role.in_step():  # on a GPU, it is here that this process waits for others
+            numbers = _read(measured)
         metrics: dict[str, float] = {}
-        for (micro, weight), values in zip(counted, _read(measured), strict=True):
+        for (micro, weight), values in zip(counted, numbers, strict=True):
             if self._role.parts is None and not math.isfinite(values["loss"]):
                 self._refuse_loss(values["loss"], batch.rows(micro.rows), loss_fn)
             for name, value in values.items():
