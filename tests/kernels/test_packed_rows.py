@@ -159,6 +159,25 @@ def test_rows_for_a_kernel_that_reads_different_lengths_are_read_as_padded_rows_
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
+def _without_gradient_of_queries(queries: Tensor, *others: Any, **options: Any) -> Tensor:
+    return _row_by_row(queries.detach(), *others, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("kernel", "expected"), [(_row_by_row, hidden_varlen), (_without_gradient_of_queries, hidden_causal)]
+)
+def test_a_kernel_is_taken_if_its_backward_is_that_of_each_row_alone(
+    kernel: Any, expected: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_rows, "varlen_attn", kernel)
+    model = _model("qwen3").to(dtype).requires_grad_(False)
+    backend = Backend(precision=Precision(dtype, dtype), hidden=hidden_varlen)
+    found, notes = exact_backend(model, backend, PAD)
+    assert found.hidden is expected
+    assert len(notes) == (expected is hidden_causal)
+
+
 @pytest.mark.parametrize("shape", ["llama", "qwen", "qwen3"])
 def test_a_gpu_reads_rows_of_different_lengths_in_bfloat16(shape: str) -> None:
     """By what PyTorch's own kernel says of shapes and numbers where there is no memory."""

@@ -16,6 +16,7 @@ from truing.core.errors import ModelError
 from truing.kernels.backbone import hidden_padded, hidden_unpadded
 from truing.kernels.backend import Backend, DecodeStep, ways_to_learn
 from truing.kernels.gpu.light_adapters import light_decoding
+from truing.kernels.packed_rows import hidden_varlen
 from truing.kernels.precision import rounding
 from truing.kernels.text_config import logit_transforms
 from truing.kernels.vocabulary import LogitTransform
@@ -172,6 +173,8 @@ class _Probe:
         mask = pad_sequence([torch.ones_like(row) for row in self.rows], batch_first=True)
         try:
             hidden = role.hidden(tokens, mask)
+            if role.backend.hidden is hidden_varlen and not self._has_gradients_of_each_alone(role, tokens, mask):
+                return False
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, TypeError):  # of a kernel that this device or this torch lacks, or not for such heads
@@ -182,6 +185,17 @@ class _Probe:
             self._close(role.logits(hidden[place, : len(row)]), self.alone[place])
             for place, row in enumerate(self.rows)
         )
+
+    def _has_gradients_of_each_alone(self, role: Role, tokens: Tensor, mask: Tensor) -> bool:
+        """Whether the gradient that reaches the embeddings of padded rows is that of each alone, but for rounding.
+
+        A kernel of its own has a backward of its own, which may lack heads of some width, or a device.
+        """
+        padded = replace(role, backend=replace(role.backend, hidden=hidden_padded))
+        alone = [_embedding_gradient(padded, row[None], torch.ones_like(row)[None]) for row in self.rows]
+        expected, found = torch.cat(alone), _embedding_gradient(role, tokens, mask)
+        allowed = TIMES * rounding(role.backend.precision.compute) * float(expected.norm())
+        return bool((found - expected).norm() <= allowed)
 
     def decodes_exactly(self, role: Role, pad: int) -> bool:
         """The same by the step that a device samples by."""
@@ -214,6 +228,21 @@ class _Probe:
 
     def _close(self, ours: Tensor, theirs: Tensor) -> bool:
         return ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=self.allowed, rtol=0.0, equal_nan=True)
+
+
+def _embedding_gradient(role: Role, tokens: Tensor, mask: Tensor) -> Tensor:
+    """(N, D) float32: of a weighted sum of the last hidden states of padded rows, by the embeddings of all N tokens."""
+    embedded: list[Tensor] = []
+    embeddings = role.model.get_input_embeddings()
+    hook = embeddings.register_forward_hook(lambda *given: embedded.append(given[-1].requires_grad_()))
+    try:
+        with torch.enable_grad():
+            hidden = role.hidden(tokens, mask)[mask.bool()].float()
+            weights = torch.linspace(-1, 1, hidden.shape[-1], device=hidden.device)  # alike, a norm would hide them
+            (gradient,) = torch.autograd.grad((hidden * weights).sum(), embedded)
+    finally:
+        hook.remove()
+    return gradient.flatten(0, 1).float()
 
 
 def _own_logits(role: Role, tokens: Tensor) -> Tensor:
