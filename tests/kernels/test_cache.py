@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicLayer
 
-from truing.kernels.cache import SizedLayer, compacted_order, select_rows
+from truing.kernels.cache import SizedLayer, StaticLayer, compacted_order, select_rows
 
 
 def _states(rows: int, tokens: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,6 +26,18 @@ def test_rows_share_a_prompt_and_then_go_their_own_way() -> None:
         for found, expected in zip(sized.update(*new), read.update(*new), strict=True):
             assert torch.equal(found, expected)
     assert sized.get_seq_length() == 7
+
+
+def test_a_static_layer_keeps_keys_in_the_numbers_of_values() -> None:
+    """Autocast leaves keys in single precision, since positions are, and values in bfloat16."""
+    read, (keys, values) = DynamicLayer(), _states(2, 4, seed=0)
+    read.keys, read.values, read.dtype, read.device = keys, values.bfloat16(), keys.dtype, keys.device
+    static = StaticLayer(read, torch.tensor([1, 0]), 8, torch.tensor([4]))
+    new = _states(2, 1, seed=1)
+    found = static.update(*new)[0]
+    expected = torch.cat([keys[[1, 0]], new[0], torch.zeros(2, 2, 3, 3)], dim=2).bfloat16()
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9))

@@ -60,7 +60,11 @@ class StaticLayer(SizedLayer):  # type: ignore[no-untyped-call]
     """The same with all of the room shown, and with the place of the next token in memory: no shape changes with it."""
 
     def __init__(self, read: Any, rows: Tensor, capacity: int, place: Tensor) -> None:
-        """As `SizedLayer`; `place` (1,) is where the next token's keys and values go."""
+        """As `SizedLayer`; `place` (1,) is where the next token's keys and values go.
+
+        Keys are kept in the numbers of values. Wider ones, as autocast leaves them, it would round at each step, all.
+        """
+        read.keys = read.keys.to(read.values.dtype)
         super().__init__(read, rows, capacity)
         self._place = place
         for room in self._room:  # what nobody attends to counts nothing, unless it is no number
