@@ -47,7 +47,8 @@ class FusedBackbone:
     def __init__(self, model: PreTrainedModel, prefix_depth: int | None, computed: Computed) -> None:
         """Weights are read as they are now; `prefix_depth` is that of a frozen prefix, where there is one."""
         backbone: Any = model.base_model
-        self._embed_tokens: Callable[[Tensor], Tensor] = backbone.embed_tokens
+        # Without the hooks of a module, by which FSDP has other streams wait: no graph of CUDA could hold that.
+        self._embed_tokens: Callable[[Tensor], Tensor] = backbone.embed_tokens.forward
         self._rotary_emb: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = backbone.rotary_emb
         self._layers = [_Layer(layer, computed) for layer in backbone.layers]
         self._norm = _norm(backbone.norm)

@@ -100,6 +100,30 @@ def test_only_some_layers_beside_each_other_may_bear_an_adapter(copies: bool) ->
     assert (found - truth).abs().max() <= 0.01 * truth.abs().max()
 
 
+def test_no_hook_of_a_module_is_called_in_a_step() -> None:
+    """As FSDP puts them on what it has sharded, embeddings among it: they have streams wait for each other."""
+    role, called = _role("llama", Precision()), list[str]()
+    with role.decoding() as step:
+
+        class Watched(StaticStep):
+            def __init__(self) -> None:
+                pass
+
+            def __call__(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> Any:
+                assert step is not None
+                hooks = [
+                    module.register_forward_pre_hook(lambda module, _: called.append(type(module).__name__))
+                    for module in (role.model.model.embed_tokens, *role.model.model.layers, role.model.model.norm)
+                ]
+                found = step(tokens, mask, cache)
+                for hook in hooks:
+                    hook.remove()
+                return found
+
+        decodes_like_whole_rows(role, Watched(), PROMPTS)
+    assert called == []
+
+
 def test_layers_are_copied_in_bfloat16_where_they_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.model()
     assert has_small_layers(model)
