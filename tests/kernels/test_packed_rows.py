@@ -160,12 +160,12 @@ def test_rows_for_a_kernel_that_reads_different_lengths_are_read_as_padded_rows_
 
 
 def _without_gradient_of_queries(queries: Tensor, *others: Any, **options: Any) -> Tensor:
-    return _row_by_row(queries.detach(), *others, **options)
+    return row_by_row(queries.detach(), *others, **options)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("kernel", "expected"), [(_row_by_row, hidden_varlen), (_without_gradient_of_queries, hidden_causal)]
+    ("kernel", "expected"), [(row_by_row, hidden_varlen), (_without_gradient_of_queries, hidden_causal)]
 )
 def test_a_kernel_is_taken_if_its_backward_is_that_of_each_row_alone(
     kernel: Any, expected: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
