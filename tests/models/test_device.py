@@ -11,6 +11,7 @@ from truing.core.errors import RecipeError
 from truing.kernels.precision import Precision
 from truing.models import device
 from truing.models.device import device_of, dtype_of, precision_of
+from truing.processes import group
 
 ALLOCATOR, ALLOCATOR_OF_CUDA, WORKSPACE = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG"
 
@@ -30,6 +31,22 @@ def test_a_device_without_double_precision_or_that_nobody_tries_is_refused(name:
         RecipeError, match=rf"^compute\.device: {name} cannot be used here \(draws and sums need double"
     ):
         device_of(Compute(device=name))
+
+
+@pytest.mark.parametrize("asked", ["auto", "cuda"])
+def test_more_processes_than_gpus_are_told_what_to_do(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = (
+        (group, "size", 2),
+        (group, "local_rank", 1),
+        (torch.cuda, "is_available", 1),
+        (torch.cuda, "device_count", 1),
+    )
+    told = "cuda:1 is for process 1 of this machine, and processes see 1 of its GPUs"
+    with monkeypatch.context() as meanwhile:
+        for place, name, value in there:
+            meanwhile.setattr(place, name, lambda value=value: value)
+        with pytest.raises(RecipeError, match=told, check=lambda error: error.code == "recipe/fewer-gpus"):
+            device_of(Compute(device=asked))
 
 
 def test_deterministic_operations_are_asked_for_before_cuda_starts_and_no_longer_than_that() -> None:

@@ -33,7 +33,10 @@ def device_of(compute: Compute) -> torch.device:
     kind = compute.device
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
-    name = f"cuda:{group.local_rank()}" if kind == "cuda" and group.size() > 1 else kind
+    name = kind
+    if kind == "cuda" and group.size() > 1:
+        name = f"cuda:{group.local_rank()}"
+        _refuse_fewer_gpus(name)
     try:
         device = torch.device(name)
         if device.type not in SUPPORTED:
@@ -44,6 +47,15 @@ def device_of(compute: Compute) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
+
+
+def _refuse_fewer_gpus(name: str) -> None:
+    """RecipeError where there is none of this name, as each of several processes takes its own."""
+    gpus = torch.cuda.device_count()
+    if torch.cuda.is_available() and group.local_rank() >= gpus:
+        what = f"{name} is for process {group.local_rank()} of this machine, and processes see {gpus} of its GPUs."
+        hint = "Start as many processes as there are GPUs, each of which sees all of them, or set it to cpu."
+        raise RecipeError(what, code="recipe/fewer-gpus", where="compute.device", hint=hint)
 
 
 def _set_environment(compute: Compute) -> None:
