@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from truing.core.errors import ModelError, TruingError
@@ -85,7 +84,8 @@ def refuse_no_numbers(weights: Iterable[tuple[str, Tensor]], path: str) -> None:
     what is narrower is copied to be added up.
     """
     for name, whole in weights:
-        weight = whole.to_local() if isinstance(whole, DTensor) else whole
+        own = getattr(whole, "to_local", None)  # of one in parts
+        weight = own() if own else whole
         if weight.is_meta or weight.dtype not in NUMBERS:
             continue
         if all(bool(part.sum(dtype=torch.float32).isfinite()) for part in torch.split(weight.flatten(), SUMMED)):
