@@ -20,8 +20,6 @@ from truing.config.sections import Source
 from truing.runs.metrics import read_jsonl
 
 ROUNDING = 1e-5
-CURVATURE = 4
-"""Times the rounding of weights that a gradient of them may be apart"""
 SOON = 120.0
 """Seconds in which everything has ended, on a machine that is busy too"""
 Launcher = Forked | subprocess.Popen[bytes]
@@ -155,8 +153,12 @@ def assert_same_steps(ours: Path, theirs: Path, rounding: float = ROUNDING) -> N
         for name, value in other.items():
             undecided = name == "accuracy" and abs(other.get("margin", 1.0)) < rounding  # the sign of nothing
             if not (name.endswith("_s") or undecided):
-                allowed = CURVATURE * rounding if name == "grad_norm" else rounding
-                assert row[name] == pytest.approx(value, abs=allowed, rel=allowed), (ours, row["step"], name, row[name])
+                assert row[name] == pytest.approx(value, abs=rounding, rel=rounding), (
+                    ours,
+                    row["step"],
+                    name,
+                    row[name],
+                )
 
 
 def assert_same_responses(ours: Path, theirs: Path) -> None:
