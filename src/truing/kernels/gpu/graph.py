@@ -32,6 +32,7 @@ def _put_back(stream: torch.cuda.Stream, pool: tuple[int, int]) -> None:
     good: it then stops at an assertion of its own as soon as freed memory is to go back to the GPU.
     """
     torch.cuda.set_stream(stream)
-    with suppress(RuntimeError):  # a capture that did end, of calls that failed by themselves, has let go of its pool
+    # A capture that did end, of calls that failed by themselves, has let go of its pool; another torch has other names.
+    with suppress(RuntimeError, AttributeError):
         torch._C._cuda_endAllocateToPool(stream.device_index, pool)
         torch._C._cuda_releasePool(stream.device_index, pool)
