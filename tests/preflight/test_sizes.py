@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from transformers import MambaConfig, MambaForCausalLM
 
 from truing.config.defaults import ON_CPU
 from truing.config.variants import with_changes
@@ -50,3 +51,10 @@ def test_as_many_rows_as_fit_by_count_are_sampled_side_by_side(rows: int, expect
     recipe = with_changes(tiny.recipe(tmp_path, **NARROW), {"data.max_length": 500, "ppo.minibatches": 1000})
     found = sizes_within(recipe, ["ppo"], tiny.model(), rows * 500 * CACHED)
     assert found["compute.rollout_rows"] == expected
+
+
+def test_of_layers_without_attention_nothing_is_counted(tmp_path: Path) -> None:
+    """So it is as on a CPU, but for what is computed in."""
+    model = MambaForCausalLM(MambaConfig(vocab_size=tiny.VOCABULARY, hidden_size=16, num_hidden_layers=2, state_size=4))
+    found = sizes_within(tiny.recipe(tmp_path, **NARROW), ["sft", "ppo"], model, 1e12)
+    assert found == ON_CPU | {"compute.dtype": "bfloat16"}
