@@ -284,6 +284,23 @@ def test_a_file_that_cannot_be_written_is_told_before_there_is_anything_to_write
     assert said.spots == [("run/unwritable", None, str(tmp_path / "found.json"))]
 
 
+@pytest.mark.parametrize("command", ["compare", "judge", "label"])
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_no_file_takes_the_place_of_a_link_or_a_pipe(command: str, kind: str, truing: Any, tmp_path: Path) -> None:
+    """As /dev/null and /dev/stdout are, which whoever runs as the super-user would otherwise lose."""
+    export, out = tmp_path / "export.json", tmp_path / "out.json"
+    judged = {"type": "pairwise", "from_name": "c", "to_name": "answer1,answer2", "value": {"selected": "left"}}
+    data = {"prompt": "a?", "answer1": "b", "answer2": "c"}
+    export.write_text(json.dumps([{"data": data, "annotations": [{"result": [judged]}]}]))
+    out.symlink_to(os.devnull) if kind == "link" else os.mkfifo(out)
+    if command == "label":
+        said = truing("label", export, "--convert", out)
+    else:
+        said = truing(command, tmp_path / "no run", tmp_path / "no run", "--out", out)
+    assert (said.code, said.spots) == (2, [("run/unwritable", None, str(out))])
+    assert out.is_symlink() if kind == "link" else out.is_fifo()
+
+
 @pytest.mark.parametrize("stream", ["stdin", "stdout"])
 def test_a_chat_with_nobody_is_refused(stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:

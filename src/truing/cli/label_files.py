@@ -6,7 +6,7 @@ from typing import Any
 
 from truing.cli.label_quality import current_quality, show_quality
 from truing.cli.output import say
-from truing.runs.files import write_jsonl
+from truing.runs.files import refuse_unwritable, write_jsonl
 
 
 def work_on(
@@ -60,6 +60,7 @@ def convert_export(export: Path, file: Path) -> None:
 
 
 def _write(file: Path, rows: Iterable[dict[str, Any]], what: str) -> None:
+    refuse_unwritable(file)
     written = list(rows)
     write_jsonl(file, written)
     say(f"{len(written)} {what} written to {file}.")

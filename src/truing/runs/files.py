@@ -128,12 +128,17 @@ def refuse_no_directory(path: Path) -> None:
 
 
 def refuse_unwritable(file: Path) -> None:
-    """RunError where a file cannot be written, as far as that shows before there is anything to write."""
+    """RunError where a file cannot be written, as far as that shows before there is anything to write.
+
+    What is written takes the place of what is there, which a link to somewhere, a pipe or /dev/null must not lose.
+    """
     folder = file.absolute().parent
     if file.is_dir():
         what = "is a directory, and a file is to be written."
     elif not folder.is_dir():
         what = f"cannot be written: there is no directory {folder}."
+    elif not _is_plain(file):
+        what = "is a link, a pipe or a device, and a file would take its place."
     elif not os.access(folder, os.W_OK | os.X_OK):
         what = "cannot be written: nothing can be written beside it."
     else:
