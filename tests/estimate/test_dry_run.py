@@ -144,6 +144,10 @@ def _crash(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def _nameless(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGRTMIN + 1)
+
+
 def _exit(*_: object) -> None:
     os._exit(9)
 
@@ -153,7 +157,14 @@ def test_a_process_that_the_system_ends_has_no_usage(monkeypatch: pytest.MonkeyP
     assert _dry_run(tiny.recipe(tmp_path / "recipe"), tmp_path / "run") is None
 
 
-@pytest.mark.parametrize(("work", "how"), [(_crash, "was ended by SIGSEGV"), (_exit, "ended with exit code 9")])
+@pytest.mark.parametrize(
+    ("work", "how"),
+    [
+        (_crash, "was ended by SIGSEGV"),
+        (_nameless, f"was ended by signal {signal.SIGRTMIN + 1}"),
+        (_exit, "ended with exit code 9"),
+    ],
+)
 def test_a_process_that_ends_otherwise_is_not_taken_for_one_that_wants_memory(
     work: Any, how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -111,10 +111,17 @@ def _refuse_unless_killed(process: BaseProcess, error: Exception) -> None:
         code = process.exitcode
         if code == -signal.SIGKILL:
             return
-        ended = f"was ended by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
+        ended = f"was ended by {_name_of(-code)}" if code and code < 0 else f"ended with exit code {code}"
     what = f"the process in which the recipe was tried {ended}, which says nothing of what it takes."
     hint = "Try again; if it comes back, `truing validate` takes one step of each stage in this process."
     raise ProcessesError(what, code="processes/ended", hint=hint)
+
+
+def _name_of(number: int) -> str:
+    """A signal's, where it has one."""
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 @contextmanager
