@@ -6,10 +6,13 @@ from typing import Any
 import tiny
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
+from transformers import LlamaConfig, MistralConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
-from truing.kernels.backend import DecodeStep
+from truing.config.sections import Lora
+from truing.kernels.backend import Backend, DecodeStep
+from truing.models.adapters import Adapters
 from truing.models.decoding import Decoder
+from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
 
 EOS, PAD = len(tiny.LETTERS), len(tiny.LETTERS) + 1
@@ -48,6 +51,16 @@ FAMILIES: dict[str, PretrainedConfig] = {
     "qwen2": Qwen2Config(**NARROW, tie_word_embeddings=True),
     "qwen3": Qwen3Config(**NARROW, head_dim=8),
 }
+
+
+def adapted(model: PreTrainedModel, backend: Backend) -> Role:
+    """A role whose adapter changes something in the upper two layers, above a frozen one."""
+    adapters = Adapters(model, Lora(rank=2), 0, backend)
+    adapters.add("policy", above=1)
+    with torch.no_grad():
+        for weight in adapters.parameters("policy"):
+            weight.add_(0.2)
+    return Role(model, adapters, "policy", prefix=frozen_prefix_of(model, 1), backend=backend)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 from kernels.random_model import random_model
-from kernels.whole_rows import EOS, FAMILIES, NARROW, OF_ONE_LENGTH, PAD, PROMPTS, decodes_like_whole_rows
+from kernels.whole_rows import EOS, FAMILIES, NARROW, OF_ONE_LENGTH, PAD, PROMPTS, adapted, decodes_like_whole_rows
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -19,29 +19,19 @@ from transformers import (
     PreTrainedModel,
 )
 
-from truing.config.sections import Lora
 from truing.kernels import backend as backends
 from truing.kernels import fused_layer
 from truing.kernels.backend import choose_backend
 from truing.kernels.cpu.fused_decoding import FusedStep
 from truing.kernels.precision import Precision
-from truing.models.adapters import Adapters
 from truing.models.decoding import Decoder
 from truing.models.load import prepare
-from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
 from truing.rollout.engine import Sampling
 
 
 def _adapted(model: PreTrainedModel) -> Role:
-    """A role whose adapter changes something in the upper two layers, above a frozen one."""
-    backend, prefix = prepare(model, Precision()), frozen_prefix_of(model, 1)
-    adapters = Adapters(model, Lora(rank=2), 0, backend)
-    adapters.add("policy", above=1)
-    with torch.no_grad():
-        for weight in adapters.parameters("policy"):
-            weight.add_(0.2)
-    return Role(model, adapters, "policy", prefix=prefix, backend=backend)
+    return adapted(model, prepare(model, Precision()))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,7 +7,17 @@ import tiny
 import torch
 from fake_device import FAKE, fake_device
 from kernels.random_model import random_model
-from kernels.whole_rows import FAMILIES, OF_ONE_LENGTH, PAD, PROMPTS, Read, decoded, decodes_like_whole_rows, whole
+from kernels.whole_rows import (
+    FAMILIES,
+    OF_ONE_LENGTH,
+    PAD,
+    PROMPTS,
+    Read,
+    adapted,
+    decoded,
+    decodes_like_whole_rows,
+    whole,
+)
 from torch import Tensor, nn
 
 from truing.config.sections import Lora
@@ -20,7 +30,6 @@ from truing.kernels.gpu.static_step import StaticStep, has_small_layers
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.exactness import exact_backend
-from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
 
 GPU, HALF = torch.device("cuda"), torch.bfloat16
@@ -31,15 +40,8 @@ AS_EXACT = 1.5
 
 
 def _role(family: str, precision: Precision) -> Role:
-    """A policy whose adapter changes something in the upper two layers, above a frozen one."""
     model = random_model(FAMILIES[family]).to(precision.parameters)
-    backend, prefix = choose_backend(model, GPU, precision), frozen_prefix_of(model, 1)
-    adapters = Adapters(model, Lora(rank=2), 0, backend)
-    adapters.add("policy", above=1)
-    with torch.no_grad():
-        for weight in adapters.parameters("policy"):
-            weight.add_(0.2)
-    return Role(model, adapters, "policy", prefix=prefix, backend=backend)
+    return adapted(model, choose_backend(model, GPU, precision))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
