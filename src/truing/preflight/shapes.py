@@ -22,7 +22,7 @@ def shape_of(model: PreTrainedModel) -> Shape:
     heads = getattr(config, "num_attention_heads", None)
     if heads is None:
         what = f"the layers of {type(model).__name__} have no heads of attention, by which what they hold is counted."
-        raise ModelError(what, code="model/unknown-layers", where=model.name_or_path, hint=HINT)
+        raise ModelError(what, code="model/no-heads-of-attention", where=model.name_or_path, hint=HINT)
     linear = [part for part in layers[0].modules() if isinstance(part, nn.Linear | Conv1D)]
     products = sum(part.weight.numel() for part in linear)
     in_layers = sum(weight.numel() for weight in layers.parameters())
