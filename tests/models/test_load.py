@@ -253,6 +253,13 @@ def test_weights_that_are_no_numbers_are_refused_though_no_text_may_need_them(
         _load(tmp_path)
 
 
+def test_a_norm_with_an_infinite_weight_is_refused_whatever_it_is_called() -> None:
+    model = tiny.model("gpt2")
+    model.transformer.ln_f.weight.data[-1] = torch.inf
+    with pytest.raises(ModelError, match=r"ln_f\.weight", check=lambda error: error.code == "model/not-finite"):
+        refuse_no_numbers(model.named_parameters(), "here")
+
+
 def test_a_bias_may_rule_a_token_out(tmp_path: Path) -> None:
     model = tiny.model("gpt2")
     model.lm_head.bias = torch.nn.Parameter(torch.zeros(tiny.VOCABULARY).index_fill(0, torch.tensor([3]), -torch.inf))

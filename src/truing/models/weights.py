@@ -78,7 +78,7 @@ def load_weights(
 
 @torch.no_grad()
 def refuse_no_numbers(weights: Iterable[tuple[str, Tensor]], path: str) -> None:
-    """ModelError for a weight with NaN, or a matrix or norm with an infinite entry; a bias may rule tokens out by one.
+    """ModelError for a weight with NaN or an infinite entry, by which only a bias may rule tokens out.
 
     Of one that is kept in parts this process's part is looked at. It is known by sums, which take one pass, of parts:
     what is narrower is copied to be added up.
@@ -90,7 +90,7 @@ def refuse_no_numbers(weights: Iterable[tuple[str, Tensor]], path: str) -> None:
             continue
         if all(bool(part.sum(dtype=torch.float32).isfinite()) for part in torch.split(weight.flatten(), SUMMED)):
             continue
-        may_rule_out = weight.dim() < 2 and "norm" not in name  # as a bias does a token, by −∞
+        may_rule_out = weight.dim() < 2 and name.endswith("bias") and "norm" not in name  # a token, by −∞
         if bool(weight.isnan().any()) or (not may_rule_out and bool(weight.isinf().any())):
             what = f"its weight {name} has entries that are no finite numbers, so nothing it says could be used."
             hint = "Fetch its files again; if they are the same there, take another model."
