@@ -1,6 +1,7 @@
 """Root mean square norms in float32 inside, on a CPU and as PyTorch's kernels for GPUs are documented."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,3 +76,12 @@ def test_norms_of_heads_are_the_librarys() -> None:
     norm.weight.data = 1 + _random(8, dtype=torch.float32)
     heads = _random(2, 5, 3, 8, dtype=torch.float32, seed=1)
     torch.testing.assert_close(norm_of_heads(norm, heads), norm(heads), atol=1e-6, rtol=1e-6)
+
+
+def test_a_torch_without_the_kernels_computes_a_norm_as_a_cpu_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu: Any = SimpleNamespace(device=torch.device("cuda"))
+    assert norms.has_kernel(on_gpu)
+    for name in norms.KERNELS:
+        lacking = {other: getattr(torch.ops.aten, other) for other in norms.KERNELS if other != name}
+        monkeypatch.setattr(norms, "aten", SimpleNamespace(**lacking))
+        assert not norms.has_kernel(on_gpu)

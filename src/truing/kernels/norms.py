@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 aten: Any = torch.ops.aten
+KERNELS = ("_fused_rms_norm", "_fused_rms_norm_backward")
+"""PyTorch's own names, which another version may not have"""
 
 
 def has_kernel(states: Tensor) -> bool:
     """Whether PyTorch has one for both directions where these are; on a CPU there is none for the backward."""
-    return states.device.type not in ("cpu", "meta")
+    return states.device.type not in ("cpu", "meta") and all(hasattr(aten, name) for name in KERNELS)
 
 
 def rms_norm(states: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
