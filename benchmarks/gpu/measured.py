@@ -24,7 +24,7 @@ from truing.estimate.work import Case, phases
 from truing.estimate.work import Update as Sizes
 from truing.functional import kl_exact
 from truing.kernels.backend import Backend
-from truing.kernels.gpu.static_step import has_small_layers
+from truing.kernels.gpu.static_step import copies_products
 from truing.kernels.packed_rows import hidden_causal
 from truing.kernels.precision import Precision
 from truing.models.device import device_of
@@ -138,7 +138,7 @@ def updating(subject: Subject, device: torch.device, ceiling: Mapping[str, float
     metrics["learn_s"] = found["update_s"] - metrics["rollout_s"] - metrics["score_s"]  # the device may be behind
     model, length = subject.roles.base.model, work.prompt_tokens + work.response_tokens
     shape, models = shape_of(model), models_of(recipe, "ppo")
-    fused, copied = is_fused(recipe, "ppo", model, device), has_small_layers(model)
+    fused, copied = is_fused(recipe, "ppo", model, device), copies_products(model)
     numbers = numbers_of(recipe, "ppo", ONE_PROCESS, length, fused, copied)
     sizes = Sizes(work.episodes, work.prompt_tokens, work.response_tokens, work.epochs, work.minibatches)
     for name, phase in phases(Case(shape, models, numbers, sizes, ONE_PROCESS)).items():

@@ -1,11 +1,11 @@
-"""What a layer that learns is said to ask of a GPU is what is counted, and counts are those of a product by hand."""
+"""What a GPU is said to be asked for is what is counted, and counts are those of a product by hand."""
 
 import re
 from pathlib import Path
 
 import pytest
 import torch
-from gpu.counted import Counting
+from gpu.counted import Counting, policy, token_step
 from gpu.counted_learning import ROWS, TOKENS, layer
 from gpu.subjects import configs
 
@@ -18,6 +18,15 @@ def test_the_page_says_what_is_counted(words: str) -> None:
     (said,) = re.findall(row, PAGE.read_text("utf-8"), re.MULTILINE)
     found = layer(configs()["SmolLM2-135M"][0], words == "ours")
     assert [*map(int, said)] == [found.kernels, round(found.bytes / ROWS / TOKENS / 1e3)]
+
+
+@pytest.mark.parametrize("words", ["the library's layers", "ours"])
+def test_the_page_says_what_a_token_is_counted_to_take(words: str) -> None:
+    row = rf"^\| SmolLM2-135M, {words} \| \d+ \| ([\d,]+) \| (\d+\.\d) \| \d+% \|$"
+    ((kernels, gigabytes),) = re.findall(row, PAGE.read_text("utf-8"), re.MULTILINE)
+    config, work = configs()["SmolLM2-135M"]
+    found = token_step(policy(config), work, words == "ours")
+    assert (kernels, gigabytes) == (f"{found.kernels:,}", f"{found.bytes / 1e9:.1f}")
 
 
 def test_a_kernel_reads_what_it_is_given_and_writes_what_it_returns() -> None:

@@ -1,9 +1,29 @@
 """Models of any family that nothing has trained."""
 
 from copy import deepcopy
+from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+
+def families(head_dim: int, **sizes: Any) -> dict[str, PretrainedConfig]:
+    """One of each kind of layer that is computed in few passes."""
+    return {
+        "llama": LlamaConfig(**sizes),
+        "llama with biases": LlamaConfig(**sizes, attention_bias=True, mlp_bias=True),
+        "mistral": MistralConfig(**sizes, sliding_window=None, head_dim=head_dim),
+        "qwen2": Qwen2Config(**sizes),
+        "qwen3": Qwen3Config(**sizes, head_dim=head_dim),
+    }
 
 
 def random_model(config: PretrainedConfig) -> PreTrainedModel:

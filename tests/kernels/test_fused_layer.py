@@ -8,7 +8,7 @@ import one_dnn
 import pytest
 import tiny
 import torch
-from kernels.random_model import random_model
+from kernels.random_model import families, random_model
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd import gradcheck
@@ -18,8 +18,6 @@ from transformers import (
     MistralConfig,
     PretrainedConfig,
     PreTrainedModel,
-    Qwen2Config,
-    Qwen3Config,
 )
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
@@ -45,13 +43,7 @@ NARROW: dict[str, Any] = {
     "max_position_embeddings": 64,
     "initializer_range": 0.3,
 }
-FAMILIES: dict[str, PretrainedConfig] = {
-    "llama": LlamaConfig(**NARROW),
-    "llama with biases": LlamaConfig(**NARROW, attention_bias=True, mlp_bias=True),
-    "mistral": MistralConfig(**NARROW, sliding_window=None, head_dim=8),
-    "qwen2": Qwen2Config(**NARROW),
-    "qwen3": Qwen3Config(**NARROW, head_dim=8),
-}
+FAMILIES = families(head_dim=8, **NARROW)
 TOKENS = torch.tensor([[1, 2, 3, 4, 5], [6, 7, 8, 9, 2]])
 RAGGED = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
 ADAPTER = "policy"

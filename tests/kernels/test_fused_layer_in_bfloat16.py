@@ -9,9 +9,9 @@ import one_dnn
 import pytest
 import torch
 from kernels.documented_attention import row_by_row
-from kernels.random_model import random_model
+from kernels.random_model import families, random_model
 from torch import Tensor
-from transformers import LlamaConfig, MistralConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import PreTrainedModel
 
 from truing.config.sections import Lora
 from truing.kernels import fused_layer, packed_rows, products
@@ -34,13 +34,7 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": 64,
     "initializer_range": 0.1,
 }
-FAMILIES: dict[str, PretrainedConfig] = {
-    "llama": LlamaConfig(**SIZES),
-    "llama with biases": LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True),
-    "mistral": MistralConfig(**SIZES, sliding_window=None, head_dim=32),
-    "qwen2": Qwen2Config(**SIZES),
-    "qwen3": Qwen3Config(**SIZES, head_dim=32),
-}
+FAMILIES = families(head_dim=32, **SIZES)
 HALF = torch.bfloat16
 NARROW, CPU, CUDA = Precision.of("bfloat16", trains=False), torch.device("cpu"), torch.device("cuda")
 TOKENS = torch.randint(0, 60, (4, 60), generator=torch.Generator().manual_seed(0))

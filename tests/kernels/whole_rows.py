@@ -5,8 +5,9 @@ from typing import Any
 
 import tiny
 import torch
+from kernels.random_model import families
 from torch import Tensor
-from transformers import LlamaConfig, MistralConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import LlamaConfig, PreTrainedModel, Qwen2Config
 
 from truing.config.sections import Lora
 from truing.kernels.backend import Backend, DecodeStep
@@ -40,16 +41,13 @@ STRETCHED = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8,
 }
-FAMILIES: dict[str, PretrainedConfig] = {
-    "llama": LlamaConfig(**NARROW),
-    "llama with biases": LlamaConfig(**NARROW, attention_bias=True, mlp_bias=True),
+FAMILIES = {
+    **families(head_dim=8, **NARROW),
     "llama, one head for all keys": LlamaConfig(**NARROW | {"num_key_value_heads": 1}),
     "llama, a key for each head": LlamaConfig(**NARROW | {"num_key_value_heads": 4}),
     "llama, stretched positions": LlamaConfig(**NARROW, rope_parameters=STRETCHED),
     "llama, another activation": LlamaConfig(**NARROW, hidden_act="gelu"),
-    "mistral": MistralConfig(**NARROW, sliding_window=None, head_dim=8),
-    "qwen2": Qwen2Config(**NARROW, tie_word_embeddings=True),
-    "qwen3": Qwen3Config(**NARROW, head_dim=8),
+    "qwen2, tied": Qwen2Config(**NARROW, tie_word_embeddings=True),
 }
 
 

@@ -11,7 +11,7 @@ from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.work import Case, Links, phases, update_of
 from truing.kernels.backbone import known_layers
-from truing.kernels.gpu.static_step import has_small_layers
+from truing.kernels.gpu.static_step import copies_products
 from truing.models.tensor_plan import tensor_plan
 from truing.preflight.held_by_recipe import is_fused, is_quantised, models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, Held, Layout, held
@@ -76,7 +76,7 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
     """One of them: what was measured of one process, and by how much the layout changes what is counted."""
     recipe, shape = measured.recipe, shape_of(measured.model)
     device = torch.device("cpu" if measured.on_cpu else "cuda")
-    copied = not measured.on_cpu and has_small_layers(measured.model)
+    copied = not measured.on_cpu and copies_products(measured.model)
     found: dict[str, Held] = {}
     peaks: dict[str, float] = {}
     seconds = 0.0

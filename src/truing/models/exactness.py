@@ -200,7 +200,7 @@ class _Probe:
     def decodes_exactly(self, role: Role, pad: int) -> bool:
         """The same by the step that a device samples by."""
         with role.decoding() as step:
-            return self.samples_exactly(role, pad, step)
+            return step is None or self.samples_exactly(role, pad, step)
 
     def samples_exactly(self, role: Role, pad: int, step: DecodeStep | None = None) -> bool:
         """Whether rows have their own logits behind their prompts and after each token that is read behind these.

@@ -219,9 +219,7 @@ def held(shape: Shape, models: Models, numbers: Numbers, layout: Layout) -> Held
         activations=_activations(shape, numbers, layout),
         gathered=_gathered(shape, models, numbers) if layout.shard else 0.0,
         caches=_caches(shape, numbers, layout) if models.samples else 0.0,
-        copied=float(numbers.compute_bytes * shape.layers * shape.products)
-        if models.samples and numbers.copied
-        else 0.0,
+        copied=_copied(shape, numbers) if models.samples else 0.0,
         gathered_policy=whole * (1.0 if layout.shard else 1 - own / shape.parameters) if sampled else 0.0,
         saved=3 * (learnt + adapter * models.adapters_trained),
         loading=whole / shape.parameters * _loading(shape, layout, own),
@@ -287,3 +285,7 @@ def _gathered(shape: Shape, models: Models, numbers: Numbers) -> float:
 def _caches(shape: Shape, numbers: Numbers, layout: Layout) -> float:
     entries = 2 * shape.key_width / layout.tensor * shape.layers
     return numbers.rows * numbers.row_tokens * entries * numbers.compute_bytes
+
+
+def _copied(shape: Shape, numbers: Numbers) -> float:
+    return float(numbers.compute_bytes * shape.layers * shape.products * numbers.copied)

@@ -10,7 +10,7 @@ from truing.config.defaults import ON_CPU
 from truing.config.recipe import Recipe
 from truing.config.variants import with_changes
 from truing.core.errors import ModelError
-from truing.kernels.gpu.static_step import has_small_layers
+from truing.kernels.gpu.static_step import copies_products
 from truing.models.device import device_of, dtype_of, gpu_memory
 from truing.preflight.held_by_recipe import is_fused, models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, held
@@ -57,7 +57,7 @@ def sizes_within(recipe: Recipe, stages: Sequence[str], model: PreTrainedModel, 
     except ModelError:
         return ON_CPU | {"compute.dtype": recipe.compute.dtype}
     fused = {stage: is_fused(recipe, stage, model, GPU) for stage in stages}
-    copied = has_small_layers(model)
+    copied = copies_products(model)
 
     def fits(key: str, value: int) -> bool:
         changed = with_changes(recipe, {key: value})

@@ -26,7 +26,7 @@ from truing.kernels.backend import choose_backend
 from truing.kernels.gpu import side_by_side, static_step
 from truing.kernels.gpu.light_adapters import light_decoding
 from truing.kernels.gpu.side_by_side import SideBySide
-from truing.kernels.gpu.static_step import StaticStep, has_small_layers
+from truing.kernels.gpu.static_step import StaticStep, copies_products
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.exactness import exact_backend
@@ -128,13 +128,13 @@ def test_no_hook_of_a_module_is_called_in_a_step() -> None:
 
 def test_layers_are_copied_in_bfloat16_where_they_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.model()
-    assert has_small_layers(model)
-    assert not has_small_layers(tiny.model("gpt2"))
+    assert copies_products(model)
+    assert not copies_products(tiny.model("gpt2"))
     monkeypatch.setattr(model, "is_quantized", True, raising=False)
-    assert not has_small_layers(model)
+    assert not copies_products(model)
     monkeypatch.undo()
     monkeypatch.setattr(static_step, "MOST_COPIED", 100)
-    assert not has_small_layers(model)
+    assert not copies_products(model)
 
 
 def test_a_mask_has_rows_that_kernels_take_as_they_are() -> None:

@@ -11,8 +11,6 @@ from torch.nn import functional as F
 MOST_COPIED = 1 << 26
 """Weights of a layer up to which they are copied, to be multiplied with at once. Those of larger ones take a GPU longer
 than it takes to be called"""
-
-
 ALIGNED = 8
 """Numbers of a row that tensor cores take at once"""
 

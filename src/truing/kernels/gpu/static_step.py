@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from truing.core.errors import first_line
-from truing.kernels.backbone import is_known, known_layers
+from truing.kernels.backbone import decoder_layers, is_known
 from truing.kernels.fused_backbone import Computed, FusedBackbone
 from truing.kernels.gpu.graph import captured
 from truing.kernels.gpu.light_adapters import light_adapter
@@ -39,7 +39,7 @@ class StaticStep:
         self, model: PreTrainedModel, adapter: str | None, prefix_depth: int | None, compute: torch.dtype
     ) -> None:
         """Adapters and copies of weights are in the precision that is computed in, and as weights are now."""
-        side_by_side = partial(SideBySide, adapter, compute, compute != torch.float32 and has_small_layers(model))
+        side_by_side = partial(SideBySide, adapter, compute, compute != torch.float32 and copies_products(model))
         self._backbone = FusedBackbone(model, prefix_depth, Computed(side_by_side, _attention, scales_queries=False))
         self._compute = compute
 
@@ -51,15 +51,15 @@ class StaticStep:
         return states, None if prefix is None else prefix[:, 0]
 
 
-def has_small_layers(model: PreTrainedModel) -> bool:
+def copies_products(model: PreTrainedModel) -> bool:
     """Whether a GPU that computes a model in bfloat16 copies its products for a rollout.
 
     In float32 there is a copy with the adapter in it, and in 4 bit weights stay what they are.
     """
-    if getattr(model, "is_quantized", False) or not is_known(model):
+    found = decoder_layers(model)
+    if found is None or getattr(model, "is_quantized", False) or not is_known(model):
         return False
-    layer = known_layers(model, hint="")[0]
-    return sum(weight.numel() for weight in layer.parameters()) <= MOST_COPIED
+    return sum(weight.numel() for weight in found[1][0].parameters()) <= MOST_COPIED
 
 
 def _attention(module: Any, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
