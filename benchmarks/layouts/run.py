@@ -89,8 +89,8 @@ TIMED_TOKENS = {"sft": 80, "ppo": 72}
 READING = """
 What the counts say:
 
-- A weight that learns takes 16 bytes, and the copy for a checkpoint 12 more, whatever `compute.dtype` is: that, and not
-  the weights, is what keeps four separate models from a device.
+- A weight that learns takes 16 bytes, whatever `compute.dtype` is: that, and not the frozen weights, is most of what
+  four separate models take. Its copy for a checkpoint, 12 bytes, lies in the memory of the machine.
 - With adapters on one base, layers cut over four or eight do for 70B. A sharded policy is whole while it samples, so it
   does not.
 - What was learnt is merged and saved by the owner alone, on the CPU of its machine, which so has to hold one base
@@ -169,8 +169,8 @@ rank {RANK}; policy, critic, reference and reward model.
 
 | column | what |
 |---|---|
-| kept | GB of weights, moments and adapters of each process |
-| peak | GB at the worst moment of a step |
+| kept | GB of weights, moments and adapters of each process, at any time: of four models 28 bytes a parameter |
+| peak | GB at the worst moment of a step: with gradients ([36 bytes](memory.md#counts)), activations, what is gathered |
 | while loading | GB then: each process reads its part of the layers, and vocabulary and a few layers whole |
 | fits | whether the larger of the two is within {ROOM:.0%} of {device.memory / 1e9:.0f} GB |
 | seconds | if each {name} {rates}, exchange on top, nothing overlapped; a run takes more |

@@ -58,6 +58,10 @@ class Measured:
     links: Links = LINKS["cpu"]
     on_cpu: bool = True
 
+    def counted(self, found: Held) -> float:
+        """Bytes at the worst moment, in the memory that it computes in."""
+        return found.peak_on_cpu if self.on_cpu else found.peak
+
 
 def launches(measured: Measured, processes: int) -> list[Launch]:
     """Those of up to so many processes that the model and the recipe allow, the likely fastest first.
@@ -92,9 +96,9 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
         computing = usage.seconds * measured.share(layout.processes) / (1 - parts["learn"].waiting)
         seconds += usage.steps * (computing + exchange)
         known = usage.peak < float("inf")
-        uncounted = usage.peak - alone.peak if known else LIBRARIES
-        counted = found[stage].peak_of_owner if measured.on_cpu else found[stage].peak
-        peaks[stage] = counted + uncounted + (OF_SEVERAL if _imports_more(layout, known) else 0.0)
+        uncounted = usage.peak - measured.counted(alone) if known else LIBRARIES
+        imported = OF_SEVERAL if _imports_more(layout, known) else 0.0
+        peaks[stage] = measured.counted(found[stage]) + uncounted + imported
     return Launch(layout, found, peaks, seconds)
 
 

@@ -25,8 +25,8 @@ What is assumed:
 - Of layers each process reads its part, one weight after the other; embeddings and projection are whole until they have
   all their rows. Before, a few whole layers are asked what has to be known of the base; afterwards, those that are cut
   into stages are gone through once, one whole layer after the other.
-- A checkpoint copies weights that learn and their moments. At a stage's end the owner loads a whole base, to merge what
-  was learnt into it: in the memory of its machine, which on a CPU is that of the process.
+- A checkpoint copies weights that learn and their moments, and at a stage's end the owner loads a whole base, to merge
+  what was learnt into it: both in the memory of the machine, which on a CPU is that of the process.
 - On a GPU, products of small layers are copied while a policy samples (`kernels/gpu/side_by_side.py`).
 - Learning, sampling, saving and loading follow each other: the largest of them is what a peak has.
 """
@@ -189,18 +189,16 @@ class Held:
 
     @property
     def peak(self) -> float:
-        """At the worst moment, without Python and its libraries."""
+        """At the worst moment, in the memory that is computed in, without Python and its libraries."""
         learnt = self.gradients, self.activations
         learning = sum(learnt) if self.accumulates else max(learnt)
-        step = self.moments + max(
-            learning + self.gathered, self.caches + self.copied + self.gathered_policy, self.saved
-        )
+        step = self.moments + max(learning + self.gathered, self.caches + self.copied + self.gathered_policy)
         return self.weights + self.adapters + max(step, self.loading)
 
     @property
-    def peak_of_owner(self) -> float:
-        """The same, where the owner's machine computes in the memory that it merges in."""
-        return max(self.peak, self.kept + self.merged)
+    def peak_on_cpu(self) -> float:
+        """The same of the owner where that memory is the machine's: checkpoints and the base to merge lie there."""
+        return max(self.peak, self.kept + self.saved, self.kept + self.merged)
 
 
 def held(shape: Shape, models: Models, numbers: Numbers, layout: Layout) -> Held:
