@@ -56,6 +56,12 @@ def test_kubernetes_starts_an_agent_a_pod() -> None:
     assert f"--nnodes={job['spec']['completions']}" in container["command"]
 
 
+def test_a_pod_of_kubernetes_asks_for_a_gpu_for_each_of_its_processes() -> None:
+    _, _, container = _kubernetes()
+    (processes,) = (word for word in container["command"] if word.startswith("--nproc-per-node="))
+    assert container["resources"] == {"limits": {"nvidia.com/gpu": int(processes.rpartition("=")[2])}}
+
+
 @pytest.mark.slow
 def test_by_slurm_a_worker_that_is_killed_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
     recipe, out = sft_and_ppo(tmp_path, updates=12), tmp_path / "run"
