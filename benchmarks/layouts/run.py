@@ -170,7 +170,7 @@ rank {RANK}; policy, critic, reference and reward model.
 | column | what |
 |---|---|
 | kept | GB of weights, moments and adapters of each process, at any time: of four models 28 bytes a parameter |
-| peak | GB at the worst moment of a step: with gradients ([36 bytes](memory.md#counts)), activations, what is gathered |
+| peak | GB at the worst moment of a step: with gradients ([36 bytes](memory.md#counts)), activations, all gathered |
 | while loading | GB then: each process reads its part of the layers, and vocabulary and a few layers whole |
 | fits | whether the larger of the two is within {ROOM:.0%} of {device.memory / 1e9:.0f} GB |
 | seconds | if each {name} {rates}, exchange on top, nothing overlapped; a run takes more |
