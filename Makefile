@@ -6,7 +6,7 @@ BASE ?= HEAD
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 STAMP := .venv/.installed
 
-.PHONY: quickstart check test style lint types types-of-benchmarks tests-of-change docs dist fresh lowest newest
+.PHONY: quickstart check test slow style lint types types-of-benchmarks tests-of-change docs dist fresh lowest newest
 
 quickstart: $(STAMP)
 	$(BIN)/truing run recipes/quickstart.yaml --out runs/quickstart
@@ -17,6 +17,10 @@ check: $(STAMP)
 
 test: style
 	$(BIN)/python -m pytest $(SPREAD) -m 'not slow'
+
+# All that `make test` leaves out, the installations of `make fresh` among it: half an hour, and a network.
+slow: $(STAMP)
+	$(BIN)/python -m pytest $(SPREAD) -m slow -rP
 
 style: lint types types-of-benchmarks
 

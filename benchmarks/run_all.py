@@ -1,4 +1,4 @@
-"""Every benchmark that a machine alone can answer, in sizes for half an hour, and a line for each of its targets.
+"""Every benchmark that a machine alone can answer, in small sizes, and a line for each of its targets.
 
     python benchmarks/run_all.py [--only startup rollout] [--cache DIR]
 
