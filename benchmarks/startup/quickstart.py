@@ -29,18 +29,18 @@ from truing.evaluation.heldout import HeldoutEvaluator
 from truing.pipeline import execute
 from truing.rollout.ahead import Rollouts
 from truing.stages import reward, sft, update
-from truing.training.learner import Learner
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
 IMPORTS, CHECKS = "imports: torch, transformers, peft, matplotlib", "the world, checks, rehearsal, rows kept"
 STAGES = "loading and saving models, logs, checkpoints"
 CALLS: tuple[tuple[Any, str, str], ...] = (
     (execute, "run_stage", STAGES),
+    (sft, "learn_rows", "SFT: steps"),
     (sft, "heldout_loss", "SFT: evaluations"),
+    (reward, "learn_rows", "reward model: steps"),
     (reward, "pair_scores", "reward model: held-out pairs, report card"),
     (reward, "checks_on_rows", "reward model: held-out pairs, report card"),
     (reward, "reference_samples", "reward model: held-out pairs, report card"),
-    (Learner, "train_step", "SFT and reward model: steps"),
     (Rollouts, "rollout", "PPO: rollouts and rewards"),
     (update, "scores_of", "PPO: rollouts and rewards"),
     (update, "score_rollout", "PPO: reference and critic asked"),
