@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -33,20 +35,69 @@ def test_a_device_without_double_precision_or_that_nobody_tries_is_refused(name:
         device_of(Compute(device=name))
 
 
-@pytest.mark.parametrize("asked", ["auto", "cuda"])
-def test_more_processes_than_gpus_are_told_what_to_do(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def _processes(local_rank: int, gpus: int) -> Iterator[None]:
+    """Inside, this is one of several, that sees so many GPUs."""
     there = (
-        (group, "size", 2),
-        (group, "local_rank", 1),
-        (torch.cuda, "is_available", 1),
-        (torch.cuda, "device_count", 1),
+        (group, "size", 4),
+        (group, "rank", 4 + local_rank),
+        (group, "local_rank", local_rank),
+        (torch.cuda, "is_available", True),
+        (torch.cuda, "device_count", gpus),
     )
-    told = "cuda:1 is for process 1 of this machine, and processes see 1 of its GPUs"
-    with monkeypatch.context() as meanwhile:
+    with pytest.MonkeyPatch.context() as meanwhile:
         for place, name, value in there:
             meanwhile.setattr(place, name, lambda value=value: value)
-        with pytest.raises(RecipeError, match=told, check=lambda error: error.code == "recipe/fewer-gpus"):
-            device_of(Compute(device=asked))
+        yield
+
+
+@pytest.mark.parametrize("asked", ["auto", "cuda"])
+def test_more_processes_than_gpus_are_told_what_to_do(asked: str) -> None:
+    told = "cuda:3 is for process 3 of this machine, and processes see 2 of its GPUs"
+    refused = pytest.raises(RecipeError, match=told, check=lambda error: error.code == "recipe/fewer-gpus")
+    with _processes(local_rank=3, gpus=2), refused:
+        device_of(Compute(device=asked))
+
+
+def test_one_gpu_named_for_several_processes_is_refused() -> None:
+    told = "^compute.device: cuda:1 is one GPU, and 4 processes take one each"
+    refused = pytest.raises(RecipeError, match=told, check=lambda error: error.code == "recipe/one-gpu")
+    with _processes(local_rank=0, gpus=4), refused:
+        device_of(Compute(device="cuda:1"))
+
+
+@pytest.mark.parametrize(("local_rank", "gpus", "own"), [(3, 8, "cuda:3"), (3, 1, "cuda:0"), (0, 1, "cuda:0")])
+def test_a_process_takes_its_own_gpu_or_the_only_one_that_a_scheduler_shows_it(
+    local_rank: int, gpus: int, own: str
+) -> None:
+    with _processes(local_rank, gpus):
+        assert device._own_of("cuda") == own
+
+
+def test_a_gpu_that_another_process_has_taken_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own number, which is another's on another machine, and the same to all that see it."""
+    taken: dict[str, int] = {}
+
+    def first_to_say(what: str) -> int:
+        return taken.setdefault(what, group.rank())
+
+    monkeypatch.setattr(group, "first_to_say", first_to_say)
+    uuids = iter(["GPU-a", "GPU-b", "GPU-a", "GPU-b"])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid=next(uuids)))
+    gpu = torch.device("cuda", 0)
+    for local_rank in (0, 1, 0):  # the first asks again for each model that it loads
+        with _processes(local_rank, gpus=1):
+            device._refuse_shared(gpu)
+    told = "process 6 would share a GPU with process 5"
+    refused = pytest.raises(RecipeError, match=told, check=lambda error: error.code == "recipe/shared-gpu")
+    with _processes(local_rank=2, gpus=1), refused:
+        device._refuse_shared(gpu)
+
+
+def test_attention_is_none_of_cudnns_which_plans_anew_for_each_shape() -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    device_of(Compute())
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_deterministic_operations_are_asked_for_before_cuda_starts_and_no_longer_than_that() -> None:

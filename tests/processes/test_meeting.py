@@ -1,20 +1,25 @@
-"""Which GPU a process takes as it meets the others, and what is set by then."""
+"""Which GPU a process takes as it meets the others, what is set by then, and how long it waits for them."""
 
 import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from processes.several import in_ranks
 
 from truing.core.device_memory import ALLOCATOR, ALLOCATOR_OF_CUDA
 from truing.processes import meeting
 
 
-@pytest.mark.parametrize(("gpus", "taken"), [(2, [1]), (1, [])])
+@pytest.mark.parametrize(("gpus", "taken"), [(4, [2]), (2, []), (1, [0])])
 def test_a_process_takes_its_own_gpu_where_there_is_one(
     gpus: int, taken: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two processes: with one GPU, they are to compute on the CPU, or the device is refused by its name."""
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+    """The third of four. With two GPUs, they are to compute on the CPU, or the device is refused by its name; the only
+    one may be another for each process, as a scheduler shows it."""
+    for name, value in {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     for name in (ALLOCATOR, ALLOCATOR_OF_CUDA):
         monkeypatch.setenv(name, "")  # so that what is set meanwhile is put back
@@ -29,3 +34,44 @@ def test_a_process_takes_its_own_gpu_where_there_is_one(
     monkeypatch.setattr(torch.cuda, "set_device", set_device)
     meeting._take_own_gpu()
     assert said == taken
+
+
+PATIENCES = """
+from datetime import timedelta
+import torch
+from torch import distributed
+from truing.processes import group
+
+with group.joined(tensor=2):
+    peers = group._peers
+    whole = distributed.distributed_c10d._get_default_group()
+    groups = [whole, *peers._mesh("cpu").get_all_groups()]
+    waits = {one._get_backend(torch.device("cpu")).options._timeout for one in groups}
+    firsts = group.first_to_say("mine"), group.first_to_say("mine"), group.first_to_say(f"of {group.rank()}")
+    if group.rank() == 0:
+        print(len(groups), waits == {timedelta(days=1)})
+    told = group.all_gather(firsts)
+    if group.rank() == 0:
+        print(len({first for first, _, _ in told}), all(a == b for a, b, _ in told), [own for _, _, own in told])
+"""
+
+
+@pytest.mark.long
+def test_all_groups_are_as_patient_as_that_of_all_and_one_process_is_the_first_to_say_something(tmp_path: Path) -> None:
+    """PyTorch would end a new group's waiting after half an hour: the others wait for an owner that asks people."""
+    assert in_ranks(PATIENCES, tmp_path, 2).splitlines() == ["4 True", "1 True [0, 1]"]
+
+
+def test_what_goes_by_nccl_is_waited_for_an_hour() -> None:
+    """Beside gloo, in one group, and whatever PyTorch has for new ones."""
+    said: dict[str, float] = {}
+
+    def backend(device: torch.device) -> SimpleNamespace:
+        name = "nccl" if device.type == "cuda" else "gloo"
+        return SimpleNamespace(
+            name=lambda: name, _set_default_timeout=lambda wait: said.update({name: wait.total_seconds()})
+        )
+
+    several: Any = SimpleNamespace(_device_types=[torch.device("cpu"), torch.device("cuda")], _get_backend=backend)
+    meeting.be_patient(several)
+    assert said == {"gloo": 86400.0, "nccl": 3600.0}

@@ -14,29 +14,30 @@ from truing.processes import group
 SUPPORTED = ("cpu", "cuda")
 WORKSPACE, AS_MANY = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 """Buffers that products add up in, as many and as large at each call; without it deterministic products are refused"""
+A_GPU_EACH = "Start as many processes as there are GPUs, each of which sees all or its own, or set it to cpu."
 
 
 def device_of(compute: Compute) -> torch.device:
     """The device the recipe names, ready for it; for auto, CUDA where there is one, else the CPU.
 
     Products of float32 are computed in float32 (TF32 would keep 10 of its 23 bits), and those of bfloat16 are added up
-    in float32.
+    in float32. Attention is none of cuDNN's, which makes a plan for each new shape, as batches have ever others.
 
     Raises:
-        RecipeError: it is of no kind that is supported, or this machine has none.
+        RecipeError: it is of no kind that is supported, this machine has none, or several processes would share one.
     """
     _set_environment(compute)
     torch.use_deterministic_algorithms(compute.deterministic)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.enable_cudnn_sdp(False)
     kind = compute.device
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     name = kind
-    if kind == "cuda" and group.size() > 1:
-        name = f"cuda:{group.local_rank()}"
-        _refuse_fewer_gpus(name)
+    if kind.startswith("cuda") and group.size() > 1:
+        name = _own_of(kind)
     try:
         device = torch.device(name)
         if device.type not in SUPPORTED:
@@ -46,16 +47,29 @@ def device_of(compute: Compute) -> torch.device:
         raise _refusal(name, first_line(error)) from error
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        _refuse_shared(device)
     return device
 
 
-def _refuse_fewer_gpus(name: str) -> None:
-    """RecipeError where there is none of this name, as each of several processes takes its own."""
-    gpus = torch.cuda.device_count()
-    if torch.cuda.is_available() and group.local_rank() >= gpus:
-        what = f"{name} is for process {group.local_rank()} of this machine, and processes see {gpus} of its GPUs."
-        hint = "Start as many processes as there are GPUs, each of which sees all of them, or set it to cpu."
-        raise RecipeError(what, code="recipe/fewer-gpus", where="compute.device", hint=hint)
+def _own_of(kind: str) -> str:
+    """The name of the GPU that this process takes, one of several. RecipeError where it sees none for itself."""
+    if kind != "cuda":
+        what = f"{kind} is one GPU, and {group.size()} processes take one each."
+        raise RecipeError(what, code="recipe/one-gpu", where="compute.device", hint="Set it to auto or cuda.")
+    seen = torch.cuda.device_count()
+    name = f"cuda:{group.own_gpu(seen)}"
+    if torch.cuda.is_available() and group.own_gpu(seen) >= seen:
+        what = f"{name} is for process {group.local_rank()} of this machine, and processes see {seen} of its GPUs."
+        raise RecipeError(what, code="recipe/fewer-gpus", where="compute.device", hint=A_GPU_EACH)
+    return name
+
+
+def _refuse_shared(gpu: torch.device) -> None:
+    """RecipeError where another process has said before that it takes the same."""
+    first = group.first_to_say(f"gpu {torch.cuda.get_device_properties(gpu).uuid}") if group.size() > 1 else group.rank()
+    if first != group.rank():
+        what = f"process {group.rank()} would share a GPU with process {first}: each takes one of its own."
+        raise RecipeError(what, code="recipe/shared-gpu", where="compute.device", hint=A_GPU_EACH)
 
 
 def _set_environment(compute: Compute) -> None:

@@ -32,8 +32,9 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
     if recipe.compute.threads is not None:
         torch.set_num_threads(recipe.compute.threads)
     quiet_transformers()
+    device = device_of(recipe.compute)
     if recipe.base is not None and recipe.base.quantize == "nf4":
-        check_quantisation(device_of(recipe.compute))
+        check_quantisation(device)
     check_sharding(recipe.compute, group.size(), group.tensor_size(), group.pipeline_size())
     check(missing_trackers(recipe.track))
     return group.broadcast(lambda: _functions(recipe))

@@ -162,8 +162,21 @@ def is_owner() -> bool:
 
 
 def local_rank() -> int:
-    """The number of this process among those on its machine, as that of the GPU it takes."""
+    """The number of this process among those on its machine."""
     return int(os.environ.get(LOCAL_RANK, "0")) if is_expected() else 0
+
+
+def own_gpu(seen: int) -> int:
+    """The number of the GPU that this process takes, of so many that it sees; there may be none of that number.
+
+    Where that is one, a scheduler may have shown each process another.
+    """
+    return local_rank() if seen > 1 else 0
+
+
+def first_to_say(what: str) -> int:
+    """The rank of the process that says this first, of those that do; nobody waits for another."""
+    return rank() if _peers is None else _peers.first_to_say(what)
 
 
 def share(work: Sequence[T]) -> Sequence[T]:

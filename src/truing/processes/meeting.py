@@ -13,11 +13,11 @@ from torch.distributed.rendezvous import rendezvous
 from truing.core.device_memory import have_blocks_grow
 from truing.core.errors import ProcessesError
 from truing.processes.connections import ended_when_unreachable
-from truing.processes.group import local_rank
+from truing.processes.group import own_gpu
 
-PATIENCE = timedelta(hours=1)
-"""For a process that is alive: the owner may read rows or save while the others wait. One that is gone is noticed at
-once."""
+PATIENCE = {"gloo": timedelta(days=1), "nccl": timedelta(hours=1)}
+"""For a process that is alive. By way of gloo the others wait while the owner reads rows, saves, or asks people; NCCL
+has what all do in step. One that is gone is noticed at once."""
 MEETING, CONNECTING = timedelta(minutes=10), timedelta(minutes=1)
 """For all processes to be there, and to be connected once they are, for which gloo takes up to five times as long"""
 HERE = "truing/here/"
@@ -40,16 +40,25 @@ def meet(rank: int, size: int) -> Store:
         store.set(f"{HERE}{rank}", "")
         store.wait([f"{HERE}{other}" for other in range(size)], MEETING)
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=CONNECTING)
-    store.set_timeout(PATIENCE)
-    distributed.distributed_c10d._set_pg_timeout(PATIENCE)
+    store.set_timeout(PATIENCE["gloo"])
+    be_patient(distributed.distributed_c10d._get_default_group())
     return store
+
+
+def be_patient(group: distributed.ProcessGroup) -> None:
+    """Has those of a group wait for each other as long as all do; PyTorch would end a new one's waiting in minutes."""
+    for device in group._device_types:
+        backend = group._get_backend(device)
+        if hasattr(backend, "_set_default_timeout"):  # what TORCH_DISTRIBUTED_DEBUG puts around it has none
+            backend._set_default_timeout(PATIENCE[backend.name()])
 
 
 def _take_own_gpu() -> None:
     """Before anything of CUDA starts. With fewer GPUs than processes, these may be meant to run on the CPU."""
     have_blocks_grow()
-    if local_rank() < torch.cuda.device_count():
-        torch.cuda.set_device(local_rank())
+    seen = torch.cuda.device_count()
+    if own_gpu(seen) < seen:
+        torch.cuda.set_device(own_gpu(seen))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from truing.processes.connections import UNREACHABLE, ended_when_unreachable, is
 from truing.processes.gradients import add_up
 from truing.processes.group import OWNER, Copies, PeerFailed, local_rank
 from truing.processes.layer_order import LayerOrder
-from truing.processes.meeting import meet
+from truing.processes.meeting import be_patient, meet
 from truing.processes.neighbours import Neighbours
 from truing.processes.pipeline_parallel import PipelineStage
 from truing.processes.place import Place
@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 FIRST = "truing/first to fail"
 """What is in the store of who met an error first, and so tells it"""
+SAID = "truing/said first/"
+"""What is in the store of who says something first, by what that is"""
 LEAVING_SECONDS = 5.0
 """For the library to end its threads where something may be pending for ever"""
 FAILED = 1
@@ -78,6 +80,8 @@ class Peers:
             shape = (self.place.pipeline, self.place.data_size, self.place.tensor)
             with self._connecting():
                 self._meshes[device] = init_device_mesh(device, shape, mesh_dim_names=("pipeline", "data", "tensor"))
+            for own in self._meshes[device].get_all_groups():
+                be_patient(own)
         return self._meshes[device]
 
     def leave(self) -> None:
@@ -153,6 +157,11 @@ class Peers:
             return None
         return Failure(*map(int, found.split())) if found else None
 
+    def first_to_say(self, what: str) -> int:
+        """Its rank."""
+        with self._waiting():
+            return int(self._store.compare_set(SAID + what, "", str(self.place.rank)))
+
     def _exchange(self, value: Any) -> list[Any]:
         said: list[Any] = [None] * self.place.size
         with self._waiting():
@@ -187,6 +196,8 @@ class Peers:
             self._neighbours = Neighbours(self.place.rank, self.place.in_stage, mesh)
             with self._connecting():
                 self._ends = distributed.new_group(self.place.ranks(Copies.AT_ENDS))
+            if self._ends is not distributed.GroupMember.NON_GROUP_MEMBER:
+                be_patient(self._ends)
         with self.in_step():
             return PipelineStage(model, layers, order, self._neighbours, writes=self.place.data_rank == 0)
 
