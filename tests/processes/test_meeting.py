@@ -18,7 +18,8 @@ def test_a_process_takes_its_own_gpu_where_there_is_one(
     gpus: int, taken: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The third of four. With two GPUs, they are to compute on the CPU, or the device is refused by its name; the only
-    one may be another for each process, as a scheduler shows it."""
+    one may be another for each process, as a scheduler shows it.
+    """
     for name, value in {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     for name in (ALLOCATOR, ALLOCATOR_OF_CUDA):

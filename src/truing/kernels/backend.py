@@ -22,7 +22,7 @@ from truing.kernels.cpu.linear import OneDnnLinear, linear, prepacked, use_onedn
 from truing.kernels.float32_adapter import Float32AdaptedLinear
 from truing.kernels.fused_layer import fuse_layers, fuses_layers
 from truing.kernels.gpu.light_adapters import light_decoding
-from truing.kernels.gpu.static_step import static_decoding
+from truing.kernels.gpu.static_step import StaticDecoding
 from truing.kernels.next_token import Vocabulary
 from truing.kernels.packed_rows import (
     has_known_attention,
@@ -133,8 +133,7 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
         )
     if device.type != "cpu":
         known = has_known_attention(model)
-        step = partial(static_decoding, compute=precision.compute)
-        backend = replace(backend, decoding=step if known else light_decoding)
+        backend = replace(backend, decoding=StaticDecoding(precision.compute) if known else light_decoding)
         backend = replace(backend, hidden=hidden_causal) if known else backend
         if known and precision.compute == torch.bfloat16:
             backend = replace(backend, hidden=hidden_varlen, micro_batches=plan_packed)

@@ -66,7 +66,9 @@ def _own_of(kind: str) -> str:
 
 def _refuse_shared(gpu: torch.device) -> None:
     """RecipeError where another process has said before that it takes the same."""
-    first = group.first_to_say(f"gpu {torch.cuda.get_device_properties(gpu).uuid}") if group.size() > 1 else group.rank()
+    if group.size() == 1:
+        return
+    first = group.first_to_say(f"gpu {torch.cuda.get_device_properties(gpu).uuid}")
     if first != group.rank():
         what = f"process {group.rank()} would share a GPU with process {first}: each takes one of its own."
         raise RecipeError(what, code="recipe/shared-gpu", where="compute.device", hint=A_GPU_EACH)

@@ -33,8 +33,9 @@ class Cuda:
         monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda *of: self.released.append(of), raising=False)
 
     @contextmanager
-    def graph(self, _: str, pool: tuple[int, int]) -> Iterator[None]:
+    def graph(self, _: str, pool: tuple[int, int], capture_error_mode: str) -> Iterator[None]:
         """As `torch.cuda.graph`, which ends the capture first, and only then goes back to the stream before."""
+        assert capture_error_mode == "thread_local"  # by default, what another thread asks would break it off
         before, self.stream = self.stream, SimpleNamespace(name="capture", device_index=3)
         self.under_way.append((3, pool))
         try:

@@ -1,14 +1,16 @@
 """A graph of a step's calls takes their place only where it gives what they gave."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from torch import Tensor
 
 from truing.kernels.gpu import static_step
-from truing.kernels.gpu.static_step import GraphedStep, States
+from truing.kernels.gpu.static_step import GraphedStep, States, StaticDecoding
 
 calls: list[int] = []
 """Rows of each call of the step"""
@@ -35,7 +37,8 @@ CACHE = torch.tensor([5, 6, 7])
 
 
 def _graphed(monkeypatch: pytest.MonkeyPatch, off: float = 0.0, fault: str = "") -> GraphedStep:
-    graphed = GraphedStep(_step)  # type: ignore[arg-type]
+    decoding = StaticDecoding(torch.float32)
+    graphed = GraphedStep(_step, decoding)  # type: ignore[arg-type]
 
     def capture(made: Callable[[], States]) -> tuple[Any, States]:
         assert graphed._kept is None  # the memory of the last graph is free
@@ -75,3 +78,19 @@ def test_a_graph_that_gives_something_else_is_told_and_not_used(
         assert _says(graphed, [1, 2, 3], mask) == [9, 14, 19]
     assert _says(graphed, [3, 2, 1], mask) == [17, 14, 11]
     assert calls == [3, 3, 3]
+    assert graphed._kept is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = GraphedStep(_step, graphed._decoding)  # type: ignore[arg-type]  # of the next rollout
+        assert _says(again, [1, 2, 3], mask) == [9, 14, 19]
+    assert calls == [3, 3, 3, 3]
+
+
+def test_no_graph_is_left_behind_a_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one that died while another lived, PyTorch would give back what the products of both add up in."""
+    model = tiny.model()
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    with StaticDecoding(torch.float32)(model, None, None) as step:
+        assert isinstance(step, GraphedStep)
+        step._kept = object(), (torch.zeros(1), None)
+    assert step._kept is None

@@ -17,7 +17,7 @@ def captured(calls: Callable[[], T]) -> tuple[torch.cuda.CUDAGraph, T]:
     """
     graph, stream, pool = torch.cuda.CUDAGraph(), torch.cuda.current_stream(), torch.cuda.graph_pool_handle()
     try:
-        with torch.cuda.graph(graph, pool=pool):
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):  # others may ask CUDA meanwhile
             found = calls()
     except BaseException:  # a run that is asked to end may be left in the midst of it
         _put_back(stream, pool)

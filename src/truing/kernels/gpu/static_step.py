@@ -79,9 +79,8 @@ class GraphedStep:
 
     is_static, begin = True, None
 
-    def __init__(self, step: StaticStep) -> None:
-        self._step = step
-        self._works = True
+    def __init__(self, step: StaticStep, decoding: "StaticDecoding") -> None:
+        self._step, self._decoding = step, decoding
         self._rows: Tensor | None = None
         """The mask of the rows that the graph is for"""
         self._kept: tuple[Any, States] | None = None
@@ -89,7 +88,7 @@ class GraphedStep:
 
     def __call__(self, tokens: Tensor, mask: Tensor, cache: Any) -> States:
         """See `StaticStep`. The next call writes over what this one returns."""
-        if not self._works:
+        if not self._decoding.keeps_graphs:
             return self._step(tokens, mask, cache)
         if mask is not self._rows:
             return self._first(tokens, mask, cache)
@@ -106,13 +105,20 @@ class GraphedStep:
         try:
             self._kept = graph, states = captured(lambda: self._step(self._tokens, mask, cache))
             graph.replay()
-            self._works = _alike(states[0], expected[0])
-            found = "it gave other numbers"
+            works, found = _alike(states[0], expected[0]), "it gave other numbers"
         except RuntimeError as error:
-            self._works, found = False, first_line(error)
-        if not self._works:
+            works, found = False, first_line(error)
+        if not works:
+            self._decoding.keeps_graphs = False
+            self.let_go()
             warnings.warn(f"CUDA could not keep a token's step as a graph ({found}): sampling is slower.", stacklevel=2)
         return expected
+
+    def let_go(self) -> None:
+        """Of the graph, before there is another: with one that dies late PyTorch would give back what products of all
+        graphs of a stream add up in (pytorch#193402).
+        """
+        self._kept = self._rows = None
 
 
 def _alike(states: Tensor, expected: Tensor) -> bool:
@@ -120,11 +126,27 @@ def _alike(states: Tensor, expected: Tensor) -> bool:
     return bool((states - expected).abs().max() <= allowed)
 
 
-@contextmanager
-def static_decoding(
-    model: PreTrainedModel, adapter: str | None, prefix_depth: int | None, compute: torch.dtype
-) -> Iterator[StaticStep | GraphedStep]:
-    """A step on the weights as they are now, for as long as the block lasts."""
-    with light_adapter(model, adapter):
-        step = StaticStep(model, adapter, prefix_depth, compute)
-        yield GraphedStep(step) if model.device.type == "cuda" else step
+class StaticDecoding:
+    """How a model decodes by a static step, and whether CUDA keeps graphs of it."""
+
+    def __init__(self, compute: torch.dtype) -> None:
+        """Computed in this precision."""
+        self._compute = compute
+        self.keeps_graphs = True
+        """Until it failed once: each further rollout would try again, and tell it"""
+
+    @contextmanager
+    def __call__(
+        self, model: PreTrainedModel, adapter: str | None, prefix_depth: int | None
+    ) -> Iterator[StaticStep | GraphedStep]:
+        """A step on the weights as they are now, for as long as the block lasts."""
+        with light_adapter(model, adapter):
+            step = StaticStep(model, adapter, prefix_depth, self._compute)
+            if model.device.type != "cuda":
+                yield step
+                return
+            graphed = GraphedStep(step, self)
+            try:
+                yield graphed
+            finally:
+                graphed.let_go()
