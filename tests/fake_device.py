@@ -91,8 +91,9 @@ class FakeDevice(TorchDispatchMode):
 
     def _count(self, operation: Any, tensors: Sequence[Tensor], on_device: bool, non_blocking: bool) -> None:
         kind = operation.overloadpacket
-        of_host = [tensor for tensor in tensors if not isinstance(tensor, OnFake) and tensor.dim()]
-        crosses = kind in COPIES and tensors[-1].numel() > 0 and (bool(of_host) or not on_device)
+        on_host = [tensor for tensor in tensors if not isinstance(tensor, OnFake)]
+        of_host = [tensor for tensor in on_host if tensor.dim()]  # a number goes along with a call, but is copied too
+        crosses = kind in COPIES and tensors[-1].numel() > 0 and (bool(on_host) or not on_device)
         if len(of_host) not in (0, len(tensors)) and kind not in COPIES | INDEXING:
             raise RuntimeError(f"{operation} of tensors on two devices, the host and {FAKE}")
         if kind is aten.cumsum and tensors[0].is_floating_point():

@@ -17,6 +17,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,6 +28,7 @@ from gpu.subjects import configs
 from truing.config.sections import Lora
 from truing.kernels import norms, packed_rows
 from truing.kernels.backend import Backend, choose_backend
+from truing.kernels.next_token import WHOLE
 from truing.kernels.packed_rows import hidden_causal
 from truing.kernels.precision import Precision
 from truing.kernels.vocabulary import LogitTransform, Positions, token_logprobs
@@ -131,6 +133,17 @@ def position(config: PreTrainedConfig) -> Count:
     return Count(counting.count.kernels, counting.count.bytes / count, counting.count.seconds / count)
 
 
+def distribution(config: PreTrainedConfig) -> Count:
+    """Of a position, KL and entropy and what the reference says, through the vocabulary of both."""
+    width, words = config.hidden_size, config.vocab_size  # type: ignore[attr-defined]
+    count = Positions.of(torch.device("cuda"), words).whole
+    hidden, weight = (torch.empty(rows, width, dtype=HALF, device="meta") for rows in (count, words))
+    tokens = torch.zeros(count, dtype=torch.long, device="meta")
+    with torch.no_grad(), Counting() as counting:
+        WHOLE.distribution(*(F.linear(hidden, weight).to(Precision.reductions) for _ in range(2)), tokens)
+    return Count(counting.count.kernels, counting.count.bytes / count, counting.count.seconds / count)
+
+
 def with_layers(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
     """The same model with so many."""
     return type(config)(**{**config.to_dict(), "num_hidden_layers": layers, "layer_types": None})
@@ -147,7 +160,9 @@ def main() -> None:
             share = products(config) / GPU.operations * 1e9 / seconds
             print(f"| {name}, {words} | {count.kernels} | {size:,.0f} | {seconds:,.0f} | {share:.0%} |")
     for name, (config, _) in configs().items():
-        print(f"A position of {name} through its vocabulary: {position(config).seconds * 1e6:.2f} µs, at least.")
+        seconds = position(config).seconds, distribution(config).seconds
+        learning, telling = (f"{own * 1e6:.2f} µs" for own in seconds)
+        print(f"A position of {name} through its vocabulary: {learning}, its KL and entropy {telling}, at least.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Which GPU a process takes as it meets the others, what is set by then, and how long it waits for them."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from processes.several import in_ranks
 
 from truing.core.device_memory import ALLOCATOR, ALLOCATOR_OF_CUDA
+from truing.core.errors import ProcessesError
 from truing.processes import meeting
 
 
@@ -42,6 +44,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 from truing.processes import group
+from truing.processes.meeting import reach_each_other
 
 with group.joined(tensor=2):
     peers = group._peers
@@ -49,6 +52,7 @@ with group.joined(tensor=2):
     groups = [whole, *peers._mesh("cpu").get_all_groups()]
     waits = {one._get_backend(torch.device("cpu")).options._timeout for one in groups}
     firsts = group.first_to_say("mine"), group.first_to_say("mine"), group.first_to_say(f"of {group.rank()}")
+    reach_each_other(torch.device("cpu"))
     if group.rank() == 0:
         print(len(groups), waits == {timedelta(days=1)})
     told = group.all_gather(firsts)
@@ -76,3 +80,21 @@ def test_what_goes_by_nccl_is_waited_for_an_hour() -> None:
     several: Any = SimpleNamespace(_device_types=[torch.device("cpu"), torch.device("cuda")], _get_backend=backend)
     meeting.be_patient(several)
     assert said == {"gloo": 86400.0, "nccl": 3600.0}
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+def test_gpus_that_do_not_reach_each_other_are_told_at_once(breaks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL fails as it connects, or its kernels wait for ever."""
+
+    def all_reduce(_: torch.Tensor, async_op: bool) -> SimpleNamespace:
+        if breaks:
+            raise torch.distributed.DistBackendError("NCCL error: unhandled system error\nLast error: ...")
+        assert async_op
+        return SimpleNamespace(is_completed=lambda: False)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(meeting, "CONNECTING", timedelta(seconds=0.02))
+    why = "NCCL error: unhandled system error" if breaks else "they wait for each other since 0 seconds"
+    told = rf"^the GPUs of this run do not reach each other \({why}\)\. NCCL_DEBUG=INFO has NCCL say"
+    with pytest.raises(ProcessesError, match=told, check=lambda error: error.code == "processes/gpus-apart"):
+        meeting.reach_each_other(torch.device("cpu"))

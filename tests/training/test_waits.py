@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from functools import partial
+from typing import Any, Literal, Self
 
 import pytest
 import tiny
 import torch
 from fake_device import FAKE, fake_device
 
-from truing.config.algorithms import Ppo, Reward
+from truing.config.algorithms import Dpo, Kto, Orpo, Ppo, Reward, Simpo
+from truing.config.recipe import Recipe
 from truing.config.sections import Lora, Optimiser
 from truing.core.batches import Sequences
 from truing.core.experience import Experience
-from truing.core.rows import PairRows, TokenRows
+from truing.core.rows import PairRows, RatedRows, TokenRows
 from truing.functional import gae
 from truing.kernels import fused_layer, packed_rows
 from truing.kernels.backend import choose_backend
@@ -21,9 +23,15 @@ from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
 from truing.models.heads import scalar_head
 from truing.models.roles import Role
+from truing.models.scoring import response_logprobs
+from truing.stages.dpo import ReferencedRows, preference_loss
+from truing.stages.grpo import LOSSES
+from truing.stages.kto import ReferencedRatings, rating_loss
+from truing.stages.orpo import odds_loss
 from truing.stages.ppo import policy_loss, value_loss
 from truing.stages.reward import pair_loss
 from truing.stages.sft import completion_loss
+from truing.stages.simpo import margin_loss
 from truing.training.learner import Learner, Trained
 
 
@@ -99,16 +107,33 @@ def _losses(role: Role, sequences: Sequences) -> dict[str, tuple[Any, Any]]:
     """A batch and a loss of every stage."""
     numbers = torch.zeros(len(sequences), 6, device=FAKE)
     groups = torch.arange(len(sequences), device=FAKE)
-    experience = Experience(sequences, numbers, numbers, groups, numbers, numbers)
+    experience = Experience(
+        sequences, numbers, numbers, groups, numbers, numbers, ref_logprobs=numbers, kl_price=groups
+    )
+    pairs, ref = PairRows(SHORT, LONG, [0.0] * 6), numbers[:, 0]
+    ratings = ReferencedRatings(RatedRows(SHORT, [True, False] * 3), ref, LONG, ref, ref[0])
+    logprobs = partial(response_logprobs, role)
     return {
         "sft": (SHORT, lambda batch: completion_loss(role, batch)),
-        "reward": (PairRows(SHORT, LONG, [0.0] * 6), lambda batch: pair_loss(role, batch, Reward())),
+        "reward": (pairs, lambda batch: pair_loss(role, batch, Reward())),
         "policy": (experience, lambda batch: policy_loss(role, batch, Ppo(), 1.0)),
         "critic": (experience, lambda batch: value_loss(role, batch, Ppo())),
+        "grpo": (experience, lambda batch: LOSSES["k3_in_loss"](logprobs(batch.sequences), batch, Recipe())),
+        "kto": (ratings, lambda batch: rating_loss(role, batch, Kto())),
+        "orpo": (pairs, partial(odds_loss(Orpo()), role)),
+        "simpo": (pairs, partial(margin_loss(Simpo()), role)),
+        **{
+            variant: (ReferencedRows(pairs, ref, ref), partial(preference_loss, role, settings=Dpo(variant=variant)))
+            for variant in VARIANTS
+        },
     }
 
 
-@pytest.mark.parametrize("stage", ["sft", "reward", "policy", "critic"])
+VARIANTS: tuple[Literal["sigmoid", "robust", "ipo"], ...] = ("sigmoid", "robust", "ipo")
+STAGES = ["sft", "reward", "policy", "critic", "grpo", "kto", "orpo", "simpo", *VARIANTS]
+
+
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("least", [1, fused_layer.MIN_FUSED_WEIGHTS], ids=["fused", "plain"])
 def test_a_forward_waits_for_nothing(

@@ -61,7 +61,7 @@ def dpo_loss(
     if not beta > 0:
         raise ValueError(f"beta must be above 0, not {beta}")
     h = (chosen - ref_chosen) - (rejected - ref_rejected)
-    flipped = torch.as_tensor(label_smoothing, dtype=h.dtype, device=h.device)
+    flipped = torch.as_tensor(label_smoothing, dtype=h.dtype)  # a number stays on the host, which waits for none
     won, lost = -logsigmoid(beta * h), -logsigmoid(-beta * h)
     match variant:
         case "sigmoid":

@@ -49,13 +49,19 @@ class Vocabulary:
         return token_logprobs(logits, tokens, temperature)
 
     def distribution(self, logits: Tensor, ref_logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N,) log π_ref(token), KL(π‖π_ref) and entropy of π, nats, from (N, V) logits of both."""
+        """(N,) log π_ref(token), KL(π‖π_ref) and entropy of π, nats, from (N, V) logits of both, without a gradient.
+
+        KL and entropy are no number where a logit is none.
+        """
         logprobs, ref_logprobs = self.log_softmax(logits), self.log_softmax(ref_logits)
+        of_drawn = self.of_tokens(ref_logprobs, tokens)
+        is_broken = (logprobs[:, :1] + ref_logprobs[:, :1]).isnan().any(-1)  # one that is none takes along its row
         probs = logprobs.exp()
-        kl = (probs * torch.where(probs > 0, logprobs - ref_logprobs, 0.0)).sum(-1)
-        entropy = -(probs * torch.where(probs > 0, logprobs, 0.0)).sum(-1)
-        kl, entropy = self.total(torch.stack([kl, entropy]))
-        return self.of_tokens(ref_logprobs, tokens), kl, entropy
+        apart = torch.sub(logprobs, ref_logprobs, out=ref_logprobs)
+        # What is ruled out, of which 0·∞ is no number, is left out of the sums.
+        sums = torch.stack([apart.mul_(probs).nansum(-1), -logprobs.mul_(probs).nansum(-1)])
+        kl, entropy = self.total(sums).masked_fill(is_broken, torch.nan)
+        return of_drawn, kl, entropy
 
     def draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         """(N,) tokens by inversion of one uniform (N,) each, and their log-probability. See `draw_tokens`."""

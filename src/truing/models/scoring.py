@@ -22,8 +22,8 @@ def response_hidden(role: Role, sequences: Sequences) -> Tensor:
     tokens, mask = sequences.tokens[:, :-1], sequences.attention_mask[:, :-1]
     lengths = sequences.lengths.clamp(max=tokens.shape[1]).tolist()
     hidden = role.hidden(tokens, mask, sequences.prefix_states, lengths)
-    before = (sequences.response_index - 1)[..., None].expand(-1, -1, hidden.shape[-1])
-    return hidden.gather(1, before)
+    first = hidden.shape[1] * torch.arange(len(tokens), device=hidden.device)[:, None]
+    return _picked(hidden, first + sequences.response_index - 1)
 
 
 def response_logprobs(role: Role, sequences: Sequences, temperature: float = 1.0) -> Tensor:
@@ -53,7 +53,15 @@ def end_scores(role: Role, sequences: Sequences) -> Tensor:
 def _counted(sequences: Sequences, *columns: Tensor) -> list[Tensor]:
     """(N, ...) the entries of (B, R, ...) columns that stand on response tokens; unlike by a mask, without waiting."""
     places = sequences.response_places
-    return [column.flatten(0, 1)[places] for column in columns]
+    return [_picked(column, places) for column in columns]
+
+
+def _picked(column: Tensor, places: Tensor) -> Tensor:
+    """(*places, ...) the entries of a (B, T, ...) column at these places of its rows laid end to end.
+
+    Where all is to be deterministic, the backward of an index for each number, as `gather` takes it, would sort these.
+    """
+    return column.flatten(0, 1).index_select(0, places.flatten()).unflatten(0, places.shape)
 
 
 def _in_place(values: Tensor, sequences: Sequences) -> Tensor:

@@ -69,10 +69,10 @@ def load_weights(
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"its files lack {missing[0]}{others}, which {type(model).__name__} needs")
-    refuse_no_numbers((one for one in model.named_parameters() if one[0] not in elsewhere), path)
     if parts:
         let_go_of_files(model, parts)
     torch.nn.Module.to(model, device)  # in place; the library's own signature hides its return type
+    refuse_no_numbers((one for one in model.named_parameters() if one[0] not in elsewhere), path)
     return model
 
 

@@ -33,6 +33,7 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
         torch.set_num_threads(recipe.compute.threads)
     quiet_transformers()
     device = device_of(recipe.compute)
+    group.connect(device)
     if recipe.base is not None and recipe.base.quantize == "nf4":
         check_quantisation(device)
     check_sharding(recipe.compute, group.size(), group.tensor_size(), group.pipeline_size())

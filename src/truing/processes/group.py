@@ -167,11 +167,14 @@ def local_rank() -> int:
 
 
 def own_gpu(seen: int) -> int:
-    """The number of the GPU that this process takes, of so many that it sees; there may be none of that number.
-
-    Where that is one, a scheduler may have shown each process another.
-    """
+    """The number of the GPU that this process takes of so many; a scheduler may show each process one, another."""
     return local_rank() if seen > 1 else 0
+
+
+def connect(device: "torch.device") -> None:
+    """Has the GPUs of all processes reach each other, for which all come here; a ProcessesError where they do not."""
+    if _peers is not None and device.type != "cpu":
+        _peers.connect(device)
 
 
 def first_to_say(what: str) -> int:
@@ -247,10 +250,7 @@ def on_owner(work: Callable[[], T]) -> T | None:
 
 
 def keep_part(axis: int, weight: "nn.Parameter", device: "torch.device") -> "nn.Parameter":
-    """Of a whole weight this process's part along an axis, on a device; all of it in a world of one.
-
-    `shard` and `cut` take such weights as they take whole ones.
-    """
+    """Of a whole weight this process's part along an axis, on a device; `shard` and `cut` take it as a whole one."""
     return weight if _peers is None else _peers.keep_part(axis, weight, device)
 
 

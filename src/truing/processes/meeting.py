@@ -1,6 +1,7 @@
 """How the processes of a run come together, once, as it starts."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,7 +12,7 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from truing.core.device_memory import have_blocks_grow
-from truing.core.errors import ProcessesError
+from truing.core.errors import ProcessesError, first_line
 from truing.processes.connections import ended_when_unreachable
 from truing.processes.group import own_gpu
 
@@ -20,6 +21,11 @@ PATIENCE = {"gloo": timedelta(days=1), "nccl": timedelta(hours=1)}
 has what all do in step. One that is gone is noticed at once."""
 MEETING, CONNECTING = timedelta(minutes=10), timedelta(minutes=1)
 """For all processes to be there, and to be connected once they are, for which gloo takes up to five times as long"""
+LOOK_SECONDS = 0.01
+OF_NCCL = (
+    "NCCL_DEBUG=INFO has NCCL say what it tries. On one machine NCCL_P2P_DISABLE=1 has GPUs go by its memory; between "
+    "machines NCCL_SOCKET_IFNAME has to name the network device by which they are joined."
+)
 HERE = "truing/here/"
 """What is in the store of each process that is there, by its rank"""
 
@@ -51,6 +57,26 @@ def be_patient(group: distributed.ProcessGroup) -> None:
         backend = group._get_backend(device)
         if hasattr(backend, "_set_default_timeout"):  # what TORCH_DISTRIBUTED_DEBUG puts around it has none
             backend._set_default_timeout(PATIENCE[backend.name()])
+
+
+def reach_each_other(device: torch.device) -> None:
+    """Adds up a number of each process, on its device.
+
+    GPUs that do not reach each other wait for ever, and would do so once responses were sampled for minutes.
+
+    Raises:
+        ProcessesError: that does not come to an end.
+    """
+    try:
+        adding = distributed.all_reduce(torch.ones(1, device=device), async_op=True)
+        since = time.monotonic()
+        while not adding.is_completed():
+            if time.monotonic() - since > CONNECTING.total_seconds():
+                raise RuntimeError(f"they wait for each other since {CONNECTING.total_seconds():.0f} seconds")
+            time.sleep(LOOK_SECONDS)
+    except RuntimeError as error:
+        what = f"the GPUs of this run do not reach each other ({first_line(error)})."
+        raise ProcessesError(what, code="processes/gpus-apart", hint=OF_NCCL) from error
 
 
 def _take_own_gpu() -> None:

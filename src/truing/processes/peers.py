@@ -23,7 +23,7 @@ from truing.processes.connections import UNREACHABLE, ended_when_unreachable, is
 from truing.processes.gradients import add_up
 from truing.processes.group import OWNER, Copies, PeerFailed, local_rank
 from truing.processes.layer_order import LayerOrder
-from truing.processes.meeting import be_patient, meet
+from truing.processes.meeting import be_patient, meet, reach_each_other
 from truing.processes.neighbours import Neighbours
 from truing.processes.pipeline_parallel import PipelineStage
 from truing.processes.place import Place
@@ -156,6 +156,12 @@ class Peers:
         except RuntimeError:  # whoever held the store is gone
             return None
         return Failure(*map(int, found.split())) if found else None
+
+    def connect(self, device: torch.device) -> None:
+        """Has all devices send each other something."""
+        self.all_gather(None)  # nobody has failed, so all come
+        with self._connecting():
+            reach_each_other(device)
 
     def first_to_say(self, what: str) -> int:
         """Its rank."""

@@ -12,6 +12,7 @@ from truing.config.recipe import Recipe
 from truing.core.batches import PairBatch
 from truing.core.results import OfflineResult
 from truing.core.rows import PairRows, RowsWith
+from truing.core.transfer import integers
 from truing.functional import dpo_loss
 from truing.models.roles import Role
 from truing.stages.offline_objective import HeldoutScores, OfflineObjective
@@ -39,7 +40,7 @@ class ReferencedRows(RowsWith[PairRows]):
     ref_rejected: Tensor
 
     def rows(self, index: Sequence[int]) -> Self:
-        chosen = torch.as_tensor(index, device=self.ref_chosen.device)
+        chosen = integers(index, self.ref_chosen.device)
         return type(self)(self.own.rows(index), self.ref_chosen[chosen], self.ref_rejected[chosen])
 
     def to(self, device: torch.device) -> ReferencedPairs:

@@ -12,6 +12,7 @@ from truing.config.recipe import Recipe
 from truing.core.batches import Sequences
 from truing.core.results import OfflineResult
 from truing.core.rows import RatedRows, RowsWith, TokenRows
+from truing.core.transfer import integers, to_device
 from truing.functional import kto_loss, kto_reference_point
 from truing.models.roles import Role
 from truing.models.scoring import sequence_logprobs
@@ -44,7 +45,7 @@ class ReferencedRatings(RowsWith[RatedRows]):
     reference_point: Tensor
 
     def rows(self, index: Sequence[int]) -> Self:
-        place = torch.as_tensor(index, device=self.ref_logprobs.device)
+        place = integers(index, self.ref_logprobs.device)
         return type(self)(
             self.own.rows(index),
             self.ref_logprobs[place],
@@ -54,7 +55,7 @@ class ReferencedRatings(RowsWith[RatedRows]):
         )
 
     def to(self, device: torch.device) -> RatedBatch:
-        desired = torch.tensor(self.own.desired, device=device)
+        desired = to_device(torch.tensor(self.own.desired), device)
         rest = self.ref_logprobs.to(device), self.reference_point.to(device)
         return RatedBatch(self.own.responses.to(device), desired, *rest)
 
