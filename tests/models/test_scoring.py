@@ -1,8 +1,13 @@
 """Scores do not change with padding or with what is scored beside them, and are read at the right token."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import tiny
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from truing.core.batches import Sequences
 from truing.core.experience import Rollout
@@ -12,6 +17,7 @@ from truing.models.scoring import (
     distribution_metrics,
     end_scores,
     forward_in_micro_batches,
+    response_hidden,
     response_logprobs,
     response_values,
 )
@@ -72,3 +78,29 @@ def test_kl_and_entropy_from_the_samplers_hidden_states_are_the_full_distributio
             assert float(kl[row, t]) == pytest.approx(float((one * (one / other).log()).sum()), abs=1e-4)
             assert float(entropy[row, t]) == pytest.approx(float(-(one * one.log()).sum()), abs=1e-4)
             assert float(ref_logprobs[row, t]) == pytest.approx(float(other[tokens[0, start + t]].log()), abs=1e-4)
+
+
+class Indices(TorchDispatchMode):
+    """Inside, the most places that one operation picks, puts or adds at."""
+
+    most = 0
+
+    def __torch_dispatch__(self, operation: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(word in operation.name() for word in ("gather", "scatter", "index")):
+            places = [
+                one.numel() for one in tree_leaves(args) if isinstance(one, torch.Tensor) and one.dtype == torch.long
+            ]
+            self.most = max([self.most, *places])
+        return operation(*args, **(kwargs or {}))
+
+
+def test_hidden_states_are_picked_by_their_place_not_number_by_number() -> None:
+    """CUDA sorts places where all is to be deterministic, forward or back."""
+    hidden = torch.randn(4, 9, 16, requires_grad=True)
+    role: Any = SimpleNamespace(hidden=lambda *_: hidden[:, :-1])
+    batch, indices = Sequences.collate(PROMPTS, RESPONSES, PAD), Indices()
+    with indices:
+        found = response_hidden(role, batch)
+        found.square().sum().backward()
+    assert found.shape == (4, 6, 16)
+    assert indices.most <= 4 * 9

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from transformers import MambaConfig, MambaForCausalLM
 
 from truing.config.defaults import ON_CPU
 from truing.config.variants import with_changes
 from truing.kernels import fused_layer
+from truing.models import device
+from truing.preflight import sizes
 from truing.preflight.sizes import sizes_of, sizes_within
+from truing.processes import group
 
 NARROW = {"compute.dtype": "bfloat16", "sft.batch_size": 1000, "ppo.episodes": 1000, "rollout.max_new_tokens": 64}
 TOKEN = 2 * 2 * (4 * 16 + 256)
@@ -24,6 +28,17 @@ CACHED = 2 * 2 * 2 * 8
 def test_on_a_cpu_they_are_fixed_and_the_base_is_not_asked(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, **dict.fromkeys(ON_CPU, None) | {"compute.dtype": "auto"})
     assert sizes_of(recipe, recipe.stages, lambda: pytest.fail("the base was read")) == ON_CPU
+
+
+def test_several_processes_take_what_fits_into_the_smallest_of_their_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that share layers read the same rows, so all take as many at once."""
+    recipe = tiny.recipe(tmp_path, **NARROW)
+    monkeypatch.setattr(sizes, "device_of", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(device, "gpu_memory", lambda _: 10**12)
+    monkeypatch.setattr(group, "all_gather", lambda memory: [memory, int(9000 * TOKEN / sizes.ROOM)])
+    assert sizes_of(recipe, ["sft"], tiny.model)["compute.learn_tokens"] == 8192
 
 
 @pytest.mark.parametrize(("size", "expected"), [(6000 * TOKEN, 4096), (9000 * TOKEN, 8192), (1e12, 32_768), (0, 2048)])

@@ -108,3 +108,9 @@ def precision_of(compute: Compute, trains: bool) -> Precision:
 def gpu_memory(device: torch.device) -> int | None:
     """Bytes that a GPU has; None of another device."""
     return int(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
+
+
+def least_gpu_memory(device: torch.device) -> int | None:
+    """Of the smallest GPU that one of the processes has, all of which come here."""
+    found = [memory for memory in group.all_gather(gpu_memory(device)) if memory is not None]
+    return min(found, default=None)

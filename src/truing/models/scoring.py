@@ -61,7 +61,8 @@ def _picked(column: Tensor, places: Tensor) -> Tensor:
 
     Where all is to be deterministic, the backward of an index for each number, as `gather` takes it, would sort these.
     """
-    return column.flatten(0, 1).index_select(0, places.flatten()).unflatten(0, places.shape)
+    picked = column.flatten(0, 1).index_select(0, places.flatten())
+    return picked.view(*places.shape, *column.shape[2:])
 
 
 def _in_place(values: Tensor, sequences: Sequences) -> Tensor:

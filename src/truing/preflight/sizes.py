@@ -11,7 +11,7 @@ from truing.config.recipe import Recipe
 from truing.config.variants import with_changes
 from truing.core.errors import ModelError
 from truing.kernels.gpu.static_step import copies_products
-from truing.models.device import device_of, dtype_of, gpu_memory
+from truing.models.device import device_of, dtype_of, least_gpu_memory
 from truing.preflight.held_by_recipe import is_fused, models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, held
 from truing.preflight.shapes import shape_of
@@ -30,7 +30,8 @@ def sizes_of(recipe: Recipe, stages: Sequence[str], outline: Callable[[], PreTra
     """By dotted keys of the recipe.
 
     On a CPU they are fixed: few thousand tokens fill its cores. A GPU waits for its next call unless each is large, so
-    it takes as much as fits in each of the stages, by count, in one process, with rows as long as they may be.
+    it takes as much as fits in each of the stages, by count, in one process, with rows as long as they may be. Several
+    processes take as much as fits into the smallest of their GPUs: those that share layers read the same rows.
 
     Args:
         recipe: with all else chosen; what it names of these sizes counts for nothing here.
@@ -41,7 +42,7 @@ def sizes_of(recipe: Recipe, stages: Sequence[str], outline: Callable[[], PreTra
         RecipeError: the device cannot be used.
         ModelError: the base cannot be read.
     """
-    memory = gpu_memory(device_of(recipe.compute))
+    memory = least_gpu_memory(device_of(recipe.compute))
     if memory is None:
         return dict(ON_CPU)
     narrow = with_changes(recipe, ON_CPU | {"compute.dtype": dtype_of(recipe.compute)})
