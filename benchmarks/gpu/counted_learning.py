@@ -140,7 +140,8 @@ def distribution(config: PreTrainedConfig) -> Count:
     hidden, weight = (torch.empty(rows, width, dtype=HALF, device="meta") for rows in (count, words))
     tokens = torch.zeros(count, dtype=torch.long, device="meta")
     with torch.no_grad(), Counting() as counting:
-        WHOLE.distribution(*(F.linear(hidden, weight).to(Precision.reductions) for _ in range(2)), tokens)
+        logits, ref_logits = (F.linear(hidden, weight).to(Precision.reductions) for _ in range(2))
+        WHOLE.distribution(logits, ref_logits, tokens)
     return Count(counting.count.kernels, counting.count.bytes / count, counting.count.seconds / count)
 
 
@@ -160,8 +161,7 @@ def main() -> None:
             share = products(config) / GPU.operations * 1e9 / seconds
             print(f"| {name}, {words} | {count.kernels} | {size:,.0f} | {seconds:,.0f} | {share:.0%} |")
     for name, (config, _) in configs().items():
-        seconds = position(config).seconds, distribution(config).seconds
-        learning, telling = (f"{own * 1e6:.2f} µs" for own in seconds)
+        learning, telling = (f"{own(config).seconds * 1e6:.2f} µs" for own in (position, distribution))
         print(f"A position of {name} through its vocabulary: {learning}, its KL and entropy {telling}, at least.")
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from gpu.counted import Counting, policy, token_step
-from gpu.counted_learning import ROWS, TOKENS, layer
+from gpu.counted_learning import ROWS, TOKENS, distribution, layer, position
 from gpu.subjects import configs
 
+LOGPROBS = r"come on top: ([\d.]+) µs a position of SmolLM2-135M, .*?; ([\d.]+) and ([\d.]+) of the others"
+KL = r"KL to the reference and entropy, .*?, are ([\d.]+), ([\d.]+) and ([\d.]+) µs a position"
 PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
 
 
@@ -27,6 +29,15 @@ def test_the_page_says_what_a_token_is_counted_to_take(words: str) -> None:
     config, work = configs()["SmolLM2-135M"]
     found = token_step(policy(config), work, words == "ours")
     assert (kernels, gigabytes) == (f"{found.kernels:,}", f"{found.bytes / 1e9:.1f}")
+
+
+def test_the_page_says_what_log_probabilities_kl_and_entropy_take() -> None:
+    page = " ".join(PAGE.read_text("utf-8").split())
+    said = [re.search(words, page) for words in (LOGPROBS, KL)]
+    for found, of in zip(said, (position, distribution), strict=True):
+        assert found is not None
+        taken = (1e6 * of(config).seconds for config, _ in configs().values())
+        assert [*map(float, found.groups())] == [pytest.approx(one, abs=0.05) for one in taken]
 
 
 def test_a_kernel_reads_what_it_is_given_and_writes_what_it_returns() -> None:
