@@ -84,7 +84,8 @@ class LanguageModel:
         """How it draws: so many answers side by side; what is None is as in the run."""
         run, ends, pad = self.recipe.rollout, self.base.endings.tokens, self.base.tokenizer.pad_token_id
         longest, temperature = max_new_tokens or run.max_new_tokens, temperature or run.temperature
-        return Sampling(longest, temperature, ends, pad, rows, self.recipe.compute.pack_weights)
+        compute = self.recipe.compute
+        return Sampling(longest, temperature, ends, pad, rows, compute.pack_weights, compute.score_tokens)
 
     def answers(
         self, prompts: Sequence[Text], ids: Sequence[int], sampling: Sampling, seed: int, purpose: str

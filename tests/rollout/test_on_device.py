@@ -90,6 +90,26 @@ def test_a_device_draws_what_a_cpu_draws_and_is_hardly_waited_for(shape: str, li
     assert waits <= library + all_tokens_at_the_end + 0.1 * SAMPLING.max_new_tokens
 
 
+@pytest.mark.parametrize(("shape", "read"), [("llama", [10, 10]), ("gemma", [10, 20])])
+def test_prompts_are_read_some_after_others_where_the_model_has_a_cache_that_is_known(
+    shape: str, read: list[int], device: FakeDevice
+) -> None:
+    """Of four prompts, padded to five tokens, two have room at once. What is drawn is the same."""
+    model = tiny.model(shape)
+    backend = replace(choose_backend(model, torch.device("cpu"), Precision()), pads=True)
+    policy = _policy(model, backend) if shape == "llama" else Role(model, backend=backend)
+    expected = _respond(policy)
+    model = tiny.model(shape).to(FAKE)
+    backend = choose_backend(model, FAKE, Precision())
+    policy = _policy(model, backend) if shape == "llama" else Role(model, backend=backend)
+    seen: list[int] = []
+    embeddings = model.get_input_embeddings()  # type: ignore[no-untyped-call]
+    embeddings.register_forward_hook(lambda _, given, __: seen.append(given[0].numel()))
+    found = _respond(policy, replace(SAMPLING, read_at_once=12))
+    assert seen[:2] == read
+    _assert_alike(found, expected)
+
+
 def test_a_static_step_neither_waits_nor_copies_so_that_a_graph_can_hold_it(device: FakeDevice) -> None:
     model = tiny.model().to(FAKE)
     policy = _policy(model, choose_backend(model, FAKE, Precision()))

@@ -103,6 +103,23 @@ def make_room(cache: Any, rows: Tensor, capacity: int, place: Tensor | None = No
         cache.batch_select_indices(rows)
 
 
+def can_be_joined(cache: Any) -> bool:
+    """Whether `joined` knows all that a model remembers in it."""
+    layers = getattr(cache, "layers", [cache])
+    return cache is None or all(type(layer) is DynamicLayer and layer.is_initialized for layer in layers)
+
+
+def joined(caches: Sequence[Any]) -> Any:
+    """One cache of the rows of several, which a model made of prompts of one width; they are not needed any more."""
+    first, *others = caches
+    for number, layer in enumerate(first.layers if others and first is not None else ()):
+        for kind in ("keys", "values"):
+            setattr(layer, kind, torch.cat([getattr(cache.layers[number], kind) for cache in caches]))
+            for cache in others:
+                setattr(cache.layers[number], kind, None)
+    return first
+
+
 def select_rows(cache: Any, order: Sequence[int], device: torch.device) -> None:
     """Row i of a cache becomes what row `order[i]` was. Rows that keep their place in a `SizedLayer` cost nothing."""
     chosen = integers(order, device)

@@ -10,7 +10,16 @@ from torch.nn import functional as F
 
 from truing.core.transfer import integers
 from truing.kernels.backend import DecodeStep
-from truing.kernels.cache import compacted_order, even_room, make_room, rows_to_keep, select_rows
+from truing.kernels.cache import (
+    can_be_joined,
+    compacted_order,
+    even_room,
+    joined,
+    make_room,
+    rows_to_keep,
+    select_rows,
+)
+from truing.kernels.vocabulary import slices
 from truing.models.roles import Role
 
 
@@ -27,11 +36,18 @@ class Decoder:
     _cache: Any = None
 
     def __init__(
-        self, role: Role, prompts: Sequence[Sequence[int]], pad: int, new_tokens: int, step: DecodeStep | None = None
+        self,
+        role: Role,
+        prompts: Sequence[Sequence[int]],
+        pad: int,
+        new_tokens: int,
+        step: DecodeStep | None = None,
+        read_at_once: int | None = None,
     ) -> None:
         """Reads the prompts, each at least one token; `new_tokens` more than they have are read at most.
 
         All is read by `step` where there is one, prompts too where it begins with them; else by the model's own layers.
+        A device reads prompts of at most `read_at_once` tokens together: what layers compute of them takes its memory.
         """
         self._role, self._step, self._device = role, step, role.model.device
         distinct = list(dict.fromkeys(map(tuple, prompts)))
@@ -39,7 +55,7 @@ class Decoder:
         if step and step.begin and role.backend.caches:
             self.state, self.prefix_states, self._cache = step.begin(self._tokens, self._mask)
         else:
-            self._forward(self._tokens, self._mask)
+            self._read_prompts(None if self._device.type == "cpu" else read_at_once)
         places = {prompt: place for place, prompt in enumerate(distinct)}
         rows = integers([places[tuple(prompt)] for prompt in prompts], self._device)
         self._read = self._tokens.shape[1]
@@ -81,6 +97,25 @@ class Decoder:
             self.prefix_states = None if prefix_states is None else prefix_states[:, None]
             if self._place is not None:
                 self._place += 1
+
+    def _read_prompts(self, at_once: int | None) -> None:
+        """So many tokens at once, where what the model remembers of some rows can be put beside that of others."""
+        rows, width = self._tokens.shape
+        count, read = max(1, (at_once or rows * width) // width), []
+        for part in slices(rows, count) if count < rows else ():
+            self._cache = None
+            self._forward(self._tokens[part], self._mask[part])
+            if not can_be_joined(self._cache):
+                read.clear()
+                break
+            read.append((self.state.clone(), self.prefix_states, self._cache))  # a view would keep all that was read
+        if not read:
+            self._cache = None
+            self._forward(self._tokens, self._mask)
+            return
+        states, prefix_states, caches = zip(*read, strict=True)
+        self.state, self._cache = torch.cat(states), joined(caches)
+        self.prefix_states = None if self.prefix_states is None else torch.cat(prefix_states)
 
     def _forward(self, tokens: Tensor, mask: Tensor) -> None:
         with ExitStack() as recording:

@@ -22,6 +22,8 @@ class Sampling:
     """Responses sampled side by side; changes speed and memory, not what is drawn"""
     pack: bool = True
     """Whether weights are laid out for sampling on a CPU; changes speed and memory, results by rounding"""
+    read_at_once: int | None = None
+    """Tokens of prompts that a device reads at once, at most; changes memory, results by rounding. None for all"""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def begin_responses(
         ends=base.endings.tokens,
         pad=base.tokenizer.pad_token_id,
         rows=given(recipe.compute.rollout_rows),
+        read_at_once=given(recipe.compute.score_tokens),
         pack=recipe.compute.pack_weights,
     )
     ids = range(first, first + len(prompts))

@@ -85,7 +85,7 @@ def _sample_group(
     """
     device, (rows, steps) = role.model.device, uniforms.shape
     uniforms_of = to_device(torch.from_numpy(uniforms), device)
-    decoder = Decoder(role, prompts, sampling.pad, steps, decode_step)
+    decoder = Decoder(role, prompts, sampling.pad, steps, decode_step, sampling.read_at_once)
     drawn = _Drawn.room(decoder, sampling, rows, steps)
     active, unfinished, looked = torch.arange(rows, device=device), [True] * rows, 0
     for step in range(steps):
