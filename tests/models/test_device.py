@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -133,3 +134,28 @@ def test_what_is_computed_in_goes_by_the_device_where_it_is_left_to_it(monkeypat
         assert dtype_of(Compute(dtype="float32")) == "float32"
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
     assert precision_of(Compute(), trains=True) == Precision(torch.float32, torch.bfloat16)
+
+
+DRIVERS = "this machine has a driver of NVIDIA's, and PyTorch finds no GPU ({}): the CPU computes"
+
+
+def test_a_gpu_that_is_there_and_not_used_is_told_with_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert device.unused_gpu(Compute()) == []
+    device.DRIVER.touch()
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert device.unused_gpu(Compute()) == [DRIVERS.format(f"torch {torch.__version__} is built without CUDA")]
+
+    def init() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nUpdate it.")
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", init)
+    assert device.unused_gpu(Compute()) == [
+        DRIVERS.format("The NVIDIA driver on your system is too old (found version 11040)")
+    ]
+    assert device.unused_gpu(Compute(device="cpu")) == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert device.unused_gpu(Compute()) == []

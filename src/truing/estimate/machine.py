@@ -13,7 +13,7 @@ from truing import __version__
 from truing.config.sections import Compute
 from truing.kernels.cpu.linear import suits
 from truing.kernels.cpu.products import LARGE, SMALL, USUAL
-from truing.models.device import device_of, gpu_memory
+from truing.models.device import device_of, gpu_memory, unused_gpu
 from truing.pipeline.products import measured_products
 
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+).*extra == ['\"](?P<extra>\w+)['\"]")
@@ -44,7 +44,7 @@ def facts() -> dict[str, str]:
     said = {
         "truing": f"{__version__}, Python {platform.python_version()}, {sys.platform}",
         "libraries": ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "peft")),
-        "device": f"{device}, {in_words(memory_of(device))}",
+        "device": "; ".join([f"{device}, {in_words(memory_of(device))}", *unused_gpu(Compute())]),
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} cores",
         "oneDNN": _one_dnn(),
     }

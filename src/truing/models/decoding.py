@@ -101,18 +101,17 @@ class Decoder:
     def _read_prompts(self, at_once: int | None) -> None:
         """So many tokens at once, where what the model remembers of some rows can be put beside that of others."""
         rows, width = self._tokens.shape
-        count, read = max(1, (at_once or rows * width) // width), []
-        for part in slices(rows, count) if count < rows else ():
+        count = max(1, (at_once or rows * width) // width)
+        read: list[tuple[Tensor, Tensor | None, Any]] = []
+        for part in slices(rows, count):
             self._cache = None
             self._forward(self._tokens[part], self._mask[part])
+            if count >= rows:
+                return
             if not can_be_joined(self._cache):
-                read.clear()
-                break
+                self._read_prompts(None)
+                return
             read.append((self.state.clone(), self.prefix_states, self._cache))  # a view would keep all that was read
-        if not read:
-            self._cache = None
-            self._forward(self._tokens, self._mask)
-            return
         states, prefix_states, caches = zip(*read, strict=True)
         self.state, self._cache = torch.cat(states), joined(caches)
         self.prefix_states = None if self.prefix_states is None else torch.cat(prefix_states)

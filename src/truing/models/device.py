@@ -1,6 +1,7 @@
 """The device that a recipe names, readied for its work, and the numbers that are computed in there."""
 
 import os
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,6 +15,8 @@ from truing.processes import group
 SUPPORTED = ("cpu", "cuda")
 WORKSPACE, AS_MANY = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 """Buffers that products add up in, as many and as large at each call; without it deterministic products are refused"""
+DRIVER = Path("/proc/driver/nvidia/version")
+"""Where a machine has a driver for NVIDIA's GPUs"""
 A_GPU_EACH = "Start as many processes as there are GPUs, each of which sees all or its own, or set it to cpu."
 
 
@@ -72,6 +75,24 @@ def _refuse_shared(gpu: torch.device) -> None:
     if first != group.rank():
         what = f"process {group.rank()} would share a GPU with process {first}: each takes one of its own."
         raise RecipeError(what, code="recipe/shared-gpu", where="compute.device", hint=A_GPU_EACH)
+
+
+def unused_gpu(compute: Compute) -> list[str]:
+    """A sentence where the machine has GPUs that PyTorch cannot use, which takes the CPU then and says nothing."""
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if compute.device != "auto" or is_hidden or torch.cuda.is_available() or not DRIVER.exists():
+        return []
+    return [f"this machine has a driver of NVIDIA's, and PyTorch finds no GPU ({_why_none()}): the CPU computes"]
+
+
+def _why_none() -> str:
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        return first_line(error)
+    return "none is given to this process"
 
 
 def _set_environment(compute: Compute) -> None:

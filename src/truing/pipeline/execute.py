@@ -15,6 +15,7 @@ from truing.core.people import People
 from truing.core.results import to_json
 from truing.data.prepared import Prepared
 from truing.kernels.cpu.products import computed_by
+from truing.models.device import unused_gpu
 from truing.models.layout import RewardModelFiles
 from truing.models.load import LoadedBase, run_model
 from truing.pipeline.choices import chosen_for, too_small_to_share
@@ -78,7 +79,8 @@ def run_pipeline(
         run.lineage.go_on(recipe)
         of_world = group.on_owner(lambda: _world_rehearsed(stages[0].recipe, run, progress, rehearse))
         rows = rows_of_run(run, stages[0].recipe, read or of_world, stop)
-        remarks = [*too_small_to_share(stages[0].recipe), *looks_remarks(recipe), *people_remarks(recipe)]
+        remarks = [*unused_gpu(recipe.compute), *too_small_to_share(stages[0].recipe)]
+        remarks += [*looks_remarks(recipe), *people_remarks(recipe)]
         for remark in [*remarks, *rows.remarks]:
             progress.note(remark)
         with closing(open_tracker(recipe.track if group.is_owner() else [], recipe.name, root)) as tracker:
