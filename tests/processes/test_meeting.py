@@ -82,19 +82,29 @@ def test_what_goes_by_nccl_is_waited_for_an_hour() -> None:
     assert said == {"gloo": 86400.0, "nccl": 3600.0}
 
 
-@pytest.mark.parametrize("breaks", [True, False])
-def test_gpus_that_do_not_reach_each_other_are_told_at_once(breaks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NCCL fails as it connects, or its kernels wait for ever."""
+@pytest.mark.parametrize(
+    ("why", "ends", "adds"),
+    [
+        ("NCCL error: unhandled system error", True, 0),
+        ("they wait for each other since 0 seconds", False, 2),
+        ("a one of each comes to 3", True, 2),
+    ],
+)
+def test_gpus_that_do_not_reach_each_other_are_told_at_once(
+    why: str, ends: bool, adds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NCCL fails as it connects, its kernels wait for ever, or what they send does not arrive as it was."""
 
-    def all_reduce(_: torch.Tensor, async_op: bool) -> SimpleNamespace:
-        if breaks:
+    def all_reduce(number: torch.Tensor, async_op: bool) -> SimpleNamespace:
+        if not adds:
             raise torch.distributed.DistBackendError("NCCL error: unhandled system error\nLast error: ...")
         assert async_op
-        return SimpleNamespace(is_completed=lambda: False)
+        number += adds
+        return SimpleNamespace(is_completed=lambda: ends, wait=lambda: None)
 
     monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 8)
     monkeypatch.setattr(meeting, "CONNECTING", timedelta(seconds=0.02))
-    why = "NCCL error: unhandled system error" if breaks else "they wait for each other since 0 seconds"
     told = rf"^the GPUs of this run do not reach each other \({why}\)\. NCCL_DEBUG=INFO has NCCL say"
     with pytest.raises(ProcessesError, match=told, check=lambda error: error.code == "processes/gpus-apart"):
         meeting.reach_each_other(torch.device("cpu"))

@@ -65,15 +65,18 @@ def reach_each_other(device: torch.device) -> None:
     GPUs that do not reach each other wait for ever, and would do so once responses were sampled for minutes.
 
     Raises:
-        ProcessesError: that does not come to an end.
+        ProcessesError: that does not come to an end, or to their number.
     """
     try:
-        adding = distributed.all_reduce(torch.ones(1, device=device), async_op=True)
-        since = time.monotonic()
+        number, since = torch.ones(1, device=device), time.monotonic()
+        adding = distributed.all_reduce(number, async_op=True)
         while not adding.is_completed():
             if time.monotonic() - since > CONNECTING.total_seconds():
                 raise RuntimeError(f"they wait for each other since {CONNECTING.total_seconds():.0f} seconds")
             time.sleep(LOOK_SECONDS)
+        adding.wait()
+        if number.item() != distributed.get_world_size():
+            raise RuntimeError(f"a one of each comes to {number.item():g}")
     except RuntimeError as error:
         what = f"the GPUs of this run do not reach each other ({first_line(error)})."
         raise ProcessesError(what, code="processes/gpus-apart", hint=OF_NCCL) from error
