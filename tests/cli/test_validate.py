@@ -13,6 +13,8 @@ from rewards.llm_server import serving
 
 from truing.config.sections import Source
 from truing.data.read import READERS
+from truing.estimate import estimator
+from truing.estimate.dry_run import Usage
 from truing.preflight.files import keys_in_the_clear
 
 
@@ -42,6 +44,43 @@ def test_a_tracker_that_is_not_installed_is_told(
     said = truing(command, tiny.recipe_file(tmp_path, track=["mlflow"]), *out)
     assert (said.code, said.spots) == (2, [("run/no-tracker", "track", None)])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["validate", "doctor", "run"])
+def test_a_shard_that_one_process_does_not_make_is_told(
+    command: str, truing: Any, tmp_path: Path, bare: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimator, "dry_run", lambda recipe, *_: dict.fromkeys(recipe.stages, Usage(1.0, 1.0, 1.0)))
+    recipe = tiny.recipe_file(tmp_path, stages=["sft"], **{"compute.shard": True})
+    said = truing(command, recipe, *(("--out", tmp_path / "run") if command == "run" else ()))
+    assert said.code == 0
+    assert said.out.count("compute.shard: true changes nothing in one process") == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "code"),
+    [
+        ("gpt2", ("--processes", "2", "--tp", "2"), "model/not-cut"),
+        ("llama", ("--processes", "4", "--pp", "4"), "model/few-layers"),
+        ("llama", ("--processes", "2", "--pp", "2", "--set", "base.quantize=nf4"), "model/quantised-parts"),
+        ("llama-in-groups", ("--processes", "2", "--tp", "2", "--set", "compute.shard=true"), "recipe/spread-twice"),
+        ("llama", ("--processes", "3", "--tp", "2"), "recipe/odd-layout"),
+    ],
+)
+@pytest.mark.parametrize("command", ["validate", "doctor"])
+def test_a_launch_that_a_run_refuses_is_refused_before_anything_is_tried(
+    command: str,
+    shape: str,
+    options: tuple[str, ...],
+    code: str,
+    truing: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("truing.estimate.rehearsal._perform", lambda *_: pytest.fail("it was tried"))
+    monkeypatch.setattr(estimator, "prepare", lambda *_: pytest.fail("its rows were read"))
+    said = truing(command, tiny.recipe_file(tmp_path, shape=shape), *options)
+    assert (said.code, [found for found, _, _ in said.spots]) == (2, [code])
 
 
 @pytest.mark.parametrize("command", ["validate", "run"])
@@ -249,6 +288,25 @@ def test_every_fault_is_told_and_not_the_first_alone(truing: Any, tmp_path: Path
     assert all(f"{file}:{row}: `chosen` equals" in said.err for row in range(31, 61))
     brief = truing("run", recipe, "--out", tmp_path / "run")
     assert "... and 10 more. `truing validate` tells all." in brief.err
+
+
+@pytest.mark.usefixtures("nothing_is_learnt")
+@pytest.mark.parametrize(("policy", "told"), [("drop", "30 rows do not fit into "), ("cut_prompt", "cut to ")])
+def test_rows_that_nobody_has_to_correct_are_counted_and_the_first_named(
+    policy: str, told: str, truing: Any, tmp_path: Path
+) -> None:
+    recipe = tiny.recipe_file(tmp_path)
+    rows = [{"prompt": f"{row} " + "e" * 70, "chosen": "aa", "rejected": "zz"} for row in range(30)]
+    file = tiny.write_rows(tmp_path / "preferences.jsonl", [*rows, *tiny.preferences(24)])
+    heldout = tiny.write_rows(tmp_path / "heldout.jsonl", tiny.preferences(24)[20:])
+    tiny.write_rows(file, [*rows, *tiny.preferences(20)])
+    said = truing(
+        "validate", recipe, "--set", f"data.too_long={policy}", "--set", f"data.heldout_preferences.path={heldout}"
+    )
+    assert said.code == 0, said.err
+    (line,) = (line for line in said.out.splitlines() if line.startswith("data.preferences: ") and told in line)
+    assert line.count(str(file)) == 5
+    assert ", and 25 more." in line
 
 
 @pytest.mark.usefixtures("nothing_is_learnt")

@@ -47,10 +47,10 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
 
 def test_the_peak_is_the_worst_stage_and_the_system_keeps_its_share() -> None:
     stages = {"sft": Usage(50.0, 10.0, 1.0), "ppo": Usage(80.0, 20.0, 1.0)}
-    assert Forecast(stages, 100).peak == 80
-    assert Forecast(stages, 100).fits
-    assert not Forecast(stages, 85).fits
-    assert Forecast(stages, None).fits
+    assert Forecast(stages, 7, 100).peak == 80
+    assert Forecast(stages, 7, 100).fits
+    assert not Forecast(stages, 7, 85).fits
+    assert Forecast(stages, 7, None).fits
 
 
 def test_what_fits_is_left_as_it_is(tried: list[Recipe], given: Given, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import tiny
 from truing.config import with_changes
 from truing.config.defaults import ON_CPU, as_begun
 from truing.config.plan import plan
+from truing.config.sections import Source
 from truing.core.errors import RunError
-from truing.pipeline.choices import chosen_for, too_small_to_share
+from truing.pipeline.choices import chosen_for, launch_remarks
 from truing.pipeline.execute import run_pipeline
 from truing.report.page import write_report
 from truing.runs.lineage import StageRecord
@@ -69,17 +70,30 @@ def test_a_small_base_has_one_thread_unless_the_recipe_names_another_number(
     assert shown == "1"
 
 
+def test_rows_that_are_left_out_are_not_counted(tmp_path: Path) -> None:
+    """Of 24 rows 2 are held out; of 2,000 more, each too long, nothing is learnt, and so they make no fewer passes."""
+    recipe = tiny.recipe(tmp_path, **LEFT_OUT, **{"data.too_long": "drop"})
+    long = [{"prompt": f"{row} " + "e" * 70, "completion": "a"} for row in range(2000)]
+    heldout = tiny.write_rows(tmp_path / "heldout.jsonl", tiny.demonstrations()[22:])
+    tiny.write_rows(tmp_path / "demonstrations.jsonl", [*long, *tiny.demonstrations()[:22]])
+    recipe = with_changes(recipe, {"data.heldout_demonstrations": Source(path=str(heldout)).model_dump()})
+    (stage,) = plan(recipe)
+    chosen, (said, *_) = chosen_for(stage, tiny.prepared(recipe), None)
+    assert chosen == CHOSEN
+    assert said.endswith(" parameters and 22 rows")
+
+
 def test_several_processes_are_told_of_a_base_that_one_is_sooner_done_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny.recipe(tmp_path)
-    assert too_small_to_share(recipe) == []
+    assert launch_remarks(recipe) == []
     monkeypatch.setattr("truing.processes.group.size", lambda: 2)
-    (told,) = too_small_to_share(recipe)
+    (told,) = launch_remarks(recipe)
     count = sum(weight.numel() for weight in tiny.model().parameters())
     assert told.startswith(f"2 processes share the work of a base of {count / 1000:.3g}K parameters: below about 1M, ")
-    monkeypatch.setattr("truing.pipeline.choices.PROCESSES_PAY_FROM", count)
-    assert too_small_to_share(recipe) == []
+    monkeypatch.setattr("truing.preflight.launching.PROCESSES_PAY_FROM", count)
+    assert launch_remarks(recipe) == []
 
 
 def test_threads_may_be_named_for_a_run_that_was_begun(tmp_path: Path) -> None:

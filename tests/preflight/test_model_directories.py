@@ -146,6 +146,26 @@ def test_a_layout_that_the_counts_of_a_config_do_not_allow_is_refused(
         check_layout(Base(path=str(tmp_path)), tensor, pipeline)
 
 
+@pytest.mark.parametrize(
+    ("config", "tensor", "pipeline", "told"),
+    [
+        ({"num_attention_heads": 4}, 3, 1, "Give --tp 2 or 4, or leave --tp out; "),
+        ({"num_attention_heads": 24, "num_key_value_heads": 12}, 5, 1, "Give --tp 2, 3, 4, 6 or 12, or leave --tp "),
+        ({"num_attention_heads": 9, "num_key_value_heads": 3}, 2, 1, "Give --tp 3, or leave --tp out; "),
+        ({"num_attention_heads": 4, "num_key_value_heads": 1}, 2, 1, "Leave --tp out; "),
+        ({"num_hidden_layers": 3}, 1, 4, "Give --pp 2 to 3, or leave --pp out; "),
+        ({"num_hidden_layers": 1}, 1, 2, "Leave --pp out; "),
+    ],
+)
+def test_numbers_that_would_do_are_named(
+    config: dict[str, Any], tensor: int, pipeline: int, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError) as caught:
+        check_layout(Base(path=str(tmp_path)), tensor, pipeline)
+    assert (caught.value.problem.hint or "").startswith(told)
+
+
 @pytest.mark.parametrize("config", [{}, {"num_attention_heads": 6, "num_hidden_layers": 3}, {"num_hidden_layers": "?"}])
 def test_a_layout_that_they_allow_or_say_nothing_of_is_left_to_what_loads(
     config: dict[str, Any], tmp_path: Path

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from truing.cli.output import PlainConsole, tell
 from truing.cli.recipe_file import named_recipe
-from truing.cli.run import refuse_odd_layout
 from truing.cli.shelf import recipe_path
 from truing.core.errors import check
+from truing.preflight.launching import layout_of, remarks_of_launch
 from truing.preflight.looks import people_remarks
 from truing.preflight.model_directories import check_layout, model_problems
 
@@ -38,22 +38,22 @@ def doctor_command(
             table.add_row(name, value)
         console.print(table)
         return
-    refuse_odd_layout(processes, tensor, pipeline)
     recipe = named_recipe(recipe_path(recipe_file), overrides)
+    layout = layout_of(recipe.compute, processes, tensor, pipeline)
     check(model_problems(recipe))
     check_layout(recipe.base, tensor, pipeline)
     from truing.estimate.estimator import estimate  # imports torch, so only once the recipe is sound
-    from truing.preflight.layouts import Layout
+    from truing.preflight.spreading import check_spreading
 
-    apart = tensor * pipeline
-    layout = Layout(processes // apart, tensor, recipe.compute.shard and processes > 1 and apart == 1, pipeline)
-
+    check_spreading(recipe.base, recipe.compute, layout)
     doing = "running a few steps of each stage on copies of the base that have few layers"
     if not console.is_terminal:  # where no spinner shows that it is at work
         tell(f"{doing}, which takes up to some minutes")
     with console.status(doing):
         found = estimate(recipe, layout)
     _print(found, console)
+    for remark in remarks_of_launch(recipe.compute, processes, found.parameters):
+        console.print(f"\n{remark}.", soft_wrap=True)
     for remark in people_remarks(recipe):
         console.print(f"\n{remark}. That time is not counted.", soft_wrap=True)
     if recipe.rollout.engine != "local":

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from truing.cli.label import label
-from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, Overrides, SpeakingStage
+from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, Overrides, Pipeline, SpeakingStage, Tensor
 from truing.cli.output import show_traceback, tell
 from truing.cli.round import round_command
 from truing.core.errors import TruingError
@@ -46,12 +46,8 @@ def run(
     processes: Annotated[
         int, typer.Option(min=1, help="Processes on this machine that share the work; torchrun starts them on several.")
     ] = 1,
-    tp: Annotated[
-        int, typer.Option(min=1, help="Of these, how many share each layer of a model (tensor parallel).")
-    ] = 1,
-    pp: Annotated[
-        int, typer.Option(min=1, help="Of these, how many have a model's layers one after another (pipeline parallel).")
-    ] = 1,
+    tp: Tensor = 1,
+    pp: Pipeline = 1,
 ) -> None:
     """Run a recipe, or go on with a run that was interrupted; a finished run is left as it is."""
     from truing.cli.run import run_command
@@ -81,11 +77,17 @@ def sweep(
 
 
 @app.command()
-def validate(recipe: RecipeFile, set_: Overrides = None) -> None:
+def validate(
+    recipe: RecipeFile,
+    set_: Overrides = None,
+    processes: Annotated[int, typer.Option(min=1, help="Whether so many could share the work.")] = 1,
+    tp: Tensor = 1,
+    pp: Pipeline = 1,
+) -> None:
     """Check a recipe and its data without running anything."""
     from truing.cli.validate import validate_command
 
-    validate_command(recipe, set_ or [])
+    validate_command(recipe, set_ or [], processes, tp, pp)
 
 
 @app.command()
@@ -234,8 +236,8 @@ def doctor(
     processes: Annotated[
         int, typer.Option(min=1, help="With a recipe: what each of so many takes, and which launches fit.")
     ] = 1,
-    tp: Annotated[int, typer.Option(min=1, help="Of these, how many share each layer of a model.")] = 1,
-    pp: Annotated[int, typer.Option(min=1, help="Of these, how many have its layers one after another.")] = 1,
+    tp: Tensor = 1,
+    pp: Pipeline = 1,
 ) -> None:
     """Say what this machine has; with a recipe, what each of its stages will need and whether that fits."""
     from truing.cli.doctor import doctor_command

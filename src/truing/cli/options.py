@@ -37,3 +37,8 @@ Url = Annotated[
     str | None,
     typer.Option("--url", help="What browsers open, where that is a proxy with TLS.", rich_help_panel=PAGE),
 ]
+
+Tensor = Annotated[int, typer.Option(min=1, help="Of these, how many share each layer of a model (tensor parallel).")]
+Pipeline = Annotated[
+    int, typer.Option(min=1, help="Of these, how many have a model's layers one after another (pipeline parallel).")
+]

@@ -11,9 +11,10 @@ from truing.cli.output import patient_console, tell
 from truing.cli.recipe_file import named_recipe, python_beside
 from truing.cli.shelf import recipe_path
 from truing.config.recipe import Recipe
-from truing.core.errors import RecipeError, RewardError
+from truing.core.errors import RewardError
 from truing.core.garbage import libraries_kept
 from truing.labelling.waiting import people_of
+from truing.preflight.launching import refuse_odd_layout
 from truing.preflight.model_directories import check_layout
 from truing.processes import group
 from truing.processes.launch import launch
@@ -93,21 +94,6 @@ def execute(path: Path, recipe: Recipe, out: Path | None, fork_to: Path | None, 
         if group.is_owner():
             write_report(done.root)
     return done
-
-
-def refuse_odd_layout(processes: int, tensor: int, pipeline: int) -> None:
-    """RecipeError where so many processes are no groups that share layers, or that have them one after another."""
-    if tensor > 1 and pipeline > 1:
-        what = "layers that --tp cuts cannot be cut into stages too."
-        raise RecipeError(what, code="recipe/cut-twice", where="--pp", hint="Leave one of the two out.")
-    if processes % pipeline:
-        what = f"{pipeline} stages need {pipeline} processes or a multiple of it, not {processes}."
-        hint = f"Give --processes {pipeline}, or a multiple of it."
-        raise RecipeError(what, code="recipe/odd-stages", where="--pp", hint=hint)
-    if processes % tensor:
-        what = f"{tensor} slices of each layer need {tensor} processes or a multiple of it, not {processes}."
-        hint = f"Give --processes {tensor}, or a multiple of it."
-        raise RecipeError(what, code="recipe/odd-layout", where="--tp", hint=hint)
 
 
 def silent(text: str) -> None:

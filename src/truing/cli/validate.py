@@ -1,5 +1,7 @@
 """truing validate."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from truing.cli.output import say, tell
@@ -7,23 +9,31 @@ from truing.cli.recipe_file import python_beside
 from truing.cli.shelf import recipe_path
 from truing.config import read_recipe
 from truing.config.recipe import Recipe
+from truing.config.sections import Compute
 from truing.core.errors import RecipeError
 from truing.data.datasets import read_data
 from truing.labelling.waiting import check_pages
 from truing.preflight.files import check_files
 from truing.preflight.findings import Findings
 from truing.preflight.functions import check_functions
+from truing.preflight.launching import layout_of, remarks_of_launch
+from truing.preflight.layouts import Layout
 from truing.preflight.looks import looks_remarks, people_remarks
-from truing.preflight.model_directories import base_meant, model_problems
+from truing.preflight.model_directories import base_meant, check_layout, model_problems
 from truing.preflight.stages import check_stages
 from truing.runs.received import refuse_consents_of_a_run
 from truing.runs.trackers import missing_trackers
 
 
-def validate_command(recipe_file: Path, overrides: list[str]) -> None:
-    """Checks the recipe, its models, every row of every file, and what stages make of them; all problems together."""
+def validate_command(
+    recipe_file: Path, overrides: list[str], processes: int = 1, tensor: int = 1, pipeline: int = 1
+) -> None:
+    """Checks the recipe, its models, every row of every file, and what stages make of them; all problems together.
+
+    With several processes, also whether they could share the work so.
+    """
     path = recipe_path(recipe_file)
-    recipe, found = _checked(path, overrides)
+    recipe, found = _checked(path, overrides, partial(layout_of, processes=processes, tensor=tensor, pipeline=pipeline))
     for sentence in dict.fromkeys([*found.sound, *found.odd, *found.unchecked]):
         say(sentence)
     found.check()
@@ -31,9 +41,10 @@ def validate_command(recipe_file: Path, overrides: list[str]) -> None:
     say(f"{recipe_file}: {sound}. Stages: {', '.join(recipe.stages)}.")
 
 
-def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
-    """The recipe, as far as it is sound, and what was found."""
+def _checked(path: Path, overrides: list[str], launched: Callable[[Compute], Layout]) -> tuple[Recipe, Findings]:
+    """The recipe, as far as it is sound, and what was found; `launched` says in which layout it is to be run."""
     recipe, problems = read_recipe(path, overrides, tell)
+    layout = launched(recipe.compute)
     refuse_consents_of_a_run(path, recipe, overrides)
     functions = Findings(problems=[*model_problems(recipe)])
     with python_beside(path):
@@ -51,13 +62,26 @@ def _checked(path: Path, overrides: list[str]) -> tuple[Recipe, Findings]:
         found.odd.append("Fix the recipe first; stage checks were skipped.")
     if not problems.count:
         found.odd += [*looks_remarks(recipe), *people_remarks(recipe)]
-    if not problems.count and recipe.base is not None:
-        checked = check_stages(recipe, datasets, found, named=None)
+        checked = None if recipe.base is None else check_stages(recipe, datasets, found, named=None)
         if checked is None:
             found.unchecked += base_meant(recipe, path.parent)
-        elif not found.problems:
+        _check_launch(recipe, layout, None if checked is None else checked[1].model.num_parameters(), found)
+        if checked is not None and not found.problems:
             from truing.estimate.rehearsal import rehearse  # imports torch
 
             with found.noting(), python_beside(path):
                 found.sound.append(rehearse(recipe, *checked))
     return recipe, found
+
+
+def _check_launch(recipe: Recipe, layout: Layout, parameters: int | None, found: Findings) -> None:
+    """Adds what is wrong with a launch, or odd; how many `parameters` the base has is known where it could be read."""
+    if parameters is None:
+        with found.noting():
+            check_layout(recipe.base, layout.tensor, layout.pipeline)
+    else:
+        from truing.preflight.spreading import check_spreading  # imports torch
+
+        with found.noting():
+            check_spreading(recipe.base, recipe.compute, layout)
+    found.odd += remarks_of_launch(recipe.compute, layout.processes, parameters)

@@ -23,7 +23,7 @@ class Limit:
     new: int = 0
     """Tokens that are kept free for a response"""
     named: int | None = NAMED
-    """How many rows beyond it are named; all of them for None"""
+    """How many rows an error names; all of them for None"""
 
     @property
     def whole(self) -> int:
@@ -84,26 +84,32 @@ class LengthReport:
         )
 
     def remarks(self) -> Iterator[str]:
-        """A sentence for each thing that became of rows, with the first of them and the hint."""
+        """A sentence for each thing that became of rows, with the first of them and the hint.
+
+        Nothing has to be corrected in these, so never are all of them named.
+        """
         alike = "`chosen` and `rejected` have the same tokens"
         if self.cut:
-            yield f"cut to {self.limit.tokens:,} tokens: {_listed(self.cut, self.limit)}. {self.limit.hint}"
+            yield f"cut to {self.limit.tokens:,} tokens: {_first(self.cut)}. {self.limit.hint}"
         if self.dropped:
-            yield f"left out, since {too_long(self.dropped, self.limit)}. {self.limit.hint}"
+            yield f"left out, since {_too_long(self.dropped, self.limit, _first(self.dropped))}. {self.limit.hint}"
         if self.identical_once_cut:
-            yield f"left out, since {alike} once cut: {_listed(self.identical_once_cut, self.limit)}. {self.limit.hint}"
+            yield f"left out, since {alike} once cut: {_first(self.identical_once_cut)}. {self.limit.hint}"
         if self.identical:
-            yield f"left out, since {alike}: {_listed(self.identical, self.limit)}. {ALIKE_HINT}"
+            yield f"left out, since {alike}: {_first(self.identical)}. {ALIKE_HINT}"
 
 
 def too_long(described: Sequence[str], limit: Limit) -> str:
     """What is wrong with rows beyond the limit."""
+    return _too_long(described, limit, _first(described, limit.named, more="; `truing validate` tells all"))
+
+
+def _too_long(described: Sequence[str], limit: Limit, named: str) -> str:
     count = "1 row does" if len(described) == 1 else f"{len(described):,} rows do"
-    return f"{count} not fit into {limit.whole:,} tokens: {_listed(described, limit)}"
+    return f"{count} not fit into {limit.whole:,} tokens: {named}"
 
 
-def _listed(places: Sequence[str], limit: Limit) -> str:
-    """The first of them, and how many more there are."""
-    named = len(places) if limit.named is None else limit.named
-    more = f", and {len(places) - named:,} more; `truing validate` tells all" if len(places) > named else ""
-    return ", ".join(places[:named]) + more
+def _first(places: Sequence[str], named: int | None = NAMED, more: str = "") -> str:
+    """The first of them, and how many more there are; all for None."""
+    rest = 0 if named is None else max(0, len(places) - named)
+    return ", ".join(places[:named]) + (f", and {rest:,} more{more}" if rest else "")

@@ -62,7 +62,7 @@ class Prepared:
     remarks: tuple[str, ...] = ()
     """What rows say that their tokens do not, in words"""
     named: int | None = NAMED
-    """How many rows an error or a report names; all of them for None"""
+    """How many rows an error names; all of them for None"""
 
     def demonstrations(self, recipe: Recipe) -> Split[TokenRows]:
         """Prompts with the completion to imitate. DataError where there are none, or none is left."""

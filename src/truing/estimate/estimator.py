@@ -26,12 +26,10 @@ from truing.kernels.cpu.linear import suits
 from truing.models.description import quiet_transformers
 from truing.models.device import device_of
 from truing.models.load import outline_base
-from truing.models.spread import check_sharding
-from truing.models.stage_plan import layers_for_stages
-from truing.models.tensor_plan import tensor_plan
 from truing.pipeline.choices import with_all_choices
 from truing.pipeline.world import on_files_of
 from truing.preflight.layouts import ONE_PROCESS, Layout
+from truing.preflight.spreading import check_layers
 from truing.worlds.reviews import write_world
 
 ROOM = 0.9
@@ -50,6 +48,8 @@ class Forecast:
 
     stages: dict[str, Usage]
     """By their names"""
+    parameters: int
+    """Of the base"""
     memory: int | None
     """Bytes that the machine has; None where that cannot be told"""
     changes: dict[str, Any] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def estimate(recipe: Recipe, layout: Layout = ONE_PROCESS) -> Forecast:
         trial = _Trial(on_files, place)
         if layout.processes > 1:
             return _spread_out(trial, layout)
-        found = Forecast(trial.usages(trial.recipe), memory_of(trial.device))
+        found = Forecast(trial.usages(trial.recipe), trial.model.num_parameters(), memory_of(trial.device))
         proposed = candidates(recipe.model_copy(update={"compute": trial.recipe.compute}))
         return found if found.fits else _with_changes(found, trial, proposed)
 
@@ -126,12 +126,8 @@ def estimate(recipe: Recipe, layout: Layout = ONE_PROCESS) -> Forecast:
 def _spread_out(trial: "_Trial", layout: Layout) -> Forecast:
     """What one process takes, and from that what each of several does."""
     recipe, model = trial.recipe, trial.model
-    if not layout.shard:
-        check_sharding(recipe.compute, layout.processes, layout.tensor, layout.pipeline)
-    if layout.tensor > 1:
-        tensor_plan(model, layout.tensor)
-    if layout.pipeline > 1:
-        layers_for_stages(model, layout.pipeline)
+    assert recipe.base is not None
+    check_layers(model, recipe.base, layout)
     on_cpu = trial.device.type == "cpu"
     measured = Measured(
         recipe,
@@ -144,6 +140,7 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Forecast:
     )
     return Forecast(
         dict(measured.usages),
+        model.num_parameters(),
         memory_of(trial.device),
         launch=launch_of(measured, layout),
         launches=launches(measured, layout.processes),

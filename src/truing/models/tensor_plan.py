@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from truing.core.errors import ModelError
 from truing.kernels.text_config import text_config
-from truing.models.even_shares import layers_hint, refuse_uneven_heads
+from truing.models.even_shares import divisors, layers_hint, refuse_uneven_heads
 from truing.processes.tensor_styles import BY_OUTPUTS, KNOWN, SUMMED
 
 
@@ -49,12 +49,15 @@ def _refuse_what_does_not_divide(model: PreTrainedModel, plan: dict[str, str], p
     config: Any = text_config(model)
     heads = config.num_attention_heads
     key_heads = getattr(config, "num_key_value_heads", None) or heads
-    refuse_uneven_heads(heads, key_heads, processes, where=model.name_or_path)
-    for path in plan:
-        layer = model.get_submodule(path)
+    layers = {path: model.get_submodule(path) for path in plan}
+    linear = [layer for layer in layers.values() if isinstance(layer, nn.Linear)]
+    widths = [width for layer in linear for width in (layer.in_features, layer.out_features)]
+    refuse_uneven_heads(heads, key_heads, processes, where=model.name_or_path, widths=widths)
+    for path, layer in layers.items():
         if isinstance(layer, nn.Linear) and (layer.in_features % processes or layer.out_features % processes):
             size = f"{layer.in_features} by {layer.out_features}"
-            raise _refused(model, f"has {path} of {size}, which {processes} processes cannot share out.")
+            what = f"has {path} of {size}, which {processes} processes cannot share out."
+            raise _refused(model, what, divisors(heads, key_heads, *widths))
         if type(layer) is not nn.Linear and plan[path] != SUMMED:  # of 4 bit, say
             raise _refused(model, f"has {path}, a {type(layer).__name__}, which is no plain linear layer to be cut.")
 
@@ -68,5 +71,5 @@ def _refuse_vocabulary(model: Any, processes: int) -> None:
         raise _refused(model, f"has {tokens} tokens, of which the last of {processes} processes would have none.")
 
 
-def _refused(model: PreTrainedModel, what: str) -> ModelError:
-    return ModelError(what, code="model/not-cut", where=model.name_or_path, hint=layers_hint("--tp"))
+def _refused(model: PreTrainedModel, what: str, numbers: str = "") -> ModelError:
+    return ModelError(what, code="model/not-cut", where=model.name_or_path, hint=layers_hint("--tp", numbers))

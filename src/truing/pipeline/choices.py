@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from truing.config.defaults import (
-    PROCESSES_PAY_FROM,
     THREADS,
     choices,
     few_steps,
     in_words,
     left_out,
-    size_in_words,
     sizes_in_words,
     sizes_left_out,
     with_choices,
@@ -23,6 +21,7 @@ from truing.data.prepared import Prepared
 from truing.models.device import device_of
 from truing.models.load import outline_base
 from truing.preflight.circumstances import circumstances
+from truing.preflight.launching import remarks_of_launch
 from truing.preflight.sizes import sizes_of
 from truing.processes import group
 from truing.runs.lineage import StageRecord
@@ -60,19 +59,12 @@ def _sizes(recipe: Recipe, stages: Sequence[str]) -> dict[str, Any]:
     return {key: found[key] for key in fields}
 
 
-def too_small_to_share(recipe: Recipe) -> list[str]:
-    """A sentence where several processes share the work of a base that one is done with sooner."""
-    if group.size() == 1:
-        return []
+def launch_remarks(recipe: Recipe) -> list[str]:
+    """What is to be said of the processes of this run, in words."""
     assert recipe.base is not None
-    parameters = outline_base(recipe.base, recipe.compute).model.num_parameters()
-    if parameters >= PROCESSES_PAY_FROM:
-        return []
-    size, least = size_in_words(parameters), size_in_words(PROCESSES_PAY_FROM)
-    return [
-        f"{group.size()} processes share the work of a base of {size} parameters: below about {least}, one alone is "
-        "as a rule sooner done"
-    ]
+    several = group.size() > 1
+    parameters = outline_base(recipe.base, recipe.compute).model.num_parameters() if several else None
+    return remarks_of_launch(recipe.compute, group.size(), parameters)
 
 
 def with_all_choices(recipe: Recipe, rows: Prepared, parameters: int) -> Recipe:

@@ -18,10 +18,10 @@ from truing.kernels.cpu.products import computed_by
 from truing.models.device import unused_gpu
 from truing.models.layout import RewardModelFiles
 from truing.models.load import LoadedBase, run_model
-from truing.pipeline.choices import chosen_for, too_small_to_share
+from truing.pipeline.choices import chosen_for, launch_remarks
 from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
-from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
+from truing.pipeline.opening import open_stages, refuse_changed, refuse_spreading, set_up, waiting_stages
 from truing.pipeline.products import products_of_run
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.preflight.looks import looks_remarks, people_remarks
@@ -77,9 +77,11 @@ def run_pipeline(
             progress.note(f"{root}: every stage is done, so there is nothing left to run")
             return run
         run.lineage.go_on(recipe)
+        if recipe.base is None:
+            refuse_spreading(stages[0].recipe)  # of the world's base, which is there by now
         of_world = group.on_owner(lambda: _world_rehearsed(stages[0].recipe, run, progress, rehearse))
         rows = rows_of_run(run, stages[0].recipe, read or of_world, stop)
-        remarks = [*unused_gpu(recipe.compute), *too_small_to_share(stages[0].recipe)]
+        remarks = [*unused_gpu(recipe.compute), *launch_remarks(stages[0].recipe)]
         remarks += [*looks_remarks(recipe), *people_remarks(recipe)]
         for remark in [*remarks, *rows.remarks]:
             progress.note(remark)
@@ -96,6 +98,7 @@ def _checked(
 ) -> tuple[Prepared | None, dict[str, Fingerprint]]:
     """Before a run is opened: the rows of a new one, read and rehearsed with, and the recipe's functions."""
     group.on_owner(lambda: _refuse_place(root, recipe))
+    refuse_spreading(recipe)
     checked = group.on_owner(lambda: None if RunDirectory(root).record.exists() else check_inputs(recipe))
     functions = set_up(recipe)
 

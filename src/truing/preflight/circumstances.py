@@ -7,6 +7,10 @@ from truing.data.prepared import Prepared
 
 
 def circumstances(recipe: Recipe, spec: StageSpec, rows: Prepared, parameters: int) -> Circumstances:
-    """On a base of so many parameters, from these rows; those that are too long are counted too."""
-    learnt_from = [len(rows.split(name, recipe)[0]) for name in spec.datasets_of(recipe)]
+    """On a base of so many parameters, from these rows, of which those that are left out teach nothing.
+
+    Raises:
+        DataError: there are none, or too few; none is left, or one may not be left out.
+    """
+    learnt_from = [len(rows.fit(name, rows.split(name, recipe)[0], recipe)[0]) for name in spec.datasets_of(recipe)]
     return Circumstances(parameters, sum(learnt_from) if learnt_from else None)
