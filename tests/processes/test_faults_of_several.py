@@ -51,6 +51,7 @@ def test_one_is_killed_the_other_ends_and_the_run_goes_on_to_the_same_bytes(
     kill(processes[rank])
     assert going.wait(SOON) == 1
     assert all(map(is_gone, processes))
+    assert said(out).count("The same command goes on") == 1, said(out)
     assert f"process {rank} was ended by SIGKILL" in said(out)
     assert start(recipe, out, 2).wait(300) == 0, said(out)
     assert left_behind(out) == undisturbed

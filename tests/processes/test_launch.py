@@ -37,6 +37,16 @@ def test_an_owner_that_is_busy_is_asked_to_end_and_has_the_time_to_save(monkeypa
         assert launch._verdict([owner.wait(), other.wait()], 1, []) == (3, None)
 
 
+def test_of_several_that_have_ended_the_one_that_was_killed_is_the_first() -> None:
+    """The owner notices that another is gone, and may have ended before anybody looks."""
+    with _started(f"{READY}; raise SystemExit(70)") as owner, _started(BUSY) as killed:
+        killed.kill()
+        killed.wait()
+        owner.wait()
+        assert launch._wait_for_all([owner, killed], []) == 1
+        assert launch._wait_for_all([owner], []) == 0
+
+
 @pytest.mark.parametrize(
     ("codes", "first", "passed_on", "verdict"),
     [
@@ -45,6 +55,9 @@ def test_an_owner_that_is_busy_is_asked_to_end_and_has_the_time_to_save(monkeypa
         ([1, 2], 1, [], (2, None)),
         ([1, -9], 1, [], (1, "process 1 was ended by SIGKILL")),
         ([-15, -15], 0, [signal.SIGTERM], (143, None)),
+        ([70, -9], 1, [], (1, "process 1 was ended by SIGKILL")),
+        ([70, 143], 1, [], (143, "another process of this run is gone")),
+        ([70, 1], 0, [], (1, "another process of this run is gone")),
     ],
 )
 def test_the_exit_code_is_that_of_the_first_fault_or_of_the_signal(

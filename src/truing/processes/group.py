@@ -35,6 +35,13 @@ LAUNCHER = "TRUING_LAUNCHER"
 PLACE = (RANK, SIZE, LOCAL_RANK, ADDRESS, "MASTER_PORT", "LOCAL_WORLD_SIZE", "GROUP_RANK", LAUNCHER)
 """All that says which process of which group one is: nothing for the processes of somebody's functions"""
 
+FAILED, UNTOLD = 1, 70
+"""The exit codes of an error that is no TruingError, or of a process that is gone; and of who leaves it to the launcher
+to say which process is gone"""
+GONE = "another process of this run is gone"
+LIBRARY_LEVEL = "TORCH_CPP_LOG_LEVEL"
+"""In the environment, read as torch is imported: what its library says by itself on standard error"""
+
 _peers: "Peers | None" = None
 """The other processes; None in a world of one"""
 
@@ -89,6 +96,7 @@ def joined(tensor: int = 1, pipeline: int = 1) -> Iterator[None]:
         with _under_a_launcher():
             yield
         return
+    os.environ.setdefault(LIBRARY_LEVEL, "ERROR")  # of a process that is gone it would warn with its own stack
     from truing.processes.peers import Peers
 
     _peers = peers = Peers.met(int(os.environ[RANK]), int(os.environ[SIZE]), tensor, pipeline)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeAlias
 
-from truing.processes.group import ADDRESS, LAUNCHER, LOCAL_RANK, RANK, SIZE
+from truing.processes.group import ADDRESS, FAILED, GONE, LAUNCHER, LOCAL_RANK, RANK, SIZE, UNTOLD
 from truing.processes.watchdog import ENDING
 
 Process: TypeAlias = "subprocess.Popen[bytes]"
@@ -103,8 +103,9 @@ def _wait_for_all(started: Sequence[Process], passed_on: Sequence[int]) -> int |
 
 
 def _failed(started: Sequence[Process]) -> int | None:
-    """The lowest rank that has ended badly."""
-    return next((rank for rank, process in enumerate(started) if process.poll()), None)
+    """The lowest rank that was ended from outside, or, where none was, that has ended badly: it may be for that."""
+    badly = {rank: code for rank, process in enumerate(started) if (code := process.poll())}
+    return next((rank for rank, code in badly.items() if code < 0), next(iter(badly), None))
 
 
 def _verdict(codes: Sequence[int], first: int | None, passed_on: Sequence[int]) -> tuple[int, str | None]:
@@ -114,8 +115,8 @@ def _verdict(codes: Sequence[int], first: int | None, passed_on: Sequence[int]) 
     if passed_on:
         return 128 + passed_on[0], None
     if codes[first] < 0:
-        return 1, f"process {first} was ended by {signal.Signals(-codes[first]).name}"
-    return codes[first], None
+        return FAILED, f"process {first} was ended by {signal.Signals(-codes[first]).name}"
+    return FAILED if codes[first] == UNTOLD else codes[first], GONE if UNTOLD in codes else None
 
 
 def free_port() -> int:

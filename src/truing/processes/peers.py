@@ -5,6 +5,7 @@ hands in a value or an error. So an error reaches the others at whichever verb t
 that has given up.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from transformers import PreTrainedModel
 from truing.core.errors import InterruptedRunError, TruingError
 from truing.processes.connections import UNREACHABLE, ended_when_unreachable, is_of_transport, is_unreachable
 from truing.processes.gradients import add_up
-from truing.processes.group import OWNER, Copies, PeerFailed, local_rank
+from truing.processes.group import FAILED, GONE, LAUNCHER, OWNER, UNTOLD, Copies, PeerFailed, local_rank
 from truing.processes.layer_order import LayerOrder
 from truing.processes.meeting import be_patient, meet, reach_each_other
 from truing.processes.neighbours import Neighbours
@@ -39,9 +40,6 @@ SAID = "truing/said first/"
 """What is in the store of who says something first, by what that is"""
 LEAVING_SECONDS = 5.0
 """For the library to end its threads where something may be pending for ever"""
-FAILED = 1
-"""The exit code of an error that is no TruingError, and of a process that is gone"""
-GONE = "another process of this run is gone"
 
 
 @dataclass(frozen=True)
@@ -264,7 +262,7 @@ class Peers:
     ) -> Iterator[None]:
         """In the block, this process waits for the others, deaf to signals. PeerFailed where one of them is gone."""
         if self._failed:
-            raise PeerFailed(FAILED, GONE if self.place.rank == OWNER else None)
+            raise self._gone()
         try:
             with self._watchdog.waiting(at_least):
                 yield
@@ -275,10 +273,12 @@ class Peers:
             told = self._first_to_fail() if self._in_parts else None
             if told is not None:
                 raise PeerFailed(told.exit_code) from error
-            raise PeerFailed(FAILED, self._to_tell(error)) from error
+            if is_unreachable(error):  # so that each machine may be one whose owner does not hear it
+                raise PeerFailed(FAILED, UNREACHABLE if local_rank() == 0 else None) from error
+            raise self._gone() from error
 
-    def _to_tell(self, error: RuntimeError) -> str | None:
-        """What is to be said of others that are gone, where it falls to this process to say it."""
-        if is_unreachable(error):  # so that each machine may be one whose owner does not hear it
-            return UNREACHABLE if local_rank() == 0 else None
-        return GONE if self.place.rank == OWNER else None
+    def _gone(self) -> PeerFailed:
+        """Of another that is gone. It falls to the owner to say so, unless truing has launched them: it knows which."""
+        if self.place.rank != OWNER:
+            return PeerFailed(FAILED)
+        return PeerFailed(UNTOLD) if LAUNCHER in os.environ else PeerFailed(FAILED, GONE)
