@@ -1,6 +1,6 @@
 """From a recipe to a run: check, open, execute what is left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from truing.pipeline.opening import open_stages, refuse_changed, refuse_spreadin
 from truing.pipeline.products import products_of_run
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.preflight.looks import looks_remarks, people_remarks
+from truing.preflight.servers import server_remarks
 from truing.processes import group
 from truing.runs.differences import Fingerprint
 from truing.runs.directory import RunDirectory, StageDirectory, open_run, refuse_foreign
@@ -81,7 +82,8 @@ def run_pipeline(
             refuse_spreading(stages[0].recipe)  # of the world's base, which is there by now
         of_world = group.on_owner(lambda: _world_rehearsed(stages[0].recipe, run, progress, rehearse))
         rows = rows_of_run(run, stages[0].recipe, read or of_world, stop)
-        remarks = [*unused_gpu(recipe.compute), *launch_remarks(stages[0].recipe)]
+        servers = group.broadcast(lambda: _servers_asked(waiting, run, rows))
+        remarks = [*unused_gpu(recipe.compute), *servers, *launch_remarks(stages[0].recipe)]
         remarks += [*looks_remarks(recipe), *people_remarks(recipe)]
         for remark in [*remarks, *rows.remarks]:
             progress.note(remark)
@@ -126,6 +128,17 @@ def _world_rehearsed(
     assert checked is not None, "the world has its base with it"
     progress.note(rehearse(recipe, *checked))
     return checked[0]
+
+
+def _servers_asked(waiting: Sequence[Planned], run: RunDirectory, rows: Prepared) -> list[str]:
+    """Asks the servers that are to sample for what is left of a run, and says of which model there is none yet."""
+    names = {stage.name for stage in waiting}
+    starts = [stage.builds_on.get(stage.spec.starts_from or "") for stage in waiting]
+    return [
+        sentence
+        for stage, before in zip(waiting, starts, strict=True)
+        for sentence in server_remarks(stage, rows, None if before in names else start_of(stage, run))
+    ]
 
 
 def _fork(older: RunDirectory, run: RunDirectory, progress: Progress) -> None:

@@ -56,6 +56,12 @@ def check_stages(
                 if "prompts" in datasets:
                     datasets["prompts"].check()
                 _check_prompts(stage, prepared, base is not None, found)
+            if base:
+                from truing.preflight.servers import server_remarks  # imports torch, as the base has
+
+                with found.noting():
+                    start = None if stage.spec.starts_from in stage.builds_on else recipe.base
+                    found.odd += [f"{sentence}." for sentence in server_remarks(stage, prepared, start)]
     return (prepared, base) if base else None
 
 

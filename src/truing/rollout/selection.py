@@ -20,7 +20,7 @@ from truing.rollout.engine import Engine
 from truing.rollout.episodes import respond
 from truing.rollout.local import LocalEngine
 from truing.rollout.read_again import ReadAgain
-from truing.rollout.server import Server
+from truing.rollout.server import ATTEMPTS, Server
 from truing.rollout.vllm import VllmEngine
 from truing.runs.files import remove
 
@@ -52,11 +52,30 @@ def open_engine(
         engine.end()
 
 
+def check_server(recipe: Recipe, policy: Role, base: LoadedBase, prompts: Sequence[EncodedPrompt], stage: str) -> None:
+    """Asks once, before a run is begun, whether the server is there that is to answer these prompts in a stage.
+
+    Args:
+        recipe: that names it.
+        policy: as it will be; its weights may be on the meta device.
+        base: of the policy, as it will be.
+        prompts: that it is to answer.
+        stage: the name.
+
+    Raises:
+        EngineError: it is not, or reads too little.
+    """
+    longest = _longest(recipe, prompts)
+    how_to_start = _how_to_start(recipe, policy, str(base.model.name_or_path), longest)
+    why = f"{stage} samples there, and no stage is begun before it answers. {how_to_start}"
+    _check_served(Server(recipe.rollout.vllm.url, recipe.rollout.vllm.seconds), longest, why, attempts=1)
+
+
 def _vllm(
     recipe: Recipe, policy: Role, base: LoadedBase, prompts: Sequence[EncodedPrompt], adapters: Path
 ) -> VllmEngine:
     settings = recipe.rollout.vllm
-    longest = max(len(prompt.tokens) for prompt in prompts) + recipe.longest_response
+    longest = _longest(recipe, prompts)
     how_to_start = _how_to_start(recipe, policy, str(base.model.name_or_path), longest)
     server = Server(settings.url, settings.seconds)
 
@@ -81,11 +100,16 @@ def _vllm(
     )
 
 
-def _check_served(server: Server, longest: int, how_to_start: str) -> None:
+def _longest(recipe: Recipe, prompts: Sequence[EncodedPrompt]) -> int:
+    """Tokens of the longest prompt with its response."""
+    return max(len(prompt.tokens) for prompt in prompts) + recipe.longest_response
+
+
+def _check_served(server: Server, longest: int, how_to_start: str, attempts: int = ATTEMPTS) -> None:
     """EngineError where no vLLM server is there, or one that reads less than a prompt and its response."""
     where = server.url
     try:
-        served = server.get("/v1/models")
+        served = server.get("/v1/models", attempts)
     except EngineError as error:
         raise EngineError(**vars(error.problem) | {"hint": how_to_start}) from error
     try:

@@ -17,6 +17,8 @@ CONNECTS = 10.0
 """Seconds in which a machine that is there takes a connection"""
 WAITS = (1.0, 2.0, 4.0)
 """Seconds before each further attempt"""
+ATTEMPTS = len(WAITS) + 1
+"""At a request, as a rule"""
 SHOWN = 200
 """Characters of an answer that an error quotes"""
 GOES_ON = "What is learnt so far is saved, and the same command goes on."
@@ -45,11 +47,11 @@ class Server:
     seconds: float
     """Longest time for one answer"""
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, attempts: int = ATTEMPTS) -> Any:
         """What is at a path, as JSON."""
-        return self._json(self._ask(path, None))
+        return self._json(self._ask(path, None, attempts))
 
-    def tell(self, path: str, body: Body, attempts: int = len(WAITS) + 1) -> None:
+    def tell(self, path: str, body: Body, attempts: int = ATTEMPTS) -> None:
         """Has the server do something of which nothing but its success matters."""
         self._ask(path, body, attempts)
 
@@ -70,7 +72,7 @@ class Server:
             for _, connection in begun:
                 connection.close()
 
-    def _ask(self, path: str, body: Body | None, attempts: int = len(WAITS) + 1) -> str:
+    def _ask(self, path: str, body: Body | None, attempts: int = ATTEMPTS) -> str:
         for wait in WAITS[: attempts - 1]:
             try:
                 return self._attempt(path, body)
