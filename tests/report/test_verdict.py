@@ -276,6 +276,15 @@ def test_a_guard_without_a_judge_is_not_said_to_have_chosen() -> None:
     assert "keeps" not in policy_outcome(watched)
 
 
+def test_a_kl_below_zero_is_told_with_the_interval_that_has_zero_in_it() -> None:
+    ends = {"heldout_kl_first": 0.0, "heldout_kl_first_ci95": [0.0, 0.0]}
+    measured = policy(heldout_kl_last=-0.101, heldout_kl_last_ci95=[-0.284, 0.082], **ends)
+    assert policy_outcome(measured) == "KL −0.10 [−0.28, 0.08] nats."
+    assert policy_outcome(policy(metrics=[{"step": 0, "heldout_kl": 0.0}, {"step": 1, "heldout_kl": 2.5}])) == (
+        "KL 2.50 nats."
+    )
+
+
 def test_people_are_named_as_who_judged_with_their_votes_and_an_interval() -> None:
     """e^0.8 / (1 + e^0.8) is 0.69; of 0.1 and 1.5, 0.52 and 0.82."""
     looks = [GuardLook(6, 0, 20, 13.5, 0.8, (0.1, 1.5)), GuardLook(12, 6, 20, 4.0, -1.0, (-2.0, 0.0))]

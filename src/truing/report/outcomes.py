@@ -24,12 +24,15 @@ def pairs_outcome(stage: StageFiles) -> str:
 
 
 def policy_outcome(stage: StageFiles) -> str:
-    """What changed on held-out prompts: the score where there is one, every judge, and the price in nats."""
+    """What changed on held-out prompts: the score where there is one, every judge, and the price in nats.
+
+    A KL of sampled responses has its interval: as a mean of log-ratios it may come out below 0, which no KL is.
+    """
     changes = {"score": heldout_score(stage)} | {name: judged(stage, name) for name in stage.judges()}
     parts = [f"{name} {arrow(change.first, change.last)}" for name, change in changes.items() if change]
     guard = stage.result.guard
     kl, kept = heldout_kl(stage), guard.guard_kept_step if guard.guard_labels else None
-    parts += [] if kl is None else [f"KL {nats(kl.last)} nats"]
+    parts += [] if kl is None else [f"KL {nats(kl.last)} {interval(kl.last_ci95, nats)}".strip() + " nats"]
     parts += [] if kept is None else [f"the guard keeps update {whole(kept)}"]
     return capitalised("; ".join(parts)) + "." if parts else ""
 
