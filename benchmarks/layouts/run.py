@@ -31,7 +31,8 @@ from truing.config.variants import with_changes
 from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.estimator import ROOM
-from truing.estimate.launches import LIBRARIES, LINKS, OF_SEVERAL, Measured, launch_of
+from truing.estimate.launches import LIBRARIES, OF_SEVERAL, Measured, launch_of
+from truing.estimate.links import ASSUMED
 from truing.estimate.work import DEVICES, Device, Update, phases
 from truing.estimate.work import Case as Step
 from truing.models.tensor_plan import tensor_plan
@@ -110,9 +111,10 @@ the count; where several were measured, beside the largest of them.
 """.strip()
 SECONDS = f"""
 Seconds, of two processes of one core each beside one ([processes](processes.md)), as the doctor predicts them from
-that one: half of its seconds, and what is exchanged at an assumed {LINKS["cpu"].link / 1e9:g} GB/s. What it leaves
-out is waiting: rows are of unequal length, and weights are read as often for half of them. Seconds of shards and of
-slices, and seconds on GPUs, were compared with nothing.
+that one: half of its seconds, and what is exchanged at {ASSUMED["cpu"].link / 1e9:g} GB/s and
+{1e3 * ASSUMED["cpu"].message:g} ms a message, which are assumed here and measured by the doctor. What it leaves out is
+waiting: rows are of unequal length, and weights are read as often for half of them. Seconds of shards and of slices,
+and seconds on GPUs, were compared with nothing.
 """.strip()
 
 

@@ -11,6 +11,7 @@ import torch
 from truing.config.recipe import Recipe
 from truing.estimate import estimator
 from truing.estimate.dry_run import Usage
+from truing.estimate.work import Links
 
 
 def test_without_a_recipe_the_machine_is_told(truing: Any) -> None:
@@ -74,6 +75,8 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
     Libraries for several take 0.13 GB, which processes with parts of weights save elsewhere (`estimate/launches.py`).
     """
     monkeypatch.setattr(estimator, "dry_run", lambda recipe, *_: dict.fromkeys(recipe.stages, Usage(4e9, 1e9, 1.0)))
+    monkeypatch.setattr(estimator, "measured_links", lambda _: Links(1e9, 1e9, 4, 2e-4))
+    monkeypatch.setattr("truing.preflight.launching.PROCESSES_PAY_FROM", 1)
     recipe = tiny.recipe_file(tmp_path, shape="llama-in-groups", roles="separate")
     monkeypatch.setattr(estimator, "memory_of", lambda _: int(10e9))
     said = truing("doctor", recipe, "--processes", "4", "--tp", "2")
@@ -90,7 +93,8 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
         ("--processes 2 --tp 2", "4.00 GB", "yes"),
         ("one process", "4.00 GB", "yes"),
     }
-    assert "what is exchanged at 1 GB/s, which is assumed" in said.out
+    assert "what is exchanged at 1 GB/s and 0.2 ms a message, as was measured here" in said.out
+    assert "Slower than one process" not in said.out
     assert "There is 10.00 GB for all of them. Take --processes 2." in said.out
     monkeypatch.setattr(estimator, "memory_of", lambda _: int(1e9))
     assert "None fits. Take more processes" in truing("doctor", recipe, "--processes", "4").out

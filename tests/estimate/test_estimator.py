@@ -13,7 +13,9 @@ from truing.estimate import estimator
 from truing.estimate.changes import changed
 from truing.estimate.dry_run import PRODUCTS_KEPT, Usage
 from truing.estimate.estimator import KERNEL, KERNELS, KERNELS_A_STEP, Forecast, estimate
+from truing.estimate.launches import Launch
 from truing.models.load import outline_base
+from truing.preflight.layouts import Layout
 
 Given = Callable[[int | None], None]
 
@@ -51,6 +53,23 @@ def test_the_peak_is_the_worst_stage_and_the_system_keeps_its_share() -> None:
     assert Forecast(stages, 7, 100).fits
     assert not Forecast(stages, 7, 85).fits
     assert Forecast(stages, 7, None).fits
+
+
+@pytest.mark.parametrize(
+    ("parameters", "memory", "best"),
+    [(10**6, 1000, "--processes 2"), (10**6, 170, ""), (10**6 - 1, 1000, ""), (10**6 - 1, 95, "--processes 4")],
+)
+def test_the_fastest_launch_that_fits_is_taken_and_one_process_where_the_base_is_small(
+    parameters: int, memory: int, best: str
+) -> None:
+    """Of a machine's memory 90% may be taken, here by all processes together."""
+    seconds = {Layout(data=2): (80, 3.0), Layout(): (90, 5.0), Layout(data=2, tensor=2): (20, 9.0)}
+    found = [Launch(layout, {}, {"sft": float(peak)}, time) for layout, (peak, time) in seconds.items()]
+    forecast = Forecast({"sft": Usage(90, 90, 5.0, 1)}, parameters, memory, launches=found)
+    assert forecast.best is not None
+    assert forecast.best.layout.options.startswith(best)
+    assert bool(forecast.best.layout.options) == bool(best)
+    assert [launch.layout for launch in forecast.slower] == [Layout(data=2, tensor=2)]
 
 
 def test_what_fits_is_left_as_it_is(tried: list[Recipe], given: Given, tmp_path: Path) -> None:

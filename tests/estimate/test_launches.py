@@ -15,7 +15,7 @@ def test_seconds_are_those_of_one_process_shared_out_and_what_goes_over_the_link
     model = tiny.model()
     usage = {"sft": Usage(peak=1e9, held=1e9, seconds=2.0, steps=3)}
     measured = Measured(
-        recipe, model, usage, {"sft": 10}, share=lambda processes: 1 / processes, links=Links(1e3, 1, 2)
+        recipe, model, usage, {"sft": 10}, share=lambda processes: 1 / processes, links=Links(1e3, 1, 2, 0.0)
     )
     # Two halves of a sum of gradients, of 4 bytes each, go through each process; the second half back.
     exchange = 2 * (4 * model.num_parameters() / 2) / 1e3

@@ -34,9 +34,17 @@ def test_processes_that_make_no_groups_are_refused(options: tuple[int, int, int]
 
 
 def test_a_shard_of_one_process_and_a_base_too_small_to_be_shared_are_told() -> None:
-    (idle,) = remarks_of_launch(Compute(shard=True), 1, 10**9)
+    alone, two, shared = Layout(), Layout(data=2), Layout(data=3, shard=True)
+    (idle,) = remarks_of_launch(Compute(shard=True), alone, 10**9)
     assert idle.startswith("compute.shard: true changes nothing in one process, which holds all weights: --processes N")
-    (small,) = remarks_of_launch(Compute(shard=True), 3, 260_000)
+    (small,) = remarks_of_launch(Compute(shard=True), shared, 260_000)
     assert small.startswith("3 processes share the work of a base of 260K parameters: below about 1M, one alone is")
-    assert remarks_of_launch(Compute(shard=True), 2, 1_000_000) == remarks_of_launch(Compute(), 1, 10) == []
-    assert remarks_of_launch(Compute(), 2, None) == []  # of a base that is still to be fetched
+    assert remarks_of_launch(Compute(shard=True), shared, 1_000_000) == remarks_of_launch(Compute(), alone, 10) == []
+    assert remarks_of_launch(Compute(), two, None) == []  # of a base that is still to be fetched
+
+
+def test_layers_that_are_cut_on_a_cpu_are_told_to_be_slow() -> None:
+    cut = Layout(tensor=2)
+    (slow,) = remarks_of_launch(Compute(), cut, 10**9, on_cpu=True)
+    assert slow.startswith("--tp on a CPU waits for the other processes in every layer")
+    assert remarks_of_launch(Compute(), cut, 10**9) == remarks_of_launch(Compute(), Layout(data=2), 10**9, True) == []

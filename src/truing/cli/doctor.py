@@ -12,7 +12,7 @@ from truing.cli.output import PlainConsole, tell
 from truing.cli.recipe_file import named_recipe
 from truing.cli.shelf import recipe_path
 from truing.core.errors import check
-from truing.preflight.launching import layout_of, remarks_of_launch
+from truing.preflight.launching import layout_of, processes_pay, remarks_of_launch
 from truing.preflight.looks import people_remarks
 from truing.preflight.model_directories import check_layout, model_problems
 
@@ -52,7 +52,7 @@ def doctor_command(
     with console.status(doing):
         found = estimate(recipe, layout)
     _print(found, console)
-    for remark in remarks_of_launch(recipe.compute, processes, found.parameters):
+    for remark in remarks_of_launch(recipe.compute, layout, found.parameters, found.shared_memory):
         console.print(f"\n{remark}.", soft_wrap=True)
     for remark in people_remarks(recipe):
         console.print(f"\n{remark}. That time is not counted.", soft_wrap=True)
@@ -119,11 +119,16 @@ def _print_launches(found: "Forecast", launch: "Launch", console: Console) -> No
         table.add_row(one.layout.options or "one process", in_words(one.peak), fits, _clock(one.seconds))
     console.print(table)
     assert found.links is not None
+    how = "as was measured here" if found.shared_memory else "which is assumed"
+    rates = f"{found.links.link / 1e9:.2g} GB/s and {1e3 * found.links.message:.2g} ms a message, {how}"
     console.print(
         "The time is that of one process shared out, on a CPU with its cores, and what is exchanged at "
-        f"{found.links.link / 1e9:g} GB/s, which is assumed; processes that wait for each other take longer.",
+        f"{rates}; processes that wait for each other take longer.",
         soft_wrap=True,
     )
+    if found.slower:
+        slower = ", ".join(launch.layout.options for launch in found.slower)
+        console.print(f"Slower than one process, and so of use for their memory alone: {slower}.", soft_wrap=True)
     console.print(f"There is {in_words(found.memory)}{_whose(found)}. {_advice(found)}", soft_wrap=True)
 
 
@@ -135,7 +140,10 @@ def _advice(found: "Forecast") -> str:
     if found.best is None:
         return "None fits. Take more processes or a smaller base; without --processes, changes of the recipe are tried."
     options = found.best.layout.options
-    return f"Take {options}." if options else "Take one process: no other fits."
+    if options:
+        return f"Take {options}."
+    why = "no other that fits is sooner done" if processes_pay(found.parameters) else "the base is too small to share"
+    return f"Take one process: {why}."
 
 
 def _verdict(found: "Forecast") -> str:

@@ -76,12 +76,13 @@ def _checked(path: Path, overrides: list[str], launched: Callable[[Compute], Lay
 
 def _check_launch(recipe: Recipe, layout: Layout, parameters: int | None, found: Findings) -> None:
     """Adds what is wrong with a launch, or odd; how many `parameters` the base has is known where it could be read."""
-    if parameters is None:
-        with found.noting():
+    with found.noting():
+        on_cpu = False
+        if parameters is None:
             check_layout(recipe.base, layout.tensor, layout.pipeline)
-    else:
-        from truing.preflight.spreading import check_spreading  # imports torch
+        else:
+            from truing.preflight.spreading import check_spreading, computes_on_cpu  # imports torch
 
-        with found.noting():
             check_spreading(recipe.base, recipe.compute, layout)
-    found.odd += remarks_of_launch(recipe.compute, layout.processes, parameters)
+            on_cpu = computes_on_cpu(recipe.compute)
+        found.odd += remarks_of_launch(recipe.compute, layout, parameters, on_cpu)

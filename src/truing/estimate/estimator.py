@@ -17,7 +17,8 @@ from truing.data.prepared import prepare
 from truing.estimate.changes import candidates, changed
 from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try, extrapolated, write_copy
 from truing.estimate.dry_run import PRODUCTS_KEPT, Usage, dry_run
-from truing.estimate.launches import LINKS, Launch, Measured, launch_of, launches
+from truing.estimate.launches import Launch, Measured, launch_of, launches
+from truing.estimate.links import ASSUMED, measured_links
 from truing.estimate.machine import memory_of
 from truing.estimate.rows import heaviest_rows
 from truing.estimate.shortened import shortened, steps_of
@@ -28,6 +29,7 @@ from truing.models.device import device_of
 from truing.models.load import outline_base
 from truing.pipeline.choices import with_all_choices
 from truing.pipeline.world import on_files_of
+from truing.preflight.launching import processes_pay
 from truing.preflight.layouts import ONE_PROCESS, Layout
 from truing.preflight.spreading import check_layers
 from truing.worlds.reviews import write_world
@@ -59,9 +61,9 @@ class Forecast:
     launch: Launch | None = None
     """As it was asked for, of several processes"""
     launches: list[Launch] = field(default_factory=list)
-    """Of up to as many processes, the likely fastest first"""
+    """Of up to as many processes, the fastest first"""
     links: Links | None = None
-    """Between the processes, as they are assumed to be"""
+    """Between the processes, as they were measured or are assumed to be"""
     shared_memory: bool = True
     """Whether all processes have the one memory, as on a CPU, and not one each"""
 
@@ -87,8 +89,15 @@ class Forecast:
 
     @property
     def best(self) -> Launch | None:
-        """The likely fastest launch that fits."""
-        return next((launch for launch in self.launches if self.holds(launch)), None)
+        """Of the launches that fit the fastest, or one process where several do not pay."""
+        fitting = [launch for launch in self.launches if self.holds(launch)]
+        alone = [launch for launch in fitting if launch.layout == ONE_PROCESS]
+        return next(iter(fitting if processes_pay(self.parameters) else [*alone, *fitting]), None)
+
+    @property
+    def slower(self) -> list[Launch]:
+        """Those of several processes that take longer than one."""
+        return [launch for launch in self.launches if launch.layout != ONE_PROCESS and launch.seconds > self.seconds]
 
     def holds(self, launch: Launch) -> bool:
         """Whether the machine has room for all of its processes, each on a device of its own where it has some."""
@@ -128,14 +137,14 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Forecast:
     recipe, model = trial.recipe, trial.model
     assert recipe.base is not None
     check_layers(model, recipe.base, layout)
-    on_cpu = trial.device.type == "cpu"
+    on_cpu, usages = trial.device.type == "cpu", trial.usages(recipe)
     measured = Measured(
         recipe,
         model,
-        trial.usages(recipe),
+        usages,
         trial.text_tokens(),
         share=_share_of_cores(recipe) if on_cpu else lambda processes: 1 / processes,
-        links=LINKS[trial.device.type],
+        links=(measured_links(layout.processes) if on_cpu else None) or ASSUMED[trial.device.type],
         on_cpu=on_cpu,
     )
     return Forecast(
@@ -143,7 +152,7 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Forecast:
         model.num_parameters(),
         memory_of(trial.device),
         launch=launch_of(measured, layout),
-        launches=launches(measured, layout.processes),
+        launches=sorted(launches(measured, layout.processes), key=lambda launch: launch.seconds),
         shared_memory=on_cpu,
         links=measured.links,
     )

@@ -9,6 +9,8 @@ from transformers import PreTrainedModel
 from truing.config.recipe import Recipe
 from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
+from truing.estimate.links import ASSUMED
+from truing.estimate.messages import messages
 from truing.estimate.work import Case, Links, phases, update_of
 from truing.kernels.backbone import known_layers
 from truing.kernels.gpu.static_step import copies_products
@@ -19,9 +21,6 @@ from truing.preflight.shapes import HINT, shape_of
 
 LIBRARIES, OF_SEVERAL = 0.57e9, 0.13e9
 """Bytes of Python and its libraries, where no process could be measured, and of those for several processes"""
-
-LINKS = {"cpu": Links(1e9, 1e9, 1024), "cuda": Links(25e9, 10e9, 8)}
-"""By the kind of device, assumed: a loopback, and PCIe 4 on a machine with 80 Gb/s to others"""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Measured:
     """Tokens of a text that is read at once, by stage"""
     share: Callable[[int], float] = lambda processes: 1 / processes
     """Of the seconds that one process takes to compute, those of each of so many"""
-    links: Links = LINKS["cpu"]
+    links: Links = ASSUMED["cpu"]
     on_cpu: bool = True
 
     def counted(self, found: Held) -> float:
@@ -64,7 +63,7 @@ class Measured:
 
 
 def launches(measured: Measured, processes: int) -> list[Launch]:
-    """Those of up to so many processes that the model and the recipe allow, the likely fastest first.
+    """Those of up to so many processes that the model and the recipe allow.
 
     Args:
         measured: what each stage takes in one process.
@@ -93,6 +92,7 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
         case = Case(shape, models, numbers, update_of(recipe, stage, tokens), layout)
         parts = phases(case)
         exchange = sum(phase.seconds_of_exchange(measured.links, layout) for phase in parts.values())
+        exchange += messages(case) * measured.links.message
         computing = usage.seconds * measured.share(layout.processes) / (1 - parts["learn"].waiting)
         seconds += usage.steps * (computing + exchange)
         known = usage.peak < float("inf")

@@ -4,8 +4,8 @@ A product of an (a, b) with a (b, c) matrix is 2·a·b·c operations. Counted ar
 attention (causal, so half of the square) and the vocabulary projection of responses, forward and backward; norms,
 activations and the loss are not. What is assumed besides:
 
-- Rates are reached, nothing overlaps, and a message costs its bytes alone: seconds are the least that an update takes
-  without overlap, not what it will take.
+- Rates are reached, nothing overlaps, and a message costs its bytes alone (how many there are: `messages`): seconds are
+  the least that an update takes without overlap, not what it will take.
 - Learning goes once forward and twice backward where all weights learn, once to the inputs of frozen ones; with
   checkpointing, once more forward. Adapters are on all layers.
 - Sampling reads all weights and half of the final keys and values once a token of a response; the rows of a process go
@@ -50,6 +50,8 @@ class Links:
     """Bytes a second, one way, to those on other machines"""
     on_machine: int
     """Processes of one machine"""
+    message: float
+    """Seconds that a message takes, however little it says"""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,10 @@ class Device(Links):
 
 
 DEVICES = {
-    "H100 SXM": Device(450e9, 50e9, 8, 80e9, 989e12, 3.35e12, "data sheet: dense bfloat16, NVLink 4, 400 Gb/s each"),
-    "H200 SXM": Device(450e9, 50e9, 8, 141e9, 788e12, 4.3e12, "measured products and reads; links by data sheet"),
+    "H100 SXM": Device(
+        450e9, 50e9, 8, 0.0, 80e9, 989e12, 3.35e12, "data sheet: dense bfloat16, NVLink 4, 400 Gb/s each"
+    ),
+    "H200 SXM": Device(450e9, 50e9, 8, 0.0, 141e9, 788e12, 4.3e12, "measured products and reads; links by data sheet"),
 }
 
 

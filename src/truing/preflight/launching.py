@@ -5,6 +5,11 @@ from truing.config.sections import Compute
 from truing.core.errors import RecipeError
 from truing.preflight.layouts import Layout
 
+SLOW = (
+    "--tp on a CPU waits for the other processes in every layer, and goes without what makes one process fast there: "
+    "as a rule it is slower than one, and of use for its memory alone"
+)
+
 
 def layout_of(compute: Compute, processes: int, tensor: int, pipeline: int) -> Layout:
     """The layout that the options of a launch and a recipe make. RecipeError where there is none such."""
@@ -28,24 +33,28 @@ def refuse_odd_layout(processes: int, tensor: int, pipeline: int) -> None:
         raise RecipeError(what, code="recipe/odd-layout", where="--tp", hint=hint)
 
 
-def remarks_of_launch(compute: Compute, processes: int, parameters: int | None = None) -> list[str]:
-    """Sentences about so many processes: a setting that changes nothing in them, a base too small to be shared.
+def remarks_of_launch(
+    compute: Compute, layout: Layout, parameters: int | None = None, on_cpu: bool = False
+) -> list[str]:
+    """Sentences about a launch: a setting that changes nothing in it, a base too small to be shared, a slow layout.
 
     Args:
         compute: of the recipe.
-        processes: that are to share the work.
+        layout: of the processes that are to share the work.
         parameters: of the base; None where it is not known.
+        on_cpu: whether that computes.
     """
-    if processes == 1:
+    if layout.processes == 1:
         idle = "compute.shard: true changes nothing in one process, which holds all weights: --processes N spreads them"
         return [idle] if compute.shard else []
-    if parameters is None or processes_pay(parameters):
-        return []
-    size, least = size_in_words(parameters), size_in_words(PROCESSES_PAY_FROM)
-    return [
-        f"{processes} processes share the work of a base of {size} parameters: below about {least}, one alone is "
-        "as a rule sooner done"
-    ]
+    found = [SLOW] if on_cpu and layout.tensor > 1 else []
+    if parameters is not None and not processes_pay(parameters):
+        size, least = size_in_words(parameters), size_in_words(PROCESSES_PAY_FROM)
+        found.append(
+            f"{layout.processes} processes share the work of a base of {size} parameters: below about {least}, one "
+            "alone is as a rule sooner done"
+        )
+    return found
 
 
 def processes_pay(parameters: int) -> bool:

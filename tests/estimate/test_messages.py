@@ -1,0 +1,59 @@
+"""How often processes wait for each other, against counts made by hand for a toy decoder of two layers."""
+
+from dataclasses import replace
+
+import pytest
+from toy_decoder import FOUR, TOY
+
+from truing.estimate.messages import messages
+from truing.estimate.work import Case, Update
+from truing.preflight.layouts import Layout, Numbers
+
+NUMBERS = Numbers(
+    rank=3, compute_bytes=2, quantised=False, learn_tokens=16, checkpointing=False, adapted=1.0, rows=8, row_tokens=8
+)
+UPDATE = Update(episodes=8, prompt_tokens=3, response_tokens=5, epochs=2)
+"""64 tokens, in four micro-batches of 16; three roles score, and two learn in two epochs of a step each"""
+STEPS = 2 * 4
+
+
+def _found(layout: Layout, update: Update = UPDATE) -> float:
+    return messages(Case(TOY, FOUR, NUMBERS, update, layout))
+
+
+def test_one_process_says_nothing_and_several_agree_on_each_step() -> None:
+    assert _found(Layout()) == 0
+    assert _found(Layout(data=4)) == STEPS
+    assert _found(Layout(data=4), replace(UPDATE, minibatches=3)) == 3 * STEPS
+
+
+def test_layers_that_are_cut_wait_in_each_of_them_and_for_each_token_that_is_drawn() -> None:
+    forward = 2 * 2 + 1 + 4  # two sums a layer, the embeddings and the vocabulary
+    micro_batches = 4
+    forwards = 5 + 3 * micro_batches + 2 * (2 * 2 * micro_batches)  # drawn, scored, and learnt both ways
+    assert _found(Layout(tensor=2)) == STEPS + 2 * forwards * forward
+    given = replace(UPDATE, samples=False, prompt_tokens=8, response_tokens=0, scored=0, learning=1)
+    assert _found(Layout(tensor=2), given) == STEPS + 2 * 2 * (2 * micro_batches) * forward
+
+
+def test_eight_rows_that_go_side_by_side_wait_as_often_as_one() -> None:
+    more = replace(UPDATE, episodes=16, prompt_tokens=0, response_tokens=4)  # as many tokens, in two rounds of eight
+    fewer = replace(more, episodes=8, prompt_tokens=4, response_tokens=4)
+    assert _found(Layout(tensor=2), more) - _found(Layout(tensor=2), fewer) == 2 * 4 * 9
+
+
+def test_shards_are_gathered_layer_by_layer() -> None:
+    two_of_four = 2  # micro-batches of each of two processes
+    gathers = 1 + 3 * two_of_four + 3 * (2 * 2 * two_of_four)
+    assert _found(Layout(data=2, shard=True)) == STEPS + 2 * gathers * (2 + 1)
+
+
+def test_stages_take_and_hand_on_each_micro_batch_and_gather_each_weight() -> None:
+    passes = 3 * 4 + 2 * (2 * 2 * 4)
+    assert _found(Layout(pipeline=2)) == STEPS + 2 * (2 * passes + 9 * 2)
+    assert _found(Layout(pipeline=2), replace(UPDATE, samples=False, scored=0, learning=1)) == STEPS + 2 * 2 * 2 * 8
+
+
+@pytest.mark.parametrize("layout", [Layout(data=2), Layout(data=2, shard=True)])
+def test_a_process_says_no_more_where_there_are_more_of_them(layout: Layout) -> None:
+    assert _found(replace(layout, data=8)) <= _found(layout)
