@@ -86,8 +86,10 @@ class Backend:
     """The plain backend, but for the functions that are given."""
 
     precision: Precision = field(default_factory=Precision)
-    prepare: Callable[[PreTrainedModel], None] = lambda _: None
-    """Puts fast layers into a model that was just loaded; parameters stay the same objects"""
+    layers: tuple[Callable[[PreTrainedModel], None], ...] = ()
+    """What puts fast layers into a model that was just loaded, one after the other; parameters stay the same objects"""
+    slow_in: str = ""
+    """In what layers are slower than they might be, in words"""
     adapter_layers: AdapterLayers = field(default_factory=dict)
     micro_batches: Callable[[Sequence[int], int], list[list[int]]] = plan_by_tokens
     """Tokens of each row and a budget to the rows that go through the model together"""
@@ -102,6 +104,11 @@ class Backend:
     transform: LogitTransform | None = None
     """What the model was found to do to its logits; what its config names where None"""
     token_logprobs: TokenLogprobs = token_logprobs
+
+    def prepare(self, model: PreTrainedModel) -> None:
+        """Puts the fast layers in."""
+        for put in self.layers:
+            put(model)
 
 
 def plain_backend(device: torch.device, precision: Precision) -> Backend:
@@ -124,7 +131,7 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
     if device.type == "cpu" and precision.compute == torch.float32:
         backend = replace(
             backend,
-            prepare=use_onednn_linears,
+            layers=(use_onednn_linears,),
             adapter_layers={OneDnnLinear: AdaptedLinear, **backend.adapter_layers},
             decoding=partial(fused_step, reads_prompts=fuses_whole)
             if fuses(model)
@@ -137,15 +144,17 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
         backend = replace(backend, hidden=hidden_causal) if known else backend
         if known and precision.compute == torch.bfloat16:
             backend = replace(backend, hidden=hidden_varlen, micro_batches=plan_packed)
-    return _with_fused_layers(backend) if fuses_whole else backend
+    return replace(backend, layers=(*backend.layers, fuse_layers)) if fuses_whole else backend
 
 
-def _with_fused_layers(backend: Backend) -> Backend:
-    def prepare(model: PreTrainedModel) -> None:
-        backend.prepare(model)
-        fuse_layers(model)
-
-    return replace(backend, prepare=prepare)
+def ways_to_compute(backend: Backend) -> Iterator[Backend]:
+    """The backend, then with fewer layers of ours; in the last, layers and what carries their adapters are own."""
+    yield backend
+    if fuse_layers in backend.layers:
+        what = "learns otherwise by layers that are computed in one, so each is computed in its parts"
+        yield replace(backend, layers=tuple(put for put in backend.layers if put is not fuse_layers), slow_in=what)
+    what = "learns otherwise by faster products and adapters, so all layers are computed by the library"
+    yield replace(backend, layers=(), adapter_layers={}, slow_in=what)
 
 
 def ways_to_learn(backend: Backend) -> Iterator[tuple[Backend, str | None]]:

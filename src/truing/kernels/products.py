@@ -3,6 +3,9 @@
 An adapter beside a weight is added in place, to what is ours to write over.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 
 import torch
@@ -18,6 +21,7 @@ TALL = 2
 from about as many on, that costs less than to go through all that comes out once more"""
 PLAIN_RANK = 16
 """Ranks up to which PyTorch's own product, added in place, costs less than oneDNN's sum, which writes it elsewhere"""
+_merging: ContextVar[bool] = ContextVar("merging", default=False)
 
 
 def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,7 +73,17 @@ def merges(rows: Tensor) -> bool:
 
     Never into one of bfloat16, which would round away what is small beside it.
     """
-    return rows.dtype != torch.bfloat16 and rows.shape[:-1].numel() >= TALL * rows.shape[-1]
+    return rows.dtype != torch.bfloat16 and (_merging.get() or rows.shape[:-1].numel() >= TALL * rows.shape[-1])
+
+
+@contextmanager
+def merging(always: bool) -> Iterator[None]:
+    """Inside, adapters are `always` merged, but for those of bfloat16, so that a few rows show what many would."""
+    before = _merging.set(always)
+    try:
+        yield
+    finally:
+        _merging.reset(before)
 
 
 def merged(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:

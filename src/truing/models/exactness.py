@@ -72,7 +72,7 @@ def exact_backend(model: PreTrainedModel, backend: Backend, pad: int) -> tuple[B
     exact = (way for way in ways_to_learn(backend) if probe.learns_exactly(Role(model, backend=way[0]), pad))
     unpadded = "reads padding too, so it learns from rows of equal length side by side"
     backend, slow_in = next(exact, (replace(backend, hidden=hidden_unpadded), unpadded))
-    notes = [f"{name} {slow_in}."] if slow_in else []
+    notes = [f"{name} {what}." for what in (backend.slow_in, slow_in) if what]
     for way in WAYS if keeps_a_cache(model) else WAYS[2:]:
         backend = replace(backend, pads=way.pads, caches=way.caches)
         if probe.samples_exactly(Role(model, backend=backend), pad):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,8 +15,9 @@ from truing.core.heap import give_back_what_is_free
 from truing.core.normalisation import Normalisation, scales_of
 from truing.models.arrival import is_spread, parts_to_keep
 from truing.models.device import precision_of
+from truing.models.first_layers import keep_layers, layers_to_ask
 from truing.models.heads import load_head, scalar_head
-from truing.models.load import LoadedBase, load_base, prepare
+from truing.models.load import LoadedBase, load_base, prepare, put_layers
 from truing.models.prefix import frozen_prefix_of, prefix_depth
 from truing.models.roles import Role
 from truing.models.save import load_member_scores, load_normalisation
@@ -244,11 +246,19 @@ def _critic(recipe: Recipe, start: Base, roles: Roles, reward: RewardModelFiles 
 def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: bool) -> LoadedBase:
     """A reward model's backbone in the place of the base's model."""
     precision = precision_of(compute, trains)
+    kind = AutoModelForSequenceClassification
     options = {"dtype": precision.parameters, "use_safetensors": True}
-    kind, config = AutoModelForSequenceClassification, AutoConfig.from_pretrained(directory, trust_remote_code=False)
-    parts = parts_to_keep(outline(kind, config, False)) if is_spread(compute) else None
-    model = load_weights(kind, str(directory), base.model.device, parts, **options)
-    backend = prepare(model, precision, compute.gradient_checkpointing)
+    load = partial(load_weights, kind, str(directory), base.model.device, **options)
+    if is_spread(compute):  # what layers are asked is asked of a few whole ones
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        whole = outline(kind, config, False)
+        parts = parts_to_keep(whole)
+        keep_layers(config, layers_to_ask(whole))
+        backend, model = prepare(load(config=config), precision), load(parts)
+        put_layers(model, backend, compute.gradient_checkpointing)
+    else:
+        model = load()
+        backend = prepare(model, precision, compute.gradient_checkpointing)
     return spread(replace(base, model=model, backend=backend), compute)
 
 

@@ -34,8 +34,9 @@ from truing.models.description import (
 )
 from truing.models.device import device_of, dtype_of, precision_of
 from truing.models.exactness import exact_backend
+from truing.models.exchanged_layers import exchanged
 from truing.models.fetched import directory_of
-from truing.models.first_layers import keep_layers, layers_of_every_kind
+from truing.models.first_layers import keep_layers, layers_to_ask
 from truing.models.gguf import gguf_options
 from truing.models.own_code import code_of, foreign_code
 from truing.models.padding import embedding_rows, ensure_pad, rows_to_learn, tokens_without_rows
@@ -49,8 +50,6 @@ from truing.processes import group
 if TYPE_CHECKING:
     from truing.processes.parts import Parts
 
-FEW = 2
-"""Layers at least that a base is asked by, where no process holds all"""
 SMALL = 1 << 25
 """Bytes of a model up to which what is freed stays with the process. A larger one gains nothing by it, and several
 processes that share one give back each layer's"""
@@ -154,13 +153,13 @@ def _load_parts(base: Base, compute: Compute, precision: Precision, fetch: bool)
     with reraise_as_model_error(base, CAUSAL):
         whole = outline(AutoModelForCausalLM, config, base.trust_remote_code)
     parts = parts_to_keep(whole)
-    asked = _load_whole(base, compute, precision, fetch, max(FEW, layers_of_every_kind(whole)))
+    asked = _load_whole(base, compute, precision, fetch, layers_to_ask(whole))
     known = replace(asked, model=whole)
     del asked
     gc.collect()  # models hold on to themselves
     model = _load_model(base, compute, precision, fetch, parts=parts)
     ensure_pad(known.tokenizer, model, known.endings)
-    prepare(model, precision, compute.gradient_checkpointing)
+    put_layers(model, known.backend, compute.gradient_checkpointing)
     return replace(known, model=model)
 
 
@@ -176,19 +175,33 @@ def _fit_vocabulary(
 
 
 def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = False) -> Backend:
-    """Chooses the backend of a model that was just loaded, freezes it and takes its dropout away."""
-    model.config.use_cache = False
+    """Makes a model that was just loaded ready, with as many fast layers as learn what its own do.
+
+    Freezes it and takes its dropout away.
+    """
     will_be_cut = group.tensor_size() > 1  # and layers that are have no other way to be computed
     known = model.device, precision
     backend = plain_backend(*known) if will_be_cut else choose_backend(model, *known)
+    backend = exchanged(_frozen(model), backend)
+    put_layers(model, backend, checkpointing)
+    return backend
+
+
+def put_layers(model: PreTrainedModel, backend: Backend, checkpointing: bool) -> None:
+    """The same for one whose backend is known already."""
+    _frozen(model)
     backend.prepare(model)
     size = sum(weight.nbytes for weight in model.parameters())
     if model.device.type == "cpu" and size <= SMALL and not group.is_expected():
         keep_freed_blocks()
     if checkpointing:
         checkpoint_layers(model)
+
+
+def _frozen(model: PreTrainedModel) -> PreTrainedModel:
+    model.config.use_cache = False
     model.requires_grad_(False).train(False)
-    return backend
+    return model
 
 
 def run_model(directory: Path, base: Base) -> Base:

@@ -1,0 +1,181 @@
+"""Which layers of ours take the place of the library's: those that compute and learn what these do.
+
+A layer computed in one, a product, and an adapter beside it have a forward and a backward of their own. Before any is
+put into a model, its lowest layers are read by them and, on the same weights, by the library's with PEFT's adapters:
+the last hidden states, and the gradients of what came in, of adapters and of all weights. The truth is what the
+library's give in wider numbers; ours may be as far from it as these are, but for chance. Few layers are asked, as a
+deep model multiplies rounding until it is as large as a fault.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+import torch
+from peft.utils.integrations import dequantize_module_weight
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from truing.config.sections import Lora
+from truing.kernels.backbone import decoder_layers, hidden_padded
+from truing.kernels.backend import Backend, ways_to_compute
+from truing.kernels.products import merging
+from truing.models.adapters import Adapters
+from truing.models.context import context_length
+from truing.models.first_layers import lowest_layers
+from truing.models.roles import Role
+
+ROWS, TOKENS = 2, 8
+"""That are read"""
+FACTORS = 3, 5
+"""Of tokens that are read, and of those that are read instead if ours are too far off there: that may be chance"""
+TIMES = 10
+"""As many times the library's distance from the truth ours may be, of each tensor; in bfloat16, of random models in
+which all is lost in rounding, one in a hundred is further off, and of others none"""
+LEAST = 1e-5
+"""Share of a tensor that the distance of the library's is at least taken to be, where numbers are no wider than that"""
+ADAPTER, LORA, SIZE = "asked", Lora(rank=2, alpha=6.0), 0.02
+"""An adapter whose scale is not 1, and by how much its factors are moved so that it does something"""
+WIDER = {torch.bfloat16: torch.float32, torch.float32: torch.float64}
+"""Numbers whose rounding is none beside that of others"""
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What layers compute and learn, by an adapter or in all weights."""
+
+    by_adapter: bool
+    factor: int
+    """Of the tokens that were read"""
+    tensors: Sequence[Tensor]
+    allowed: Sequence[Tensor]
+    """Of each, how far another's may be from it, as a Euclidean distance"""
+
+
+def exchanged(model: PreTrainedModel, backend: Backend) -> Backend:
+    """The backend with as many of its layers as learn what the library's do. None is put into the model yet."""
+    *ways, own = ways_to_compute(backend)
+    truth = cache(partial(_truth, model, own))
+    for way in ways:
+        if not _changes(model, way):
+            return way
+        if any(all(_is_near(truth(by, factor), model, way) for by in _ways_to_learn(own)) for factor in FACTORS):
+            return way
+    return own
+
+
+def _ways_to_learn(backend: Backend) -> tuple[bool, ...]:
+    """By an adapter, and in all weights: what is narrower than float32 never learns so."""
+    return (True, False) if backend.precision.parameters == torch.float32 else (True,)
+
+
+def _changes(model: PreTrainedModel, backend: Backend) -> bool:
+    """Whether it has a layer of ours for one that the model has, or for an adapter on it."""
+    few = lowest_layers(model)
+    before = [type(part) for part in few.modules()]
+    backend.prepare(few)
+    return before != [type(part) for part in few.modules()] or any(
+        isinstance(part, tuple(backend.adapter_layers)) for part in few.modules()
+    )
+
+
+def _truth(model: PreTrainedModel, own: Backend, by_adapter: bool, factor: int) -> _Truth:
+    dtype = own.precision.compute
+    asked = model, own, by_adapter, factor
+    truth, theirs = _learnt(*asked, WIDER[dtype]), _learnt(*asked)
+    least = max(LEAST, torch.finfo(dtype).eps)
+    allowed = [
+        TIMES * torch.maximum(torch.dist(one.to(true), true), least * true.norm())
+        for one, true in zip(theirs, truth, strict=True)
+    ]
+    return _Truth(by_adapter, factor, truth, allowed)
+
+
+def _is_near(truth: _Truth, model: PreTrainedModel, way: Backend) -> bool:
+    """Whether layers of ours are; those of float32 also as where rows are many, by adapters that are merged."""
+    merges = (False, True) if truth.by_adapter and way.precision.compute == torch.float32 else (False,)
+    try:
+        for always in merges:
+            with merging(always):
+                ours = _learnt(model, way, truth.by_adapter, truth.factor)
+            off = [torch.dist(one.to(true), true) for one, true in zip(ours, truth.tensors, strict=True)]
+            if not all(one <= allowed for one, allowed in zip(off, truth.allowed, strict=True)):
+                return False
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError):  # of a kernel that this device or this torch lacks
+        return False
+    return True
+
+
+def _learnt(
+    model: PreTrainedModel, backend: Backend, by_adapter: bool, factor: int, dtype: torch.dtype | None = None
+) -> list[Tensor]:
+    """Last hidden states, the gradient of what came in, and that of each weight that learns; computed in `dtype`."""
+    few = lowest_layers(model)
+    backend.prepare(few)
+    role = Role(few, backend=replace(backend, hidden=hidden_padded))
+    if by_adapter:
+        role.adapters, role.adapter = _adapters(few, backend), ADAPTER
+    else:
+        layers = decoder_layers(few)
+        (few.base_model if layers is None else layers[1]).requires_grad_(True)
+    if dtype is not None:
+        _compute_in(dtype, few)
+    tokens = _tokens(few, factor)
+    with torch.enable_grad(), _came_in(few, dtype) as embedded:
+        hidden = role.hidden(tokens, torch.ones_like(tokens))
+        learns = [weight for weight in few.base_model.parameters() if weight.requires_grad]
+        slopes = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0)).to(hidden)
+        whole = torch.autograd.grad(hidden, [*embedded, *learns], slopes, allow_unused=True, materialize_grads=True)
+    return [hidden.detach(), *whole]
+
+
+def _adapters(model: PreTrainedModel, backend: Backend) -> Adapters:
+    adapters = Adapters(model, LORA, 0, backend)
+    adapters.add(ADAPTER)
+    draws = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in adapters.parameters(ADAPTER):
+            weight.add_((SIZE * torch.randn(weight.shape, generator=draws)).to(weight))
+    return adapters
+
+
+def _tokens(model: PreTrainedModel, factor: int) -> Tensor:
+    """(B, T) that differ, as far as there are so many."""
+    known = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    tokens = min(TOKENS, context_length(model))
+    return torch.arange(1, 1 + ROWS * tokens, device=model.device).view(ROWS, tokens) * factor % known
+
+
+@contextmanager
+def _came_in(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[list[Tensor]]:
+    """Inside, the embeddings of tokens have a gradient, in `dtype`, and are in the list once they were read."""
+    embedded: list[Tensor] = []
+
+    def note(*given: Tensor) -> Tensor:
+        embedded.append(given[-1].detach().to(dtype).requires_grad_())
+        return embedded[-1]
+
+    hook = model.get_input_embeddings().register_forward_hook(note)
+    try:
+        yield embedded
+    finally:
+        hook.remove()
+
+
+def _compute_in(dtype: torch.dtype, model: PreTrainedModel) -> None:
+    """Has all but the vocabulary in other numbers, and weights in 4 bit as what they stand for."""
+    vocabulary = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    kept = {id(weight) for part in vocabulary if part is not None for weight in part.parameters()}
+    for module in model.modules():
+        weight = module._parameters.get("weight")
+        if weight is not None and not weight.is_floating_point():
+            module.__class__, module.weight = nn.Linear, nn.Parameter(dequantize_module_weight(module), False)
+        for own in module._parameters.values():
+            if own is not None and id(own) not in kept:
+                own.data = own.data.to(dtype)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_floating_point():
+                module._buffers[name] = buffer.to(dtype)
