@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 import tiny
 import torch
+from kernels import whole_rows
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from processes.several import in_ranks
 from torch import Tensor
@@ -14,8 +15,10 @@ from transformers import AutoModelForCausalLM
 
 from truing.config.sections import Base, Compute, Lora, Optimiser
 from truing.core.rows import TokenRows
-from truing.kernels import fused_layer
+from truing.kernels import fused_layer, packed_rows
+from truing.kernels.cpu.fused_decoding import FusedStep
 from truing.models.layout import base_to_train, trained_role
+from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
 from truing.processes import group
 from truing.stages.sft import completion_loss
@@ -26,7 +29,7 @@ pytestmark = pytest.mark.long
 WIDTH = 128
 RATE, EPS = 0.5, 1.0
 """With so large an epsilon a step of AdamW is nearly the gradient, and no sign of nothing decides it"""
-ALIKE = 1e-4
+ALIKE, ROUNDING = 1e-4, 5e-6
 RANK, ALPHA = 2, 6.0
 PROMPTS, RESPONSES = [(1, 2), (3,), (4, 5, 6, 7), (8, 9)], [(10, 11, 12), (13, 14, 15, 16, 17), (18,), (19, 20, 21)]
 LAYERS = 2
@@ -44,14 +47,15 @@ class Layout(NamedTuple):
 LAYOUTS = {
     "rows of weights": Layout({}, shard=True, fused=LAYERS),
     "stages": Layout({"pipeline": 2}, shard=False, fused=LAYERS // 2),
-    "slices": Layout({"tensor": 2}, shard=False, fused=0),
+    "slices": Layout({"tensor": 2}, shard=False, fused=LAYERS),
 }
 
 
 def check(layout: str, base: str) -> None:
     """In each process: a step in which all weights learn, and one in which an adapter does."""
     spread = LAYOUTS[layout]
-    with group.joined(**spread.group):
+    with group.joined(**spread.group), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(packed_rows, "MIN_LAYER_WEIGHTS", 1)  # rows are laid end to end
         for lora in (None, Lora(rank=RANK, alpha=ALPHA)):
             loaded = base_to_train(Base(path=base), Compute(shard=spread.shard), by_adapter=lora is not None)
             role = trained_role(loaded, "policy", lora, seed=0)
@@ -65,6 +69,27 @@ def check(layout: str, base: str) -> None:
             for path, weight in role.weights().items():
                 of_step = stepped[path] - begun[path]
                 assert torch.dist(weight - begun[path], of_step) <= ALIKE * of_step.norm(), (path, lora)
+
+
+def check_decoding(base: str) -> None:
+    """In each process: tokens one by one, with an adapter above a frozen layer, and the same rows read whole."""
+    with group.joined(tensor=2):
+        loaded = base_to_train(Base(path=base), Compute(), by_adapter=True)
+        adapters = loaded.adapters(Lora(rank=RANK), seed=0)
+        adapters.add("policy", above=1)
+        with torch.no_grad():
+            for weight in adapters.parameters("policy"):
+                weight.add_(0.2)
+        prefix = frozen_prefix_of(loaded.model, 1)
+        role = loaded.role(adapters=adapters, adapter="policy", prefix=prefix)
+        with role.decoding() as step:
+            assert isinstance(step, FusedStep)
+            assert step.begin is not None
+            for read in whole_rows.decoded(role, step, whole_rows.PROMPTS):
+                alone = whole_rows.whole(role, read)
+                ours, theirs = [*read.states, *read.prefix_states], [*alone.states, *alone.prefix_states]
+                for one, other in zip(ours, theirs, strict=True):
+                    assert (one - other).abs().max() <= ROUNDING * other.abs().max()
 
 
 def _normal(weight: Tensor, draws: torch.Generator) -> Tensor:
@@ -89,7 +114,8 @@ def _step_of_library(base: str, by_adapter: bool, begun: dict[str, Tensor]) -> t
         model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear"))
         set_peft_model_state_dict(model, begun)
     else:
-        model.load_state_dict(begun)
+        unnamed = model.load_state_dict(begun, strict=False)
+        assert {*unnamed.missing_keys} <= {"lm_head.weight"}  # which is that of the embeddings
     model.double()
     loss = torch.zeros(())
     for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
@@ -105,14 +131,22 @@ RANKS = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from processes import test_fused_layers_of_several
-test_fused_layers_of_several.check(*sys.argv[2:])
+getattr(test_fused_layers_of_several, sys.argv[2])(*sys.argv[3:])
 """
+LLAMA, QWEN3 = (f"{family}{tiny.IN_GROUPS}" for family in ("llama", "qwen3"))
+"""The second has biases, norms of its heads, and one weight for embeddings and projection"""
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_step_is_that_of_the_librarys_layers(layout: str, tmp_path: Path) -> None:
-    """By fused layers, but where each process has a slice of every layer, which has no other way to be computed."""
-    base = tiny.directory(tmp_path / "base", f"llama{tiny.IN_GROUPS}", width=WIDTH)
-    model = tiny.model(f"llama{tiny.IN_GROUPS}", width=WIDTH)
+@pytest.mark.parametrize(("layout", "shape"), [*((layout, LLAMA) for layout in LAYOUTS), ("slices", QWEN3)])
+def test_a_step_is_that_of_the_librarys_layers(layout: str, shape: str, tmp_path: Path) -> None:
+    """By fused layers, of rows, stages or slices."""
+    base = tiny.directory(tmp_path / "base", shape, width=WIDTH)
+    model = tiny.model(shape, width=WIDTH)
     assert sum(weight.numel() for weight in model.base_model.layers[0].parameters()) > fused_layer.MIN_FUSED_WEIGHTS
-    in_ranks(RANKS, tmp_path, 2, str(Path(__file__).parents[1]), layout, str(base))
+    in_ranks(RANKS, tmp_path, 2, str(Path(__file__).parents[1]), check.__name__, layout, str(base))
+
+
+@pytest.mark.parametrize("shape", [LLAMA, QWEN3])
+def test_slices_decode_what_they_read_whole(shape: str, tmp_path: Path) -> None:
+    base = tiny.directory(tmp_path / "base", shape, width=WIDTH)
+    in_ranks(RANKS, tmp_path, 2, str(Path(__file__).parents[1]), check_decoding.__name__, str(base))

@@ -118,8 +118,13 @@ def plain_backend(device: torch.device, precision: Precision) -> Backend:
     return Backend(precision, adapter_layers=adapter_layers, look_every=1 if device.type == "cpu" else LOOK_EVERY)
 
 
-def choose_backend(model: PreTrainedModel, device: torch.device, precision: Precision) -> Backend:
-    """The backend for a model on a device; it may be an outline of one, on torch's meta device."""
+def choose_backend(
+    model: PreTrainedModel, device: torch.device, precision: Precision, will_be_cut: bool = False
+) -> Backend:
+    """The backend for a model on a device; it may be an outline of one, on torch's meta device.
+
+    One whose layers `will_be_cut`, each into slices for several processes, keeps linear layers of PyTorch's own.
+    """
     backend = plain_backend(device, precision)
     if getattr(model, "is_quantized", False):  # PEFT's layer beside one in 4 bit copies what that gives, and adds to it
         backend = replace(backend, adapter_layers={nn.Linear: Float32AdaptedLinear})
@@ -131,13 +136,14 @@ def choose_backend(model: PreTrainedModel, device: torch.device, precision: Prec
     if device.type == "cpu" and precision.compute == torch.float32:
         backend = replace(
             backend,
-            layers=(use_onednn_linears,),
-            adapter_layers={OneDnnLinear: AdaptedLinear, **backend.adapter_layers},
             decoding=partial(fused_step, reads_prompts=fuses_whole)
             if fuses(model)
             else lambda model, *_: prepacked(model),
             token_logprobs=partial(token_logprobs, linear=linear),
         )
+        if not will_be_cut:
+            by_one_dnn: AdapterLayers = {OneDnnLinear: AdaptedLinear, **backend.adapter_layers}
+            backend = replace(backend, layers=(use_onednn_linears,), adapter_layers=by_one_dnn)
     if device.type != "cpu":
         known = has_known_attention(model)
         backend = replace(backend, decoding=StaticDecoding(precision.compute) if known else light_decoding)

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from truing.kernels.slices import outputs_of
+
 Rotation = tuple[Tensor, Tensor]
 """(B, T, heads, H) cosines and signed sines of each token's position, for the heads of queries, keys and values"""
 
@@ -82,7 +84,7 @@ class _Layer:
         self._act_fn: Callable[[Tensor], Tensor] = mlp.act_fn
         self._qk_norms = [_norm(attention.q_norm), _norm(attention.k_norm)] if hasattr(attention, "q_norm") else None
         self._attention, self._computed = attention, computed
-        kv_heads = attention.k_proj.out_features // attention.head_dim
+        kv_heads = outputs_of(attention.k_proj) // attention.head_dim
         self._heads = kv_heads * attention.num_key_value_groups, kv_heads, kv_heads
 
     def __call__(self, states: Tensor, rotation: Rotation, mask: Tensor | None, cached: Any) -> Tensor:

@@ -19,7 +19,19 @@ from truing.kernels.cpu.linear import one_dnn_is_there
 from truing.kernels.norms import norm_of_heads, rms_norm, rms_norm_again, rms_norm_gradients
 from truing.kernels.packed_rows import ATTENTION
 from truing.kernels.precision import Precision
-from truing.kernels.projections import Projection, computed_in, flat, gradients, project, projection_of, unflat
+from truing.kernels.projections import (
+    DOWN,
+    TENSORS,
+    UP,
+    Projection,
+    computed_in,
+    flat,
+    gradients,
+    project,
+    projection_of,
+    unflat,
+)
+from truing.kernels.slices import Total, summed, total_of
 
 MIN_FUSED_WEIGHTS = 1 << 16
 """Weights of a layer from which on it is computed so; smaller ones stay what their modules make of them, to the bit"""
@@ -93,11 +105,11 @@ def _computed(
 ) -> Tensor:
     """(B, T, D) to (B, T, D)."""
     queries_keys_values, (out,), gate_up, (down,) = projections[:3], projections[3:4], projections[4:6], projections[6:]
-    attention, shape = layer.self_attn, hidden_states.shape
+    attention, shape, total = layer.self_attn, hidden_states.shape, total_of(layer.self_attn.q_proj)
     states = hidden_states.reshape(-1, shape[-1])
     heads = [
         part.view(*shape[:-1], -1, attention.head_dim)
-        for part in _normed(layer.input_layernorm, states, queries_keys_values)
+        for part in _normed(layer.input_layernorm, states, queries_keys_values, total)
     ]
     if hasattr(attention, "q_norm"):
         heads[:2] = norm_of_heads(attention.q_norm, heads[0]), norm_of_heads(attention.k_norm, heads[1])
@@ -107,16 +119,16 @@ def _computed(
     options = {"dropout": 0.0, "scaling": attention.scaling, "by_products": True, **named}
     mixed, _ = attend(attention, *inputs, attention_mask, **options)
     mixed = mixed.reshape(len(states), -1)
-    states = _Added.apply(states, mixed, out.scale, *flat([out]))  # type: ignore[no-untyped-call]
-    gate, up = _normed(layer.post_attention_layernorm, states, gate_up)
-    out_states: Tensor = _Gated.apply(states, gate, up, down.scale, *flat([down]))  # type: ignore[no-untyped-call]
+    states = _Added.apply(states, mixed, out.scale, total, *flat([out]))  # type: ignore[no-untyped-call]
+    gate, up = _normed(layer.post_attention_layernorm, states, gate_up, total)
+    out_states: Tensor = _Gated.apply(states, gate, up, down.scale, total, *flat([down]))  # type: ignore[no-untyped-call]
     whole: Tensor = torch.ops.aten._unsafe_view(out_states, shape)  # no view, which sharding would warn of
     return whole
 
 
-def _normed(norm: Any, states: Tensor, projections: Sequence[Projection]) -> tuple[Tensor, ...]:
+def _normed(norm: Any, states: Tensor, projections: Sequence[Projection], total: Total | None) -> tuple[Tensor, ...]:
     scales = [one.scale for one in projections]
-    settings = norm.weight, norm.variance_epsilon, scales
+    settings = norm.weight, norm.variance_epsilon, scales, total
     projected: tuple[Tensor, ...] = _Normed.apply(states, *settings, *flat(projections))  # type: ignore[no-untyped-call]
     return projected
 
@@ -126,12 +138,18 @@ class _Normed(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, norm: Tensor, epsilon: float, scales: Sequence[float], *tensors: Tensor | None
+        ctx: Any,
+        states: Tensor,
+        norm: Tensor,
+        epsilon: float,
+        scales: Sequence[float],
+        total: Total | None,
+        *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
         rows, inverse = rms_norm(states, norm, epsilon)
         outs, narrow = project(rows, unflat(tensors, scales))
         ctx.save_for_backward(states, norm, inverse, narrow, *tensors)
-        ctx.epsilon, ctx.scales = epsilon, scales
+        ctx.epsilon, ctx.scales, ctx.total = epsilon, scales, total
         return tuple(outs)
 
     @staticmethod
@@ -142,39 +160,52 @@ class _Normed(Function):
         rows = rms_norm_again(states, norm, ctx.epsilon, inverse) if learns else None
         norm_learns = ctx.needs_input_grad[1]
         of_rows, of_tensors = gradients(of_outs, rows, narrow, projections, ctx.needs_input_grad[0] or norm_learns)
+        if ctx.total is not None:  # what is cut by its outputs has of each a part
+            of_rows = of_rows if of_rows is None else ctx.total(of_rows)
+            of_tensors[DOWN::TENSORS] = summed(of_tensors[DOWN::TENSORS], ctx.total)
         of_states = of_norm = None
         if of_rows is not None:
             of_states, of_norm = rms_norm_gradients(of_rows, states, norm, inverse, norm_learns)
-        return of_states, of_norm, None, None, *of_tensors
+        return of_states, of_norm, None, None, None, *of_tensors
 
 
 class _Added(Function):
     """`states` (N, D) and a projection of `rows` (N, in)."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, rows: Tensor, scale: float, *tensors: Tensor | None) -> Tensor:
-        projections = unflat(tensors, [scale])
-        (added,), narrow = project(rows, projections, to=states)
-        ctx.save_for_backward(rows if projections[0].learns else None, narrow, *tensors)
-        ctx.scale = scale
+    def forward(
+        ctx: Any, states: Tensor, rows: Tensor, scale: float, total: Total | None, *tensors: Tensor | None
+    ) -> Tensor:
+        (projection,) = unflat(tensors, [scale])
+        added, narrow = _added(states, rows, projection, total)
+        ctx.save_for_backward(rows if projection.learns else None, narrow, *tensors)
+        ctx.scale, ctx.total = scale, total
         return added
 
     @staticmethod
     def backward(ctx: Any, *of_outs: Tensor) -> tuple[Tensor | None, ...]:
         rows, narrow, *tensors = ctx.saved_tensors
         of_rows, of_tensors = gradients(of_outs, rows, narrow, unflat(tensors, [ctx.scale]), ctx.needs_input_grad[1])
-        return of_outs[0], of_rows, None, *of_tensors
+        return of_outs[0], of_rows, None, None, *_with_whole_ups(of_tensors, ctx.total)
 
 
 class _Gated(Function):
     """`states` (N, D) and a projection of SiLU(gate) · up, both (N, in). Shazeer 2020 (arXiv:2002.05202), section 2."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, gate: Tensor, up: Tensor, scale: float, *tensors: Tensor | None) -> Tensor:
-        opened = F.silu(gate)
-        (added,), narrow = project(opened * up, unflat(tensors, [scale]), to=states)
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        gate: Tensor,
+        up: Tensor,
+        scale: float,
+        total: Total | None,
+        *tensors: Tensor | None,
+    ) -> Tensor:
+        opened, (projection,) = F.silu(gate), unflat(tensors, [scale])
+        added, narrow = _added(states, opened * up, projection, total)
         ctx.save_for_backward(gate, opened, up, narrow, *tensors)
-        ctx.scale = scale
+        ctx.scale, ctx.total = scale, total
         return added
 
     @staticmethod
@@ -187,7 +218,24 @@ class _Gated(Function):
         of_up = of_rows * opened
         of_gate = of_rows.mul_(up)
         torch.ops.aten.silu_backward.grad_input(of_gate, gate, grad_input=of_gate)
-        return of_outs[0], of_gate, of_up, None, *of_tensors
+        return of_outs[0], of_gate, of_up, None, None, *_with_whole_ups(of_tensors, ctx.total)
+
+
+def _added(states: Tensor, rows: Tensor, projection: Projection, total: Total | None) -> tuple[Tensor, Tensor | None]:
+    """`states` (N, D) and a projection of `rows` (N, in), which are slices where there is a `total`; see `project`."""
+    if total is None:
+        (added,), narrow = project(rows, [projection], to=states)
+        return added, narrow
+    (part,), narrow = project(rows, [projection._replace(bias=None)])
+    added = total(part).add_(states)
+    return added if projection.bias is None else added.add_(projection.bias), narrow
+
+
+def _with_whole_ups(of_tensors: list[Tensor | None], total: Total | None) -> list[Tensor | None]:
+    """Beside what is cut by its inputs, an adapter's second matrix is whole, and has a part of its gradient in each."""
+    if total is not None:
+        of_tensors[UP::TENSORS] = summed(of_tensors[UP::TENSORS], total)
+    return of_tensors
 
 
 class _Rotated(Function):

@@ -25,9 +25,10 @@ from truing.kernels.products import (
     product,
     summed_over_rows,
 )
+from truing.kernels.slices import CutByInputs, CutByOutputs, LinearDrawnWhole, own, own_projection
 
-TENSORS = 4
-"""Of a projection"""
+TENSORS, DOWN, UP = 4, 2, 3
+"""Of a projection, and the places among them of an adapter's first and second matrix"""
 
 
 class Projection(NamedTuple):
@@ -55,10 +56,10 @@ class Projection(NamedTuple):
 
 
 def projection_of(layer: nn.Module) -> Projection | None:
-    """What a layer computes with the adapter in force; None where that is more than a projection."""
-    if type(layer) in (nn.Linear, OneDnnLinear):
-        return Projection(layer.weight, layer.bias)  # type: ignore[arg-type]
-    if type(layer) not in (LoraLinear, AdaptedLinear, Float32AdaptedLinear):
+    """What a layer, or this process's slice of it, computes with the adapter in force; None where that is more."""
+    if type(layer) in (nn.Linear, OneDnnLinear, CutByOutputs, CutByInputs):
+        return Projection(*own_projection(layer))  # type: ignore[arg-type]
+    if type(layer) not in (LoraLinear, AdaptedLinear, Float32AdaptedLinear, LinearDrawnWhole):
         return None
     lora: Any = layer
     base = projection_of(lora.base_layer)
@@ -70,7 +71,8 @@ def projection_of(layer: nn.Module) -> Projection | None:
     (name,) = active
     if lora.lora_variant.get(name) or lora.lora_bias.get(name) or type(lora.lora_dropout[name]) is not nn.Identity:
         return None
-    return base._replace(down=lora.lora_A[name].weight, up=lora.lora_B[name].weight, scale=lora.scaling[name])
+    down, up = own(lora.lora_A[name].weight), own(lora.lora_B[name].weight)
+    return base._replace(down=down, up=up, scale=lora.scaling[name])
 
 
 def computed_in(dtype: torch.dtype, projections: Sequence[Projection]) -> list[Projection]:

@@ -17,7 +17,7 @@ from truing.core.errors import ModelError
 from truing.core.heap import give_back_what_is_free, keep_freed_blocks
 from truing.data.chat import TextFormat
 from truing.data.endings import Endings, endings_of
-from truing.kernels.backend import Backend, choose_backend, plain_backend
+from truing.kernels.backend import Backend, choose_backend
 from truing.kernels.checkpointing import checkpoint_layers
 from truing.kernels.precision import Precision
 from truing.models.adapters import Adapters
@@ -179,9 +179,7 @@ def prepare(model: PreTrainedModel, precision: Precision, checkpointing: bool = 
 
     Freezes it and takes its dropout away.
     """
-    will_be_cut = group.tensor_size() > 1  # and layers that are have no other way to be computed
-    known = model.device, precision
-    backend = plain_backend(*known) if will_be_cut else choose_backend(model, *known)
+    backend = choose_backend(model, model.device, precision, will_be_cut=group.tensor_size() > 1)
     backend = exchanged(_frozen(model), backend)
     put_layers(model, backend, checkpointing)
     return backend

@@ -6,14 +6,13 @@ holds heads, a slice of the width between the pair, and a slice of the vocabular
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from peft.tuners.lora import Linear, LoraLayer
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import Placement, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -28,26 +27,23 @@ from truing.kernels.next_token import (
     in_blocks,
     place_in_block,
 )
+from truing.kernels.slices import CutByInputs, CutByOutputs, CutEmbedding, LinearDrawnWhole, own_projection
 from truing.processes import group
 from truing.processes.parts import Parts
 from truing.processes.tensor_styles import BY_INPUTS, BY_OUTPUTS, INPUTS_SPLIT, OUTPUTS_GATHERED, SUMMED
 
+HALVES: dict[str, tuple[type[nn.Module], dict[str, Placement]]] = {
+    BY_OUTPUTS: (CutByOutputs, {"weight": Shard(0), "bias": Shard(0)}),
+    BY_INPUTS: (CutByInputs, {"weight": Shard(1), "bias": Replicate()}),
+}
+"""The halves of a pair: what computes a slice of each, and what is cut of it"""
 STYLES: dict[str, ParallelStyle] = {
-    BY_OUTPUTS: ColwiseParallel(),
-    BY_INPUTS: RowwiseParallel(),
     **dict.fromkeys(OUTPUTS_GATHERED, ColwiseParallel(output_layouts=Replicate())),
     **dict.fromkeys(INPUTS_SPLIT, RowwiseParallel(input_layouts=Replicate())),
 }
-
-
-class LinearDrawnWhole(Linear):
-    """PEFT's low-rank layer on one that is cut, drawn for the whole of it, as in one process, and only then cut too.
-
-    It is by "Linear" in its name that PEFT knows what carries an adapter already for a linear layer.
-    """
-
-    def _get_in_out_features(self, module: Any) -> tuple[int, int]:
-        return module.in_features, module.out_features
+"""Of layers that are cut otherwise, as torch has it"""
+ALREADY_THERE = None
+"""By which torch is told that no process need hand its weights on: all have the same"""
 
 
 class Slices(Parts):
@@ -75,7 +71,7 @@ class Slices(Parts):
                 for weight in modules[path].parameters():
                     _sum_gradients(weight, mesh)
             else:
-                self._cut(modules[path], STYLES[style])
+                self._cut(modules[path], style)
         self._cut_vocabulary(model)
 
     def cut_adapter(self, model: PreTrainedModel, name: str) -> None:
@@ -85,25 +81,43 @@ class Slices(Parts):
                 style = self._styles.get(layer.get_base_layer())
                 factors = {BY_OUTPUTS: layer.lora_B, BY_INPUTS: layer.lora_A}
                 if style in factors:
-                    self._cut(factors[style][name], STYLES[style])
+                    self._cut(factors[style][name], style)
 
-    def _cut(self, module: nn.Module, style: ParallelStyle) -> None:
-        parallelize_module(module, self._mesh, style, src_data_rank=None)  # all have the same weights already
+    def _cut(self, module: nn.Module, style: str) -> None:
+        """A layer of either half of a pair computes its slice by itself; what is cut otherwise, as torch has it."""
+        if style not in HALVES:
+            parallelize_module(module, self._mesh, STYLES[style], src_data_rank=ALREADY_THERE)
+            return
+        kind, placements = HALVES[style]
+        for name, weight in [*module.named_parameters(recurse=False)]:
+            self._distribute(module, name, weight, placements[name])
+        self._computes(module, kind)
+
+    def _computes(self, module: Any, kind: type[nn.Module]) -> None:
+        module.__class__, module.total = kind, self._total
+
+    def _distribute(self, module: nn.Module, name: str, weight: nn.Parameter, placement: Placement) -> None:
+        part = distribute_tensor(weight, self._mesh, [placement], src_data_rank=ALREADY_THERE)
+        setattr(module, name, nn.Parameter(part, requires_grad=weight.requires_grad))
 
     def _cut_vocabulary(self, model: Any) -> None:
         embeddings, projection = model.get_input_embeddings(), model.get_output_embeddings()
         is_tied = projection is not None and projection.weight is embeddings.weight
-        padding, embeddings.padding_idx = embeddings.padding_idx, None  # it would be taken for a place in the slice
-        self._cut(embeddings, RowwiseParallel(input_layouts=Replicate()))
-        if padding is not None:
-            embeddings.register_forward_hook(partial(_without_gradient_of, padding))
+        embeddings.first = Slice(len(embeddings.weight), self._mesh).first
+        self._distribute(embeddings, "weight", embeddings.weight, Shard(0))
+        self._computes(embeddings, CutEmbedding)
         if is_tied:
             projection.weight = embeddings.weight
         elif projection is not None:
-            for path, weight in projection.named_parameters():
-                rows = distribute_tensor(weight, self._mesh, [Shard(0)], src_data_rank=None)
-                setattr(projection, path, nn.Parameter(rows, requires_grad=weight.requires_grad))
+            for path, weight in [*projection.named_parameters()]:
+                self._distribute(projection, path, weight, Shard(0))
         self.vocabulary = WHOLE if projection is None else Slice(len(projection.weight), self._mesh)
+
+    def _total(self, part: Tensor) -> Tensor:
+        part = part.contiguous()
+        with group.in_step():
+            distributed.all_reduce(part, group=self._mesh.get_group())
+        return part
 
 
 class Slice(Vocabulary):
@@ -118,16 +132,17 @@ class Slice(Vocabulary):
         self._size, self._rank = mesh.size(), mesh.get_local_rank()
         self._longest = -(-tokens // self._size)
         """Tokens of a slice; the last may have fewer"""
-        self._first = min(self._rank * self._longest, tokens)
+        self.first = min(self._rank * self._longest, tokens)
+        """Of the tokens that this process has"""
 
     def logits(self, layer: nn.Module, hidden: Tensor) -> Tensor:
         """See `Vocabulary`."""
         assert isinstance(layer, nn.Linear)
-        return F.linear(hidden, *self.projection(layer))
+        return F.linear(hidden, *own_projection(layer))
 
     def projection(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """See `Vocabulary`."""
-        return _local(layer.weight), None if layer.bias is None else _local(layer.bias)
+        return own_projection(layer)
 
     def log_softmax(self, logits: Tensor) -> Tensor:
         """See `Vocabulary`."""
@@ -161,13 +176,13 @@ class Slice(Vocabulary):
         here = block // count == self._rank
         own = torch.where(here, block - self._rank * count, 0)
         place = (own * BLOCK_TOKENS + place_in_block(blocks[rows, own], within)).clamp(max=logits.shape[-1] - 1)
-        found = torch.stack([self._first + place.double(), weights[rows, place].double()])
+        found = torch.stack([self.first + place.double(), weights[rows, place].double()])
         tokens, weight = self.total(torch.where(here, found, 0.0))
         return tokens.long(), (weight / upto[:, -1]).log().to(logits.dtype)
 
     def _places(self, tokens: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """(N,) where in this slice tokens are, and whether they are."""
-        place = tokens - self._first
+        place = tokens - self.first
         here = (place >= 0) & (place < logits.shape[-1])
         return torch.where(here, place, 0), here
 
@@ -186,17 +201,6 @@ class Slice(Vocabulary):
         with group.in_step():
             distributed.all_gather(parts, part.contiguous(), group=self._group)
         return torch.cat(parts, dim=-1)
-
-
-def _local(weight: Tensor) -> Tensor:
-    """This process's rows, through which a gradient flows back."""
-    return weight.to_local() if isinstance(weight, DTensor) else weight
-
-
-def _without_gradient_of(padding: int, _: nn.Module, inputs: tuple[Tensor], embedded: Tensor) -> Tensor:
-    """Embeddings (..., D) of tokens (...), that of `padding` with no gradient, as a layer that is whole has it."""
-    (tokens,) = inputs
-    return torch.where((_local(tokens) == padding)[..., None], embedded.detach(), embedded)
 
 
 def _sum_gradients(weight: nn.Parameter, mesh: DeviceMesh) -> None:

@@ -22,6 +22,7 @@ from truing.kernels.cpu.products import one_dnn, reordered
 from truing.kernels.fused_backbone import Computed, FusedBackbone
 from truing.kernels.packed_rows import ATTENTION
 from truing.kernels.products import merged
+from truing.kernels.slices import own, own_projection, total_of
 
 
 class FusedStep:
@@ -109,26 +110,37 @@ class _SideBySide:
         self._weight = reordered(weight) if self._prepacked else weight
         self._plain = linear if reads_prompts else F.linear  # prompts may be enough rows for oneDNN
         self._bias = None if biases[0] is None else torch.cat(biases)
+        self._total = total_of(layers[0])
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(B, in) to (B, out of all layers)."""
-        product = one_dnn if self._prepacked else self._plain
-        return product(rows, self._weight, self._bias)
+        return self._product(rows, self._bias)
 
     def added_to(self, states: Tensor, rows: Tensor) -> Tensor:
         """(B, out): the product of `rows` (B, in), added to `states` (B, out)."""
         # Not by oneDNN's sum: for up to 32 rows, the most that was tried, it takes longer to be set up.
-        return self(rows).add_(states)
+        return self._whole(rows).add_(states)
+
+    def _product(self, rows: Tensor, bias: Tensor | None) -> Tensor:
+        product = one_dnn if self._prepacked else self._plain
+        return product(rows, self._weight, bias)
+
+    def _whole(self, rows: Tensor) -> Tensor:
+        if self._total is None:
+            return self(rows)
+        product = self._total(self._product(rows, None))
+        return product if self._bias is None else product.add_(self._bias)
 
 
 def _merged(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
-    """A linear layer's weight (out, in), with what the adapter adds to it, and its bias (out,)."""
+    """This process's weight (out, in) of a linear layer, with what the adapter adds to it, and its bias (out,)."""
     base: Any = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
-    weight: Tensor = base.weight.detach()
+    weight, bias = own_projection(base)
+    weight = weight.detach()
     if adapter in getattr(layer, "lora_A", ()):
-        down, up = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+        down, up = own(layer.lora_A[adapter].weight), own(layer.lora_B[adapter].weight)
         weight = merged(weight, down.detach(), up.detach(), layer.scaling[adapter])
-    return weight, base.bias
+    return weight, bias
 
 
 def fuses(model: PreTrainedModel) -> bool:
