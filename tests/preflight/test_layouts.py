@@ -219,9 +219,9 @@ def test_a_loss_without_a_reference_holds_none(stage: str, frozen: int) -> None:
 def test_layers_computed_in_one_keep_five_hidden_states_less_than_the_ends_of_products() -> None:
     found = held(TOY, FOUR, replace(NUMBERS, fused=True), Layout())
     assert found.activations == 2 * 5 * (30 - 5 * 4) * 4
-    recipe = Recipe.model_validate({})
-    assert numbers_of(recipe, "ppo", Layout(), 16, fused=True).fused
-    assert not numbers_of(recipe, "ppo", Layout(tensor=2), 16, fused=True).fused  # a slice of a layer is not
+    assert numbers_of(Recipe.model_validate({}), "ppo", Layout(), 16, fused=True).fused
+    cut = held(TOY, FOUR, replace(NUMBERS, fused=True), Layout(tensor=2))  # but what attention and perceptron add to
+    assert cut.activations == 2 * 5 * (2 * 4 + (30 - 5 * 4 - 2 * 4) / 2) * 4
 
 
 def test_of_one_micro_batch_gradients_come_as_activations_go() -> None:
@@ -255,6 +255,7 @@ def test_products_that_are_copied_to_sample_by_are_there_beside_its_caches() -> 
     sampling = replace(NUMBERS, rows=1000)
     plain, copied = (held(TOY, SHARED, replace(sampling, copied=copies), Layout()) for copies in (False, True))
     assert copied.peak - plain.peak == 2 * 100 * NUMBERS.compute_bytes
+    assert held(TOY, SHARED, replace(sampling, copied=True), Layout(tensor=2)).copied == copied.copied / 2
     assert held(TOY, replace(SHARED, samples=False), replace(sampling, copied=True), Layout()).copied == 0
 
 
@@ -264,10 +265,11 @@ def test_products_that_are_copied_to_sample_by_are_there_beside_its_caches() -> 
         ({"compute": {"dtype": "bfloat16"}}, Layout(), True),
         ({"compute": {"dtype": "float32"}}, Layout(), False),
         ({"compute": {"dtype": "bfloat16"}}, Layout(data=2), True),
+        ({"compute": {"dtype": "bfloat16"}}, Layout(tensor=2), True),
         ({"compute": {"dtype": "bfloat16"}}, Layout(pipeline=2), False),
         ({"compute": {"dtype": "bfloat16"}, "base": {"path": "x", "quantize": "nf4"}}, Layout(), False),
     ],
 )
-def test_whole_products_in_bfloat16_are_copied(changes: dict[str, Any], layout: Layout, expected: bool) -> None:
+def test_products_in_bfloat16_are_copied(changes: dict[str, Any], layout: Layout, expected: bool) -> None:
     recipe = Recipe.model_validate(changes)
     assert numbers_of(recipe, "ppo", layout, 16, copied=True).copied == expected

@@ -16,7 +16,10 @@ from transformers import AutoModelForCausalLM
 from truing.config.sections import Base, Compute, Lora, Optimiser
 from truing.core.rows import TokenRows
 from truing.kernels import fused_layer, packed_rows
+from truing.kernels.backend import DecodeStep
 from truing.kernels.cpu.fused_decoding import FusedStep
+from truing.kernels.gpu.static_step import StaticDecoding
+from truing.kernels.precision import rounding
 from truing.models.layout import base_to_train, trained_role
 from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
@@ -29,7 +32,7 @@ pytestmark = pytest.mark.long
 WIDTH = 128
 RATE, EPS = 0.5, 1.0
 """With so large an epsilon a step of AdamW is nearly the gradient, and no sign of nothing decides it"""
-ALIKE, ROUNDING = 1e-4, 5e-6
+ALIKE = 1e-4
 RANK, ALPHA = 2, 6.0
 PROMPTS, RESPONSES = [(1, 2), (3,), (4, 5, 6, 7), (8, 9)], [(10, 11, 12), (13, 14, 15, 16, 17), (18,), (19, 20, 21)]
 LAYERS = 2
@@ -74,22 +77,32 @@ def check(layout: str, base: str) -> None:
 def check_decoding(base: str) -> None:
     """In each process: tokens one by one, with an adapter above a frozen layer, and the same rows read whole."""
     with group.joined(tensor=2):
-        loaded = base_to_train(Base(path=base), Compute(), by_adapter=True)
-        adapters = loaded.adapters(Lora(rank=RANK), seed=0)
-        adapters.add("policy", above=1)
-        with torch.no_grad():
-            for weight in adapters.parameters("policy"):
-                weight.add_(0.2)
-        prefix = frozen_prefix_of(loaded.model, 1)
-        role = loaded.role(adapters=adapters, adapter="policy", prefix=prefix)
-        with role.decoding() as step:
+        in_float32 = _adapted(base, Compute())
+        with in_float32.decoding() as step:
             assert isinstance(step, FusedStep)
             assert step.begin is not None
-            for read in whole_rows.decoded(role, step, whole_rows.PROMPTS):
-                alone = whole_rows.whole(role, read)
-                ours, theirs = [*read.states, *read.prefix_states], [*alone.states, *alone.prefix_states]
-                for one, other in zip(ours, theirs, strict=True):
-                    assert (one - other).abs().max() <= ROUNDING * other.abs().max()
+            _decodes_like_whole_rows(in_float32, step)
+        for role in (in_float32, _adapted(base, Compute(dtype="bfloat16"))):
+            with StaticDecoding(role.backend.precision.compute)(role.model, "policy", 1) as static:  # as a GPU does
+                _decodes_like_whole_rows(role, static)
+
+
+def _adapted(base: str, compute: Compute) -> Role:
+    loaded = base_to_train(Base(path=base), compute, by_adapter=True)
+    adapters = loaded.adapters(Lora(rank=RANK), seed=0)
+    adapters.add("policy", above=1)
+    with torch.no_grad():
+        for weight in adapters.parameters("policy"):
+            weight.add_(0.2)
+    return loaded.role(adapters=adapters, adapter="policy", prefix=frozen_prefix_of(loaded.model, 1))
+
+
+def _decodes_like_whole_rows(role: Role, step: DecodeStep) -> None:
+    for read in whole_rows.decoded(role, step, whole_rows.PROMPTS):
+        alone = whole_rows.whole(role, read)
+        ours, theirs = [*read.states, *read.prefix_states], [*alone.states, *alone.prefix_states]
+        for one, other in zip(ours, theirs, strict=True):
+            assert (one - other).abs().max() <= rounding(role.model.dtype) * other.abs().max()
 
 
 def _normal(weight: Tensor, draws: torch.Generator) -> Tensor:

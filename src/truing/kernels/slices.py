@@ -13,6 +13,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
 Total = Callable[[Tensor], Tensor]
 """The sum of a tensor over the processes that have the other slices; it may stand in the place of the tensor"""
@@ -78,6 +79,11 @@ def own(weight: Tensor) -> Tensor:
 def own_projection(layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
     """What this process has of a layer's weight and bias."""
     return own(layer.weight), None if layer.bias is None else own(layer.bias)
+
+
+def is_cut(model: PreTrainedModel) -> bool:
+    """Whether this process has slices of a model's layers."""
+    return isinstance(model.get_input_embeddings(), CutEmbedding)
 
 
 def outputs_of(layer: Any) -> int:

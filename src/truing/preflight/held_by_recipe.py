@@ -68,6 +68,6 @@ def numbers_of(
         rows=min(compute.rollout_rows or MOST, ceil(episodes / (layout.data * layout.pipeline))),
         row_tokens=row_tokens,
         accumulates=tokens > budget or layout.pipeline > 1,
-        fused=fused and layout.tensor == 1,
-        copied=copied and layout.parts == 1 and compute.dtype == "bfloat16" and not quantised,
+        fused=fused,
+        copied=copied and layout.parts == layout.tensor and compute.dtype == "bfloat16" and not quantised,
     )

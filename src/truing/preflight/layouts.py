@@ -45,7 +45,7 @@ AROUND_NORMS, IN_ONE = 4, -5
 """Hidden states that a layer keeps for its backward, beside the inputs and outputs of its products; and where it is
 computed in one"""
 INTO_PRODUCTS = 2
-"""Inputs of products that are whole where these are cut: what attention reads, and what the perceptron does"""
+"""Hidden states that are whole where products are cut: what attention and perceptron read, or in one, what they add to"""
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def held(shape: Shape, models: Models, numbers: Numbers, layout: Layout) -> Held
         activations=_activations(shape, numbers, layout),
         gathered=_gathered(shape, models, numbers) if layout.shard else 0.0,
         caches=_caches(shape, numbers, layout) if models.samples else 0.0,
-        copied=_copied(shape, numbers) if models.samples else 0.0,
+        copied=_copied(shape, numbers) / layout.tensor if models.samples else 0.0,
         gathered_policy=whole * (1.0 if layout.shard else 1 - own / shape.parameters) if sampled else 0.0,
         saved=3 * (learnt + adapter * models.adapters_trained),
         loading=whole / shape.parameters * _loading(shape, layout, own),
@@ -268,8 +268,9 @@ def _loading(shape: Shape, layout: Layout, own: float) -> float:
 
 def _activations(shape: Shape, numbers: Numbers, layout: Layout) -> float:
     layers = min(shape.layers * numbers.adapted, layers_of_process(shape, layout)) * layout.pipeline
-    whole = IN_ONE if numbers.fused else AROUND_NORMS + (INTO_PRODUCTS if layout.tensor > 1 else 0)
-    kept = whole * shape.width + shape.ends / layout.tensor
+    whole = INTO_PRODUCTS if layout.tensor > 1 else 0
+    cut = (IN_ONE - whole if numbers.fused else 0) * shape.width + shape.ends
+    kept = (whole + (0 if numbers.fused else AROUND_NORMS)) * shape.width + cut / layout.tensor
     entries = layers * shape.width + kept if numbers.checkpointing else layers * kept
     return numbers.learn_tokens * entries * numbers.compute_bytes
 

@@ -15,14 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from truing.kernels.slices import total_of
+
 
 @contextmanager
 @torch.no_grad()
 def light_adapter(model: PreTrainedModel, adapter: str | None) -> Iterator[None]:
-    """Inside, an adapter costs little; afterwards every weight is the object that it was."""
+    """Inside, an adapter costs little; afterwards every weight is the object that it was.
+
+    On a layer of which this process has a slice it stays what it is.
+    """
     with ExitStack() as restored:
         for layer in model.modules():
-            if adapter is not None and isinstance(layer, LoraLayer) and adapter in layer.lora_A:
+            if adapter is None or not isinstance(layer, LoraLayer) or total_of(layer) is not None:
+                continue
+            if adapter in layer.lora_A:
                 weight = getattr(layer.get_base_layer(), "weight", None)
                 if weight is not None and weight.dtype == torch.float32:
                     _merge(layer, adapter, restored)

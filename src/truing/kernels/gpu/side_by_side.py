@@ -8,6 +8,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from truing.kernels.slices import Total, outputs_of, own, own_projection, total_of
+
 MOST_COPIED = 1 << 26
 """Weights of a layer up to which they are copied, to be multiplied with at once. Those of larger ones take a GPU longer
 than it takes to be called"""
@@ -28,9 +30,10 @@ class SideBySide:
         self._bases: list[Any] = [layer.get_base_layer() if isinstance(layer, LoraLayer) else layer for layer in layers]
         self._weight = self._bias = None
         if copies:
-            self._weight = torch.cat([base.weight.detach() for base in self._bases]).to(compute)
-            biases = [base.bias.detach() for base in self._bases if base.bias is not None]
-            self._bias = torch.cat(biases).to(compute) if biases else None
+            weights, biases = zip(*map(own_projection, self._bases), strict=True)
+            self._weight = torch.cat([weight.detach() for weight in weights]).to(compute)
+            self._bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases]).to(compute)
+        self._total = total_of(layers[0])
         self._factors = _factors(adapter, compute, layers)
         self._first: Tensor | None = None
         """(all ranks, in) first matrices, where the second ones are columns of the weight"""
@@ -49,10 +52,19 @@ class SideBySide:
 
     def added_to(self, states: Tensor, rows: Tensor) -> Tensor:
         """See `fused_backbone.SideBySide`."""
+        if self._total is not None:
+            return self._total_added_to(states, rows, self._total)
         if self._weight is None or states.dtype != self._weight.dtype:
             return states.add_(self(rows))
         states.addmm_(rows, self._weight.t())
         return self._adapted(states if self._bias is None else states.add_(self._bias), rows)
+
+    def _total_added_to(self, states: Tensor, rows: Tensor, total: Total) -> Tensor:
+        """Of one layer that is cut by its inputs; each process has its bias."""
+        weight, bias = own_projection(*self._bases)
+        rows = rows.to(weight.dtype)
+        states.add_(total(self._adapted(F.linear(rows, weight), rows)))
+        return states if bias is None else states.add_(bias)
 
     def _adapted(self, wide: Tensor, rows: Tensor) -> Tensor:
         if self._factors is None:
@@ -77,13 +89,14 @@ def _factors(adapter: str | None, compute: torch.dtype, layers: Sequence[nn.Modu
 
 def _scaled(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor]:
     """An adapter's matrices (r, in) and (out, r)."""
-    return layer.lora_A[adapter].weight.detach(), layer.lora_B[adapter].weight.detach() * layer.scaling[adapter]
+    down, up = own(layer.lora_A[adapter].weight), own(layer.lora_B[adapter].weight)
+    return down.detach(), up.detach() * layer.scaling[adapter]
 
 
 def _nothing(layer: Any) -> tuple[Tensor, Tensor]:
     """Those of an adapter without a rank."""
-    like = layer.weight
-    return like.new_empty(0, layer.in_features).float(), like.new_empty(layer.out_features, 0).float()
+    like = own(layer.weight)
+    return like.new_empty(0, layer.in_features).float(), like.new_empty(outputs_of(layer), 0).float()
 
 
 def _is_beside(layer: nn.Module, adapter: str | None) -> bool:

@@ -21,6 +21,7 @@ from truing.kernels.fused_backbone import Computed, FusedBackbone
 from truing.kernels.gpu.graph import captured
 from truing.kernels.gpu.light_adapters import light_adapter
 from truing.kernels.gpu.side_by_side import MOST_COPIED, SideBySide
+from truing.kernels.slices import is_cut
 
 States = tuple[Tensor, Tensor | None]
 """(B, D) last hidden states, and (B, D) what left a frozen prefix where there is one"""
@@ -139,10 +140,13 @@ class StaticDecoding:
     def __call__(
         self, model: PreTrainedModel, adapter: str | None, prefix_depth: int | None
     ) -> Iterator[StaticStep | GraphedStep]:
-        """A step on the weights as they are now, for as long as the block lasts."""
+        """A step on the weights as they are now, for as long as the block lasts.
+
+        Of slices no graph is made: sums over processes, which notice who is gone, are called one by one.
+        """
         with light_adapter(model, adapter):
             step = StaticStep(model, adapter, prefix_depth, self._compute)
-            if model.device.type != "cuda":
+            if model.device.type != "cuda" or is_cut(model):
                 yield step
                 return
             graphed = GraphedStep(step, self)
