@@ -45,7 +45,7 @@ AROUND_NORMS, IN_ONE = 4, -5
 """Hidden states that a layer keeps for its backward, beside the inputs and outputs of its products; and where it is
 computed in one"""
 INTO_PRODUCTS = 2
-"""Hidden states that are whole where products are cut: what attention and perceptron read, or in one, what they add to"""
+"""Hidden states that are whole where products are cut: what attention and perceptron read; in one, what they add to"""
 
 
 @dataclass(frozen=True)
