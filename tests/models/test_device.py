@@ -14,7 +14,7 @@ from truing.core.errors import RecipeError
 from truing.kernels.precision import Precision
 from truing.models import device
 from truing.models.device import device_of, dtype_of, precision_of
-from truing.processes import group
+from truing.processes import group, started
 
 ALLOCATOR, ALLOCATOR_OF_CUDA, WORKSPACE = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG"
 
@@ -42,7 +42,7 @@ def _processes(local_rank: int, gpus: int) -> Iterator[None]:
     there = (
         (group, "size", 4),
         (group, "rank", 4 + local_rank),
-        (group, "local_rank", local_rank),
+        (started, "local_rank", local_rank),
         (torch.cuda, "is_available", True),
         (torch.cuda, "device_count", gpus),
     )

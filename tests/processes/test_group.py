@@ -16,7 +16,8 @@ from torch.distributed import DistNetworkError
 import truing
 from truing.config.sections import Optimiser
 from truing.core.errors import RewardError, TrainingError
-from truing.processes import group
+from truing.processes import group, started
+from truing.processes.failures import PeerFailed
 from truing.processes.peers import Failure, Peers
 from truing.processes.place import Place
 from truing.training.journal import open_journal
@@ -94,7 +95,7 @@ def test_weights_that_have_parted_are_not_saved(tmp_path: Path, monkeypatch: pyt
 def test_of_an_error_that_all_meet_one_tells_and_all_end_with_its_code() -> None:
     """Ranks 0 and 2 fail, 1 hands in what it has; so rank 2 leaves it to rank 0."""
     said = [Failure(0, 2), "a metric", Failure(2, 1)]
-    for rank, ends_with in ((0, RewardError), (2, group.PeerFailed)):
+    for rank, ends_with in ((0, RewardError), (2, PeerFailed)):
         peers: Any = Peers.__new__(Peers)
         peers.place, peers._failed, peers._in_parts = Place(rank, 3, 1, 1), False, False
         peers._exchange = lambda *_: said
@@ -114,7 +115,7 @@ def test_whoever_is_gone_while_connections_are_made_is_told_as_gone(monkeypatch:
     peers.place, peers._failed, peers._in_parts, peers._meshes = Place(0, 2, 2, 1), False, False, {}
     peers._watchdog = SimpleNamespace(waiting=lambda _: nullcontext())
     weight = torch.nn.Parameter(torch.ones(2, 2))
-    with pytest.raises(group.PeerFailed) as gone:
+    with pytest.raises(PeerFailed) as gone:
         peers.keep_part(weight, 0, torch.device("cpu"))
     assert gone.value.untold == "another process of this run is gone"
 
@@ -131,11 +132,11 @@ def test_a_checksum_sees_one_bit() -> None:
 def test_a_scheduler_that_sets_some_variables_starts_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-        assert not group.is_expected()
+        assert not started.is_expected()
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    assert group.is_expected()
+    assert started.is_expected()
     monkeypatch.setenv("WORLD_SIZE", "")
-    assert not group.is_expected()
+    assert not started.is_expected()
 
 
 def test_no_other_room_knows_of_several_processes() -> None:

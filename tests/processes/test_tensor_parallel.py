@@ -177,7 +177,7 @@ with group.joined(tensor=2), torch.no_grad():
     other[:, 7] = -torch.inf
     tokens, uniforms = torch.randint(8, words, (rows,)), torch.rand(rows)
     uniforms[:2] = torch.tensor([0.0, 1.0])
-    vocabulary = Slice(words, init_device_mesh("cpu", (2,)))
+    vocabulary = Slice(words, init_device_mesh("cpu", (2,)), group.in_step)
     own = slice(0, 151) if group.rank() == 0 else slice(151, words)
     mine, others = logits[:, own].contiguous(), other[:, own].contiguous()
 

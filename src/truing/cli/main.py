@@ -14,7 +14,7 @@ from truing.cli.options import AnswerSeed, AnswerTemperature, AnswerTokens, Over
 from truing.cli.output import show_traceback, tell
 from truing.cli.round import round_command
 from truing.core.errors import TruingError
-from truing.processes import group
+from truing.processes import started
 
 app = typer.Typer(
     help="Align a language model with human preferences, and see whether it can be trusted.",
@@ -270,7 +270,7 @@ def main() -> None:
     try:
         app(arguments, prog_name="truing")
     except SystemExit as leaving:  # which is how typer ends
-        if _is_ctrl_c(leaving) and group.is_first():
+        if _is_ctrl_c(leaving) and started.is_first():
             goes_on = (
                 " The same command goes on from what is saved, or begins again."
                 if arguments[:1] in (["run"], ["sweep"], ["round"])

@@ -16,7 +16,8 @@ from truing.core.garbage import libraries_kept
 from truing.labelling.waiting import people_of
 from truing.preflight.launching import refuse_odd_layout
 from truing.preflight.model_directories import check_layout
-from truing.processes import group
+from truing.processes import group, started
+from truing.processes.failures import PeerFailed
 from truing.processes.launch import launch
 from truing.report import write_report
 from truing.runs.directory import RunDirectory
@@ -39,7 +40,7 @@ def run_command(
 
     Of several processes that are to be started, each runs this command line.
     """
-    if processes > 1 and not group.is_expected():
+    if processes > 1 and not started.is_expected():
         refuse_odd_layout(processes, tensor, pipeline)
         check_layout(named_recipe(recipe_path(recipe_file), overrides, say=silent).base, tensor, pipeline)
         code, ended = launch(processes, sys.argv[1:])
@@ -50,7 +51,7 @@ def run_command(
         with group.joined(tensor, pipeline):
             refuse_odd_layout(group.size(), tensor, pipeline)
             _run(recipe_file, out, overrides, fork_to)
-    except group.PeerFailed as failure:
+    except PeerFailed as failure:
         if failure.untold:
             tell(f"{failure.untold}. {GOES_ON}")
         sys.exit(failure.exit_code)

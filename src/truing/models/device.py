@@ -10,7 +10,7 @@ from truing.config.sections import Compute
 from truing.core.device_memory import have_blocks_grow
 from truing.core.errors import RecipeError, first_line
 from truing.kernels.precision import Precision
-from truing.processes import group
+from truing.processes import group, started
 
 SUPPORTED = ("cpu", "cuda")
 WORKSPACE, AS_MANY = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
@@ -60,9 +60,9 @@ def _own_of(kind: str) -> str:
         what = f"{kind} is one GPU, and {group.size()} processes take one each."
         raise RecipeError(what, code="recipe/one-gpu", where="compute.device", hint="Set it to auto or cuda.")
     seen = torch.cuda.device_count()
-    name = f"cuda:{group.own_gpu(seen)}"
-    if torch.cuda.is_available() and group.own_gpu(seen) >= seen:
-        what = f"{name} is for process {group.local_rank()} of this machine, and processes see {seen} of its GPUs."
+    name = f"cuda:{started.own_gpu(seen)}"
+    if torch.cuda.is_available() and started.own_gpu(seen) >= seen:
+        what = f"{name} is for process {started.local_rank()} of this machine, and processes see {seen} of its GPUs."
         raise RecipeError(what, code="recipe/fewer-gpus", where="compute.device", hint=A_GPU_EACH)
     return name
 

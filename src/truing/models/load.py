@@ -45,7 +45,7 @@ from truing.models.roles import Role
 from truing.models.spare_rows import refusal_of_alike, tokens_alike
 from truing.models.weight_files import weights_in
 from truing.models.weights import check_weights, load_weights, outline, refuse_no_numbers
-from truing.processes import group
+from truing.processes import group, started
 
 if TYPE_CHECKING:
     from truing.processes.parts import Parts
@@ -190,7 +190,7 @@ def put_layers(model: PreTrainedModel, backend: Backend, checkpointing: bool) ->
     _frozen(model)
     backend.prepare(model)
     size = sum(weight.nbytes for weight in model.parameters())
-    if model.device.type == "cpu" and size <= SMALL and not group.is_expected():
+    if model.device.type == "cpu" and size <= SMALL and not started.is_expected():
         keep_freed_blocks()
     if checkpointing:
         checkpoint_layers(model)

@@ -12,8 +12,10 @@ all, such as a step's number, or be asked of the owner, such as the time.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeVar
+
+from truing.processes.place import Copies
+from truing.processes.started import LAUNCHER, LIBRARY_LEVEL, OWNER, RANK, SIZE, is_expected
 
 if TYPE_CHECKING:
     import torch
@@ -26,58 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OWNER = 0
-"""The rank of the process that writes and speaks"""
-RANK, SIZE, LOCAL_RANK, ADDRESS = "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"
-"""In the environment of every process that `torchrun`, or `truing run --processes`, has started"""
-LAUNCHER = "TRUING_LAUNCHER"
-"""The number of the process that started them, where it was truing"""
-PLACE = (RANK, SIZE, LOCAL_RANK, ADDRESS, "MASTER_PORT", "LOCAL_WORLD_SIZE", "GROUP_RANK", LAUNCHER)
-"""All that says which process of which group one is: nothing for the processes of somebody's functions"""
-
-FAILED, UNTOLD = 1, 70
-"""The exit codes of an error that is no TruingError, or of a process that is gone; and of who leaves it to the launcher
-to say which process is gone"""
-GONE = "another process of this run is gone"
-LIBRARY_LEVEL = "TORCH_CPP_LOG_LEVEL"
-"""In the environment, read as torch is imported: what its library says by itself on standard error"""
-
 _peers: "Peers | None" = None
 """The other processes; None in a world of one"""
-
-
-class Copies(Enum):
-    """Which processes have the same part of a weight, besides those that share a layer."""
-
-    IN_STAGE = auto()
-    """Those with the same layers"""
-    AT_ENDS = auto()
-    """Those with the first layers, and those with the last"""
-    EVERYWHERE = auto()
-
-
-class PeerFailed(BaseException):
-    """Another process met an error, which it tells itself, or is gone.
-
-    No Exception, so that nobody takes it for one of their own.
-    """
-
-    def __init__(self, exit_code: int, untold: str | None = None) -> None:
-        super().__init__()
-        self.exit_code = exit_code
-        self.untold = untold
-        """What it falls to this process to say, since the other is gone; None where somebody else says it"""
-
-
-def is_expected() -> bool:
-    """Whether this process was started as one of several: a scheduler alone may set the one or other variable."""
-    numbers = [os.environ.get(name, "") for name in (RANK, SIZE)]
-    return ADDRESS in os.environ and all(map(str.isdigit, numbers)) and int(numbers[0]) < int(numbers[1]) > 1
-
-
-def is_first() -> bool:
-    """Whether this process is the owner, or will be once it has met the others."""
-    return not is_expected() or int(os.environ[RANK]) == OWNER
 
 
 @contextmanager
@@ -167,16 +119,6 @@ def rank() -> int:
 def is_owner() -> bool:
     """Whether this process writes the run's directory, its logs and trackers, and speaks to the terminal."""
     return _peers is None or _peers.place.rank == OWNER
-
-
-def local_rank() -> int:
-    """The number of this process among those on its machine."""
-    return int(os.environ.get(LOCAL_RANK, "0")) if is_expected() else 0
-
-
-def own_gpu(seen: int) -> int:
-    """The number of the GPU that this process takes of so many; a scheduler may show each process one, another."""
-    return local_rank() if seen > 1 else 0
 
 
 def connect(device: "torch.device") -> None:

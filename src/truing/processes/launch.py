@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeAlias
 
-from truing.processes.group import ADDRESS, FAILED, GONE, LAUNCHER, LOCAL_RANK, RANK, SIZE, UNTOLD
+from truing.processes.failures import FAILED, GONE, UNTOLD
+from truing.processes.started import ADDRESS, LAUNCHER, LOCAL_RANK, RANK, SIZE
 from truing.processes.watchdog import ENDING
 
 Process: TypeAlias = "subprocess.Popen[bytes]"

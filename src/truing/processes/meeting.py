@@ -14,7 +14,7 @@ from torch.distributed.rendezvous import rendezvous
 from truing.core.device_memory import have_blocks_grow
 from truing.core.errors import ProcessesError, first_line
 from truing.processes.connections import ended_when_unreachable
-from truing.processes.group import own_gpu
+from truing.processes.started import own_gpu
 
 PATIENCE = {"gloo": timedelta(days=1), "nccl": timedelta(hours=1)}
 """For a process that is alive. By way of gloo the others wait while the owner reads rows, saves, or asks people; NCCL

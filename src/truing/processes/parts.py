@@ -8,7 +8,7 @@ from torch.distributed.tensor import DTensor, Shard
 from transformers import PreTrainedModel
 
 from truing.kernels.next_token import WHOLE, Vocabulary
-from truing.processes.group import Copies
+from truing.processes.place import Copies
 
 
 class Parts:

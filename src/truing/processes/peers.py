@@ -21,14 +21,15 @@ from transformers import PreTrainedModel
 
 from truing.core.errors import InterruptedRunError, TruingError
 from truing.processes.connections import UNREACHABLE, ended_when_unreachable, is_of_transport, is_unreachable
+from truing.processes.failures import FAILED, GONE, UNTOLD, PeerFailed
 from truing.processes.gradients import add_up
-from truing.processes.group import FAILED, GONE, LAUNCHER, OWNER, UNTOLD, Copies, PeerFailed, local_rank
 from truing.processes.layer_order import LayerOrder
 from truing.processes.meeting import be_patient, meet, reach_each_other
 from truing.processes.neighbours import Neighbours
 from truing.processes.pipeline_parallel import PipelineStage
-from truing.processes.place import Place
+from truing.processes.place import Copies, Place
 from truing.processes.sharding import Shards
+from truing.processes.started import LAUNCHER, OWNER, local_rank
 from truing.processes.tensor_parallel import Slices
 from truing.processes.watchdog import GRACE_SECONDS, PATIENT_SECONDS, Watchdog
 
@@ -188,7 +189,8 @@ class Peers:
         """See `Slices`."""
         self._in_parts = True
         with self._connecting():
-            return Slices(model, plan, self._mesh(model.device.type)["tensor"], writes=self.place.data_rank == 0)
+            mesh, writes = self._mesh(model.device.type)["tensor"], self.place.data_rank == 0
+            return Slices(model, plan, mesh, self.in_step, writes)
 
     def cut_into_stages(
         self, model: PreTrainedModel, layers: Sequence[nn.Module], order: Callable[[], LayerOrder]

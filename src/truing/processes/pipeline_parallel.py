@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 
 from truing.core.heap import give_back_large_blocks
 from truing.kernels.next_token import WHOLE, Vocabulary
-from truing.processes.group import Copies
 from truing.processes.layer_order import LayerOrder, absent, stages_of_layers
 from truing.processes.neighbours import Neighbours
 from truing.processes.parts import Parts
+from truing.processes.place import Copies
 
 
 class PipelineStage(Parts):

@@ -2,8 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
-from truing.processes.group import Copies
+
+class Copies(Enum):
+    """Which processes have the same part of a weight, besides those that share a layer."""
+
+    IN_STAGE = auto()
+    """Those with the same layers"""
+    AT_ENDS = auto()
+    """Those with the first layers, and those with the last"""
+    EVERYWHERE = auto()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ processes (Shoeybi et al. 2019, arXiv:1909.08053). So these go through the model
 holds heads, a slice of the width between the pair, and a slice of the vocabulary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
@@ -27,11 +28,11 @@ from truing.kernels.next_token import (
     in_blocks,
     place_in_block,
 )
-from truing.kernels.slices import CutByInputs, CutByOutputs, CutEmbedding, LinearDrawnWhole, own_projection
-from truing.processes import group
+from truing.kernels.slices import CutByInputs, CutByOutputs, CutEmbedding, LinearDrawnWhole, Total, own_projection
 from truing.processes.parts import Parts
 from truing.processes.tensor_styles import BY_INPUTS, BY_OUTPUTS, INPUTS_SPLIT, OUTPUTS_GATHERED, SUMMED
 
+InStep = Callable[[], AbstractContextManager[None]]
 HALVES: dict[str, tuple[type[nn.Module], dict[str, Placement]]] = {
     BY_OUTPUTS: (CutByOutputs, {"weight": Shard(0), "bias": Shard(0)}),
     BY_INPUTS: (CutByInputs, {"weight": Shard(1), "bias": Replicate()}),
@@ -51,25 +52,28 @@ class Slices(Parts):
 
     adapter_layers: ClassVar[Mapping[type[nn.Module], type[nn.Module]]] = {nn.Linear: LinearDrawnWhole}
 
-    def __init__(self, model: PreTrainedModel, plan: Mapping[str, str], mesh: DeviceMesh, writes: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel, plan: Mapping[str, str], mesh: DeviceMesh, in_step: InStep, writes: bool
+    ) -> None:
         """Cuts the layers that a plan names, the embeddings and the projection to the vocabulary.
 
         Args:
             model: with whole weights, the same in all processes.
             plan: paths of modules to one of `tensor_styles.KNOWN`.
             mesh: of the processes that share the layers.
+            in_step: what notices, inside, who of them is gone.
             writes: whether this process is the one, of those that have the same slices, which saves them.
         """
         give_back_large_blocks()
         self.writes = writes
-        self._mesh = mesh
+        self._mesh, self._in_step = mesh, in_step
         self._styles: dict[nn.Module, str] = {}
         modules = dict(model.named_modules())
         for path, style in plan.items():
             self._styles[modules[path]] = style
             if style == SUMMED:
                 for weight in modules[path].parameters():
-                    _sum_gradients(weight, mesh)
+                    _sum_gradients(weight, self._total)
             else:
                 self._cut(modules[path], style)
         self._cut_vocabulary(model)
@@ -103,7 +107,7 @@ class Slices(Parts):
     def _cut_vocabulary(self, model: Any) -> None:
         embeddings, projection = model.get_input_embeddings(), model.get_output_embeddings()
         is_tied = projection is not None and projection.weight is embeddings.weight
-        embeddings.first = Slice(len(embeddings.weight), self._mesh).first
+        embeddings.first = Slice(len(embeddings.weight), self._mesh, self._in_step).first
         self._distribute(embeddings, "weight", embeddings.weight, Shard(0))
         self._computes(embeddings, CutEmbedding)
         if is_tied:
@@ -111,11 +115,11 @@ class Slices(Parts):
         elif projection is not None:
             for path, weight in [*projection.named_parameters()]:
                 self._distribute(projection, path, weight, Shard(0))
-        self.vocabulary = WHOLE if projection is None else Slice(len(projection.weight), self._mesh)
+        self.vocabulary = WHOLE if projection is None else Slice(len(projection.weight), self._mesh, self._in_step)
 
     def _total(self, part: Tensor) -> Tensor:
         part = part.contiguous()
-        with group.in_step():
+        with self._in_step():
             distributed.all_reduce(part, group=self._mesh.get_group())
         return part
 
@@ -123,11 +127,13 @@ class Slices(Parts):
 class Slice(Vocabulary):
     """The tokens of a vocabulary whose rows of the projection this process has."""
 
-    def __init__(self, tokens: int, mesh: DeviceMesh) -> None:
+    def __init__(self, tokens: int, mesh: DeviceMesh, in_step: InStep) -> None:
         """Args:
         tokens: of the whole vocabulary.
         mesh: of the processes that have a slice each.
+        in_step: what notices, inside, who of them is gone.
         """
+        self._in_step = in_step
         self._group = mesh.get_group()
         self._size, self._rank = mesh.size(), mesh.get_local_rank()
         self._longest = -(-tokens // self._size)
@@ -191,30 +197,24 @@ class Slice(Vocabulary):
 
     def _reduced(self, part: Tensor, how: Any) -> Tensor:
         found = part.detach().clone(memory_format=torch.contiguous_format)
-        with group.in_step():
+        with self._in_step():
             distributed.all_reduce(found, how, group=self._group)
         return found
 
     def _gathered(self, part: Tensor) -> Tensor:
         """(N, size · M) from (N, M) of each slice."""
         parts = [torch.empty_like(part) for _ in range(self._size)]
-        with group.in_step():
+        with self._in_step():
             distributed.all_gather(parts, part.contiguous(), group=self._group)
         return torch.cat(parts, dim=-1)
 
 
-def _sum_gradients(weight: nn.Parameter, mesh: DeviceMesh) -> None:
+def _sum_gradients(weight: nn.Parameter, total: Total) -> None:
     """Has each gradient that reaches a whole weight be the sum over the processes, each of which has that of a slice.
 
     Before it is added to those of other micro-batches: afterwards, these would be summed again.
     """
-
-    def summed(gradient: Tensor) -> Tensor:
-        found = gradient.contiguous().clone()
-        with group.in_step():
-            distributed.all_reduce(found, group=mesh.get_group())
-        return found
-
     learns = weight.requires_grad
-    weight.requires_grad_(True).register_hook(summed)  # type: ignore[no-untyped-call]  # a frozen one takes none
+    hooked = weight.requires_grad_(True)  # a frozen one takes no hook
+    hooked.register_hook(lambda gradient: total(gradient.clone()))  # type: ignore[no-untyped-call]
     weight.requires_grad_(learns)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from truing.processes.group import LAUNCHER
+from truing.processes.started import LAUNCHER
 
 GRACE_SECONDS = 8.0
 """More than a step is given after a signal, so that the step's own way out comes first"""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.config.sections import Functions
-from truing.processes import group
+from truing.processes import started
 from truing.rewards.keywords import Keywords
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -117,7 +117,7 @@ def more_of(limit: str | None) -> str:
 
 def _environment() -> dict[str, str]:
     """This process's, but that a function is none of several that share a run, and sees sets in one order."""
-    own = {name: value for name, value in os.environ.items() if name not in group.PLACE}
+    own = {name: value for name, value in os.environ.items() if name not in started.PLACE}
     return own | {"PYTHONHASHSEED": "0"}
 
 

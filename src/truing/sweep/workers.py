@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from truing.core.errors import RunError
-from truing.processes.group import LAUNCHER
 from truing.processes.launch import LOOK_SECONDS, Process, signals_passed_on, start_truing
+from truing.processes.started import LAUNCHER
 from truing.processes.watchdog import GRACE_SECONDS
 from truing.runs.lock import PATIENCE_SECONDS, locked
 from truing.runs.progress import duration

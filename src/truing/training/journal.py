@@ -23,6 +23,7 @@ from truing.core.errors import (
     WaitingError,
 )
 from truing.processes import group
+from truing.processes.failures import PeerFailed
 from truing.runs.checkpoints import (
     Checkpoint,
     is_saved,
@@ -260,7 +261,7 @@ def open_journal(job: Job, learner: Learner, steps: int) -> Iterator[Journal]:
                     yield journal
             except StepAborted:
                 raise journal.abandon() from None
-            except (group.PeerFailed, DataError, EngineError, RewardError):
+            except (PeerFailed, DataError, EngineError, RewardError):
                 journal.save_last_step()
                 raise
             except WaitingError:  # which all processes raise, so that they save the step together

@@ -20,7 +20,8 @@ from truing.core.heap import keep_all_freed_blocks
 from truing.core.metrics import reduction
 from truing.models.roles import MicroBatch, Role
 from truing.processes import group
-from truing.processes.group import Copies
+from truing.processes.place import Copies
+from truing.processes.started import is_expected
 from truing.runs.checkpoints import Part
 from truing.training.stepped import Stepped, stepped_weights
 
@@ -67,7 +68,7 @@ class Learner:
         self._to_add_up = {kind: [one.part for one in to_add_up if one.copies is kind] for kind in Copies}
         self._role = trained[0].role
         self._device = self._role.model.device
-        if self._device.type == "cpu" and not group.is_expected() and all(one.role.adapter is None for one in trained):
+        if self._device.type == "cpu" and not is_expected() and all(one.role.adapter is None for one in trained):
             keep_all_freed_blocks()
         self._optimiser = torch.optim.AdamW(
             [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from truing.models.roles import Role
-from truing.processes.group import Copies
+from truing.processes.place import Copies
 
 if TYPE_CHECKING:
     from truing.processes.parts import Parts
