@@ -68,8 +68,8 @@ def reach_each_other(device: torch.device) -> None:
         ProcessesError: that does not come to an end, or to their number.
     """
     try:
-        number, since = torch.ones(1, device=device), time.monotonic()
-        adding = distributed.all_reduce(number, async_op=True)
+        number = torch.ones(1, device=device)
+        adding, since = distributed.all_reduce(number, async_op=True), time.monotonic()
         while not adding.is_completed():
             if time.monotonic() - since > CONNECTING.total_seconds():
                 raise RuntimeError(f"they wait for each other since {CONNECTING.total_seconds():.0f} seconds")
