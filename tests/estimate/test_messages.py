@@ -31,27 +31,29 @@ def test_layers_that_are_cut_wait_in_each_of_them_and_for_each_token_that_is_dra
     forward = 2 * 2 + 1 + 4  # two sums a layer, the embeddings and the vocabulary
     micro_batches = 4
     forwards = 5 + 3 * micro_batches + 2 * (2 * 2 * micro_batches)  # drawn, scored, and learnt both ways
-    assert _found(Layout(tensor=2)) == STEPS + 2 * forwards * forward
+    assert _found(Layout(tensor=2)) == STEPS + 8 * forwards * forward
     given = replace(UPDATE, samples=False, prompt_tokens=8, response_tokens=0, scored=0, learning=1)
-    assert _found(Layout(tensor=2), given) == STEPS + 2 * 2 * (2 * micro_batches) * forward
+    assert _found(Layout(tensor=2), given) == STEPS + 8 * 2 * (2 * micro_batches) * forward
 
 
 def test_eight_rows_that_go_side_by_side_wait_as_often_as_one() -> None:
     more = replace(UPDATE, episodes=16, prompt_tokens=0, response_tokens=4)  # as many tokens, in two rounds of eight
     fewer = replace(more, episodes=8, prompt_tokens=4, response_tokens=4)
-    assert _found(Layout(tensor=2), more) - _found(Layout(tensor=2), fewer) == 2 * 4 * 9
+    assert _found(Layout(tensor=2), more) - _found(Layout(tensor=2), fewer) == 8 * 4 * 9
 
 
 def test_shards_are_gathered_layer_by_layer() -> None:
     two_of_four = 2  # micro-batches of each of two processes
     gathers = 1 + 3 * two_of_four + 3 * (2 * 2 * two_of_four)
-    assert _found(Layout(data=2, shard=True)) == STEPS + 2 * gathers * (2 + 1)
+    assert _found(Layout(data=2, shard=True)) == STEPS + 8 * gathers * (2 + 1)
 
 
 def test_stages_take_and_hand_on_each_micro_batch_and_gather_each_weight() -> None:
-    passes = 3 * 4 + 2 * (2 * 2 * 4)
-    assert _found(Layout(pipeline=2)) == STEPS + 2 * (2 * passes + 9 * 2)
-    assert _found(Layout(pipeline=2), replace(UPDATE, samples=False, scored=0, learning=1)) == STEPS + 2 * 2 * 2 * 8
+    each = 4 * 2  # micro-batches of a batch
+    passes = 3 * each + 2 * (2 * 2 * each)
+    assert _found(Layout(pipeline=2)) == STEPS + 8 * (2 * passes + 9 * 2)
+    given = replace(UPDATE, samples=False, scored=0, learning=1, minibatches=2)
+    assert _found(Layout(pipeline=2), given) == 2 * STEPS + 8 * 2 * 2 * (2 * 2 * each)
 
 
 @pytest.mark.parametrize("layout", [Layout(data=2), Layout(data=2, shard=True)])

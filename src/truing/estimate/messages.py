@@ -8,9 +8,11 @@ Each time takes a while, however little is said: on a CPU often more than all th
   backward as often. So does each token that is drawn, for all rows that go side by side.
 - Sharded, a micro-batch gathers each layer and the vocabulary once forward, and learning gathers them once more and
   scatters their gradients; sampling gathers them once.
-- In stages, a micro-batch is taken and handed on once in each direction, and the policy is gathered weight by weight.
-- Of a model in parts the library does about as much around a message as the message takes. Seen were 1.2 to 4 times in
-  two processes on a CPU: a sum between two cut layers 0.3 to 1.3 ms for one of 0.25 to 0.7 by itself.
+- In stages, a batch is cut into four micro-batches for each stage, each of which is taken and handed on once in each
+  direction, and the policy is gathered weight by weight.
+- Of a model in parts a message takes eight times as long as by itself, with all that is done around it: what the
+  library does for each part of a layer, another micro-batch. Seen were 6 to 13 times, on a model of 0.2M parameters in
+  two processes on a CPU (docs/log.md).
 """
 
 from math import ceil
@@ -19,8 +21,8 @@ from truing.estimate.work import Case
 from truing.models.stage_plan import MICRO_BATCHES
 
 OF_STEP, OF_VOCABULARY = 4, 4
-AROUND = 2
-"""Times as long as a message by itself"""
+AROUND = 8
+"""Times as long as a message by itself, with what is done around it"""
 WEIGHTS = 9
 """Of a layer, those of the Llama family"""
 
@@ -43,6 +45,8 @@ def _in_parts(case: Case) -> float:
         return forwards * (2 * layers + 1 + OF_VOCABULARY)
     if layout.pipeline > 1:
         each = MICRO_BATCHES * layout.pipeline
-        passes = max(scored, each * min(update.scored, 1)) + 2 * max(learnt, each)
+        passes = max(scored, update.scored * each) + 2 * max(
+            learnt, update.epochs * update.learning * update.minibatches * each
+        )
         return 2 * passes + WEIGHTS * layers * update.samples
     return (layers + 1) * (update.samples + scored + 3 * learnt) if layout.shard else 0
