@@ -1,4 +1,4 @@
-"""Layers of ours take the place of the library's only if they learn what these do; else the run goes on, and says so."""
+"""Layers of ours take the place of the library's if they learn what these do; else the run goes on, and says so."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,13 +23,13 @@ from truing.kernels.cpu import adapted, linear
 from truing.kernels.precision import Precision
 from truing.models.exchanged_layers import exchanged
 from truing.models.first_layers import lowest_layers
-from truing.models.layout import trained_role
+from truing.models.layout import policy_roles, trained_role
 from truing.models.load import LoadedBase, load_base, prepare
 from truing.stages.sft import train_sft
 
 WIDE, NARROWER = Precision(), Precision.of("bfloat16", trains=False)
-IN_PARTS = "LlamaForCausalLM learns otherwise by layers that are computed in one, so each is computed in its parts."
-OWN = "learns otherwise by faster products and adapters, so all layers are computed by the library."
+IN_PARTS = "LlamaForCausalLM is not seen to learn the same by layers computed in one, so each is computed in its parts."
+OWN = "is not seen to learn the same by faster products and adapters, so all layers are the library's."
 
 
 @pytest.fixture(autouse=True)
@@ -223,3 +223,13 @@ def test_small_layers_that_stay_the_librarys_are_not_asked(monkeypatch: pytest.M
     monkeypatch.setattr(LlamaDecoderLayer, "forward", lambda *_, **__: read.append(_))
     prepare(tiny.model(), WIDE)
     assert not read
+
+
+def test_models_beside_a_base_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base that learns in all weights has the library's layers anyway; its frozen reference would have had ours."""
+    monkeypatch.setattr(fused_layer, "_Rotated", _Rotation)
+    recipe = tiny.recipe(tmp_path, roles="separate", **{"compute.dtype": "bfloat16"})
+    assert recipe.base is not None
+    roles = policy_roles(recipe, recipe.base, None)
+    assert roles.base.notes == ()
+    assert roles.notes == [IN_PARTS]

@@ -157,9 +157,9 @@ def ways_to_compute(backend: Backend) -> Iterator[Backend]:
     """The backend, then with fewer layers of ours; in the last, layers and what carries their adapters are own."""
     yield backend
     if fuse_layers in backend.layers:
-        what = "learns otherwise by layers that are computed in one, so each is computed in its parts"
+        what = "is not seen to learn the same by layers computed in one, so each is computed in its parts"
         yield replace(backend, layers=tuple(put for put in backend.layers if put is not fuse_layers), slow_in=what)
-    what = "learns otherwise by faster products and adapters, so all layers are computed by the library"
+    what = "is not seen to learn the same by faster products and adapters, so all layers are the library's"
     yield replace(backend, layers=(), adapter_layers={}, slow_in=what)
 
 

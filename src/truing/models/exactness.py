@@ -1,7 +1,9 @@
 """What a base is asked once it is loaded: whether truing's ways of reading give the model's own logits.
 
 Rows are read side by side, padded, and from what a model remembers. Each of these is an assumption about it, which
-recurrent and hybrid models break; the truth is each row read alone, whole, by the model as the library calls it.
+recurrent and hybrid models break; the truth is each row read alone, whole, by the model as the library calls it. That
+its layers, where they are ours, are the library's is no question here: `exchanged_layers` has asked before it put them
+in, layer by layer, for here rounding of all layers would hide a fault, or pass for one.
 """
 
 from collections.abc import Sequence
@@ -121,7 +123,8 @@ class _Probe:
 
     rows: Sequence[Tensor]
     alone: Sequence[Tensor]
-    """(T, V) float32 of each: those of the library's own call, with nothing padded or remembered"""
+    """(T, V) float32 of each: those of the library's own call, with nothing padded or remembered, by the layers that
+    were put in"""
     allowed: float
     """Error of a logit that is rounding"""
 

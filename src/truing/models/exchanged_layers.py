@@ -7,10 +7,11 @@ library's give in wider numbers; ours may be as far from it as these are, but fo
 deep model multiplies rounding until it is as large as a fault.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import torch
 from peft.utils.integrations import dequantize_module_weight
@@ -41,33 +42,24 @@ WIDER = {torch.bfloat16: torch.float32, torch.float32: torch.float64}
 """Numbers whose rounding is none beside that of others"""
 
 
-@dataclass(frozen=True)
-class _Truth:
-    """What layers compute and learn, by an adapter or in all weights."""
-
-    by_adapter: bool
-    factor: int
-    """Of the tokens that were read"""
-    tensors: Sequence[Tensor]
-    allowed: Sequence[Tensor]
-    """Of each, how far another's may be from it, as a Euclidean distance"""
+Learnt = Sequence[Tensor]
+"""Last hidden states, the gradient of what came in, and that of each weight that learns"""
+Library = Callable[..., Learnt]
+"""What its layers give, by an adapter or in all weights, for tokens of a factor, and in wider numbers where these are"""
 
 
 def exchanged(model: PreTrainedModel, backend: Backend) -> Backend:
     """The backend with as many of its layers as learn what the library's do. None is put into the model yet."""
     *ways, own = ways_to_compute(backend)
-    truth = cache(partial(_truth, model, own))
+
+    @cache
+    def library(by_adapter: bool, factor: int, dtype: torch.dtype | None = None) -> Learnt:
+        return _learnt(_role(model, own, by_adapter, dtype), factor, dtype)
+
     for way in ways:
-        if not _changes(model, way):
-            return way
-        if any(all(_is_near(truth(by, factor), model, way) for by in _ways_to_learn(own)) for factor in FACTORS):
+        if not _changes(model, way) or any(_learns_alike(model, way, library, factor) for factor in FACTORS):
             return way
     return own
-
-
-def _ways_to_learn(backend: Backend) -> tuple[bool, ...]:
-    """By an adapter, and in all weights: what is narrower than float32 never learns so."""
-    return (True, False) if backend.precision.parameters == torch.float32 else (True,)
 
 
 def _changes(model: PreTrainedModel, backend: Backend) -> bool:
@@ -80,39 +72,38 @@ def _changes(model: PreTrainedModel, backend: Backend) -> bool:
     )
 
 
-def _truth(model: PreTrainedModel, own: Backend, by_adapter: bool, factor: int) -> _Truth:
-    dtype = own.precision.compute
-    asked = model, own, by_adapter, factor
-    truth, theirs = _learnt(*asked, WIDER[dtype]), _learnt(*asked)
-    least = max(LEAST, torch.finfo(dtype).eps)
-    allowed = [
-        TIMES * torch.maximum(torch.dist(one.to(true), true), least * true.norm())
-        for one, true in zip(theirs, truth, strict=True)
-    ]
-    return _Truth(by_adapter, factor, truth, allowed)
-
-
-def _is_near(truth: _Truth, model: PreTrainedModel, way: Backend) -> bool:
-    """Whether layers of ours are; those of float32 also as where rows are many, by adapters that are merged."""
-    merges = (False, True) if truth.by_adapter and way.precision.compute == torch.float32 else (False,)
+def _learns_alike(model: PreTrainedModel, way: Backend, library: Library, factor: int) -> bool:
+    """By an adapter, and in float32 also by one that is merged, as where rows are many, and in all weights."""
+    wide = way.precision.parameters == torch.float32
     try:
-        for always in merges:
-            with merging(always):
-                ours = _learnt(model, way, truth.by_adapter, truth.factor)
-            off = [torch.dist(one.to(true), true) for one, true in zip(ours, truth.tensors, strict=True)]
-            if not all(one <= allowed for one, allowed in zip(off, truth.allowed, strict=True)):
-                return False
-    except torch.OutOfMemoryError:
+        for by_adapter in (True, False) if wide else (True,):
+            role = _role(model, way, by_adapter)
+            for merges in (False, True) if wide and by_adapter else (False,):
+                with merging(always=merges):
+                    ours = _learnt(role, factor)
+                if not _are_near(ours, partial(library, by_adapter, factor), way.precision.compute):
+                    return False
+    except (MemoryError, torch.OutOfMemoryError):
         raise
-    except (RuntimeError, TypeError):  # of a kernel that this device or this torch lacks
+    except Exception:  # a model's own code, and a kernel that this device or this torch lacks, fail in their own way
         return False
     return True
 
 
-def _learnt(
-    model: PreTrainedModel, backend: Backend, by_adapter: bool, factor: int, dtype: torch.dtype | None = None
-) -> list[Tensor]:
-    """Last hidden states, the gradient of what came in, and that of each weight that learns; computed in `dtype`."""
+def _are_near(ours: Learnt, library: Library, dtype: torch.dtype) -> bool:
+    """To the library's, or as near to the truth as these, which is asked for where it matters."""
+    theirs, least = library(), TIMES * max(LEAST, torch.finfo(dtype).eps)
+    if all(torch.dist(one, other) <= least * other.norm() for one, other in zip(ours, theirs, strict=True)):
+        return True
+    truth = library(WIDER[dtype])
+    return all(
+        torch.dist(one.to(true), true) <= torch.maximum(TIMES * torch.dist(other.to(true), true), least * true.norm())
+        for one, other, true in zip(ours, theirs, truth, strict=True)
+    )
+
+
+def _role(model: PreTrainedModel, backend: Backend, by_adapter: bool, dtype: torch.dtype | None = None) -> Role:
+    """A role of the model's lowest layers that learns; computed in `dtype` where that is given."""
     few = lowest_layers(model)
     backend.prepare(few)
     role = Role(few, backend=replace(backend, hidden=hidden_padded))
@@ -123,6 +114,11 @@ def _learnt(
         (few.base_model if layers is None else layers[1]).requires_grad_(True)
     if dtype is not None:
         _compute_in(dtype, few)
+    return role
+
+
+def _learnt(role: Role, factor: int, dtype: torch.dtype | None = None) -> Learnt:
+    few = role.model
     tokens = _tokens(few, factor)
     with torch.enable_grad(), _came_in(few, dtype) as embedded:
         hidden = role.hidden(tokens, torch.ones_like(tokens))
@@ -154,9 +150,9 @@ def _came_in(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[list
     """Inside, the embeddings of tokens have a gradient, in `dtype`, and are in the list once they were read."""
     embedded: list[Tensor] = []
 
-    def note(*given: Tensor) -> Tensor:
-        embedded.append(given[-1].detach().to(dtype).requires_grad_())
-        return embedded[-1]
+    def note(_: nn.Module, __: Any, embeddings: Tensor) -> Tensor:
+        embedded.append(embeddings.detach().to(dtype).requires_grad_())
+        return embedded[-1].clone()  # what a model may write over
 
     hook = model.get_input_embeddings().register_forward_hook(note)
     try:
@@ -169,6 +165,7 @@ def _compute_in(dtype: torch.dtype, model: PreTrainedModel) -> None:
     """Has all but the vocabulary in other numbers, and weights in 4 bit as what they stand for."""
     vocabulary = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
     kept = {id(weight) for part in vocabulary if part is not None for weight in part.parameters()}
+    model.config._experts_implementation = "eager"  # the library's faster ones take no float64
     for module in model.modules():
         weight = module._parameters.get("weight")
         if weight is not None and not weight.is_floating_point():

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,13 @@ class Roles:
     """Where there are several reward models: each, and `reward` is their averaged weights"""
     member_scores: Tensor | None = field(default=None, kw_only=True)
     """(N, k) of theirs on samples of the SFT model"""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is told of the base, and of the layers of models beside it."""
+        others = [role for role in (self.reference, self.reward, *self.members) if role is not None]
+        slow = [f"{type(one.model).__name__} {one.backend.slow_in}." for one in others if one.backend.slow_in]
+        return [*dict.fromkeys([*self.base.notes, *slow])]
 
     @property
     def member_scales(self) -> list[Normalisation]:
@@ -247,14 +255,14 @@ def _load_backbone(directory: Path, base: LoadedBase, compute: Compute, trains: 
     """A reward model's backbone in the place of the base's model."""
     precision = precision_of(compute, trains)
     kind = AutoModelForSequenceClassification
-    options = {"dtype": precision.parameters, "use_safetensors": True}
+    options: dict[str, Any] = {"dtype": precision.parameters, "use_safetensors": True}
     load = partial(load_weights, kind, str(directory), base.model.device, **options)
     if is_spread(compute):  # what layers are asked is asked of a few whole ones
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         whole = outline(kind, config, False)
         parts = parts_to_keep(whole)
         keep_layers(config, layers_to_ask(whole))
-        backend, model = prepare(load(config=config), precision), load(parts)
+        backend, model = prepare(load(config=config), precision), load(parts=parts)
         put_layers(model, backend, compute.gradient_checkpointing)
     else:
         model = load()

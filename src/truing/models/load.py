@@ -137,8 +137,8 @@ def _load_whole(
         keep_layers(config, layers)
     model = _load_model(base, compute, precision, fetch, **({} if layers is None else {"config": config}))
     endings, new_tokens, new_rows, notes = _fit_vocabulary(tokenizer, model)
-    backend = prepare(model, precision, compute.gradient_checkpointing)
     with reraise_as_model_error(base, CAUSAL):  # its own code runs for the first time
+        backend = prepare(model, precision, compute.gradient_checkpointing)
         backend, slower = exact_backend(model, backend, tokenizer.pad_token_id)
     notes += slower
     return LoadedBase(model, tokenizer, context_length(model), endings, new_tokens, new_rows, tuple(notes), backend)

@@ -98,7 +98,7 @@ def _result(
         steps=journal.steps,
         truncation=objective.report,
         notes=[
-            *roles.base.notes,
+            *roles.notes,
             *([] if roles.reference else [NO_DISTANCE]),
             *costs(job.llm_answers.usage()),
         ],

@@ -71,7 +71,7 @@ def train_online(job: Job, roles: Roles, objective: Objective, decide: Decide | 
         journal.keep()
         if stop is not None and stop.keeps_pinned:
             evaluator.forget_after(journal.take_pinned())
-    notes = [*roles.base.notes, *rollouts.notes, *costs(job.llm_answers.usage())]
+    notes = [*roles.notes, *rollouts.notes, *costs(job.llm_answers.usage())]
     result = _result(job, settings, journal, evaluator, stop, notes, None if guard is None else guard.result())
     job.save_policy(roles.policy, roles.base, result)
     return result
