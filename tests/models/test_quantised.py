@@ -213,3 +213,12 @@ def test_every_stage_learns_on_it_and_saves_what_it_learnt_in_full_precision(sha
         for name, weight in expected.items():  # its rows, where a token was added
             torch.testing.assert_close(found[name][: len(weight)], weight, atol=1e-5, rtol=1e-5)
         assert "quantization_config" not in json.loads((job.directory.model / "config.json").read_text())
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_adapters_of_ours_are_asked_and_kept_on_it(shape: str, dtype: str, tmp_path: Path) -> None:
+    path = str(tiny.directory(tmp_path, shape, width=WIDTH))
+    compute = Compute.model_validate({"device": "cpu", "dtype": dtype})
+    assert load_base(Base(path=path, quantize="nf4"), compute).backend.slow_in == ""

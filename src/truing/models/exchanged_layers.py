@@ -73,10 +73,10 @@ def _changes(model: PreTrainedModel, backend: Backend) -> bool:
 
 
 def _learns_alike(model: PreTrainedModel, way: Backend, library: Library, factor: int) -> bool:
-    """By an adapter, and in float32 also by one that is merged, as where rows are many, and in all weights."""
+    """By an adapter, and in float32 by one that is merged, as where rows are many, and in all weights unless in 4 bit."""
     wide = way.precision.parameters == torch.float32
     try:
-        for by_adapter in (True, False) if wide else (True,):
+        for by_adapter in (True, False) if wide and not getattr(model, "is_quantized", False) else (True,):
             role = _role(model, way, by_adapter)
             for merges in (False, True) if wide and by_adapter else (False,):
                 with merging(always=merges):
