@@ -32,8 +32,8 @@ ROWS, TOKENS = 2, 8
 FACTORS = 3, 5
 """Of tokens that are read, and of those that are read instead if ours are too far off there: that may be chance"""
 TIMES = 10
-"""As many times the library's distance from the truth ours may be, of each tensor; in bfloat16, of random models in
-which all is lost in rounding, one in a hundred is further off, and of others none"""
+"""As many times the library's distance from the truth ours may be, of each tensor. In bfloat16, of random models that
+lose most in rounding, two in a hundred are further off, and of others none: docs/log.md has what faults come to"""
 LEAST = 1e-5
 """Share of a tensor that the distance of the library's is at least taken to be, where numbers are no wider than that"""
 ADAPTER, LORA, SIZE = "asked", Lora(rank=2, alpha=6.0), 0.02
