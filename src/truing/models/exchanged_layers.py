@@ -45,7 +45,7 @@ WIDER = {torch.bfloat16: torch.float32, torch.float32: torch.float64}
 Learnt = Sequence[Tensor]
 """Last hidden states, the gradient of what came in, and that of each weight that learns"""
 Library = Callable[..., Learnt]
-"""What its layers give, by an adapter or in all weights, for tokens of a factor, and in wider numbers where these are"""
+"""What its layers give, by an adapter or in all weights, for tokens of a factor, and in wider numbers where given"""
 
 
 def exchanged(model: PreTrainedModel, backend: Backend) -> Backend:
@@ -73,7 +73,7 @@ def _changes(model: PreTrainedModel, backend: Backend) -> bool:
 
 
 def _learns_alike(model: PreTrainedModel, way: Backend, library: Library, factor: int) -> bool:
-    """By an adapter, and in float32 by one that is merged, as where rows are many, and in all weights unless in 4 bit."""
+    """By an adapter, and in float32 by one that is merged, as for many rows, and in all weights unless in 4 bit."""
     wide = way.precision.parameters == torch.float32
     try:
         for by_adapter in (True, False) if wide and not getattr(model, "is_quantized", False) else (True,):
