@@ -31,8 +31,7 @@ from truing.config.variants import with_changes
 from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.estimator import ROOM
-from truing.estimate.launches import LIBRARIES, OF_SEVERAL, Measured, launch_of
-from truing.estimate.links import ASSUMED
+from truing.estimate.launches import ASSUMED, LIBRARIES, OF_SEVERAL, Measured, launch_of
 from truing.estimate.work import DEVICES, Device, Update, phases
 from truing.estimate.work import Case as Step
 from truing.models.tensor_plan import tensor_plan

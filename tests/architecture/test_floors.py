@@ -36,8 +36,8 @@ HOUSE = """
 5 | preflight  | core config data kernels models rollout rewards guard  | torch transformers
 5 | pipeline   | core config data worlds kernels processes models runs  | pydantic torch
   |            | rewards training preflight                             |
-5 | estimate   | core config data worlds kernels models rewards runs    | torch transformers
-  |            | preflight pipeline                                     |
+5 | estimate   | core config data worlds kernels processes models       | torch transformers
+  |            | rewards runs preflight pipeline                        |
 6 | report     | core config runs evaluation                            | jinja2 markupsafe matplotlib
 6 | sweep      | core config data functional evaluation models pipeline | markupsafe matplotlib pydantic torch
   |            | preflight processes report rewards rollout runs        |

@@ -75,7 +75,7 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
     Libraries for several take 0.13 GB, which processes with parts of weights save elsewhere (`estimate/launches.py`).
     """
     monkeypatch.setattr(estimator, "dry_run", lambda recipe, *_: dict.fromkeys(recipe.stages, Usage(4e9, 1e9, 1.0)))
-    monkeypatch.setattr(estimator, "measured_links", lambda _: Links(1e9, 1e9, 4, 2e-4))
+    monkeypatch.setattr(estimator, "links_here", lambda *_: Links(1e9, 1e9, 4, 2e-4))
     monkeypatch.setattr("truing.preflight.launching.PROCESSES_PAY_FROM", 1)
     recipe = tiny.recipe_file(tmp_path, shape="llama-in-groups", roles="separate")
     monkeypatch.setattr(estimator, "memory_of", lambda _: int(10e9))

@@ -17,8 +17,7 @@ from truing.data.prepared import prepare
 from truing.estimate.changes import candidates, changed
 from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try, extrapolated, write_copy
 from truing.estimate.dry_run import PRODUCTS_KEPT, Usage, dry_run
-from truing.estimate.launches import Launch, Measured, launch_of, launches
-from truing.estimate.links import ASSUMED, measured_links
+from truing.estimate.launches import Launch, Measured, launch_of, launches, links_here
 from truing.estimate.machine import memory_of
 from truing.estimate.rows import heaviest_rows
 from truing.estimate.shortened import shortened, steps_of
@@ -144,7 +143,7 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Forecast:
         usages,
         trial.text_tokens(),
         share=_share_of_cores(recipe) if on_cpu else lambda processes: 1 / processes,
-        links=(measured_links(layout.processes) if on_cpu else None) or ASSUMED[trial.device.type],
+        links=links_here(layout.processes, trial.device.type),
         on_cpu=on_cpu,
     )
     return Forecast(

@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 from truing.config.recipe import Recipe
 from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
-from truing.estimate.links import ASSUMED
 from truing.estimate.messages import messages
 from truing.estimate.work import Case, Links, phases, update_of
 from truing.kernels.backbone import known_layers
@@ -18,7 +17,10 @@ from truing.models.tensor_plan import tensor_plan
 from truing.preflight.held_by_recipe import is_fused, is_quantised, models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, Held, Layout, held
 from truing.preflight.shapes import HINT, shape_of
+from truing.processes.speed import measured_speed
 
+ASSUMED = {"cpu": Links(1e9, 1e9, 1024, 3e-4), "cuda": Links(25e9, 10e9, 8, 1e-4)}
+"""By the kind of device: a loopback, and PCIe 4 on a machine with 80 Gb/s to others"""
 LIBRARIES, OF_SEVERAL = 0.57e9, 0.13e9
 """Bytes of Python and its libraries, where no process could be measured, and of those for several processes"""
 
@@ -60,6 +62,12 @@ class Measured:
     def counted(self, found: Held) -> float:
         """Bytes at the worst moment, in the memory that it computes in."""
         return found.peak_on_cpu if self.on_cpu else found.peak
+
+
+def links_here(processes: int, device: str) -> Links:
+    """Between so many: as they are measured on a CPU, and as assumed of GPUs, or where they do not come to speak."""
+    found = measured_speed(processes) if device == "cpu" else None
+    return ASSUMED[device] if found is None else Links(found.link, found.link, processes, found.message)
 
 
 def launches(measured: Measured, processes: int) -> list[Launch]:

@@ -1,10 +1,10 @@
 """How fast several processes speak to each other on this machine, found by having some do so."""
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from tempfile import TemporaryDirectory
@@ -12,10 +12,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import distributed
 
-from truing.estimate.work import Links
+from truing.processes.launch import LOOPBACK
 
-ASSUMED = {"cpu": Links(1e9, 1e9, 1024, 3e-4), "cuda": Links(25e9, 10e9, 8, 1e-4)}
-"""By the kind of device: a loopback, and PCIe 4 on a machine with 80 Gb/s to others"""
 SMALL, LARGE = 256, 2**20
 """Numbers of a message that takes as long as any, and of one whose bytes are what takes long"""
 SMALL_ONES, LARGE_ONES = 100, 5
@@ -25,7 +23,17 @@ PATIENCE, GRACE_SECONDS = 60.0, 5.0
 """For all to have spoken, and to have ended once they have"""
 
 
-def measured_links(processes: int) -> Links | None:
+@dataclass(frozen=True)
+class Speed:
+    """Of what goes between processes of this machine."""
+
+    message: float
+    """Seconds that a message takes, however little it says"""
+    link: float
+    """Bytes a second, one way"""
+
+
+def measured_speed(processes: int) -> Speed | None:
     """Of so many processes with one thread each, on the CPU, which have its cores as those of a run will.
 
     None where they do not come to speak to each other.
@@ -38,7 +46,7 @@ def measured_links(processes: int) -> Links | None:
             for process in started:
                 process.start()
             sender.close()
-            found: Links | None = receiver.recv() if receiver.poll(PATIENCE) else None
+            found: Speed | None = receiver.recv() if receiver.poll(PATIENCE) else None
         except (EOFError, OSError):
             found = None
         finally:
@@ -57,8 +65,7 @@ def _speak(rank: int, size: int, place: str, sender: Connection) -> None:
 
 
 def _spoken(rank: int, size: int, place: str, sender: Connection) -> None:
-    if sys.platform == "linux":
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # where no other machine can speak to them
+    os.environ.update(LOOPBACK)
     torch.set_num_threads(1)
     store = distributed.FileStore(f"{place}/store", size)  # type: ignore[attr-defined]
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
@@ -68,7 +75,7 @@ def _spoken(rank: int, size: int, place: str, sender: Connection) -> None:
     if rank == 0:
         moved = 2 * (1 - 1 / size) * large.element_size() * LARGE
         link = moved / max(whole - message, 1e-9)
-        sender.send(Links(link, link, size, message))
+        sender.send(Speed(message, link))
     distributed.barrier()
 
 
