@@ -41,11 +41,10 @@ ADAPTER, LORA, SIZE = "asked", Lora(rank=2, alpha=6.0), 0.02
 WIDER = {torch.bfloat16: torch.float32, torch.float32: torch.float64}
 """Numbers whose rounding is none beside that of others"""
 
-
 Learnt = Sequence[Tensor]
 """Last hidden states, the gradient of what came in, and that of each weight that learns"""
 Library = Callable[..., Learnt]
-"""What its layers give, by an adapter or in all weights, for tokens of a factor, and in wider numbers where given"""
+"""Whether by an adapter, the factor of tokens, and wider numbers to compute in, to what the library's layers give"""
 
 
 def exchanged(model: PreTrainedModel, backend: Backend) -> Backend:
@@ -73,7 +72,7 @@ def _changes(model: PreTrainedModel, backend: Backend) -> bool:
 
 
 def _learns_alike(model: PreTrainedModel, way: Backend, library: Library, factor: int) -> bool:
-    """By an adapter, and in float32 by one that is merged, as for many rows, and in all weights unless in 4 bit."""
+    """By an adapter; in float32 also by one that is merged, as for many rows, and in all weights if these can learn."""
     wide = way.precision.parameters == torch.float32
     try:
         for by_adapter in (True, False) if wide and not getattr(model, "is_quantized", False) else (True,):
