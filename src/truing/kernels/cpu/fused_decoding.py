@@ -22,7 +22,7 @@ from truing.kernels.cpu.products import one_dnn, reordered
 from truing.kernels.fused_backbone import Computed, FusedBackbone
 from truing.kernels.packed_rows import ATTENTION
 from truing.kernels.products import merged
-from truing.kernels.slices import own, own_projection, total_of
+from truing.kernels.slices import Total, own, own_projection, total_of
 
 
 class FusedStep:
@@ -106,30 +106,26 @@ class _SideBySide:
     def __init__(self, adapter: str | None, reads_prompts: bool, *layers: nn.Module) -> None:
         weights, biases = zip(*(_merged(layer, adapter) for layer in layers), strict=True)
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-        self._prepacked = gains_by_packing(weight)
-        self._weight = reordered(weight) if self._prepacked else weight
-        self._plain = linear if reads_prompts else F.linear  # prompts may be enough rows for oneDNN
+        is_packed = gains_by_packing(weight)
+        self._weight = reordered(weight) if is_packed else weight
+        plain = linear if reads_prompts else F.linear  # prompts may be enough rows for oneDNN
+        self._product: Callable[[Tensor, Tensor, Tensor | None], Tensor] = one_dnn if is_packed else plain
         self._bias = None if biases[0] is None else torch.cat(biases)
         self._total = total_of(layers[0])
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(B, in) to (B, out of all layers)."""
-        return self._product(rows, self._bias)
+        return self._product(rows, self._weight, self._bias)
 
     def added_to(self, states: Tensor, rows: Tensor) -> Tensor:
         """(B, out): the product of `rows` (B, in), added to `states` (B, out)."""
         # Not by oneDNN's sum: for up to 32 rows, the most that was tried, it takes longer to be set up.
-        return self._whole(rows).add_(states)
+        return (self(rows) if self._total is None else self._summed(rows, self._total)).add_(states)
 
-    def _product(self, rows: Tensor, bias: Tensor | None) -> Tensor:
-        product = one_dnn if self._prepacked else self._plain
-        return product(rows, self._weight, bias)
-
-    def _whole(self, rows: Tensor) -> Tensor:
-        if self._total is None:
-            return self(rows)
-        product = self._total(self._product(rows, None))
-        return product if self._bias is None else product.add_(self._bias)
+    def _summed(self, rows: Tensor, total: Total) -> Tensor:
+        """Of one layer that is cut by its inputs; each process has its bias."""
+        whole = total(self._product(rows, self._weight, None))
+        return whole if self._bias is None else whole.add_(self._bias)
 
 
 def _merged(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
