@@ -5,14 +5,15 @@ Each time takes a while, however little is said: on a CPU often more than all th
 - Of several that read different rows, each optimiser step has four exchanges: who has which gradients, their sum, and
   that nobody has failed before and behind it.
 - Cut, a forward sums hidden states twice a layer and once for the embeddings, and a few times over the vocabulary; a
-  backward as often. So does each token that is drawn, for all rows that go side by side.
+  backward as often, where the sums of what adapters learn, four small ones a layer, are left out. So does each token
+  that is drawn, for all rows that go side by side.
 - Sharded, a micro-batch gathers each layer and the vocabulary once forward, and learning gathers them once more and
   scatters their gradients; sampling gathers them once.
 - In stages, a batch is cut into four micro-batches for each stage, each of which is taken and handed on once in each
   direction, and the policy is gathered weight by weight.
-- Of a model in parts a message takes eight times as long as by itself, with all that is done around it: what the
-  library does for each part of a layer, another micro-batch. Seen were 6 to 13 times, on a model of 0.2M parameters in
-  two processes on a CPU (docs/log.md).
+- Of a model in parts a message takes eight times as long as by itself, with all that is done around it, such as
+  another micro-batch. Seen were 6 to 13 times, on a model of 0.2M parameters in two processes on a CPU, when slices went
+  by torch's parallel layers (docs/log.md); of slices as they are computed now it was not measured.
 """
 
 from math import ceil

@@ -49,7 +49,7 @@ def numbers_of(
 ) -> Numbers:
     """What the recipe says of a stage, with the rows of a process in this layout, each of so many tokens.
 
-    `fused` as `is_fused` says, `copied` where a device samples by copies of products; layers that are cut are neither.
+    `fused` as `is_fused` says, `copied` where a device samples by copies of products, of whole layers or of slices.
     """
     compute, section = recipe.compute, getattr(recipe, stage)
     quantised = is_quantised(recipe)
@@ -69,5 +69,5 @@ def numbers_of(
         row_tokens=row_tokens,
         accumulates=tokens > budget or layout.pipeline > 1,
         fused=fused,
-        copied=copied and layout.parts == layout.tensor and compute.dtype == "bfloat16" and not quantised,
+        copied=copied and not layout.shard and layout.pipeline == 1 and compute.dtype == "bfloat16" and not quantised,
     )
