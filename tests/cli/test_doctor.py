@@ -11,6 +11,7 @@ import torch
 from truing.config.recipe import Recipe
 from truing.estimate import estimator
 from truing.estimate.dry_run import Usage
+from truing.estimate.launches import ASSUMED
 from truing.estimate.work import Links
 
 
@@ -95,6 +96,8 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
     }
     assert "what is exchanged at 1 GB/s and 0.2 ms a message, as was measured here" in said.out
     assert "Slower than one process" not in said.out
+    monkeypatch.setattr(estimator, "links_here", lambda _, device: ASSUMED[device])
+    assert "1 GB/s and 0.3 ms a message, which is assumed;" in truing("doctor", recipe, "--processes", "2").out
     assert "There is 10.00 GB for all of them. Take --processes 2." in said.out
     monkeypatch.setattr(estimator, "memory_of", lambda _: int(1e9))
     assert "None fits. Take more processes" in truing("doctor", recipe, "--processes", "4").out

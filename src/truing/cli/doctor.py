@@ -102,6 +102,7 @@ def _of_a_server(settings: "RolloutConfig") -> str:
 
 def _print_launches(found: "Forecast", launch: "Launch", console: Console) -> None:
     """What each process of the launch takes, and what those of others would."""
+    from truing.estimate.launches import ASSUMED
     from truing.estimate.machine import in_words
 
     console.print(f"\nEach process of {launch.layout.options}, by count:", soft_wrap=True)
@@ -119,7 +120,7 @@ def _print_launches(found: "Forecast", launch: "Launch", console: Console) -> No
         table.add_row(one.layout.options or "one process", in_words(one.peak), fits, _clock(one.seconds))
     console.print(table)
     assert found.links is not None
-    how = "as was measured here" if found.shared_memory else "which is assumed"
+    how = "which is assumed" if found.links in ASSUMED.values() else "as was measured here"
     rates = f"{found.links.link / 1e9:.2g} GB/s and {1e3 * found.links.message:.2g} ms a message, {how}"
     console.print(
         "The time is that of one process shared out, on a CPU with its cores, and what is exchanged at "
