@@ -86,7 +86,7 @@ def test_what_goes_by_nccl_is_waited_for_an_hour() -> None:
     ("why", "ends", "adds"),
     [
         ("NCCL error: unhandled system error", True, 0),
-        ("they wait for each other since 0 seconds", False, 2),
+        ("they have waited for each other for 0 seconds", False, 2),
         ("a one of each comes to 3", True, 2),
     ],
 )

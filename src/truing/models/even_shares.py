@@ -37,5 +37,5 @@ def refuse_uneven_heads(
 def divisors(*counts: int) -> str:
     """'2, 4 or 8', the numbers of processes over which each of these can be shared out evenly; empty for none."""
     common = gcd(*counts)
-    *others, last = ["", *(str(number) for number in range(2, common + 1) if common % number == 0)]
-    return " or ".join(filter(None, [", ".join(filter(None, others)), last]))
+    found = [str(number) for number in range(2, common + 1) if common % number == 0]
+    return " or ".join(filter(None, [", ".join(found[:-1]), *found[-1:]]))

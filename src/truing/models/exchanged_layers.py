@@ -30,12 +30,12 @@ from truing.models.roles import Role
 ROWS, TOKENS = 2, 8
 """That are read"""
 FACTORS = 3, 5
-"""Of tokens that are read, and of those that are read instead if ours are too far off there: that may be chance"""
+"""Tokens that are read are multiples of the first; if ours are too far off there, which may be chance, of the second"""
 TIMES = 10
 """As many times the library's distance from the truth ours may be, of each tensor. In bfloat16, of random models that
 lose most in rounding, two in a hundred are further off, and of others none: docs/log.md has what faults come to"""
 LEAST = 1e-5
-"""Share of a tensor that the distance of the library's is at least taken to be, where numbers are no wider than that"""
+"""Share of a tensor that the library's distance is at least taken for, or the rounding of its numbers if that is more"""
 ADAPTER, LORA, SIZE = "asked", Lora(rank=2, alpha=6.0), 0.02
 """An adapter whose scale is not 1, and by how much its factors are moved so that it does something"""
 WIDER = {torch.bfloat16: torch.float32, torch.float32: torch.float64}

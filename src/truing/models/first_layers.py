@@ -32,7 +32,7 @@ def layers_of_every_kind(model: PreTrainedModel) -> int:
 
 
 def layers_to_ask(model: PreTrainedModel) -> int:
-    """The same, or `FEW`."""
+    """The same, or `FEW` where that is more."""
     return max(FEW, layers_of_every_kind(model))
 
 

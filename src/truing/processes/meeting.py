@@ -72,7 +72,7 @@ def reach_each_other(device: torch.device) -> None:
         adding, since = distributed.all_reduce(number, async_op=True), time.monotonic()
         while not adding.is_completed():
             if time.monotonic() - since > CONNECTING.total_seconds():
-                raise RuntimeError(f"they wait for each other since {CONNECTING.total_seconds():.0f} seconds")
+                raise RuntimeError(f"they have waited for each other for {CONNECTING.total_seconds():.0f} seconds")
             time.sleep(LOOK_SECONDS)
         adding.wait()
         if number.item() != distributed.get_world_size():
