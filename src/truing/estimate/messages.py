@@ -12,8 +12,8 @@ Each time takes a while, however little is said: on a CPU often more than all th
 - In stages, a batch is cut into four micro-batches for each stage, each of which is taken and handed on once in each
   direction, and the policy is gathered weight by weight.
 - Of a model in parts a message takes eight times as long as by itself, with all that is done around it, such as
-  another micro-batch. Seen were 6 to 13 times, on a model of 0.2M parameters in two processes on a CPU, when slices went
-  by torch's parallel layers (docs/log.md); of slices as they are computed now it was not measured.
+  another micro-batch. Seen were 6 to 13 times, on a model of 0.2M parameters in two processes on a CPU, when slices
+  went by torch's parallel layers (docs/log.md); of slices as they are computed now it was not measured.
 """
 
 from math import ceil

@@ -35,7 +35,7 @@ TIMES = 10
 """As many times the library's distance from the truth ours may be, of each tensor. In bfloat16, of random models that
 lose most in rounding, two in a hundred are further off, and of others none: docs/log.md has what faults come to"""
 LEAST = 1e-5
-"""Share of a tensor that the library's distance is at least taken for, or the rounding of its numbers if that is more"""
+"""Share of a tensor that the library's distance is at least taken for; rounding of its numbers, where that is more"""
 ADAPTER, LORA, SIZE = "asked", Lora(rank=2, alpha=6.0), 0.02
 """An adapter whose scale is not 1, and by how much its factors are moved so that it does something"""
 WIDER = {torch.bfloat16: torch.float32, torch.float32: torch.float64}
