@@ -81,9 +81,8 @@ def _check_launch(recipe: Recipe, layout: Layout, parameters: int | None, found:
         if parameters is None:
             check_layout(recipe.base, layout.tensor, layout.pipeline)
         else:
-            from truing.models.device import device_of  # imports torch, as what follows
-            from truing.preflight.spreading import check_spreading
+            from truing.preflight.spreading import check_spreading, computes_on_cpu  # imports torch
 
             check_spreading(recipe.base, recipe.compute, layout)
-            on_cpu = device_of(recipe.compute).type == "cpu"
+            on_cpu = computes_on_cpu(recipe.compute)
         found.odd += remarks_of_launch(recipe.compute, layout, parameters, on_cpu)

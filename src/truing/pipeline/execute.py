@@ -60,7 +60,8 @@ def run_pipeline(
         RewardError: a function of the recipe cannot be imported, and nothing was written; or a stage would learn from a
             reward model that has learnt nothing, and finished stages stay finished.
         InputError: a stage of a new run would refuse its rows; nothing was written.
-        RecipeError: a quantised base cannot be used here; nothing was written.
+        RecipeError, ModelError: the base cannot be quantised here, or not be spread so; nothing was written.
+        EngineError: a server that is to sample is not there; no stage was begun.
         RunError: `root` holds another recipe's run or is in use, or a stage that waiting ones build on was damaged.
         InterruptedRunError: `stop` was set; what was done is saved.
         TruingError: whatever a stage refuses; finished stages stay finished.

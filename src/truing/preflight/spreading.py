@@ -6,6 +6,7 @@ from truing.config.sections import Base, Compute
 from truing.core.errors import ModelError
 from truing.kernels.backbone import known_layers
 from truing.models.arrival import KEEP_ALL
+from truing.models.device import device_of
 from truing.models.even_shares import layers_hint
 from truing.models.fetched import is_fetched
 from truing.models.load import outline_base
@@ -27,6 +28,11 @@ def check_spreading(base: Base | None, compute: Compute, layout: Layout) -> None
     check_sharding(compute, layout.processes, layout.tensor, layout.pipeline)
     if layout.parts > 1 and base is not None and is_fetched(base):
         check_layers(outline_base(base, compute, fetch=False).model, base, layout)
+
+
+def computes_on_cpu(compute: Compute) -> bool:
+    """Whether the device that a recipe asks for is a CPU. RecipeError where it cannot be used."""
+    return device_of(compute).type == "cpu"
 
 
 def check_layers(model: PreTrainedModel, base: Base, layout: Layout) -> None:

@@ -106,10 +106,10 @@ class _SideBySide:
     def __init__(self, adapter: str | None, reads_prompts: bool, *layers: nn.Module) -> None:
         weights, biases = zip(*(_merged(layer, adapter) for layer in layers), strict=True)
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-        is_packed = gains_by_packing(weight)
-        self._weight = reordered(weight) if is_packed else weight
+        self._prepacked = gains_by_packing(weight)
+        self._weight = reordered(weight) if self._prepacked else weight
         plain = linear if reads_prompts else F.linear  # prompts may be enough rows for oneDNN
-        self._product: Callable[[Tensor, Tensor, Tensor | None], Tensor] = one_dnn if is_packed else plain
+        self._product: Callable[[Tensor, Tensor, Tensor | None], Tensor] = one_dnn if self._prepacked else plain
         self._bias = None if biases[0] is None else torch.cat(biases)
         self._total = total_of(layers[0])
 

@@ -61,7 +61,7 @@ class SideBySide:
 
     def _total_added_to(self, states: Tensor, rows: Tensor, total: Total) -> Tensor:
         """Of one layer that is cut by its inputs; each process has its bias."""
-        weight, bias = own_projection(*self._bases)
+        weight, bias = own_projection(*self._bases) if self._weight is None else (self._weight, self._bias)
         rows = rows.to(weight.dtype)
         states.add_(total(self._adapted(F.linear(rows, weight), rows)))
         return states if bias is None else states.add_(bias)
