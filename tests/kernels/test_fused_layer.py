@@ -231,12 +231,13 @@ def test_gradients_are_the_slopes(tall: int, monkeypatch: pytest.MonkeyPatch) ->
     states, rows, gate = _random(3, 4), _random(3, 5), _random(3, 5) + 0.5
     one = flat([_adapted(5, 4)])
     assert gradcheck(
-        lambda states, norm, *given: _Normed.apply(states, norm, 1e-3, scales, *given),
+        lambda states, norm, *given: _Normed.apply(states, norm, 1e-3, scales, None, *given),
         [states, _random(4), *flat(group)],
     )
-    assert gradcheck(lambda states, rows, *given: _Added.apply(states, rows, 0.7, *given), [states, rows, *one])
+    assert gradcheck(lambda states, rows, *given: _Added.apply(states, rows, 0.7, None, *given), [states, rows, *one])
     assert gradcheck(
-        lambda states, gate, rows, *given: _Gated.apply(states, gate, rows, 0.7, *given), [states, gate, rows, *one]
+        lambda states, gate, rows, *given: _Gated.apply(states, gate, rows, 0.7, None, *given),
+        [states, gate, rows, *one],
     )
     cos, sin = torch.rand(2, 1, 3, 4, dtype=torch.float64)
     assert gradcheck(lambda heads: _Rotated.apply(heads, cos, sin), [_random(2, 3, 2, 4)])

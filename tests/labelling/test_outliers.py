@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from labelling.collecting import pair, person, store_of
@@ -69,7 +70,11 @@ def test_few_votes_mark_nobody() -> None:
     assert [person.findings for person in told.people] == [[]] * 5
 
 
-def test_people_who_judge_at_a_store_are_found_by_what_they_do(tmp_path: Path) -> None:
+def test_people_who_judge_at_a_store_are_found_by_what_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "truing.labelling.store.secrets.randbelow", Random(0).randrange
+    )  # of chance alone an honest one stands out at times
+
     def gold(prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
         return [float(answer.count("good")) for answer in answers]
 
