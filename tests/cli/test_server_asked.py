@@ -43,6 +43,18 @@ def test_one_that_reads_too_little_is_refused(truing: Any, tmp_path: Path) -> No
     assert (said.code, [spot[0] for spot in said.spots]) == (2, ["engine/short"])
 
 
+@pytest.mark.parametrize("served", [["a name"], {"a name": {}}, [], None])
+def test_one_that_answers_otherwise_than_vllm_does_is_refused(served: Any, truing: Any, tmp_path: Path) -> None:
+    class Other(StandIn):
+        def models(self) -> Any:
+            return served
+
+    with serving(Other(tiny.recipe(tmp_path / "served"))) as url:
+        recipe = tiny.recipe_file(tmp_path, stages=["ppo"], **CHANGES, **{"rollout.vllm.url": url})
+        said = truing("validate", recipe)
+    assert (said.code, [spot[0] for spot in said.spots]) == (2, ["engine/no-vllm"])
+
+
 def test_one_of_a_model_that_is_still_to_be_made_is_announced_and_asked_for_once_it_is_made(
     truing: Any, tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ def _check_served(server: Server, longest: int, how_to_start: str, attempts: int
         raise EngineError(**vars(error.problem) | {"hint": how_to_start}) from error
     try:
         reads = min(int(model["max_model_len"]) for model in served["data"] if model.get("max_model_len"))
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise EngineError("is no vLLM server.", code="engine/no-vllm", where=where, hint=how_to_start) from error
     if reads < longest:
         what = f"reads {reads} tokens, and a prompt with its response may have {longest}."
