@@ -20,6 +20,7 @@ from truing.kernels.backend import DecodeStep
 from truing.kernels.cpu.fused_decoding import FusedStep
 from truing.kernels.gpu.static_step import StaticDecoding
 from truing.kernels.precision import rounding
+from truing.models.decoding import Decoder
 from truing.models.layout import base_to_train, trained_role
 from truing.models.prefix import frozen_prefix_of
 from truing.models.roles import Role
@@ -85,6 +86,19 @@ def check_decoding(base: str) -> None:
         for role in (in_float32, _adapted(base, Compute(dtype="bfloat16"))):
             with StaticDecoding(role.backend.precision.compute)(role.model, "policy", 1) as static:  # as a GPU does
                 _decodes_like_whole_rows(role, static)
+
+
+def check_logits(base: str) -> None:
+    """In each process: rows of weights are gathered, and nothing but a step of ours has read anything before."""
+    with group.joined():
+        role = base_to_train(Base(path=base), Compute(shard=True), by_adapter=True).role()
+        with torch.no_grad(), role.gathered(), role.decoding() as step:
+            assert isinstance(step, FusedStep)
+            assert step.begin is not None
+            decoder = Decoder(role, whole_rows.PROMPTS, whole_rows.PAD, new_tokens=3, step=step)
+            logits = role.logits(decoder.state)
+            expected = decoder.state @ role.projection.get_parameter("weight").T
+            torch.testing.assert_close(logits, expected)
 
 
 def _adapted(base: str, compute: Compute) -> Role:
@@ -163,3 +177,8 @@ def test_a_step_is_that_of_the_librarys_layers(layout: str, shape: str, tmp_path
 def test_slices_decode_what_they_read_whole(shape: str, tmp_path: Path) -> None:
     base = tiny.directory(tmp_path / "base", shape, width=WIDTH)
     in_ranks(RANKS, tmp_path, 2, str(Path(__file__).parents[1]), check_decoding.__name__, str(base))
+
+
+def test_a_sharded_model_may_sample_before_it_was_gone_through(tmp_path: Path) -> None:
+    base = tiny.directory(tmp_path / "base", LLAMA, width=WIDTH)
+    in_ranks(RANKS, tmp_path, 2, str(Path(__file__).parents[1]), check_logits.__name__, str(base))

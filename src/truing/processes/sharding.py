@@ -58,7 +58,7 @@ class Shards(Parts):
         self._layers = [layer for layer in layers if isinstance(layer, FSDPModule)]
         assert isinstance(backbone, FSDPModule)
         self._root = backbone
-        self._gone_through = False
+        self._gone_through, self._device = False, device
         """Whether this process has been through it: one that had no part of the work has not"""
         backbone.register_forward_pre_hook(self._note)
         self._parts = [part for part in (backbone, *vocabulary, *layers) if isinstance(part, FSDPModule)]
@@ -67,7 +67,13 @@ class Shards(Parts):
             part.set_force_sum_reduction_for_comms(True)
 
     def gather(self) -> None:
-        """Makes the model whole in each process, which may then go through it as often as it likes."""
+        """Makes the model whole in each process, which may then go through it as often as it likes.
+
+        Or through parts of it: so the whole is gone through before, as FSDP takes for it what is gone through first.
+        """
+        if not self._gone_through:
+            with torch.no_grad():
+                self._root(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self._device))
         for layer in self._layers:
             layer.set_reshard_after_forward(False, recurse=False)
         for part in self._parts:
