@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
@@ -81,6 +82,11 @@ def own_projection(layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
     return own(layer.weight), None if layer.bias is None else own(layer.bias)
 
 
+def base_of(layer: Any) -> Any:
+    """The linear layer itself, where an adapter is around it."""
+    return layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+
+
 def is_cut(model: PreTrainedModel) -> bool:
     """Whether this process has slices of a model's layers."""
     return isinstance(model.get_input_embeddings(), CutEmbedding)
@@ -88,18 +94,14 @@ def is_cut(model: PreTrainedModel) -> bool:
 
 def outputs_of(layer: Any) -> int:
     """How many outputs this process has of a linear layer, with an adapter or without."""
-    base = _base_of(layer)
+    base = base_of(layer)
     return own(base.weight).shape[0] if isinstance(base, CutByOutputs) else int(layer.out_features)
 
 
 def total_of(layer: nn.Module) -> Total | None:
     """What sums over the processes among which a layer, with an adapter or without, is cut; None for a whole one."""
-    base = _base_of(layer)
+    base = base_of(layer)
     return base.total if isinstance(base, CutByOutputs | CutByInputs) else None
-
-
-def _base_of(layer: Any) -> Any:
-    return layer.get_base_layer() if isinstance(layer, LoraLinear) else layer
 
 
 def summed(tensors: Sequence[Tensor | None], total: Total) -> list[Tensor | None]:

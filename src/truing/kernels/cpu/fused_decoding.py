@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
@@ -22,7 +21,7 @@ from truing.kernels.cpu.products import one_dnn, reordered
 from truing.kernels.fused_backbone import Computed, FusedBackbone
 from truing.kernels.packed_rows import ATTENTION
 from truing.kernels.products import merged
-from truing.kernels.slices import Total, own, own_projection, total_of
+from truing.kernels.slices import Total, base_of, own, own_projection, total_of
 
 
 class FusedStep:
@@ -130,8 +129,7 @@ class _SideBySide:
 
 def _merged(layer: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
     """This process's weight (out, in) of a linear layer, with what the adapter adds to it, and its bias (out,)."""
-    base: Any = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
-    weight, bias = own_projection(base)
+    weight, bias = own_projection(base_of(layer))
     weight = weight.detach()
     if adapter in getattr(layer, "lora_A", ()):
         down, up = own(layer.lora_A[adapter].weight), own(layer.lora_B[adapter].weight)

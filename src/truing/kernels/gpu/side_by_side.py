@@ -8,7 +8,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from truing.kernels.slices import Total, outputs_of, own, own_projection, total_of
+from truing.kernels.slices import Total, base_of, outputs_of, own, own_projection, total_of
 
 MOST_COPIED = 1 << 26
 """Weights of a layer up to which they are copied, to be multiplied with at once. Those of larger ones take a GPU longer
@@ -27,7 +27,7 @@ class SideBySide:
 
     def __init__(self, adapter: str | None, compute: torch.dtype, copies: bool, *layers: nn.Module) -> None:
         """Adapters, and weights where there are `copies` of these, in the precision that is computed in."""
-        self._bases: list[Any] = [layer.get_base_layer() if isinstance(layer, LoraLayer) else layer for layer in layers]
+        self._bases: list[Any] = [*map(base_of, layers)]
         self._weight = self._bias = None
         if copies:
             weights, biases = zip(*map(own_projection, self._bases), strict=True)
