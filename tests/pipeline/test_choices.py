@@ -11,8 +11,9 @@ from truing.config.defaults import ON_CPU, as_begun
 from truing.config.plan import plan
 from truing.config.sections import Source
 from truing.core.errors import RunError
-from truing.pipeline.choices import chosen_for, launch_remarks
+from truing.pipeline.choices import chosen_for
 from truing.pipeline.execute import run_pipeline
+from truing.pipeline.launching import launch_remarks
 from truing.report.page import write_report
 from truing.runs.lineage import StageRecord
 from truing.runs.metrics import read_jsonl

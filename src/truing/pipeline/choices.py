@@ -21,9 +21,7 @@ from truing.data.prepared import Prepared
 from truing.models.device import device_of
 from truing.models.load import outline_base
 from truing.preflight.circumstances import circumstances
-from truing.preflight.launching import layout_of, remarks_of_launch
 from truing.preflight.sizes import sizes_of
-from truing.processes import group
 from truing.runs.lineage import StageRecord
 
 
@@ -57,15 +55,6 @@ def _sizes(recipe: Recipe, stages: Sequence[str]) -> dict[str, Any]:
         return {}
     found = sizes_of(recipe, stages, lambda: outline_base(base, recipe.compute).model)
     return {key: found[key] for key in fields}
-
-
-def launch_remarks(recipe: Recipe) -> list[str]:
-    """What is to be said of the processes of this run, in words."""
-    assert recipe.base is not None
-    layout = layout_of(recipe.compute, group.size(), group.tensor_size(), group.pipeline_size())
-    several = layout.processes > 1
-    parameters = outline_base(recipe.base, recipe.compute).model.num_parameters() if several else None
-    return remarks_of_launch(recipe.compute, layout, parameters, device_of(recipe.compute).type == "cpu")
 
 
 def with_all_choices(recipe: Recipe, rows: Prepared, parameters: int) -> Recipe:

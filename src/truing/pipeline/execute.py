@@ -18,10 +18,11 @@ from truing.kernels.cpu.products import computed_by
 from truing.models.device import unused_gpu
 from truing.models.layout import RewardModelFiles
 from truing.models.load import LoadedBase, run_model
-from truing.pipeline.choices import chosen_for, launch_remarks
+from truing.pipeline.choices import chosen_for
 from truing.pipeline.fork import changes, older_run, take_over
 from truing.pipeline.gate import refuse_unsound
-from truing.pipeline.opening import open_stages, refuse_changed, refuse_spreading, set_up, waiting_stages
+from truing.pipeline.launching import launch_remarks, refuse_spreading
+from truing.pipeline.opening import open_stages, refuse_changed, set_up, waiting_stages
 from truing.pipeline.products import products_of_run
 from truing.pipeline.rows import check_inputs, rows_of_run
 from truing.preflight.looks import looks_remarks, people_remarks

@@ -16,8 +16,6 @@ from truing.models.device import device_of
 from truing.models.quantised import check_quantisation
 from truing.pipeline.label_quality import keep_label_quality
 from truing.pipeline.world import with_world
-from truing.preflight.launching import layout_of
-from truing.preflight.spreading import check_spreading
 from truing.processes import group
 from truing.rewards.environment import EnvironmentProcess
 from truing.rewards.python_function import OF_PAIRS, SIGNATURE, FunctionReward
@@ -39,12 +37,6 @@ def set_up(recipe: Recipe) -> dict[str, Fingerprint]:
         check_quantisation(device)
     check(missing_trackers(recipe.track))
     return group.broadcast(lambda: _functions(recipe))
-
-
-def refuse_spreading(recipe: Recipe) -> None:
-    """Refuses a base of whose weights this run's processes cannot have parts; told before anything is read for it."""
-    layout = layout_of(recipe.compute, group.size(), group.tensor_size(), group.pipeline_size())
-    group.on_owner(lambda: check_spreading(recipe.base, recipe.compute, layout))
 
 
 def open_stages(
