@@ -1,6 +1,7 @@
 """Layers of ours take the place of the library's if they learn what these do; else the run goes on, and says so."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from truing.kernels.cpu import adapted, linear
 from truing.kernels.precision import Precision
 from truing.models.exchanged_layers import exchanged
 from truing.models.first_layers import lowest_layers
-from truing.models.layout import policy_roles, trained_role
+from truing.models.layout import PpoRoles, policy_roles, trained_role
 from truing.models.load import LoadedBase, load_base, prepare
 from truing.stages.sft import train_sft
 
@@ -233,3 +234,5 @@ def test_models_beside_a_base_are_told_of(tmp_path: Path, monkeypatch: pytest.Mo
     roles = policy_roles(recipe, recipe.base, None)
     assert roles.base.notes == ()
     assert roles.notes == [IN_PARTS]
+    critic = replace(roles.policy, backend=replace(roles.policy.backend, slow_in="is slow"))
+    assert PpoRoles(**vars(roles), critic=critic).notes == [IN_PARTS, "LlamaForCausalLM is slow."]

@@ -63,9 +63,12 @@ class Roles:
     @property
     def notes(self) -> list[str]:
         """What is told of the base, and of the layers of models beside it."""
-        others = [role for role in (self.reference, self.reward, *self.members) if role is not None]
-        slow = [f"{type(one.model).__name__} {one.backend.slow_in}." for one in others if one.backend.slow_in]
+        slow = [f"{type(one.model).__name__} {one.backend.slow_in}." for one in self._beside if one.backend.slow_in]
         return [*dict.fromkeys([*self.base.notes, *slow])]
+
+    @property
+    def _beside(self) -> list[Role]:
+        return [role for role in (self.reference, self.reward, *self.members) if role is not None]
 
     @property
     def member_scales(self) -> list[Normalisation]:
@@ -85,6 +88,10 @@ class PpoRoles(Roles):
     """The four roles of a PPO run."""
 
     critic: Role
+
+    @property
+    def _beside(self) -> list[Role]:
+        return [*super()._beside, self.critic]
 
 
 def base_to_train(
