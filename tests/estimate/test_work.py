@@ -17,6 +17,16 @@ ATTENTION = 4 * 2 * 6 * 8 * (8 * 9 / 2)
 FORWARD = 64 * 2 * 2 * 100 + ATTENTION
 LOGITS = 8 * 5 * 2 * 40
 ADAPTERS = 64 * 2 * 2 * 30 * 3
+DEVICE = Device(
+    link=4.0,
+    link_between=2.0,
+    on_machine=2,
+    message=0.0,
+    memory=1e9,
+    operations=10.0,
+    bandwidth=5.0,
+    source="made up",
+)
 
 
 def _found(models: Models, layout: Layout) -> dict[str, Phase]:
@@ -78,32 +88,12 @@ def test_stages_hand_hidden_states_on_and_wait_for_each_other() -> None:
     ]
     assert found["learn"].waiting == 1 / (8 + 1)  # eight micro-batches of 64 tokens, where 16 may go together
     assert found["rollout"].read == 5 * (2 * 280 + 2 * 2 * 2 * 2 * 8 / 2 * 8 / 2)
-    device = Device(
-        link=4.0,
-        link_between=2.0,
-        on_machine=2,
-        message=0.0,
-        memory=1e9,
-        operations=10.0,
-        bandwidth=5.0,
-        source="made up",
-    )
-    assert Phase(80.0, 0.0, 0.0, waiting=1 / 9).seconds(device, Layout(pipeline=2)) == pytest.approx(
+    assert Phase(80.0, 0.0, 0.0, waiting=1 / 9).seconds(DEVICE, Layout(pipeline=2)) == pytest.approx(
         80 / 2 / 10 * 9 / 8
     )
 
 
 def test_seconds_are_those_of_the_slower_of_two_ceilings_and_of_the_link_in_use() -> None:
-    device = Device(
-        link=4.0,
-        link_between=2.0,
-        on_machine=2,
-        message=0.0,
-        memory=1e9,
-        operations=10.0,
-        bandwidth=5.0,
-        source="made up",
-    )
     phase = Phase(operations=80.0, read=10.0, moved=8.0, moved_in_layers=4.0)
-    assert phase.seconds(device, Layout(tensor=2)) == 80 / 2 / 10 + 8 / 4 + 4 / 4
-    assert phase.seconds(device, Layout(data=4, tensor=2)) == 10 / 5 + 8 / 2 + 4 / 4
+    assert phase.seconds(DEVICE, Layout(tensor=2)) == 80 / 2 / 10 + 8 / 4 + 4 / 4
+    assert phase.seconds(DEVICE, Layout(data=4, tensor=2)) == 10 / 5 + 8 / 2 + 4 / 4

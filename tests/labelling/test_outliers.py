@@ -71,9 +71,8 @@ def test_few_votes_mark_nobody() -> None:
 
 
 def test_people_who_judge_at_a_store_are_found_by_what_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "truing.labelling.store.secrets.randbelow", Random(0).randrange
-    )  # of chance alone an honest one stands out at times
+    # By chance alone an honest one stands out at times.
+    monkeypatch.setattr("truing.labelling.store.secrets.randbelow", Random(0).randrange)
 
     def gold(prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
         return [float(answer.count("good")) for answer in answers]

@@ -58,7 +58,8 @@ class Shards(Parts):
         self._layers = [layer for layer in layers if isinstance(layer, FSDPModule)]
         assert isinstance(backbone, FSDPModule)
         self._root = backbone
-        self._gone_through, self._device = False, device
+        self._device = device
+        self._gone_through = False
         """Whether this process has been through it: one that had no part of the work has not"""
         backbone.register_forward_pre_hook(self._note)
         self._parts = [part for part in (backbone, *vocabulary, *layers) if isinstance(part, FSDPModule)]
