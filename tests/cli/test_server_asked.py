@@ -43,6 +43,23 @@ def test_one_that_reads_too_little_is_refused(truing: Any, tmp_path: Path) -> No
     assert (said.code, [spot[0] for spot in said.spots]) == (2, ["engine/short"])
 
 
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_one_that_serves_another_model_is_told_of_before_anything_is_paid_for(
+    command: str, truing: Any, tmp_path: Path
+) -> None:
+    served = tiny.recipe(tmp_path / "served")
+    with serving(StandIn(served)) as url:
+        recipe = tiny.recipe_file(tmp_path, stages=["ppo"], **CHANGES, **{"rollout.vllm.url": url})
+        out = ("--out", tmp_path / "run") if command == "run" else ()
+        said = truing(command, recipe, *out)
+        own = tiny.recipe_file(tmp_path / "served", stages=["ppo"], **CHANGES, **{"rollout.vllm.url": url})
+        silent = truing(command, own, *out[:1], *(tmp_path / "other" for _ in out[1:]))
+    assert (said.code, silent.code) == (0, 0), said.err + silent.err
+    there = f"says that it serves {tmp_path / 'served' / 'base'}, and what is to sample there is {tmp_path / 'base'}"
+    assert there in " ".join(said.out.split())
+    assert "says that it serves" not in silent.out
+
+
 @pytest.mark.parametrize("served", [["a name"], {"a name": {}}, [], None])
 def test_one_that_answers_otherwise_than_vllm_does_is_refused(served: Any, truing: Any, tmp_path: Path) -> None:
     class Other(StandIn):
@@ -80,7 +97,7 @@ def test_a_run_that_goes_on_asks_before_what_is_left_is_paid_for(
     recipe = tiny.recipe(tmp_path, stages=["reward", "ppo"], **CHANGES, **{"rollout.vllm.url": NOWHERE})
     out = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr("truing.preflight.servers.check_server", lambda *_: None)
+        patched.setattr("truing.preflight.servers.check_server", lambda *_: [])
         patched.setattr("truing.pipeline.execute.run_stage", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception, match="killed"):
             run_pipeline(recipe, out, SilentProgress())

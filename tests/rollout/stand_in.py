@@ -55,8 +55,8 @@ class StandIn:
 
     def models(self) -> list[dict[str, Any]]:
         reads = 8 if self._fault == "short" else 64
-        served = [{"id": "base", "parent": None, "max_model_len": reads}]
-        return served + [{"id": name, "parent": "base", "max_model_len": None} for name in self.roles]
+        served = [{"id": "base", "root": self.base.model.name_or_path, "parent": None, "max_model_len": reads}]
+        return served + [{"id": name, "root": "", "parent": "base", "max_model_len": None} for name in self.roles]
 
     def load(self, name: str, place: str) -> None:
         with self._lock:

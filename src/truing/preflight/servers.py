@@ -17,7 +17,7 @@ def server_remarks(stage: Planned, rows: Prepared, start: Base | None) -> list[s
         start: the model that it is to serve; None where an earlier stage has yet to make it.
 
     Returns:
-        A sentence where it cannot be there yet.
+        A sentence where it cannot be there yet, or says that it serves another model.
 
     Raises:
         EngineError: it is not there, or is not one that could do.
@@ -33,5 +33,4 @@ def server_remarks(stage: Planned, rows: Prepared, start: Base | None) -> list[s
         ]
     base = outline_base(start, recipe.compute, fetch=False)
     policy = trained_role(base, "policy", recipe.lora, recipe.seed)
-    check_server(recipe, policy, base, rows.prompts(recipe).train, stage.name)
-    return []
+    return check_server(recipe, policy, base, rows.prompts(recipe).train, stage.name)

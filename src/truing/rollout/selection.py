@@ -1,5 +1,6 @@
 """The engine that a recipe names, opened for a stage."""
 
+import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,9 @@ def open_engine(
         engine.end()
 
 
-def check_server(recipe: Recipe, policy: Role, base: LoadedBase, prompts: Sequence[EncodedPrompt], stage: str) -> None:
+def check_server(
+    recipe: Recipe, policy: Role, base: LoadedBase, prompts: Sequence[EncodedPrompt], stage: str
+) -> list[str]:
     """Asks once, before a run is begun, whether the server is there that is to answer these prompts in a stage.
 
     Args:
@@ -62,13 +65,23 @@ def check_server(recipe: Recipe, policy: Role, base: LoadedBase, prompts: Sequen
         prompts: that it is to answer.
         stage: the name.
 
+    Returns:
+        A sentence where it says that it serves something else than the policy's base.
+
     Raises:
         EngineError: it is not, or reads too little.
     """
-    longest = _longest(recipe, prompts)
-    how_to_start = _how_to_start(recipe, policy, str(base.model.name_or_path), longest)
-    why = f"{stage} samples there, and no stage is begun before it answers. {how_to_start}"
-    _check_served(Server(recipe.rollout.vllm.url, recipe.rollout.vllm.seconds), longest, why, attempts=1)
+    longest, model, url = _longest(recipe, prompts), str(base.model.name_or_path), recipe.rollout.vllm.url
+    why = f"{stage} samples there, and no stage is begun before it answers. "
+    why += _how_to_start(recipe, policy, model, longest)
+    served = _check_served(Server(url, recipe.rollout.vllm.seconds), longest, why, attempts=1)
+    if not served or any(os.path.realpath(name) == os.path.realpath(model) for name in served):
+        return []
+    # A copy, or a directory that has another name on the server's machine, is as good: its probe tells.
+    return [
+        f"{stage}: {url} says that it serves {' and '.join(served)}, and what is to sample there is {model}: where "
+        "these are not the same weights, the run ends at the stage's first probe, with what is before it paid for"
+    ]
 
 
 def _vllm(
@@ -105,20 +118,24 @@ def _longest(recipe: Recipe, prompts: Sequence[EncodedPrompt]) -> int:
     return max(len(prompt.tokens) for prompt in prompts) + recipe.longest_response
 
 
-def _check_served(server: Server, longest: int, how_to_start: str, attempts: int = ATTEMPTS) -> None:
-    """EngineError where no vLLM server is there, or one that reads less than a prompt and its response."""
+def _check_served(server: Server, longest: int, how_to_start: str, attempts: int = ATTEMPTS) -> list[str]:
+    """Directories or names of the models it says it serves. EngineError where no vLLM server is there, or one that
+    reads less than a prompt and its response.
+    """
     where = server.url
     try:
         served = server.get("/v1/models", attempts)
     except EngineError as error:
         raise EngineError(**vars(error.problem) | {"hint": how_to_start}) from error
     try:
-        reads = min(int(model["max_model_len"]) for model in served["data"] if model.get("max_model_len"))
+        models = [model for model in served["data"] if model.get("max_model_len")]
+        reads = min(int(model["max_model_len"]) for model in models)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise EngineError("is no vLLM server.", code="engine/no-vllm", where=where, hint=how_to_start) from error
     if reads < longest:
         what = f"reads {reads} tokens, and a prompt with its response may have {longest}."
         raise EngineError(what, code="engine/short", where=where, hint=how_to_start)
+    return [str(model["root"]) for model in models if model.get("root")]
 
 
 def _how_to_start(recipe: Recipe, policy: Role, model: str, longest: int) -> str:
