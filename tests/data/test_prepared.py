@@ -285,7 +285,7 @@ def test_what_was_made_of_other_data_is_not_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["demonstrations.parquet", "preferences.parquet", "prompts.parquet", "settings.json", "prepared.json"]
+    "name", ["demonstrations.jsonl", "preferences.jsonl", "prompts.jsonl", "settings.json", "prepared.json"]
 )
 @pytest.mark.parametrize("gone", [False, True])
 def test_what_is_damaged_is_not_loaded(name: str, gone: bool, tmp_path: Path) -> None:

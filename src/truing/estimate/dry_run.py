@@ -33,7 +33,7 @@ from truing.models.device import device_of
 from truing.pipeline.execute import run_stage
 from truing.runs.directory import open_run
 from truing.runs.interruption import Interruption
-from truing.runs.memory import release_memory, resident, resident_files
+from truing.runs.memory import release_memory, resident, resident_files, resident_files_of_others
 from truing.runs.progress import Figures, SilentProgress
 from truing.runs.trackers import open_tracker
 
@@ -201,8 +201,9 @@ class Meter(SilentProgress):
             free, whole = torch.cuda.mem_get_info(self._gpu)
             beside = whole - free - torch.cuda.memory_reserved(self._gpu)  # kernels, libraries, other processes
             return Usage(torch.cuda.max_memory_reserved(self._gpu) + beside, self._held + beside, self._seconds)
-        # A forked process holds files of libraries only once it touches them; any other, from their import on.
-        untouched = max(0, self._libraries - resident_files())
+        # A forked process holds files of libraries that are imported already only once it touches them; any other,
+        # from their import on. Those that it imports itself are in its peak.
+        untouched = max(0, self._libraries - resident_files_of_others())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS
         return Usage(peak + untouched, self._held + untouched, self._seconds)
 
