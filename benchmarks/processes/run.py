@@ -1,6 +1,6 @@
 """Two processes of one core each beside one process of one core: an update of PPO, and a step of SFT.
 
-    python benchmarks/processes/run.py [--cache DIR] [--rounds 3] [--processes 2] [--tp 1]
+    python benchmarks/processes/run.py [--cache DIR] [--rounds 3] [--processes 2] [--tp 1 | --pp 1]
 
 On a random Llama of 30M parameters that the script makes; its rewards are the lengths of responses. The sides take
 turns. Prints a table for docs/processes.md.
@@ -55,14 +55,12 @@ def prepare(cache: Path) -> None:
     (cache / "recipe.yaml").write_text(RECIPE.format(updates=UPDATES), encoding="utf-8")
 
 
-def measured(cache: Path, processes: int, tensor: int) -> dict[str, float]:
-    """Seconds of one run, `tensor` of whose processes share each layer: of SFT whole by its steps, of updates of PPO
-    without the first.
-    """
+def measured(cache: Path, processes: int, *layout: str) -> dict[str, float]:
+    """Seconds of one run by so many in a layout: of SFT whole by its steps, of updates of PPO without the first."""
     out = cache / f"run-{processes}"
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "truing", "run", str(cache / "recipe.yaml"), "--out", str(out)]
-    subprocess.run([*command, "--processes", str(processes), "--tp", str(tensor)], check=True, capture_output=True)
+    subprocess.run([*command, "--processes", str(processes), *layout], check=True, capture_output=True)
     updates = [json.loads(line) for line in (out / "ppo" / "metrics.jsonl").read_text().splitlines()][2:]
     stages = {stage["name"]: stage["seconds"] for stage in json.loads((out / "run.json").read_text())["stages"]}
     phases = {name: median(row[f"{name}_s"] for row in updates) for name in ("rollout", "score", "learn")}
@@ -75,20 +73,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--tp", type=int, default=1, help="how many of the processes share each layer (%(default)s)")
+    parser.add_argument("--pp", type=int, default=1, help="in how many stages the layers are (%(default)s)")
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
     prepare(given.cache)
     sides: dict[int, list[dict[str, float]]] = {1: [], given.processes: []}
     for _ in range(given.rounds):
         for processes, runs in sides.items():
-            runs.append(measured(given.cache, processes, given.tp if processes > 1 else 1))
+            layout = ("--tp", str(given.tp), "--pp", str(given.pp)) if processes > 1 else ()
+            runs.append(measured(given.cache, processes, *layout))
     print(f"| seconds | one process | {given.processes} processes | times as fast |\n|---|---|---|---|")
     faster = {}
     for figure in FIGURES:
         one, several = (median(run[figure] for run in runs) for runs in sides.values())
         print(f"| {figure} | {one:.2f} | {several:.2f} | {one / several:.2f} |")
         faster[figure] = one / several
-    if given.tp == 1:
+    if given.tp == given.pp == 1:
         tell(
             Target(f"{given.processes} processes, {figure}", WANTED, faster[figure])
             for figure in ("sft step", "ppo update")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from toy_decoder import FOUR, TOY
+from toy_decoder import FOUR, SHARED, TOY
 
 from truing.estimate.messages import messages
 from truing.estimate.work import Case, Update
@@ -28,18 +28,31 @@ def test_one_process_says_nothing_and_several_agree_on_each_step() -> None:
 
 
 def test_layers_that_are_cut_wait_in_each_of_them_and_for_each_token_that_is_drawn() -> None:
-    forward = 2 * 2 + 1 + 4  # two sums a layer, the embeddings and the vocabulary
-    micro_batches = 4
-    forwards = 5 + 3 * micro_batches + 2 * (2 * 2 * micro_batches)  # drawn, scored, and learnt both ways
-    assert _found(Layout(tensor=2)) == STEPS + 8 * forwards * forward
+    forward, backward = 2 * 2 + 1, 2 * 2  # two sums a layer, and the embeddings
+    micro_batches, vocabulary, blocks = 4, 3, 1  # of up to 64 positions: 8 responses of 5 tokens, or 8 texts of 8
+    drawn, scored, asked = 5 * (forward + vocabulary), 3 * micro_batches * forward, blocks * vocabulary
+    learnt = 2 * 2 * micro_batches * (forward + backward) + 2 * asked  # in two epochs
+    assert _found(Layout(tensor=2)) == STEPS + drawn + scored + 2 * asked + learnt
     given = replace(UPDATE, samples=False, prompt_tokens=8, response_tokens=0, scored=0, learning=1)
-    assert _found(Layout(tensor=2), given) == STEPS + 8 * 2 * (2 * micro_batches) * forward
+    learnt = 2 * micro_batches * (forward + backward) + 2 * asked
+    assert _found(Layout(tensor=2), given) == STEPS + learnt
+    adapters = 2 * 4
+    by_adapter = messages(Case(TOY, SHARED, NUMBERS, given, Layout(tensor=2)))
+    assert by_adapter == STEPS + learnt + 2 * micro_batches * adapters
 
 
 def test_eight_rows_that_go_side_by_side_wait_as_often_as_one() -> None:
     more = replace(UPDATE, episodes=16, prompt_tokens=0, response_tokens=4)  # as many tokens, in two rounds of eight
     fewer = replace(more, episodes=8, prompt_tokens=4, response_tokens=4)
-    assert _found(Layout(tensor=2), more) - _found(Layout(tensor=2), fewer) == 8 * 4 * 9
+    assert _found(Layout(tensor=2), more) - _found(Layout(tensor=2), fewer) == 4 * (2 * 2 + 1 + 3)
+
+
+def test_the_vocabulary_is_gone_over_for_each_block_of_positions() -> None:
+    longer = replace(UPDATE, prompt_tokens=0, response_tokens=8)
+    many = replace(longer, episodes=17 * 8)  # 1,088 positions for 64, in as many micro-batches for each text
+    rows, tokens = replace(NUMBERS, rows=17 * 8), 17 * 16
+    found = messages(Case(TOY, FOUR, replace(rows, learn_tokens=tokens), many, Layout(tensor=2)))
+    assert found - _found(Layout(tensor=2), longer) == (1 + 1 + 2) * 16 * 3
 
 
 def test_shards_are_gathered_layer_by_layer() -> None:

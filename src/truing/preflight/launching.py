@@ -6,8 +6,8 @@ from truing.core.errors import RecipeError
 from truing.preflight.layouts import Layout
 
 SLOW = (
-    "--tp on a CPU waits for the other processes in every layer, for each token that is drawn too: as a rule it is "
-    "slower than one process, and of use for its memory alone"
+    "--tp on a CPU waits for the other processes in every layer, for each token that is drawn too: it is slower than "
+    "one process, or hardly faster, and of use for its memory"
 )
 
 

@@ -18,7 +18,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, Ro
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from truing.core.heap import give_back_large_blocks
+from truing.core.heap import keep_freed_blocks
 from truing.kernels.next_token import (
     BLOCK_TOKENS,
     WHOLE,
@@ -64,7 +64,7 @@ class Slices(Parts):
             in_step: what notices, inside, who of them is gone.
             writes: whether this process is the one, of those that have the same slices, which saves them.
         """
-        give_back_large_blocks()
+        keep_freed_blocks()  # no layer is ever whole again; given back at once, they took a fifth of an update
         self.writes = writes
         self._mesh, self._in_step = mesh, in_step
         self._styles: dict[nn.Module, str] = {}
