@@ -109,7 +109,7 @@ def test_a_world_is_rehearsed_and_one_that_is_refused_leaves_nothing(tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("damaged", ["prompts.parquet", "key"])
+@pytest.mark.parametrize("damaged", ["prompts.jsonl", "key"])
 def test_rows_that_were_damaged_or_are_of_other_data_are_prepared_anew(
     damaged: str, tmp_path: Path, counts: Counter[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
