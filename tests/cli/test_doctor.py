@@ -11,8 +11,7 @@ import torch
 from truing.config.recipe import Recipe
 from truing.estimate import estimator
 from truing.estimate.dry_run import Usage
-from truing.estimate.launches import ASSUMED
-from truing.estimate.work import Links
+from truing.processes.speed import Speed
 
 
 def test_without_a_recipe_the_machine_is_told(truing: Any) -> None:
@@ -73,10 +72,10 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
 ) -> None:
     """Of one process 4 GB were measured, and what the tiny model changes of that is below what is told.
 
-    Libraries for several take 0.13 GB, which processes with parts of weights save elsewhere (`estimate/launches.py`).
+    Libraries for several take 0.13 GB, which those with stages or shards save elsewhere (`estimate/launches.py`).
     """
     monkeypatch.setattr(estimator, "dry_run", lambda recipe, *_: dict.fromkeys(recipe.stages, Usage(4e9, 1e9, 1.0)))
-    monkeypatch.setattr(estimator, "links_here", lambda *_: Links(1e9, 1e9, 4, 2e-4))
+    monkeypatch.setattr(estimator, "measured_speed", lambda *_: Speed(2e-4, 1e9, 1.25))
     monkeypatch.setattr("truing.preflight.launching.PROCESSES_PAY_FROM", 1)
     recipe = tiny.recipe_file(tmp_path, shape="llama-in-groups", roles="separate")
     monkeypatch.setattr(estimator, "memory_of", lambda _: int(10e9))
@@ -87,16 +86,17 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
         ("--processes 4", "4.13 GB", "no"),
         ("--processes 4 --set compute.shard=true", "4.00 GB", "no"),
         ("--processes 4 --pp 2", "4.00 GB", "no"),
-        ("--processes 4 --tp 2", "4.00 GB", "no"),
+        ("--processes 4 --tp 2", "4.13 GB", "no"),
         ("--processes 2", "4.13 GB", "yes"),
         ("--processes 2 --set compute.shard=true", "4.00 GB", "yes"),
         ("--processes 2 --pp 2", "4.00 GB", "yes"),
-        ("--processes 2 --tp 2", "4.00 GB", "yes"),
+        ("--processes 2 --tp 2", "4.13 GB", "yes"),
         ("one process", "4.00 GB", "yes"),
     }
+    assert "times 1.25 since the others" in said.out
     assert "what is exchanged at 1 GB/s and 0.2 ms a message, as was measured here" in said.out
     assert "Slower than one process" not in said.out
-    monkeypatch.setattr(estimator, "links_here", lambda _, device: ASSUMED[device])
+    monkeypatch.setattr(estimator, "measured_speed", lambda *_: None)
     assert "1 GB/s and 0.3 ms a message, which is assumed;" in truing("doctor", recipe, "--processes", "2").out
     assert "There is 10.00 GB for all of them. Take --processes 2." in said.out
     monkeypatch.setattr(estimator, "memory_of", lambda _: int(1e9))

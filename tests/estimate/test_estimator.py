@@ -8,14 +8,17 @@ import tiny
 
 from truing.config.recipe import Recipe
 from truing.config.sections import World
+from truing.core import processor
 from truing.core.errors import ModelError
 from truing.estimate import estimator
 from truing.estimate.changes import changed
 from truing.estimate.dry_run import PRODUCTS_KEPT, Usage
 from truing.estimate.estimator import KERNEL, KERNELS, KERNELS_A_STEP, Forecast, estimate
 from truing.estimate.launches import Launch
+from truing.estimate.work import Links
 from truing.models.load import outline_base
 from truing.preflight.layouts import Layout
+from truing.processes.speed import Speed
 
 Given = Callable[[int | None], None]
 
@@ -70,6 +73,40 @@ def test_the_fastest_launch_that_fits_is_taken_and_one_process_where_the_base_is
     assert forecast.best.layout.options.startswith(best)
     assert bool(forecast.best.layout.options) == bool(best)
     assert [launch.layout for launch in forecast.slower] == [Layout(data=2, tensor=2)]
+
+
+@pytest.mark.parametrize(
+    ("threads", "speed", "times"),
+    [
+        # Of two processes each has half of 8 cores, of four a quarter.
+        (None, Speed(0.0, float("inf"), 1.5), {1: 1.0, 2: 1.5 * 2 / 2, 4: 1.5 * 4 / 4}),
+        # As many as the recipe says in each: four have two for each core, and wait for each other.
+        (4, None, {1: 1.0, 2: 1 / 2, 4: 2.0 / 4}),
+    ],
+)
+def test_several_processes_are_timed_on_the_threads_that_each_of_them_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: int | None, speed: Speed | None, times: dict[int, float]
+) -> None:
+    """In times of one process. A step takes 64 seconds, shared by its threads, and what is exchanged none."""
+    tried: list[int | None] = []
+
+    def made_up(recipe: Recipe, *_: object) -> dict[str, Usage]:
+        tried.append(recipe.compute.threads)
+        return {"sft": Usage(1.0, 1.0, 64 / (recipe.compute.threads or 8))}
+
+    monkeypatch.setattr(estimator, "dry_run", made_up)
+    monkeypatch.setattr(estimator, "measured_speed", lambda *_: speed)
+    monkeypatch.setitem(estimator.ASSUMED, "cpu", Links(float("inf"), float("inf"), 4, 0.0))
+    for module in (estimator, processor):
+        monkeypatch.setattr(module, "cores", lambda: 8)
+    monkeypatch.setattr(estimator.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr("truing.config.defaults.THREADS_PAY_FROM", 0)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    recipe = tiny.recipe(tmp_path, stages=["sft"], **{"compute.threads": threads, "sft.epochs": 1})
+    found = estimate(recipe, Layout(data=4))
+    rows_shared = {one.layout.processes: one for one in found.launches if one.layout == Layout(one.layout.data)}
+    assert {count: one.seconds / found.seconds for count, one in rows_shared.items()} == pytest.approx(times)
+    assert sorted(set(tried), key=str) == sorted({threads} if threads else {None, 4, 2}, key=str)
 
 
 def test_what_fits_is_left_as_it_is(tried: list[Recipe], given: Given, tmp_path: Path) -> None:

@@ -5,21 +5,20 @@ import tiny
 
 from truing.config.recipe import Recipe
 from truing.estimate.dry_run import Usage
-from truing.estimate.launches import Measured, launch_of
+from truing.estimate.launches import Measured, Share, launch_of
 from truing.estimate.work import Links, update_of
 from truing.preflight.layouts import Layout
 
 
-def test_seconds_are_those_of_one_process_shared_out_and_what_goes_over_the_link() -> None:
+def test_seconds_are_those_of_one_on_as_many_threads_shared_out_and_what_goes_over_the_link() -> None:
     recipe = Recipe.model_validate({"stages": ["sft"], "sft": {"method": "full", "batch_size": 8}, "roles": "separate"})
     model = tiny.model()
-    usage = {"sft": Usage(peak=1e9, held=1e9, seconds=2.0, steps=3)}
-    measured = Measured(
-        recipe, model, usage, {"sft": 10}, share=lambda processes: 1 / processes, links=Links(1e3, 1, 2, 0.0)
-    )
+    usage, on_one_thread = ({"sft": Usage(peak=1e9, held=1e9, seconds=seconds, steps=3)} for seconds in (2.0, 3.2))
+    beside = Share(on_one_thread, slowdown=1.25, links=Links(1e3, 1, 2, 0.0))
+    measured = Measured(recipe, model, usage, {"sft": 10}, {2: beside})
     # Two halves of a sum of gradients, of 4 bytes each, go through each process; the second half back.
     exchange = 2 * (4 * model.num_parameters() / 2) / 1e3
-    assert launch_of(measured, Layout(data=2)).seconds == pytest.approx(3 * (2.0 / 2 + exchange))
+    assert launch_of(measured, Layout(data=2)).seconds == pytest.approx(3 * (1.25 * 3.2 / 2 + exchange))
     assert launch_of(measured, Layout()).seconds == 3 * 2.0
 
 
@@ -60,11 +59,13 @@ LIBRARIES, OF_SEVERAL = 0.57e9, 0.13e9
 
 
 def test_a_peak_is_that_of_one_process_with_what_a_launch_changes() -> None:
-    """Several with other rows have more libraries. Those of parts lack gaps of the heap, of about that size."""
+    """Several have more libraries. Those that gather weights or have stages lack gaps of the heap, of that size."""
     shared, of_model = Layout(data=2, shard=True), 1e6
     assert _peak(1e9, Layout()) == 1e9
-    assert _peak(1e9, Layout(data=2)) == pytest.approx(1e9 + OF_SEVERAL, abs=of_model)
-    assert _peak(1e9, shared) == pytest.approx(1e9, abs=of_model)
+    for with_gaps in (Layout(data=2), Layout(tensor=2)):
+        assert _peak(1e9, with_gaps) == pytest.approx(1e9 + OF_SEVERAL, abs=of_model)
+    for without in (shared, Layout(pipeline=2)):
+        assert _peak(1e9, without) == pytest.approx(1e9, abs=of_model)
     assert _peak(float("inf"), Layout()) == pytest.approx(LIBRARIES, abs=of_model)
     assert _peak(float("inf"), shared) == pytest.approx(LIBRARIES + OF_SEVERAL, abs=of_model)
 

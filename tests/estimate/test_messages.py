@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from toy_decoder import FOUR, SHARED, TOY
 
 from truing.estimate.messages import messages
@@ -15,10 +16,11 @@ NUMBERS = Numbers(
 UPDATE = Update(episodes=8, prompt_tokens=3, response_tokens=5, epochs=2)
 """64 tokens, in four micro-batches of 16; three roles score, and two learn in two epochs of a step each"""
 STEPS = 2 * 4
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def _found(layout: Layout, update: Update = UPDATE) -> float:
-    return messages(Case(TOY, FOUR, NUMBERS, update, layout))
+    return messages(Case(TOY, FOUR, NUMBERS, update, layout), CPU)
 
 
 def test_one_process_says_nothing_and_several_agree_on_each_step() -> None:
@@ -29,16 +31,18 @@ def test_one_process_says_nothing_and_several_agree_on_each_step() -> None:
 
 def test_layers_that_are_cut_wait_in_each_of_them_and_for_each_token_that_is_drawn() -> None:
     forward, backward = 2 * 2 + 1, 2 * 2  # two sums a layer, and the embeddings
-    micro_batches, vocabulary, blocks = 4, 3, 1  # of up to 64 positions: 8 responses of 5 tokens, or 8 texts of 8
+    micro_batches, vocabulary, blocks = 4, 3, 4  # each of up to 64 positions, but none beyond a micro-batch
     drawn, scored, asked = 5 * (forward + vocabulary), 3 * micro_batches * forward, blocks * vocabulary
     learnt = 2 * 2 * micro_batches * (forward + backward) + 2 * asked  # in two epochs
     assert _found(Layout(tensor=2)) == STEPS + drawn + scored + 2 * asked + learnt
     given = replace(UPDATE, samples=False, prompt_tokens=8, response_tokens=0, scored=0, learning=1)
     learnt = 2 * micro_batches * (forward + backward) + 2 * asked
     assert _found(Layout(tensor=2), given) == STEPS + learnt
-    adapters = 2 * 4
-    by_adapter = messages(Case(TOY, SHARED, NUMBERS, given, Layout(tensor=2)))
+    adapters = 2 * 2  # the second factors of what is cut by its inputs, a layer
+    by_adapter = messages(Case(TOY, SHARED, NUMBERS, given, Layout(tensor=2)), CPU)
     assert by_adapter == STEPS + learnt + 2 * micro_batches * adapters
+    of_rewards = replace(given, has_logits=False)
+    assert _found(Layout(tensor=2), of_rewards) == STEPS + learnt - 2 * asked
 
 
 def test_eight_rows_that_go_side_by_side_wait_as_often_as_one() -> None:
@@ -47,12 +51,25 @@ def test_eight_rows_that_go_side_by_side_wait_as_often_as_one() -> None:
     assert _found(Layout(tensor=2), more) - _found(Layout(tensor=2), fewer) == 4 * (2 * 2 + 1 + 3)
 
 
-def test_the_vocabulary_is_gone_over_for_each_block_of_positions() -> None:
-    longer = replace(UPDATE, prompt_tokens=0, response_tokens=8)
-    many = replace(longer, episodes=17 * 8)  # 1,088 positions for 64, in as many micro-batches for each text
-    rows, tokens = replace(NUMBERS, rows=17 * 8), 17 * 16
-    found = messages(Case(TOY, FOUR, replace(rows, learn_tokens=tokens), many, Layout(tensor=2)))
-    assert found - _found(Layout(tensor=2), longer) == (1 + 1 + 2) * 16 * 3
+@pytest.mark.parametrize(
+    ("device", "tokens_of_slice", "blocks"),
+    [
+        (CPU, 3, 5),  # 64 positions at once, of 272
+        (CPU, 24_576, 13),  # 524,288 logits at once: 21 positions
+        (CUDA, 24_576, 1),  # 2^26 logits: 2,730 positions
+    ],
+)
+def test_the_vocabulary_is_gone_over_for_each_block_of_positions(
+    device: torch.device, tokens_of_slice: int, blocks: int
+) -> None:
+    shape = replace(TOY, projection=2 * tokens_of_slice * TOY.width)
+    update = replace(UPDATE, prompt_tokens=0, response_tokens=8, episodes=17 * 8, samples=False)
+    numbers = replace(NUMBERS, learn_tokens=17 * 16)  # four micro-batches of 272 tokens, all of them responses
+    counts = [
+        messages(Case(shape, FOUR, numbers, replace(update, has_logits=asked), Layout(tensor=2)), device)
+        for asked in (True, False)
+    ]
+    assert counts[0] - counts[1] == 2 * 4 * blocks * 3  # in two epochs
 
 
 def test_shards_are_gathered_layer_by_layer() -> None:

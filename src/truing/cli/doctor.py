@@ -119,12 +119,14 @@ def _print_launches(found: "Forecast", launch: "Launch", console: Console) -> No
         fits = "yes" if found.holds(one) else "no"
         table.add_row(one.layout.options or "one process", in_words(one.peak), fits, _clock(one.seconds))
     console.print(table)
-    assert found.links is not None
-    how = "which is assumed" if found.links in ASSUMED.values() else "as was measured here"
-    rates = f"{found.links.link / 1e9:.2g} GB/s and {1e3 * found.links.message:.2g} ms a message, {how}"
+    assert found.share is not None
+    links = found.share.links
+    how = "which is assumed" if links in ASSUMED.values() else "as was measured here"
     console.print(
-        "The time is that of one process shared out, on a CPU with its cores, and what is exchanged at "
-        f"{rates}; processes that wait for each other take longer.",
+        "The time is that of one process on the threads of each, shared out, times "
+        f"{found.share.slowdown:.2f} since the others compute too, and what is exchanged at "
+        f"{links.link / 1e9:.2g} GB/s and {1e3 * links.message:.2g} ms a message, {how}; processes that wait for each "
+        "other take longer.",
         soft_wrap=True,
     )
     if found.slower:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from truing import __version__
 from truing.cli.output import say
-from truing.core.processor import processor
+from truing.core.processor import THREADS, cores, processor
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "tokenizers", "safetensors", "numpy", "pydantic")
 ON_REQUEST = ("accelerate", "bitsandbytes", "gguf", "scikit-learn", "vllm")
 """Shown where they are installed"""
-SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+SETTINGS = (THREADS, "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 """Of the environment: what a result or its time can depend on"""
 SECONDS = 10.0
 """The longest that git or a driver is waited for"""
@@ -64,9 +64,8 @@ def libraries() -> list[str]:
 
 def threads() -> str:
     """Cores that this process may use, and what the environment says of them."""
-    may = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     said = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
-    return ", ".join([f"{may} of {os.cpu_count()} cores", *said])
+    return ", ".join([f"{cores()} of {os.cpu_count()} cores", *said])
 
 
 def gpus() -> str:

@@ -1,7 +1,6 @@
 """A recipe is tried on copies of its base: what its stages take, whether that fits, and what would make it fit."""
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,12 +11,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from truing.config.recipe import Recipe
+from truing.config.variants import with_changes
 from truing.core.errors import ModelError
+from truing.core.processor import cores, threads_of_each
 from truing.data.prepared import prepare
 from truing.estimate.changes import candidates, changed
 from truing.estimate.copies import Depth, bytes_of_copy, depth_of, depths_to_try, extrapolated, write_copy
 from truing.estimate.dry_run import PRODUCTS_KEPT, Usage, dry_run
-from truing.estimate.launches import Launch, Measured, launch_of, launches, links_here
+from truing.estimate.launches import ASSUMED, Launch, Measured, Share, launch_of, launches
 from truing.estimate.machine import memory_of
 from truing.estimate.rows import heaviest_rows
 from truing.estimate.shortened import shortened, steps_of
@@ -31,6 +32,7 @@ from truing.pipeline.world import on_files_of
 from truing.preflight.launching import processes_pay
 from truing.preflight.layouts import ONE_PROCESS, Layout
 from truing.preflight.spreading import check_layers
+from truing.processes.speed import measured_speed
 from truing.worlds.reviews import write_world
 
 ROOM = 0.9
@@ -61,8 +63,8 @@ class Forecast:
     """As it was asked for, of several processes"""
     launches: list[Launch] = field(default_factory=list)
     """Of up to as many processes, the fastest first"""
-    links: Links | None = None
-    """Between the processes, as they were measured or are assumed to be"""
+    share: Share | None = None
+    """What each of so many processes has of the machine"""
     shared_memory: bool = True
     """Whether all processes have the one memory, as on a CPU, and not one each"""
 
@@ -142,9 +144,8 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Forecast:
         model,
         usages,
         trial.text_tokens(),
-        share=_share_of_cores(recipe) if on_cpu else lambda processes: 1 / processes,
-        links=links_here(layout.processes, trial.device.type),
-        on_cpu=on_cpu,
+        _shares(trial, usages, layout.processes) if on_cpu else {},
+        on_cpu,
     )
     return Forecast(
         dict(measured.usages),
@@ -153,14 +154,29 @@ def _spread_out(trial: "_Trial", layout: Layout) -> Forecast:
         launch=launch_of(measured, layout),
         launches=sorted(launches(measured, layout.processes), key=lambda launch: launch.seconds),
         shared_memory=on_cpu,
-        links=measured.links,
+        share=measured.share(layout.processes),
     )
 
 
-def _share_of_cores(recipe: Recipe) -> Callable[[int], float]:
-    """Several processes on a CPU have the cores between them: they are faster where one leaves some idle."""
-    used = (recipe.compute.threads or torch.get_num_threads()) / (os.cpu_count() or 1)
-    return lambda processes: max(1 / processes, min(1.0, used))
+def _shares(trial: "_Trial", alone: dict[str, Usage], processes: int) -> dict[int, Share]:
+    """Of so many processes on a CPU, and of fewer that divide them, which have its cores between them."""
+    recipe = trial.recipe
+    on_threads = {recipe.compute.threads or torch.get_num_threads(): alone}
+    found: dict[int, Share] = {}
+    for count in (count for count in range(2, processes + 1) if processes % count == 0):
+        threads = recipe.compute.threads or threads_of_each(count)
+        if threads not in on_threads:
+            on_threads[threads] = trial.usages(with_changes(recipe, {"compute.threads": threads}))
+        found[count] = Share(on_threads[threads], *_beside_others(count, threads))
+    return found
+
+
+def _beside_others(processes: int, threads: int) -> tuple[float, Links]:
+    """How much slower each of so many computes, and what joins them; assumed where they did not come to speak."""
+    found = measured_speed(processes, threads)
+    if found is None:
+        return max(1.0, processes * threads / cores()), ASSUMED["cpu"]
+    return found.slowdown, Links(found.link, found.link, processes, found.message)
 
 
 def _with_changes(found: Forecast, trial: "_Trial", proposed: Iterable[tuple[str, Any]]) -> Forecast:

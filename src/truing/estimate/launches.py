@@ -1,7 +1,7 @@
 """A recipe over several processes: what each would hold, from what one was measured to take, and what fits."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from transformers import PreTrainedModel
@@ -17,12 +17,22 @@ from truing.models.tensor_plan import tensor_plan
 from truing.preflight.held_by_recipe import is_fused, is_quantised, models_of, numbers_of
 from truing.preflight.layouts import ONE_PROCESS, Held, Layout, held
 from truing.preflight.shapes import HINT, shape_of
-from truing.processes.speed import measured_speed
 
 ASSUMED = {"cpu": Links(1e9, 1e9, 1024, 3e-4), "cuda": Links(25e9, 10e9, 8, 1e-4)}
 """By the kind of device: a loopback, and PCIe 4 on a machine with 80 Gb/s to others"""
 LIBRARIES, OF_SEVERAL = 0.57e9, 0.13e9
 """Bytes of Python and its libraries, where no process could be measured, and of those for several processes"""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each of several processes has of a machine."""
+
+    usages: Mapping[str, Usage]
+    """By stage, what one process takes that is alone, on as many threads as each of these has"""
+    slowdown: float
+    """Times as long that each computes beside the others"""
+    links: Links
 
 
 @dataclass(frozen=True)
@@ -54,20 +64,17 @@ class Measured:
     """By stage"""
     text_tokens: Mapping[str, int]
     """Tokens of a text that is read at once, by stage"""
-    share: Callable[[int], float] = lambda processes: 1 / processes
-    """Of the seconds that one process takes to compute, those of each of so many"""
-    links: Links = ASSUMED["cpu"]
+    shares: Mapping[int, Share] = field(default_factory=dict)
+    """By the number of processes, where that was measured"""
     on_cpu: bool = True
 
     def counted(self, found: Held) -> float:
         """Bytes at the worst moment, in the memory that it computes in."""
         return found.peak_on_cpu if self.on_cpu else found.peak
 
-
-def links_here(processes: int, device: str) -> Links:
-    """Between so many: as they are measured on a CPU, and as assumed of GPUs, or where they do not come to speak."""
-    found = measured_speed(processes) if device == "cpu" else None
-    return ASSUMED[device] if found is None else Links(found.link, found.link, processes, found.message)
+    def share(self, processes: int) -> Share:
+        """What each of so many has: as much as one alone, unless something else was measured."""
+        return self.shares.get(processes, Share(self.usages, 1.0, ASSUMED["cpu" if self.on_cpu else "cuda"]))
 
 
 def launches(measured: Measured, processes: int) -> list[Launch]:
@@ -87,6 +94,7 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
     """One of them: what was measured of one process, and by how much the layout changes what is counted."""
     recipe, shape = measured.recipe, shape_of(measured.model)
     device = torch.device("cpu" if measured.on_cpu else "cuda")
+    share = measured.share(layout.processes)
     copied = not measured.on_cpu and copies_products(measured.model)
     found: dict[str, Held] = {}
     peaks: dict[str, float] = {}
@@ -99,9 +107,10 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
         found[stage] = held(shape, models, numbers, layout)
         case = Case(shape, models, numbers, update_of(recipe, stage, tokens), layout)
         parts = phases(case)
-        exchange = sum(phase.seconds_of_exchange(measured.links, layout) for phase in parts.values())
-        exchange += messages(case) * measured.links.message
-        computing = usage.seconds * measured.share(layout.processes) / (1 - parts["learn"].waiting)
+        exchange = sum(phase.seconds_of_exchange(share.links, layout) for phase in parts.values())
+        exchange += messages(case, device) * share.links.message
+        alone_on_threads = share.usages[stage].seconds
+        computing = share.slowdown * alone_on_threads / layout.processes / (1 - parts["learn"].waiting)
         seconds += usage.steps * (computing + exchange)
         known = usage.peak < float("inf")
         uncounted = usage.peak - measured.counted(alone) if known else LIBRARIES
@@ -113,10 +122,12 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
 def _imports_more(layout: Layout, measured: bool) -> bool:
     """Whether libraries for several processes are to be added.
 
-    They are not to what one process was measured to take where several have parts of weights: these give large blocks
-    back to the system, and lack the gaps in its heap that one has, which were seen to take about as much.
+    They are not to what one process was measured to take where several gather weights or have layers in stages: these
+    give large blocks back to the system, and lack the gaps in its heap that one has, which were seen to take about as
+    much.
     """
-    return layout.processes > 1 and not (measured and layout.parts > 1)
+    gives_back = layout.shard or layout.pipeline > 1
+    return layout.processes > 1 and not (measured and gives_back)
 
 
 def _layouts(recipe: Recipe, model: PreTrainedModel, processes: int) -> Iterator[Layout]:

@@ -93,6 +93,8 @@ class Update:
     """Roles that are asked about each text"""
     learning: int = 2
     """Roles that learn from it"""
+    has_logits: bool = True
+    """Whether what learns gives logits, as a policy does and a model of rewards does not"""
 
     @property
     def length(self) -> int:
@@ -179,6 +181,7 @@ def update_of(recipe: Recipe, stage: str, text_tokens: int) -> Update:
         samples=sampled,
         scored=spec.makes_policy * spec.read_besides + sampled * (1 + reward_models(recipe, spec)),
         learning=2 if hasattr(section, "critic_learning_rate") else getattr(section, "members", 1),
+        has_logits=spec.makes_policy,
     )
 
 

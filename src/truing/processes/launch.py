@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeAlias
 
+from truing.core.processor import THREADS, threads_of_each
 from truing.processes.failures import FAILED, GONE, UNTOLD
 from truing.processes.started import ADDRESS, LAUNCHER, LOCAL_RANK, RANK, SIZE
 from truing.processes.watchdog import ENDING
@@ -33,7 +34,7 @@ def launch(processes: int, arguments: Sequence[str]) -> tuple[int, str | None]:
     Returns:
         The exit code, and what there is to say of processes that were ended from outside.
     """
-    shared = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
+    shared = {THREADS: str(threads_of_each(processes)), **os.environ}
     shared |= {
         LAUNCHER: str(os.getpid()),
         SIZE: str(processes),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from truing.core.errors import RunError
+from truing.core.processor import THREADS, threads_of_each
 from truing.processes.launch import LOOK_SECONDS, Process, signals_passed_on, start_truing
 from truing.processes.started import LAUNCHER
 from truing.processes.watchdog import GRACE_SECONDS
@@ -91,7 +92,7 @@ def _started(trial: Trial, source: Trial | None, recipe_file: Path, jobs: int) -
     """`truing run`, what it says in a file beside its directory."""
     sets = [word for override in trial.overrides for word in ("--set", override)]
     place = ["--out", str(trial.root)] if source is None else ["--out", str(source.root), "--fork-to", str(trial.root)]
-    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs)), **os.environ}
+    environment = {THREADS: str(threads_of_each(jobs)), **os.environ}
     trial.root.parent.mkdir(parents=True, exist_ok=True)
     with _log(trial).open("ab") as log:
         return start_truing(
