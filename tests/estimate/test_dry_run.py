@@ -1,5 +1,6 @@
 """What a dry run measures is what is held: by formulas, and by a run of all layers."""
 
+import mmap
 import os
 import signal
 import time
@@ -102,6 +103,19 @@ def test_libraries_that_a_process_was_born_with_are_counted() -> None:
     assert with_them - without == pytest.approx(libraries, rel=0.01)
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell")
+def test_files_that_a_process_alone_reads_are_not_taken_for_those_that_it_was_born_with(tmp_path: Path) -> None:
+    of_its_own, place = 64 * 2**20, tmp_path / "library"
+    with place.open("wb") as file:
+        file.write(bytes(of_its_own))
+        os.fsync(file.fileno())  # what is still to be written is no file yet
+    meter = Meter(torch.device("cpu"), libraries=10**12)
+    before = meter.usage.peak
+    with place.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        mapped.find(b"1")
+        assert meter.usage.peak - before == pytest.approx(of_its_own, rel=0.1)
+
+
 def test_dpo_is_tried_with_the_members_that_score_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[int] = []
     right = MembersReward.scores_and_spread
@@ -144,6 +158,10 @@ def _crash(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def _terminated(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _nameless(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGRTMIN + 1)
 
@@ -161,6 +179,7 @@ def test_a_process_that_the_system_ends_has_no_usage(monkeypatch: pytest.MonkeyP
     ("work", "how"),
     [
         (_crash, "was ended by SIGSEGV"),
+        (_terminated, "was ended by SIGTERM"),
         (_nameless, f"was ended by signal {signal.SIGRTMIN + 1}"),
         (_exit, "ended with exit code 9"),
     ],

@@ -10,7 +10,7 @@ from subprocess import PIPE
 import pytest
 import torch
 
-from truing.runs.memory import release_memory, resident, resident_files, resident_files_of_others
+from truing.runs.memory import release_memory, resident, resident_files, shared_files
 
 MEGABYTE = 2**20
 
@@ -38,14 +38,14 @@ def test_files_that_others_hold_too_are_told_from_those_that_this_process_alone_
     with place.open("wb") as file:
         file.write(bytes(16 * MEGABYTE))
         os.fsync(file.fileno())  # what is still to be written is no file yet
-    before = resident_files(), resident_files_of_others()
+    before = resident_files(), shared_files()
     with place.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
         mapped.find(b"1")
-        alone = resident_files(), resident_files_of_others()
+        alone = resident_files(), shared_files()
         with subprocess.Popen([sys.executable, "-c", READ, place], stdin=PIPE, stdout=PIPE) as other:
             assert other.stdout is not None
             assert other.stdout.readline() == b"read\n"
-            both = resident_files(), resident_files_of_others()
+            both = resident_files(), shared_files()
             other.communicate()
     near = {"abs": 2 * MEGABYTE}
     assert (alone[0] - before[0], alone[1] - before[1]) == (

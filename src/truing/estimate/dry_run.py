@@ -33,12 +33,14 @@ from truing.models.device import device_of
 from truing.pipeline.execute import run_stage
 from truing.runs.directory import open_run
 from truing.runs.interruption import Interruption
-from truing.runs.memory import release_memory, resident, resident_files, resident_files_of_others
+from truing.runs.memory import release_memory, resident, resident_files, shared_files
 from truing.runs.progress import Figures, SilentProgress
 from truing.runs.trackers import open_tracker
 
 MAXRSS = 1 if sys.platform == "darwin" else 1024
 """Bytes of the unit in which the system tells a process' peak"""
+OF_SIGNAL = 128
+"""What is added to a signal's number in the exit code of a process that heard it and ended by itself"""
 GRACE_SECONDS = 5.0
 """For the other process to end by itself"""
 PRODUCTS_KEPT = 64
@@ -108,10 +110,11 @@ def _refuse_unless_killed(process: BaseProcess, error: Exception) -> None:
         ended = f"did not begin ({first_line(error)})"
     else:
         process.join()
-        code = process.exitcode
+        code = process.exitcode or 0
         if code == -signal.SIGKILL:
             return
-        ended = f"was ended by {_name_of(-code)}" if code and code < 0 else f"ended with exit code {code}"
+        number = -code if code < 0 else code - OF_SIGNAL
+        ended = f"was ended by {_name_of(number)}" if number > 0 else f"ended with exit code {code}"
     what = f"the process in which the recipe was tried {ended}, which says nothing of what it takes."
     hint = "Try again; if it comes back, `truing validate` takes one step of each stage in this process."
     raise ProcessesError(what, code="processes/ended", hint=hint)
@@ -140,7 +143,7 @@ def _on_interrupt(handler: Any) -> Iterator[None]:
 def _answer(sender: Connection, work: Callable[[], dict[str, Usage] | None]) -> None:
     """In the other process: sends what the work finds, or the error it meets."""
     keep_libraries()  # that it was born with
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(OF_SIGNAL + number))
     found: dict[str, Usage] | Exception | None
     try:
         found = work()
@@ -202,8 +205,9 @@ class Meter(SilentProgress):
             beside = whole - free - torch.cuda.memory_reserved(self._gpu)  # kernels, libraries, other processes
             return Usage(torch.cuda.max_memory_reserved(self._gpu) + beside, self._held + beside, self._seconds)
         # A forked process holds files of libraries that are imported already only once it touches them; any other,
-        # from their import on. Those that it imports itself are in its peak.
-        untouched = max(0, self._libraries - resident_files_of_others())
+        # from their import on. Those that it imports itself are in its peak, and are taken for touched ones where some
+        # other process of the machine happens to hold them too.
+        untouched = max(0, self._libraries - shared_files())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS
         return Usage(peak + untouched, self._held + untouched, self._seconds)
 

@@ -16,11 +16,11 @@ def resident() -> int:
 
 
 def resident_files() -> int:
-    """Bytes of these that are files, such as libraries."""
+    """Of its resident bytes, those that are files, such as libraries."""
     return _pages(2)
 
 
-def resident_files_of_others() -> int:
+def shared_files() -> int:
     """Bytes of these that another process holds as well, as a forked one does those of whoever it was forked from.
 
     All of them where the system does not tell them apart.
