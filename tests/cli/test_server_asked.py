@@ -22,12 +22,17 @@ CHANGES: dict[str, Any] = {
 NOWHERE = "http://127.0.0.1:9"
 
 
+def _asked(truing: Any, command: str, recipe: Path, out: Path) -> Any:
+    """What the command says of a recipe, which only `run` needs a directory for."""
+    return truing(command, recipe, *(("--out", out) if command == "run" else ()))
+
+
 @pytest.mark.parametrize("command", ["validate", "run"])
 def test_one_that_is_not_there_is_told_with_the_command_that_starts_it(
     command: str, truing: Any, tmp_path: Path
 ) -> None:
     recipe = tiny.recipe_file(tmp_path, stages=["reward", "ppo"], **CHANGES, **{"rollout.vllm.url": NOWHERE})
-    said = truing(command, recipe, *(("--out", tmp_path / "run") if command == "run" else ()))
+    said = _asked(truing, command, recipe, tmp_path / "run")
     assert said.code == 2
     assert [spot[0] for spot in said.spots] == ["engine/no-server"]
     assert "ppo samples there, and no stage is begun before it answers. Start one in an environment of its" in said.err
@@ -47,13 +52,13 @@ def test_one_that_reads_too_little_is_refused(truing: Any, tmp_path: Path) -> No
 def test_one_that_serves_another_model_is_told_of_before_anything_is_paid_for(
     command: str, truing: Any, tmp_path: Path
 ) -> None:
-    served = tiny.recipe(tmp_path / "served")
-    with serving(StandIn(served)) as url:
-        recipe = tiny.recipe_file(tmp_path, stages=["ppo"], **CHANGES, **{"rollout.vllm.url": url})
-        out = ("--out", tmp_path / "run") if command == "run" else ()
-        said = truing(command, recipe, *out)
-        own = tiny.recipe_file(tmp_path / "served", stages=["ppo"], **CHANGES, **{"rollout.vllm.url": url})
-        silent = truing(command, own, *out[:1], *(tmp_path / "other" for _ in out[1:]))
+    server = StandIn(tiny.recipe(tmp_path / "served"))
+    server.roles["of an earlier run"], server.places["of an earlier run"] = server.base.role(), str(tmp_path / "gone")
+    with serving(server) as url:
+        changes = CHANGES | {"rollout.vllm.url": url}
+        said = _asked(truing, command, tiny.recipe_file(tmp_path, stages=["ppo"], **changes), tmp_path / "run")
+        own = tiny.recipe_file(tmp_path / "served", stages=["ppo"], **changes)
+        silent = _asked(truing, command, own, tmp_path / "other")
     assert (said.code, silent.code) == (0, 0), said.err + silent.err
     there = f"says that it serves {tmp_path / 'served' / 'base'}, and what is to sample there is {tmp_path / 'base'}"
     assert there in " ".join(said.out.split())

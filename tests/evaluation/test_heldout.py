@@ -54,6 +54,17 @@ def test_the_interval_of_a_share_stays_between_0_and_1(
     assert all(-1 <= end <= 1 for end in judged["change_ci95"]) or not share
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_policy_that_has_not_moved_is_no_distance_from_the_reference_in_any_precision(
+    dtype: str, tmp_path: Path
+) -> None:
+    """Sampling rounds otherwise than a pass over whole rows: in bfloat16 by more than a policy moves in a step."""
+    recipe = tiny.recipe(tmp_path, **{"compute.dtype": dtype})
+    evaluator = _evaluator(recipe, _roles(recipe))
+    evaluator.evaluate(0)
+    assert [row["kl"] for row in evaluator.rows[0]] == pytest.approx([0.0] * len(evaluator.rows[0]), abs=1e-4)
+
+
 class _Length:
     def score(self, samples: Sequence[Sample]) -> list[float]:
         return [float(len(sample.response)) for sample in samples]

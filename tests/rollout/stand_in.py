@@ -39,6 +39,7 @@ class StandIn:
         self.base = tiny.load(recipe)
         self.adapters = Adapters(self.base.model, recipe.lora, recipe.seed, self.base.backend)
         self.roles: dict[str, Role] = {}
+        self.places: dict[str, str] = {}
         self.loaded: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.answered = 0
@@ -56,11 +57,14 @@ class StandIn:
     def models(self) -> list[dict[str, Any]]:
         reads = 8 if self._fault == "short" else 64
         served = [{"id": "base", "root": self.base.model.name_or_path, "parent": None, "max_model_len": reads}]
-        return served + [{"id": name, "root": "", "parent": "base", "max_model_len": None} for name in self.roles]
+        return served + [
+            {"id": name, "root": self.places[name], "parent": "base", "max_model_len": None} for name in self.roles
+        ]
 
     def load(self, name: str, place: str) -> None:
         with self._lock:
             self.loaded.append(name)
+            self.places[name] = place
             if self.has("stale"):
                 self.roles[name] = self._before
             else:

@@ -28,7 +28,7 @@ from truing.rewards.combined import scores_of
 from truing.rewards.sources import RewardFn
 from truing.rollout.environment import Environment
 from truing.rollout.episodes import NO_SCORES_HINT, as_samples, dropped_warnings, respond
-from truing.rollout.local import LocalEngine
+from truing.rollout.read_again import local_engine
 from truing.runs.metrics import JsonLines
 
 MEANS = {"score": "score", "member_spread": "member_spread", "kl": "kl", "length": "length", "eos_rate": "finished"}
@@ -64,7 +64,7 @@ class HeldoutEvaluator:
         """
         self._recipe = recipe
         self._roles = roles
-        self._engine = LocalEngine(roles.policy)
+        self._engine = local_engine(roles.policy, recipe)
         self._reward = reward
         self._prompts = prompts
         self._answers = answers or Answers()

@@ -11,10 +11,20 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from truing.config.defaults import given
+from truing.config.recipe import Recipe
 from truing.core.batches import Sequences
+from truing.models.roles import Role
 from truing.models.scoring import forward_in_micro_batches, response_logprobs
 from truing.rollout.engine import Completion, Drawing, Sampling
 from truing.rollout.local import LocalEngine
+
+
+def local_engine(role: Role, recipe: Recipe) -> "LocalEngine | ReadAgain":
+    """Sampling in this process, whose log-probabilities are those that learning and references are held against."""
+    local = LocalEngine(role)
+    is_single = role.backend.precision.compute == torch.float32
+    return local if is_single else ReadAgain(local, given(recipe.compute.score_tokens))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import torch
-
 from truing.config.defaults import given
 from truing.config.recipe import Recipe
 from truing.core.errors import EngineError
@@ -20,7 +18,7 @@ from truing.processes import group
 from truing.rollout.engine import Engine
 from truing.rollout.episodes import respond
 from truing.rollout.local import LocalEngine
-from truing.rollout.read_again import ReadAgain
+from truing.rollout.read_again import local_engine
 from truing.rollout.server import ATTEMPTS, Server
 from truing.rollout.vllm import VllmEngine
 from truing.runs.files import remove
@@ -43,8 +41,7 @@ def open_engine(
         EngineError: no server of the policy's base is there.
     """
     if recipe.rollout.engine == "local":
-        local, is_single = LocalEngine(policy), policy.backend.precision.compute == torch.float32
-        yield local if is_single else ReadAgain(local, given(recipe.compute.score_tokens))
+        yield local_engine(policy, recipe)
         return
     engine = _vllm(recipe, policy, base, prompts, stage.absolute() / ADAPTERS)
     try:
@@ -80,7 +77,8 @@ def check_server(
     # A copy, or a directory that has another name on the server's machine, is as good: its probe tells.
     return [
         f"{stage}: {url} says that it serves {' and '.join(served)}, and what is to sample there is {model}: where "
-        "these are not the same weights, the run ends at the stage's first probe, with what is before it paid for"
+        "these are not the same weights, the run ends at the stage's first probe, with what is before it paid for. "
+        + _how_to_start(recipe, policy, model, longest)
     ]
 
 
