@@ -128,7 +128,11 @@ def test_a_forward_that_fails_leaves_the_models_own_attention() -> None:
 
 
 @pytest.mark.parametrize("shape", ["llama", "qwen", "qwen3"])
-def test_rows_that_are_padded_on_the_right_need_no_mask(shape: str) -> None:
+@pytest.mark.parametrize("keys_for_each", [False, True])
+def test_rows_that_are_padded_on_the_right_need_no_mask(
+    shape: str, keys_for_each: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_rows, "_wants_keys_for_each", lambda *_: keys_for_each)  # as CUDA does in float32
     backend = choose_backend(_model(shape), CUDA, Precision())
     assert backend.hidden is hidden_causal
     plain, bare = (

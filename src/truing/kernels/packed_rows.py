@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.attention.varlen import varlen_attn
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -185,9 +186,20 @@ def _of_rows(
     queries, keys, values = inputs
     if by_products and mask is None and is_short(queries, keys, values):
         return attend(queries, keys, values, options["scaling"])
+    if mask is None and _wants_keys_for_each(queries, keys):
+        keys, values = (part.repeat_interleave(queries.shape[1] // part.shape[1], dim=1) for part in (keys, values))
+        own = F.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=options["scaling"])
+        return own.transpose(1, 2)
     attention: Any = sdpa_attention_forward
     mixed: Tensor = attention(module, queries, keys, values, mask, **options)[0]
     return mixed
+
+
+def _wants_keys_for_each(queries: Tensor, keys: Tensor) -> bool:
+    """Whether PyTorch would hold the scores of all pairs of tokens, for want of a kernel on CUDA that is in single
+    precision and has several queries share a key (pytorch#154363).
+    """
+    return queries.is_cuda and queries.dtype == torch.float32 and keys.shape[1] < queries.shape[1]
 
 
 def _by_kernel(queries: Tensor, keys: Tensor, values: Tensor, bounds: Bounds, scaling: float) -> Tensor:
