@@ -24,15 +24,13 @@ from truing.estimate.work import Case, phases
 from truing.estimate.work import Update as Sizes
 from truing.functional import kl_exact
 from truing.kernels.backend import Backend
-from truing.kernels.gpu.static_step import copies_products
 from truing.kernels.packed_rows import hidden_causal
 from truing.kernels.precision import Precision
 from truing.models.device import device_of
 from truing.models.scoring import response_hidden, response_logprobs
 from truing.pipeline.execute import run_pipeline
-from truing.preflight.held_by_recipe import is_fused, models_of, numbers_of
+from truing.preflight.held_by_recipe import models_of
 from truing.preflight.layouts import ONE_PROCESS, held
-from truing.preflight.shapes import shape_of
 from truing.rollout.episodes import respond
 from truing.runs.interruption import Interruption
 from truing.runs.progress import Figures, SilentProgress
@@ -43,10 +41,16 @@ from truing.training.learner import Learner, Trained
 
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 """What the host calls to wait for a device"""
-BUFFER, SIDE, LAPS = 2**30, 8192, 5
-"""Bytes that are copied, rows of a square product, and how often the best is looked for"""
+LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cudaGraphLaunch", "cuLaunchKernel", "cuLaunchKernelEx")
+"""What it calls to have a device do something"""
+OF_PROFILER = 1
+"""Waits that the profiler adds as it ends"""
+BUFFER, SIDE, LAPS, IN_A_ROW = 2**30, 8192, 5, 10
+"""Bytes that are copied, rows of a square product, how often the best is looked for, and calls behind each other"""
 ADAPTER_PASSES = 4
 """Operations of a weight and token in forward and backward through a frozen base"""
+SCORED = 2
+"""Roles that are asked about responses: reference and critic, for the reward here asks no model"""
 
 
 def seconds(device: torch.device, action: Callable[[], Any]) -> float:
@@ -63,10 +67,20 @@ def ceilings(device: torch.device, tiny: bool) -> dict[str, float]:
     """The best rates of a copy, bytes a second read and written, and of a product in bfloat16, operations a second."""
     size, side = (2**20, 128) if tiny else (BUFFER, SIDE)
     source, target = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))
-    square = torch.ones(side, side, dtype=torch.bfloat16, device=device)
-    copy = min(seconds(device, lambda: target.copy_(source)) for _ in range(LAPS))
-    product = min(seconds(device, lambda: square @ square) for _ in range(LAPS))
+    square = torch.randn(side, side, device=device).bfloat16()  # of like numbers a GPU needs less power, and is faster
+    copy, product = (_best(device, action) for action in (lambda: target.copy_(source), lambda: square @ square))
     return {"bandwidth": 2 * size / copy, "operations": 2 * side**3 / product}
+
+
+def _best(device: torch.device, action: Callable[[], Any]) -> float:
+    """Seconds of one of several in a row, behind as many that warm up."""
+
+    def all_of_them() -> None:
+        for _ in range(IN_A_ROW):
+            action()
+
+    all_of_them()
+    return min(seconds(device, all_of_them) for _ in range(LAPS)) / IN_A_ROW
 
 
 @torch.no_grad()
@@ -126,8 +140,10 @@ def sampling(subject: Subject, device: torch.device) -> dict[str, float]:
 
 
 def updating(subject: Subject, device: torch.device, ceiling: Mapping[str, float]) -> dict[str, float]:
-    """Seconds of an update and of its parts, the least each could take, and the peak of memory beside the count."""
-    recipe, work = subject.recipe, subject.work
+    """Seconds of an update and of its parts, the least each could take where the ceilings are known, and the peak of
+    memory beside the count.
+    """
+    work = subject.work
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -136,23 +152,38 @@ def updating(subject: Subject, device: torch.device, ceiling: Mapping[str, float
         metrics: dict[str, Any] = {}
         found = {"update_s": seconds(device, lambda: metrics.update(update.run(2, 0.05)))}
     metrics["learn_s"] = found["update_s"] - metrics["rollout_s"] - metrics["score_s"]  # the device may be behind
-    model, length = subject.roles.base.model, work.prompt_tokens + work.response_tokens
-    shape, models = shape_of(model), models_of(recipe, "ppo")
-    fused, copied = is_fused(recipe, "ppo", model, device), copies_products(model)
-    numbers = numbers_of(recipe, "ppo", ONE_PROCESS, length, fused, copied)
-    sizes = Sizes(work.episodes, work.prompt_tokens, work.response_tokens, work.epochs, work.minibatches)
-    for name, phase in phases(Case(shape, models, numbers, sizes, ONE_PROCESS)).items():
-        least = max(phase.operations / ceiling["operations"], phase.read / ceiling["bandwidth"])
-        taken = metrics[f"{name}_s"]
-        found |= {f"{name}_s": taken, f"{name}_share": least / taken}
-    products = shape.layers * shape.products
-    operations = ADAPTER_PASSES * products * sizes.tokens * work.epochs * len(("policy", "critic"))
-    found["learn_mfu"] = operations / found["learn_s"] / ceiling["operations"]
+    found |= {f"{name}_s": metrics[f"{name}_s"] for name in ("rollout", "score", "learn")}
     found["ratio_max_deviation"] = metrics["ratio_max_deviation"]
-    found["counted_peak"] = held(shape, models, numbers, ONE_PROCESS).peak
+    found["counted_peak"] = held(subject.shape, models_of(subject.recipe, "ppo"), subject.numbers, ONE_PROCESS).peak
     if device.type == "cuda":
         found["peak"] = float(torch.cuda.max_memory_reserved(device))
-    return found
+    sizes = Sizes(work.episodes, work.prompt_tokens, work.response_tokens, work.epochs, work.minibatches, SCORED)
+    return found | (_of_ceilings(subject, sizes, found, ceiling) if ceiling else {})
+
+
+def _of_ceilings(
+    subject: Subject, sizes: Sizes, found: Mapping[str, float], ceiling: Mapping[str, float]
+) -> dict[str, float]:
+    """The least time of each part over what it took, and of learning the products alone."""
+    shape, models = subject.shape, models_of(subject.recipe, "ppo")
+    shares = {
+        f"{name}_share": max(phase.operations / ceiling["operations"], phase.read / ceiling["bandwidth"])
+        / found[f"{name}_s"]
+        for name, phase in phases(Case(shape, models, subject.numbers, sizes, ONE_PROCESS)).items()
+    }
+    passes = sizes.tokens * sizes.epochs * len(("policy", "critic"))
+    operations = ADAPTER_PASSES * shape.layers * shape.products * passes
+    return shares | {"learn_mfu": operations / found["learn_s"] / ceiling["operations"]}
+
+
+def ways(subject: Subject) -> dict[str, str]:
+    """By what a model is computed: what would be slow unseen."""
+    backend = subject.roles.policy.backend
+    kept = getattr(backend.decoding, "keeps_graphs", None)
+    graphs = {None: "", True: ", keeps graphs", False: ", **keeps no graphs**"}[kept]
+    decoding = getattr(backend.decoding, "__name__", type(backend.decoding).__name__)
+    told = {"learns_by": backend.hidden.__name__, "samples_by": decoding + graphs}
+    return told | {"notes": " ".join(subject.roles.base.notes) or "none"}
 
 
 def padding(subject: Subject, device: torch.device) -> dict[str, float]:
@@ -194,10 +225,11 @@ def waiting(subject: Subject) -> dict[str, float]:
         scored = _made_up(rollout, mask)
         objective = replace(update.objective, settings=recipe.ppo.model_copy(update={"minibatches": 1, "epochs": 1}))
         experience = objective.experience(scored, 0.05)
-        budget = recipe.compute.learn_tokens or 1
+        budget = subject.numbers.learn_tokens
+        learner = Learner(objective.trained, recipe.ppo.optimiser, 100, budget)
         micro_batches = len(subject.roles.policy.micro_batches(experience.token_counts, budget))
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-            learn(experience, objective, update.learner, recipe.seed, 1)
+            learn(experience, objective, learner, recipe.seed, 1)
         learnt = _waits(seen) / (2 * micro_batches)
     return {"waits_a_token": sampled, "waits_a_micro_batch": learnt}
 
@@ -210,7 +242,15 @@ def _made_up(rollout: Rollout, mask: torch.Tensor) -> Scored:
 
 
 def _waits(seen: Any) -> int:
-    return sum(event.count for event in seen.key_averages() if event.key in WAITS)
+    """How often the host waited, of its own accord.
+
+    Raises:
+        RuntimeError: the profiler saw nothing of CUDA, so that no wait says nothing.
+    """
+    counts = {event.key: event.count for event in seen.key_averages()}
+    if torch.cuda.is_available() and not any(counts.get(name) for name in LAUNCHES):
+        raise RuntimeError("the profiler saw no launch on the GPU: is CUPTI there?")
+    return max(0, sum(counts.get(name, 0) for name in WAITS) - OF_PROFILER)
 
 
 class _Stops(SilentProgress):

@@ -1,6 +1,6 @@
 """What truing does on one GPU: whether it is right there, and how near it comes to what the GPU can do.
 
-    python benchmarks/gpu/run.py [--device cuda] [--minutes 8] [--page PAGE]
+    python benchmarks/gpu/run.py [--device cuda] [--minutes 7] [--page PAGE]
     python benchmarks/gpu/run.py --device cpu --tiny --page /tmp/page.md    # that the script works, in seconds
     python benchmarks/gpu/run.py --empty                                    # the page as it is without a GPU
 
@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,6 +67,9 @@ COLUMNS: tuple[tuple[str, str, str, str], ...] = (
     ("waits a token step", "waits_a_token", "{:.2f}", "≤ 0.1"),
     ("waits a micro-batch", "waits_a_micro_batch", "{:.2f}", "≤ 1"),
     ("PPO's first ratio, largest deviation from 1", "ratio_max_deviation", "{:.1e}", "≤ 0.02"),
+    ("learns by", "learns_by", "{}", ""),
+    ("samples by", "samples_by", "{}", ""),
+    ("remarks on loading it", "notes", "{}", ""),
 )
 """What is measured of each model: in words, its name, its form, and what is wanted"""
 
@@ -101,16 +105,17 @@ class Parts:
 
     def run(self, name: str, into: Found, work: Callable[[], Found]) -> None:
         """One part, unless time is up; what goes wrong ends it alone."""
-        begun = time.monotonic()
+        begun, found = time.monotonic(), Found()
         if begun > self._until:
             self._failures.append(f"{name}: time was up")
             return
         try:
-            into |= work()
+            found = work()
+            into |= found
         except Exception as error:  # of any kind: the rest is measured all the same
             traceback.print_exc()
             self._failures.append(f"{name}: {type(error).__name__} {str(error)[:200]}")
-        print(f"{name}: {time.monotonic() - begun:.1f} s", flush=True)
+        print(json.dumps({"part": name, "seconds": round(time.monotonic() - begun, 1), "found": found}), flush=True)
         foot = conditions(self._told.device, self._failures)
         self._told.page.write_text(page([*self.models], self.checks, self.models, foot), encoding="utf-8")
 
@@ -134,6 +139,8 @@ def main() -> None:
     parts.run("ceilings", parts.checks, lambda: _ceilings(measured.ceilings(device, told.tiny)))
     smallest = next(iter(configs))
     parts.run("agreement", parts.checks, lambda: measured.agreement(configs[smallest][0], device))
+    with TemporaryDirectory() as place:
+        parts.run("going on", parts.checks, lambda: measured.resuming(told.device, Path(place)))
 
     def measure(name: str) -> None:
         """One model."""
@@ -143,17 +150,16 @@ def main() -> None:
         parts.run(f"{name}: update", found, lambda: _updating(measured.updating(made, device, parts.checks)))
         parts.run(f"{name}: waits", found, lambda: measured.waiting(made))
         parts.run(f"{name}: padding", found, lambda: measured.padding(made, device))
+        parts.run(f"{name}: ways", found, lambda: measured.ways(made))
         if name == smallest:
             parts.run("deterministic", parts.checks, lambda: measured.determinism(made, device))
 
     for name in configs:
         parts.run(name, parts.models[name], lambda name=name: measure(name) or {})
         if device.type == "cuda":
-            torch.cuda.empty_cache()
-    with TemporaryDirectory() as place:
-        parts.run("going on", parts.checks, lambda: measured.resuming(told.device, Path(place)))
+            with suppress(RuntimeError):  # after a fault of the GPU nothing works, and each part says so
+                torch.cuda.empty_cache()
     print(told.page.read_text(encoding="utf-8"))
-    print(json.dumps({"checks": parts.checks, "models": parts.models}, indent=2))
 
 
 def _ceilings(found: Found) -> Found:

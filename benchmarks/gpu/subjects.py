@@ -18,6 +18,7 @@ from truing.core.records import Sample
 from truing.data.encode import EncodedPrompt
 from truing.data.endings import Endings
 from truing.data.prompts import PromptSet
+from truing.kernels.gpu.static_step import copies_products
 from truing.kernels.precision import Precision
 from truing.models.context import context_length
 from truing.models.device import device_of, precision_of
@@ -25,6 +26,9 @@ from truing.models.exactness import exact_backend
 from truing.models.heads import scalar_head
 from truing.models.layout import PpoRoles
 from truing.models.load import LoadedBase, prepare
+from truing.preflight.held_by_recipe import is_fused, numbers_of
+from truing.preflight.layouts import ONE_PROCESS, Numbers, Shape
+from truing.preflight.shapes import shape_of
 from truing.preflight.sizes import sizes_of
 from truing.rollout.ahead import Rollouts
 from truing.rollout.selection import open_engine
@@ -103,6 +107,9 @@ class Subject:
     roles: PpoRoles
     prompts: PromptSet
     work: Work
+    shape: Shape
+    """Of the base before it had adapters, which are counted by themselves"""
+    numbers: Numbers
 
     @contextmanager
     def update(self) -> Iterator[Update]:
@@ -150,6 +157,8 @@ def subject(config: PreTrainedConfig, work: Work, device: str) -> Subject:
     compute = Compute(device=device)
     base = base_of(config, device_of(compute), precision_of(compute, trains=False))
     recipe = with_changes(recipe, sizes_of(recipe, ["ppo"], lambda: base.model))
+    fused, copied = is_fused(recipe, "ppo", base.model, base.model.device), copies_products(base.model)
+    shape, numbers = shape_of(base.model), numbers_of(recipe, "ppo", ONE_PROCESS, recipe.data.max_length, fused, copied)
     adapters = base.adapters(recipe.lora, recipe.seed)
     adapters.add("policy")
     adapters.add("critic")
@@ -163,4 +172,5 @@ def subject(config: PreTrainedConfig, work: Work, device: str) -> Subject:
     )
     known = int(config.vocab_size)  # type: ignore[attr-defined]
     texts = torch.randint(2, known, (work.episodes, work.prompt_tokens), generator=torch.Generator().manual_seed(0))
-    return Subject(recipe, roles, PromptSet([EncodedPrompt("", tuple(text)) for text in texts.tolist()], []), work)
+    prompts = PromptSet([EncodedPrompt("", tuple(text)) for text in texts.tolist()], [])
+    return Subject(recipe, roles, prompts, work, shape, numbers)
