@@ -1,6 +1,6 @@
 """Two processes of one core each beside one process of one core: an update of PPO, and a step of SFT.
 
-    python benchmarks/processes/run.py [--cache DIR] [--rounds 3] [--processes 2] [--tp 1 | --pp 1]
+    python benchmarks/processes/run.py [--cache DIR] [--rounds 3] [--processes 2] [--tp 2 | --pp 2]
 
 On a random Llama of 30M parameters that the script makes; its rewards are the lengths of responses. The sides take
 turns. Prints a table for docs/processes.md.
@@ -72,16 +72,17 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "truing" / "processes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--tp", type=int, default=1, help="how many of the processes share each layer (%(default)s)")
-    parser.add_argument("--pp", type=int, default=1, help="in how many stages the layers are (%(default)s)")
+    layout = parser.add_mutually_exclusive_group()
+    layout.add_argument("--tp", type=int, default=1, help="how many of the processes share each layer (%(default)s)")
+    layout.add_argument("--pp", type=int, default=1, help="in how many stages the layers are (%(default)s)")
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
     prepare(given.cache)
     sides: dict[int, list[dict[str, float]]] = {1: [], given.processes: []}
     for _ in range(given.rounds):
         for processes, runs in sides.items():
-            layout = ("--tp", str(given.tp), "--pp", str(given.pp)) if processes > 1 else ()
-            runs.append(measured(given.cache, processes, *layout))
+            options = ("--tp", str(given.tp), "--pp", str(given.pp)) if processes > 1 else ()
+            runs.append(measured(given.cache, processes, *options))
     print(f"| seconds | one process | {given.processes} processes | times as fast |\n|---|---|---|---|")
     faster = {}
     for figure in FIGURES:

@@ -64,7 +64,7 @@ class Slices(Parts):
             in_step: what notices, inside, who of them is gone.
             writes: whether this process is the one, of those that have the same slices, which saves them.
         """
-        keep_freed_blocks()  # no layer is ever whole again; given back at once, they took a fifth of an update
+        keep_freed_blocks()  # in no step a layer is whole; given back at once, they took a ninth of an update
         self.writes = writes
         self._mesh, self._in_step = mesh, in_step
         self._styles: dict[nn.Module, str] = {}
