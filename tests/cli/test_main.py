@@ -80,6 +80,15 @@ def test_rows_are_checked_without_a_library_for_models_where_the_base_is_not_fet
     assert imported == "imported: []"
 
 
+@pytest.mark.long
+def test_a_run_imports_no_tables(place: Path, tmp_path: Path) -> None:
+    """They take 60 MB in each process, and half a second."""
+    arguments = ["run", str(place / "recipe.yaml"), "--out", str(tmp_path / "run"), "--set", "stages=[sft]"]
+    code = IMPORTED.replace(str(HEAVY), str(["pandas", "pyarrow"]))
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "imported: []"
+
+
 def test_a_run_is_told_in_lines_and_a_table_and_libraries_are_silent(run: tuple[str, str], place: Path) -> None:
     said, told = run
     assert told == ""

@@ -19,16 +19,16 @@ FORMAT = 8
 """Of what `save_prepared` writes"""
 MANIFEST = "prepared.json"
 REST = "settings.json"
-SMALL = ",", ":"
+SEPARATORS = ",", ":"
 """Between values, and behind names"""
 
 
 def save_prepared(prepared: Prepared, directory: Path, key: str) -> None:
     """Writes a file a dataset and `prepared.json`, which vouches for them; `key` says of what they were made."""
-    # Not as parquet: a table would have pandas imported, 60 MB and half a second, and is no sooner read.
+    # Not as parquet: a table would have pandas imported, 60 MB and half a second.
     for name, rows in prepared.rows.items():
         with (directory / f"{name}.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(vars(row), separators=SMALL)}\n" for row in rows)
+            file.writelines(f"{json.dumps(vars(row), separators=SEPARATORS)}\n" for row in rows)
     texts = [text if isinstance(text, str) else list(map(asdict, text)) for text in prepared.texts]
     rest = {name: getattr(prepared, name) for name in ("context", "pad", "bos", "chats", "remarks")}
     rest |= {"texts": texts, "endings": asdict(prepared.endings)}
