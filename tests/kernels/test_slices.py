@@ -62,7 +62,7 @@ def test_an_embedding_is_where_its_token_is_and_padding_learns_nothing() -> None
     torch.testing.assert_close(torch.cat([one for one in gradients if one is not None]), whole.weight.grad)
 
 
-def test_tensors_are_summed_by_one_call_and_what_is_not_there_stays_so() -> None:
+def test_tensors_of_like_numbers_are_summed_by_one_call_and_what_is_not_there_stays_so() -> None:
     calls: list[Tensor] = []
 
     def doubled(flat: Tensor) -> Tensor:
@@ -77,3 +77,8 @@ def test_tensors_are_summed_by_one_call_and_what_is_not_there_stays_so() -> None
     assert len(calls) == 1
     assert summed([None, None], doubled) == [None, None]
     assert len(calls) == 1
+    narrow = torch.ones(3, dtype=torch.bfloat16)  # in single precision it would be twice the bytes
+    found = summed([narrow, one, narrow], doubled)
+    assert [tensor.dtype for tensor in calls[1:]] == [torch.bfloat16, torch.float32]
+    expected = [2 * narrow, 2 * one, 2 * narrow]
+    assert all(own is not None and torch.equal(own, of) for own, of in zip(found, expected, strict=True))

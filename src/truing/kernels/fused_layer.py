@@ -161,8 +161,7 @@ class _Normed(Function):
         norm_learns = ctx.needs_input_grad[1]
         of_rows, of_tensors = gradients(of_outs, rows, narrow, projections, ctx.needs_input_grad[0] or norm_learns)
         if ctx.total is not None:  # what is cut by its outputs has of each a part
-            of_rows = of_rows if of_rows is None else ctx.total(of_rows)
-            of_tensors[DOWN::TENSORS] = summed(of_tensors[DOWN::TENSORS], ctx.total)
+            of_rows, *of_tensors[DOWN::TENSORS] = summed([of_rows, *of_tensors[DOWN::TENSORS]], ctx.total)
         of_states = of_norm = None
         if of_rows is not None:
             of_states, of_norm = rms_norm_gradients(of_rows, states, norm, inverse, norm_learns)

@@ -105,13 +105,19 @@ def total_of(layer: nn.Module) -> Total | None:
 
 
 def summed(tensors: Sequence[Tensor | None], total: Total) -> list[Tensor | None]:
-    """Those that are there, each summed over the processes, by one call for all."""
-    there = [tensor for tensor in tensors if tensor is not None]
-    if not there:
-        return [*tensors]
-    flat = total(torch.cat([tensor.flatten() for tensor in there]))
-    sums = iter(torch.split(flat, [tensor.numel() for tensor in there]))
-    return [None if tensor is None else next(sums).view(tensor.shape) for tensor in tensors]
+    """Those that are there, each summed over the processes, by one call for all that have like numbers.
+
+    One that is alone may be summed in its place.
+    """
+    found = [*tensors]
+    there = [(place, tensor) for place, tensor in enumerate(tensors) if tensor is not None]
+    for dtype in dict.fromkeys(tensor.dtype for _, tensor in there):
+        own = [(place, tensor) for place, tensor in there if tensor.dtype == dtype]
+        rows = [tensor.flatten() for _, tensor in own]
+        flat = total(torch.cat(rows) if len(rows) > 1 else rows[0])
+        for (place, tensor), part in zip(own, torch.split(flat, [len(row) for row in rows]), strict=True):
+            found[place] = part.view(tensor.shape)
+    return found
 
 
 class _Entering(Function):
