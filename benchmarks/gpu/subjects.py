@@ -18,7 +18,6 @@ from truing.core.records import Sample
 from truing.data.encode import EncodedPrompt
 from truing.data.endings import Endings
 from truing.data.prompts import PromptSet
-from truing.kernels.gpu.static_step import copies_products
 from truing.kernels.precision import Precision
 from truing.models.context import context_length
 from truing.models.device import device_of, precision_of
@@ -26,7 +25,7 @@ from truing.models.exactness import exact_backend
 from truing.models.heads import scalar_head
 from truing.models.layout import PpoRoles
 from truing.models.load import LoadedBase, prepare
-from truing.preflight.held_by_recipe import is_fused, numbers_of
+from truing.preflight.held_by_recipe import numbers_on
 from truing.preflight.layouts import ONE_PROCESS, Numbers, Shape
 from truing.preflight.shapes import shape_of
 from truing.preflight.sizes import sizes_of
@@ -157,8 +156,8 @@ def subject(config: PreTrainedConfig, work: Work, device: str) -> Subject:
     compute = Compute(device=device)
     base = base_of(config, device_of(compute), precision_of(compute, trains=False))
     recipe = with_changes(recipe, sizes_of(recipe, ["ppo"], lambda: base.model))
-    fused, copied = is_fused(recipe, "ppo", base.model, base.model.device), copies_products(base.model)
-    shape, numbers = shape_of(base.model), numbers_of(recipe, "ppo", ONE_PROCESS, recipe.data.max_length, fused, copied)
+    shape, length = shape_of(base.model), work.prompt_tokens + work.response_tokens
+    numbers = numbers_on(base.model.device, recipe, "ppo", ONE_PROCESS, length, base.model)
     adapters = base.adapters(recipe.lora, recipe.seed)
     adapters.add("policy")
     adapters.add("critic")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -17,7 +18,7 @@ from truing.estimate.estimator import KERNEL, KERNELS, KERNELS_A_STEP, Forecast,
 from truing.estimate.launches import Launch
 from truing.estimate.work import Links
 from truing.models.load import outline_base
-from truing.preflight.layouts import Layout
+from truing.preflight.layouts import Layout, Shape
 from truing.processes.speed import Speed
 
 Given = Callable[[int | None], None]
@@ -163,20 +164,35 @@ def test_a_copy_that_cannot_be_held_is_not_even_tried(
 def test_figures_are_those_of_all_layers_and_of_the_average_row(
     given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """A layer holds 5 bytes, of which 3 are counted, and a step takes 2 more by count. What it takes besides, 7 or 8,
+    is no layer's, though the copy of one layer has more of it than that of three.
+    """
+
     def grows(recipe: Recipe, *_: object) -> dict[str, Usage]:
         assert recipe.base is not None
         layers = outline_base(recipe.base, recipe.compute).model.config.num_hidden_layers
-        return {"sft": Usage(100.0 + 10 * layers, 50.0 + 5 * layers, 2.0 * layers)}
+        held = 50.0 + 5 * layers
+        return {"sft": Usage(held + 2 * layers + (8 if layers == 1 else 7), held, 2.0 * layers)}
+
+    def counted(shape: Shape, *_: object) -> SimpleNamespace:
+        return SimpleNamespace(kept=3.0 * shape.layers, peak_on_cpu=5.0 * shape.layers)
 
     monkeypatch.setattr(estimator, "dry_run", grows)
+    monkeypatch.setattr(estimator, "held_by_count", counted)
     given(None)
     recipe = tiny.recipe(tmp_path, stages=["sft"])
     config = tiny.model().config
     config.num_hidden_layers = 12
     type(tiny.model())(config).save_pretrained(tmp_path / "base")
     usage = estimate(recipe).stages["sft"]
-    assert (usage.peak, usage.held) == (220, 110)
+    assert (usage.peak, usage.held) == (50 + 5 * 12 + 2 * 12 + 8, 110)
     assert 0.8 * 24 < usage.seconds <= 24
+
+    def not_told(_: object) -> Shape:
+        raise ModelError("no layers.", code="model/layers", hint="")
+
+    monkeypatch.setattr(estimator, "shape_of", not_told)
+    assert estimate(recipe).stages["sft"].peak == 65 + 11 * (78 - 65) / 2  # as much more as between the copies
 
 
 def test_products_that_one_dnn_compiles_are_added_stage_by_stage(

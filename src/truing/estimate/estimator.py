@@ -1,6 +1,6 @@
 """A recipe is tried on copies of its base: what its stages take, whether that fits, and what would make it fit."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,8 +29,11 @@ from truing.models.device import device_of
 from truing.models.load import outline_base
 from truing.pipeline.choices import with_all_choices
 from truing.pipeline.world import on_files_of
+from truing.preflight.held_by_recipe import models_of, numbers_on
 from truing.preflight.launching import processes_pay
 from truing.preflight.layouts import ONE_PROCESS, Layout
+from truing.preflight.layouts import held as held_by_count
+from truing.preflight.shapes import shape_of
 from truing.preflight.spreading import check_layers
 from truing.processes.speed import measured_speed
 from truing.worlds.reviews import write_world
@@ -229,16 +232,41 @@ class _Trial:
         found: dict[str, Usage] = {}
         steps = 0
         for stage in recipe.stages:
-            peak, held, seconds = (
-                extrapolated(whole, {depth: getattr(usages[stage], name) for depth, usages in measured.items()})
-                for name in ("peak", "held", "seconds")
+            by_depth = {depth: usages[stage] for depth, usages in measured.items()}
+            held, seconds = (
+                extrapolated(whole, {depth: getattr(usage, name) for depth, usage in by_depth.items()})
+                for name in ("held", "seconds")
             )
+            peak = self._peak(recipe, stage, whole, held, by_depth)
             own = steps_of(recipe, stage, self._heaviest.counts)
             steps += own
             compiled = self._compiled(steps)
             typical = seconds * self._heaviest.typical.get(stage, 1.0)
             found[stage] = Usage(peak + compiled, held + compiled, typical, own)
         return found
+
+    def _peak(self, recipe: Recipe, stage: str, whole: Depth, held: float, measured: Mapping[Depth, Usage]) -> float:
+        """Of the whole, which holds so many bytes between steps.
+
+        What a step takes beyond these is what the copies took beyond theirs, and by count what further layers add: of
+        what an allocator cannot reuse, two copies differ by more than by their layers.
+        """
+        try:
+            counts = {depth: self._counted(recipe, stage, depth) for depth in (whole, *measured)}
+        except ModelError:  # its layers cannot be told
+            return extrapolated(whole, {depth: usage.peak for depth, usage in measured.items()})
+        uncounted = max(usage.peak - usage.held - counts[depth] for depth, usage in measured.items())
+        return max(held + counts[whole] + uncounted, *(usage.peak for usage in measured.values()))
+
+    def _counted(self, recipe: Recipe, stage: str, depth: Depth) -> float:
+        """Bytes that a step takes, by count, beyond what is held between steps, in a model of so many layers."""
+        model = self._base.model
+        shape = replace(shape_of(model), layers=depth.layers)
+        own = with_changes(recipe, {"lora.layers": depth.adapted})
+        tokens = self._heaviest.tokens_of_text(own, stage)
+        numbers = numbers_on(self.device, own, stage, ONE_PROCESS, tokens, model)
+        found = held_by_count(shape, models_of(own, stage), numbers, ONE_PROCESS)
+        return (found.peak_on_cpu if self.device.type == "cpu" else found.peak) - found.kept
 
     def _dry_run(self, recipe: Recipe, depth: Depth, timed: bool) -> dict[str, Usage] | None:
         """On a copy of this depth; None where memory does not suffice."""

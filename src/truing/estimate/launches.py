@@ -12,9 +12,8 @@ from truing.estimate.dry_run import Usage
 from truing.estimate.messages import messages
 from truing.estimate.work import Case, Links, phases, update_of
 from truing.kernels.backbone import known_layers
-from truing.kernels.gpu.static_step import copies_products
 from truing.models.tensor_plan import tensor_plan
-from truing.preflight.held_by_recipe import is_fused, is_quantised, models_of, numbers_of
+from truing.preflight.held_by_recipe import is_quantised, models_of, numbers_on
 from truing.preflight.layouts import ONE_PROCESS, Held, Layout, held
 from truing.preflight.shapes import HINT, shape_of
 
@@ -95,15 +94,15 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
     recipe, shape = measured.recipe, shape_of(measured.model)
     device = torch.device("cpu" if measured.on_cpu else "cuda")
     share = measured.share(layout.processes)
-    copied = not measured.on_cpu and copies_products(measured.model)
     found: dict[str, Held] = {}
     peaks: dict[str, float] = {}
     seconds = 0.0
     for stage, usage in measured.usages.items():
         models, tokens = models_of(recipe, stage), measured.text_tokens[stage]
-        fused = is_fused(recipe, stage, measured.model, device)
-        numbers = numbers_of(recipe, stage, layout, tokens, fused, copied)
-        alone = held(shape, models, numbers_of(recipe, stage, ONE_PROCESS, tokens, fused, copied), ONE_PROCESS)
+        numbers, of_one = (
+            numbers_on(device, recipe, stage, of, tokens, measured.model) for of in (layout, ONE_PROCESS)
+        )
+        alone = held(shape, models, of_one, ONE_PROCESS)
         found[stage] = held(shape, models, numbers, layout)
         case = Case(shape, models, numbers, update_of(recipe, stage, tokens), layout)
         parts = phases(case)

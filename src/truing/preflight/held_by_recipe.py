@@ -9,6 +9,7 @@ from truing.config.recipe import Recipe
 from truing.config.sections import MOST
 from truing.config.stages import STAGES, StageSpec
 from truing.kernels.fused_layer import fuses_layers
+from truing.kernels.gpu.static_step import copies_products
 from truing.models.device import precision_of
 from truing.models.stage_plan import MICRO_BATCHES
 from truing.preflight.layouts import FLOAT, HALF, Layout, Models, Numbers
@@ -42,6 +43,14 @@ def is_fused(recipe: Recipe, stage: str, model: PreTrainedModel, device: torch.d
 def is_quantised(recipe: Recipe) -> bool:
     """Whether frozen models are in 4 bit."""
     return recipe.base is not None and recipe.base.quantize != "none"
+
+
+def numbers_on(
+    device: torch.device, recipe: Recipe, stage: str, layout: Layout, row_tokens: int, model: PreTrainedModel
+) -> Numbers:
+    """`numbers_of`, with what the device computes in one of this model, and copies to sample by."""
+    fused, copied = is_fused(recipe, stage, model, device), device.type != "cpu" and copies_products(model)
+    return numbers_of(recipe, stage, layout, row_tokens, fused, copied)
 
 
 def numbers_of(
