@@ -31,8 +31,8 @@ from truing.config.variants import with_changes
 from truing.core.errors import ModelError
 from truing.estimate.dry_run import Usage
 from truing.estimate.estimator import ROOM
-from truing.estimate.launches import ASSUMED, LIBRARIES, OF_SEVERAL, Measured, launch_of
-from truing.estimate.work import DEVICES, Device, Update, phases
+from truing.estimate.launches import LIBRARIES, OF_SEVERAL, Measured, Share, launch_of
+from truing.estimate.work import DEVICES, Device, Links, Update, phases
 from truing.estimate.work import Case as Step
 from truing.models.tensor_plan import tensor_plan
 from truing.preflight.layouts import Layout, Models, Numbers, Shape, held
@@ -83,6 +83,10 @@ SIZES: dict[str, tuple[int, PretrainedConfig]] = {
 """Devices, and the shapes of Qwen2.5 1.5B and 7B and of Llama 3 70B"""
 MEASURED_TOKENS = {"sft": 64, "ppo": 48}
 """Of its rows"""
+TIMED_LAYOUTS = (Layout(data=2), Layout(tensor=2), Layout(pipeline=2))
+"""As the columns of docs/processes.md have them"""
+TIMED_LINKS = Links(2e9, 2e9, 2, 1.6e-3)
+"""As `truing doctor` measured them where these columns were measured, in the middle of three times"""
 TIMED_TOKENS = {"sft": 80, "ppo": 72}
 """Of a text of benchmarks/processes/run.py: 64 to 96, and a prompt of 24 with a response of 48"""
 
@@ -110,10 +114,10 @@ the count; where several were measured, beside the largest of them.
 """.strip()
 SECONDS = f"""
 Seconds, of two processes of one core each beside one ([processes](processes.md)), as the doctor predicts them from
-that one: half of its seconds, and what is exchanged at {ASSUMED["cpu"].link / 1e9:g} GB/s and
-{1e3 * ASSUMED["cpu"].message:g} ms a message, which are assumed here and measured by the doctor. What it leaves out is
-waiting: rows are of unequal length, and weights are read as often for half of them. Seconds of shards and of slices,
-and seconds on GPUs, were compared with nothing.
+that one: half of its seconds, and what is exchanged at {TIMED_LINKS.link / 1e9:g} GB/s and
+{1e3 * TIMED_LINKS.message:g} ms a message, as it measured there. What it leaves out is waiting: rows are of unequal
+length, and weights are read as often for half of them; of slices also what each process computes as a whole, such as
+norms. Seconds of shards and on GPUs were compared with nothing.
 """.strip()
 
 
@@ -246,13 +250,17 @@ def seconds_rows() -> Iterator[tuple[str, ...]]:
     """Steps that docs/processes.md has measured, and what is predicted from those of one process."""
     recipe = Recipe.model_validate(yaml.safe_load(TIMED_RECIPE.format(updates=UPDATES)))
     page = (DOCS / "processes.md").read_text("utf-8")
-    found = re.findall(r"^\| (an? [^|]+) \| ([\d.]+) \| ([\d.]+) \| [\d.]+ \|$", page, re.M)
-    for (name, one, two), stage in zip(found, recipe.stages, strict=True):
-        usage = Usage(0.0, 0.0, float(one), steps=1)
-        model = outline(LlamaConfig(**llama_shape(**TIMED_SHAPE)))
-        measured = Measured(recipe, model, {stage: usage}, {stage: TIMED_TOKENS[stage]})
-        predicted = launch_of(measured, Layout(data=2)).seconds
-        yield name, one, two, f"{predicted:.2f}", f"{predicted / float(two) - 1:+.0%}"
+    two = r" \| ([\d.]+) \([\d.]+\)"
+    found = re.findall(rf"^\| (an? [^|]+) \| ([\d.]+){two * len(TIMED_LAYOUTS)} \|$", page, re.M)
+    model = outline(LlamaConfig(**llama_shape(**TIMED_SHAPE)))
+    for (name, one, *each), stage in zip(found, recipe.stages, strict=True):
+        usages = {stage: Usage(0.0, 0.0, float(one), steps=1)}
+        share = Share(usages, 1.0, TIMED_LINKS)
+        measured = Measured(recipe, model, usages, {stage: TIMED_TOKENS[stage]}, {2: share})
+        for layout, taken in zip(TIMED_LAYOUTS, each, strict=True):
+            predicted = launch_of(measured, layout).seconds
+            where = f"{name}, `{layout.options}`"
+            yield where, one, taken, f"{predicted:.2f}", f"{predicted / float(taken) - 1:+.0%}"
 
 
 def _beside(found: float | None, one: Checked) -> tuple[str, str]:

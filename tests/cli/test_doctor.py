@@ -72,7 +72,7 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
 ) -> None:
     """Of one process 4 GB were measured, and what the tiny model changes of that is below what is told.
 
-    Libraries for several take 0.13 GB, which those with stages or shards save elsewhere (`estimate/launches.py`).
+    Libraries for several take 0.13 GB, which those with parts of weights save elsewhere (`estimate/launches.py`).
     """
     monkeypatch.setattr(estimator, "dry_run", lambda recipe, *_: dict.fromkeys(recipe.stages, Usage(4e9, 1e9, 1.0)))
     monkeypatch.setattr(estimator, "measured_speed", lambda *_: Speed(2e-4, 1e9, 1.25))
@@ -86,11 +86,11 @@ def test_of_several_processes_each_is_told_and_which_launch_fits(
         ("--processes 4", "4.13 GB", "no"),
         ("--processes 4 --set compute.shard=true", "4.00 GB", "no"),
         ("--processes 4 --pp 2", "4.00 GB", "no"),
-        ("--processes 4 --tp 2", "4.13 GB", "no"),
+        ("--processes 4 --tp 2", "4.00 GB", "no"),
         ("--processes 2", "4.13 GB", "yes"),
         ("--processes 2 --set compute.shard=true", "4.00 GB", "yes"),
         ("--processes 2 --pp 2", "4.00 GB", "yes"),
-        ("--processes 2 --tp 2", "4.13 GB", "yes"),
+        ("--processes 2 --tp 2", "4.00 GB", "yes"),
         ("one process", "4.00 GB", "yes"),
     }
     assert "times 1.25 since the others" in said.out

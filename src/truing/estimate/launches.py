@@ -121,12 +121,10 @@ def launch_of(measured: Measured, layout: Layout) -> Launch:
 def _imports_more(layout: Layout, measured: bool) -> bool:
     """Whether libraries for several processes are to be added.
 
-    They are not to what one process was measured to take where several gather weights or have layers in stages: these
-    give large blocks back to the system, and lack the gaps in its heap that one has, which were seen to take about as
-    much.
+    They are not to what one process was measured to take where several have parts of weights: these lack gaps in its
+    heap that one has, which were seen to take about as much (docs/layouts.md).
     """
-    gives_back = layout.shard or layout.pipeline > 1
-    return layout.processes > 1 and not (measured and gives_back)
+    return layout.processes > 1 and not (measured and layout.parts > 1)
 
 
 def _layouts(recipe: Recipe, model: PreTrainedModel, processes: int) -> Iterator[Layout]:
